@@ -1,0 +1,2 @@
+//! The daemon; called as `knock`, the client.
+fn main() {}

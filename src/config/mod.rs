@@ -1,0 +1,3 @@
+//! A knockd.conf, from text to doors.
+
+pub mod syntax;

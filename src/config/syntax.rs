@@ -1,0 +1,52 @@
+//! The text of a configuration file, line by line: sections and entries with their line numbers.
+//!
+//! This is the grammar alone; what the words mean is the business of whoever reads the items.
+//! The bytes need not be UTF-8: commands and paths are handed on as they stand in the file.
+
+/// The longest line that is not a comment, in bytes without the end of line (as knockd 0.8 has it).
+pub const MAX_LINE: usize = 4095;
+
+/// One meaningful line, trimmed of blanks at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// `[name]`: blanks inside the brackets belong to the name.
+    Section(&'a [u8]),
+    /// `key = value`, split at the first `=`, both sides trimmed.
+    Entry(&'a [u8], &'a [u8]),
+    /// A line without `=`.
+    Word(&'a [u8]),
+    /// A line of more than [`MAX_LINE`] bytes.
+    TooLong(usize),
+}
+
+/// The meaningful lines of a file with their numbers, which count every line from 1.
+///
+/// Empty lines and lines whose first non-blank byte is `#` are passed over; there are no trailing
+/// comments.
+pub fn items(text: &[u8]) -> impl Iterator<Item = (usize, Item<'_>)> {
+    text.split(|&byte| byte == b'\n').enumerate().filter_map(|(index, raw)| {
+        let line = trim(raw);
+        let item = match line {
+            [] | [b'#', ..] => return None,
+            _ if raw.len() > MAX_LINE => Item::TooLong(raw.len()),
+            [b'[', name @ .., b']'] => Item::Section(name),
+            _ => match line.iter().position(|&byte| byte == b'=') {
+                Some(at) => {
+                    let (key, value) = line.split_at(at);
+                    Item::Entry(trim(key), trim(value.get(1..).unwrap_or_default()))
+                }
+                None => Item::Word(line),
+            },
+        };
+        Some((index + 1, item))
+    })
+}
+
+/// Cuts blanks (space, tab, CR, vertical tab, form feed, newline) off both ends.
+#[must_use]
+pub fn trim(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c);
+    let Some(first) = bytes.iter().position(|byte| !blank(byte)) else { return &[] };
+    let last = bytes.iter().rposition(|byte| !blank(byte)).unwrap_or(first);
+    bytes.get(first..=last).unwrap_or_default()
+}

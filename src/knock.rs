@@ -1,0 +1,178 @@
+//! What arrives: one packet, reduced to what a door can ask about it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::sequence::Stage;
+
+/// A transport protocol that carries ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Transmission Control Protocol, IP protocol 6.
+    Tcp,
+    /// User Datagram Protocol, IP protocol 17.
+    Udp,
+}
+
+impl Protocol {
+    /// Reads `tcp` or `udp`, in any case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Protocol> {
+        if word.eq_ignore_ascii_case("tcp") {
+            Some(Protocol::Tcp)
+        } else if word.eq_ignore_ascii_case("udp") {
+            Some(Protocol::Udp)
+        } else {
+            None
+        }
+    }
+
+    /// The number in an IP header (RFC 9293, RFC 768).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        })
+    }
+}
+
+/// The TCP control bits as they stand in byte 13 of the header (RFC 9293, 3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No bit set.
+    pub const NONE: Flags = Flags(0);
+    /// No more data from the sender.
+    pub const FIN: Flags = Flags(0x01);
+    /// Synchronise sequence numbers: the first packet of a connection.
+    pub const SYN: Flags = Flags(0x02);
+    /// Reset the connection.
+    pub const RST: Flags = Flags(0x04);
+    /// Push.
+    pub const PSH: Flags = Flags(0x08);
+    /// The acknowledgment field is significant.
+    pub const ACK: Flags = Flags(0x10);
+    /// The urgent pointer is significant.
+    pub const URG: Flags = Flags(0x20);
+    /// ECN echo (RFC 3168).
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: Flags = Flags(0x80);
+
+    /// Every flag with its name in lower case, in the order of their bits.
+    pub const NAMES: [(&'static str, Flags); 8] = [
+        ("fin", Flags::FIN),
+        ("syn", Flags::SYN),
+        ("rst", Flags::RST),
+        ("psh", Flags::PSH),
+        ("ack", Flags::ACK),
+        ("urg", Flags::URG),
+        ("ece", Flags::ECE),
+        ("cwr", Flags::CWR),
+    ];
+
+    /// The flag of this name, in any case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Flags> {
+        Flags::NAMES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, flag)| flag)
+    }
+
+    /// Whether all bits of `other` are set here.
+    #[must_use]
+    pub const fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits of both.
+    #[must_use]
+    pub const fn union(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// The bits of `self` that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+}
+
+/// Which TCP flags a door asks for: `tcpflags = syn,!ack`.
+///
+/// Flags that are not named do not matter, and UDP ignores the whole rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlagRule {
+    /// Must be set.
+    pub set: Flags,
+    /// Must not be set.
+    pub clear: Flags,
+}
+
+impl FlagRule {
+    /// Asks for `flag`; what was said of it before is forgotten.
+    pub fn require(&mut self, flag: Flags) {
+        self.set = self.set.union(flag);
+        self.clear = self.clear.without(flag);
+    }
+
+    /// Forbids `flag`; what was said of it before is forgotten.
+    pub fn forbid(&mut self, flag: Flags) {
+        self.clear = self.clear.union(flag);
+        self.set = self.set.without(flag);
+    }
+
+    /// The bits the rule looks at; none of them means that every segment fits.
+    #[must_use]
+    pub const fn mask(self) -> Flags {
+        self.set.union(self.clear)
+    }
+
+    /// Whether a knock's flags fit.
+    ///
+    /// A TCP header that was cut before its flags fits only a rule that asks for none.
+    #[must_use]
+    pub fn allows(self, knock: &Knock) -> bool {
+        match (knock.protocol, knock.flags) {
+            (Protocol::Udp, _) => true,
+            (Protocol::Tcp, Some(flags)) => flags.0 & self.mask().0 == self.set.0,
+            (Protocol::Tcp, None) => self.mask() == Flags::NONE,
+        }
+    }
+}
+
+/// One packet that may be a knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knock {
+    /// Who knocks.
+    pub source: IpAddr,
+    /// The port it was sent from; no rule looks at it, the debug output shows it.
+    pub source_port: u16,
+    /// Which address was knocked at.
+    pub destination: IpAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port that was knocked at.
+    pub port: u16,
+    /// The TCP flags; `None` for UDP and for a TCP header cut before them.
+    pub flags: Option<Flags>,
+    /// Bytes of the IP packet, header included, as the packet itself gives them.
+    pub length: u32,
+}
+
+impl Knock {
+    /// The stage of a sequence that this packet would be.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        Stage { protocol: self.protocol, port: self.port }
+    }
+}
