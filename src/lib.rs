@@ -6,5 +6,6 @@ pub mod config;
 pub mod daemon;
 pub mod knock;
 pub mod packet;
+pub mod plan;
 pub mod sequence;
 pub mod time;
