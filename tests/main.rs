@@ -22,8 +22,10 @@ mod support;
 mod architecture;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
-/// Who has opened which door after which packets, and the log of it.
+/// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
 mod wire;
+/// Which packets count, and which do not exist for the daemon.
+mod wire_packets;
 
 /// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
@@ -41,5 +43,8 @@ fn main() -> ExitCode {
 }
 
 fn tests() -> Vec<Trial> {
-    [architecture::tests(), tools::tests(), wire::tests()].into_iter().flatten().collect()
+    [architecture::tests(), tools::tests(), wire::tests(), wire_packets::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
