@@ -171,22 +171,29 @@ impl Watcher {
 
     pub(super) fn handle(&mut self, events: Vec<Event>, now: Now) {
         for event in events {
-            if let Event::Opened { door, opening } = &event {
-                let (door, opening) = (door.clone(), *opening);
+            let Event::Opened { door, opening } = &event else {
                 self.log.event(event, now);
-                if !self.link.send(Request::Open(opening)) {
-                    self.complain(&format!("{door}: too many openings wait: this one is not made"));
-                }
-                if matches!(
-                    self.engine.doors().get(opening.door).map(|door| &door.lock),
-                    Some(Lock::OneTime(_))
-                ) {
-                    self.renew_filter();
-                }
+                continue;
+            };
+            let (door, opening) = (door.clone(), *opening);
+            let is_one_time = self.is_one_time(opening.door);
+            // A one-time door is open when its line is struck: then the doorkeeper says so.
+            if is_one_time {
+                log::explain_detail(&event);
             } else {
                 self.log.event(event, now);
             }
+            if !self.link.send(Request::Open(opening)) {
+                self.complain(&format!("{door}: too many openings wait: this one is not made"));
+            } else if is_one_time {
+                self.renew_filter();
+                self.wait_for_strike(now);
+            }
         }
+    }
+
+    fn is_one_time(&self, door: usize) -> bool {
+        self.engine.doors().get(door).is_some_and(|door| matches!(door.lock, Lock::OneTime(_)))
     }
 
     /// Says something to the log and to standard error.
