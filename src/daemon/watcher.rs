@@ -19,7 +19,7 @@ use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{anchored, expression, poll_timeout};
+use crate::daemon::{expression, poll_timeout};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -50,8 +50,6 @@ pub(super) struct Watcher {
     pub(super) fingerprint: u64,
     /// A configuration that waits for the doorkeeper's word, and how often it was read.
     pub(super) pending: Option<(Loaded, u32)>,
-    /// Whether the doorkeeper has adopted the configuration in force.
-    pub(super) is_served: bool,
 }
 
 /// What woke us.
@@ -70,11 +68,10 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let launcher =
         arguments.is_launched.then(Launcher::accept).transpose().map_err(system("run in the background"))?;
     let signals = Signals::new().map_err(system("listen for signals"))?;
-    let loaded = load(&arguments.config, arguments.interface.is_some(), &mut log::pass_on)?;
+    let loaded = load(&arguments, &mut log::pass_on)?;
     // It starts while we open the interface.
     let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
-    let Loaded { config: Config { mut options, doors }, fingerprint } = loaded;
-    anchor(&mut options);
+    let Loaded { config: Config { options, doors }, fingerprint } = loaded;
     let interface = arguments.interface.as_deref().or(options.interface.as_deref());
     let interface = interface.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_INTERFACE);
     let capture = Capture::open(interface, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
@@ -88,7 +85,6 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         log: Log::new(),
         fingerprint,
         pending: None,
-        is_served: false,
     };
     watcher.explain_capture();
     if let Err(error) = watcher.open_log() {
@@ -115,13 +111,6 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |error| StartError::System(what, error)
-}
-
-/// Paths in the configuration are relative to where we were started.
-pub(super) fn anchor(options: &mut Options) {
-    for path in [&mut options.log_file, &mut options.pid_file].into_iter().flatten() {
-        *path = anchored(path);
-    }
 }
 
 impl Watcher {
@@ -234,6 +223,9 @@ impl Watcher {
     fn finish(&mut self, mut signals: Signals) {
         log::say("waiting for child processes...");
         self.log.flush();
+        if !self.link.is_serving() {
+            self.link.forget_waiting();
+        }
         self.link.send(Request::Finish);
         while self.link.is_up() {
             let mut events = PollFlags::POLLIN;
