@@ -1,0 +1,33 @@
+//! Knocks as knock 0.8 sends them: by the system's own connections and datagrams, without privileges.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::knock::Protocol;
+
+/// What a UDP knock carries.
+const DATAGRAM: &[u8] = &[0];
+
+/// Sends one knock from a socket of its own, and waits for nothing.
+///
+/// TCP: the connection is begun and forgotten at once, so that one SYN leaves and is never sent
+/// again. Only a listener that answers before the socket is closed sees a connection, and its end.
+/// A destination that cannot be reached is no error: whoever knocks learns nothing from it.
+///
+/// # Errors
+/// The system grants no socket (out of descriptors, address family not supported).
+pub(super) fn knock(destination: SocketAddr, protocol: Protocol) -> io::Result<()> {
+    let kind = match protocol {
+        Protocol::Tcp => Type::STREAM.nonblocking(),
+        Protocol::Udp => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(destination), kind, None)?;
+    let address = SockAddr::from(destination);
+    let _unreachable = match protocol {
+        Protocol::Tcp => socket.connect(&address),
+        Protocol::Udp => socket.send_to(DATAGRAM, &address).map(drop),
+    };
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! The one place of the client that prints.
+//!
+//! What cannot be printed is lost: a closed pipe on the other side is no reason to stop knocking
+//! half-way through a sequence, and no reason to panic as `println!` does.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// One line on standard output.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Text on standard output as it is, for what brings its own ends of line.
+pub(super) fn print(text: impl Display) {
+    let _ = write!(io::stdout().lock(), "{text}");
+}
+
+/// One line on standard error.
+pub(super) fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,83 @@
+//! Names to numbers: hosts and services.
+//!
+//! Numbers never reach the resolver: it reads half a dozen files before it finds out that there
+//! was nothing to look up.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo};
+
+use crate::knock::Protocol;
+
+/// Which address family to knock over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Whichever the resolver puts first.
+    #[default]
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl Family {
+    fn fits(self, address: IpAddr) -> bool {
+        match self {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// The addresses of a host, best first, at least one; their port is 0.
+///
+/// # Errors
+/// The resolver's reason, in its own words.
+pub(super) fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = name.parse::<IpAddr>() {
+        if family.fits(address) {
+            return Ok(vec![SocketAddr::new(address, 0)]);
+        }
+        return Err("Address family for hostname not supported".to_owned());
+    }
+    let address = match family {
+        Family::Any => 0,
+        Family::V4 => AddrFamily::Inet.into(),
+        Family::V6 => AddrFamily::Inet6.into(),
+    };
+    let hints = AddrInfoHints { address, socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(reason)?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for entry in found.flatten() {
+        if !addresses.contains(&entry.sockaddr) {
+            addresses.push(entry.sockaddr);
+        }
+    }
+    if addresses.is_empty() { Err("No address associated with hostname".to_owned()) } else { Ok(addresses) }
+}
+
+/// The port number of a service, as `/etc/services` has it for this protocol.
+///
+/// # Errors
+/// The resolver's reason, in its own words.
+pub(super) fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
+    let socktype = match protocol {
+        Protocol::Tcp => SockType::Stream,
+        Protocol::Udp => SockType::DGram,
+    };
+    let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
+    let mut found = getaddrinfo(None, Some(name), Some(hints)).map_err(reason)?;
+    found.find_map(Result::ok).map(|entry| entry.sockaddr.port()).ok_or_else(|| "no such service".to_owned())
+}
+
+/// `dns-lookup` puts words of its own before those of the resolver.
+fn reason(error: LookupError) -> String {
+    let text = io::Error::from(error).to_string();
+    match text.split_once("information: ") {
+        Some((_, reason)) => reason.to_owned(),
+        None => text,
+    }
+}
