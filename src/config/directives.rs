@@ -147,7 +147,7 @@ fn sequence(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Resul
 fn one_time_sequences(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
     let name = draft.name.clone();
     let file = path(value);
-    let content = (reading.file)(&file).map_err(|error| Problem::File(file.clone(), error))?;
+    let content = (reading.file)(&file).map_err(|error| Problem::Unreadable(file.clone(), error))?;
     reading.understood(format!("config: {name}: one time sequences file: {}", text(value)));
     let lines = OneTime::read(file.clone(), &content, |error| {
         (reading.note)(Note::LeftOut(Problem::Sequence(name.clone(), error).to_string()));

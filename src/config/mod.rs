@@ -105,7 +105,7 @@ pub enum Problem {
     /// A sequence that is none; with the door's name.
     Sequence(String, SequenceError),
     /// A file that cannot be read.
-    File(PathBuf, io::Error),
+    Unreadable(PathBuf, io::Error),
     /// A one-time file without a usable line; with the door's name.
     Exhausted(String, PathBuf),
     /// A door, by name, that nothing opens.
@@ -140,7 +140,7 @@ fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> 
             write!(f, "config: line {line}: target \"{text}\" is not an IP address")
         }
         Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}"),
-        Problem::File(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
+        Problem::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
         Problem::Exhausted(door, path) => write!(
             f,
             "{}\nconfig: no more sequences left in the one time sequences file {}",
