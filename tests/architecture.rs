@@ -16,9 +16,24 @@ trials![
 ];
 
 /// The modules of the core in their order: each sees only those before it.
-const ORDER: [&str; 15] = [
-    "time", "reason", "knock", "sequence", "otp", "lock", "door", "event", "opening", "interest", "attempts",
-    "engine", "filter", "config", "plan",
+const ORDER: [&str; 17] = [
+    "time",
+    "reason",
+    "knock",
+    "sequence",
+    "otp",
+    "spent",
+    "lock",
+    "door",
+    "event",
+    "opening",
+    "interest",
+    "beginnings",
+    "attempts",
+    "engine",
+    "filter",
+    "config",
+    "plan",
 ];
 
 /// `packet` stands aside: it sees only this.

@@ -8,10 +8,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, poll};
-
 use crate::config::{Config, Options};
-use crate::daemon::clock::now;
+use crate::daemon::clock;
 use crate::daemon::error::StartError;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
@@ -26,6 +24,8 @@ use crate::time::Now;
 
 /// How often a configuration is read anew that differs between the two processes.
 const READINGS: u32 = 5;
+/// How long a used line may take to be struck before we go on without waiting.
+const STRIKE: Duration = Duration::from_millis(250);
 /// How long the doorkeeper may take to begin.
 const DOORKEEPER_START: Duration = Duration::from_secs(30);
 
@@ -33,9 +33,9 @@ impl Watcher {
     /// Waits until the doorkeeper of a daemon that starts has read the same configuration.
     pub(super) fn greet_doorkeeper(&mut self) -> Result<(), StartError> {
         self.link.send(Request::Prepare(self.fingerprint));
-        let deadline = now().uptime + DOORKEEPER_START;
+        let deadline = clock::now().uptime + DOORKEEPER_START;
         let mut readings = 1;
-        while now().uptime < deadline {
+        while clock::now().uptime < deadline {
             match self.link.receive() {
                 Received::Message(Report::Prepared(true)) => {
                     self.link.send(Request::Adopt);
@@ -50,9 +50,7 @@ impl Watcher {
                     self.link.send(Request::Prepare(self.fingerprint));
                 }
                 Received::Nothing => {
-                    let descriptor = self.link.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-                    let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
-                    let _ = poll(&mut descriptors, poll_timeout(Some(deadline), now()));
+                    self.link.wait(poll_timeout(Some(deadline), clock::now()));
                 }
                 Received::Closed => {
                     return Err(StartError::System("start the doorkeeper", io::ErrorKind::BrokenPipe.into()));
@@ -63,6 +61,31 @@ impl Watcher {
         Err(StartError::Restless(self.arguments.config.clone()))
     }
 
+    /// Lets a used line be struck before anything else happens, so that the log tells things in
+    /// their order. A disk that takes long holds up nobody: then the word comes later.
+    pub(super) fn wait_for_strike(&mut self, now: Now) {
+        let deadline = now.uptime + STRIKE;
+        while self.link.is_up() {
+            match self.link.receive() {
+                Received::Message(Report::Struck(door)) => return self.refill(door, now),
+                Received::Message(Report::Prepared(is_same)) => self.prepared(is_same),
+                Received::Nonsense => {}
+                Received::Nothing if clock::now().uptime < deadline => {
+                    self.link.wait(poll_timeout(Some(deadline), clock::now()));
+                }
+                Received::Nothing => return,
+                Received::Closed => self.lose_doorkeeper(),
+            }
+        }
+    }
+
+    fn lose_doorkeeper(&mut self) {
+        self.is_served = false;
+        self.complain(
+            "the doorkeeper ended unexpectedly: doors that were open may stay open; starting another",
+        );
+    }
+
     pub(super) fn attend_to_doorkeeper(&mut self, now: Now) {
         self.link.flush();
         loop {
@@ -71,10 +94,7 @@ impl Watcher {
                 Received::Message(Report::Struck(door)) => self.refill(door, now),
                 Received::Nonsense => {}
                 Received::Nothing => break,
-                Received::Closed => {
-                    self.is_served = false;
-                    self.complain("the doorkeeper ended unexpectedly: doors that were open may stay open; starting another");
-                }
+                Received::Closed => self.lose_doorkeeper(),
             }
         }
         if self.link.next_start().is_some_and(|start| start <= now.uptime) {
@@ -128,10 +148,10 @@ impl Watcher {
         let path = lines.path.clone();
         let fresh = one_time::read(&path).ok().map(|text| OneTime::read(path, &text, |_| {}));
         let exhausted = self.engine.refill(door, fresh);
-        let next = self.engine.doors().get(door).and_then(|door| {
-            let (_, sequence) = door.lock.current().next()?;
-            Some(format!("new sequence for door {}: {sequence}", door.name))
-        });
+        let next =
+            self.engine.doors().get(door).and_then(|door| {
+                Some(format!("new sequence for door {}: {}", door.name, door.lock.written()?))
+            });
         if let Some(text) = next {
             log::explain(&text);
         }
@@ -177,7 +197,9 @@ impl Watcher {
         };
         self.fingerprint = loaded.fingerprint;
         self.capture.refresh_addresses();
-        self.engine = Engine::new(doors, self.here());
+        let mut engine = Engine::new(doors, self.here());
+        engine.inherit_spent(&self.engine);
+        self.engine = engine;
         self.renew_filter();
         self.explain_doors();
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
@@ -52,6 +52,13 @@ pub(super) struct Watcher {
     pub(super) pending: Option<(Loaded, u32)>,
     /// Whether the doorkeeper has adopted the configuration in force.
     pub(super) is_served: bool,
+}
+
+/// What woke us.
+struct Ready {
+    packets: bool,
+    signals: bool,
+    doorkeeper: bool,
 }
 
 /// Starts the daemon and runs it to its end.
@@ -121,37 +128,47 @@ impl Watcher {
     /// The loop; ends after SIGTERM or SIGINT, when every door is closed.
     fn run(&mut self, mut signals: Signals) {
         loop {
-            self.wait(&signals);
-            let came = signals.take();
-            if came.end {
-                return self.finish(signals);
-            }
-            if came.reload {
-                self.reload();
+            let ready = self.wait(&signals);
+            if ready.signals {
+                let came = signals.take();
+                if came.end {
+                    return self.finish(signals);
+                }
+                if came.reload {
+                    self.reload();
+                }
             }
             let now = now();
-            self.listen(now);
+            if ready.packets {
+                self.listen(now);
+            }
             let expired = self.engine.expire(now);
             self.handle(expired, now);
-            self.attend_to_doorkeeper(now);
+            if ready.doorkeeper || self.link.next_start().is_some() {
+                self.attend_to_doorkeeper(now);
+            }
             self.log.settle(now);
         }
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&self, signals: &Signals) {
+    /// Sleeps until there is something to do, and says what.
+    fn wait(&self, signals: &Signals) -> Ready {
         let deadlines = [self.engine.next_deadline(), self.link.next_start(), self.log.next_deadline()];
-        let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now());
+        let deadline = deadlines.into_iter().flatten().min();
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| poll_timeout(Some(deadline), now()));
+        // What is not there is replaced by a descriptor that nothing is asked of.
+        let nothing = || PollFd::new(signals.doorbell(), PollFlags::empty());
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, self.link.is_waiting());
-        let descriptors = [
-            Some(PollFd::new(self.capture.as_fd(), PollFlags::POLLIN)),
-            Some(PollFd::new(signals.doorbell(), PollFlags::POLLIN)),
-            self.link.descriptor().map(|fd| PollFd::new(fd, events)),
-            self.log.names().map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        let mut descriptors = [
+            PollFd::new(self.capture.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.doorbell(), PollFlags::POLLIN),
+            self.link.descriptor().map_or_else(nothing, |fd| PollFd::new(fd, events)),
+            self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
-        let mut descriptors: Vec<PollFd<'_>> = descriptors.into_iter().flatten().collect();
         let _ = poll(&mut descriptors, timeout);
+        let [packets, signals, doorkeeper, _] = descriptors.map(|it| it.any().unwrap_or(true));
+        Ready { packets, signals, doorkeeper }
     }
 
     /// Takes packets that wait.
@@ -171,22 +188,29 @@ impl Watcher {
 
     pub(super) fn handle(&mut self, events: Vec<Event>, now: Now) {
         for event in events {
-            if let Event::Opened { door, opening } = &event {
-                let (door, opening) = (door.clone(), *opening);
+            let Event::Opened { door, opening } = &event else {
                 self.log.event(event, now);
-                if !self.link.send(Request::Open(opening)) {
-                    self.complain(&format!("{door}: too many openings wait: this one is not made"));
-                }
-                if matches!(
-                    self.engine.doors().get(opening.door).map(|door| &door.lock),
-                    Some(Lock::OneTime(_))
-                ) {
-                    self.renew_filter();
-                }
+                continue;
+            };
+            let (door, opening) = (door.clone(), *opening);
+            let is_one_time = self.is_one_time(opening.door);
+            // A one-time door is open when its line is struck: then the doorkeeper says so.
+            if is_one_time {
+                log::explain_detail(&event);
             } else {
                 self.log.event(event, now);
             }
+            if !self.link.send(Request::Open(opening)) {
+                self.complain(&format!("{door}: too many openings wait: this one is not made"));
+            } else if is_one_time {
+                self.renew_filter();
+                self.wait_for_strike(now);
+            }
         }
+    }
+
+    fn is_one_time(&self, door: usize) -> bool {
+        self.engine.doors().get(door).is_some_and(|door| matches!(door.lock, Lock::OneTime(_)))
     }
 
     /// Says something to the log and to standard error.
