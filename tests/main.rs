@@ -20,6 +20,8 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// The rules of knocking, as scenarios that can be read.
+mod scenarios;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
 /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        scenarios::tests,
         tools::tests,
         wire::tests,
         wire_background::tests,
