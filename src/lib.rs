@@ -3,9 +3,13 @@
 
 pub mod client;
 pub mod config;
+pub mod craft;
 pub mod daemon;
+pub mod dissect;
 pub mod knock;
 pub mod packet;
 pub mod plan;
+pub mod profile;
 pub mod sequence;
+pub mod shape;
 pub mod time;
