@@ -20,3 +20,8 @@ pub(super) fn print(text: impl Display) {
 pub(super) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
+
+/// Part of a line on standard error, for a terminal.
+pub(super) fn progress(text: impl Display) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}
