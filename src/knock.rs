@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::sequence::Stage;
-
 /// A transport protocol that carries ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -167,12 +165,4 @@ pub struct Knock {
     pub flags: Option<Flags>,
     /// Bytes of the IP packet, header included, as the packet itself gives them.
     pub length: u32,
-}
-
-impl Knock {
-    /// The stage of a sequence that this packet would be.
-    #[must_use]
-    pub const fn stage(&self) -> Stage {
-        Stage { protocol: self.protocol, port: self.port }
-    }
 }

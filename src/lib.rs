@@ -1,15 +1,60 @@
 //! Port knocking: the parts that `knockd` and `knock` are made of.
+//!
+//! Two small state machines that do no I/O, and two programs around them. The [`engine`] knows who
+//! is knocking, the [`opening`]s know which doors stand open; both are told what happened and what
+//! time it is, and answer with values. The client turns the same sequences into packets.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`time`] | both clocks at one instant, passed down |
+//! | [`reason`] | why the operating system said no, in its own words |
+//! | [`knock`] | what arrives: one packet, reduced |
+//! | [`sequence`] | stages, sequences and their text form |
+//! | [`lock`] | which sequences open a door now, and what becomes of them |
+//! | [`door`] | a lock, the rules of knocking, what to run |
+//! | [`event`] | what happened, and its line in the log |
+//! | [`opening`] | what to run now, what to run later |
+//! | [`interest`] | what we listen for, as a predicate |
+//! | [`attempts`] | the bounded table of attempts under way |
+//! | [`engine`] | knocks in, events out |
+//! | [`filter`] | an interest as a program for the kernel |
+//! | [`packet`] | IP bytes to a knock |
+//! | [`config`] | a knockd.conf, from text to doors |
+//! | [`craft`] | values to IP packets |
+//! | [`shape`] | how a raw packet is to look |
+//! | [`dissect`] | a packet in words |
+//! | [`plan`] | what the client sends, in which order |
+//! | [`profile`] | a knock.conf, from text to targets |
+//! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
+//! | [`client`] | the client's sockets |
+//!
+//! **A file directly under `src/`, or in `src/config/`, is pure**: it opens nothing, asks no clock and
+//! prints nothing. It sees only what stands above it in this table (`packet` sees only `knock`).
+//! I/O lives in [`daemon`] and [`client`], which do not know each other. A test reads the sources
+//! and holds them to this.
+//!
+//! To read: [`knock`], [`sequence`], [`door`], [`lock`], [`engine`], [`event`], [`opening`]; that is
+//! port knocking. Then `daemon/watcher.rs` and `daemon/doorkeeper.rs`; that is the daemon.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod attempts;
 pub mod client;
 pub mod config;
 pub mod craft;
 pub mod daemon;
 pub mod dissect;
+pub mod door;
+pub mod engine;
+pub mod event;
+pub mod filter;
+pub mod interest;
 pub mod knock;
+pub mod lock;
+pub mod opening;
 pub mod packet;
 pub mod plan;
 pub mod profile;
+pub mod reason;
 pub mod sequence;
 pub mod shape;
 pub mod time;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::knock::Protocol;
+use crate::knock::{Knock, Protocol};
 
 /// The most stages a written sequence may have.
 pub const MAX_STAGES: usize = 32;
@@ -14,6 +14,14 @@ pub struct Stage {
     pub protocol: Protocol,
     /// The destination port, host byte order.
     pub port: u16,
+}
+
+impl Stage {
+    /// The stage that this knock would be.
+    #[must_use]
+    pub const fn of(knock: &Knock) -> Stage {
+        Stage { protocol: knock.protocol, port: knock.port }
+    }
 }
 
 impl fmt::Display for Stage {

@@ -38,7 +38,7 @@ pub enum Data {
     /// These bytes.
     Bytes(Vec<u8>),
     /// The content of this file.
-    File(String),
+    Path(String),
 }
 
 /// What was asked for; `None` stands for the manners of the system.
@@ -185,7 +185,7 @@ pub fn data(value: &[u8]) -> Result<Data, &'static str> {
         return bytes(digits).map(Data::Bytes).ok_or("not pairs of hexadecimal digits");
     }
     if let Some(path) = after("file:") {
-        return path.map(|path| Data::File(path.to_owned())).map_err(|_| "the path is not UTF-8");
+        return path.map(|path| Data::Path(path.to_owned())).map_err(|_| "the path is not UTF-8");
     }
     if let Some(size) = after("size:") {
         let size: Option<u16> = size.ok().and_then(|size| size.parse().ok());

@@ -1,2 +1,50 @@
-//! The tests.
-fn main() {}
+//! All tests that need more than one file of the library, in one binary.
+//!
+//! Before anything else this program leaves the machine: it moves into namespaces of its own (as an ordinary
+//! user into a user namespace too), so that the real programs can be started as root on real interfaces
+//! without touching anything outside. `cargo test -- --list` shows the tests, `cargo test -- NAME` runs those
+//! whose name contains NAME, `KNOCKD_UNDER_TEST=/path/knockd` puts another daemon in the place of ours, and
+//! `KNOCKD_BLESS=1` rewrites the expected files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(unreachable_pub)] // the modules offer their tests with `pub fn tests()`
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Namespaces, links, packets, running programs: what the tests are made with.
+#[macro_use]
+#[allow(dead_code)] // a tool box is not emptied every day
+mod support;
+
+/// The dependency rules of the sources.
+mod architecture;
+/// The tools of `support` themselves: what a broken tool would hide.
+mod tools;
+/// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
+mod wire;
+/// Which packets count, and which do not exist for the daemon.
+mod wire_packets;
+
+/// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
+const TESTS_AT_ONCE: usize = 8;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(sentence) = support::isolation::enter()
+    {
+        eprintln!("error: {sentence}");
+        return ExitCode::FAILURE;
+    }
+    arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
+    libtest_mimic::run(&arguments, tests()).exit_code()
+}
+
+fn tests() -> Vec<Trial> {
+    [architecture::tests(), tools::tests(), wire::tests(), wire_packets::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

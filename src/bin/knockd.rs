@@ -1,2 +1,4 @@
 //! The daemon; called as `knock`, the client.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    knocking::daemon::main()
+}

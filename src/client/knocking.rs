@@ -15,6 +15,7 @@ use super::{chance, connect, output};
 use crate::dissect::{Dissection, flag_names};
 use crate::knock::Protocol;
 use crate::plan::{self, Planned, Resolved};
+use crate::reason::reason;
 use crate::shape::{Data, Shape};
 
 /// More bytes than a packet can have.
@@ -95,8 +96,9 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
     if options.verbose {
         note(options, format_args!("hitting {protocol} {address}:{}", planned.resolved.text));
     }
-    connect::knock(planned.destination, protocol)
-        .map_err(|error| Failure::refused(format_args!("cannot open a {protocol} socket: {error}")))
+    connect::knock(planned.destination, protocol).map_err(|error| {
+        Failure::refused(format_args!("cannot open a {protocol} socket: {}", reason(&error)))
+    })
 }
 
 impl Crafting {
@@ -105,7 +107,7 @@ impl Crafting {
         shape.data = match &raw.data {
             None => None,
             Some(Data::Bytes(bytes)) => Some(bytes.clone()),
-            Some(Data::File(path)) => Some(read(path)?),
+            Some(Data::Path(path)) => Some(read(path)?),
         };
         for address in addresses {
             if shape.source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
@@ -177,6 +179,6 @@ fn read(path: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_DATA).read_to_end(&mut bytes))
-        .map_err(|error| Failure::refused(format_args!("--data: {path}: {error}")))?;
+        .map_err(|error| Failure::refused(format_args!("--data: {path}: {}", reason(&error))))?;
     Ok(bytes)
 }

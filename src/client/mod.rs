@@ -32,6 +32,7 @@ use self::failure::{Failure, Status};
 use self::knocking::Knocking;
 use self::options::{Options, Request, Stages, Wait};
 use crate::plan::{Asked, Port, Resolved};
+use crate::reason::reason;
 use crate::sequence::Stage;
 
 /// Runs `knock`; the program's arguments are its input, its exit code is the result.
@@ -154,8 +155,9 @@ fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) ->
     for retries_left in (0..=wait.retries).rev() {
         if wait.proxy {
             if let Some(stream) = wait::for_connection(addresses, wait.timeout) {
-                return proxy::join(&stream)
-                    .map_err(|error| Failure::refused(format_args!("the connection broke: {error}")));
+                return proxy::join(&stream).map_err(|error| {
+                    Failure::refused(format_args!("the connection broke: {}", reason(&error)))
+                });
             }
         } else if wait::for_answer(addresses, wait.protocol, wait.timeout) {
             return Ok(());
@@ -177,5 +179,5 @@ fn execute(command: &[OsString]) -> Result<(), Failure> {
     let error = Command::new(program).args(arguments).exec();
     let status =
         if error.kind() == io::ErrorKind::NotFound { Status::NotFound } else { Status::NotExecutable };
-    Err(Failure::new(status, format_args!("error: cannot run '{}': {error}", program.display())))
+    Err(Failure::new(status, format_args!("error: cannot run '{}': {}", program.display(), reason(&error))))
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output;
 use crate::profile::{self, Profile};
+use crate::reason::reason;
 
 /// The profiles of the whole system.
 const SYSTEM: &str = "/etc/knock.conf";
@@ -58,7 +59,7 @@ pub(super) fn list(insecure: bool) -> Result<(), Failure> {
 /// The profiles of one file; none if it does not exist, or is the system's and not for us.
 fn read(path: &Path, insecure: bool) -> Result<Vec<Profile>, Failure> {
     let shown = path.display();
-    let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {error}"));
+    let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

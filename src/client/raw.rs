@@ -13,6 +13,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::failure::{Failure, Status};
+use crate::reason::reason;
 use crate::shape::Route;
 
 /// The protocol number of packets that bring their own IP header.
@@ -80,7 +81,10 @@ impl Sender {
             (Err(_), Some(source)) => Route { source, destination: destination.ip(), mtu: USUAL_MTU },
             (Err(error), None) => {
                 let to = destination.ip();
-                return Err(Failure::new(Status::NotSent, format_args!("error: no way to {to}: {error}")));
+                return Err(Failure::new(
+                    Status::NotSent,
+                    format_args!("error: no way to {to}: {}", reason(&error)),
+                ));
             }
         };
         self.routes.insert(destination, route);
@@ -107,25 +111,26 @@ impl Sender {
             let (length, to) = (packet.len(), destination.ip());
             Failure::new(
                 Status::NotSent,
-                format_args!("error: cannot send a raw packet of {length} bytes to {to}: {error}"),
+                format_args!("error: cannot send a raw packet of {length} bytes to {to}: {}", reason(&error)),
             )
         })
     }
 }
 
 fn not_opened(error: &io::Error) -> Failure {
+    let words = reason(error);
     if error.kind() == io::ErrorKind::PermissionDenied {
         let program =
             std::env::current_exe().map_or_else(|_| "knock".to_owned(), |path| path.display().to_string());
         return Failure::new(
             Status::NotPermitted,
             format_args!(
-                "error: cannot open a raw socket: {error}; --raw needs CAP_NET_RAW: run as root, or once: \
+                "error: cannot open a raw socket: {words}; --raw needs CAP_NET_RAW: run as root, or once: \
                  setcap cap_net_raw+ep {program}"
             ),
         );
     }
-    Failure::new(Status::NotSent, format_args!("error: cannot open a raw socket: {error}"))
+    Failure::new(Status::NotSent, format_args!("error: cannot open a raw socket: {words}"))
 }
 
 fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failure> {
@@ -134,7 +139,7 @@ fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failur
         if error.kind() == io::ErrorKind::PermissionDenied {
             not_opened(&error)
         } else {
-            Failure::refused(format_args!("cannot use interface {name}: {error}"))
+            Failure::refused(format_args!("cannot use interface {name}: {}", reason(&error)))
         }
     })
 }

@@ -1,6 +1,6 @@
 //! After the knock: does the host answer?
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ struct Progress {
 impl Progress {
     fn show(&mut self, address: SocketAddr) {
         let elapsed = self.begin.elapsed();
-        if elapsed > SILENCE && io::stderr().is_terminal() {
+        if elapsed > SILENCE && output::is_watched() {
             self.shown = true;
             output::progress(format_args!("\rwaiting for {address}: {} s ", elapsed.as_secs()));
         }

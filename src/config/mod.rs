@@ -1,3 +1,258 @@
 //! A knockd.conf, from text to doors.
+//!
+//! Pure: it opens no file by itself; the one-time sequence files that a text names are read through
+//! the [`Reading`] that the caller hands in.
 
+pub mod directives;
 pub mod syntax;
+mod warnings;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::door::{Door, Template};
+use crate::event::exhausted;
+use crate::knock::FlagRule;
+use crate::lock::Lock;
+use crate::reason::reason;
+use crate::sequence::SequenceError;
+
+use directives::{Place, Read, find};
+use syntax::Item;
+
+/// Seconds an attempt may take where the configuration is silent.
+pub const DEFAULT_SEQ_TIMEOUT: i32 = 25;
+/// Seconds a door stays open where the configuration is silent.
+pub const DEFAULT_CMD_TIMEOUT: i32 = 10;
+
+/// Bytes of a section's name that the debug output shows, and that the log shows.
+const SECTION_NAME: usize = 254;
+const DOOR_NAME: usize = 127;
+
+/// What `[options]` says; nothing where it is silent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `LogFile`.
+    pub log_file: Option<PathBuf>,
+    /// `PidFile`.
+    pub pid_file: Option<PathBuf>,
+    /// `Interface`.
+    pub interface: Option<String>,
+    /// `UseSyslog`.
+    pub use_syslog: bool,
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// What `[options]` says.
+    pub options: Options,
+    /// The doors, in the order of the file.
+    pub doors: Vec<Door>,
+}
+
+/// Something to tell while a configuration is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// For the debug output: what was understood.
+    Understood(String),
+    /// For standard error: something was left out.
+    LeftOut(String),
+}
+
+/// What the parser needs from outside.
+pub struct Reading<'a> {
+    /// Gives the content of a file.
+    pub file: &'a mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    /// Is told what was understood, line by line.
+    pub note: &'a mut dyn FnMut(Note),
+    /// The command line names an interface: the file's is passed over without a word.
+    pub interface_is_given: bool,
+}
+
+impl Reading<'_> {
+    pub(crate) fn understood(&mut self, text: String) {
+        (self.note)(Note::Understood(text));
+    }
+}
+
+/// Why a configuration was refused; its text is what the user sees.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The line it was found at, counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a line.
+#[derive(Debug)]
+pub enum Problem {
+    /// Not a directive that is known here.
+    Syntax,
+    /// `[]`.
+    SectionName,
+    /// Something stands before the first section.
+    OutsideSection,
+    /// More than [`syntax::MAX_LINE`] bytes.
+    TooLong(usize),
+    /// A word that is no TCP flag, in upper case.
+    Flag(String),
+    /// A target that is no address.
+    Target(String),
+    /// A sequence that is none; with the door's name.
+    Sequence(String, SequenceError),
+    /// A file that cannot be read.
+    File(PathBuf, io::Error),
+    /// A one-time file without a usable line; with the door's name.
+    Exhausted(String, PathBuf),
+    /// A door, by name, that nothing opens.
+    NoSequence(String),
+}
+
+impl fmt::Display for Problem {
+    /// The words of a problem that needs no line number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_problem(self, 0, f)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_problem(&self.problem, self.line, f)
+    }
+}
+
+fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match problem {
+        Problem::Syntax => write!(f, "config: line {line}: syntax error"),
+        Problem::SectionName => write!(f, "config: line {line}: bad section name"),
+        Problem::OutsideSection => {
+            write!(f, "config: line {line}: all directives must belong to a section")
+        }
+        Problem::TooLong(_) => {
+            write!(f, "config: line {line}: longer than {} bytes", syntax::MAX_LINE)
+        }
+        Problem::Flag(word) => write!(f, "config: line {line}: unrecognized flag \"{word}\""),
+        Problem::Target(text) => {
+            write!(f, "config: line {line}: target \"{text}\" is not an IP address")
+        }
+        Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}"),
+        Problem::File(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
+        Problem::Exhausted(door, path) => write!(
+            f,
+            "{}\nconfig: no more sequences left in the one time sequences file {}",
+            exhausted(door),
+            path.display()
+        ),
+        Problem::NoSequence(door) => write!(f, "error: section '{door}' has an empty knock sequence"),
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A door that is being read.
+#[derive(Debug)]
+pub struct Draft {
+    pub(crate) name: String,
+    pub(crate) line: usize,
+    pub(crate) lock: Option<Lock>,
+    pub(crate) seq_timeout: i32,
+    pub(crate) flags: FlagRule,
+    pub(crate) target: Option<std::net::IpAddr>,
+    pub(crate) start: Option<Template>,
+    pub(crate) start6: Option<Template>,
+    pub(crate) stop: Option<Template>,
+    pub(crate) stop6: Option<Template>,
+    pub(crate) cmd_timeout: i32,
+}
+
+impl Draft {
+    fn new(name: &str, line: usize) -> Draft {
+        Draft {
+            name: cut(name, DOOR_NAME).to_owned(),
+            line,
+            lock: None,
+            seq_timeout: DEFAULT_SEQ_TIMEOUT,
+            flags: FlagRule::default(),
+            target: None,
+            start: None,
+            start6: None,
+            stop: None,
+            stop6: None,
+            cmd_timeout: DEFAULT_CMD_TIMEOUT,
+        }
+    }
+
+    fn finish(self) -> Result<Door, ConfigError> {
+        let Some(lock) = self.lock else {
+            return Err(ConfigError { line: self.line, problem: Problem::NoSequence(self.name) });
+        };
+        Ok(Door {
+            name: Arc::from(self.name),
+            lock,
+            seq_timeout: self.seq_timeout,
+            flags: self.flags,
+            target: self.target,
+            start: self.start,
+            start6: self.start6,
+            stop: self.stop,
+            stop6: self.stop6,
+            cmd_timeout: self.cmd_timeout,
+        })
+    }
+}
+
+/// The first `bytes` bytes of a name, or a little less where that would cut a character in two.
+fn cut(name: &str, bytes: usize) -> &str {
+    name.get(..name.floor_char_boundary(bytes)).unwrap_or(name)
+}
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(text: &[u8], mut reading: Reading<'_>) -> Result<Config, ConfigError> {
+        let mut options = Options::default();
+        let mut drafts: Vec<Draft> = Vec::new();
+        let mut place = None;
+        for (line, item) in syntax::items(text) {
+            let at = |problem| ConfigError { line, problem };
+            let (key, value) = match item {
+                Item::TooLong(length) => return Err(at(Problem::TooLong(length))),
+                Item::Section(name) => {
+                    let name = String::from_utf8_lossy(name);
+                    let shown = cut(&name, SECTION_NAME);
+                    reading.understood(format!("config: new section: '{shown}'"));
+                    place = Some(match shown {
+                        "" => return Err(at(Problem::SectionName)),
+                        "options" => Place::Options,
+                        door => {
+                            drafts.push(Draft::new(door, line));
+                            Place::Door
+                        }
+                    });
+                    continue;
+                }
+                Item::Entry(key, value) => (key, Some(value)),
+                Item::Word(word) => (word, None),
+            };
+            let Some(place) = place else { return Err(at(Problem::OutsideSection)) };
+            let directive = find(key, place, value.is_some()).ok_or_else(|| at(Problem::Syntax))?;
+            let value = value.unwrap_or_default();
+            match directive.read {
+                Read::Option(read) => read(&mut options, value, &mut reading),
+                Read::Door(read) => match drafts.last_mut() {
+                    Some(draft) => read(draft, value, &mut reading),
+                    None => Err(Problem::Syntax),
+                },
+            }
+            .map_err(at)?;
+        }
+        let doors = drafts.into_iter().map(Draft::finish).collect::<Result<_, _>>()?;
+        Ok(Config { options, doors })
+    }
+}

@@ -1,1 +1,97 @@
-//! The daemon.
+//! knockd: the two processes around the pure parts, and how they start.
+//!
+//! Everything that can fail does so in the foreground, in this order: command line, configuration,
+//! capture and filter, log file, doorkeeper; then the background, the pid file, the loop.
+
+pub mod addresses;
+mod background;
+pub mod capture;
+mod check;
+pub mod cli;
+mod clock;
+mod commands;
+mod doorkeeper;
+mod error;
+mod expression;
+mod link;
+mod load;
+mod log;
+mod names;
+mod one_time;
+mod siblings;
+mod signals;
+mod watcher;
+pub mod wire;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::poll::PollTimeout;
+
+use crate::time::Now;
+use cli::{Arguments, Instead};
+use siblings::Role;
+
+/// Runs the program: its name and its command line say what it is.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    match words.first().and_then(Role::of) {
+        Some(Role::Doorkeeper) => return doorkeeper::main(words),
+        Some(Role::Resolver) => return names::main(),
+        None => {}
+    }
+    if words.is_empty() {
+        words.push("knockd".into());
+    }
+    let mut arguments = match cli::parse(words.clone()) {
+        Ok(arguments) => arguments,
+        Err(Instead::Print(text)) => {
+            log::print(text);
+            return ExitCode::SUCCESS;
+        }
+        Err(Instead::Refuse(why)) => {
+            log::complain(&why);
+            log::print(cli::USAGE);
+            return ExitCode::FAILURE;
+        }
+    };
+    anchor_paths(&mut arguments);
+    if arguments.check {
+        return check::main(&arguments);
+    }
+    let result = if arguments.daemon && !arguments.is_launched {
+        background::launch(words)
+    } else {
+        watcher::main(arguments).map(|()| ExitCode::SUCCESS)
+    };
+    result.unwrap_or_else(|error| {
+        log::complain(&error.to_string());
+        if error.shows_usage() {
+            log::print(cli::USAGE);
+        }
+        ExitCode::FAILURE
+    })
+}
+
+/// Paths are relative to where we were started, wherever we go later.
+fn anchor_paths(arguments: &mut Arguments) {
+    arguments.config = anchored(&arguments.config);
+    arguments.pid_file = anchored(&arguments.pid_file);
+    arguments.log_file = arguments.log_file.as_deref().map(anchored);
+}
+
+fn anchored(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// How long `poll` may sleep: until the deadline (uptime), for ever without one.
+fn poll_timeout(deadline: Option<Duration>, now: Now) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_sub(now.uptime);
+    // Rounded up: to wake too early means to wake twice.
+    let milliseconds = left.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,395 @@
+#!/bin/bash
+# Port knocking, shown for real: a server whose firewall drops everything, a
+# client that knocks, and a stranger that does not.  Each lives in a network
+# namespace of its own on this machine; nothing outside of them is touched.
+#
+#     contrib/demo.sh
+#
+# As root it installs what is missing (apt-get).  As an ordinary user it needs
+# iproute2, nftables (or iptables), and user namespaces.  KNOCKD=PATH and
+# KNOCK=PATH show other programs than those of this folder.
+#
+# Exit code: 0 if every step held, 1 otherwise.
+set -euo pipefail
+
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+export LC_ALL=C
+
+SERVER=10.83.0.1
+CLIENT=10.83.0.2
+STRANGER=10.83.1.2
+PORT=22
+OPEN=(38281 29374 4921 54918)
+CLOSE=(37281 8529 40127 10100)
+
+die() {
+    printf 'demo: %s\n' "$*" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+commas() {
+    local IFS=,
+    printf '%s' "$*"
+}
+
+# ------------------------------------------------------------------ outside
+
+# The Debian packages of the commands that are not here.
+missing_packages() {
+    has ip || echo iproute2
+    has unshare || echo util-linux
+    has perl || echo perl-base
+    if ! has nft && ! has iptables; then echo nftables; fi
+    # Rust links with the C compiler.
+    if [ -z "${KNOCKD:-}" ] || [ -z "${KNOCK:-}" ]; then
+        has cc || printf '%s\n' gcc libc6-dev
+    fi
+}
+
+install_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    [ ${#packages[@]} -gt 0 ] || return 0
+    if ! has apt-get; then
+        die "this is missing here: ${packages[*]} (names of the Debian packages)"
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        die "this is missing here: ${packages[*]}. Install it (apt-get install ${packages[*]}) or run this as root."
+    fi
+    echo "Installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update >/dev/null || true # a stale list of packages may do
+    apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null </dev/null ||
+        die "apt-get could not install ${packages[*]}"
+}
+
+# Builds both programs.  Under sudo this is done as the user who called it, so
+# that no file of root's is left in the user's folder.
+build() {
+    local here="$1" home="$HOME" as=()
+    if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; then
+        home=$(getent passwd "$SUDO_UID" | cut -d: -f6)
+        as=(setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" --init-groups env "HOME=$home")
+    fi
+    export PATH="$PATH:$home/.cargo/bin"
+    has cargo || die "cargo is missing: install Rust, see https://rustup.rs"
+    echo "Building knockd and knock"
+    (cd "$here" && "${as[@]}" cargo build --release --locked --quiet) </dev/null ||
+        die "the programs could not be built"
+}
+
+outside() {
+    local here target job status=0
+    here=$(cd "$(dirname "$0")/.." && pwd)
+    install_packages
+    if [ -z "${KNOCKD:-}" ] || [ -z "${KNOCK:-}" ]; then
+        build "$here"
+        target=$(cd "$here" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+    fi
+    KNOCKD=$(realpath "${KNOCKD:-$target/release/knockd}")
+    KNOCK=$(realpath "${KNOCK:-$target/release/knock}")
+    export KNOCKD KNOCK
+    [ -x "$KNOCKD" ] || die "$KNOCKD cannot be run"
+    [ -x "$KNOCK" ] || die "$KNOCK cannot be run"
+
+    # The server's network, a view of the file system to mount the other two
+    # networks in, and, where that is allowed, a process tree of its own: when
+    # its first process ends, so does all that it started.
+    local new=(unshare --net --mount --fork)
+    if [ "$(id -u)" != 0 ]; then
+        new+=(--user --map-root-user)
+    fi
+    if ! "${new[@]}" true 2>/dev/null; then
+        if [ "$(id -u)" = 0 ]; then
+            die "root may not make network namespaces here (a container without CAP_SYS_ADMIN?)"
+        fi
+        die "ordinary users may not make network namespaces here. Run this as root, or switch on" \
+            "user namespaces: sysctl user.max_user_namespaces=1000, and, where they exist," \
+            "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0."
+    fi
+    if "${new[@]}" --pid --mount-proc true 2>/dev/null; then
+        new+=(--pid --mount-proc)
+    fi
+
+    # A process group of its own, so that it can be ended as a whole.
+    set -m
+    "${new[@]}" "$BASH" "$here/contrib/demo.sh" --inside </dev/null &
+    set +m
+    job=$!
+    # shellcheck disable=SC2064  # the number is known now
+    trap "kill -TERM -- -$job 2>/dev/null" HUP INT TERM
+    # A signal ends `wait`, not what it waits for.
+    while wait "$job" || status=$?; kill -0 "$job" 2>/dev/null; do status=0; done
+    exit "$status"
+}
+
+# ------------------------------------------------------------------- inside
+
+step=0
+
+# What is done, and what should be seen.
+step() {
+    step=$((step + 1))
+    printf '\n%d. %s\n' "$step" "$*"
+}
+
+seen() {
+    printf '   %s\n' "$*"
+}
+
+# Runs a command and shows both its words and what it printed.
+show() {
+    printf '   $ %s\n' "${*//"$work"\//}"
+    "$@" 2>&1 | sed 's/^/   | /'
+}
+
+failed() {
+    printf '   %s\n' "$*"
+    if [ -s "$work/knockd.log" ]; then
+        printf '\nThe log of knockd:\n'
+        sed 's/^/   | /' "$work/knockd.log"
+    fi
+    printf '\ndemo: step %d failed\n' "$step"
+    exit 1
+}
+
+# The server is the namespace this script is in; the others have a file each.
+on() {
+    nsenter --net="$work/$1" "${@:2}"
+}
+
+# Waits up to three seconds for a command to succeed.
+soon() {
+    local tries=60
+    until "$@"; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+
+logged() {
+    grep -qF -- "$1" "$work/knockd.log" 2>/dev/null
+}
+
+# Connects from a host to the server's port and prints what answers there.
+# 124: nothing came back in a second.
+# shellcheck disable=SC2016  # the inner shell's words
+connect() {
+    on "$1" timeout 1 bash -c 'exec 3<>"/dev/tcp/$0/$1" && read -r line <&3 && echo "$line"' \
+        "$SERVER" "$PORT" 2>/dev/null
+}
+
+must_not_connect() {
+    local answer code=0
+    answer=$(connect "$1") || code=$?
+    case $code in
+    124) seen "$1 -> $SERVER:$PORT: no answer" ;;
+    0) failed "$1 -> $SERVER:$PORT: connected (\"$answer\"), which it must not be" ;;
+    *) failed "$1 -> $SERVER:$PORT: refused (code $code), but the firewall should have been silent" ;;
+    esac
+}
+
+must_connect() {
+    local answer
+    answer=$(connect "$1") || failed "$1 -> $SERVER:$PORT: no connection, but there must be one"
+    seen "$1 -> $SERVER:$PORT: connected, \"$answer\""
+}
+
+knock_from() {
+    local host="$1"
+    shift
+    printf '   %s$ knock -v %s\n' "$host" "$*"
+    on "$host" "$KNOCK" -v "$@" 2>&1 | sed 's/^/   | /' || failed "knock failed"
+}
+
+must_be_logged() {
+    local line
+    for line in "$@"; do
+        soon logged "$line" || failed "knockd did not log: $line"
+        seen "log: $line"
+    done
+}
+
+# A namespace whose eth0 is connected with a link of the server's.
+new_host() {
+    local name="$1" link="$2" server="$3" address="$4"
+    : >"$work/$name"
+    unshare --net="$work/$name" true
+    ip link add "$link" type veth peer name eth0 netns "$work/$name"
+    ip address add "$server/24" dev "$link"
+    ip link set "$link" up
+    on "$name" ip link set lo up
+    on "$name" ip address add "$address/24" dev eth0
+    on "$name" ip link set eth0 up
+    if [ "$server" != "$SERVER" ]; then
+        on "$name" ip route add "$SERVER" via "$server"
+    fi
+}
+
+linked() {
+    ip link show dev "$1" | grep -q LOWER_UP
+}
+
+# Sets the words of the rules for the firewall tool that works here.
+choose_firewall() {
+    local tool
+    if has nft && nft add table inet demo 2>/dev/null; then
+        nft -f - <<END
+table inet demo {
+    set friends {
+        type ipv4_addr
+    }
+    chain input {
+        type filter hook input priority 0; policy drop;
+        ip saddr @friends tcp dport $PORT accept
+    }
+}
+END
+        list=(nft list table inet demo)
+        allow="nft add element inet demo friends { %IP% }"
+        forbid="nft delete element inet demo friends { %IP% }"
+        return
+    fi
+    for tool in iptables iptables-legacy; do
+        if has "$tool" && "$tool" -P INPUT DROP 2>/dev/null; then
+            list=("$tool" -S INPUT)
+            allow="$tool -A INPUT -s %IP% -p tcp --dport $PORT -j ACCEPT"
+            forbid="$tool -D INPUT -s %IP% -p tcp --dport $PORT -j ACCEPT"
+            return
+        fi
+    done
+    failed "neither nft nor iptables can make rules here (does the kernel have nf_tables?)"
+}
+
+# Something on the port that speaks first, as SSH does.  Perl is on every Debian.
+# shellcheck disable=SC2016  # Perl's words
+start_listener() {
+    perl -MIO::Socket::INET -e '
+        my $s = IO::Socket::INET->new(LocalAddr => $ARGV[0], LocalPort => $ARGV[1],
+            Listen => 5, ReuseAddr => 1) or die "cannot listen: $@\n";
+        open(my $ready, ">", $ARGV[2]) or die; close($ready);
+        while (my $c = $s->accept) { print $c "SSH-2.0-demo\r\n"; close($c); }
+    ' "$SERVER" "$PORT" "$work/listening" &
+    listener=$!
+    disown "$listener" # no notice of its end
+    soon test -e "$work/listening" || failed "nothing listens on port $PORT"
+}
+
+daemon_ended() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
+clean_up() {
+    local pid
+    trap - EXIT
+    if pid=$(cat "$work/knockd.pid" 2>/dev/null); then
+        kill -TERM "$pid" 2>/dev/null || true
+        soon daemon_ended "$pid" || kill -KILL "$pid" 2>/dev/null || true
+    fi
+    [ -z "${listener:-}" ] || kill -KILL "$listener" 2>/dev/null || true
+    umount "$work/client" "$work/stranger" 2>/dev/null || true
+    rm -rf "$work"
+}
+
+inside() {
+    local pid began=$SECONDS
+    local list=() allow='' forbid=''
+    work=$(mktemp -d "${TMPDIR:-/tmp}/knockd-demo.XXXXXX")
+    trap clean_up EXIT
+    trap 'exit 1' HUP INT TERM
+
+    step "A server ($SERVER), a client ($CLIENT) and a stranger ($STRANGER), each with a network of its own"
+    ip link set lo up
+    new_host client eth0 "$SERVER" "$CLIENT"
+    new_host stranger eth1 10.83.1.1 "$STRANGER"
+    soon linked eth0 || failed "the link to the client does not come up"
+    soon linked eth1 || failed "the link to the stranger does not come up"
+    show ip -br -4 address show
+
+    step "Something like SSH listens on the server's port $PORT"
+    start_listener
+    connect_locally=$(timeout 1 bash -c "exec 3<>/dev/tcp/$SERVER/$PORT && head -c 12 <&3") ||
+        failed "the listener does not answer the server itself"
+    seen "the server itself -> $SERVER:$PORT: connected, \"$connect_locally\""
+
+    step "The server's firewall drops everything"
+    choose_firewall
+    show "${list[@]}"
+
+    step "knockd listens on the server, with one door to open the port and one to close it"
+    cat >"$work/knockd.conf" <<END
+[options]
+    LogFile = $work/knockd.log
+    PidFile = $work/knockd.pid
+    Interface = eth0
+
+[open]
+    Sequence = $(commas "${OPEN[@]}")
+    Seq_Timeout = 5
+    TCPFlags = syn
+    Start_Command = $allow
+
+[close]
+    Sequence = $(commas "${CLOSE[@]}")
+    Seq_Timeout = 5
+    TCPFlags = syn
+    Start_Command = $forbid
+END
+    sed 's/^/   | /' "$work/knockd.conf"
+    "$KNOCKD" -d -c "$work/knockd.conf" || failed "knockd did not start (code $?)"
+    soon test -s "$work/knockd.pid" || failed "knockd wrote no pid file"
+    pid=$(cat "$work/knockd.pid")
+    seen "knockd runs as process $pid"
+    must_be_logged "starting up, listening on eth0"
+
+    step "Neither the client nor the stranger can reach port $PORT"
+    must_not_connect client
+    must_not_connect stranger
+
+    step "The client knocks at ${OPEN[*]}"
+    knock_from client "$SERVER" "${OPEN[@]}"
+    must_be_logged "$CLIENT: open: Stage 1" "$CLIENT: open: Stage 2" "$CLIENT: open: Stage 3" \
+        "$CLIENT: open: Stage 4" "$CLIENT: open: OPEN SESAME" "open: running command: ${allow//%IP%/$CLIENT}"
+
+    step "Port $PORT is open to the client, and to no other"
+    soon connect client >/dev/null || true
+    must_connect client
+    must_not_connect stranger
+    show "${list[@]}"
+
+    step "The client knocks at ${CLOSE[*]}"
+    knock_from client "$SERVER" "${CLOSE[@]}"
+    must_be_logged "$CLIENT: close: Stage 4" "$CLIENT: close: OPEN SESAME" \
+        "close: running command: ${forbid//%IP%/$CLIENT}"
+
+    step "Port $PORT is closed again"
+    closed_again() { ! "${list[@]}" | grep -qF "$CLIENT"; }
+    soon closed_again || failed "the rule for $CLIENT is still there"
+    must_not_connect client
+    must_not_connect stranger
+    kill -0 "$listener" 2>/dev/null || failed "the listener has ended by itself"
+    seen "and yet the listener is still there"
+
+    step "knockd is told to stop (SIGTERM)"
+    kill -TERM "$pid"
+    soon daemon_ended "$pid" || failed "knockd is still running"
+    must_be_logged "shutting down"
+    [ ! -e "$work/knockd.pid" ] || failed "knockd left its pid file behind"
+    seen "its pid file is gone"
+
+    printf '\nThe log of knockd:\n'
+    sed 's/^/   | /' "$work/knockd.log"
+    printf '\ndemo: all %d steps held (%d s)\n' "$step" "$((SECONDS - began))"
+}
+
+case "${1:-}" in
+'') outside ;;
+--inside) inside ;;
+-h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" ;;
+*) die "unknown argument: $1 (there are none)" ;;
+esac

@@ -1,0 +1,220 @@
+//! The one table of directives: what each is called, where it may stand, and how it is read.
+//!
+//! The manual page is held against this table by a test.
+#![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::config::{Draft, Note, Options, Problem, Reading};
+use crate::door::Template;
+use crate::knock::Flags;
+use crate::lock::{Lock, OneTime};
+use crate::sequence::{Sequence, atoi};
+
+/// Where a directive may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In `[options]`.
+    Options,
+    /// In any other section.
+    Door,
+    /// In every section.
+    Anywhere,
+}
+
+/// Reads the value of a directive.
+#[derive(Clone, Copy)]
+pub enum Read {
+    /// Into the options.
+    Option(fn(&mut Options, &[u8], &mut Reading<'_>) -> Result<(), Problem>),
+    /// Into the door whose section it stands in.
+    Door(fn(&mut Draft, &[u8], &mut Reading<'_>) -> Result<(), Problem>),
+}
+
+/// One directive.
+pub struct Directive {
+    /// Its name, as the manual writes it; any case will do in the file.
+    pub name: &'static str,
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
+    /// Where it may stand.
+    pub place: Place,
+    /// Whether it is written `name = value`; otherwise it is a word of its own.
+    pub has_value: bool,
+    pub(crate) read: Read,
+}
+
+/// All directives there are.
+pub const DIRECTIVES: &[Directive] = &[
+    option("LogFile", log_file),
+    option("PidFile", pid_file),
+    option("Interface", interface),
+    Directive {
+        name: "UseSyslog",
+        aliases: &[],
+        place: Place::Anywhere,
+        has_value: false,
+        read: Read::Option(use_syslog),
+    },
+    door("Sequence", &[], sequence),
+    door("One_Time_Sequences", &[], one_time_sequences),
+    door("Seq_Timeout", &["Timeout"], seq_timeout),
+    door("TCPFlags", &[], tcp_flags),
+    door("Target", &[], target),
+    door("Start_Command", &["Command"], start_command),
+    door("Start_Command_6", &["Command_6"], start_command_6),
+    door("Cmd_Timeout", &[], cmd_timeout),
+    door("Stop_Command", &[], stop_command),
+    door("Stop_Command_6", &[], stop_command_6),
+];
+
+const fn option(
+    name: &'static str,
+    read: fn(&mut Options, &[u8], &mut Reading<'_>) -> Result<(), Problem>,
+) -> Directive {
+    Directive { name, aliases: &[], place: Place::Options, has_value: true, read: Read::Option(read) }
+}
+
+const fn door(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    read: fn(&mut Draft, &[u8], &mut Reading<'_>) -> Result<(), Problem>,
+) -> Directive {
+    Directive { name, aliases, place: Place::Door, has_value: true, read: Read::Door(read) }
+}
+
+/// The directive that this key means here, if there is one.
+#[must_use]
+pub fn find(key: &[u8], place: Place, has_value: bool) -> Option<&'static Directive> {
+    DIRECTIVES.iter().find(|directive| {
+        let is_called = |name: &&str| key.eq_ignore_ascii_case(name.as_bytes());
+        directive.has_value == has_value
+            && (directive.place == place || directive.place == Place::Anywhere)
+            && (is_called(&directive.name) || directive.aliases.iter().any(is_called))
+    })
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+fn path(value: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(value))
+}
+
+/// A number as `atoi` reads it, at most what 32 bits hold.
+fn number(value: &[u8]) -> i32 {
+    let number = atoi(&String::from_utf8_lossy(value));
+    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+}
+
+fn log_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.log_file = Some(path(value));
+    reading.understood(format!("config: log file: {}", text(value)));
+    Ok(())
+}
+
+fn pid_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.pid_file = Some(path(value));
+    reading.understood(format!("config: pid file: {}", text(value)));
+    Ok(())
+}
+
+fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    if !reading.interface_is_given {
+        options.interface = Some(text(value));
+        reading.understood(format!("config: interface: {}", text(value)));
+    }
+    Ok(())
+}
+
+fn use_syslog(options: &mut Options, _: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.use_syslog = true;
+    reading.understood("config: usesyslog".to_owned());
+    Ok(())
+}
+
+fn sequence(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let sequence =
+        Sequence::parse(&text(value)).map_err(|error| Problem::Sequence(draft.name.clone(), error))?;
+    reading.understood(format!("config: {}: sequence: {sequence}", draft.name));
+    draft.lock = Some(Lock::Fixed(sequence));
+    Ok(())
+}
+
+fn one_time_sequences(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let name = draft.name.clone();
+    let file = path(value);
+    let content = (reading.file)(&file).map_err(|error| Problem::File(file.clone(), error))?;
+    reading.understood(format!("config: {name}: one time sequences file: {}", text(value)));
+    let lines = OneTime::read(file.clone(), &content, |error| {
+        (reading.note)(Note::LeftOut(Problem::Sequence(name.clone(), error).to_string()));
+    });
+    let Some(sequence) = lines.first() else { return Err(Problem::Exhausted(name, file)) };
+    reading.understood(format!("new sequence for door {name}: {sequence}"));
+    reading.understood(format!("config: {name}: sequence: {sequence}"));
+    draft.lock = Some(Lock::OneTime(lines));
+    Ok(())
+}
+
+fn seq_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.seq_timeout = number(value);
+    reading.understood(format!("config: {}: seq_timeout: {}", draft.name, draft.seq_timeout));
+    Ok(())
+}
+
+fn cmd_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.cmd_timeout = number(value);
+    reading.understood(format!("config: {}: cmd_timeout: {}", draft.name, draft.cmd_timeout));
+    Ok(())
+}
+
+/// Flags add up over the lines of a door; blanks belong to the flag.
+fn tcp_flags(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    for word in text(value).split(',') {
+        let shown = word.to_ascii_uppercase();
+        let (name, is_negated) = word.strip_prefix('!').map_or((word, false), |name| (name, true));
+        let known = [Flags::FIN, Flags::SYN, Flags::RST, Flags::PSH, Flags::ACK, Flags::URG];
+        match Flags::from_word(name).filter(|flag| known.contains(flag)) {
+            None => return Err(Problem::Flag(shown)),
+            Some(flag) if is_negated => draft.flags.forbid(flag),
+            Some(flag) => draft.flags.require(flag),
+        }
+        reading.understood(format!("config: tcp flag: {shown}"));
+    }
+    Ok(())
+}
+
+fn target(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    reading.understood(format!("config: {}: target: {}", draft.name, text(value)));
+    let address = text(value).parse().map_err(|_| Problem::Target(text(value)))?;
+    draft.target = Some(address);
+    Ok(())
+}
+
+fn start_command(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.start = Some(command(draft, "start_command", value, reading));
+    Ok(())
+}
+
+fn start_command_6(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.start6 = Some(command(draft, "start_command_6", value, reading));
+    Ok(())
+}
+
+fn stop_command(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.stop = Some(command(draft, "stop_command", value, reading));
+    Ok(())
+}
+
+fn stop_command_6(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.stop6 = Some(command(draft, "stop_command_6", value, reading));
+    Ok(())
+}
+
+fn command(draft: &Draft, directive: &str, value: &[u8], reading: &mut Reading<'_>) -> Template {
+    reading.understood(format!("config: {}: {directive}: {}", draft.name, text(value)));
+    Template::new(value)
+}

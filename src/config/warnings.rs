@@ -1,0 +1,86 @@
+//! What is allowed and yet probably not meant: sentences for `knockd --check`.
+
+use std::collections::HashMap;
+
+use crate::config::Config;
+use crate::door::Door;
+use crate::lock::Lock;
+use crate::sequence::Stage;
+
+/// A one-time file with fewer lines than this gets a warning.
+const FEW_LINES: usize = 5;
+
+impl Config {
+    /// Sentences about what is probably not meant; none of them keeps the daemon from starting.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.doors.is_empty() {
+            warnings.push("There is no door: nothing will ever be opened.".to_owned());
+        }
+        for door in &self.doors {
+            door_warnings(door, &mut warnings);
+        }
+        shadowed(&self.doors, &mut warnings);
+        warnings
+    }
+
+    /// Whether the text holds something that others must not know.
+    #[must_use]
+    pub fn holds_secrets(&self) -> bool {
+        !self.doors.is_empty()
+    }
+}
+
+fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
+    let name = &door.name;
+    let has_start = [&door.start, &door.start6].into_iter().flatten().any(|command| !command.is_empty());
+    if !has_start && (door.stop.is_some() || door.stop6.is_some()) {
+        warnings.push(format!(
+            "Door '{name}' has a stop command but no start command: neither will ever be run."
+        ));
+    }
+    if door.lock.current().any(|(_, sequence)| sequence.stages().iter().any(|stage| stage.port == 0)) {
+        warnings.push(format!(
+            "Door '{name}' has port 0 in its sequence, which is what a word that is no number means."
+        ));
+    }
+    if door.lock.current().any(|(_, sequence)| sequence.stages().len() > 1) && door.seq_timeout <= 0 {
+        warnings.push(format!(
+            "Door '{name}' can never open: its seq_timeout leaves no time for a second knock."
+        ));
+    }
+    if let Lock::OneTime(lines) = &door.lock
+        && lines.lines().len() < FEW_LINES
+    {
+        warnings.push(format!(
+            "The one-time file of door '{name}' has {} usable {} left ({}).",
+            lines.lines().len(),
+            if lines.lines().len() == 1 { "line" } else { "lines" },
+            lines.path.display()
+        ));
+    }
+}
+
+/// Doors whose whole sequence is how another one begins.
+fn shadowed(doors: &[Door], warnings: &mut Vec<String>) {
+    let stages = |door: &Door| -> Vec<Stage> {
+        door.lock.current().next().map(|(_, sequence)| sequence.stages().to_vec()).unwrap_or_default()
+    };
+    let mut whole: HashMap<Vec<Stage>, Vec<&Door>> = HashMap::new();
+    for door in doors {
+        whole.entry(stages(door)).or_default().push(door);
+    }
+    for longer in doors {
+        let all = stages(longer);
+        for length in 1..all.len() {
+            let found = all.get(..length).and_then(|beginning| whole.get(beginning));
+            for shorter in found.into_iter().flatten().filter(|shorter| shorter.target == longer.target) {
+                warnings.push(format!(
+                    "Door '{}' begins with the whole sequence of door '{}': whoever opens '{}' opens '{}' on the way.",
+                    longer.name, shorter.name, longer.name, shorter.name
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The interfaces of this machine and their addresses.
+
+use std::net::IpAddr;
+
+use pnet::datalink::{self, NetworkInterface};
+use pnet::ipnetwork::IpNetwork;
+
+/// The name that means every interface.
+pub const ANY: &str = "any";
+
+/// What a capture needs to know of an interface.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// As pnet describes it; index 0 for all of them.
+    pub link: NetworkInterface,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Packets that it sends come back to it.
+    pub is_loopback: bool,
+    /// It can carry packets.
+    pub is_up: bool,
+}
+
+impl Interface {
+    /// Bytes in front of the IP header on this link, as knockd 0.8 counts them.
+    #[must_use]
+    pub fn link_header(&self) -> u64 {
+        match self.kind() {
+            Kind::Ethernet => 14,
+            Kind::Cooked => 16,
+            Kind::Raw => 0,
+        }
+    }
+
+    /// What the debug output of knockd 0.8 says of this link.
+    #[must_use]
+    pub fn link_words(&self) -> &'static str {
+        match self.kind() {
+            Kind::Ethernet => "ethernet interface detected",
+            Kind::Cooked => "ppp interface detected (linux \"cooked\" encapsulation)",
+            Kind::Raw => "raw interface detected, no encapsulation",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.link.index == 0 || self.link.is_point_to_point() && self.link.mac.is_some() {
+            Kind::Cooked
+        } else if self.is_loopback || self.link.mac.is_some() {
+            Kind::Ethernet
+        } else {
+            Kind::Raw
+        }
+    }
+}
+
+/// How libpcap would see a link; nothing but the debug output depends on it.
+enum Kind {
+    Ethernet,
+    Cooked,
+    Raw,
+}
+
+/// The interface of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<Interface> {
+    let links = datalink::interfaces();
+    if name == ANY {
+        let addresses = links.iter().flat_map(|link| &link.ips).map(IpNetwork::ip).collect();
+        let link = NetworkInterface {
+            name: ANY.to_owned(),
+            description: String::new(),
+            index: 0,
+            mac: None,
+            ips: Vec::new(),
+            flags: 0,
+        };
+        return Some(Interface { link, addresses, is_loopback: false, is_up: true });
+    }
+    let link = links.into_iter().find(|link| link.name == name)?;
+    let addresses = link.ips.iter().map(IpNetwork::ip).collect();
+    Some(Interface { addresses, is_loopback: link.is_loopback(), is_up: link.is_up(), link })
+}
+
+/// The names of all interfaces.
+#[must_use]
+pub fn names() -> Vec<String> {
+    datalink::interfaces().into_iter().map(|link| link.name).collect()
+}

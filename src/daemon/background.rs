@@ -1,0 +1,71 @@
+//! `-d`: a process in the background, and one in the foreground that waits until it listens.
+//!
+//! The one in the foreground runs the program anew and ends with 0 when that one says that it
+//! listens, or with its exit code when it does not come so far.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::unistd;
+use std::os::fd::AsRawFd;
+
+use crate::daemon::error::StartError;
+use crate::daemon::{cli, siblings};
+
+/// Starts the background process with the same command line, and waits for its word.
+///
+/// # Errors
+/// Why it cannot be started.
+pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
+    let mut words = words.into_iter();
+    let name = words.next().unwrap_or_else(|| "knockd".into());
+    // In front, where no stray word or `--` can hide it.
+    let mut sibling = siblings::start(&name, std::iter::once(cli::LAUNCHED.into()).chain(words))
+        .map_err(|error| StartError::System("run in the background", error))?;
+    let mut word = [0; 1];
+    loop {
+        match recv(sibling.socket.as_raw_fd(), &mut word, MsgFlags::empty()) {
+            Ok(1) => return Ok(ExitCode::SUCCESS),
+            Err(nix::errno::Errno::EINTR) => {}
+            _ => break,
+        }
+    }
+    let status = sibling.child.wait().map_err(|error| StartError::System("run in the background", error))?;
+    // The other process has said why.
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|&code| code != 0);
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// The process in the foreground, as the one in the background sees it.
+#[derive(Debug)]
+pub struct Launcher(OwnedFd);
+
+impl Launcher {
+    /// Finds the process that started this one.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn accept() -> io::Result<Launcher> {
+        Ok(Launcher(siblings::accept()?))
+    }
+
+    /// Leaves the terminal behind: a session of its own, the folder `/`, the standard files on
+    /// `/dev/null`; and lets the process in the foreground go.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn detach(self) -> io::Result<()> {
+        unistd::setsid()?;
+        unistd::chdir("/")?;
+        let nothing = File::options().read(true).write(true).open("/dev/null")?;
+        unistd::dup2_stdin(&nothing)?;
+        unistd::dup2_stdout(&nothing)?;
+        unistd::dup2_stderr(&nothing)?;
+        send(self.0.as_raw_fd(), b"!", MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+}

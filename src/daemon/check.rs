@@ -1,0 +1,49 @@
+//! `--check`: reads the configuration, says what looks wrong, and listens for nothing.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitCode;
+
+use crate::daemon::cli::Arguments;
+use crate::daemon::load::load;
+use crate::daemon::log;
+use crate::lock::Lock;
+
+/// The bits that let group or others read a file.
+const OTHERS_READ: u32 = 0o044;
+
+/// Checks the configuration: 0 if it would be taken, 1 otherwise.
+#[must_use]
+pub fn main(arguments: &Arguments) -> ExitCode {
+    log::start_output(arguments.verbose, arguments.debug);
+    let config = match load(&arguments.config, arguments.interface.is_some(), &mut log::pass_on) {
+        Ok(loaded) => loaded.config,
+        Err(error) => {
+            log::complain(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut warnings = config.warnings();
+    let one_time = config.doors.iter().filter_map(|door| match &door.lock {
+        Lock::OneTime(lines) => Some(&lines.path),
+        Lock::Fixed(_) => None,
+    });
+    let files = config.holds_secrets().then_some(&arguments.config).into_iter().chain(one_time);
+    for file in files {
+        if std::fs::metadata(file).is_ok_and(|it| it.permissions().mode() & OTHERS_READ != 0) {
+            let path = file.display();
+            warnings.push(format!(
+                "{path} holds the secret of a door and can be read by others; chmod 600 {path} keeps it."
+            ));
+        }
+    }
+    for warning in &warnings {
+        log::complain(&format!("warning: {warning}"));
+    }
+    let doors = config.doors.len();
+    log::print(&format!(
+        "{}: ok, {doors} {}\n",
+        arguments.config.display(),
+        if doors == 1 { "door" } else { "doors" }
+    ));
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,148 @@
+//! The command line of knockd.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command, value_parser};
+
+/// What `-h` prints, and what follows a refusal.
+pub const USAGE: &str = "\
+usage: knockd [options]
+options:
+  -i, --interface <int>  network interface to listen on (default \"eth0\")
+  -d, --daemon           run as a daemon
+  -c, --config <file>    use an alternate config file
+  -D, --debug            output debug messages
+  -l, --lookup           lookup DNS names (may be a security risk)
+  -p, --pidfile          use an alternate pidfile
+  -g, --logfile          use an alternate logfile
+  -v, --verbose          be verbose
+  -4, --only-ip-v4       do not track ipv6
+      --check            check the config file, say what looks wrong, and exit
+  -V, --version          display version
+  -h, --help             this help
+
+";
+
+/// What `-V` prints.
+pub const VERSION: &str = concat!(
+    "knockd ",
+    env!("CARGO_PKG_VERSION"),
+    "\nCopyright (C) 2026 The knockd maintainers (MIT OR Apache-2.0)\n",
+);
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct Arguments {
+    /// `-i`: beats the configuration.
+    pub interface: Option<String>,
+    /// `-d`.
+    pub daemon: bool,
+    /// `-c`.
+    pub config: PathBuf,
+    /// `-D`.
+    pub debug: bool,
+    /// `-l`.
+    pub lookup: bool,
+    /// `-p`; the configuration beats it.
+    pub pid_file: PathBuf,
+    /// `-g`; the configuration beats it.
+    pub log_file: Option<PathBuf>,
+    /// `-v`.
+    pub verbose: bool,
+    /// `-4`.
+    pub only_v4: bool,
+    /// `--check`.
+    pub check: bool,
+    /// Not for users: this is the process behind `-d`.
+    pub is_launched: bool,
+}
+
+/// What else the command line may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// Print this to standard output, and all is well.
+    Print(&'static str),
+    /// It is wrong; this is why.
+    Refuse(String),
+}
+
+/// The option that marks the process behind `-d`.
+pub const LAUNCHED: &str = "--launched-by-knockd";
+
+/// The command line as clap sees it; the manual is held against it by a test.
+#[must_use]
+pub fn command() -> Command {
+    let flag = |name: &'static str, short: char| {
+        Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).overrides_with(name)
+    };
+    let path = |name: &'static str, short: char| {
+        Arg::new(name).long(name).short(short).value_parser(value_parser!(PathBuf)).overrides_with(name)
+    };
+    Command::new("knockd")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .infer_long_args(true)
+        .arg(Arg::new("interface").long("interface").short('i').overrides_with("interface"))
+        .arg(flag("daemon", 'd'))
+        .arg(path("config", 'c').default_value("/etc/knockd.conf"))
+        .arg(flag("debug", 'D'))
+        .arg(flag("lookup", 'l'))
+        .arg(path("pidfile", 'p').default_value("/var/run/knockd.pid"))
+        .arg(path("logfile", 'g'))
+        .arg(flag("verbose", 'v'))
+        .arg(flag("only-ip-v4", '4'))
+        .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).overrides_with("check"))
+        .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
+        .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
+        .arg(Arg::new("launched").long(&LAUNCHED[2..]).hide(true).action(ArgAction::SetTrue))
+        // Stray words are ignored, as knockd 0.8 does.
+        .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true))
+}
+
+/// Reads the command line, the program's name included.
+///
+/// # Errors
+/// [`Instead`] says what to do instead.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Instead> {
+    let matches = command().try_get_matches_from(words).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp => Instead::Print(USAGE),
+        ErrorKind::DisplayVersion => Instead::Print(VERSION),
+        _ => Instead::Refuse(in_the_words_of_getopt(&error)),
+    })?;
+    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    Ok(Arguments {
+        interface: matches.get_one::<String>("interface").cloned(),
+        daemon: matches.get_flag("daemon"),
+        config: path("config").unwrap_or_default(),
+        debug: matches.get_flag("debug"),
+        lookup: matches.get_flag("lookup"),
+        pid_file: path("pidfile").unwrap_or_default(),
+        log_file: path("logfile"),
+        verbose: matches.get_flag("verbose"),
+        only_v4: matches.get_flag("only-ip-v4"),
+        check: matches.get_flag("check"),
+        is_launched: matches.get_flag("launched"),
+    })
+}
+
+/// What getopt says of the same mistake: scripts and people know it.
+fn in_the_words_of_getopt(error: &clap::Error) -> String {
+    let offender = error.context().find_map(|(kind, value)| match (kind, value) {
+        (ContextKind::InvalidArg, ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    });
+    let offender = offender.unwrap_or_default();
+    // clap shows the value that an option takes; getopt does not.
+    let option = offender.split([' ', '=']).next().unwrap_or_default();
+    match (error.kind(), option.strip_prefix("--"), option.strip_prefix('-')) {
+        (ErrorKind::UnknownArgument, Some(_), _) => format!("knockd: unrecognized option '{option}'"),
+        (ErrorKind::UnknownArgument, None, Some(letter)) => format!("knockd: invalid option -- '{letter}'"),
+        (ErrorKind::InvalidValue, ..) => format!("knockd: option '{option}' requires an argument"),
+        (ErrorKind::TooManyValues, ..) => format!("knockd: option '{option}' doesn't allow an argument"),
+        _ => format!("knockd: {}", error.kind().as_str().unwrap_or("the command line is wrong")),
+    }
+}

@@ -1,0 +1,66 @@
+//! The clocks, and the local time that the log shows.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use tz::{DateTime, TimeZone};
+
+use crate::time::Now;
+
+/// Both clocks, read now.
+#[must_use]
+pub fn now() -> Now {
+    Now { uptime: read(ClockId::CLOCK_BOOTTIME), unix: read(ClockId::CLOCK_REALTIME) }
+}
+
+/// A clock that cannot be read shows 0; the two above can, on every Linux since 2.6.39.
+fn read(clock: ClockId) -> Duration {
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The local time zone, read once.
+#[derive(Debug)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// The zone of `TZ`, of `/etc/TZ` (where OpenWrt keeps it) or of `/etc/localtime`; UTC where
+    /// none of them can be read.
+    #[must_use]
+    pub fn local() -> Zone {
+        let zone = match std::env::var("TZ") {
+            Ok(name) => TimeZone::from_posix_tz(&name).ok(),
+            Err(_) => std::fs::read_to_string("/etc/TZ")
+                .ok()
+                .and_then(|name| TimeZone::from_posix_tz(name.trim()).ok())
+                .or_else(|| TimeZone::local().ok()),
+        };
+        Zone(zone.unwrap_or_else(TimeZone::utc))
+    }
+
+    /// `YYYY-MM-DD HH:MM`, for the log.
+    #[must_use]
+    pub fn to_the_minute(&self, unix: Duration) -> String {
+        self.at(unix).map_or_else(String::new, |time| {
+            format!(
+                "{:04}-{:02}-{:02} {:02}:{:02}",
+                time.year(),
+                time.month(),
+                time.month_day(),
+                time.hour(),
+                time.minute()
+            )
+        })
+    }
+
+    /// `YYYY-MM-DD HH:MM:SS`, for the debug output.
+    #[must_use]
+    pub fn to_the_second(&self, unix: Duration) -> String {
+        let second = unix.as_secs() % 60;
+        format!("{}:{second:02}", self.to_the_minute(unix))
+    }
+
+    fn at(&self, unix: Duration) -> Option<DateTime> {
+        let seconds = i64::try_from(unix.as_secs()).ok()?;
+        DateTime::from_timespec(seconds, 0, self.0.as_ref()).ok()
+    }
+}

@@ -1,0 +1,217 @@
+//! The system side: holds the open doors, runs the commands, closes every door.
+//!
+//! It reads the configuration itself; from the watcher it takes nothing but messages of a fixed
+//! size. When the watcher is gone it goes on until the last door is closed.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use crate::config::Config;
+use crate::daemon::clock::now;
+use crate::daemon::commands::Commands;
+use crate::daemon::load::load;
+use crate::daemon::log::{self, Log};
+use crate::daemon::signals::Signals;
+use crate::daemon::wire::{self, Received, Report, Request};
+use crate::daemon::{cli, one_time, poll_timeout, siblings};
+use crate::event::Opening;
+use crate::lock::Lock;
+use crate::opening::{Action, Ending, Job, Openings};
+use crate::reason::reason;
+use crate::time::Now;
+
+/// How long doors that are open at the end may stay so, if their time is longer.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long stop commands may then take before we end without them.
+const LAST_COMMANDS: Duration = Duration::from_secs(5);
+/// Messages that are taken before commands that ended are looked at again.
+const BATCH: usize = 64;
+
+struct Doorkeeper {
+    arguments: cli::Arguments,
+    config: Config,
+    prepared: Option<Config>,
+    /// The watcher; `None` when it is gone.
+    watcher: Option<OwnedFd>,
+    openings: Openings,
+    commands: Commands,
+    log: Log,
+    /// When to end at the latest, once we are to end at all.
+    end: Option<Duration>,
+}
+
+/// The doorkeeper's whole life.
+#[must_use]
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let Ok(arguments) = cli::parse(words) else { return ExitCode::FAILURE };
+    log::start_output(arguments.verbose, false);
+    let (Ok(watcher), Ok(signals)) = (siblings::accept(), Signals::new()) else { return ExitCode::FAILURE };
+    // A session of its own: what a terminal sends to the watcher is the watcher's to pass on.
+    let _ = nix::unistd::setsid();
+    let mut doorkeeper = Doorkeeper {
+        arguments,
+        config: Config::default(),
+        prepared: None,
+        watcher: Some(watcher),
+        openings: Openings::new(),
+        commands: Commands::new(),
+        log: Log::new(),
+        end: None,
+    };
+    doorkeeper.run(signals);
+    doorkeeper.log.flush();
+    ExitCode::SUCCESS
+}
+
+impl Doorkeeper {
+    fn run(&mut self, mut signals: Signals) {
+        while !self.is_done(now()) {
+            self.wait(&signals);
+            let came = signals.take();
+            if came.end && self.watcher.is_none() {
+                // Nobody else is left to pass it on; the second one is urgent.
+                self.finish(if self.end.is_none() { GRACE } else { Duration::ZERO });
+            }
+            self.reap();
+            self.listen();
+            let now = now();
+            let actions = self.openings.due(now);
+            self.take_actions(actions, now);
+            self.log.settle(now);
+        }
+    }
+
+    fn is_done(&self, now: Now) -> bool {
+        match (self.end, &self.watcher) {
+            (Some(end), _) => self.openings.are_closed() || end <= now.uptime,
+            (None, Some(_)) => false,
+            (None, None) => self.openings.are_closed(),
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self, signals: &Signals) {
+        let deadlines = [self.openings.next_deadline(), self.end, self.log.next_deadline()];
+        let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now());
+        let descriptors =
+            [Some(signals.doorbell()), self.watcher.as_ref().map(AsFd::as_fd), self.log.names()];
+        let mut descriptors: Vec<PollFd<'_>> =
+            descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let _ = poll(&mut descriptors, timeout);
+    }
+
+    fn listen(&mut self) {
+        for _ in 0..BATCH {
+            let Some(watcher) = &self.watcher else { return };
+            match wire::receive(watcher) {
+                Received::Message(request) => self.obey(request),
+                Received::Nonsense => {}
+                Received::Nothing => return,
+                Received::Closed => self.watcher = None,
+            }
+        }
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Prepare(fingerprint) => {
+                let loaded = load(&self.arguments.config, true, &mut |_| {});
+                self.prepared = loaded.ok().filter(|it| it.fingerprint == fingerprint).map(|it| it.config);
+                self.report(Report::Prepared(self.prepared.is_some()));
+            }
+            Request::Adopt => self.adopt(),
+            Request::Open(opening) => self.open(opening),
+            Request::Finish => self.finish(GRACE),
+            Request::FinishNow => self.finish(Duration::ZERO),
+        }
+    }
+
+    fn adopt(&mut self) {
+        let Some(config) = self.prepared.take() else { return };
+        let path = config.options.log_file.clone();
+        let path =
+            path.or_else(|| self.log.path().map(Into::into)).or_else(|| self.arguments.log_file.clone());
+        // The watcher opens the same file, and says so when it cannot.
+        let _ = self.log.open(path.as_deref(), config.options.use_syslog);
+        if self.arguments.lookup && self.log.names().is_none() {
+            let _ = self.log.look_up_names();
+        }
+        self.config = config;
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let Some(door) = self.config.doors.get(opening.door) else { return };
+        if let Lock::OneTime(lines) = &door.lock {
+            // First on the disk, then the command: a crash must not make the line good again.
+            let struck = one_time::strike(&lines.path, opening.turn);
+            if let Err(error) = &struck {
+                let text = format!(
+                    "{}: could not strike the used line in {}: {} --> the door stays shut",
+                    door.name,
+                    lines.path.display(),
+                    reason(error)
+                );
+                log::complain(&text);
+                self.log.line(&text);
+            }
+            self.report(Report::Struck(opening.door));
+            if struck.is_err() {
+                return;
+            }
+        }
+        let Some(door) = self.config.doors.get(opening.door) else { return };
+        let actions = self.openings.admit(door, opening.knocker);
+        self.take_actions(actions, now());
+    }
+
+    fn finish(&mut self, grace: Duration) {
+        let last_call = now().uptime + grace;
+        self.openings.finish(last_call);
+        let end = last_call + LAST_COMMANDS;
+        self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
+    }
+
+    fn reap(&mut self) {
+        while let Some((job, ending)) = self.commands.reap() {
+            let now = now();
+            if let Ending::Killed(signal) = ending {
+                log::say(&format!("a command was killed by signal {signal}"));
+            }
+            let actions = self.openings.ended(job, ending, now);
+            self.take_actions(actions, now);
+        }
+    }
+
+    fn take_actions(&mut self, actions: Vec<Action>, now: Now) {
+        for action in actions {
+            match action {
+                Action::Tell(event) => self.log.event(event, now),
+                Action::Run(job) => self.start(job, now),
+            }
+        }
+    }
+
+    fn start(&mut self, Job { id, door, command }: Job, now: Now) {
+        if let Err(errno) = self.commands.start(id, command) {
+            let text = format!("{door}: could not run the command: {}", errno.desc());
+            log::complain(&text);
+            self.log.line(&text);
+            // Nothing comes of a command that did not start: no stop follows at once from this.
+            for action in self.openings.ended(id, Ending::NotStarted, now) {
+                if let Action::Tell(event) = action {
+                    self.log.event(event, now);
+                }
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(watcher) = &self.watcher {
+            let _ = wire::transmit(watcher, &report);
+        }
+    }
+}

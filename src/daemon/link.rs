@@ -1,0 +1,136 @@
+//! The watcher's end of the line to the doorkeeper.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::daemon::cli::Arguments;
+use crate::daemon::siblings::{self, Role, Sibling};
+use crate::daemon::wire::{self, Received, Report, Request};
+use crate::time::Now;
+
+/// How many messages wait for a doorkeeper that is busy; openings beyond that are not made.
+const MOST_WAITING: usize = 4096;
+/// A doorkeeper that keeps ending is started anew no more often than this.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// The doorkeeper, as the watcher sees it.
+#[derive(Debug)]
+pub struct Link {
+    arguments: Vec<OsString>,
+    doorkeeper: Option<Sibling>,
+    waiting: VecDeque<Request>,
+    started: Duration,
+}
+
+impl Link {
+    /// Starts a doorkeeper for a daemon with this command line.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub fn start(arguments: &Arguments, now: Now) -> io::Result<Link> {
+        let mut words: Vec<OsString> = vec!["-c".into(), arguments.config.clone().into()];
+        if let Some(log_file) = &arguments.log_file {
+            words.extend(["-g".into(), log_file.clone().into()]);
+        }
+        for (is_set, option) in [(arguments.verbose, "-v"), (arguments.debug, "-D"), (arguments.lookup, "-l")]
+        {
+            if is_set {
+                words.push(option.into());
+            }
+        }
+        let mut link =
+            Link { arguments: words, doorkeeper: None, waiting: VecDeque::new(), started: Duration::ZERO };
+        link.restart(now)?;
+        Ok(link)
+    }
+
+    /// Starts a doorkeeper in place of one that is gone; what waits for it goes to the new one.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub fn restart(&mut self, now: Now) -> io::Result<()> {
+        self.reap();
+        self.started = now.uptime;
+        self.doorkeeper = Some(siblings::start_as(Role::Doorkeeper, self.arguments.clone())?);
+        Ok(())
+    }
+
+    /// When a doorkeeper that is gone may be started anew, as uptime; `None` while there is one.
+    #[must_use]
+    pub fn next_start(&self) -> Option<Duration> {
+        self.doorkeeper.is_none().then(|| self.started + RESTART_PAUSE)
+    }
+
+    /// Whether there is a doorkeeper.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.doorkeeper.is_some()
+    }
+
+    /// Sends a message, as soon as there is room. Says whether it can be sent at all.
+    pub fn send(&mut self, request: Request) -> bool {
+        if self.waiting.len() >= MOST_WAITING && matches!(request, Request::Open(_)) {
+            return false;
+        }
+        self.waiting.push_back(request);
+        self.flush();
+        true
+    }
+
+    /// Sends a message before all that wait.
+    pub fn send_first(&mut self, request: Request) {
+        self.waiting.push_front(request);
+        self.flush();
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub fn flush(&mut self) {
+        let Some(doorkeeper) = &self.doorkeeper else { return };
+        while let Some(request) = self.waiting.front() {
+            if wire::transmit(&doorkeeper.socket, request).is_err() {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Whether something waits for room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Forgets what waits, and says how many openings that were.
+    pub fn forget_waiting(&mut self) -> usize {
+        let openings = self.waiting.iter().filter(|request| matches!(request, Request::Open(_))).count();
+        self.waiting.clear();
+        openings
+    }
+
+    /// What the doorkeeper says, if it says something.
+    pub fn receive(&mut self) -> Received<Report> {
+        let Some(doorkeeper) = &self.doorkeeper else { return Received::Nothing };
+        let received = wire::receive(&doorkeeper.socket);
+        if received == Received::Closed {
+            self.reap();
+        }
+        received
+    }
+
+    /// The descriptor to wait on.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.doorkeeper.as_ref().map(|doorkeeper| doorkeeper.socket.as_fd())
+    }
+
+    /// Takes a doorkeeper that closed its socket out of the process table.
+    fn reap(&mut self) {
+        if let Some(mut gone) = self.doorkeeper.take() {
+            drop(gone.socket);
+            let _ = gone.child.wait();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Signals as a readable descriptor: no code of ours runs inside a signal handler.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+/// Which signals came since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Came {
+    /// SIGTERM or SIGINT: end.
+    pub end: bool,
+    /// SIGHUP: read the configuration again.
+    pub reload: bool,
+    /// SIGCHLD: a child ended.
+    pub child: bool,
+}
+
+/// SIGTERM, SIGINT, SIGHUP and SIGCHLD, from now on.
+#[derive(Debug)]
+pub struct Signals {
+    doorbell: UnixStream,
+    end: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+    child: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Begins to listen for signals.
+    ///
+    /// # Errors
+    /// What the operating system says, say that there are too many open files.
+    pub fn new() -> io::Result<Signals> {
+        let (doorbell, ringer) = UnixStream::pair()?;
+        doorbell.set_nonblocking(true)?;
+        ringer.set_nonblocking(true)?;
+        let signals =
+            Signals { doorbell, end: Arc::default(), reload: Arc::default(), child: Arc::default() };
+        for (signal, flag) in [
+            (SIGTERM, &signals.end),
+            (SIGINT, &signals.end),
+            (SIGHUP, &signals.reload),
+            (SIGCHLD, &signals.child),
+        ] {
+            // In this order: when the bell rings, the flag is up.
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+            pipe::register(signal, ringer.try_clone()?)?;
+        }
+        Ok(signals)
+    }
+
+    /// Readable when a signal came.
+    #[must_use]
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+
+    /// What came since the last call.
+    pub fn take(&mut self) -> Came {
+        let mut rings = [0; 64];
+        while matches!(self.doorbell.read(&mut rings), Ok(count) if count > 0) {}
+        let lower = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
+        Came { end: lower(&self.end), reload: lower(&self.reload), child: lower(&self.child) }
+    }
+}

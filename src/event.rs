@@ -1,0 +1,181 @@
+//! What happened, and the line that says so in the log.
+//!
+//! The lines are those of knockd 0.8, to the letter: log parsers and fail2ban filters read them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::knock::{FlagRule, Flags};
+use crate::lock::Turn;
+
+/// A door opened: what the watcher tells the doorkeeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The door, counted from 0 in the order of the configuration.
+    pub door: usize,
+    /// For whom.
+    pub knocker: IpAddr,
+    /// Which use of the door's lock.
+    pub turn: Turn,
+}
+
+/// Something that happened to an attempt, an opening or a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A knocker reached this stage, counted from 1.
+    Advanced {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// The stage.
+        stage: usize,
+    },
+    /// A wrong knock ended an attempt; the log is silent about it.
+    Failed {
+        /// Who.
+        knocker: IpAddr,
+    },
+    /// A packet that another door wants does not have the flags that this one asks for.
+    Unfit {
+        /// What is asked for.
+        rule: FlagRule,
+        /// What it has.
+        flags: Option<Flags>,
+    },
+    /// An attempt took too long.
+    Expired {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// The last stage that was reached, counted from 1.
+        stage: usize,
+    },
+    /// The whole sequence was knocked.
+    Opened {
+        /// The door's name.
+        door: Arc<str>,
+        /// What the doorkeeper needs to know.
+        opening: Opening,
+    },
+    /// A command is about to be run.
+    Running {
+        /// The door's name.
+        door: Arc<str>,
+        /// The command as the shell gets it.
+        command: Vec<u8>,
+    },
+    /// A command ended, and not well.
+    Unsuccessful {
+        /// The door's name.
+        door: Arc<str>,
+        /// Its exit code; 0 if it was killed by a signal, as knockd 0.8 has it.
+        code: i32,
+    },
+    /// A door's time is over.
+    TimeIsUp {
+        /// The door's name.
+        door: Arc<str>,
+        /// Whom it was open for.
+        knocker: IpAddr,
+    },
+    /// A start command grew too long and is not run.
+    StartTooLong,
+    /// A stop command would be too long, so that the start command is not run either.
+    StopTooLong,
+    /// A one-time sequence file has no usable line left.
+    Exhausted {
+        /// The door's name.
+        door: Arc<str>,
+    },
+}
+
+impl Event {
+    /// The line of the log, without its time; `None` where the log is silent.
+    ///
+    /// `host` is the name of the knocker, if one is known.
+    #[must_use]
+    pub fn line(&self, host: Option<&str>) -> Option<String> {
+        let who = |knocker: &IpAddr| match host {
+            Some(host) => format!("{knocker} ({host})"),
+            None => knocker.to_string(),
+        };
+        Some(match self {
+            Event::Advanced { door, knocker, stage } => format!("{}: {door}: Stage {stage}", who(knocker)),
+            Event::Failed { .. } | Event::Unfit { .. } => return None,
+            Event::Expired { door, knocker, stage } => {
+                format!("{}: {door}: sequence timeout (stage {stage})", who(knocker))
+            }
+            Event::Opened { door, opening } => format!("{}: {door}: OPEN SESAME", who(&opening.knocker)),
+            Event::Running { door, command } => {
+                format!("{door}: running command: {}", String::from_utf8_lossy(command))
+            }
+            Event::Unsuccessful { door, code } => {
+                format!("{door}: command returned non-zero status code ({code})")
+            }
+            Event::TimeIsUp { door, knocker } => format!("{}: {door}: command timeout", who(knocker)),
+            Event::StartTooLong => {
+                "error: parsed start command has been truncated! --> won't execute it".to_owned()
+            }
+            Event::StopTooLong => {
+                "error: parsed stop command has been truncated! --> won't execute start command".to_owned()
+            }
+            Event::Exhausted { door } => exhausted(door),
+        })
+    }
+
+    /// What the debug output says beside the log.
+    #[must_use]
+    pub fn debug_line(&self) -> Option<String> {
+        match self {
+            Event::Failed { knocker } => Some(format!("removing failed knock attempt ({knocker})")),
+            Event::Opened { opening, .. } => {
+                Some(format!("removing successful knock attempt ({})", opening.knocker))
+            }
+            Event::Unfit { rule, flags } => {
+                let flags = flags.unwrap_or_default();
+                let (name, flag) = Flags::NAMES.into_iter().find(|(_, flag)| {
+                    let asked = Flags(rule.mask().0 & flag.0);
+                    flags.0 & asked.0 != rule.set.0 & asked.0
+                })?;
+                let not = if rule.clear.contains(flag) { "!" } else { "" };
+                Some(format!("packet is not {not}{}, ignoring...", name.to_ascii_uppercase()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whose name the line would like to show.
+    #[must_use]
+    pub fn knocker(&self) -> Option<IpAddr> {
+        match self {
+            Event::Advanced { knocker, .. }
+            | Event::Expired { knocker, .. }
+            | Event::TimeIsUp { knocker, .. } => Some(*knocker),
+            Event::Opened { opening, .. } => Some(opening.knocker),
+            _ => None,
+        }
+    }
+
+    /// Whether an empty line follows in the log file, as knockd 0.8 has it.
+    #[must_use]
+    pub fn is_followed_by_a_blank(&self) -> bool {
+        matches!(self, Event::Running { .. } | Event::Expired { .. })
+    }
+
+    /// Whether the line goes to standard error as well.
+    #[must_use]
+    pub fn is_a_complaint(&self) -> bool {
+        matches!(
+            self,
+            Event::Unsuccessful { .. } | Event::StartTooLong | Event::StopTooLong | Event::Exhausted { .. }
+        )
+    }
+}
+
+/// The words for a one-time sequence file without a usable line.
+#[must_use]
+pub fn exhausted(door: &str) -> String {
+    format!("no more sequences left in the one time sequences file for door {door} --> disabling the door")
+}

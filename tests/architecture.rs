@@ -1,0 +1,300 @@
+//! The dependency rules of the sources: what may see what. The order of the core is the one of `src/lib.rs`.
+//!
+//! The sources are read as text, without comments, strings and unit tests; a rule is a list of words that must
+//! not occur outside the files that may use them.
+
+use std::fs;
+use std::path::Path;
+
+trials![
+    the_core_does_no_io,
+    the_core_does_not_see_the_programs,
+    the_core_has_an_order,
+    each_door_to_the_system_has_one_place,
+    printing_has_its_places,
+    the_rules_see_what_they_should,
+];
+
+/// Files of the core, each with what it may use of the core. `config` is one module, its files see each other.
+const ORDER: [(&str, &[&str]); 17] = [
+    ("time", &[]),
+    // The words of the field know each other: a knock is of a stage, a stage of a protocol.
+    ("knock", &["sequence"]),
+    ("sequence", &["time", "knock"]),
+    ("otp", &["time", "knock", "sequence"]),
+    ("lock", &["time", "knock", "sequence", "otp"]),
+    ("opening", &["time", "knock", "sequence", "otp", "lock", "door"]),
+    ("door", &["time", "knock", "sequence", "otp", "lock"]),
+    ("interest", &["time", "knock", "sequence", "otp", "lock", "door"]),
+    ("event", &["time", "knock", "sequence", "otp", "lock", "door", "opening"]),
+    ("engine", &["time", "knock", "sequence", "otp", "lock", "door", "opening", "interest", "event"]),
+    ("filter", &["time", "knock", "sequence", "otp", "lock", "door", "opening", "interest", "event"]),
+    ("packet", &["knock"]),
+    // The client's: from what was asked for to bytes.
+    ("craft", &["knock", "packet"]),
+    ("shape", &["knock", "sequence", "packet", "craft"]),
+    ("dissect", &["knock"]),
+    ("plan", &["knock", "sequence"]),
+    ("profile", &["config"]),
+];
+
+/// A source file, reduced to the code that ends up in the programs.
+struct Source {
+    /// From `src/` on: `daemon/cli.rs`.
+    name: String,
+    code: Vec<String>,
+}
+
+impl Source {
+    /// Everything but the two programs' own folders.
+    fn is_core(&self) -> bool {
+        !self.is_below("daemon/") && !self.is_below("client/") && !self.is_below("bin/")
+    }
+
+    fn is_below(&self, folder: &str) -> bool {
+        self.name.starts_with(folder)
+    }
+
+    /// The module of the core this file belongs to.
+    fn module(&self) -> &str {
+        self.name.split(['/', '.']).next().unwrap_or_default()
+    }
+
+    /// Every line that contains the word, as `src/file.rs:12: text`.
+    fn with(&self, word: &str) -> Vec<String> {
+        let lines = self.code.iter().enumerate().filter(|(_, line)| contains_word(line, word));
+        lines.map(|(at, line)| format!("src/{}:{}: {}", self.name, at + 1, line.trim())).collect()
+    }
+}
+
+fn the_core_does_no_io() {
+    let words = [
+        "std::fs",
+        "std::process",
+        "std::env",
+        "std::thread",
+        "fs::",
+        "env::",
+        "thread::",
+        "process::",
+        "Socket",
+        "UdpSocket",
+        "TcpStream",
+        "TcpListener",
+        "UnixStream",
+        "UnixDatagram",
+        "File",
+        "socket2",
+        "nix",
+        "pnet",
+        "signal_hook",
+        "clap",
+        "log",
+        "env_logger",
+        "now()",
+    ];
+    let core: Vec<Source> = sources().into_iter().filter(Source::is_core).collect();
+    refuse(core.iter().flat_map(|source| words.iter().flat_map(|word| source.with(word))));
+}
+
+fn the_core_does_not_see_the_programs() {
+    let mut breaches = Vec::new();
+    for source in sources() {
+        let forbidden: &[&str] = match source.name.as_str() {
+            // The map names all modules; it uses none.
+            "lib.rs" => &["use"],
+            name if name.starts_with("daemon/") => &["client"],
+            name if name.starts_with("client/") => &["daemon"],
+            name if name.starts_with("bin/") => &[],
+            _ => &["client", "daemon"],
+        };
+        let uses =
+            |word: &&str| [format!("crate::{word}"), format!("super::{word}"), format!("knocking::{word}")];
+        breaches.extend(forbidden.iter().flat_map(uses).flat_map(|path| source.with(&path)));
+    }
+    refuse(breaches);
+}
+
+fn the_core_has_an_order() {
+    let mut breaches = Vec::new();
+    for source in sources().into_iter().filter(|source| source.is_core() && source.name != "lib.rs") {
+        let module = source.module();
+        if module == "config" {
+            breaches.extend(source.with("crate::packet"));
+            continue;
+        }
+        let Some((_, allowed)) = ORDER.iter().find(|(name, _)| *name == module) else {
+            breaches.push(format!(
+                "src/{}: no place in the order of the core (tests/architecture.rs)",
+                source.name
+            ));
+            continue;
+        };
+        let others = ORDER.iter().map(|(name, _)| *name).chain(["config"]);
+        for other in others.filter(|other| *other != module && !allowed.contains(other)) {
+            breaches.extend(source.with(&format!("crate::{other}")));
+            breaches.extend(source.with(&format!("super::{other}")));
+        }
+    }
+    refuse(breaches);
+}
+
+fn each_door_to_the_system_has_one_place() {
+    let places: [(&[&str], &[&str]); 4] = [
+        (
+            &["Domain::PACKET", "AF_PACKET", "datalink::channel", "SockFilter"],
+            &["daemon/capture.rs", "client/raw.rs"],
+        ),
+        // The doorkeeper is started where it is written.
+        (
+            &["Command::new", "fork"],
+            &[
+                "daemon/commands.rs",
+                "daemon/doorkeeper.rs",
+                "daemon/background.rs",
+                // `knock HOST -- COMMAND`
+                "client/mod.rs",
+                // clap's word for a command line is the same.
+                "daemon/cli.rs",
+                "client/cli.rs",
+            ],
+        ),
+        (&["clap"], &["daemon/cli.rs", "client/cli.rs"]),
+        (&["hmac", "sha1", "sha2"], &["otp.rs"]),
+    ];
+    let mut breaches = Vec::new();
+    for source in sources() {
+        for (words, files) in places {
+            if !files.contains(&source.name.as_str()) {
+                breaches.extend(words.iter().flat_map(|word| source.with(word)));
+            }
+        }
+    }
+    refuse(breaches);
+}
+
+fn printing_has_its_places() {
+    let may = ["daemon/mod.rs", "daemon/log.rs", "client/output.rs"];
+    let words = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "stdout()", "stderr()"];
+    let others: Vec<Source> =
+        sources().into_iter().filter(|source| !may.contains(&source.name.as_str())).collect();
+    refuse(others.iter().flat_map(|source| words.iter().flat_map(|word| source.with(word))));
+}
+
+/// The rules are only as good as the reading: each kind of breach is found, and nothing else is.
+fn the_rules_see_what_they_should() {
+    let text = "//! std::fs\n/* nix\nclap */ use crate::lock; // nix\nlet s = \"nix \\\" // \"; log_all(now());\nlet c = '\"'; nix::a();\n\
+                #[cfg(test)]\nmod tests {\n    use std::fs;\n}\nfn after() { pnet::b() }\n";
+    let source = Source { name: "knock.rs".to_owned(), code: code_of(text) };
+    for (word, lines) in
+        [("std::fs", 0), ("clap", 0), ("log", 0), ("nix", 1), ("now()", 1), ("crate::lock", 1), ("pnet", 1)]
+    {
+        assert_eq!(source.with(word).len(), lines, "{word} in {:?}", source.code);
+    }
+    assert!(source.with("pnet")[0].starts_with("src/knock.rs:10: "));
+    let names: Vec<String> = sources().into_iter().map(|source| source.name).collect();
+    assert!(
+        names.contains(&"knock.rs".to_owned()) && names.contains(&"bin/knockd.rs".to_owned()),
+        "{names:?}"
+    );
+}
+
+#[track_caller]
+fn refuse(breaches: impl IntoIterator<Item = String>) {
+    let breaches: Vec<String> = breaches.into_iter().collect();
+    assert!(breaches.is_empty(), "against the dependency rules:\n{}", breaches.join("\n"));
+}
+
+fn sources() -> Vec<Source> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    let mut folders = vec![top.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&top).expect("below src").to_string_lossy().into_owned();
+                let code = code_of(&fs::read_to_string(&path).expect("a source file"));
+                sources.push(Source { name, code });
+            }
+        }
+    }
+    sources
+}
+
+/// The lines of a source file without comments, the insides of strings, and what is only compiled for tests.
+fn code_of(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = without_comments_and_strings(text).lines().map(str::to_owned).collect();
+    let mut at = 0;
+    while at < lines.len() {
+        if lines[at].trim() == "#[cfg(test)]" {
+            let indent = lines[at].len() - lines[at].trim_start().len();
+            let closing = format!("{}}}", " ".repeat(indent));
+            let one_line = lines.get(at + 1).is_some_and(|next| next.trim_end().ends_with(';'));
+            let end = if one_line {
+                Some(at + 1)
+            } else {
+                (at..lines.len()).find(|n| lines[*n].starts_with(&closing))
+            };
+            let end = end.unwrap_or(lines.len() - 1);
+            lines[at..=end].iter_mut().for_each(String::clear);
+            at = end;
+        }
+        at += 1;
+    }
+    lines
+}
+
+fn without_comments_and_strings(text: &str) -> String {
+    let mut code = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if let Some(inside) = rest.strip_prefix("r#\"") {
+            inside.find("\"#").map_or(rest.len(), |end| end + 5)
+        } else if first == '"' {
+            string_length(rest)
+        } else if let Some(character) =
+            ["'\"'", "'\\\"'", "'\\\\'", "'\\''"].iter().find(|c| rest.starts_with(**c))
+        {
+            character.len()
+        } else {
+            code.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        };
+        code.extend(rest[..skipped].matches('\n'));
+        rest = &rest[skipped..];
+    }
+    code
+}
+
+/// How long the string literal at the start of `text` is.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, character) in text.char_indices().skip(1) {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Does the word occur, not as a part of a longer one?
+fn contains_word(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        let open_end = !word.ends_with(part);
+        !before.is_some_and(part) && (open_end || !after.is_some_and(part))
+    })
+}

@@ -1,0 +1,370 @@
+//! The real daemon, started, watched and ended.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+
+use super::folder::{Folder, read};
+use super::golden::difference;
+use super::packet::udp;
+use super::process::{self, Finished, Process};
+use super::world::{SERVER_LINK, World};
+use super::{holds_within, seconds};
+
+/// Who knocks at the door `sync`.
+const SYNC: &str = "10.77.0.99";
+
+/// A daemon to be started.
+pub struct Knockd<'w> {
+    world: &'w World,
+    folder: Folder,
+    sections: String,
+    options: String,
+    whole: Option<String>,
+    interface: Option<String>,
+    arguments: Vec<OsString>,
+    variables: Vec<(String, String)>,
+    replaced: Vec<(PathBuf, String, PathBuf)>,
+    log: bool,
+    sync: bool,
+}
+
+impl<'w> Knockd<'w> {
+    pub(super) fn new(world: &'w World, sections: &str) -> Knockd<'w> {
+        Knockd {
+            world,
+            folder: Folder::new(),
+            sections: sections.to_owned(),
+            options: String::new(),
+            whole: None,
+            interface: Some(SERVER_LINK.to_owned()),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            replaced: Vec::new(),
+            log: true,
+            sync: true,
+        }
+    }
+
+    /// The folder the daemon starts in; `@` in its file.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// More lines for [options].
+    pub fn options(mut self, lines: &str) -> Self {
+        self.options += lines;
+        self.options += "\n";
+        self
+    }
+
+    /// The whole file, as it is: no log, no door `sync`; only `@` is still replaced.
+    pub fn file(mut self, text: &str) -> Self {
+        self.whole = Some(text.to_owned());
+        self.log = false;
+        self.sync = false;
+        self
+    }
+
+    /// More words for the command line.
+    pub fn arguments(mut self, words: &[&str]) -> Self {
+        self.arguments.extend(words.iter().map(OsString::from));
+        self
+    }
+
+    /// Another interface to listen on; None leaves `-i` out.
+    pub fn interface(mut self, name: Option<&str>) -> Self {
+        self.interface = name.map(str::to_owned);
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// In the daemon's eyes the file `name` of `folder` is `by`. All else in that folder stays.
+    pub fn replacing(mut self, folder: &str, name: &str, by: &Path) -> Self {
+        self.replaced.push((folder.into(), name.to_owned(), by.to_owned()));
+        self
+    }
+
+    pub fn without_log(mut self) -> Self {
+        self.log = false;
+        self
+    }
+
+    /// Without the door `sync`: nothing but the given sections; `sync()` and `expect()` cannot be used then.
+    pub fn without_sync(mut self) -> Self {
+        self.sync = false;
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    #[track_caller]
+    pub fn start(self) -> RunningDaemon<'w> {
+        let daemon = self.launch();
+        daemon.wait_until_listening();
+        daemon
+    }
+
+    /// Starts it with `-d` and waits until the daemon in the background listens.
+    #[track_caller]
+    pub fn start_in_background(self) -> RunningDaemon<'w> {
+        let mut daemon = self.arguments(&["-d"]).launch();
+        let status =
+            process::wait(&mut daemon.child, seconds(6.0)).expect("-d does not go to the background");
+        assert_eq!(status.code(), Some(0), "exit code of the starting process; {}", daemon.said());
+        let pid_file = daemon.folder.join("pid");
+        assert!(
+            holds_within(seconds(3.0), || read(&pid_file).ends_with('\n')),
+            "no pid file; {}",
+            daemon.said()
+        );
+        daemon.pid = read(&pid_file).trim().parse().expect("a number in the pid file");
+        daemon.wait_until_listening();
+        daemon
+    }
+
+    /// Starts it and lets it run to its end, for at most ten seconds.
+    #[track_caller]
+    pub fn finish(self) -> Finished {
+        let mut daemon = self.launch();
+        let Some(status) = process::wait(&mut daemon.child, seconds(10.0)) else {
+            panic!("the daemon does not end; {}", daemon.said());
+        };
+        Finished { status, stdout: daemon.stdout(), stderr: daemon.stderr() }
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(self) -> RunningDaemon<'w> {
+        let log = self.folder.join("knockd.log");
+        let config = self.folder.write("knockd.conf", self.text(&log));
+        let file = |name| File::create(self.folder.join(name)).expect("a file for the output");
+        let mut command = Command::new(program());
+        if let Some(interface) = &self.interface {
+            command.args(["-i", interface]);
+        }
+        // A pid file of its own, never the machine's.
+        command.arg("-c").arg(&config).arg("-p").arg(self.folder.join("pid")).args(&self.arguments);
+        command.env("LC_ALL", "C").envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+        let child = self.world.server.run(|| {
+            replace(&self.folder, &self.replaced);
+            command.spawn()
+        });
+        let child = child.unwrap_or_else(|e| panic!("starting {}: {e}", program().display()));
+        let pid = child.id().cast_signed();
+        RunningDaemon { world: self.world, child, pid, folder: self.folder, config, log, sync: self.sync }
+    }
+
+    fn text(&self, log: &Path) -> String {
+        let text = self.whole.clone().unwrap_or_else(|| {
+            let log = if self.log { format!("logfile = {}", log.display()) } else { String::new() };
+            let sync = if self.sync { "[sync]\nsequence = 65000:udp" } else { "" };
+            format!("[options]\n{log}\n{}\n{}\n{sync}\n", self.options, self.sections)
+        });
+        text.replace('@', &self.folder.path().to_string_lossy())
+    }
+}
+
+/// The daemon that is tested.
+pub fn program() -> OsString {
+    std::env::var_os("KNOCKD_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_knockd").into())
+}
+
+/// Gives the calling thread mounts of its own, in which files of system folders are other files.
+fn replace(scratch: &Folder, replaced: &[(PathBuf, String, PathBuf)]) {
+    let none = None::<&str>;
+    let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+    for (number, (folder, name, by)) in replaced.iter().enumerate() {
+        if number == 0 {
+            unshare(CloneFlags::CLONE_NEWNS).expect("a new mount namespace");
+        }
+        let (real, ours) = (scratch.join(&format!("real-{number}")), scratch.join(&format!("ours-{number}")));
+        fs::create_dir(&real).and_then(|()| fs::create_dir(&ours)).expect("folders to mount on");
+        mount(Some(folder), &real, none, bind, none).expect("binding a system folder");
+        for entry in fs::read_dir(&real).expect("a system folder").flatten() {
+            if entry.file_name().to_str() != Some(name) {
+                symlink(entry.path(), ours.join(entry.file_name())).expect("a link to a system file");
+            }
+        }
+        symlink(by, ours.join(name)).expect("a link to our file");
+        mount(Some(&ours), folder, none, bind, none).expect("binding our folder");
+    }
+}
+
+/// A daemon that was started; it and all that it started end with the value.
+pub struct RunningDaemon<'w> {
+    world: &'w World,
+    child: Child,
+    /// The daemon's main process.
+    pub pid: i32,
+    pub folder: Folder,
+    pub config: PathBuf,
+    pub log: PathBuf,
+    sync: bool,
+}
+
+impl RunningDaemon<'_> {
+    /// The log without timestamps, empty lines, the start line and what the door `sync` says.
+    #[track_caller]
+    pub fn lines(&self) -> Vec<String> {
+        lines_of(&self.log)
+    }
+
+    /// The log as it is.
+    pub fn raw_log(&self) -> String {
+        read(&self.log)
+    }
+
+    pub fn stdout(&self) -> String {
+        self.folder.read("stdout")
+    }
+
+    pub fn stderr(&self) -> String {
+        self.folder.read("stderr")
+    }
+
+    /// The text of a file in the daemon's folder; empty if there is none.
+    pub fn read(&self, name: &str) -> String {
+        self.folder.read(name)
+    }
+
+    /// Waits until all packets sent before have been looked at, by knocking at the door `sync`.
+    #[track_caller]
+    pub fn sync(&self) {
+        assert!(self.sync, "this daemon has no door to sync with");
+        let opened = || self.raw_log().matches(&format!("{SYNC}: sync: OPEN SESAME")).count();
+        let before = opened();
+        self.world.send([udp(65000).from(SYNC)]);
+        assert!(
+            holds_within(seconds(5.0), || opened() > before),
+            "the daemon does not answer the sync knock; {}",
+            self.said()
+        );
+    }
+
+    /// After a sync, the log is exactly these lines (indented as you like), but for those `lines` leaves out.
+    #[track_caller]
+    pub fn expect(&self, wanted: &str) {
+        self.sync();
+        self.expect_log(wanted);
+    }
+
+    /// The same without a sync.
+    #[track_caller]
+    pub fn expect_log(&self, wanted: &str) {
+        let wanted: Vec<&str> = wanted.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let same = holds_within(seconds(2.0), || self.lines() == wanted);
+        assert!(same, "the log differs: {}", difference(&wanted.join("\n"), &self.lines().join("\n")));
+    }
+
+    /// Waits for a log line that contains this.
+    #[track_caller]
+    pub fn wait_for(&self, text: &str) {
+        self.wait_for_times(1, text);
+    }
+
+    /// Waits for so many of them.
+    #[track_caller]
+    pub fn wait_for_times(&self, count: usize, text: &str) {
+        let there = || lines_with_start(&self.log).iter().filter(|line| line.contains(text)).count();
+        let enough = holds_within(seconds(5.0), || there() >= count);
+        assert!(enough, "{} of {count} log lines with {text:?}; {}", there(), self.said());
+    }
+
+    /// Waits until a file in the daemon's folder has this text.
+    #[track_caller]
+    pub fn wait_for_file(&self, name: &str, text: &str) {
+        let same = holds_within(seconds(5.0), || self.read(name) == text);
+        assert!(same, "{name} is {:?}, not {text:?}; {}", self.read(name), self.said());
+    }
+
+    pub fn kill(&self, signal: Signal) {
+        assert!(process::signal(self.pid, signal), "there is no daemon to send {signal} to");
+    }
+
+    /// SIGTERM, and the exit code.
+    #[track_caller]
+    pub fn stop(&mut self) -> Option<i32> {
+        self.kill(Signal::SIGTERM);
+        self.wait(8.0)
+    }
+
+    /// Waits for the end of the starting process (which without `-d` is the daemon); its exit code, None if a
+    /// signal ended it.
+    #[track_caller]
+    pub fn wait(&mut self, limit: f64) -> Option<i32> {
+        match process::wait(&mut self.child, seconds(limit)) {
+            Some(status) => status.code(),
+            None => panic!("the daemon does not end in {limit} s; {}", self.said()),
+        }
+    }
+
+    /// Has the starting process not ended yet?
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("waiting for the daemon").is_none()
+    }
+
+    /// The processes below the daemon's main process, zombies included.
+    pub fn descendants(&self) -> Vec<Process> {
+        process::descendants(self.pid)
+    }
+
+    /// What it said so far, for messages.
+    pub fn said(&self) -> String {
+        format!("log: {:?} stdout: {:?} stderr: {:?}", self.raw_log(), self.stdout(), self.stderr())
+    }
+
+    #[track_caller]
+    fn wait_until_listening(&self) {
+        let listens = || (self.raw_log() + &self.stdout()).contains("listening on");
+        let started = holds_within(seconds(6.0), || listens() || !process::alive(self.pid)) && listens();
+        assert!(started, "the daemon does not listen; {}", self.said());
+    }
+}
+
+impl Drop for RunningDaemon<'_> {
+    fn drop(&mut self) {
+        let family = self.descendants();
+        for pid in family.iter().map(|process| process.pid).chain([self.pid]) {
+            if process::network_of(pid).is_some_and(|network| self.world.server.inode() == network) {
+                process::end(pid);
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Log lines of any file, as `RunningDaemon::lines` gives them.
+#[track_caller]
+pub fn lines_of(path: &Path) -> Vec<String> {
+    let mut lines = lines_with_start(path);
+    lines.retain(|line| !line.contains(": sync: ") && !line.starts_with("starting up, listening on"));
+    lines
+}
+
+#[track_caller]
+fn lines_with_start(path: &Path) -> Vec<String> {
+    let text = read(path);
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().filter(|line| !line.is_empty()).map(|line| without_stamp(line).to_owned()).collect()
+}
+
+/// `[2026-11-22 13:05] text` without its timestamp.
+#[track_caller]
+fn without_stamp(line: &str) -> &str {
+    let shape = |c: char| if c.is_ascii_digit() { '0' } else { c };
+    let stamp: String = line.chars().take(18).map(shape).collect();
+    assert!(stamp == "[0000-00-00 00:00]", "a log line without its timestamp: {line:?}");
+    line[18..].strip_prefix(' ').unwrap_or(&line[18..])
+}

@@ -1,0 +1,53 @@
+//! Leaves the machine: own network, own mounts and, for an ordinary user, an own user namespace.
+
+use std::fs;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+
+/// Moves this process, which must not have started a thread yet, into namespaces of its own.
+///
+/// # Errors
+/// A sentence that says what to switch on when the machine does not allow it.
+pub fn enter() -> Result<(), String> {
+    leave().map_err(|(step, why)| {
+        format!("the tests need network namespaces of their own, and {step} failed: {why}; {}", advice())
+    })
+}
+
+fn leave() -> Result<(), (&'static str, String)> {
+    let (user, group) = (geteuid(), getegid());
+    let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    if !(user.is_root() && unshare(own).is_ok()) {
+        unshare(own | CloneFlags::CLONE_NEWUSER).map_err(|e| ("unshare", e.to_string()))?;
+        write("/proc/self/setgroups", "deny")?;
+        write("/proc/self/uid_map", &format!("0 {user} 1"))?;
+        write("/proc/self/gid_map", &format!("0 {group} 1"))?;
+    }
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(|e| ("making the mounts private", e.to_string()))?;
+    // Default pid files, temporary folders: all of it is gone with the last process of the tests.
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
+        .map_err(|e| ("mounting a tmpfs on /run", e.to_string()))
+}
+
+fn write(path: &'static str, text: &str) -> Result<(), (&'static str, String)> {
+    fs::write(path, text).map_err(|e| (path, e.to_string()))
+}
+
+/// The switches that forbid it, with their present values.
+fn advice() -> String {
+    let switches = [
+        ("kernel.unprivileged_userns_clone", "1"),
+        ("user.max_user_namespaces", "a number such as 1000"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "0"),
+    ];
+    let switches = switches.map(|(name, wanted)| {
+        let now = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/")));
+        let now = now.map_or("not there".to_owned(), |value| format!("now {}", value.trim()));
+        format!("{name} = {wanted} ({now})")
+    });
+    format!("run them as root, or let ordinary users make user namespaces: sysctl {}", switches.join(", "))
+}

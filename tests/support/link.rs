@@ -1,0 +1,159 @@
+//! Interfaces and addresses, set up through rtnetlink: the tests need no iproute2.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+use super::namespace::Namespace;
+use super::packet::Mac;
+use super::{holds_within, seconds};
+
+/// The requests that a link set-up is made of.
+impl Namespace {
+    /// A cable from `here` in this namespace to `there` in `other`; both ends are down.
+    pub fn add_veth(&self, here: (&str, Mac), other: &Namespace, there: (&str, Mac)) {
+        let mut peer = link_named(there.0);
+        peer.attributes.push(LinkAttribute::Address(there.1.to_vec()));
+        peer.attributes.push(LinkAttribute::NetNsFd(other.descriptor()));
+        let mut link = link_named(here.0);
+        link.attributes.push(LinkAttribute::Address(here.1.to_vec()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        self.create(RouteNetlinkMessage::NewLink(link), "adding a veth pair");
+    }
+
+    /// An interface without a cable; `kind` is one that needs no further words, such as Dummy or Bridge.
+    pub fn add_link(&self, name: &str, kind: InfoKind) {
+        let mut link = link_named(name);
+        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+        self.create(RouteNetlinkMessage::NewLink(link), "adding a link");
+    }
+
+    /// Makes `port` a port of the bridge.
+    pub fn enslave(&self, port: &str, bridge: &str) {
+        let controller = LinkAttribute::Controller(self.index(bridge));
+        self.change(port, |link| link.attributes.push(controller));
+    }
+
+    /// Removes an interface (and the other end of its cable).
+    pub fn delete_link(&self, name: &str) {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index(name);
+        self.request(RouteNetlinkMessage::DelLink(link), 0, "deleting a link");
+    }
+
+    pub fn up(&self, name: &str) {
+        self.change(name, |link| {
+            link.header.flags = LinkFlags::Up;
+            link.header.change_mask = LinkFlags::Up;
+        });
+    }
+
+    pub fn down(&self, name: &str) {
+        self.change(name, |link| link.header.change_mask = LinkFlags::Up);
+    }
+
+    /// Renames an interface, which must be down.
+    pub fn rename(&self, name: &str, new: &str) {
+        self.change(name, |link| link.attributes.push(LinkAttribute::IfName(new.to_owned())));
+    }
+
+    pub fn set_mac(&self, name: &str, mac: Mac) {
+        self.change(name, |link| link.attributes.push(LinkAttribute::Address(mac.to_vec())));
+    }
+
+    /// `add_address("eth0", "10.77.0.1/24")`; IPv6 ones can be used at once.
+    pub fn add_address(&self, name: &str, address: &str) {
+        let message = RouteNetlinkMessage::NewAddress(self.address_message(name, address));
+        self.request(message, NLM_F_CREATE | NLM_F_REPLACE, &format!("adding {address} to {name}"));
+    }
+
+    pub fn delete_address(&self, name: &str, address: &str) {
+        let message = RouteNetlinkMessage::DelAddress(self.address_message(name, address));
+        self.request(message, 0, &format!("deleting {address} from {name}"));
+    }
+
+    /// Waits until an interface that is up, at both ends of its cable, carries packets.
+    pub fn wait_until_running(&self, name: &str) {
+        let running = |i: &pnet::datalink::NetworkInterface| i.name == name && i.is_running();
+        let runs = || self.run(pnet::datalink::interfaces).iter().any(running);
+        assert!(holds_within(seconds(5.0), runs), "{name} does not come up");
+    }
+
+    /// The kernel's number for an interface.
+    pub fn index(&self, name: &str) -> u32 {
+        self.try_index(name).unwrap_or_else(|| panic!("there is no interface {name}"))
+    }
+
+    /// The same, None if there is no such interface.
+    pub fn try_index(&self, name: &str) -> Option<u32> {
+        let interfaces = self.run(pnet::datalink::interfaces);
+        Some(interfaces.iter().find(|interface| interface.name == name)?.index)
+    }
+
+    fn address_message(&self, name: &str, address: &str) -> AddressMessage {
+        let (address, length) = address.split_once('/').expect("an address as 10.77.0.1/24");
+        let address: IpAddr = address.parse().expect("an IP address");
+        let mut message = AddressMessage::default();
+        message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.prefix_len = length.parse().expect("a prefix length");
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.header.index = self.index(name);
+        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        message
+    }
+
+    fn change(&self, name: &str, edit: impl FnOnce(&mut LinkMessage)) {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index(name);
+        edit(&mut link);
+        self.request(RouteNetlinkMessage::SetLink(link), 0, &format!("changing {name}"));
+    }
+
+    fn create(&self, message: RouteNetlinkMessage, what: &str) {
+        self.request(message, NLM_F_CREATE | NLM_F_EXCL, what);
+    }
+
+    #[track_caller]
+    fn request(&self, message: RouteNetlinkMessage, flags: u16, what: &str) {
+        self.run(|| request(message, flags)).unwrap_or_else(|why| panic!("{what}: {why}"));
+    }
+}
+
+fn link_named(name: &str) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    link
+}
+
+/// One request, and the kernel's yes or no.
+fn request(message: RouteNetlinkMessage, flags: u16) -> Result<(), String> {
+    let mut socket = Socket::new(NETLINK_ROUTE).map_err(|e| e.to_string())?;
+    socket.bind_auto().map_err(|e| e.to_string())?;
+    socket.connect(&SocketAddr::new(0, 0)).map_err(|e| e.to_string())?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    socket.send(&bytes, 0).map_err(|e| e.to_string())?;
+    let (reply, _) = socket.recv_from_full().map_err(|e| e.to_string())?;
+    let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply).map_err(|e| e.to_string())?;
+    match reply.payload {
+        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,101 @@
+//! Processes: who is there, how they are related, how to end them, how they ended.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::holds_within;
+
+/// How a program ended and what it said.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// The exit code; a program ended by a signal has none.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// One line of the process table.
+#[derive(Debug, Clone)]
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
+    pub session: i32,
+    /// As in /proc: R, S, D, T, Z ...
+    pub state: char,
+    pub name: String,
+}
+
+/// The numbers of all processes.
+pub fn all() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The process with this number, if there is one.
+pub fn find(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let name = head.split_once('(')?.1.to_owned();
+    let mut fields = tail.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Process { pid, parent, session, state, name })
+}
+
+/// Is it there, and not only as a zombie?
+pub fn alive(pid: i32) -> bool {
+    find(pid).is_some_and(|process| process.state != 'Z')
+}
+
+/// All that descend from `root` (without `root`), zombies included.
+pub fn descendants(root: i32) -> Vec<Process> {
+    let table: Vec<Process> = all().filter_map(find).collect();
+    let mut family = vec![root];
+    let mut found = Vec::new();
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        next += 1;
+        for process in table.iter().filter(|process| process.parent == parent) {
+            family.push(process.pid);
+            found.push(process.clone());
+        }
+    }
+    found
+}
+
+/// The inode of the network namespace a process lives in.
+pub fn network_of(pid: i32) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino())
+}
+
+/// Sends a signal; whether there was someone to take it.
+pub fn signal(pid: i32, signal: Signal) -> bool {
+    kill(Pid::from_raw(pid), signal).is_ok()
+}
+
+/// Ends a process for good.
+pub fn end(pid: i32) {
+    signal(pid, Signal::SIGKILL);
+}
+
+/// Waits for the end of a child; None if it takes longer than `limit`.
+pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let mut status = None;
+    holds_within(limit, || {
+        status = child.try_wait().expect("waiting for a child");
+        status.is_some()
+    });
+    status
+}

@@ -1,0 +1,359 @@
+//! Which packets count, and which do not exist for the daemon.
+
+use std::net::UdpSocket;
+
+use nix::sys::signal::Signal;
+
+use crate::support::capture::Capture;
+use crate::support::namespace::Namespace;
+use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SYN, tcp, udp};
+use crate::support::process::{self, Process};
+use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
+use crate::support::{pause, seconds};
+use crate::wire::{DOOR, KNOCKS, opened};
+
+trials![
+    foreign_destinations_do_not_count,
+    every_address_of_the_interface_counts,
+    link_local_addresses_count,
+    addresses_of_other_interfaces_do_not_count,
+    broadcast_and_multicast_do_not_count,
+    frames_for_other_machines_count,
+    checksums_ports_and_payload_do_not_matter,
+    ip_options_are_skipped,
+    first_fragments_count_and_later_ones_do_not,
+    a_tcp_header_cut_after_the_ports_counts_without_flags,
+    cut_frames_do_nothing,
+    extension_headers_hide_a_knock,
+    other_protocols_do_nothing,
+    tagged_frames_do_nothing,
+    ipv6_opens_too,
+    ipv6_can_be_switched_off,
+    ipv4_alone_is_enough,
+    ipv6_alone_is_enough,
+    a_target_counts_instead_of_our_addresses,
+    a_target_may_be_an_ipv6_address,
+    an_attempt_on_a_target_is_apart,
+    without_an_address_targets_still_work,
+    any_interface_knows_targets_only,
+    what_the_host_sends_does_not_count,
+    what_the_host_sends_to_a_target_counts,
+    on_lo_each_packet_counts_once,
+    the_kernel_keeps_other_packets_away,
+];
+
+fn foreign_destinations_do_not_count() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send(KNOCKS.map(|port| tcp(port).to("10.77.0.200")));
+    world.send(KNOCKS.map(|port| tcp(port).from(CLIENT6).to("fd77::200")));
+    world.send([tcp(1000), tcp(3000).to("10.77.0.200"), tcp(2000), tcp(3000)]);
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+/// All of them, and they may be mixed during one attempt.
+fn every_address_of_the_interface_counts() {
+    let world = World::new();
+    for address in ["10.77.0.3/24", "192.0.2.7/32", "fd77::3/64"] {
+        world.server.add_address(SERVER_LINK, address);
+    }
+    let daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000).to("10.77.0.3"), tcp(2000).to("192.0.2.7"), tcp(3000).to(SERVER)]);
+    world.send([tcp(1000).v6().to("fd77::3"), tcp(2000).v6(), tcp(3000).v6().to("fd77::3")]);
+    daemon.expect(&(opened("d", CLIENT, 3) + &opened("d", CLIENT6, 3)));
+}
+
+fn link_local_addresses_count() {
+    let world = World::new();
+    world.server.add_address(SERVER_LINK, "fe80::77/64");
+    let daemon = world.knockd(DOOR).start();
+    world.send(KNOCKS.map(|port| tcp(port).from("fe80::2").to("fe80::77")));
+    daemon.expect(&opened("d", "fe80::2", 3));
+}
+
+fn addresses_of_other_interfaces_do_not_count() {
+    let world = World::new();
+    world.server.add_address("lo", "192.0.2.9/32");
+    let daemon = world.knockd(DOOR).start();
+    world.send(KNOCKS.map(|port| tcp(port).to("192.0.2.9")));
+    world.send(KNOCKS.map(|port| tcp(port).to("127.0.0.1")));
+    daemon.expect("");
+}
+
+fn broadcast_and_multicast_do_not_count() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000:udp,2000:udp").start();
+    let all = [0xff; 6];
+    let places = [("10.77.0.255", all), ("255.255.255.255", all), ("224.0.0.1", [1, 0, 0x5e, 0, 0, 1])];
+    for (address, mac) in places {
+        world.send([1000, 2000].map(|port| udp(port).to(address).mac(mac)));
+    }
+    world.send([1000, 2000].map(|port| udp(port).from(CLIENT6).to("ff02::1").mac([0x33, 0x33, 0, 0, 0, 1])));
+    daemon.expect("");
+}
+
+/// The interface is not promiscuous, but what arrives is looked at.
+fn frames_for_other_machines_count() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send(KNOCKS.map(|port| tcp(port).mac([2, 0x77, 0, 0, 0, 0x55])));
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn checksums_ports_and_payload_do_not_matter() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000,2000,3000:udp,4000:udp").start();
+    world.send([
+        tcp(1000).bad_checksum().source_port(0),
+        tcp(2000).ttl(1).source_port(65535).data(&[7; 1400]),
+    ]);
+    world.send([udp(3000).bad_checksum().source_port(3000), udp(4000).data(b"")]);
+    daemon.expect(&opened("d", CLIENT, 4));
+}
+
+fn ip_options_are_skipped() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000,2000,3000:udp\ntcpflags = syn").start();
+    let mut longest = [1; 40];
+    longest[39] = 0;
+    world.send([tcp(1000).ip_options(&[1, 1, 1, 0]), tcp(2000).ip_options(&longest)]);
+    world.send([udp(3000).ip_options(&[0x94, 4, 0, 0])]);
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+/// The bytes of a later fragment that look like a knock are none: it neither counts nor resets.
+fn first_fragments_count_and_later_ones_do_not() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000).fragment(10, false), tcp(1000).fragment(0, true), tcp(3000).fragment(2, true)]);
+    world.send([tcp(2000).fragment(0, true), tcp(3000).fragment(185, false), tcp(3000)]);
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn a_tcp_header_cut_after_the_ports_counts_without_flags() {
+    let world = World::new();
+    let daemon = world.knockd("[syn]\nsequence = 1,2\ntcpflags = syn\n[any]\nsequence = 1,2").start();
+    let cut = |packet: Packet| packet.frame_around(&packet.ip_around(6, &packet.segment()[..4]));
+    world.send([tcp(1)]);
+    world.send_frame(&cut(tcp(2)));
+    let until_then = "10.77.0.2: syn: Stage 1
+         10.77.0.2: any: Stage 1
+         10.77.0.2: any: Stage 2
+         10.77.0.2: any: OPEN SESAME\n";
+    daemon.expect(until_then);
+    world.send([tcp(2)]);
+    daemon.expect(&format!("{until_then}10.77.0.2: syn: Stage 2\n10.77.0.2: syn: OPEN SESAME"));
+}
+
+/// Cut anywhere before the ports, or with a header that lies: no count, no reset, no end of the daemon.
+fn cut_frames_do_nothing() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000)]);
+    for packet in [tcp(3000), tcp(3000).v6(), udp(3000), tcp(3000).ip_options(&[1; 40])] {
+        let frame = packet.frame();
+        let ports_end = frame.len() - packet.segment().len() + 4;
+        (15..ports_end).for_each(|length| world.send_frame(&frame[..length]));
+    }
+    // A header shorter than itself, one that says it is longer than the frame, and other versions of IP.
+    for first in [0x40, 0x41, 0x44, 0x4f, 0x05, 0x55, 0x65, 0x75, 0xf5] {
+        let mut ip = tcp(3000).ip();
+        ip[0] = first;
+        world.send_frame(&tcp(3000).frame_around(&ip[..24]));
+    }
+    world.send_frame(&tcp(3000).frame_around(&[]));
+    world.send_frame(&tcp(3000).frame_around(&[0x45]));
+    world.send([2000, 3000].map(tcp));
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn extension_headers_hide_a_knock() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    let behind = |kind: u8, packet: Packet| {
+        let payload = [vec![6, 0, 1, 4, 0, 0, 0, 0], packet.segment()].concat();
+        packet.frame_around(&packet.ip_around(kind, &payload))
+    };
+    world.send([tcp(1000).v6()]);
+    // Hop-by-hop options, destination options, routing, fragment.
+    for kind in [0, 60, 43, 44] {
+        world.send_frame(&behind(kind, tcp(3000).v6()));
+    }
+    world.send([2000, 3000].map(|port| tcp(port).v6()));
+    daemon.expect(&opened("d", CLIENT6, 3));
+}
+
+/// The bytes where ports would be mean nothing in ICMP, SCTP or UDP-Lite.
+fn other_protocols_do_nothing() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000)]);
+    for protocol in [1, 2, 58, 132, 136, 255] {
+        for packet in [tcp(3000), tcp(3000).v6()] {
+            world.send_frame(&packet.frame_around(&packet.ip_around(protocol, &packet.segment())));
+        }
+    }
+    world.send([2000, 3000].map(tcp));
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn tagged_frames_do_nothing() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send(KNOCKS.map(|port| tcp(port).vlan(5)));
+    world.send([tcp(1000), tcp(3000).vlan(5), tcp(2000), tcp(1000).vlan(0), tcp(3000)]);
+    world.send(KNOCKS.map(|port| tcp(port).v6().vlan(5)));
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn ipv6_opens_too() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000,2000:udp,3000\ntcpflags = syn").start();
+    world.send([tcp(1000).v6(), udp(2000).v6(), tcp(3000).v6().flags(ACK), tcp(3000).v6().flags(SYN)]);
+    daemon.expect(&opened("d", CLIENT6, 3));
+}
+
+fn ipv6_can_be_switched_off() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).arguments(&["-4"]).start();
+    world.send(KNOCKS.map(|port| tcp(port).v6()));
+    world.send([tcp(1000), tcp(3000).v6(), tcp(2000), tcp(3000)]);
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn ipv4_alone_is_enough() {
+    let world = World::v4_only();
+    let daemon = world.knockd(&format!("{DOOR}tcpflags = syn")).start();
+    world.send(KNOCKS.map(tcp));
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn ipv6_alone_is_enough() {
+    let world = World::v6_only();
+    let daemon = world.knockd(&format!("{DOOR}tcpflags = syn")).without_sync().start();
+    world.send(KNOCKS.map(|port| tcp(port).v6()));
+    daemon.expect_log(&opened("d", CLIENT6, 3));
+}
+
+fn a_target_counts_instead_of_our_addresses() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}target = 10.99.0.5\ncommand = echo %IP% >> @/out")).start();
+    world.send(KNOCKS.map(tcp));
+    world.send(KNOCKS.map(|port| tcp(port).to("10.99.0.5")));
+    daemon.wait_for_file("out", "10.77.0.2\n");
+    let ran = format!("d: running command: echo 10.77.0.2 >> {}/out", daemon.folder.path().display());
+    daemon.expect(&(opened("d", CLIENT, 3) + &ran));
+}
+
+fn a_target_may_be_an_ipv6_address() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}tcpflags = syn\ntarget = fd99::5")).start();
+    world.send(KNOCKS.map(|port| tcp(port).v6()));
+    world.send(KNOCKS.map(|port| tcp(port).v6().to("fd99::5")));
+    daemon.expect(&opened("d", CLIENT6, 3));
+}
+
+/// Packets to us neither advance nor fail an attempt on a target, and the other way round.
+fn an_attempt_on_a_target_is_apart() {
+    let world = World::new();
+    let doors = "[t]\nsequence = 1000,2000\ntarget = 10.99.0.5\n[d]\nsequence = 1000,2000";
+    let daemon = world.knockd(doors).start();
+    world.send([tcp(1000).to("10.99.0.5"), tcp(1000), tcp(2000), tcp(2000).to("10.99.0.5")]);
+    daemon.expect(&format!(
+        "10.77.0.2: t: Stage 1\n{}10.77.0.2: t: Stage 2\n10.77.0.2: t: OPEN SESAME",
+        opened("d", CLIENT, 2)
+    ));
+}
+
+/// The original sets no filter then, and every packet to the target resets.
+fn without_an_address_targets_still_work() {
+    let world = World::without_addresses();
+    let daemon = world.knockd(&format!("{DOOR}target = 10.99.0.5")).without_sync().start();
+    world.send([1000, 4444, 2000, 22, 3000].map(|port| tcp(port).to("10.99.0.5")));
+    daemon.expect_log(&opened("d", CLIENT, 3));
+}
+
+fn any_interface_knows_targets_only() {
+    let world = World::new();
+    let doors = "[own]\nsequence = 1000,2000\n[t]\nsequence = 1000,2000\ntarget = 10.99.0.5\n\
+                 [six]\nsequence = 1000,2000\ntarget = fd99::5\n[sync]\nsequence = 65000:udp\ntarget = 10.77.0.1";
+    let daemon = world.knockd(doors).interface(Some("any")).without_sync().start();
+    world.send([1000, 2000].map(tcp));
+    world.send([1000, 2000].map(|port| tcp(port).v6().to("fd99::5")));
+    world.send([1000, 2000].map(|port| tcp(port).to("10.99.0.5")));
+    world.send([udp(65000)]);
+    daemon.wait_for("sync: OPEN SESAME");
+    daemon.expect_log(&opened("t", CLIENT, 2));
+}
+
+fn what_the_host_sends_does_not_count() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000:udp,2000:udp").start();
+    host_sends(&world, &[1000, 2000]);
+    daemon.expect("");
+}
+
+fn what_the_host_sends_to_a_target_counts() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("[d]\nsequence = 1000:udp,2000:udp\ntarget = {CLIENT}")).start();
+    host_sends(&world, &[1000, 2000]);
+    daemon.expect(&opened("d", SERVER, 2));
+}
+
+/// The server sends datagrams to the client. Returns when they have arrived there.
+fn host_sends(world: &World, ports: &[u16]) {
+    let mut at_the_client = Capture::new(&world.client, CLIENT_LINK);
+    let socket = world.server.run(|| UdpSocket::bind((SERVER, 0))).unwrap();
+    for port in ports {
+        socket.send_to(b"x", (CLIENT, *port)).unwrap();
+    }
+    assert_eq!(at_the_client.until(ports.len(), seconds(3.0)).len(), ports.len());
+}
+
+fn on_lo_each_packet_counts_once() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1000:udp,1000:udp,2000:udp\n[e]\nsequence = 3000:udp,3000:udp";
+    let daemon = world.knockd(doors).interface(Some("lo")).without_sync().start();
+    for (from, to) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1")] {
+        let socket = world.server.run(|| UdpSocket::bind((from, 0))).unwrap();
+        for port in [1000, 1000, 2000, 3000] {
+            socket.send_to(b"x", (to, port)).unwrap();
+        }
+        daemon.wait_for(&format!("{from}: e: Stage 1"));
+    }
+    pause(0.1);
+    let wanted = ["127.0.0.1", "::1"].map(|from| opened("d", from, 3) + &format!("{from}: e: Stage 1\n"));
+    daemon.expect_log(&wanted.concat());
+}
+
+/// While the daemon is stopped, its socket's queue shows what the filter lets through.
+fn the_kernel_keeps_other_packets_away() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000,2000:udp\ntcpflags = syn").start();
+    daemon.sync();
+    let family: Vec<i32> = daemon.descendants().iter().map(|p: &Process| p.pid).chain([daemon.pid]).collect();
+    let all = |signal| family.iter().all(|pid| process::signal(*pid, signal));
+    assert!(all(Signal::SIGSTOP));
+    pause(0.05);
+    assert_eq!(queued(&world.server), 0, "an idle daemon has packets to read");
+    world.send([999, 1001, 2000, 22, 65000].map(tcp));
+    world.send([999, 1000, 2001, 53].map(udp));
+    world.send([1, 58, 132].map(|_| tcp(1000).to("10.77.0.200")));
+    world.send([tcp(1000).fragment(3, false), tcp(1000).vlan(3), tcp(999).v6(), udp(1000).v6()]);
+    let icmp = tcp(1000);
+    world.send_frame(&icmp.frame_around(&icmp.ip_around(1, &icmp.segment())));
+    assert_eq!(queued(&world.server), 0, "a packet that nobody waits for reached the daemon");
+    world.send([tcp(1000)]);
+    assert!(queued(&world.server) > 0, "this test cannot see what reaches the daemon");
+    assert!(all(Signal::SIGCONT));
+    world.send([udp(2000)]);
+    daemon.expect(&opened("d", CLIENT, 2));
+}
+
+/// How many bytes wait in the packet sockets of a namespace.
+fn queued(namespace: &Namespace) -> u64 {
+    let table = namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/packet")).unwrap();
+    let rows =
+        table.lines().skip(1).map(|row| row.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap());
+    rows.sum()
+}
