@@ -11,8 +11,6 @@ use crate::knock::{Flags, Protocol};
 use crate::packet::{IPV4_HEADER, IPV6_HEADER};
 use crate::sequence::Stage;
 
-/// The window scale that Linux announces with its usual receive buffers.
-const WINDOW_SCALE: u8 = 7;
 /// Source ports that Linux gives to connections (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 /// Source ports for which nobody needs a privilege.
@@ -104,6 +102,16 @@ pub struct Route {
     pub destination: IpAddr,
     /// The largest packet that goes there whole, in bytes.
     pub mtu: u32,
+    /// The window scale that this host announces, as a power of two.
+    pub window_scale: u8,
+}
+
+/// The window scale that Linux announces where a receive buffer may have this many bytes: enough for
+/// a window of the whole buffer, and no more than RFC 7323 allows.
+#[must_use]
+pub fn window_scale(buffer: u64) -> u8 {
+    let bits = buffer.checked_ilog2().unwrap_or(0);
+    u8::try_from(bits.saturating_sub(15).min(14)).unwrap_or_default()
 }
 
 impl Shape {
@@ -156,7 +164,7 @@ impl Shape {
                 mss: Some(mss),
                 sack: true,
                 timestamp: Some(word(random())),
-                window_scale: Some(WINDOW_SCALE),
+                window_scale: Some(route.window_scale),
             }
         } else {
             Options { mss: self.mss, ..Options::default() }

@@ -6,6 +6,7 @@
 //! the kernel writes the header checksum of IPv4, and nothing else that is not zero.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -14,12 +15,14 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::failure::{Failure, Status};
 use crate::reason::reason;
-use crate::shape::Route;
+use crate::shape::{self, Route};
 
 /// The protocol number of packets that bring their own IP header.
 const HEADER_INCLUDED: i32 = 255;
 /// The largest packet where the system does not say: that of an Ethernet.
 const USUAL_MTU: u32 = 1500;
+/// The window scale where the system does not say: that of a receive buffer of six megabytes.
+const USUAL_WINDOW_SCALE: u8 = 7;
 
 /// Sends IP packets. Sockets are opened when the first packet of their family leaves.
 #[derive(Debug, Default)]
@@ -78,7 +81,9 @@ impl Sender {
         let asked = ask_route(destination, self.interface.as_deref());
         let route = match (asked, spoofed) {
             (Ok(route), _) => route,
-            (Err(_), Some(source)) => Route { source, destination: destination.ip(), mtu: USUAL_MTU },
+            (Err(_), Some(source)) => {
+                Route { source, destination: destination.ip(), mtu: USUAL_MTU, window_scale: window_scale() }
+            }
             (Err(error), None) => {
                 let to = destination.ip();
                 return Err(Failure::new(
@@ -162,5 +167,20 @@ fn ask_route(destination: SocketAddr, interface: Option<&str>) -> io::Result<Rou
     };
     // Linux answers this for IPv6 sockets, too.
     let mtu = getsockopt(&socket, sockopt::IpMtu).ok().and_then(|mtu| u32::try_from(mtu).ok());
-    Ok(Route { source, destination: destination.ip(), mtu: mtu.unwrap_or(USUAL_MTU) })
+    Ok(Route {
+        source,
+        destination: destination.ip(),
+        mtu: mtu.unwrap_or(USUAL_MTU),
+        window_scale: window_scale(),
+    })
+}
+
+/// The window scale that the system's own connections announce: it follows from the largest receive
+/// buffer (tcp(7), `tcp_rmem` and `rmem_max`).
+fn window_scale() -> u8 {
+    let last_number = |path: &str| -> Option<u64> {
+        fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()
+    };
+    let largest = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/core/rmem_max"].map(last_number);
+    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, shape::window_scale)
 }
