@@ -35,7 +35,7 @@ trials![
     a_target_may_be_an_ipv6_address,
     an_attempt_on_a_target_is_apart,
     without_an_address_targets_still_work,
-    any_interface_knows_targets_only,
+    any_interface_knows_all_addresses,
     what_the_host_sends_does_not_count,
     what_the_host_sends_to_a_target_counts,
     on_lo_each_packet_counts_once,
@@ -273,7 +273,7 @@ fn without_an_address_targets_still_work() {
     daemon.expect_log(&opened("d", CLIENT, 3));
 }
 
-fn any_interface_knows_targets_only() {
+fn any_interface_knows_all_addresses() {
     let world = World::new();
     let doors = "[own]\nsequence = 1000,2000\n[t]\nsequence = 1000,2000\ntarget = 10.99.0.5\n\
                  [six]\nsequence = 1000,2000\ntarget = fd99::5\n[sync]\nsequence = 65000:udp\ntarget = 10.77.0.1";
@@ -283,7 +283,7 @@ fn any_interface_knows_targets_only() {
     world.send([1000, 2000].map(|port| tcp(port).to("10.99.0.5")));
     world.send([udp(65000)]);
     daemon.wait_for("sync: OPEN SESAME");
-    daemon.expect_log(&opened("t", CLIENT, 2));
+    daemon.expect_log(&(opened("own", CLIENT, 2) + &opened("six", CLIENT6, 2) + &opened("t", CLIENT, 2)));
 }
 
 fn what_the_host_sends_does_not_count() {

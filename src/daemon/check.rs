@@ -25,7 +25,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut warnings = config.warnings();
     let one_time = config.doors.iter().filter_map(|door| match &door.lock {
         Lock::OneTime(lines) => Some(&lines.path),
-        Lock::Fixed(_) => None,
+        Lock::Fixed(_) | Lock::Otp(_) => None,
     });
     let files = config.holds_secrets().then_some(&arguments.config).into_iter().chain(one_time);
     for file in files {

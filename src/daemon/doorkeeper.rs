@@ -18,7 +18,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::signals::Signals;
 use crate::daemon::wire::{self, Received, Report, Request};
 use crate::daemon::{cli, one_time, poll_timeout, siblings};
-use crate::event::Opening;
+use crate::event::{Event, Opening};
 use crate::lock::Lock;
 use crate::opening::{Action, Ending, Job, Openings};
 use crate::reason::reason;
@@ -157,6 +157,10 @@ impl Doorkeeper {
                 );
                 log::complain(&text);
                 self.log.line(&text);
+            }
+            let opened = Event::Opened { door: door.name.clone(), opening };
+            if struck.is_ok() {
+                self.log.event(opened, now());
             }
             self.report(Report::Struck(opening.door));
             if struck.is_err() {

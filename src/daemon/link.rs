@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::daemon::cli::Arguments;
 use crate::daemon::siblings::{self, Role, Sibling};
 use crate::daemon::wire::{self, Received, Report, Request};
@@ -118,6 +120,13 @@ impl Link {
             self.reap();
         }
         received
+    }
+
+    /// Sleeps until the doorkeeper says something.
+    pub fn wait(&self, timeout: PollTimeout) {
+        let descriptor = self.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
+        let _ = poll(&mut descriptors, timeout);
     }
 
     /// The descriptor to wait on.

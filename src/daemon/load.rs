@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::config::{Config, Note, Reading};
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
@@ -30,6 +32,8 @@ pub fn load(path: &Path, interface_is_given: bool, note: &mut dyn FnMut(Note)) -
         }
         text => text.map_err(|error| StartError::Unreadable(path.to_owned(), error))?,
     };
+    // It may hold seeds.
+    let text = Zeroizing::new(text);
     let mut hasher = DefaultHasher::new();
     hasher.write(&text);
     let mut file = |path: &Path| {

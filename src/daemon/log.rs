@@ -55,6 +55,15 @@ pub fn explains() -> bool {
     ::log::log_enabled!(target: DEBUG, ::log::Level::Debug)
 }
 
+/// Says what the debug output has of an event beside the log.
+pub fn explain_detail(event: &Event) {
+    if explains()
+        && let Some(text) = event.debug_line()
+    {
+        explain(&text);
+    }
+}
+
 /// Says something on standard error; nobody listening is no error.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -133,14 +142,11 @@ impl Log {
 
     /// Writes what happened, now or, if its knocker's name is being looked up, soon.
     pub fn event(&mut self, event: Event, now: Now) {
-        let detail = if explains() { event.debug_line() } else { None };
+        explain_detail(&event);
         match event.knocker().map(|knocker| self.name_of(knocker, now)) {
             Some(Answer::Asked) if self.waiting.len() < MOST_WAITING => self.waiting.push_back((event, now)),
             Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), now),
             _ => self.write_event(&event, None, now),
-        }
-        if let Some(text) = detail {
-            explain(&text);
         }
     }
 

@@ -18,6 +18,7 @@ mod load;
 mod log;
 mod names;
 mod one_time;
+mod reload;
 mod siblings;
 mod signals;
 mod watcher;
