@@ -10,11 +10,14 @@
 //! | [`reason`] | why the operating system said no, in its own words |
 //! | [`knock`] | what arrives: one packet, reduced |
 //! | [`sequence`] | stages, sequences and their text form |
+//! | [`otp`] | a shared seed and the time, as port sequences |
+//! | [`spent`] | one-time lists that were used |
 //! | [`lock`] | which sequences open a door now, and what becomes of them |
 //! | [`door`] | a lock, the rules of knocking, what to run |
 //! | [`event`] | what happened, and its line in the log |
 //! | [`opening`] | what to run now, what to run later |
 //! | [`interest`] | what we listen for, as a predicate |
+//! | [`beginnings`] | which doors an attempt begins on with a knock |
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
 //! | [`filter`] | an interest as a program for the kernel |
@@ -34,6 +37,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod attempts;
+pub mod beginnings;
 pub mod client;
 pub mod config;
 pub mod daemon;
@@ -45,8 +49,10 @@ pub mod interest;
 pub mod knock;
 pub mod lock;
 pub mod opening;
+pub mod otp;
 pub mod packet;
 pub mod plan;
 pub mod reason;
 pub mod sequence;
+pub mod spent;
 pub mod time;
