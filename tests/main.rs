@@ -20,6 +20,12 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// The configuration file: what is understood, what is refused and how, what is warned of.
+mod config;
+/// The parser of packets, on whole, cut, odd and random ones.
+mod packet;
+/// Random input that can be had again.
+mod random;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
 /// The tools of `support` themselves: what a broken tool would hide.
@@ -54,6 +60,10 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        config::tests,
+        config::corpus_tests,
+        packet::tests,
+        random::tests,
         scenarios::tests,
         tools::tests,
         wire::tests,
