@@ -91,7 +91,7 @@ pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> 
     // Too many: the fewest ports are taken together that make it fit.
     let (mut fits, mut too_many) = (1, ports.intervals.len());
     let mut best = assemble(interest, &ports.coarser(fits), around, 8);
-    while too_many - fits > 1 {
+    while too_many > fits + 1 {
         let middle = usize::midpoint(fits, too_many);
         let program = assemble(interest, &ports.coarser(middle), around, 8);
         if program.len() <= budget {
