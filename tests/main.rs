@@ -20,8 +20,12 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// Classic BPF: an interpreter, held against the kernel.
+mod bpf;
 /// The configuration file: what is understood, what is refused and how, what is warned of.
 mod config;
+/// The kernel's filter: what it passes, and that the kernel takes it.
+mod filter;
 /// The parser of packets, on whole, cut, odd and random ones.
 mod packet;
 /// Random input that can be had again.
@@ -60,8 +64,10 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        bpf::tests,
         config::tests,
         config::corpus_tests,
+        filter::tests,
         packet::tests,
         random::tests,
         scenarios::tests,
