@@ -28,6 +28,12 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// Many doors, many knockers, many strangers.
+mod wire_load;
+/// What the daemon says: log file, standard output, syslog, names.
+mod wire_log;
+/// One-time sequences: each line of the file opens its door once.
+mod wire_one_time;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
 /// SIGHUP, SIGTERM and SIGINT.
@@ -56,6 +62,9 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_load::tests,
+        wire_log::tests,
+        wire_one_time::tests,
         wire_packets::tests,
         wire_signals::tests,
     ];
