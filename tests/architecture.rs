@@ -46,7 +46,8 @@ impl Source {
 
 fn the_core_does_no_io() {
     let words = [
-        "fs::", "File::",
+        "fs::",
+        "File::",
         "std::fs",
         "process::",
         "std::process",
@@ -123,7 +124,10 @@ fn order() -> Vec<String> {
 
 fn each_door_to_the_system_has_one_place() {
     let places: [(&[&str], &[&str]); 4] = [
-        (&["Domain::PACKET", "AF_PACKET", "datalink::channel", "SockFilter"], &["daemon/capture.rs", "client/raw.rs"]),
+        (
+            &["Domain::PACKET", "AF_PACKET", "datalink::channel", "SockFilter"],
+            &["daemon/capture.rs", "client/raw.rs"],
+        ),
         (&[".spawn()", "posix_spawn", "fork()"], &["daemon/commands.rs", "daemon/siblings.rs"]),
         (&["clap"], &["daemon/cli.rs", "client/cli.rs"]),
         (&["hmac", "sha1", "sha2"], &["otp.rs"]),

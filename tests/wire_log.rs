@@ -97,7 +97,8 @@ fn the_log_is_appended_to() {
 
 fn a_log_that_cannot_be_opened_is_a_warning() {
     let world = World::new();
-    let knockd = world.knockd(&format!("{DOOR}command = echo x > @/out")).without_log().options("logfile = @/no/log");
+    let knockd =
+        world.knockd(&format!("{DOOR}command = echo x > @/out")).without_log().options("logfile = @/no/log");
     let daemon = knockd.arguments(&["-v"]).start();
     let warning = "warning: cannot open logfile: No such file or directory\n";
     assert!(holds_within(seconds(2.0), || daemon.stderr() == warning), "{}", daemon.said());
@@ -163,10 +164,14 @@ fn debug_shows_the_packets() {
         assert!(said.contains(line), "{line} not in {said}");
     }
     let packets: Vec<&str> = said.lines().filter(|line| line.contains(" -> ")).collect();
-    let stamp: String = packets[0].chars().take(21).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let stamp: String =
+        packets[0].chars().take(21).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(stamp, "0000-00-00 00:00:00: ");
     assert_eq!(packets[0][19..], *": tcp: 10.77.0.2:40001 -> 10.77.0.1:1000 54 bytes");
-    assert!(packets.iter().any(|line| line.ends_with(": tcp: fd77::2:40001 -> fd77::1:3000 74 bytes")), "{packets:?}");
+    assert!(
+        packets.iter().any(|line| line.ends_with(": tcp: fd77::2:40001 -> fd77::1:3000 74 bytes")),
+        "{packets:?}"
+    );
     assert!(packets.iter().any(|line| line.contains(": udp: 10.77.0.99:")), "{packets:?}");
     assert!(!said.contains("4444"), "a packet that does not count is shown: {said}");
     // The month is the calendar's, not one less.
@@ -224,7 +229,8 @@ fn syslog_gets_the_same_lines() {
         let message = String::from_utf8_lossy(&buffer[..length]);
         let message = message.trim_end_matches(['\n', '\0']);
         // Priority notice, facility daemon; the time as `Nov 22 13:05:59`; the name, without a number.
-        let (head, text) = message.split_at(message.find("knockd: ").unwrap_or_else(|| panic!("{message:?}")));
+        let (head, text) =
+            message.split_at(message.find("knockd: ").unwrap_or_else(|| panic!("{message:?}")));
         assert!(head.starts_with("<29>") && head.len() == 20, "{message:?}");
         assert_eq!(text, format!("knockd: {line}"));
     }
@@ -253,7 +259,8 @@ fn names_come_from_the_hosts_file() {
     let world = World::new();
     let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 1\nstop_command = echo %IP% >> @/out";
     let knockd = world.knockd(doors);
-    let hosts = knockd.folder().write("hosts", format!("{CLIENT} friend.test other.test\nfd77::2 six.test\n"));
+    let hosts =
+        knockd.folder().write("hosts", format!("{CLIENT} friend.test other.test\nfd77::2 six.test\n"));
     let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
     let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
     let daemon = knockd.arguments(&["-l"]).start();
@@ -280,7 +287,8 @@ fn names_that_never_come_delay_nothing() {
     let knockd = world.knockd("[d]\nsequence = 1,2\ncommand = echo %IP% >> @/out");
     let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
     let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
-    let knockd = knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
+    let knockd =
+        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
     let mut daemon = knockd.without_sync().arguments(&["-l"]).start();
     let mut wanted = String::new();
     for source in [CLIENT, "10.77.0.12", "10.77.0.13"] {

@@ -278,12 +278,15 @@ fn any_interface_knows_all_addresses() {
                  [six]\nsequence = 1000,2000\ntarget = fd99::5";
     let daemon = world.knockd(doors).interface(Some("any")).start();
     let [own, own6, other] = ["10.77.0.1", "fd77::1", "192.0.2.9"];
-    let places = [(CLIENT, own), (CLIENT6, own6), (CLIENT, other), (CLIENT6, "fd99::5"), (CLIENT, "10.99.0.5")];
+    let places =
+        [(CLIENT, own), (CLIENT6, own6), (CLIENT, other), (CLIENT6, "fd99::5"), (CLIENT, "10.99.0.5")];
     for (source, destination) in places.into_iter().chain([(CLIENT, "10.77.0.200")]) {
         world.send([1000, 2000].map(|port| tcp(port).from(source).to(destination)));
     }
     let doors = ["own", "own", "own", "six", "t"];
-    daemon.expect(&doors.iter().zip(places).map(|(door, (source, _))| opened(door, source, 2)).collect::<String>());
+    daemon.expect(
+        &doors.iter().zip(places).map(|(door, (source, _))| opened(door, source, 2)).collect::<String>(),
+    );
 }
 
 /// What the host sends to itself would be seen coming and going.
