@@ -7,24 +7,23 @@
 //! Total and bounded: no knock makes it fail or block, and it remembers at most
 //! [`MAX_ATTEMPTS`] attempts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::attempts::{Attempt, AttemptId, Attempts};
+use crate::beginnings::Beginnings;
 use crate::door::Door;
 use crate::event::{Event, Opening};
 use crate::interest::Interest;
 use crate::knock::Knock;
-use crate::lock::{Lock, OneTime, Turn};
+use crate::lock::{Lock, OneTime, OtpLock, Turn};
 use crate::sequence::Stage;
 use crate::time::Now;
 
 /// How many attempts are remembered; a few megabytes when it is full.
 pub const MAX_ATTEMPTS: usize = 65_536;
-
-/// Where a sequence begins: the door's target, if it has one, and the first stage.
-type Beginning = (Option<IpAddr>, Stage);
 
 /// Who is knocking.
 #[derive(Debug)]
@@ -32,8 +31,23 @@ pub struct Engine {
     doors: Vec<Door>,
     here: HashSet<IpAddr>,
     interest: Interest,
-    beginnings: HashMap<Beginning, Vec<(u32, Turn)>>,
+    beginnings: Beginnings,
+    /// The doors whose sequences change with the time.
+    otp_doors: Vec<u32>,
+    /// Unix times at which `beginnings` are right.
+    is_right: Range<Duration>,
     attempts: Attempts,
+}
+
+/// A knock, and what is known of it.
+struct Arrival<'a> {
+    knock: &'a Knock,
+    /// It is for one of our own addresses.
+    own: bool,
+    now: Now,
+    events: Vec<Event>,
+    /// The door that was last opened by it.
+    opened: Option<u32>,
 }
 
 impl Engine {
@@ -41,13 +55,18 @@ impl Engine {
     #[must_use]
     pub fn new(doors: Vec<Door>, here: impl IntoIterator<Item = IpAddr>) -> Engine {
         let mut engine = Engine {
+            otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
+            interest: Interest::of(&doors, 0),
             doors,
             here: here.into_iter().collect(),
-            interest: Interest::default(),
-            beginnings: HashMap::new(),
+            beginnings: Beginnings::default(),
+            is_right: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(MAX_ATTEMPTS),
         };
-        engine.learn_sequences();
+        let never = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
+        for (index, door) in (0..).zip(&engine.doors).filter(|(_, door)| !is_otp(door)) {
+            engine.beginnings.set(index, door.target, &door.lock.beginnings(never));
+        }
         engine
     }
 
@@ -68,23 +87,39 @@ impl Engine {
         self.here = here.into_iter().collect();
     }
 
+    /// Lists that were spent on the doors of `earlier` stay spent on the same doors of this engine.
+    pub fn inherit_spent(&mut self, earlier: &Engine) {
+        for door in &mut self.doors {
+            let Lock::Otp(lock) = &mut door.lock else { continue };
+            let identity = lock.otp.identity();
+            let before = earlier.doors.iter().find_map(|other| match &other.lock {
+                Lock::Otp(it) if other.name == door.name && it.otp.identity() == identity => Some(&it.spent),
+                _ => None,
+            });
+            if let Some(spent) = before {
+                lock.spent = spent.clone();
+            }
+        }
+    }
+
     /// A packet arrived. Says what that changed, in the order it happened.
     pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Event> {
         let own = self.here.contains(&knock.destination);
         if !self.interest.includes(knock, own) {
             return Vec::new();
         }
-        let mut events = self.expire(now);
+        self.follow_the_clock(now);
+        let mut arrival = Arrival { knock, own, now, events: self.expire(now), opened: None };
         let mut is_under_way = false;
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
             next = self.attempts.next_of(id);
-            is_under_way |= self.carry_on(id, knock, own, &mut events);
+            is_under_way |= self.carry_on(id, &mut arrival);
         }
         if !is_under_way {
-            self.begin(knock, own, now, &mut events);
+            self.begin(&mut arrival);
         }
-        events
+        arrival.events
     }
 
     /// Whether a packet exists for us at all.
@@ -98,11 +133,12 @@ impl Engine {
         let mut events = Vec::new();
         while let Some(attempt) = self.attempts.expire(now.uptime) {
             if let Some(door) = self.doors.get(attempt.door as usize) {
-                events.push(Event::Expired {
-                    door: door.name.clone(),
-                    knocker: attempt.knocker,
-                    stage: attempt.reached.into(),
-                });
+                let (door, knocker) = (door.name.clone(), attempt.knocker);
+                let event = Event::Expired { door, knocker, stage: attempt.reached.into() };
+                // A door with several lists may have several attempts of one knocker.
+                if events.last() != Some(&event) {
+                    events.push(event);
+                }
             }
         }
         events
@@ -117,89 +153,128 @@ impl Engine {
     /// A one-time door was opened and its line struck: `fresh` is what its file has left, if it
     /// could be read. Says so when that is nothing.
     pub fn refill(&mut self, door: usize, fresh: Option<OneTime>) -> Option<Event> {
-        let door = self.doors.get_mut(door)?;
-        let Lock::OneTime(lines) = &mut door.lock else { return None };
+        let it = self.doors.get_mut(door)?;
+        let Lock::OneTime(lines) = &mut it.lock else { return None };
         if let Some(fresh) = fresh {
             *lines = fresh;
         }
-        let event = lines.first().is_none().then(|| Event::Exhausted { door: door.name.clone() });
-        self.learn_sequences();
+        let event = lines.first().is_none().then(|| Event::Exhausted { door: it.name.clone() });
+        self.learn_sequence(u32::try_from(door).ok()?);
         event
     }
 
     /// Takes one attempt of the knocker further, or ends it. Says whether the attempt is for the
     /// address that was knocked at.
-    fn carry_on(&mut self, id: AttemptId, knock: &Knock, own: bool, events: &mut Vec<Event>) -> bool {
-        let Some(&attempt) = self.attempts.get(id) else { return false };
-        let Some(door) = self.doors.get(attempt.door as usize) else { return false };
-        if !door.is_meant(knock.destination, own) {
+    fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
+        let knock = arrival.knock;
+        let Some(&Attempt { door: index, reached, turn, .. }) = self.attempts.get(id) else { return false };
+        let Some(door) = self.doors.get(index as usize) else { return false };
+        if !door.is_meant(knock.destination, arrival.own) {
             return false;
         }
         if !door.flags.allows(knock) {
-            events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
+            arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
             return true;
         }
-        let reached = usize::from(attempt.reached);
-        if door.lock.stage(attempt.turn, reached) == Some(Stage::of(knock)) {
-            let stage = reached + 1;
-            events.push(Event::Advanced { door: door.name.clone(), knocker: knock.source, stage });
-            if door.lock.stage(attempt.turn, stage).is_none() {
-                self.attempts.remove(id);
-                self.open(attempt.door, attempt.turn, knock.source, events);
-            } else {
-                self.attempts.advance(id);
-            }
-        } else {
+        if arrival.opened == Some(index) {
+            // Two lists of one door ended with the same knocks: they open it once.
             self.attempts.remove(id);
-            events.push(Event::Failed { knocker: knock.source });
+            return true;
+        }
+        let stage = usize::from(reached) + 1;
+        if door.lock.stage(turn, knock.source, stage - 1) != Some(Stage::of(knock)) {
+            self.attempts.remove(id);
+            arrival.events.push(Event::Failed { knocker: knock.source });
+            return true;
+        }
+        arrival.advanced(door, stage);
+        if door.lock.length(turn, knock.source) == Some(stage) {
+            self.attempts.remove(id);
+            self.open(index, turn, arrival);
+        } else {
+            self.attempts.advance(id);
         }
         true
     }
 
     /// Begins an attempt on every door whose sequence begins with this knock, in their order.
-    fn begin(&mut self, knock: &Knock, own: bool, now: Now, events: &mut Vec<Event>) {
-        let mut doors = Vec::new();
-        for target in [own.then_some(None), Some(Some(knock.destination))].into_iter().flatten() {
-            doors.extend(self.beginnings.get(&(target, Stage::of(knock))).into_iter().flatten().copied());
-        }
-        doors.sort_unstable_by_key(|(door, _)| *door);
+    fn begin(&mut self, arrival: &mut Arrival<'_>) {
+        let knock = arrival.knock;
         let mut previous = None;
-        for (index, turn) in doors {
+        for (index, turn) in self.beginnings.at(Stage::of(knock), knock.destination, arrival.own) {
             let Some(door) = self.doors.get(index as usize) else { continue };
             if !door.flags.allows(knock) {
-                events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
+                arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
                 continue;
             }
-            events.push(Event::Advanced { door: door.name.clone(), knocker: knock.source, stage: 1 });
-            if door.lock.stage(turn, 1).is_none() {
-                self.open(index, turn, knock.source, events);
+            let Some(length) = door.lock.length(turn, knock.source) else { continue };
+            if arrival.opened == Some(index) {
+                continue;
+            }
+            arrival.advanced(door, 1);
+            if length == 1 {
+                self.open(index, turn, arrival);
             } else {
-                let deadline = now.uptime.saturating_add(door.seq_timeout());
+                let deadline = arrival.now.uptime.saturating_add(door.seq_timeout());
                 let attempt = Attempt { knocker: knock.source, reached: 1, door: index, turn };
                 previous = self.attempts.begin(attempt, deadline, previous).or(previous);
             }
         }
     }
 
-    fn open(&mut self, index: u32, turn: Turn, knocker: IpAddr, events: &mut Vec<Event>) {
+    fn open(&mut self, index: u32, turn: Turn, arrival: &mut Arrival<'_>) {
         let Some(door) = self.doors.get_mut(index as usize) else { return };
+        let knocker = arrival.knock.source;
         let opening = Opening { door: index as usize, knocker, turn };
-        events.push(Event::Opened { door: door.name.clone(), opening });
-        if door.lock.spend(turn) {
-            self.learn_sequences();
+        arrival.events.push(Event::Opened { door: door.name.clone(), opening });
+        arrival.opened = Some(index);
+        door.lock.spend(turn, knocker, arrival.now);
+        if matches!(door.lock, Lock::OneTime(_)) {
+            self.learn_sequence(index);
         }
     }
 
-    /// Brings up to date what follows from the sequences that are good now.
-    fn learn_sequences(&mut self) {
+    /// Brings up to date what follows from the sequence that is good now on a one-time door.
+    fn learn_sequence(&mut self, index: u32) {
         self.interest = Interest::of(&self.doors, 0);
-        self.beginnings.clear();
-        for (index, door) in (0_u32..).zip(&self.doors) {
-            for (turn, sequence) in door.lock.current() {
-                if let Some(first) = sequence.stages().first() {
-                    self.beginnings.entry((door.target, *first)).or_default().push((index, turn));
-                }
+        let never = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
+        if let Some(door) = self.doors.get(index as usize) {
+            self.beginnings.set(index, door.target, &door.lock.beginnings(never));
+        }
+    }
+
+    /// Brings up to date what follows from the time: costs nothing until some period is over, and
+    /// nothing has to wake up for it.
+    fn follow_the_clock(&mut self, now: Now) {
+        if self.otp_doors.is_empty() || self.is_right.contains(&now.unix) {
+            return;
+        }
+        let was_right = std::mem::replace(&mut self.is_right, Duration::ZERO..Duration::MAX);
+        for &index in &self.otp_doors {
+            let Some(Door { lock, target, .. }) = self.doors.get(index as usize) else { continue };
+            let Lock::Otp(OtpLock { otp, .. }) = lock else { continue };
+            let period = otp.period(now.unix);
+            let (begin, end) = (otp.begins(period), otp.begins(period.saturating_add(1)));
+            self.is_right = self.is_right.start.max(begin)..self.is_right.end.min(end);
+            // Doors whose period goes on have the right beginnings already.
+            let goes_on = !was_right.is_empty() && otp.period(was_right.start) == period;
+            if !goes_on {
+                self.beginnings.set(index, *target, &lock.beginnings(now));
             }
         }
     }
+}
+
+impl Arrival<'_> {
+    /// Tells that the knocker reached a stage, once for all lists of a door.
+    fn advanced(&mut self, door: &Door, stage: usize) {
+        let event = Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage };
+        if self.events.last() != Some(&event) {
+            self.events.push(event);
+        }
+    }
+}
+
+fn is_otp(door: &Door) -> bool {
+    matches!(door.lock, Lock::Otp(_))
 }

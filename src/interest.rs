@@ -166,6 +166,12 @@ fn wish(door: &Door, ahead: usize, wishes: &mut Vec<Wish>) {
     let sequences = match &door.lock {
         Lock::Fixed(sequence) => vec![sequence],
         Lock::OneTime(lines) => lines.lines().take(1 + ahead).collect(),
+        Lock::Otp(lock) => {
+            // All that may ever be on a list: a wrong guess costs the attempt, and the filter need
+            // not change with the period.
+            wishes.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, door.flags)));
+            return;
+        }
     };
     for stage in sequences.into_iter().flat_map(Sequence::stages) {
         wishes.push((stage.protocol, stage.port, stage.port, door.flags));

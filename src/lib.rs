@@ -10,17 +10,24 @@
 //! | [`reason`] | why the operating system said no, in its own words |
 //! | [`knock`] | what arrives: one packet, reduced |
 //! | [`sequence`] | stages, sequences and their text form |
+//! | [`otp`] | a shared seed and the time, as port sequences |
+//! | [`spent`] | one-time lists that were used |
 //! | [`lock`] | which sequences open a door now, and what becomes of them |
 //! | [`door`] | a lock, the rules of knocking, what to run |
 //! | [`event`] | what happened, and its line in the log |
 //! | [`opening`] | what to run now, what to run later |
 //! | [`interest`] | what we listen for, as a predicate |
+//! | [`beginnings`] | which doors an attempt begins on with a knock |
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
 //! | [`config`] | a knockd.conf, from text to doors |
+//! | [`craft`] | values to IP packets |
+//! | [`shape`] | how a raw packet is to look |
+//! | [`dissect`] | a packet in words |
 //! | [`plan`] | what the client sends, in which order |
+//! | [`profile`] | a knock.conf, from text to targets |
 //! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
 //! | [`client`] | the client's sockets |
 //!
@@ -34,9 +41,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod attempts;
+pub mod beginnings;
 pub mod client;
 pub mod config;
+pub mod craft;
 pub mod daemon;
+pub mod dissect;
 pub mod door;
 pub mod engine;
 pub mod event;
@@ -45,8 +55,12 @@ pub mod interest;
 pub mod knock;
 pub mod lock;
 pub mod opening;
+pub mod otp;
 pub mod packet;
 pub mod plan;
+pub mod profile;
 pub mod reason;
 pub mod sequence;
+pub mod shape;
+pub mod spent;
 pub mod time;

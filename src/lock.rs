@@ -1,11 +1,16 @@
 //! The lock of a door: which sequences open it now, and what becomes of them when they did.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::otp::Otp;
 use crate::sequence::{Sequence, SequenceError, Stage};
+use crate::spent::Spent;
+use crate::time::Now;
 
-/// One use of a lock: 0 for a fixed sequence, the fingerprint of the line for a one-time file.
+/// One use of a lock: 0 for a fixed sequence, the fingerprint of the line for a one-time file, the
+/// period for a one-time password.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Turn(pub u64);
 
@@ -16,31 +21,101 @@ pub enum Lock {
     Fixed(Sequence),
     /// The lines of a file, each of them once.
     OneTime(OneTime),
+    /// What a seed and the time make, each list once.
+    Otp(OtpLock),
+}
+
+/// A lock that changes with the time.
+#[derive(Clone, Debug)]
+pub struct OtpLock {
+    /// What makes the lists.
+    pub otp: Otp,
+    /// Which of them were used.
+    pub spent: Spent,
+    /// A list may be used again while it is accepted (`otp_reuse`).
+    pub is_reusable: bool,
+}
+
+impl OtpLock {
+    /// Whose list it is: with IP protection each knocker has its own.
+    fn owner(&self, knocker: IpAddr) -> Option<IpAddr> {
+        self.otp.is_protected().then_some(knocker)
+    }
+
+    fn is_spent(&self, turn: Turn, knocker: IpAddr) -> bool {
+        !self.is_reusable && self.spent.contains(turn.0, self.owner(knocker))
+    }
 }
 
 impl Lock {
-    /// What opens the door now, with the turn each of them is.
-    pub fn current(&self) -> impl Iterator<Item = (Turn, &Sequence)> {
-        match self {
-            Lock::Fixed(sequence) => Some((Turn::default(), sequence)),
-            Lock::OneTime(lines) => lines.first().map(|sequence| (sequence.turn(), sequence)),
-        }
-        .into_iter()
-    }
-
-    /// The stage with this index, from 0, of a turn that is still good.
+    /// The written sequence that opens the door now, if it is that kind of lock.
     #[must_use]
-    pub fn stage(&self, turn: Turn, index: usize) -> Option<Stage> {
-        let (_, sequence) = self.current().find(|(current, _)| *current == turn)?;
-        sequence.stages().get(index).copied()
+    pub fn written(&self) -> Option<&Sequence> {
+        match self {
+            Lock::Fixed(sequence) => Some(sequence),
+            Lock::OneTime(lines) => lines.first(),
+            Lock::Otp(_) => None,
+        }
     }
 
-    /// A turn that opened the door opens it no more. Says whether that changed anything.
-    pub fn spend(&mut self, turn: Turn) -> bool {
+    /// The first stages of what opens the door now, each with its turn.
+    #[must_use]
+    pub fn beginnings(&self, now: Now) -> Vec<(Stage, Turn)> {
         match self {
-            Lock::Fixed(_) => false,
-            Lock::OneTime(lines) => lines.spend(turn),
+            Lock::Fixed(_) | Lock::OneTime(_) => self
+                .written()
+                .and_then(|sequence| Some((*sequence.stages().first()?, self.turn_of(sequence))))
+                .into_iter()
+                .collect(),
+            Lock::Otp(lock) => lock
+                .otp
+                .accepted(now.unix)
+                .filter_map(|period| Some((lock.otp.first_stage(period)?, Turn(period))))
+                .collect(),
         }
+    }
+
+    /// How many stages a turn has for this knocker; `None` if the turn is not good, or no more.
+    #[must_use]
+    pub fn length(&self, turn: Turn, knocker: IpAddr) -> Option<usize> {
+        match self {
+            Lock::Otp(lock) => (!lock.is_spent(turn, knocker)).then(|| lock.otp.stages()),
+            Lock::Fixed(_) | Lock::OneTime(_) => Some(self.sequence(turn)?.stages().len()),
+        }
+    }
+
+    /// The stage with this index, from 0, of a turn that is good for this knocker.
+    #[must_use]
+    pub fn stage(&self, turn: Turn, knocker: IpAddr, index: usize) -> Option<Stage> {
+        match self {
+            Lock::Otp(lock) if lock.is_spent(turn, knocker) => None,
+            Lock::Otp(lock) => lock.otp.stage(turn.0, knocker, index),
+            Lock::Fixed(_) | Lock::OneTime(_) => self.sequence(turn)?.stages().get(index).copied(),
+        }
+    }
+
+    /// A turn that opened the door for this knocker opens it no more, if the lock is of that kind.
+    pub fn spend(&mut self, turn: Turn, knocker: IpAddr, now: Now) {
+        match self {
+            Lock::Fixed(_) => {}
+            Lock::OneTime(lines) => lines.spend(turn),
+            Lock::Otp(lock) if lock.is_reusable => {}
+            Lock::Otp(lock) => {
+                let owner = lock.owner(knocker);
+                lock.spent.insert(turn.0, owner, *lock.otp.accepted(now.unix).start());
+            }
+        }
+    }
+
+    fn turn_of(&self, sequence: &Sequence) -> Turn {
+        match self {
+            Lock::OneTime(_) => sequence.turn(),
+            Lock::Fixed(_) | Lock::Otp(_) => Turn::default(),
+        }
+    }
+
+    fn sequence(&self, turn: Turn) -> Option<&Sequence> {
+        self.written().filter(|sequence| self.turn_of(sequence) == turn)
     }
 }
 
@@ -112,11 +187,9 @@ impl OneTime {
         self.lines.iter()
     }
 
-    fn spend(&mut self, turn: Turn) -> bool {
-        let ours = self.first().is_some_and(|sequence| sequence.turn() == turn);
-        if ours {
+    fn spend(&mut self, turn: Turn) {
+        if self.first().is_some_and(|sequence| sequence.turn() == turn) {
             self.lines.pop_front();
         }
-        ours
     }
 }

@@ -20,6 +20,20 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// What the client is asked for, as values.
+mod client;
+/// What the client does around a knock, and the manners of its command line.
+mod client_around;
+/// Where the client finds its sequences.
+mod client_profiles;
+/// Crafted packets on the other end of the cable.
+mod client_raw;
+/// The client's packets on the wire.
+mod client_wire;
+/// Crafted packets as values.
+mod craft;
+/// The rules of knocking, as scenarios that can be read.
+mod scenarios;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
 /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
@@ -58,6 +72,13 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        client::tests,
+        client_around::tests,
+        client_profiles::tests,
+        client_raw::tests,
+        client_wire::tests,
+        craft::tests,
+        scenarios::tests,
         tools::tests,
         wire::tests,
         wire_background::tests,

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use crate::config::{Draft, Note, Options, Problem, Reading};
 use crate::door::Template;
 use crate::knock::Flags;
-use crate::lock::{Lock, OneTime};
+use crate::lock::{Lock, OneTime, OtpLock};
+use crate::otp::{Digest, MAX_WINDOW, Otp};
 use crate::sequence::{Sequence, atoi};
+use crate::spent::Spent;
 
 /// Where a directive may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,10 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     door("Sequence", &[], sequence),
     door("One_Time_Sequences", &[], one_time_sequences),
+    door("OTP", &[], otp),
+    door("OTP_Window", &[], otp_window),
+    door("OTP_Reuse", &[], otp_reuse),
+    door("OTP_Digest", &[], otp_digest),
     door("Seq_Timeout", &["Timeout"], seq_timeout),
     door("TCPFlags", &[], tcp_flags),
     door("Target", &[], target),
@@ -140,14 +146,13 @@ fn sequence(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Resul
     let sequence =
         Sequence::parse(&text(value)).map_err(|error| Problem::Sequence(draft.name.clone(), error))?;
     reading.understood(format!("config: {}: sequence: {sequence}", draft.name));
-    draft.lock = Some(Lock::Fixed(sequence));
-    Ok(())
+    set_lock(draft, Lock::Fixed(sequence))
 }
 
 fn one_time_sequences(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
     let name = draft.name.clone();
     let file = path(value);
-    let content = (reading.file)(&file).map_err(|error| Problem::File(file.clone(), error))?;
+    let content = (reading.file)(&file).map_err(|error| Problem::Unreadable(file.clone(), error))?;
     reading.understood(format!("config: {name}: one time sequences file: {}", text(value)));
     let lines = OneTime::read(file.clone(), &content, |error| {
         (reading.note)(Note::LeftOut(Problem::Sequence(name.clone(), error).to_string()));
@@ -155,8 +160,56 @@ fn one_time_sequences(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>
     let Some(sequence) = lines.first() else { return Err(Problem::Exhausted(name, file)) };
     reading.understood(format!("new sequence for door {name}: {sequence}"));
     reading.understood(format!("config: {name}: sequence: {sequence}"));
-    draft.lock = Some(Lock::OneTime(lines));
+    set_lock(draft, Lock::OneTime(lines))
+}
+
+/// A door has one lock. Of written sequences the last one counts, as in knockd 0.8; a one-time
+/// password stands alone.
+fn set_lock(draft: &mut Draft, lock: Lock) -> Result<(), Problem> {
+    let is_otp = |lock: &Lock| matches!(lock, Lock::Otp(_));
+    if draft.lock.as_ref().is_some_and(|before| is_otp(before) != is_otp(&lock)) {
+        return Err(Problem::TwoLocks(draft.name.clone()));
+    }
+    draft.lock = Some(lock);
     Ok(())
+}
+
+fn otp(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let Some(otp) = Otp::parse(value).map_err(|error| Problem::Otp(draft.name.clone(), error))? else {
+        return Err(Problem::NoSequence(draft.name.clone()));
+    };
+    // Its text has no seed.
+    reading.understood(format!("config: {}: otp: {otp}", draft.name));
+    set_lock(draft, Lock::Otp(OtpLock { otp, spent: Spent::default(), is_reusable: false }))
+}
+
+fn otp_window(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let window = text(value).parse().ok().filter(|&window| window <= MAX_WINDOW);
+    let refuse = || Problem::Value("otp_window", text(value), "a number of periods from 0 to 100");
+    draft.otp_window = Some(window.ok_or_else(refuse)?);
+    reading.understood(format!("config: {}: otp_window: {}", draft.name, text(value)));
+    Ok(())
+}
+
+fn otp_reuse(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.otp_reuse = Some(yes_or_no("otp_reuse", value)?);
+    reading.understood(format!("config: {}: otp_reuse: {}", draft.name, text(value)));
+    Ok(())
+}
+
+fn otp_digest(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let refuse = || Problem::Value("otp_digest", text(value), "sha1, sha256 or sha512");
+    draft.otp_digest = Some(Digest::from_word(&text(value)).ok_or_else(refuse)?);
+    reading.understood(format!("config: {}: otp_digest: {}", draft.name, text(value)));
+    Ok(())
+}
+
+fn yes_or_no(name: &'static str, value: &[u8]) -> Result<bool, Problem> {
+    match text(value).to_ascii_lowercase().as_str() {
+        "yes" | "on" | "true" | "1" => Ok(true),
+        "no" | "off" | "false" | "0" => Ok(false),
+        _ => Err(Problem::Value(name, text(value), "yes or no")),
+    }
 }
 
 fn seq_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {

@@ -16,6 +16,7 @@ use crate::door::{Door, Template};
 use crate::event::exhausted;
 use crate::knock::FlagRule;
 use crate::lock::Lock;
+use crate::otp::{Digest, OtpError};
 use crate::reason::reason;
 use crate::sequence::SequenceError;
 
@@ -105,11 +106,19 @@ pub enum Problem {
     /// A sequence that is none; with the door's name.
     Sequence(String, SequenceError),
     /// A file that cannot be read.
-    File(PathBuf, io::Error),
+    Unreadable(PathBuf, io::Error),
     /// A one-time file without a usable line; with the door's name.
     Exhausted(String, PathBuf),
     /// A door, by name, that nothing opens.
     NoSequence(String),
+    /// A one-time password that is none; with the door's name.
+    Otp(String, OtpError),
+    /// A door, by name, with a one-time password and another kind of sequence.
+    TwoLocks(String),
+    /// Something is said about the one-time password of a door, by name, that has none.
+    NoOtp(String),
+    /// A value that the directive of this name does not take, and what it takes.
+    Value(&'static str, String, &'static str),
 }
 
 impl fmt::Display for Problem {
@@ -140,13 +149,23 @@ fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> 
             write!(f, "config: line {line}: target \"{text}\" is not an IP address")
         }
         Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}"),
-        Problem::File(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
+        Problem::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
         Problem::Exhausted(door, path) => write!(
             f,
             "{}\nconfig: no more sequences left in the one time sequences file {}",
             exhausted(door),
             path.display()
         ),
+        Problem::Otp(door, error) => write!(f, "config: section {door}: {error}"),
+        Problem::TwoLocks(door) => {
+            write!(f, "config: section {door}: more than one of sequence, one_time_sequences and otp")
+        }
+        Problem::NoOtp(door) => {
+            write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp")
+        }
+        Problem::Value(name, value, wanted) => {
+            write!(f, "config: line {line}: {name} is {wanted}, not \"{value}\"")
+        }
         Problem::NoSequence(door) => write!(f, "error: section '{door}' has an empty knock sequence"),
     }
 }
@@ -159,6 +178,9 @@ pub struct Draft {
     pub(crate) name: String,
     pub(crate) line: usize,
     pub(crate) lock: Option<Lock>,
+    pub(crate) otp_window: Option<u16>,
+    pub(crate) otp_reuse: Option<bool>,
+    pub(crate) otp_digest: Option<Digest>,
     pub(crate) seq_timeout: i32,
     pub(crate) flags: FlagRule,
     pub(crate) target: Option<std::net::IpAddr>,
@@ -175,6 +197,9 @@ impl Draft {
             name: cut(name, DOOR_NAME).to_owned(),
             line,
             lock: None,
+            otp_window: None,
+            otp_reuse: None,
+            otp_digest: None,
             seq_timeout: DEFAULT_SEQ_TIMEOUT,
             flags: FlagRule::default(),
             target: None,
@@ -187,9 +212,15 @@ impl Draft {
     }
 
     fn finish(self) -> Result<Door, ConfigError> {
-        let Some(lock) = self.lock else {
-            return Err(ConfigError { line: self.line, problem: Problem::NoSequence(self.name) });
-        };
+        let fail = |problem| ConfigError { line: self.line, problem };
+        let Some(mut lock) = self.lock else { return Err(fail(Problem::NoSequence(self.name))) };
+        if let Lock::Otp(lock) = &mut lock {
+            lock.otp.window = self.otp_window.unwrap_or(lock.otp.window);
+            lock.otp.digest = self.otp_digest.unwrap_or(lock.otp.digest);
+            lock.is_reusable = self.otp_reuse.unwrap_or(lock.is_reusable);
+        } else if (self.otp_window, self.otp_reuse, self.otp_digest) != (None, None, None) {
+            return Err(fail(Problem::NoOtp(self.name)));
+        }
         Ok(Door {
             name: Arc::from(self.name),
             lock,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::Config;
 use crate::door::Door;
 use crate::lock::Lock;
-use crate::sequence::Stage;
+use crate::sequence::{Sequence, Stage};
 
 /// A one-time file with fewer lines than this gets a warning.
 const FEW_LINES: usize = 5;
@@ -40,12 +40,17 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
             "Door '{name}' has a stop command but no start command: neither will ever be run."
         ));
     }
-    if door.lock.current().any(|(_, sequence)| sequence.stages().iter().any(|stage| stage.port == 0)) {
+    let written = door.lock.written().map(Sequence::stages).unwrap_or_default();
+    if written.iter().any(|stage| stage.port == 0) {
         warnings.push(format!(
             "Door '{name}' has port 0 in its sequence, which is what a word that is no number means."
         ));
     }
-    if door.lock.current().any(|(_, sequence)| sequence.stages().len() > 1) && door.seq_timeout <= 0 {
+    let length = match &door.lock {
+        Lock::Otp(lock) => lock.otp.stages(),
+        Lock::Fixed(_) | Lock::OneTime(_) => written.len(),
+    };
+    if length > 1 && door.seq_timeout <= 0 {
         warnings.push(format!(
             "Door '{name}' can never open: its seq_timeout leaves no time for a second knock."
         ));
@@ -65,10 +70,10 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
 /// Doors whose whole sequence is how another one begins.
 fn shadowed(doors: &[Door], warnings: &mut Vec<String>) {
     let stages = |door: &Door| -> Vec<Stage> {
-        door.lock.current().next().map(|(_, sequence)| sequence.stages().to_vec()).unwrap_or_default()
+        door.lock.written().map(|sequence| sequence.stages().to_vec()).unwrap_or_default()
     };
     let mut whole: HashMap<Vec<Stage>, Vec<&Door>> = HashMap::new();
-    for door in doors {
+    for door in doors.iter().filter(|door| door.lock.written().is_some()) {
         whole.entry(stages(door)).or_default().push(door);
     }
     for longer in doors {

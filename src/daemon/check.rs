@@ -15,7 +15,7 @@ const OTHERS_READ: u32 = 0o044;
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
     log::start_output(arguments.verbose, arguments.debug);
-    let config = match load(&arguments.config, arguments.interface.is_some(), &mut log::pass_on) {
+    let config = match load(arguments, &mut log::pass_on) {
         Ok(loaded) => loaded.config,
         Err(error) => {
             log::complain(&error.to_string());
@@ -25,7 +25,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut warnings = config.warnings();
     let one_time = config.doors.iter().filter_map(|door| match &door.lock {
         Lock::OneTime(lines) => Some(&lines.path),
-        Lock::Fixed(_) => None,
+        Lock::Fixed(_) | Lock::Otp(_) => None,
     });
     let files = config.holds_secrets().then_some(&arguments.config).into_iter().chain(one_time);
     for file in files {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::door::Door;
 use crate::knock::{Flags, Protocol};
+use crate::lock::Lock;
 
 /// The lines about all doors: first those about IPv4, then those about IPv6.
 #[must_use]
@@ -26,15 +27,24 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
         .filter(|address| address.is_ipv6() == is_v6)
         .map(|address| format!("dst host {address}"))
         .collect();
-    let (_, sequence) = door.lock.current().next()?;
-    let ports = |protocol| {
-        let ports: Vec<String> = sequence
+    let wanted: Vec<(Protocol, String)> = match &door.lock {
+        Lock::Fixed(_) | Lock::OneTime(_) => door
+            .lock
+            .written()?
             .stages()
             .iter()
-            .filter(|stage| stage.protocol == protocol)
-            .map(|stage| stage.port.to_string())
-            .collect();
-        (!ports.is_empty()).then(|| format!("({protocol} dst port {})", ports.join(" or ")))
+            .map(|stage| (stage.protocol, stage.port.to_string()))
+            .collect(),
+        // Nothing that would tell which of them are good now.
+        Lock::Otp(lock) => {
+            lock.otp.ranges().map(|(protocol, low, high)| (protocol, format!("{low}-{high}"))).collect()
+        }
+    };
+    let ports = |protocol| {
+        let ports: Vec<&str> =
+            wanted.iter().filter(|it| it.0 == protocol).map(|(_, ports)| ports.as_str()).collect();
+        let range = if matches!(door.lock, Lock::Otp(_)) { "portrange" } else { "port" };
+        (!ports.is_empty()).then(|| format!("({protocol} dst {range} {})", ports.join(" or ")))
     };
     let byte = if is_v6 { "ip6[13+40]" } else { "tcp[tcpflags]" };
     let flags: Vec<String> = Flags::NAMES

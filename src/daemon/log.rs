@@ -49,10 +49,24 @@ pub fn explain(text: &str) {
     debug!(target: DEBUG, "{text}");
 }
 
+/// Whether anybody asked for `-v`.
+fn says() -> bool {
+    ::log::log_enabled!(target: VERBOSE, ::log::Level::Info)
+}
+
 /// Whether anybody asked for `-D`.
 #[must_use]
 pub fn explains() -> bool {
     ::log::log_enabled!(target: DEBUG, ::log::Level::Debug)
+}
+
+/// Says what the debug output has of an event beside the log.
+pub fn explain_detail(event: &Event) {
+    if explains()
+        && let Some(text) = event.debug_line()
+    {
+        explain(&text);
+    }
 }
 
 /// Says something on standard error; nobody listening is no error.
@@ -133,14 +147,11 @@ impl Log {
 
     /// Writes what happened, now or, if its knocker's name is being looked up, soon.
     pub fn event(&mut self, event: Event, now: Now) {
-        let detail = if explains() { event.debug_line() } else { None };
+        explain_detail(&event);
         match event.knocker().map(|knocker| self.name_of(knocker, now)) {
             Some(Answer::Asked) if self.waiting.len() < MOST_WAITING => self.waiting.push_back((event, now)),
             Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), now),
             _ => self.write_event(&event, None, now),
-        }
-        if let Some(text) = detail {
-            explain(&text);
         }
     }
 
@@ -199,6 +210,9 @@ impl Log {
     }
 
     fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
+        if self.file.is_none() && !self.syslog && !event.is_a_complaint() && !says() {
+            return;
+        }
         let Some(text) = event.line(host) else { return };
         if event.is_a_complaint() {
             complain(&text);

@@ -3,12 +3,10 @@
 //! One loop around `poll`: the only place of this process that blocks, and that reads the clock.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
@@ -20,14 +18,14 @@ use crate::daemon::link::Link;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::signals::{Came, Signals};
-use crate::daemon::wire::{Received, Report, Request};
-use crate::daemon::{anchored, expression, one_time, poll_timeout};
+use crate::daemon::wire::{Received, Request};
+use crate::daemon::{expression, poll_timeout};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::interest::Interest;
 use crate::knock::Knock;
-use crate::lock::{Lock, OneTime};
+use crate::lock::Lock;
 use crate::packet;
 use crate::reason::reason;
 use crate::time::Now;
@@ -38,25 +36,27 @@ const DEFAULT_INTERFACE: &str = "eth0";
 const BATCH: usize = 64;
 /// Lines of a one-time file that the kernel's filter knows ahead of their turn, so that a quick
 /// knocker need not wait for a new filter.
-const AHEAD: usize = 4;
-/// How often a configuration is read anew that differs between the two processes.
-const READINGS: u32 = 5;
-/// How long the doorkeeper may take to begin.
-const DOORKEEPER_START: Duration = Duration::from_secs(30);
+pub(super) const AHEAD: usize = 4;
 
-struct Watcher {
-    arguments: Arguments,
-    options: Options,
-    engine: Engine,
-    capture: Capture,
-    link: Link,
-    log: Log,
+/// The watcher.
+pub(super) struct Watcher {
+    pub(super) arguments: Arguments,
+    pub(super) options: Options,
+    pub(super) engine: Engine,
+    pub(super) capture: Capture,
+    pub(super) link: Link,
+    pub(super) log: Log,
     /// Of the configuration in force.
-    fingerprint: u64,
+    pub(super) fingerprint: u64,
     /// A configuration that waits for the doorkeeper's word, and how often it was read.
-    pending: Option<(Loaded, u32)>,
-    /// Whether the doorkeeper has adopted the configuration in force.
-    is_served: bool,
+    pub(super) pending: Option<(Loaded, u32)>,
+}
+
+/// What woke us.
+struct Ready {
+    packets: bool,
+    signals: bool,
+    doorkeeper: bool,
 }
 
 /// Starts the daemon and runs it to its end.
@@ -68,11 +68,10 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let launcher =
         arguments.is_launched.then(Launcher::accept).transpose().map_err(system("run in the background"))?;
     let signals = Signals::new().map_err(system("listen for signals"))?;
-    let loaded = load(&arguments.config, arguments.interface.is_some(), &mut log::pass_on)?;
+    let loaded = load(&arguments, &mut log::pass_on)?;
     // It starts while we open the interface.
     let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
-    let Loaded { config: Config { mut options, doors }, fingerprint } = loaded;
-    anchor(&mut options);
+    let Loaded { config: Config { options, doors }, fingerprint } = loaded;
     let interface = arguments.interface.as_deref().or(options.interface.as_deref());
     let interface = interface.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_INTERFACE);
     let capture = Capture::open(interface, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
@@ -86,7 +85,6 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         log: Log::new(),
         fingerprint,
         pending: None,
-        is_served: false,
     };
     watcher.explain_capture();
     if let Err(error) = watcher.open_log() {
@@ -115,48 +113,51 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |error| StartError::System(what, error)
 }
 
-/// Paths in the configuration are relative to where we were started.
-fn anchor(options: &mut Options) {
-    for path in [&mut options.log_file, &mut options.pid_file].into_iter().flatten() {
-        *path = anchored(path);
-    }
-}
-
 impl Watcher {
     /// The loop; ends after SIGTERM or SIGINT, when every door is closed.
     fn run(&mut self, mut signals: Signals) {
         loop {
-            self.wait(&signals);
-            let came = signals.take();
-            if came.end {
-                return self.finish(signals);
-            }
-            if came.reload {
-                self.reload();
+            let ready = self.wait(&signals);
+            if ready.signals {
+                let came = signals.take();
+                if came.end {
+                    return self.finish(signals);
+                }
+                if came.reload {
+                    self.reload();
+                }
             }
             let now = now();
-            self.listen(now);
+            if ready.packets {
+                self.listen(now);
+            }
             let expired = self.engine.expire(now);
             self.handle(expired, now);
-            self.attend_to_doorkeeper(now);
+            if ready.doorkeeper || self.link.next_start().is_some() {
+                self.attend_to_doorkeeper(now);
+            }
             self.log.settle(now);
         }
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&self, signals: &Signals) {
+    /// Sleeps until there is something to do, and says what.
+    fn wait(&self, signals: &Signals) -> Ready {
         let deadlines = [self.engine.next_deadline(), self.link.next_start(), self.log.next_deadline()];
-        let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now());
+        let deadline = deadlines.into_iter().flatten().min();
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| poll_timeout(Some(deadline), now()));
+        // What is not there is replaced by a descriptor that nothing is asked of.
+        let nothing = || PollFd::new(signals.doorbell(), PollFlags::empty());
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, self.link.is_waiting());
-        let descriptors = [
-            Some(PollFd::new(self.capture.as_fd(), PollFlags::POLLIN)),
-            Some(PollFd::new(signals.doorbell(), PollFlags::POLLIN)),
-            self.link.descriptor().map(|fd| PollFd::new(fd, events)),
-            self.log.names().map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        let mut descriptors = [
+            PollFd::new(self.capture.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.doorbell(), PollFlags::POLLIN),
+            self.link.descriptor().map_or_else(nothing, |fd| PollFd::new(fd, events)),
+            self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
-        let mut descriptors: Vec<PollFd<'_>> = descriptors.into_iter().flatten().collect();
         let _ = poll(&mut descriptors, timeout);
+        let [packets, signals, doorkeeper, _] = descriptors.map(|it| it.any().unwrap_or(true));
+        Ready { packets, signals, doorkeeper }
     }
 
     /// Takes packets that wait.
@@ -174,221 +175,38 @@ impl Watcher {
         }
     }
 
-    fn handle(&mut self, events: Vec<Event>, now: Now) {
+    pub(super) fn handle(&mut self, events: Vec<Event>, now: Now) {
         for event in events {
-            if let Event::Opened { door, opening } = &event {
-                let (door, opening) = (door.clone(), *opening);
+            let Event::Opened { door, opening } = &event else {
                 self.log.event(event, now);
-                if !self.link.send(Request::Open(opening)) {
-                    self.complain(&format!("{door}: too many openings wait: this one is not made"));
-                }
-                if matches!(
-                    self.engine.doors().get(opening.door).map(|door| &door.lock),
-                    Some(Lock::OneTime(_))
-                ) {
-                    self.renew_filter();
-                }
+                continue;
+            };
+            let (door, opening) = (door.clone(), *opening);
+            let is_one_time = self.is_one_time(opening.door);
+            // A one-time door is open when its line is struck: then the doorkeeper says so.
+            if is_one_time {
+                log::explain_detail(&event);
             } else {
                 self.log.event(event, now);
             }
+            if !self.link.send(Request::Open(opening)) {
+                self.complain(&format!("{door}: too many openings wait: this one is not made"));
+            } else if is_one_time {
+                self.renew_filter();
+                self.wait_for_strike(now);
+            }
         }
+    }
+
+    fn is_one_time(&self, door: usize) -> bool {
+        self.engine.doors().get(door).is_some_and(|door| matches!(door.lock, Lock::OneTime(_)))
     }
 
     /// Says something to the log and to standard error.
-    fn complain(&mut self, text: &str) {
+    pub(super) fn complain(&mut self, text: &str) {
         log::complain(text);
         self.log.line(text);
     }
-
-    // ---- the doorkeeper
-
-    /// Waits until the doorkeeper of a daemon that starts has read the same configuration.
-    fn greet_doorkeeper(&mut self) -> Result<(), StartError> {
-        self.link.send(Request::Prepare(self.fingerprint));
-        let deadline = now().uptime + DOORKEEPER_START;
-        let mut readings = 1;
-        while now().uptime < deadline {
-            match self.link.receive() {
-                Received::Message(Report::Prepared(true)) => {
-                    self.link.send(Request::Adopt);
-                    self.is_served = true;
-                    return Ok(());
-                }
-                Received::Message(Report::Prepared(false)) if readings < READINGS => {
-                    readings += 1;
-                    let loaded =
-                        load(&self.arguments.config, self.arguments.interface.is_some(), &mut |_| {})?;
-                    self.adopt(loaded);
-                    self.link.send(Request::Prepare(self.fingerprint));
-                }
-                Received::Nothing => {
-                    let descriptor = self.link.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-                    let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
-                    let _ = poll(&mut descriptors, poll_timeout(Some(deadline), now()));
-                }
-                Received::Closed => {
-                    return Err(StartError::System("start the doorkeeper", io::ErrorKind::BrokenPipe.into()));
-                }
-                _ => break,
-            }
-        }
-        Err(StartError::Restless(self.arguments.config.clone()))
-    }
-
-    fn attend_to_doorkeeper(&mut self, now: Now) {
-        self.link.flush();
-        loop {
-            match self.link.receive() {
-                Received::Message(Report::Prepared(is_same)) => self.prepared(is_same),
-                Received::Message(Report::Struck(door)) => self.refill(door, now),
-                Received::Nonsense => {}
-                Received::Nothing => break,
-                Received::Closed => {
-                    self.is_served = false;
-                    self.complain("the doorkeeper ended unexpectedly: doors that were open may stay open; starting another");
-                }
-            }
-        }
-        if self.link.next_start().is_some_and(|start| start <= now.uptime) {
-            match self.link.restart(now) {
-                Ok(()) => {
-                    let fingerprint =
-                        self.pending.as_ref().map_or(self.fingerprint, |(loaded, _)| loaded.fingerprint);
-                    self.link.send_first(Request::Prepare(fingerprint));
-                }
-                Err(error) => self.complain(&format!("could not start the doorkeeper: {}", reason(&error))),
-            }
-        }
-    }
-
-    /// The doorkeeper read the configuration; is it the one that was meant?
-    fn prepared(&mut self, is_same: bool) {
-        match (is_same, self.pending.take()) {
-            (true, Some((loaded, _))) => {
-                self.adopt(loaded);
-                self.link.send(Request::Adopt);
-                self.is_served = true;
-                self.reopen_log();
-            }
-            (true, None) => {
-                self.link.send_first(Request::Adopt);
-                self.is_served = true;
-            }
-            (false, pending) => self.read_again(pending.map_or(1, |(_, readings)| readings)),
-        }
-    }
-
-    /// The file changed between two readings: it is read once more.
-    fn read_again(&mut self, readings: u32) {
-        let loaded = if readings < READINGS {
-            load(&self.arguments.config, self.arguments.interface.is_some(), &mut |_| {})
-        } else {
-            Err(StartError::Restless(self.arguments.config.clone()))
-        };
-        match loaded {
-            Ok(loaded) => {
-                self.link.send(Request::Prepare(loaded.fingerprint));
-                self.pending = Some((loaded, readings + 1));
-            }
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    /// A used line was struck: what is left is what the file says now.
-    fn refill(&mut self, door: usize, now: Now) {
-        let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
-        let path = lines.path.clone();
-        let fresh = one_time::read(&path).ok().map(|text| OneTime::read(path, &text, |_| {}));
-        let exhausted = self.engine.refill(door, fresh);
-        let next = self.engine.doors().get(door).and_then(|door| {
-            let (_, sequence) = door.lock.current().next()?;
-            Some(format!("new sequence for door {}: {sequence}", door.name))
-        });
-        if let Some(text) = next {
-            log::explain(&text);
-        }
-        self.renew_filter();
-        self.handle(exhausted.into_iter().collect(), now);
-    }
-
-    // ---- the configuration
-
-    /// SIGHUP: reads, checks, then swaps; a broken file changes nothing.
-    fn reload(&mut self) {
-        let text = format!("re-reading config file: {}", self.arguments.config.display());
-        log::say(&text);
-        self.log.line_and_blank(&text);
-        match load(&self.arguments.config, self.arguments.interface.is_some(), &mut log::pass_on) {
-            Ok(loaded) => {
-                self.link.send(Request::Prepare(loaded.fingerprint));
-                self.pending = Some((loaded, 1));
-            }
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    fn refuse(&mut self, error: &StartError) {
-        self.pending = None;
-        self.complain(&error.to_string());
-        if self.is_served {
-            self.complain("keeping the configuration that was in force");
-            self.reopen_log();
-        } else {
-            let lost = self.link.forget_waiting();
-            self.complain(&format!("the doorkeeper has no configuration: doors stay shut ({lost} just now)"));
-        }
-    }
-
-    fn adopt(&mut self, loaded: Loaded) {
-        let Config { mut options, doors } = loaded.config;
-        anchor(&mut options);
-        // What the file does not name stays as it was.
-        self.options = Options {
-            log_file: options.log_file.or(self.options.log_file.take()),
-            pid_file: options.pid_file.or(self.options.pid_file.take()),
-            interface: options.interface.or(self.options.interface.take()),
-            use_syslog: options.use_syslog || self.options.use_syslog,
-        };
-        self.fingerprint = loaded.fingerprint;
-        self.capture.refresh_addresses();
-        self.engine = Engine::new(doors, self.here());
-        self.renew_filter();
-        self.explain_doors();
-    }
-
-    fn here(&self) -> Vec<IpAddr> {
-        self.capture.interface.addresses.clone()
-    }
-
-    fn renew_filter(&mut self) {
-        let interest = Interest::of(self.engine.doors(), AHEAD);
-        if let Err(error) = self.capture.set_interest(&interest) {
-            self.complain(&format!("could not renew the packet filter: {}", reason(&error)));
-        }
-    }
-
-    fn reopen_log(&mut self) {
-        let path = |log: &Log| log.path().map(|path| path.display().to_string());
-        if let Some(path) = path(&self.log) {
-            log::say(&format!("closing log file: {path}"));
-        }
-        let result = self.open_log();
-        if let Some(path) = path(&self.log) {
-            let text = format!("re-opening log file: {path}");
-            log::say(&text);
-            self.log.to_syslog(&text);
-        }
-        if let Err(error) = result {
-            log::complain(&log::cannot_open(&error));
-        }
-    }
-
-    fn open_log(&mut self) -> io::Result<()> {
-        let path = self.options.log_file.as_ref().or(self.arguments.log_file.as_ref());
-        self.log.open(path.map(PathBuf::as_path), self.options.use_syslog)
-    }
-
-    // ---- beginning and end
 
     fn pid_file(&self) -> PathBuf {
         self.options.pid_file.clone().unwrap_or_else(|| self.arguments.pid_file.clone())
@@ -405,6 +223,9 @@ impl Watcher {
     fn finish(&mut self, mut signals: Signals) {
         log::say("waiting for child processes...");
         self.log.flush();
+        if !self.link.is_serving() {
+            self.link.forget_waiting();
+        }
         self.link.send(Request::Finish);
         while self.link.is_up() {
             let mut events = PollFlags::POLLIN;
@@ -425,8 +246,6 @@ impl Watcher {
         log::say("closing...");
         self.log.line("shutting down");
     }
-
-    // ---- the debug output
 
     fn explain(&self, knock: &Knock, now: Now) {
         if self.engine.is_of_interest(knock) {
@@ -456,7 +275,7 @@ impl Watcher {
         self.explain_doors();
     }
 
-    fn explain_doors(&self) {
+    pub(super) fn explain_doors(&self) {
         if log::explains() {
             let doors: &[Door] = self.engine.doors();
             for line in expression::lines(doors, &self.capture.interface.addresses, self.arguments.only_v4) {

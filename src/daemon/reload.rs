@@ -1,0 +1,230 @@
+//! What the watcher does when the configuration is read: at the start, at SIGHUP, and with a new
+//! doorkeeper.
+//!
+//! Both processes read the file; it is in force when both have read the same.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Config, Options};
+use crate::daemon::clock;
+use crate::daemon::error::StartError;
+use crate::daemon::load::{Loaded, load};
+use crate::daemon::log::{self, Log};
+use crate::daemon::watcher::{AHEAD, Watcher};
+use crate::daemon::wire::{Received, Report};
+use crate::daemon::{one_time, poll_timeout};
+use crate::engine::Engine;
+use crate::interest::Interest;
+use crate::lock::{Lock, OneTime};
+use crate::reason::reason;
+use crate::time::Now;
+
+/// How often a configuration is read anew that differs between the two processes.
+const READINGS: u32 = 5;
+/// How long a used line may take to be struck before we go on without waiting.
+const STRIKE: Duration = Duration::from_millis(250);
+/// How long the doorkeeper may take to begin.
+const DOORKEEPER_START: Duration = Duration::from_secs(30);
+
+impl Watcher {
+    /// Waits until the doorkeeper of a daemon that starts has read the same configuration.
+    pub(super) fn greet_doorkeeper(&mut self) -> Result<(), StartError> {
+        self.link.prepare(self.fingerprint);
+        let deadline = clock::now().uptime + DOORKEEPER_START;
+        let mut readings = 1;
+        while clock::now().uptime < deadline {
+            match self.link.receive() {
+                Received::Message(Report::Prepared(true)) => {
+                    self.link.adopt();
+                    return Ok(());
+                }
+                Received::Message(Report::Prepared(false)) if readings < READINGS => {
+                    readings += 1;
+                    let loaded = load(&self.arguments, &mut |_| {})?;
+                    self.adopt(loaded);
+                    self.link.prepare(self.fingerprint);
+                }
+                Received::Nothing => {
+                    self.link.wait(poll_timeout(Some(deadline), clock::now()));
+                }
+                Received::Closed => {
+                    return Err(StartError::System("start the doorkeeper", io::ErrorKind::BrokenPipe.into()));
+                }
+                _ => break,
+            }
+        }
+        Err(StartError::Restless(self.arguments.config.clone()))
+    }
+
+    /// Lets a used line be struck before anything else happens, so that the log tells things in
+    /// their order. A disk that takes long holds up nobody: then the word comes later.
+    pub(super) fn wait_for_strike(&mut self, now: Now) {
+        let deadline = now.uptime + STRIKE;
+        while self.link.is_up() {
+            match self.link.receive() {
+                Received::Message(Report::Struck(door)) => return self.refill(door, now),
+                Received::Message(Report::Prepared(is_same)) => self.prepared(is_same),
+                Received::Nonsense => {}
+                Received::Nothing if clock::now().uptime < deadline => {
+                    self.link.wait(poll_timeout(Some(deadline), clock::now()));
+                }
+                Received::Nothing => return,
+                Received::Closed => self.lose_doorkeeper(),
+            }
+        }
+    }
+
+    fn lose_doorkeeper(&mut self) {
+        self.complain(
+            "the doorkeeper ended unexpectedly: doors that were open may stay open; starting another",
+        );
+    }
+
+    pub(super) fn attend_to_doorkeeper(&mut self, now: Now) {
+        self.link.flush();
+        loop {
+            match self.link.receive() {
+                Received::Message(Report::Prepared(is_same)) => self.prepared(is_same),
+                Received::Message(Report::Struck(door)) => self.refill(door, now),
+                Received::Nonsense => {}
+                Received::Nothing => break,
+                Received::Closed => self.lose_doorkeeper(),
+            }
+        }
+        if self.link.next_start().is_some_and(|start| start <= now.uptime) {
+            match self.link.restart(now) {
+                Ok(()) => {
+                    let fingerprint =
+                        self.pending.as_ref().map_or(self.fingerprint, |(loaded, _)| loaded.fingerprint);
+                    self.link.prepare(fingerprint);
+                }
+                Err(error) => self.complain(&format!("could not start the doorkeeper: {}", reason(&error))),
+            }
+        }
+    }
+
+    /// The doorkeeper read the configuration; is it the one that was meant?
+    pub(super) fn prepared(&mut self, is_same: bool) {
+        match (is_same, self.pending.take()) {
+            (true, Some((loaded, _))) => {
+                self.adopt(loaded);
+                self.link.adopt();
+                self.reopen_log();
+            }
+            (true, None) => self.link.adopt(),
+            (false, pending) => self.read_again(pending.map_or(1, |(_, readings)| readings)),
+        }
+    }
+
+    /// The file changed between two readings: it is read once more.
+    pub(super) fn read_again(&mut self, readings: u32) {
+        let loaded = if readings < READINGS {
+            load(&self.arguments, &mut |_| {})
+        } else {
+            Err(StartError::Restless(self.arguments.config.clone()))
+        };
+        match loaded {
+            Ok(loaded) => {
+                self.link.prepare(loaded.fingerprint);
+                self.pending = Some((loaded, readings + 1));
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// A used line was struck: what is left is what the file says now.
+    pub(super) fn refill(&mut self, door: usize, now: Now) {
+        let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
+        let path = lines.path.clone();
+        let fresh = one_time::read(&path).ok().map(|text| OneTime::read(path, &text, |_| {}));
+        let exhausted = self.engine.refill(door, fresh);
+        let next =
+            self.engine.doors().get(door).and_then(|door| {
+                Some(format!("new sequence for door {}: {}", door.name, door.lock.written()?))
+            });
+        if let Some(text) = next {
+            log::explain(&text);
+        }
+        self.renew_filter();
+        self.handle(exhausted.into_iter().collect(), now);
+    }
+
+    /// SIGHUP: reads, checks, then swaps; a broken file changes nothing.
+    pub(super) fn reload(&mut self) {
+        let text = format!("re-reading config file: {}", self.arguments.config.display());
+        log::say(&text);
+        self.log.line_and_blank(&text);
+        match load(&self.arguments, &mut log::pass_on) {
+            Ok(loaded) => {
+                self.link.prepare(loaded.fingerprint);
+                self.pending = Some((loaded, 1));
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, error: &StartError) {
+        self.pending = None;
+        self.complain(&error.to_string());
+        if self.link.is_serving() {
+            self.complain("keeping the configuration that was in force");
+            self.reopen_log();
+        } else {
+            let lost = self.link.forget_waiting();
+            self.complain(&format!("the doorkeeper has no configuration: doors stay shut ({lost} just now)"));
+        }
+    }
+
+    pub(super) fn adopt(&mut self, loaded: Loaded) {
+        let Config { options, doors } = loaded.config;
+        // What the file does not name stays as it was.
+        self.options = Options {
+            log_file: options.log_file.or(self.options.log_file.take()),
+            pid_file: options.pid_file.or(self.options.pid_file.take()),
+            interface: options.interface.or(self.options.interface.take()),
+            use_syslog: options.use_syslog || self.options.use_syslog,
+        };
+        self.fingerprint = loaded.fingerprint;
+        self.capture.refresh_addresses();
+        let mut engine = Engine::new(doors, self.here());
+        engine.inherit_spent(&self.engine);
+        self.engine = engine;
+        self.renew_filter();
+        self.explain_doors();
+    }
+
+    pub(super) fn here(&self) -> Vec<IpAddr> {
+        self.capture.interface.addresses.clone()
+    }
+
+    pub(super) fn renew_filter(&mut self) {
+        let interest = Interest::of(self.engine.doors(), AHEAD);
+        if let Err(error) = self.capture.set_interest(&interest) {
+            self.complain(&format!("could not renew the packet filter: {}", reason(&error)));
+        }
+    }
+
+    pub(super) fn reopen_log(&mut self) {
+        let path = |log: &Log| log.path().map(|path| path.display().to_string());
+        if let Some(path) = path(&self.log) {
+            log::say(&format!("closing log file: {path}"));
+        }
+        let result = self.open_log();
+        if let Some(path) = path(&self.log) {
+            let text = format!("re-opening log file: {path}");
+            log::say(&text);
+            self.log.to_syslog(&text);
+        }
+        if let Err(error) = result {
+            log::complain(&log::cannot_open(&error));
+        }
+    }
+
+    pub(super) fn open_log(&mut self) -> io::Result<()> {
+        let path = self.options.log_file.as_ref().or(self.arguments.log_file.as_ref());
+        self.log.open(path.map(PathBuf::as_path), self.options.use_syslog)
+    }
+}
