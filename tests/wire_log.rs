@@ -265,6 +265,8 @@ fn names_come_from_the_hosts_file() {
     let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
     let daemon = knockd.arguments(&["-l"]).start();
     world.send([tcp(1), tcp(1).v6(), tcp(1).from("10.77.0.12")]);
+    // Lines wait for names, each for its own, so that others may overtake them.
+    daemon.wait_for_times(3, "command timeout");
     daemon.wait_for_times(6, "running command");
     let mut lines = daemon.lines();
     lines.retain(|line| !line.starts_with("d: running command"));
