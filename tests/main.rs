@@ -52,6 +52,8 @@ mod wire_one_time;
 mod wire_packets;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
+/// A link without a link-level header, as tunnels have it.
+mod wire_tun;
 
 /// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
@@ -88,6 +90,7 @@ fn tests() -> Vec<Trial> {
         wire_one_time::tests,
         wire_packets::tests,
         wire_signals::tests,
+        wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()
 }

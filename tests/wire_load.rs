@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
+use crate::support::process;
 use crate::support::world::World;
 use crate::support::{holds_within, seconds};
 use crate::wire::{DOOR, KNOCKS, opened};
@@ -89,11 +90,10 @@ fn five_thousand_doors() {
         format!("[door{n}]\nsequence = {}\n", ports.join(","))
     };
     let world = World::new();
-    let knockd = world.knockd(&(0..5000).map(door).collect::<String>());
-    let start = Instant::now();
-    let daemon = knockd.start();
-    let took = start.elapsed();
-    assert!(took < seconds(4.0), "the start took {took:?}");
+    let daemon = world.knockd(&(0..5000).map(door).collect::<String>()).start();
+    // The processor's time, not the clock's: other tests run beside this one. And this is the slow build.
+    let took = process::ticks(daemon.pid);
+    assert!(took < 200, "the start took {took} hundredths of a second");
     let mut wanted = String::new();
     for n in [0, 2500, 4999] {
         world.send((0..4).map(|stage| udp(port(4 * n + stage))));

@@ -276,6 +276,8 @@ fn names_come_from_the_hosts_file() {
         assert_eq!(own, wanted.iter().collect::<Vec<_>>(), "{lines:?}");
     }
     assert_eq!(lines.len(), 9, "{lines:?}");
+    // Commands get addresses, never names.
+    assert!(holds_within(seconds(3.0), || daemon.read("out").lines().count() == 3), "{}", daemon.said());
     let mut closed: Vec<_> = daemon.read("out").lines().map(str::to_owned).collect();
     closed.sort();
     assert_eq!(closed, ["10.77.0.12", CLIENT, "fd77::2"]);
