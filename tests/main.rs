@@ -52,10 +52,18 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// Many doors, many knockers, many strangers.
+mod wire_load;
+/// What the daemon says: log file, standard output, syslog, names.
+mod wire_log;
+/// One-time sequences: each line of the file opens its door once.
+mod wire_one_time;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
+/// A link without a link-level header, as tunnels have it.
+mod wire_tun;
 
 /// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
@@ -93,8 +101,12 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_load::tests,
+        wire_log::tests,
+        wire_one_time::tests,
         wire_packets::tests,
         wire_signals::tests,
+        wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()
 }

@@ -90,6 +90,7 @@ fn hup_reopens_the_log() {
     let old = daemon.folder.join("knockd.log.1");
     fs::rename(&daemon.log, &old).unwrap();
     world.send([tcp(1000)]);
+    assert!(holds_within(seconds(3.0), || !lines_of(&old).is_empty()), "nothing in the renamed log");
     daemon.kill(Signal::SIGHUP);
     assert!(holds_within(seconds(3.0), || daemon.log.exists()), "no new log");
     pause(0.3);
@@ -201,7 +202,7 @@ fn many_hups_in_a_row() {
     let mut daemon = world.knockd(&format!("{DOOR}command = echo x >> @/out")).start();
     for _ in 0..100 {
         daemon.kill(Signal::SIGHUP);
-        world.send([tcp(1000)]);
+        world.send([tcp(1000).from("10.77.0.12")]);
     }
     pause(1.0);
     daemon.sync();

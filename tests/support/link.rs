@@ -95,10 +95,17 @@ impl Namespace {
         self.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE, &what);
     }
 
-    /// `add_address("eth0", "10.77.0.1/24")`; IPv6 ones can be used at once.
+    /// `add_address("eth0", "10.77.0.1/24")`; it can be used at once.
     pub fn add_address(&self, name: &str, address: &str) {
         let message = RouteNetlinkMessage::NewAddress(self.address_message(name, address));
         self.request(message, NLM_F_CREATE | NLM_F_REPLACE, &format!("adding {address} to {name}"));
+        if address.contains(':') {
+            // The kernel makes the route to it later, in the background.
+            let routed = || self.run(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"));
+            let mine = |route: &str| route.starts_with(&hexadecimal(address)) && is_local(route);
+            let there = || routed().expect("the table of routes").lines().any(mine);
+            assert!(holds_within(seconds(5.0), there), "{address} does not become usable");
+        }
     }
 
     pub fn delete_address(&self, name: &str, address: &str) {
@@ -151,6 +158,19 @@ impl Namespace {
     fn request(&self, message: RouteNetlinkMessage, flags: u16, what: &str) {
         self.run(|| request(message, flags)).unwrap_or_else(|why| panic!("{what}: {why}"));
     }
+}
+
+/// An IPv6 address as the table of routes has it.
+fn hexadecimal(address: &str) -> String {
+    let plain = address.split('/').next().unwrap_or_default();
+    let address: std::net::Ipv6Addr = plain.parse().expect("an IPv6 address");
+    format!("{:032x} 80", address.to_bits())
+}
+
+/// Is this route of that table one to this machine? `RTF_LOCAL` says so, in the ninth column.
+fn is_local(route: &str) -> bool {
+    let flags = route.split_whitespace().nth(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+    flags.is_some_and(|flags| flags & 0x8000_0000 != 0)
 }
 
 fn link_named(name: &str) -> LinkMessage {
