@@ -38,8 +38,9 @@ pub struct Instruction {
 pub struct Surroundings<'a> {
     /// Our own addresses.
     pub here: &'a [IpAddr],
-    /// The interface shows every packet twice, once as it leaves.
-    pub is_loopback: bool,
+    /// The index of the loopback interface, if it is listened on: it shows every packet twice, once
+    /// as it leaves.
+    pub loopback: Option<u32>,
     /// IPv6 does not exist.
     pub only_v4: bool,
 }
@@ -64,6 +65,7 @@ const RETURN: u16 = 0x06;
 const ANCILLARY: u32 = 0xffff_f000;
 const ETHER_TYPE: u32 = ANCILLARY;
 const PACKET_TYPE: u32 = ANCILLARY + 4;
+const INTERFACE: u32 = ANCILLARY + 8;
 const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
 
 const PACKET_OUTGOING: u32 = 4;
@@ -199,8 +201,10 @@ fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: us
     let untagged = code.branch(JUMP_EQUAL, 0, family, reject);
     let untagged = code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged);
     let mut entry = untagged;
-    if around.is_loopback {
-        let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, reject, untagged);
+    if let Some(index) = around.loopback {
+        let link = code.branch(JUMP_EQUAL, index, reject, untagged);
+        let link = code.then(LD_WORD, INTERFACE, link);
+        let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, link, untagged);
         entry = code.then(LD_BYTE, PACKET_TYPE, direction);
     }
     code.program(entry)

@@ -32,12 +32,20 @@ mod client_raw;
 mod client_wire;
 /// Crafted packets as values.
 mod craft;
+/// The rules of knocking, as scenarios that can be read.
+mod scenarios;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
 /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
 mod wire;
+/// `-d`, the pid file, and the interface under the daemon's feet.
+mod wire_background;
+/// What runs when a door opens, and what closes it again.
+mod wire_commands;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
+/// SIGHUP, SIGTERM and SIGINT.
+mod wire_signals;
 
 /// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
@@ -54,20 +62,23 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, tests()).exit_code()
 }
 
+#[rustfmt::skip] // one module a line: branches that add one do not meet
 fn tests() -> Vec<Trial> {
-    [
-        architecture::tests(),
-        client::tests(),
-        client_around::tests(),
-        client_profiles::tests(),
-        client_raw::tests(),
-        client_wire::tests(),
-        craft::tests(),
-        tools::tests(),
-        wire::tests(),
-        wire_packets::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let modules = [
+        architecture::tests,
+        client::tests,
+        client_around::tests,
+        client_profiles::tests,
+        client_raw::tests,
+        client_wire::tests,
+        craft::tests,
+        scenarios::tests,
+        tools::tests,
+        wire::tests,
+        wire_background::tests,
+        wire_commands::tests,
+        wire_packets::tests,
+        wire_signals::tests,
+    ];
+    modules.into_iter().flat_map(|tests| tests()).collect()
 }

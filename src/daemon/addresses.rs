@@ -15,8 +15,8 @@ pub struct Interface {
     pub link: NetworkInterface,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
-    /// Packets that it sends come back to it.
-    pub is_loopback: bool,
+    /// The index of the loopback interface, if this is it or includes it.
+    pub loopback: Option<u32>,
     /// It can carry packets.
     pub is_up: bool,
 }
@@ -45,7 +45,7 @@ impl Interface {
     fn kind(&self) -> Kind {
         if self.link.index == 0 || self.link.is_point_to_point() && self.link.mac.is_some() {
             Kind::Cooked
-        } else if self.is_loopback || self.link.mac.is_some() {
+        } else if self.loopback.is_some() || self.link.mac.is_some() {
             Kind::Ethernet
         } else {
             Kind::Raw
@@ -74,11 +74,13 @@ pub fn find(name: &str) -> Option<Interface> {
             ips: Vec::new(),
             flags: 0,
         };
-        return Some(Interface { link, addresses, is_loopback: false, is_up: true });
+        let loopback = links.iter().find(|link| link.is_loopback()).map(|link| link.index);
+        return Some(Interface { link, addresses, loopback, is_up: true });
     }
     let link = links.into_iter().find(|link| link.name == name)?;
     let addresses = link.ips.iter().map(IpNetwork::ip).collect();
-    Some(Interface { addresses, is_loopback: link.is_loopback(), is_up: link.is_up(), link })
+    let loopback = link.is_loopback().then_some(link.index);
+    Some(Interface { addresses, loopback, is_up: link.is_up(), link })
 }
 
 /// The names of all interfaces.

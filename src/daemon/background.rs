@@ -24,7 +24,7 @@ pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
     let mut words = words.into_iter();
     let name = words.next().unwrap_or_else(|| "knockd".into());
     // In front, where no stray word or `--` can hide it.
-    let mut sibling = siblings::start(&name, std::iter::once(cli::LAUNCHED.into()).chain(words))
+    let mut sibling = siblings::start(&name, std::iter::once(cli::LAUNCHED.into()).chain(words), false)
         .map_err(|error| StartError::System("run in the background", error))?;
     let mut word = [0; 1];
     loop {

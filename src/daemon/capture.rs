@@ -109,7 +109,7 @@ impl AsFd for Capture {
 /// Puts the program on the socket, a coarser one where the kernel has no memory for the exact one
 /// (`net.core.optmem_max`).
 fn attach(socket: &Socket, interface: &Interface, interest: &Interest, only_v4: bool) -> io::Result<()> {
-    let around = Surroundings { here: &interface.addresses, is_loopback: interface.is_loopback, only_v4 };
+    let around = Surroundings { here: &interface.addresses, loopback: interface.loopback, only_v4 };
     let mut budget = MAX_INSTRUCTIONS;
     loop {
         let program: Vec<SockFilter> = filter::program(interest, around, budget)

@@ -15,7 +15,7 @@ const OTHERS_READ: u32 = 0o044;
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
     log::start_output(arguments.verbose, arguments.debug);
-    let config = match load(&arguments.config, arguments.interface.is_some(), &mut log::pass_on) {
+    let config = match load(arguments, &mut log::pass_on) {
         Ok(loaded) => loaded.config,
         Err(error) => {
             log::complain(&error.to_string());

@@ -58,6 +58,8 @@ pub struct Arguments {
     pub check: bool,
     /// Not for users: this is the process behind `-d`.
     pub is_launched: bool,
+    /// Where we were started: what relative paths are relative to.
+    pub folder: PathBuf,
 }
 
 /// What else the command line may be.
@@ -126,6 +128,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         only_v4: matches.get_flag("only-ip-v4"),
         check: matches.get_flag("check"),
         is_launched: matches.get_flag("launched"),
+        folder: PathBuf::new(),
     })
 }
 

@@ -17,7 +17,7 @@ use crate::daemon::load::load;
 use crate::daemon::log::{self, Log};
 use crate::daemon::signals::Signals;
 use crate::daemon::wire::{self, Received, Report, Request};
-use crate::daemon::{cli, one_time, poll_timeout, siblings};
+use crate::daemon::{anchor_paths, cli, one_time, poll_timeout, siblings};
 use crate::event::{Event, Opening};
 use crate::lock::Lock;
 use crate::opening::{Action, Ending, Job, Openings};
@@ -47,7 +47,11 @@ struct Doorkeeper {
 /// The doorkeeper's whole life.
 #[must_use]
 pub fn main(words: Vec<OsString>) -> ExitCode {
-    let Ok(arguments) = cli::parse(words) else { return ExitCode::FAILURE };
+    let Ok(mut arguments) = cli::parse(words) else { return ExitCode::FAILURE };
+    anchor_paths(&mut arguments);
+    if arguments.is_launched {
+        let _ = nix::unistd::chdir("/");
+    }
     log::start_output(arguments.verbose, false);
     let (Ok(watcher), Ok(signals)) = (siblings::accept(), Signals::new()) else { return ExitCode::FAILURE };
     // A session of its own: what a terminal sends to the watcher is the watcher's to pass on.
@@ -119,7 +123,7 @@ impl Doorkeeper {
     fn obey(&mut self, request: Request) {
         match request {
             Request::Prepare(fingerprint) => {
-                let loaded = load(&self.arguments.config, true, &mut |_| {});
+                let loaded = load(&self.arguments, &mut |_| {});
                 self.prepared = loaded.ok().filter(|it| it.fingerprint == fingerprint).map(|it| it.config);
                 self.report(Report::Prepared(self.prepared.is_some()));
             }

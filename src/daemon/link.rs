@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::daemon::cli::Arguments;
+use crate::daemon::cli::{self, Arguments};
 use crate::daemon::siblings::{self, Role, Sibling};
 use crate::daemon::wire::{self, Received, Report, Request};
 use crate::time::Now;
@@ -25,6 +25,9 @@ pub struct Link {
     doorkeeper: Option<Sibling>,
     waiting: VecDeque<Request>,
     started: Duration,
+    /// It has adopted a configuration: it can be told of openings.
+    is_serving: bool,
+    is_detached: bool,
 }
 
 impl Link {
@@ -43,8 +46,17 @@ impl Link {
                 words.push(option.into());
             }
         }
-        let mut link =
-            Link { arguments: words, doorkeeper: None, waiting: VecDeque::new(), started: Duration::ZERO };
+        if arguments.is_launched {
+            words.push(cli::LAUNCHED.into());
+        }
+        let mut link = Link {
+            arguments: words,
+            doorkeeper: None,
+            waiting: VecDeque::new(),
+            started: Duration::ZERO,
+            is_serving: false,
+            is_detached: arguments.is_launched,
+        };
         link.restart(now)?;
         Ok(link)
     }
@@ -56,7 +68,8 @@ impl Link {
     pub fn restart(&mut self, now: Now) -> io::Result<()> {
         self.reap();
         self.started = now.uptime;
-        self.doorkeeper = Some(siblings::start_as(Role::Doorkeeper, self.arguments.clone())?);
+        let doorkeeper = siblings::start_as(Role::Doorkeeper, self.arguments.clone(), self.is_detached)?;
+        self.doorkeeper = Some(doorkeeper);
         Ok(())
     }
 
@@ -64,6 +77,34 @@ impl Link {
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.doorkeeper.is_none().then(|| self.started + RESTART_PAUSE)
+    }
+
+    /// Whether the doorkeeper knows the doors.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.is_serving
+    }
+
+    /// Tells the doorkeeper to use the configuration that it read last, then all that waits.
+    pub fn adopt(&mut self) {
+        if self.is_serving {
+            self.waiting.push_back(Request::Adopt);
+        } else {
+            self.waiting.push_front(Request::Adopt);
+            self.is_serving = true;
+        }
+        self.flush();
+    }
+
+    /// Asks the doorkeeper to read the configuration: after the openings that it was told of, and
+    /// before those that it can't be told of yet.
+    pub fn prepare(&mut self, fingerprint: u64) {
+        if self.is_serving {
+            self.waiting.push_back(Request::Prepare(fingerprint));
+        } else {
+            self.waiting.push_front(Request::Prepare(fingerprint));
+        }
+        self.flush();
     }
 
     /// Whether there is a doorkeeper.
@@ -82,17 +123,12 @@ impl Link {
         true
     }
 
-    /// Sends a message before all that wait.
-    pub fn send_first(&mut self, request: Request) {
-        self.waiting.push_front(request);
-        self.flush();
-    }
-
     /// Sends what waits, as far as there is room.
     pub fn flush(&mut self) {
         let Some(doorkeeper) = &self.doorkeeper else { return };
         while let Some(request) = self.waiting.front() {
-            if wire::transmit(&doorkeeper.socket, request).is_err() {
+            let is_early = matches!(request, Request::Open(_)) && !self.is_serving;
+            if is_early || wire::transmit(&doorkeeper.socket, request).is_err() {
                 return;
             }
             self.waiting.pop_front();
@@ -102,7 +138,7 @@ impl Link {
     /// Whether something waits for room.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.is_serving && !self.waiting.is_empty()
     }
 
     /// Forgets what waits, and says how many openings that were.
@@ -138,6 +174,7 @@ impl Link {
     /// Takes a doorkeeper that closed its socket out of the process table.
     fn reap(&mut self) {
         if let Some(mut gone) = self.doorkeeper.take() {
+            self.is_serving = false;
             drop(gone.socket);
             let _ = gone.child.wait();
         }

@@ -7,8 +7,10 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Note, Reading};
+use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
+use crate::lock::Lock;
 
 /// A configuration, and what tells it from any other.
 #[derive(Debug)]
@@ -19,12 +21,13 @@ pub struct Loaded {
     pub fingerprint: u64,
 }
 
-/// Reads the configuration in this file.
+/// Reads the configuration that the command line names. Relative paths in it are relative to where
+/// we were started.
 ///
 /// # Errors
 /// Why it cannot be read, or is refused.
-pub fn load(path: &Path, interface_is_given: bool, note: &mut dyn FnMut(Note)) -> Result<Loaded, StartError> {
-    // A folder is an empty configuration to knockd 0.8, and hardly ever what was meant.
+pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded, StartError> {
+    let path = &arguments.config;
     let text = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             note(Note::LeftOut(format!("{}: is a folder, read as an empty file", path.display())));
@@ -37,11 +40,24 @@ pub fn load(path: &Path, interface_is_given: bool, note: &mut dyn FnMut(Note)) -
     let mut hasher = DefaultHasher::new();
     hasher.write(&text);
     let mut file = |path: &Path| {
-        let text = one_time::read(path)?;
+        let text = one_time::read(&arguments.folder.join(path))?;
         hasher.write(&text);
         Ok(text)
     };
-    let config = Config::parse(&text, Reading { file: &mut file, note, interface_is_given })
-        .map_err(StartError::Config)?;
+    let reading = Reading { file: &mut file, note, interface_is_given: arguments.interface.is_some() };
+    let mut config = Config::parse(&text, reading).map_err(StartError::Config)?;
+    anchor(&mut config, &arguments.folder);
     Ok(Loaded { config, fingerprint: hasher.finish() })
+}
+
+fn anchor(config: &mut Config, folder: &Path) {
+    let options = &mut config.options;
+    for path in [&mut options.log_file, &mut options.pid_file].into_iter().flatten() {
+        *path = folder.join(&path);
+    }
+    for door in &mut config.doors {
+        if let Lock::OneTime(lines) = &mut door.lock {
+            lines.path = folder.join(&lines.path);
+        }
+    }
 }

@@ -49,6 +49,11 @@ pub fn explain(text: &str) {
     debug!(target: DEBUG, "{text}");
 }
 
+/// Whether anybody asked for `-v`.
+fn says() -> bool {
+    ::log::log_enabled!(target: VERBOSE, ::log::Level::Info)
+}
+
 /// Whether anybody asked for `-D`.
 #[must_use]
 pub fn explains() -> bool {
@@ -205,6 +210,9 @@ impl Log {
     }
 
     fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
+        if self.file.is_none() && !self.syslog && !event.is_a_complaint() && !says() {
+            return;
+        }
         let Some(text) = event.line(host) else { return };
         if event.is_a_complaint() {
             complain(&text);

@@ -25,7 +25,6 @@ mod watcher;
 pub mod wire;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -79,13 +78,11 @@ pub fn main() -> ExitCode {
 
 /// Paths are relative to where we were started, wherever we go later.
 fn anchor_paths(arguments: &mut Arguments) {
-    arguments.config = anchored(&arguments.config);
-    arguments.pid_file = anchored(&arguments.pid_file);
-    arguments.log_file = arguments.log_file.as_deref().map(anchored);
-}
-
-fn anchored(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    for path in [&mut arguments.config, &mut arguments.pid_file].into_iter().chain(&mut arguments.log_file) {
+        *path = folder.join(&path);
+    }
+    arguments.folder = folder;
 }
 
 /// How long `poll` may sleep: until the deadline (uptime), for ever without one.

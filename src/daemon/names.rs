@@ -51,7 +51,7 @@ impl Names {
     /// # Errors
     /// What the operating system says.
     pub fn start() -> io::Result<Names> {
-        let resolver = siblings::start_as(Role::Resolver, [])?;
+        let resolver = siblings::start_as(Role::Resolver, [], true)?;
         Ok(Names { resolver, known: HashMap::new(), asked: HashMap::new() })
     }
 

@@ -13,8 +13,8 @@ use crate::daemon::clock;
 use crate::daemon::error::StartError;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
-use crate::daemon::watcher::{AHEAD, Watcher, anchor};
-use crate::daemon::wire::{Received, Report, Request};
+use crate::daemon::watcher::{AHEAD, Watcher};
+use crate::daemon::wire::{Received, Report};
 use crate::daemon::{one_time, poll_timeout};
 use crate::engine::Engine;
 use crate::interest::Interest;
@@ -32,22 +32,20 @@ const DOORKEEPER_START: Duration = Duration::from_secs(30);
 impl Watcher {
     /// Waits until the doorkeeper of a daemon that starts has read the same configuration.
     pub(super) fn greet_doorkeeper(&mut self) -> Result<(), StartError> {
-        self.link.send(Request::Prepare(self.fingerprint));
+        self.link.prepare(self.fingerprint);
         let deadline = clock::now().uptime + DOORKEEPER_START;
         let mut readings = 1;
         while clock::now().uptime < deadline {
             match self.link.receive() {
                 Received::Message(Report::Prepared(true)) => {
-                    self.link.send(Request::Adopt);
-                    self.is_served = true;
+                    self.link.adopt();
                     return Ok(());
                 }
                 Received::Message(Report::Prepared(false)) if readings < READINGS => {
                     readings += 1;
-                    let loaded =
-                        load(&self.arguments.config, self.arguments.interface.is_some(), &mut |_| {})?;
+                    let loaded = load(&self.arguments, &mut |_| {})?;
                     self.adopt(loaded);
-                    self.link.send(Request::Prepare(self.fingerprint));
+                    self.link.prepare(self.fingerprint);
                 }
                 Received::Nothing => {
                     self.link.wait(poll_timeout(Some(deadline), clock::now()));
@@ -80,7 +78,6 @@ impl Watcher {
     }
 
     fn lose_doorkeeper(&mut self) {
-        self.is_served = false;
         self.complain(
             "the doorkeeper ended unexpectedly: doors that were open may stay open; starting another",
         );
@@ -102,7 +99,7 @@ impl Watcher {
                 Ok(()) => {
                     let fingerprint =
                         self.pending.as_ref().map_or(self.fingerprint, |(loaded, _)| loaded.fingerprint);
-                    self.link.send_first(Request::Prepare(fingerprint));
+                    self.link.prepare(fingerprint);
                 }
                 Err(error) => self.complain(&format!("could not start the doorkeeper: {}", reason(&error))),
             }
@@ -114,14 +111,10 @@ impl Watcher {
         match (is_same, self.pending.take()) {
             (true, Some((loaded, _))) => {
                 self.adopt(loaded);
-                self.link.send(Request::Adopt);
-                self.is_served = true;
+                self.link.adopt();
                 self.reopen_log();
             }
-            (true, None) => {
-                self.link.send_first(Request::Adopt);
-                self.is_served = true;
-            }
+            (true, None) => self.link.adopt(),
             (false, pending) => self.read_again(pending.map_or(1, |(_, readings)| readings)),
         }
     }
@@ -129,13 +122,13 @@ impl Watcher {
     /// The file changed between two readings: it is read once more.
     pub(super) fn read_again(&mut self, readings: u32) {
         let loaded = if readings < READINGS {
-            load(&self.arguments.config, self.arguments.interface.is_some(), &mut |_| {})
+            load(&self.arguments, &mut |_| {})
         } else {
             Err(StartError::Restless(self.arguments.config.clone()))
         };
         match loaded {
             Ok(loaded) => {
-                self.link.send(Request::Prepare(loaded.fingerprint));
+                self.link.prepare(loaded.fingerprint);
                 self.pending = Some((loaded, readings + 1));
             }
             Err(error) => self.refuse(&error),
@@ -164,9 +157,9 @@ impl Watcher {
         let text = format!("re-reading config file: {}", self.arguments.config.display());
         log::say(&text);
         self.log.line_and_blank(&text);
-        match load(&self.arguments.config, self.arguments.interface.is_some(), &mut log::pass_on) {
+        match load(&self.arguments, &mut log::pass_on) {
             Ok(loaded) => {
-                self.link.send(Request::Prepare(loaded.fingerprint));
+                self.link.prepare(loaded.fingerprint);
                 self.pending = Some((loaded, 1));
             }
             Err(error) => self.refuse(&error),
@@ -176,7 +169,7 @@ impl Watcher {
     pub(super) fn refuse(&mut self, error: &StartError) {
         self.pending = None;
         self.complain(&error.to_string());
-        if self.is_served {
+        if self.link.is_serving() {
             self.complain("keeping the configuration that was in force");
             self.reopen_log();
         } else {
@@ -186,8 +179,7 @@ impl Watcher {
     }
 
     pub(super) fn adopt(&mut self, loaded: Loaded) {
-        let Config { mut options, doors } = loaded.config;
-        anchor(&mut options);
+        let Config { options, doors } = loaded.config;
         // What the file does not name stays as it was.
         self.options = Options {
             log_file: options.log_file.or(self.options.log_file.take()),

@@ -51,11 +51,17 @@ pub struct Sibling {
     pub socket: OwnedFd,
 }
 
-/// Starts a process of this program; its standard output and error are ours.
+/// Starts a process of this program; its standard output and error are ours or, if it is detached,
+/// nobody's.
 ///
 /// # Errors
 /// What the operating system says.
-pub fn start(name: &OsString, arguments: impl IntoIterator<Item = OsString>) -> io::Result<Sibling> {
+pub fn start(
+    name: &OsString,
+    arguments: impl IntoIterator<Item = OsString>,
+    is_detached: bool,
+) -> io::Result<Sibling> {
+    let output = || if is_detached { Stdio::null() } else { Stdio::inherit() };
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let (ours, theirs) = wire::pair()?;
     let run = |program: OsString| -> io::Result<Child> {
@@ -63,6 +69,8 @@ pub fn start(name: &OsString, arguments: impl IntoIterator<Item = OsString>) -> 
             .arg0(name)
             .args(&arguments)
             .stdin(Stdio::from(theirs.as_fd().try_clone_to_owned()?))
+            .stdout(output())
+            .stderr(output())
             .spawn()
     };
     let child = run(OURSELVES.into()).or_else(|error| {
@@ -79,8 +87,12 @@ pub fn start(name: &OsString, arguments: impl IntoIterator<Item = OsString>) -> 
 ///
 /// # Errors
 /// What the operating system says.
-pub fn start_as(role: Role, arguments: impl IntoIterator<Item = OsString>) -> io::Result<Sibling> {
-    start(&role.name().into(), arguments)
+pub fn start_as(
+    role: Role,
+    arguments: impl IntoIterator<Item = OsString>,
+    is_detached: bool,
+) -> io::Result<Sibling> {
+    start(&role.name().into(), arguments, is_detached)
 }
 
 /// The other end: takes the socket out of standard input, so that nothing we run inherits it.

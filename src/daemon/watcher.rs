@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
@@ -19,7 +19,7 @@ use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{anchored, expression, poll_timeout};
+use crate::daemon::{expression, poll_timeout};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -50,8 +50,13 @@ pub(super) struct Watcher {
     pub(super) fingerprint: u64,
     /// A configuration that waits for the doorkeeper's word, and how often it was read.
     pub(super) pending: Option<(Loaded, u32)>,
-    /// Whether the doorkeeper has adopted the configuration in force.
-    pub(super) is_served: bool,
+}
+
+/// What woke us.
+struct Ready {
+    packets: bool,
+    signals: bool,
+    doorkeeper: bool,
 }
 
 /// Starts the daemon and runs it to its end.
@@ -63,11 +68,10 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let launcher =
         arguments.is_launched.then(Launcher::accept).transpose().map_err(system("run in the background"))?;
     let signals = Signals::new().map_err(system("listen for signals"))?;
-    let loaded = load(&arguments.config, arguments.interface.is_some(), &mut log::pass_on)?;
+    let loaded = load(&arguments, &mut log::pass_on)?;
     // It starts while we open the interface.
     let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
-    let Loaded { config: Config { mut options, doors }, fingerprint } = loaded;
-    anchor(&mut options);
+    let Loaded { config: Config { options, doors }, fingerprint } = loaded;
     let interface = arguments.interface.as_deref().or(options.interface.as_deref());
     let interface = interface.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_INTERFACE);
     let capture = Capture::open(interface, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
@@ -81,7 +85,6 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         log: Log::new(),
         fingerprint,
         pending: None,
-        is_served: false,
     };
     watcher.explain_capture();
     if let Err(error) = watcher.open_log() {
@@ -110,48 +113,51 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |error| StartError::System(what, error)
 }
 
-/// Paths in the configuration are relative to where we were started.
-pub(super) fn anchor(options: &mut Options) {
-    for path in [&mut options.log_file, &mut options.pid_file].into_iter().flatten() {
-        *path = anchored(path);
-    }
-}
-
 impl Watcher {
     /// The loop; ends after SIGTERM or SIGINT, when every door is closed.
     fn run(&mut self, mut signals: Signals) {
         loop {
-            self.wait(&signals);
-            let came = signals.take();
-            if came.end {
-                return self.finish(signals);
-            }
-            if came.reload {
-                self.reload();
+            let ready = self.wait(&signals);
+            if ready.signals {
+                let came = signals.take();
+                if came.end {
+                    return self.finish(signals);
+                }
+                if came.reload {
+                    self.reload();
+                }
             }
             let now = now();
-            self.listen(now);
+            if ready.packets {
+                self.listen(now);
+            }
             let expired = self.engine.expire(now);
             self.handle(expired, now);
-            self.attend_to_doorkeeper(now);
+            if ready.doorkeeper || self.link.next_start().is_some() {
+                self.attend_to_doorkeeper(now);
+            }
             self.log.settle(now);
         }
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&self, signals: &Signals) {
+    /// Sleeps until there is something to do, and says what.
+    fn wait(&self, signals: &Signals) -> Ready {
         let deadlines = [self.engine.next_deadline(), self.link.next_start(), self.log.next_deadline()];
-        let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now());
+        let deadline = deadlines.into_iter().flatten().min();
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| poll_timeout(Some(deadline), now()));
+        // What is not there is replaced by a descriptor that nothing is asked of.
+        let nothing = || PollFd::new(signals.doorbell(), PollFlags::empty());
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, self.link.is_waiting());
-        let descriptors = [
-            Some(PollFd::new(self.capture.as_fd(), PollFlags::POLLIN)),
-            Some(PollFd::new(signals.doorbell(), PollFlags::POLLIN)),
-            self.link.descriptor().map(|fd| PollFd::new(fd, events)),
-            self.log.names().map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        let mut descriptors = [
+            PollFd::new(self.capture.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.doorbell(), PollFlags::POLLIN),
+            self.link.descriptor().map_or_else(nothing, |fd| PollFd::new(fd, events)),
+            self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
-        let mut descriptors: Vec<PollFd<'_>> = descriptors.into_iter().flatten().collect();
         let _ = poll(&mut descriptors, timeout);
+        let [packets, signals, doorkeeper, _] = descriptors.map(|it| it.any().unwrap_or(true));
+        Ready { packets, signals, doorkeeper }
     }
 
     /// Takes packets that wait.
@@ -217,6 +223,9 @@ impl Watcher {
     fn finish(&mut self, mut signals: Signals) {
         log::say("waiting for child processes...");
         self.log.flush();
+        if !self.link.is_serving() {
+            self.link.forget_waiting();
+        }
         self.link.send(Request::Finish);
         while self.link.is_up() {
             let mut events = PollFlags::POLLIN;

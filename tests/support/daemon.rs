@@ -57,6 +57,12 @@ impl<'w> Knockd<'w> {
         &self.folder
     }
 
+    /// More sections.
+    pub fn sections(mut self, text: &str) -> Self {
+        self.sections += text;
+        self
+    }
+
     /// More lines for [options].
     pub fn options(mut self, lines: &str) -> Self {
         self.options += lines;

@@ -1,0 +1,292 @@
+//! The rules of knocking, one scenario to a file: `corpus/scenarios/*.txt`, which is also where to read them.
+//!
+//! A scenario begins with doors as in a knockd.conf, and sequence files that they name, each after a line
+//! `--- PATH`. After a line `---` come steps, each with a time in seconds and with the lines of the log that
+//! it must cause, and no others:
+//!
+//! ```text
+//! 0.4  10.0.0.2 > 10.0.0.1 tcp 8000 syn    => 10.0.0.2: ssh: Stage 2 | 10.0.0.2: ssh: OPEN SESAME
+//!                                          => ssh: running command: open
+//! 25.4                                     => 10.0.0.2: ssh: sequence timeout (stage 1)
+//! ```
+//!
+//! | step | what happens |
+//! |---|---|
+//! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` before them |
+//! | `0.4 SOURCE > DESTINATION udp PORT` | a datagram |
+//! | `0.4` | the daemon wakes up: whatever is due is done |
+//! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
+//! | `0.4 finish 5` | the daemon is asked to end within 5 seconds |
+//! | `0.4 closed`, `0.4 not closed` | every stop command was run and has ended, or not |
+//! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck, and this is left in the file; or `unreadable` |
+//! | `address 10.0.0.1 fd00::1` | our own addresses from now on; these two to begin with |
+//! | `clock +30`, `clock 1700000000` | the wall clock is moved, or set |
+//! | `debug` | what `-D` says about attempts is expected as well |
+//!
+//! Who wakes up does so when the engine and the openings asked for it, neither earlier nor later: that is
+//! checked with every step that only lets time pass.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use knocking::config::{Config, Reading};
+use knocking::engine::Engine;
+use knocking::event::Event;
+use knocking::knock::{Flags, Knock, Protocol};
+use knocking::lock::OneTime;
+use knocking::opening::{Action, Ending, Job, Openings};
+use knocking::time::Now;
+use libtest_mimic::Trial;
+
+/// One test for each file.
+pub fn tests() -> Vec<Trial> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/scenarios");
+    let mut files: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 20, "the scenarios are not in {}", folder.display());
+    let trial = |file: PathBuf| {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        Trial::test(format!("scenarios::{name}"), move || {
+            play(&std::fs::read_to_string(&file).unwrap());
+            Ok(())
+        })
+    };
+    files.into_iter().map(trial).collect()
+}
+
+/// Uptime at second 0 of a scenario.
+const BOOTED: Duration = Duration::from_secs(1000);
+/// Wall clock at second 0 of a scenario, unless it says otherwise.
+const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
+fn play(text: &str) {
+    let mut doors = String::new();
+    let mut files: HashMap<PathBuf, String> = HashMap::new();
+    let mut lines = text.lines().enumerate();
+    let mut file = None;
+    for (_, line) in lines.by_ref() {
+        match line.strip_prefix("---") {
+            Some("") => break,
+            Some(path) => file = Some(PathBuf::from(path.trim())),
+            None => {
+                let text =
+                    file.as_ref().map_or(&mut doors, |path| files.entry(PathBuf::clone(path)).or_default());
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    let mut steps: Vec<Step> = Vec::new();
+    for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
+        let (what, expected) = line.split_once("=>").unwrap_or((line, ""));
+        let expected = expected.split(" | ").map(str::trim).filter(|line| !line.is_empty());
+        if !what.trim().is_empty() {
+            steps.push(Step { line: index + 1, what: what.trim(), expected: Vec::new() });
+        }
+        steps.last_mut().expect("a step before the first =>").expected.extend(expected);
+    }
+    assert!(!steps.is_empty(), "no steps");
+    let mut scene = Scene::of(&doors, &files);
+    for Step { line, what, expected } in steps {
+        scene.told.clear();
+        scene.step(what).unwrap_or_else(|| panic!("line {line}: '{what}' is no step"));
+        // A line may end in the blank before an empty command, which cannot be seen in a file.
+        let told: Vec<&str> = scene.told.iter().map(|line| line.trim_end()).collect();
+        assert!(told == expected, "line {line}: {what}\n  expected {expected:#?}\n  and got {told:#?}");
+    }
+}
+
+struct Step<'a> {
+    line: usize,
+    what: &'a str,
+    expected: Vec<&'a str>,
+}
+
+struct Scene {
+    engine: Engine,
+    openings: Openings,
+    running: Vec<Job>,
+    now: Now,
+    debug: bool,
+    /// What went to the log since the step began.
+    told: Vec<String>,
+}
+
+impl Scene {
+    fn of(doors: &str, files: &HashMap<PathBuf, String>) -> Scene {
+        let mut file = |path: &Path| {
+            files.get(path).map(|text| text.clone().into_bytes()).ok_or(io::ErrorKind::NotFound.into())
+        };
+        let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
+        let config = Config::parse(doors.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}"));
+        Scene {
+            engine: Engine::new(config.doors, addresses("10.0.0.1 fd00::1").unwrap()),
+            openings: Openings::new(),
+            running: Vec::new(),
+            now: Now { uptime: BOOTED, unix: EPOCH },
+            debug: false,
+            told: Vec::new(),
+        }
+    }
+
+    /// Takes one step; `None` if the words mean nothing.
+    fn step(&mut self, what: &str) -> Option<()> {
+        let (first, rest) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
+        let rest = rest.trim();
+        match first {
+            "address" => self.engine.relocate(addresses(rest)?),
+            "clock" => self.set_clock(rest)?,
+            "debug" => self.debug = true,
+            time => {
+                self.pass_to(BOOTED + Duration::try_from_secs_f64(time.parse().ok()?).ok()?);
+                self.at_this_time(rest)?;
+            }
+        }
+        Some(())
+    }
+
+    fn set_clock(&mut self, to: &str) -> Option<()> {
+        let seconds = Duration::from_secs(to.trim_start_matches(['+', '-']).parse().ok()?);
+        self.now.unix = match to.as_bytes().first()? {
+            b'+' => self.now.unix + seconds,
+            b'-' => self.now.unix.checked_sub(seconds)?,
+            _ => seconds,
+        };
+        Some(())
+    }
+
+    fn pass_to(&mut self, uptime: Duration) {
+        let passed = uptime.checked_sub(self.now.uptime).expect("time does not go back");
+        self.now = Now { uptime, unix: self.now.unix + passed };
+    }
+
+    fn at_this_time(&mut self, what: &str) -> Option<()> {
+        if what.is_empty() {
+            self.wake_up();
+        } else if what.contains('>') {
+            let events = self.engine.observe(&knock(what)?, self.now);
+            self.engine_says(events);
+        } else if let Some(seconds) = what.strip_prefix("finish ") {
+            self.openings.finish(self.now.uptime + Duration::from_secs(seconds.parse().ok()?));
+        } else if let Some((struck, left)) = what.strip_prefix("struck ").and_then(|it| it.split_once(':')) {
+            self.strike(struck, left.trim());
+        } else if let Some((how, command)) = what.split_once(':') {
+            self.end(how, command.trim())?;
+        } else {
+            assert_eq!(
+                self.openings.are_closed(),
+                [true, false][usize::from(what == "not closed")],
+                "{what}"
+            );
+            what.ends_with("closed").then_some(())?;
+        }
+        Some(())
+    }
+
+    fn wake_up(&mut self) {
+        let was_due = |deadline: Option<Duration>, now: Now| deadline.is_some_and(|due| due <= now.uptime);
+        let (attempts, stops) = (self.engine.next_deadline(), self.openings.next_deadline());
+        let events = self.engine.expire(self.now);
+        assert_eq!(was_due(attempts, self.now), !events.is_empty(), "the engine asked for {attempts:?}");
+        assert!(!was_due(self.engine.next_deadline(), self.now), "the engine is not done");
+        self.engine_says(events);
+        let actions = self.openings.due(self.now);
+        assert_eq!(was_due(stops, self.now), !actions.is_empty(), "the openings asked for {stops:?}");
+        assert!(!was_due(self.openings.next_deadline(), self.now), "the openings are not done");
+        self.take(actions);
+    }
+
+    fn end(&mut self, how: &str, command: &str) -> Option<()> {
+        let ending = match how.split_once(' ')? {
+            ("ended", code) => Ending::Exited(code.parse().ok()?),
+            ("killed", signal) => Ending::Killed(signal.parse().ok()?),
+            ("not", "started") => Ending::NotStarted,
+            _ => return None,
+        };
+        let at = self.running.iter().position(|job| job.command == command.as_bytes());
+        let job = self.running.remove(at.unwrap_or_else(|| panic!("'{command}' does not run")));
+        let actions = self.openings.ended(job.id, ending, self.now);
+        self.take(actions);
+        Some(())
+    }
+
+    fn strike(&mut self, door: &str, left: &str) {
+        let index = self.engine.doors().iter().position(|it| &*it.name == door).expect("a door of that name");
+        let fresh = (left != "unreadable").then(|| {
+            OneTime::read(PathBuf::from("/file"), left.replace(';', "\n").as_bytes(), |error| {
+                panic!("{error}")
+            })
+        });
+        let event = self.engine.refill(index, fresh);
+        self.engine_says(event.into_iter().collect());
+    }
+
+    /// What the watcher does: it logs, and tells the doorkeeper of what opened.
+    fn engine_says(&mut self, events: Vec<Event>) {
+        for event in &events {
+            self.told.extend(event.line(None));
+            self.told.extend(event.debug_line().filter(|_| self.debug));
+        }
+        for event in events {
+            if let Event::Opened { opening, .. } = event {
+                let actions = self.openings.admit(&self.engine.doors()[opening.door], opening.knocker);
+                self.take(actions);
+            }
+        }
+    }
+
+    /// What the doorkeeper does; commands are announced before they are run.
+    fn take(&mut self, actions: Vec<Action>) {
+        let mut announced = None;
+        for action in actions {
+            match action {
+                Action::Tell(event) => {
+                    self.told.extend(event.line(None));
+                    if let Event::Running { door, command } = event {
+                        assert_eq!(announced.replace((door, command)), None, "announced and not run");
+                    }
+                }
+                Action::Run(job) => {
+                    assert_eq!(
+                        announced.take(),
+                        Some((job.door.clone(), job.command.clone())),
+                        "not announced"
+                    );
+                    self.running.push(job);
+                }
+            }
+        }
+        assert_eq!(announced, None, "announced and not run");
+    }
+}
+
+fn addresses(text: &str) -> Option<Vec<IpAddr>> {
+    text.split_whitespace().map(|word| word.parse().ok()).collect()
+}
+
+fn knock(text: &str) -> Option<Knock> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [source, ">", destination, protocol, port, flags @ ..] = words.as_slice() else { return None };
+    let protocol = Protocol::from_word(protocol)?;
+    let flags = match (protocol, flags) {
+        (Protocol::Udp, []) | (Protocol::Tcp, ["cut"]) => None,
+        (Protocol::Tcp, ["none"]) => Some(Flags::NONE),
+        (Protocol::Tcp, [names]) => {
+            let flags: Option<Vec<Flags>> = names.split(',').map(Flags::from_word).collect();
+            Some(flags?.into_iter().fold(Flags::NONE, Flags::union))
+        }
+        _ => return None,
+    };
+    Some(Knock {
+        source: source.parse().ok()?,
+        source_port: 40_000,
+        destination: destination.parse().ok()?,
+        protocol,
+        port: port.parse().ok()?,
+        flags,
+        length: 40,
+    })
+}

@@ -1,0 +1,206 @@
+//! `-d`, the pid file, and the interface under the daemon's feet.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::RunningDaemon;
+use crate::support::packet::{CLIENT, tcp};
+use crate::support::process;
+use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
+use crate::support::{holds_within, pause, seconds};
+use crate::wire::{DOOR, KNOCKS, opened};
+
+trials![
+    it_goes_to_the_background_and_comes_to_an_end,
+    it_lets_go_of_everything,
+    it_listens_when_the_starting_process_ends,
+    an_old_pid_file_is_overwritten,
+    a_missing_interface_is_an_error,
+    a_missing_interface_is_an_error_in_the_foreground,
+    a_broken_file_is_an_error,
+    a_pid_file_that_cannot_be_written_stops_nothing,
+    the_pid_file_of_the_configuration_counts,
+    no_pid_file_in_the_foreground,
+    a_relative_configuration_is_found_again,
+    doors_close_after_the_background_was_killed,
+    it_survives_its_interface_going_down,
+    a_dead_interface_costs_nothing,
+];
+
+fn it_goes_to_the_background_and_comes_to_an_end() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}command = echo %IP% > @/out")).start_in_background();
+    let pid_file = daemon.folder.join("pid");
+    assert_eq!(daemon.read("pid"), format!("{}\n", daemon.pid));
+    assert!(process::alive(daemon.pid));
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for_file("out", "10.77.0.2\n");
+    daemon.kill(Signal::SIGTERM);
+    assert!(holds_within(seconds(4.0), || !process::alive(daemon.pid)), "it does not end");
+    assert!(!pid_file.exists(), "the pid file is left");
+    assert_eq!(daemon.lines().last().unwrap(), "shutting down");
+}
+
+fn it_lets_go_of_everything() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = pwd > @/out; echo noise; echo noise >&2");
+    let daemon = knockd.arguments(&["-v"]).start_in_background();
+    let own = process::find(daemon.pid).unwrap();
+    let starter = process::find(std::process::id().cast_signed()).unwrap();
+    assert_ne!(own.session, starter.session);
+    assert_eq!(fs::read_link(format!("/proc/{}/cwd", daemon.pid)).unwrap().to_str(), Some("/"));
+    for descriptor in 0..3 {
+        let path = format!("/proc/{}/fd/{descriptor}", daemon.pid);
+        assert_eq!(fs::read_link(path).unwrap().to_str(), Some("/dev/null"));
+    }
+    world.send([tcp(1)]);
+    daemon.wait_for_file("out", "/\n");
+    daemon.sync();
+    assert_eq!((daemon.stdout(), daemon.stderr()), (String::new(), String::new()));
+}
+
+/// No knock after it is lost.
+fn it_listens_when_the_starting_process_ends() {
+    let world = World::new();
+    for _ in 0..3 {
+        let mut daemon =
+            world.knockd("[d]\nsequence = 1\ncommand = echo x > @/out").arguments(&["-d"]).launch();
+        assert_eq!(daemon.wait(6.0), Some(0));
+        world.send([tcp(1)]);
+        daemon.pid = daemon.read("pid").trim().parse().unwrap();
+        daemon.wait_for_file("out", "x\n");
+    }
+}
+
+fn an_old_pid_file_is_overwritten() {
+    let world = World::new();
+    let knockd = world.knockd(DOOR).arguments(&["-d"]);
+    knockd.folder().write("pid", "1234567890, and more than that\n");
+    let mut daemon = knockd.launch();
+    assert_eq!(daemon.wait(6.0), Some(0));
+    let text = daemon.read("pid");
+    daemon.pid = text.trim().parse().unwrap_or_else(|_| panic!("{text:?}"));
+    assert_eq!(text, format!("{}\n", daemon.pid));
+    assert_eq!(process::network_of(daemon.pid), Some(world.server.inode()));
+}
+
+fn a_missing_interface_is_an_error() {
+    let world = World::new();
+    let knockd = world.knockd(DOOR).interface(Some("nope0")).arguments(&["-d"]);
+    let pid_file = knockd.folder().join("pid");
+    let finished = knockd.finish();
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.starts_with("could not open nope0: "), "{finished:?}");
+    assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    assert!(!pid_file.exists());
+    assert!(holds_within(seconds(1.0), || world.server.processes().is_empty()), "something is left running");
+}
+
+fn a_missing_interface_is_an_error_in_the_foreground() {
+    let world = World::new();
+    let finished = world.knockd(DOOR).interface(Some("nope0")).finish();
+    assert_eq!((finished.code(), finished.stdout.as_str()), (Some(1), ""));
+    assert!(finished.stderr.starts_with("could not open nope0: "), "{finished:?}");
+    // What to do: the interfaces there are.
+    assert!(finished.stderr.contains(SERVER_LINK), "{finished:?}");
+    assert!(holds_within(seconds(1.0), || world.server.processes().is_empty()), "something is left running");
+}
+
+fn a_broken_file_is_an_error() {
+    let world = World::new();
+    let finished = world.knockd("").file("[d]\nsequence = 70000\n").arguments(&["-d"]).finish();
+    assert_eq!(finished.code(), Some(1));
+    assert!(finished.stderr.contains("port 70000 is invalid"), "{finished:?}");
+}
+
+fn a_pid_file_that_cannot_be_written_stops_nothing() {
+    let world = World::new();
+    let knockd = world.knockd(DOOR).arguments(&["-d", "-p", "/nowhere/pid"]);
+    let mut daemon = knockd.launch();
+    assert_eq!(daemon.wait(6.0), Some(0));
+    daemon.wait_for("could not create pid file /nowhere/pid: No such file or directory");
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("d: OPEN SESAME");
+}
+
+fn the_pid_file_of_the_configuration_counts() {
+    let world = World::new();
+    let mut daemon = world.knockd(DOOR).options("pidfile = @/other").arguments(&["-d"]).launch();
+    assert_eq!(daemon.wait(6.0), Some(0));
+    daemon.wait_for("starting up");
+    daemon.pid = daemon.read("other").trim().parse().unwrap();
+    assert!(!daemon.folder.join("pid").exists());
+}
+
+fn no_pid_file_in_the_foreground() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).options("pidfile = @/other").start();
+    daemon.sync();
+    assert!(!daemon.folder.join("other").exists() && !daemon.folder.join("pid").exists());
+}
+
+fn a_relative_configuration_is_found_again() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).arguments(&["-c", "knockd.conf", "-p", "pid"]).start_in_background();
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace("[d]", "[n]")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    pause(0.5);
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("n: OPEN SESAME");
+}
+
+fn doors_close_after_the_background_was_killed() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 2\nstop_command = echo %IP% >> @/out";
+    let daemon = world.knockd(doors).start_in_background();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    daemon.kill(Signal::SIGKILL);
+    daemon.wait_for_file("out", "10.77.0.2\n");
+}
+
+fn it_survives_its_interface_going_down() {
+    let world = World::new();
+    let mut daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000)]);
+    daemon.sync();
+    for _ in 0..2 {
+        world.server.down(SERVER_LINK);
+        pause(0.3);
+        world.server.up(SERVER_LINK);
+        world.server.wait_until_running(SERVER_LINK);
+        world.client.wait_until_running(CLIENT_LINK);
+    }
+    // The attempt is still known.
+    world.send([2000, 3000].map(tcp));
+    daemon.expect(&opened("d", CLIENT, 3));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// A packet socket on an interface that is down, or gone, is always ready to be read, in vain.
+fn a_dead_interface_costs_nothing() {
+    let world = World::new();
+    let mut daemon = world.knockd(DOOR).start();
+    let spent_while = |change: &dyn Fn()| {
+        change();
+        pause(0.3);
+        let before = processor_ticks(&daemon);
+        pause(1.0);
+        processor_ticks(&daemon) - before
+    };
+    let down = spent_while(&|| world.server.down(SERVER_LINK));
+    let gone = spent_while(&|| world.server.delete_link(SERVER_LINK));
+    assert!(down < 20 && gone < 20, "{down} and {gone} hundredths of a second in a second");
+    assert!(daemon.runs(), "{}", daemon.said());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The processor time, in hundredths of a second, that the daemon has used.
+fn processor_ticks(daemon: &RunningDaemon) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid)).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
