@@ -59,7 +59,7 @@ fn a_port_that_stays_shut_is_told() {
     let world = World::new();
     let begin = Instant::now();
     let finished = world.knock(&["--wait", "2222", "--timeout", "0.4", SERVER, "1", "--", "echo", "in"]);
-    ends(&finished, 3, "error: tcp port 2222 did not open; knocked 1 times\n");
+    ends(&finished, 3, "error: tcp port 2222 did not open; knocked once\n");
     assert_eq!(finished.stdout, "", "the command ran");
     assert!((0.4..2.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
 }
@@ -94,7 +94,7 @@ fn a_udp_port_answers_with_a_datagram() {
         ends(&world.knock(&["--wait", "5353/udp", SERVER, "1"]), 0, "");
     });
     let silent = world.knock(&["--wait", "5354/udp", "--timeout", "0.3", SERVER, "1"]);
-    ends(&silent, 3, "error: udp port 5354 did not open; knocked 1 times\n");
+    ends(&silent, 3, "error: udp port 5354 did not open; knocked once\n");
 }
 
 /// The whole story: the daemon's command opens the listener that the client waits for.
@@ -169,7 +169,7 @@ fn a_proxy_joins_both_directions() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), format!("hitting tcp {SERVER}:1\n"));
     });
     let shut = world.knock(&["--proxy", "2223", "--timeout", "0.3", SERVER, "1"]);
-    ends(&shut, 3, "error: tcp port 2223 did not open; knocked 1 times\n");
+    ends(&shut, 3, "error: tcp port 2223 did not open; knocked once\n");
 }
 
 fn getopt_words_are_kept() {

@@ -20,6 +20,8 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// Classic BPF: an interpreter, held against the kernel.
+mod bpf;
 /// What the client is asked for, as values.
 mod client;
 /// What the client does around a knock, and the manners of its command line.
@@ -30,8 +32,16 @@ mod client_profiles;
 mod client_raw;
 /// The client's packets on the wire.
 mod client_wire;
+/// The configuration file: what is understood, what is refused and how, what is warned of.
+mod config;
 /// Crafted packets as values.
 mod craft;
+/// The kernel's filter: what it passes, and that the kernel takes it.
+mod filter;
+/// The parser of packets, on whole, cut, odd and random ones.
+mod packet;
+/// Random input that can be had again.
+mod random;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
 /// The tools of `support` themselves: what a broken tool would hide.
@@ -74,12 +84,18 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        bpf::tests,
         client::tests,
         client_around::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
+        config::tests,
+        config::corpus_tests,
         craft::tests,
+        filter::tests,
+        packet::tests,
+        random::tests,
         scenarios::tests,
         tools::tests,
         wire::tests,
