@@ -120,6 +120,21 @@ impl Namespace {
         assert!(holds_within(seconds(5.0), runs), "{name} does not come up");
     }
 
+    /// How many have asked an interface for the frames of other machines.
+    pub fn promiscuity(&self, name: &str) -> u32 {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index(name);
+        let answer = self.run(|| ask(RouteNetlinkMessage::GetLink(link), 0));
+        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.expect("a link") else {
+            panic!("the kernel does not describe {name}");
+        };
+        let count = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Promiscuity(count) => Some(*count),
+            _ => None,
+        });
+        count.expect("the kernel counts who wants all frames")
+    }
+
     /// The kernel's number for an interface.
     pub fn index(&self, name: &str) -> u32 {
         self.try_index(name).unwrap_or_else(|| panic!("there is no interface {name}"))
@@ -181,20 +196,25 @@ fn link_named(name: &str) -> LinkMessage {
 
 /// One request, and the kernel's yes or no.
 fn request(message: RouteNetlinkMessage, flags: u16) -> Result<(), String> {
+    match ask(message, NLM_F_ACK | flags)? {
+        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// One request, and what the kernel says to it.
+fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<NetlinkPayload<RouteNetlinkMessage>, String> {
     let mut socket = Socket::new(NETLINK_ROUTE).map_err(|e| e.to_string())?;
     socket.bind_auto().map_err(|e| e.to_string())?;
     socket.connect(&SocketAddr::new(0, 0)).map_err(|e| e.to_string())?;
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    header.flags = NLM_F_REQUEST | flags;
     let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
     packet.finalize();
     let mut bytes = vec![0; packet.buffer_len()];
     packet.serialize(&mut bytes);
     socket.send(&bytes, 0).map_err(|e| e.to_string())?;
     let (reply, _) = socket.recv_from_full().map_err(|e| e.to_string())?;
-    let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply).map_err(|e| e.to_string())?;
-    match reply.payload {
-        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
-        _ => Ok(()),
-    }
+    let reply = NetlinkMessage::deserialize(&reply).map_err(|e| e.to_string())?;
+    Ok(reply.payload)
 }
