@@ -23,7 +23,11 @@
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
 //! | [`config`] | a knockd.conf, from text to doors |
+//! | [`craft`] | values to IP packets |
+//! | [`shape`] | how a raw packet is to look |
+//! | [`dissect`] | a packet in words |
 //! | [`plan`] | what the client sends, in which order |
+//! | [`profile`] | a knock.conf, from text to targets |
 //! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
 //! | [`client`] | the client's sockets |
 //!
@@ -40,7 +44,9 @@ pub mod attempts;
 pub mod beginnings;
 pub mod client;
 pub mod config;
+pub mod craft;
 pub mod daemon;
+pub mod dissect;
 pub mod door;
 pub mod engine;
 pub mod event;
@@ -52,7 +58,9 @@ pub mod opening;
 pub mod otp;
 pub mod packet;
 pub mod plan;
+pub mod profile;
 pub mod reason;
 pub mod sequence;
+pub mod shape;
 pub mod spent;
 pub mod time;

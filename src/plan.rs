@@ -1,12 +1,13 @@
-//! What is to be knocked, and when: the stages as they are asked for on a command line.
+//! What is to be knocked, and when: the stages as they are asked for, in order and in time.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::knock::Protocol;
-use crate::sequence::atoi;
+use crate::knock::{Flags, Protocol};
+use crate::sequence::{Stage, atoi};
 
-/// One stage as it was asked for: `port[:protocol]`.
+/// One stage as it was asked for: `port[:protocol[:flags]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The port as it was typed, for messages.
@@ -15,6 +16,8 @@ pub struct Asked {
     pub port: Port,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// The TCP flags this stage names; only raw packets can have any but SYN.
+    pub flags: Option<Flags>,
 }
 
 /// A port on a command line.
@@ -26,39 +29,118 @@ pub enum Port {
     Service,
 }
 
-/// What is wrong with a stage.
+/// What is wrong with a stage. The text is what was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskedError {
     /// A number that no port has, or nothing at all.
     Port(String),
+    /// A protocol other than tcp and udp, where that matters.
+    Protocol(String),
+    /// A word that is no TCP flag.
+    Flags(String),
+    /// Flags on a stage that is not sent as a raw packet.
+    Raw(String),
+    /// Flags on a UDP stage.
+    Udp(String),
+}
+
+impl AskedError {
+    /// The same without a word of what was typed, for sequences that are secrets.
+    #[must_use]
+    pub const fn discreet(&self) -> &'static str {
+        match self {
+            AskedError::Port(_) => "a port is not between 0 and 65535",
+            AskedError::Protocol(_) => "a protocol is neither tcp nor udp",
+            AskedError::Flags(_) => "a TCP flag is unknown",
+            AskedError::Raw(_) => "TCP flags in a stage need raw packets (--raw)",
+            AskedError::Udp(_) => "UDP has no TCP flags",
+        }
+    }
 }
 
 impl fmt::Display for AskedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AskedError::Port(text) => write!(f, "error: port '{text}' is not between 0 and 65535"),
+            AskedError::Port(text) => write!(f, "port '{text}' is not between 0 and 65535"),
+            AskedError::Protocol(text) => write!(f, "protocol '{text}' is neither tcp nor udp"),
+            AskedError::Flags(text) => {
+                write!(f, "'{text}' is not a list of TCP flags; known are none")?;
+                Flags::NAMES.iter().try_for_each(|(name, _)| write!(f, " {name}"))?;
+                f.write_str(", joined by +")
+            }
+            AskedError::Raw(text) => write!(f, "the TCP flags in '{text}' need --raw"),
+            AskedError::Udp(text) => write!(f, "'{text}' is UDP, which has no TCP flags"),
         }
     }
 }
 
 impl std::error::Error for AskedError {}
 
+/// How the words of a command line are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Every stage is UDP, whatever it says (`-u`).
+    pub udp: bool,
+    /// The packets are raw: flags may be named.
+    pub raw: bool,
+    /// `tcp` and `udp` in any case, and nothing else. Without this every word but `udp` in lower case
+    /// is TCP, as it was in knock 0.8.
+    pub strict: bool,
+}
+
 impl Asked {
-    /// Reads one word of the command line as knock 0.8 did: `udp` in lower case is UDP, every other
-    /// word and none is TCP, and `udp` (of `-u`) beats both.
+    /// Reads one stage.
     ///
     /// # Errors
-    /// A port that is a number but not one of a port, or empty.
-    pub fn parse(word: &str, udp: bool) -> Result<Asked, AskedError> {
-        let (text, protocol) = word.split_once(':').unwrap_or((word, ""));
+    /// See [`AskedError`].
+    pub fn parse(word: &str, manner: Manner) -> Result<Asked, AskedError> {
+        let mut fields = word.splitn(3, ':');
+        let text = fields.next().unwrap_or_default();
+        let protocol = fields.next().unwrap_or_default();
+        let flags = fields.next();
         let port = if is_number(text) {
             Port::Number(text.parse().map_err(|_| AskedError::Port(text.to_owned()))?)
         } else {
             Port::Service
         };
-        let protocol = if udp || protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
-        Ok(Asked { text: text.to_owned(), port, protocol })
+        let protocol = if manner.udp {
+            Protocol::Udp
+        } else if manner.strict && !protocol.is_empty() {
+            Protocol::from_word(protocol).ok_or_else(|| AskedError::Protocol(protocol.to_owned()))?
+        } else if protocol == "udp" {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        };
+        let flags = match flags {
+            None => None,
+            Some(_) if !manner.raw => return Err(AskedError::Raw(word.to_owned())),
+            Some(_) if protocol == Protocol::Udp => return Err(AskedError::Udp(word.to_owned())),
+            Some(names) => Some(self::flags(names)?),
+        };
+        Ok(Asked { text: text.to_owned(), port, protocol, flags })
     }
+
+    /// Reads the stages of a profile: separated by commas, as in knockd.conf.
+    ///
+    /// # Errors
+    /// See [`AskedError`].
+    pub fn parse_list(list: &str, manner: Manner) -> Result<Vec<Asked>, AskedError> {
+        list.split(',').map(|word| Asked::parse(word.trim(), manner)).collect()
+    }
+}
+
+/// Reads TCP flags: their names joined by `+`, or `none`.
+///
+/// # Errors
+/// A word that is no flag.
+pub fn flags(names: &str) -> Result<Flags, AskedError> {
+    if names.eq_ignore_ascii_case("none") {
+        return Ok(Flags::NONE);
+    }
+    names.split('+').try_fold(Flags::NONE, |all, name| {
+        Flags::from_word(name).map(|flag| all.union(flag)).ok_or_else(|| AskedError::Flags(names.to_owned()))
+    })
 }
 
 /// Whether a word means a number to the resolver; nothing means 0 to it, which nobody means.
@@ -79,7 +161,70 @@ pub fn delay(text: &str) -> Result<Duration, String> {
         .collect();
     let milliseconds = number.parse().unwrap_or_else(|_| i32::try_from(atoi(text)).map_or(0.0, f64::from));
     if milliseconds < 0.0 {
-        return Err("error: delay cannot be negative".to_owned());
+        return Err("delay cannot be negative".to_owned());
     }
     Ok(Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::MAX))
+}
+
+/// The time between two stages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// At least this long.
+    pub delay: Duration,
+    /// And up to this much longer, by chance.
+    pub jitter: Duration,
+}
+
+impl Pace {
+    /// The pause after one stage.
+    #[must_use]
+    pub fn pause(self, random: u64) -> Duration {
+        let span = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        self.delay.saturating_add(Duration::from_nanos(random % span))
+    }
+}
+
+/// A stage whose port is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Protocol and port.
+    pub stage: Stage,
+    /// The TCP flags the stage names.
+    pub flags: Option<Flags>,
+    /// The port as it was typed.
+    pub text: String,
+}
+
+/// One knock to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What to knock.
+    pub resolved: Resolved,
+    /// Where: address and port.
+    pub destination: SocketAddr,
+    /// How long to wait after it.
+    pub pause: Duration,
+}
+
+/// One round of the sequence: each stage at each address, and a pause after each stage.
+///
+/// Also after the last one, as knock 0.8 has it: scripts count on the door being open by then.
+pub fn round(
+    stages: &[Resolved],
+    addresses: &[SocketAddr],
+    pace: Pace,
+    random: &mut dyn FnMut() -> u64,
+) -> Vec<Planned> {
+    let mut planned = Vec::with_capacity(stages.len() * addresses.len());
+    for resolved in stages {
+        for &address in addresses {
+            let mut destination = address;
+            destination.set_port(resolved.stage.port);
+            planned.push(Planned { resolved: resolved.clone(), destination, pause: Duration::ZERO });
+        }
+        if let Some(last) = planned.last_mut() {
+            last.pause = pace.pause(random());
+        }
+    }
+    planned
 }

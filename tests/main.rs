@@ -22,8 +22,20 @@ mod support;
 mod architecture;
 /// Classic BPF: an interpreter, held against the kernel.
 mod bpf;
+/// What the client is asked for, as values.
+mod client;
+/// What the client does around a knock, and the manners of its command line.
+mod client_around;
+/// Where the client finds its sequences.
+mod client_profiles;
+/// Crafted packets on the other end of the cable.
+mod client_raw;
+/// The client's packets on the wire.
+mod client_wire;
 /// The configuration file: what is understood, what is refused and how, what is warned of.
 mod config;
+/// Crafted packets as values.
+mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
 /// The parser of packets, on whole, cut, odd and random ones.
@@ -65,8 +77,14 @@ fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
         bpf::tests,
-        config::tests,
+        client::tests,
+        client_around::tests,
+        client_profiles::tests,
+        client_raw::tests,
+        client_wire::tests,
         config::corpus_tests,
+        config::tests,
+        craft::tests,
         filter::tests,
         packet::tests,
         random::tests,

@@ -1,126 +1,120 @@
 //! The command line, with the manners of the `getopt_long` that knock 0.8 used.
 //!
-//! clap finds out which word is what; the words of its complaints are replaced by getopt's, and the
-//! meaning of values is checked here, so that a refusal names the offender in one line.
+//! clap finds out which word is what, here and nowhere else, and the words of its complaints are
+//! replaced by getopt's. What the values mean is the business of [`options`](super::options).
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::resolve::Family;
-use crate::plan::{self, Asked};
+use super::failure::Failure;
+use super::profiles::Kind;
+use super::usage::{USAGE, VERSION};
 
-/// What `-h` prints, and every refusal of the command line.
-pub(super) const USAGE: &str = "\
-usage: knock [options] <host> <port[:proto]> [port[:proto]] ...
-options:
-  -u, --udp            make all ports hits use UDP (default is TCP)
-  -d, --delay <t>      wait <t> milliseconds between port hits
-  -4, --ipv4           Force usage of IPv4
-  -6, --ipv6           Force usage of IPv6
-  -v, --verbose        be verbose
-  -V, --version        display version
-  -h, --help           this help
-
-example:  knock myserver.example.com 123:tcp 456:udp 789:tcp
-
-";
-
-/// What `-V` prints.
-pub(super) const VERSION: &str = concat!(
-    "knock ",
-    env!("CARGO_PKG_VERSION"),
-    "\nCopyright (C) 2026 the authors of knockd in Rust; MIT or Apache-2.0\n"
-);
-
-/// What the user wants.
+/// What stands on a command line.
 #[derive(Debug)]
-pub(super) enum Request {
-    /// To see how it is used.
-    Usage,
-    /// To see which version this is.
+pub(super) enum Line {
+    /// `-h`.
+    Help,
+    /// `-V`.
     Version,
-    /// To knock.
-    Knock(Options),
-}
-
-/// What the user typed for one knocking, checked as far as it can be without asking anybody.
-#[derive(Debug)]
-pub(super) struct Options {
-    pub(super) host: String,
-    pub(super) stages: Vec<Asked>,
-    pub(super) family: Family,
-    pub(super) delay: Duration,
-    pub(super) verbose: bool,
-}
-
-/// Why a command line is refused.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    /// One line, or nothing where the usage says enough.
-    pub(super) message: Option<String>,
-    /// Whether the usage is to be shown.
-    pub(super) usage: bool,
-}
-
-impl Refusal {
-    fn of_value(message: String) -> Refusal {
-        Refusal { message: Some(message), usage: false }
-    }
+    /// Anything else.
+    Typed(Typed),
 }
 
 /// Reads a command line, program name first.
 ///
 /// # Errors
-/// Unknown options, options without their value, values that mean nothing, no host or no port.
-pub(super) fn read(line: &[OsString]) -> Result<Request, Refusal> {
+/// Unknown options, and options without their value.
+pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
     let mut command = command();
-    let matches = match command.try_get_matches_from_mut(line) {
-        Ok(matches) => matches,
-        Err(error) => {
-            return match error.kind() {
-                ErrorKind::DisplayHelp => Ok(Request::Usage),
-                ErrorKind::DisplayVersion => Ok(Request::Version),
-                _ => Err(Refusal { message: Some(in_getopt_words(&error, &command, line)), usage: true }),
-            };
-        }
-    };
-    options(&matches).map(Request::Knock)
+    match command.try_get_matches_from_mut(line) {
+        Ok(matches) => Ok(Line::Typed(Typed(matches))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp => Ok(Line::Help),
+            ErrorKind::DisplayVersion => Ok(Line::Version),
+            _ => Err(Failure::usage(Some(in_getopt_words(&error, &command, line)))),
+        },
+    }
 }
 
-fn options(matches: &ArgMatches) -> Result<Options, Refusal> {
-    let delay = plan::delay(&text(matches, "delay").unwrap_or_default()).map_err(Refusal::of_value)?;
-    let mut words = matches.get_many::<OsString>("words").unwrap_or_default();
-    let (Some(host), 1..) = (words.next(), words.len()) else {
-        return Err(Refusal { message: None, usage: true });
-    };
-    let udp = matches.get_flag("udp");
-    let stages = words
-        .map(|word| Asked::parse(&word.to_string_lossy(), udp))
-        .collect::<Result<_, _>>()
-        .map_err(|error| Refusal::of_value(error.to_string()))?;
-    let family = match (matches.get_flag("ipv4"), matches.get_flag("ipv6")) {
-        (true, _) => Family::V4,
-        (_, true) => Family::V6,
-        _ => Family::Any,
-    };
-    let verbose = matches.get_flag("verbose");
-    Ok(Options { host: host.to_string_lossy().into_owned(), stages, family, delay, verbose })
+/// A command line, word by word.
+#[derive(Debug)]
+pub(super) struct Typed(ArgMatches);
+
+impl Typed {
+    /// Whether this switch is on.
+    pub(super) fn switch(&self, name: &str) -> bool {
+        self.0.get_flag(name)
+    }
+
+    /// The value of this option.
+    pub(super) fn value(&self, name: &str) -> Option<&OsString> {
+        self.0.get_one(name)
+    }
+
+    /// Whether this option was typed at all.
+    pub(super) fn given(&self, name: &str) -> bool {
+        self.0.value_source(name) == Some(ValueSource::CommandLine)
+    }
+
+    /// The words that are no options: a host and its ports, or a profile.
+    ///
+    /// A `--` before the first of them is the one of getopt: options end there, words go on.
+    pub(super) fn words(&self) -> Vec<&OsString> {
+        let words = self.many("words");
+        if words.is_empty() { self.many("command") } else { words }
+    }
+
+    /// The command after a `--` that stands behind a word.
+    pub(super) fn command(&self) -> Vec<OsString> {
+        let words = self.many("words");
+        if words.is_empty() { Vec::new() } else { self.many("command").into_iter().cloned().collect() }
+    }
+
+    fn many(&self, name: &str) -> Vec<&OsString> {
+        self.0.get_many(name).unwrap_or_default().collect()
+    }
 }
 
-/// The value of an option as text.
-fn text(matches: &ArgMatches, id: &str) -> Option<String> {
-    matches.get_one::<OsString>(id).map(|value| value.to_string_lossy().into_owned())
+/// What an option takes, for those that a profile may set.
+pub(super) fn kind(name: &str) -> Option<Kind> {
+    let command = command();
+    let option = command.get_arguments().find(|option| option.get_long() == Some(name))?;
+    match option.get_action() {
+        ArgAction::SetTrue if !matches!(name, "list" | "insecure") => Some(Kind::Switch),
+        ArgAction::Set => Some(Kind::Value),
+        _ => None,
+    }
 }
 
 fn command() -> Command {
-    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     // getopt takes the next word as the value, whatever it begins with.
     let value = |name: &'static str| {
         Arg::new(name).long(name).value_parser(value_parser!(OsString)).allow_hyphen_values(true)
     };
+    let words = |name: &'static str| Arg::new(name).num_args(0..).value_parser(value_parser!(OsString));
+    let around = ["jitter", "count", "one-time-sequences", "wait", "timeout", "retries", "proxy"];
+    let fields = [
+        "flags",
+        "source",
+        "source-port",
+        "interface",
+        "ttl",
+        "tos",
+        "dscp",
+        "id",
+        "seq",
+        "ack-seq",
+        "window",
+        "urgent",
+        "mss",
+        "data",
+        "pcap",
+    ];
     Command::new("knock")
         .version(VERSION)
         .override_usage(USAGE)
@@ -129,16 +123,21 @@ fn command() -> Command {
         .disable_version_flag(true)
         .infer_long_args(true)
         .args_override_self(true)
-        .args([
-            flag("udp").short('u'),
-            value("delay").short('d'),
-            flag("ipv4").short('4').overrides_with("ipv6"),
-            flag("ipv6").short('6').overrides_with("ipv4"),
-            flag("verbose").short('v'),
-            Arg::new("version").long("version").short('V').action(ArgAction::Version),
-            Arg::new("help").long("help").short('h').action(ArgAction::Help),
-            Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)),
-        ])
+        // The aliases are abbreviations that knock 0.8 took, and that names of ours would end.
+        .arg(switch("udp").short('u').alias("u"))
+        .arg(value("delay").short('d').alias("d"))
+        .arg(switch("ipv4").short('4').overrides_with_all(["ipv6", "both"]))
+        .arg(switch("ipv6").short('6').overrides_with_all(["ipv4", "both"]))
+        .arg(switch("verbose").short('v'))
+        .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
+        .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
+        .arg(switch("both").overrides_with_all(["ipv4", "ipv6"]))
+        .args(around.map(value))
+        .args(["list", "insecure", "dry-run", "raw", "bad-checksum"].map(switch))
+        .args(fields.map(value))
+        .arg(value("df").num_args(0..=1).require_equals(true).default_missing_value("yes"))
+        .arg(words("words"))
+        .arg(words("command").last(true))
 }
 
 /// What `getopt_long` says about the same mistake.

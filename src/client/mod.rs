@@ -1,86 +1,183 @@
-//! The client: one knocking, from the command line to the last packet.
+//! The client: one knocking, from the command line to the last packet, and what comes after it.
+//!
+//! The order in one knocking: read the command line, look everything up, open what may be refused;
+//! only then send. What is sent is decided by [`plan`], [`shape`](crate::shape) and
+//! [`craft`](crate::craft), which do no I/O.
 
+mod chance;
 mod cli;
 mod connect;
+mod failure;
+mod knocking;
+mod one_time;
+mod options;
 mod output;
+mod pcap;
+mod profiles;
+mod proxy;
+mod raw;
 mod resolve;
+mod usage;
+mod wait;
 
 use std::env;
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
-use std::process::ExitCode;
-use std::thread;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
-use self::cli::{Options, Request};
-use crate::plan::{Asked, Port};
+use self::cli::Line;
+use self::failure::{Failure, Status};
+use self::knocking::Knocking;
+use self::options::{Options, Request, Stages, Wait};
+use crate::plan::{Asked, Port, Resolved};
+use crate::reason::reason;
 use crate::sequence::Stage;
-
-/// Usage, configuration or resolution: nothing was sent.
-const REFUSED: u8 = 1;
 
 /// Runs `knock`; the program's arguments are its input, its exit code is the result.
 #[must_use]
 pub fn main() -> ExitCode {
     let line: Vec<OsString> = env::args_os().collect();
-    match cli::read(&line) {
-        Ok(Request::Version) => {
-            output::print(cli::VERSION);
-            ExitCode::SUCCESS
+    run(&line).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
+    let typed = match cli::read(line)? {
+        Line::Typed(typed) => typed,
+        Line::Version => {
+            output::print(usage::VERSION);
+            return Ok(ExitCode::SUCCESS);
         }
         // As knock 0.8 has it, whoever asks for help failed to knock.
-        Ok(Request::Usage) => {
-            output::print(cli::USAGE);
-            ExitCode::from(REFUSED)
-        }
-        Ok(Request::Knock(options)) => match run(&options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(message) => {
-                output::complain(message);
-                ExitCode::from(REFUSED)
-            }
-        },
-        Err(refusal) => {
-            if let Some(message) = refusal.message {
-                output::complain(message);
-            }
-            if refusal.usage {
-                output::print(cli::USAGE);
-            }
-            ExitCode::from(REFUSED)
-        }
+        Line::Help => return Err(Failure::usage(None)),
+    };
+    match options::read(line, &typed)? {
+        Request::List { insecure } => profiles::list(insecure)?,
+        Request::Knock(options) => knock(&options)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Everything is looked up before the first knock: half a sequence would open nothing, and tell
 /// whoever listens on the way half of it.
-fn run(options: &Options) -> Result<(), String> {
-    let failed = |asked: &Asked, reason: &str| {
-        format!("Failed to resolve hostname '{}' on port {}\ngetaddrinfo: {reason}", options.host, asked.text)
+fn knock(options: &Options) -> Result<(), Failure> {
+    let addresses = addresses(options)?;
+    let (stages, one_time) = match &options.stages {
+        Stages::Typed(asked) | Stages::Profile(asked) => (resolve(options, asked)?, None),
+        Stages::OneTime(path) => {
+            let line = one_time::Line::take(path)?;
+            let written = line.sequence.stages().iter();
+            let stages =
+                written.map(|&stage| Resolved { stage, flags: None, text: stage.port.to_string() }).collect();
+            (stages, Some(line))
+        }
     };
-    let first = options.stages.first().ok_or("error: no port to knock at")?;
-    let addresses = resolve::host(&options.host, options.family).map_err(|reason| failed(first, &reason))?;
-    let address = *addresses.first().ok_or("error: no address to knock at")?;
-    let mut stages = Vec::with_capacity(options.stages.len());
-    for asked in &options.stages {
+    let awaited = match &options.wait {
+        Some(wait) => Some((wait, awaited(wait, &addresses)?)),
+        None => None,
+    };
+    let mut knocking = Knocking::prepare(options, stages, addresses)?;
+    knocking.send()?;
+    if options.dry_run {
+        return Ok(());
+    }
+    if let Some(line) = one_time {
+        line.strike()?;
+    }
+    if let Some((wait, addresses)) = awaited {
+        await_port(wait, &addresses, &mut knocking)?;
+    }
+    execute(&options.command)
+}
+
+/// The addresses to knock at: one, or with `--both` one of each family there is.
+fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
+    let found = resolve::host(&options.host, options.family).map_err(|reason| {
+        let first = match &options.stages {
+            Stages::Typed(asked) => asked.first(),
+            Stages::Profile(_) | Stages::OneTime(_) => None,
+        };
+        unresolved(options, first, &reason)
+    })?;
+    if !options.both {
+        return Ok(found.into_iter().take(1).collect());
+    }
+    if options.verbose {
+        let all: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
+        knocking::note(options, format_args!("addresses of {}: {}", options.host, all.join(" ")));
+    }
+    let v4 = found.iter().find(|address| address.is_ipv4());
+    let v6 = found.iter().find(|address| address.is_ipv6());
+    Ok(v4.into_iter().chain(v6).copied().collect())
+}
+
+fn resolve(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure> {
+    let one = |asked: &Asked| {
         let port = match asked.port {
             Port::Number(number) => number,
-            Port::Service => {
-                resolve::service(&asked.text, asked.protocol).map_err(|reason| failed(asked, &reason))?
-            }
+            Port::Service => resolve::service(&asked.text, asked.protocol).map_err(|reason| {
+                let shown = matches!(options.stages, Stages::Typed(_)).then_some(asked);
+                unresolved(options, shown, &reason)
+            })?,
         };
-        stages.push(Stage { protocol: asked.protocol, port });
-    }
-    for (asked, stage) in options.stages.iter().zip(stages) {
-        if options.verbose {
-            output::say(format_args!("hitting {} {}:{}", stage.protocol, address.ip(), asked.text));
+        let stage = Stage { protocol: asked.protocol, port };
+        Ok(Resolved { stage, flags: asked.flags, text: asked.text.clone() })
+    };
+    asked.iter().map(one).collect()
+}
+
+/// In the words of knock 0.8; a port is named only where it was typed by the user.
+fn unresolved(options: &Options, asked: Option<&Asked>, reason: &str) -> Failure {
+    let port = asked.map(|asked| format!(" on port {}", asked.text)).unwrap_or_default();
+    Failure::new(
+        Status::Refused,
+        format_args!("Failed to resolve hostname '{}'{port}\ngetaddrinfo: {reason}", options.host),
+    )
+}
+
+/// The addresses, with the port that is awaited.
+fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failure> {
+    let port = match wait.port.parse() {
+        Ok(number) => number,
+        Err(_) => resolve::service(&wait.port, wait.protocol)
+            .map_err(|reason| Failure::refused(format_args!("port '{}': {reason}", wait.port)))?,
+    };
+    let with_port = |mut address: SocketAddr| {
+        address.set_port(port);
+        address
+    };
+    Ok(addresses.iter().copied().map(with_port).collect())
+}
+
+/// Waits for the port, and knocks again as often as was asked for.
+fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) -> Result<(), Failure> {
+    for retries_left in (0..=wait.retries).rev() {
+        if wait.proxy {
+            if let Some(stream) = wait::for_connection(addresses, wait.timeout) {
+                return proxy::join(&stream).map_err(|error| {
+                    Failure::refused(format_args!("the connection broke: {}", reason(&error)))
+                });
+            }
+        } else if wait::for_answer(addresses, wait.protocol, wait.timeout) {
+            return Ok(());
         }
-        let mut destination: SocketAddr = address;
-        destination.set_port(stage.port);
-        connect::knock(destination, stage.protocol)
-            .map_err(|error| format!("error: cannot open a {} socket: {error}", stage.protocol))?;
-        if !options.delay.is_zero() {
-            thread::sleep(options.delay);
+        if retries_left > 0 {
+            knocking.send()?;
         }
     }
-    Ok(())
+    let (port, protocol, tries) = (&wait.port, wait.protocol, wait.retries.saturating_add(1));
+    Err(Failure::new(
+        Status::NotOpen,
+        format_args!("error: {protocol} port {port} did not open; knocked {tries} times"),
+    ))
+}
+
+/// Becomes the command, if there is one.
+fn execute(command: &[OsString]) -> Result<(), Failure> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+    let error = Command::new(program).args(arguments).exec();
+    let status =
+        if error.kind() == io::ErrorKind::NotFound { Status::NotFound } else { Status::NotExecutable };
+    Err(Failure::new(status, format_args!("error: cannot run '{}': {}", program.display(), reason(&error))))
 }

@@ -4,7 +4,9 @@
 //! half-way through a sequence, and no reason to panic as `println!` does.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// One line on standard output.
 pub(super) fn say(line: impl Display) {
@@ -19,4 +21,22 @@ pub(super) fn print(text: impl Display) {
 /// One line on standard error.
 pub(super) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Standard output as a file: no buffer stands between the two programs it joins.
+///
+/// # Errors
+/// There is no standard output.
+pub(super) fn unbuffered() -> io::Result<File> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Whether somebody watches standard error.
+pub(super) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Part of a line on standard error, for a terminal.
+pub(super) fn progress(text: impl Display) {
+    let _ = write!(io::stderr().lock(), "{text}");
 }

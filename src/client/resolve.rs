@@ -49,7 +49,7 @@ pub(super) fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String
         Family::V6 => AddrFamily::Inet6.into(),
     };
     let hints = AddrInfoHints { address, socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
-    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(reason)?;
+    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(in_words)?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for entry in found.flatten() {
         if !addresses.contains(&entry.sockaddr) {
@@ -69,12 +69,12 @@ pub(super) fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
         Protocol::Udp => SockType::DGram,
     };
     let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
-    let mut found = getaddrinfo(None, Some(name), Some(hints)).map_err(reason)?;
+    let mut found = getaddrinfo(None, Some(name), Some(hints)).map_err(in_words)?;
     found.find_map(Result::ok).map(|entry| entry.sockaddr.port()).ok_or_else(|| "no such service".to_owned())
 }
 
 /// `dns-lookup` puts words of its own before those of the resolver.
-fn reason(error: LookupError) -> String {
+fn in_words(error: LookupError) -> String {
     let text = io::Error::from(error).to_string();
     match text.split_once("information: ") {
         Some((_, reason)) => reason.to_owned(),

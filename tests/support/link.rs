@@ -10,6 +10,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, Addres
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -72,6 +73,26 @@ impl Namespace {
 
     pub fn set_mac(&self, name: &str, mac: Mac) {
         self.change(name, |link| link.attributes.push(LinkAttribute::Address(mac.to_vec())));
+    }
+
+    /// The largest packet an interface sends, in bytes from the IP header on.
+    pub fn set_mtu(&self, name: &str, mtu: u32) {
+        self.change(name, |link| link.attributes.push(LinkAttribute::Mtu(mtu)));
+    }
+
+    /// Says which hardware address an address has, so that nobody is asked for it.
+    pub fn add_neighbour(&self, name: &str, address: &str, mac: Mac) {
+        let ip: IpAddr = address.parse().expect("an IP address");
+        let mut message = NeighbourMessage::default();
+        message.header.family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.ifindex = self.index(name);
+        message.header.state = NeighbourState::Permanent;
+        message.attributes = vec![
+            NeighbourAttribute::Destination(ip.into()),
+            NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
+        ];
+        let what = format!("adding the neighbour {address} to {name}");
+        self.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE, &what);
     }
 
     /// `add_address("eth0", "10.77.0.1/24")`; IPv6 ones can be used at once.

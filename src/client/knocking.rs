@@ -1,0 +1,184 @@
+//! One sequence on its way: every stage at every address, round by round.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use super::failure::{Failure, Status};
+use super::options::{Options, Raw};
+use super::pcap::Recording;
+use super::raw::Sender;
+use super::{chance, connect, output};
+use crate::dissect::{Dissection, flag_names};
+use crate::knock::Protocol;
+use crate::plan::{self, Planned, Resolved};
+use crate::reason::reason;
+use crate::shape::{Data, Shape};
+
+/// More bytes than a packet can have.
+const MAX_DATA: u64 = 0x1_0000;
+
+/// A knocking that can be sent, and sent again.
+pub(super) struct Knocking<'a> {
+    options: &'a Options,
+    stages: Vec<Resolved>,
+    addresses: Vec<SocketAddr>,
+    random: Box<dyn FnMut() -> u64>,
+    crafting: Option<Crafting>,
+}
+
+/// What raw packets need besides.
+struct Crafting {
+    shape: Shape,
+    sender: Sender,
+    recording: Option<Recording>,
+    /// Packets made so far.
+    made: u64,
+    /// How long the knocking would have taken until now, if it is a dry run.
+    skipped: Duration,
+}
+
+impl<'a> Knocking<'a> {
+    /// Opens what may be refused. Nothing is sent.
+    ///
+    /// # Errors
+    /// Raw packets are not permitted, a file cannot be read or written, a spoofed source does not fit.
+    pub(super) fn prepare(
+        options: &'a Options,
+        stages: Vec<Resolved>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Knocking<'a>, Failure> {
+        let crafting = match &options.raw {
+            Some(raw) => Some(Crafting::prepare(raw, &addresses, options.dry_run)?),
+            None => None,
+        };
+        Ok(Knocking { options, stages, addresses, random: Box::new(chance::numbers()), crafting })
+    }
+
+    /// Sends all rounds, or shows them.
+    ///
+    /// # Errors
+    /// A raw packet could not be sent; plain knocks fail only for want of sockets.
+    pub(super) fn send(&mut self) -> Result<(), Failure> {
+        for _ in 0..self.options.rounds {
+            for planned in plan::round(&self.stages, &self.addresses, self.options.pace, &mut self.random) {
+                match &mut self.crafting {
+                    Some(crafting) => crafting.knock(&planned, self.options, &mut self.random)?,
+                    None => plain(&planned, self.options)?,
+                }
+                if !self.options.dry_run && !planned.pause.is_zero() {
+                    thread::sleep(planned.pause);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line for the user, which must not get between the two ends of a proxy.
+pub(super) fn note(options: &Options, line: impl Display) {
+    if options.wait.as_ref().is_some_and(|wait| wait.proxy) {
+        output::complain(line);
+    } else {
+        output::say(line);
+    }
+}
+
+fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
+    let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
+    if options.dry_run {
+        output::say(format_args!("would hit {protocol} {address}:{}", planned.resolved.text));
+        return Ok(());
+    }
+    if options.verbose {
+        note(options, format_args!("hitting {protocol} {address}:{}", planned.resolved.text));
+    }
+    connect::knock(planned.destination, protocol).map_err(|error| {
+        Failure::refused(format_args!("cannot open a {protocol} socket: {}", reason(&error)))
+    })
+}
+
+impl Crafting {
+    fn prepare(raw: &Raw, addresses: &[SocketAddr], dry_run: bool) -> Result<Crafting, Failure> {
+        let mut shape = raw.shape.clone();
+        shape.data = match &raw.data {
+            None => None,
+            Some(Data::Bytes(bytes)) => Some(bytes.clone()),
+            Some(Data::Path(path)) => Some(read(path)?),
+        };
+        for address in addresses {
+            if shape.source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+                let to = address.ip();
+                return Err(Failure::refused(format_args!("--source is of another family than {to}")));
+            }
+        }
+        let mut sender = Sender::new(raw.interface.clone());
+        if !dry_run {
+            sender.open(addresses)?;
+        }
+        for &address in addresses {
+            sender.route(address, shape.source)?;
+        }
+        let recording = match &raw.pcap {
+            Some(path) => Some(Recording::create(path)?),
+            None => None,
+        };
+        Ok(Crafting { shape, sender, recording, made: 0, skipped: Duration::ZERO })
+    }
+
+    fn knock(
+        &mut self,
+        planned: &Planned,
+        options: &Options,
+        mut random: &mut dyn FnMut() -> u64,
+    ) -> Result<(), Failure> {
+        let resolved = &planned.resolved;
+        let route = self.sender.route(planned.destination, self.shape.source)?;
+        let packet = self.shape.packet(resolved.stage, resolved.flags, &route, &mut random);
+        let bytes =
+            packet.build().map_err(|error| Failure::new(Status::NotSent, format_args!("error: {error}")))?;
+        self.made = self.made.saturating_add(1);
+        let flags = match resolved.stage.protocol {
+            Protocol::Tcp => format!(" ({})", flag_names(resolved.flags.unwrap_or(self.shape.flags))),
+            Protocol::Udp => String::new(),
+        };
+        let said = format_args!(
+            "{} {}:{}{flags} from {}:{}",
+            resolved.stage.protocol,
+            planned.destination.ip(),
+            resolved.text,
+            packet.source,
+            packet.source_port
+        )
+        .to_string();
+        if options.dry_run {
+            let after = self.skipped.as_secs_f64() * 1000.0;
+            output::say(format_args!("packet {}: {said}, after {after} ms", self.made));
+            output::print(Dissection(&bytes));
+        } else {
+            if options.verbose {
+                note(options, format_args!("hitting {said}"));
+            }
+            self.sender.send(&bytes, planned.destination)?;
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.write(&bytes, SystemTime::now() + self.skipped)?;
+        }
+        if options.dry_run {
+            self.skipped = self.skipped.saturating_add(planned.pause);
+        }
+        Ok(())
+    }
+}
+
+/// What a file holds, as far as it can matter.
+fn read(path: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_DATA).read_to_end(&mut bytes))
+        .map_err(|error| Failure::refused(format_args!("--data: {path}: {}", reason(&error))))?;
+    Ok(bytes)
+}

@@ -1,0 +1,63 @@
+//! One-time sequence files, in the daemon's own format: a sequence a line, struck by a `#` in place
+//! of its first byte.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::failure::Failure;
+use super::output;
+use crate::lock::one_time_lines;
+use crate::reason::reason;
+use crate::sequence::Sequence;
+
+/// The first unused line of a file, held against other clients until it is struck or let go.
+#[derive(Debug)]
+pub(super) struct Line {
+    path: PathBuf,
+    file: Flock<File>,
+    /// Where the line begins in the file, in bytes.
+    offset: usize,
+    /// The sequence the line holds.
+    pub(super) sequence: Sequence,
+}
+
+impl Line {
+    /// Takes the first usable line. Another client that holds the file is waited for.
+    ///
+    /// # Errors
+    /// The file cannot be read and written, or has no usable line left.
+    pub(super) fn take(path: &Path) -> Result<Line, Failure> {
+        let shown = path.display();
+        let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
+        let opened = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        let mut file = Flock::lock(opened, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| failed(io::Error::from(errno)))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
+        for line in one_time_lines(&text) {
+            if let Ok(sequence) = line.sequence {
+                return Ok(Line { path: path.to_owned(), file, offset: line.offset, sequence });
+            }
+            // Not in more words: what is written there may be nearly a sequence.
+            let before = text.iter().take(line.offset).filter(|&&byte| byte == b'\n').count();
+            output::complain(format_args!("{shown}: line {} is no sequence, skipped", before + 1));
+        }
+        Err(Failure::refused(format_args!("{shown}: no unused sequence left")))
+    }
+
+    /// Strikes the line, on the disk, and lets others at the file.
+    ///
+    /// # Errors
+    /// The file cannot be written: the line will be used again, and open nothing.
+    pub(super) fn strike(self) -> Result<(), Failure> {
+        let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
+        self.file.write_all_at(b"#", offset).and_then(|()| self.file.sync_data()).map_err(|error| {
+            let (path, words) = (self.path.display(), reason(&error));
+            Failure::refused(format_args!("{path}: cannot strike the used sequence: {words}"))
+        })
+    }
+}

@@ -1,0 +1,326 @@
+//! What the user wants: the words of the command line and of a profile, read as values.
+//!
+//! Everything that can be refused without asking anybody is refused here, in one line that names
+//! the offender.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::cli::{self, Typed};
+use super::failure::Failure;
+use super::profiles::{self, Found};
+use super::resolve::Family;
+use crate::knock::Protocol;
+use crate::plan::{self, Asked, Manner, Pace};
+use crate::shape::{self, Data, Shape, SourcePort};
+
+/// More rounds than this are no knocking but a flood.
+const MAX_ROUNDS: u64 = 10_000;
+/// The longest time a value in seconds may say: a day.
+const MAX_SECONDS: f64 = 86_400.0;
+/// How long `--wait` waits for each knocking.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Options that mean something for raw packets only.
+const RAW_VALUES: [&str; 16] = [
+    "flags",
+    "source",
+    "source-port",
+    "interface",
+    "ttl",
+    "tos",
+    "dscp",
+    "id",
+    "df",
+    "seq",
+    "ack-seq",
+    "window",
+    "urgent",
+    "mss",
+    "data",
+    "pcap",
+];
+
+/// One knocking.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) host: String,
+    pub(super) stages: Stages,
+    pub(super) family: Family,
+    pub(super) both: bool,
+    pub(super) verbose: bool,
+    pub(super) pace: Pace,
+    pub(super) rounds: u64,
+    pub(super) raw: Option<Raw>,
+    pub(super) dry_run: bool,
+    pub(super) wait: Option<Wait>,
+    pub(super) command: Vec<OsString>,
+}
+
+/// Where the sequence comes from.
+#[derive(Debug)]
+pub(super) enum Stages {
+    /// From the command line: words that may be repeated to the user.
+    Typed(Vec<Asked>),
+    /// From a profile: words that no message repeats.
+    Profile(Vec<Asked>),
+    /// The next unused line of this file.
+    OneTime(PathBuf),
+}
+
+/// How raw packets are made and where they go.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub(super) shape: Shape,
+    pub(super) data: Option<Data>,
+    pub(super) interface: Option<String>,
+    pub(super) pcap: Option<PathBuf>,
+}
+
+/// What is awaited after the knock.
+#[derive(Debug)]
+pub(super) struct Wait {
+    /// A port number, or the name of a service.
+    pub(super) port: String,
+    pub(super) protocol: Protocol,
+    pub(super) timeout: Duration,
+    /// How often to knock again.
+    pub(super) retries: u64,
+    /// Whether the connection is then joined to standard input and output.
+    pub(super) proxy: bool,
+}
+
+/// What to do.
+pub(super) enum Request {
+    /// Show the profiles.
+    List {
+        /// Even if others may read them.
+        insecure: bool,
+    },
+    /// Knock.
+    Knock(Box<Options>),
+}
+
+/// Makes sense of a command line; a single word is looked up in the profile files.
+///
+/// # Errors
+/// The line is no knocking, a value means nothing, or a profile file is not to be used.
+pub(super) fn read(line: &[OsString], typed: &Typed) -> Result<Request, Failure> {
+    let insecure = typed.switch("insecure");
+    if typed.switch("list") {
+        return Ok(Request::List { insecure });
+    }
+    if typed.words().len() > 1 || typed.given("one-time-sequences") {
+        return options(typed, None).map(|options| Request::Knock(Box::new(options)));
+    }
+    let Some(name) = typed.words().first().map(|word| word.to_string_lossy().into_owned()) else {
+        return Err(Failure::usage(None));
+    };
+    let Some(found) = profiles::find(&name, insecure)? else {
+        let paths: Vec<String> = profiles::paths().iter().map(|path| path.display().to_string()).collect();
+        let paths = paths.join(" or ");
+        return Err(Failure::usage(Some(format!("error: no ports, and no profile '{name}' in {paths}"))));
+    };
+    // The profile stands before the command line, so that the latter has the last word.
+    let mut words: Vec<OsString> = line.iter().take(1).cloned().collect();
+    words.extend(found.arguments(cli::kind)?);
+    words.extend(line.iter().skip(1).cloned());
+    match cli::read(&words)? {
+        cli::Line::Typed(typed) => {
+            options(&typed, Some(&found)).map(|options| Request::Knock(Box::new(options)))
+        }
+        cli::Line::Help | cli::Line::Version => Err(Failure::usage(None)),
+    }
+}
+
+fn options(typed: &Typed, profile: Option<&Found>) -> Result<Options, Failure> {
+    // Complained of first, in these words, as knock 0.8 does.
+    let delay = plan::delay(&text(typed, "delay").unwrap_or_default()).map_err(Failure::refused)?;
+    let raw = if typed.switch("raw") { Some(raw(typed)?) } else { None };
+    if raw.is_none() {
+        let stray = RAW_VALUES.into_iter().find(|name| typed.given(name));
+        if let Some(name) = stray.or(typed.switch("bad-checksum").then_some("bad-checksum")) {
+            return Err(Failure::refused(format_args!("--{name} needs --raw")));
+        }
+    }
+    let jitter = match text(typed, "jitter") {
+        Some(text) => milliseconds("jitter", &text)?,
+        None => Duration::ZERO,
+    };
+    let family = match (typed.switch("ipv4"), typed.switch("ipv6")) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Any,
+    };
+    let manner = Manner {
+        udp: typed.switch("udp"),
+        raw: raw.is_some(),
+        // Nobody's scripts depend on how 0.8 read these.
+        strict: raw.is_some() || profile.is_some(),
+    };
+    let words = typed.words();
+    let host = match profile {
+        Some(found) => found.profile.host().to_owned(),
+        None => words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    let wait = wait(typed)?;
+    let command = typed.command();
+    if !command.is_empty() && wait.as_ref().is_some_and(|wait| wait.proxy) {
+        return Err(Failure::refused("--proxy and a command exclude each other"));
+    }
+    Ok(Options {
+        host,
+        stages: stages(typed, &words, profile, manner)?,
+        family,
+        both: typed.switch("both"),
+        verbose: typed.switch("verbose"),
+        pace: Pace { delay, jitter },
+        rounds: number(typed, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
+        raw,
+        dry_run: typed.switch("dry-run"),
+        wait,
+        command,
+    })
+}
+
+fn stages(
+    typed: &Typed,
+    words: &[&OsString],
+    profile: Option<&Found>,
+    manner: Manner,
+) -> Result<Stages, Failure> {
+    let ports = words.get(1..).unwrap_or_default();
+    if let Some(path) = typed.value("one-time-sequences") {
+        if !ports.is_empty() {
+            return Err(Failure::refused("ports and --one-time-sequences exclude each other"));
+        }
+        return Ok(Stages::OneTime(PathBuf::from(path)));
+    }
+    let Some(found) = profile else {
+        let asked = ports.iter().map(|word| Asked::parse(&word.to_string_lossy(), manner));
+        return asked.collect::<Result<_, _>>().map(Stages::Typed).map_err(Failure::refused);
+    };
+    let (path, name) = (found.path.display(), &found.profile.name);
+    let Some(setting) = found.profile.setting("sequence") else {
+        return Err(Failure::refused(format_args!(
+            "{path}: profile '{name}' has neither sequence nor one_time_sequences"
+        )));
+    };
+    Asked::parse_list(setting.value.as_deref().unwrap_or_default(), manner).map(Stages::Profile).map_err(
+        |error| {
+            Failure::refused(format_args!("{path}: line {}: sequence: {}", setting.line, error.discreet()))
+        },
+    )
+}
+
+fn wait(typed: &Typed) -> Result<Option<Wait>, Failure> {
+    let timeout = match text(typed, "timeout") {
+        Some(text) => seconds("timeout", &text)?,
+        None => TIMEOUT,
+    };
+    let retries = number(typed, "retries", 0, MAX_ROUNDS)?;
+    let (port, proxy) = match (text(typed, "proxy"), text(typed, "wait")) {
+        (Some(port), _) => (port, true),
+        (None, Some(port)) => (port, false),
+        (None, None) if retries.is_some() => {
+            return Err(Failure::refused("--retries needs --wait or --proxy"));
+        }
+        (None, None) => return Ok(None),
+    };
+    let (port, protocol) = match port.split_once('/') {
+        None => (port.as_str(), Protocol::Tcp),
+        Some((port, word)) => match Protocol::from_word(word) {
+            Some(protocol) if !(proxy && protocol == Protocol::Udp) => (port, protocol),
+            _ => return Err(Failure::refused(format_args!("'{port}/{word}' cannot be awaited"))),
+        },
+    };
+    if port.is_empty()
+        || port.bytes().all(|byte| byte.is_ascii_digit()) && !matches!(port.parse(), Ok(1..=u16::MAX))
+    {
+        return Err(Failure::refused(format_args!("port '{port}' is not between 1 and 65535")));
+    }
+    Ok(Some(Wait { port: port.to_owned(), protocol, timeout, retries: retries.unwrap_or(0), proxy }))
+}
+
+fn raw(typed: &Typed) -> Result<Raw, Failure> {
+    let mut shape = Shape { bad_checksum: typed.switch("bad-checksum"), ..Shape::default() };
+    if let Some(text) = text(typed, "flags") {
+        shape.flags = plan::flags(&text).map_err(Failure::refused)?;
+    }
+    if let Some(text) = text(typed, "source") {
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| Failure::refused(format_args!("--source: '{text}' is no IP address")))?;
+        shape.source = Some(address);
+    }
+    shape.source_port = match text(typed, "source-port").as_deref() {
+        Some("random") => SourcePort::Random,
+        Some(_) => number(typed, "source-port", 0, u16::MAX)?.map(SourcePort::Fixed).unwrap_or_default(),
+        None => SourcePort::Ephemeral,
+    };
+    if typed.given("tos") && typed.given("dscp") {
+        return Err(Failure::refused("--tos and --dscp exclude each other"));
+    }
+    shape.tos = match number(typed, "dscp", 0, 63_u8)? {
+        Some(dscp) => dscp << 2,
+        None => number(typed, "tos", 0, u8::MAX)?.unwrap_or(0),
+    };
+    shape.ttl = number(typed, "ttl", 0, u8::MAX)?.unwrap_or(shape.ttl);
+    shape.id = number(typed, "id", 0, u16::MAX)?;
+    shape.dont_fragment = match text(typed, "df").as_deref() {
+        None | Some("yes" | "true" | "on" | "1") => true,
+        Some("no" | "false" | "off" | "0") => false,
+        Some(text) => return Err(Failure::refused(format_args!("--df: '{text}' is neither yes nor no"))),
+    };
+    shape.sequence = number(typed, "seq", 0, u32::MAX)?;
+    shape.acknowledgment = number(typed, "ack-seq", 0, u32::MAX)?.unwrap_or(0);
+    shape.window = number(typed, "window", 0, u16::MAX)?;
+    shape.urgent = number(typed, "urgent", 0, u16::MAX)?.unwrap_or(0);
+    shape.mss = number(typed, "mss", 0, u16::MAX)?;
+    let data = match typed.value("data") {
+        Some(data) => Some(
+            shape::data(data.as_encoded_bytes())
+                .map_err(|problem| Failure::refused(format_args!("--data: {problem}")))?,
+        ),
+        None => None,
+    };
+    Ok(Raw { shape, data, interface: text(typed, "interface"), pcap: typed.value("pcap").map(PathBuf::from) })
+}
+
+/// The value of an option as text.
+fn text(typed: &Typed, name: &str) -> Option<String> {
+    typed.value(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A whole number within bounds, decimal or hexadecimal with `0x`.
+fn number<N>(typed: &Typed, name: &str, least: N, most: N) -> Result<Option<N>, Failure>
+where
+    N: TryFrom<u64> + PartialOrd + Display + Copy,
+{
+    let Some(text) = text(typed, name) else { return Ok(None) };
+    let digits = text.strip_prefix("0x").map(|hex| u64::from_str_radix(hex, 16));
+    let number = digits.unwrap_or_else(|| text.parse()).ok().and_then(|number| N::try_from(number).ok());
+    match number {
+        Some(number) if number >= least && number <= most => Ok(Some(number)),
+        _ => Err(Failure::refused(format_args!("--{name}: '{text}' is not between {least} and {most}"))),
+    }
+}
+
+fn milliseconds(name: &str, text: &str) -> Result<Duration, Failure> {
+    amount(name, text, "milliseconds").map(|number| Duration::from_secs_f64(number / 1000.0))
+}
+
+fn seconds(name: &str, text: &str) -> Result<Duration, Failure> {
+    amount(name, text, "seconds").map(Duration::from_secs_f64)
+}
+
+/// A number with or without a fraction, not negative, and no more than a day's.
+fn amount(name: &str, text: &str, unit: &str) -> Result<f64, Failure> {
+    let number = text.parse().ok().filter(|number| (0.0..=MAX_SECONDS).contains(number));
+    number.ok_or_else(|| {
+        Failure::refused(format_args!("--{name}: '{text}' is not between 0 and {MAX_SECONDS} {unit}"))
+    })
+}

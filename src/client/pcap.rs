@@ -1,0 +1,52 @@
+//! `--pcap`: the packets in a file that tcpdump and tshark read.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pcap_file::DataLink;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+
+use super::failure::Failure;
+
+/// A capture file of bare IP packets.
+#[derive(Debug)]
+pub(super) struct Recording {
+    writer: PcapWriter<File>,
+    path: PathBuf,
+}
+
+impl Recording {
+    /// Begins a new file in place of an old one. It holds a sequence: others may not read it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn create(path: &Path) -> Result<Recording, Failure> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| failed(path, &error))?;
+        let header = PcapHeader { datalink: DataLink::RAW, ..PcapHeader::default() };
+        let writer = PcapWriter::with_header(file, header).map_err(|error| failed(path, &error))?;
+        Ok(Recording { writer, path: path.to_owned() })
+    }
+
+    /// Adds one IP packet.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn write(&mut self, packet: &[u8], when: SystemTime) -> Result<(), Failure> {
+        let time = when.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let entry = PcapPacket::new(time, length, packet);
+        self.writer.write_packet(&entry).map(drop).map_err(|error| failed(&self.path, &error))
+    }
+}
+
+fn failed(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::refused(format_args!("--pcap: {}: {error}", path.display()))
+}

@@ -1,0 +1,186 @@
+//! Crafted packets on their way out: raw sockets that take whole IP packets.
+//!
+//! A raw socket of protocol 255 (`IPPROTO_RAW`) takes packets with their IP header, over IPv4 and over
+//! IPv6 alike (raw(7); `inet6_create` in Linux sets the same "header included"), so that no further
+//! option has to be set. The packets take the routes and pass the firewall of this host as any other;
+//! the kernel writes the header checksum of IPv4, and nothing else that is not zero.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::failure::{Failure, Status};
+use crate::reason::reason;
+use crate::shape::{self, Route};
+
+/// The protocol number of packets that bring their own IP header.
+const HEADER_INCLUDED: i32 = 255;
+/// The largest packet where the system does not say: that of an Ethernet.
+const USUAL_MTU: u32 = 1500;
+/// The window scale where the system does not say: that of a receive buffer of six megabytes.
+const USUAL_WINDOW_SCALE: u8 = 7;
+
+/// Sends IP packets. Sockets are opened when the first packet of their family leaves.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    interface: Option<String>,
+    v4: Option<Socket>,
+    v6: Option<Socket>,
+    routes: HashMap<SocketAddr, Route>,
+}
+
+impl Sender {
+    /// A sender that uses this interface, or the one of each route.
+    pub(super) fn new(interface: Option<String>) -> Sender {
+        Sender { interface, ..Sender::default() }
+    }
+
+    /// Opens what the destinations need, so that a missing privilege shows before the first packet.
+    ///
+    /// # Errors
+    /// Not permitted, or no such interface.
+    pub(super) fn open(&mut self, destinations: &[SocketAddr]) -> Result<(), Failure> {
+        for destination in destinations {
+            let socket = match destination {
+                SocketAddr::V4(_) => &mut self.v4,
+                SocketAddr::V6(_) => &mut self.v6,
+            };
+            if socket.is_none() {
+                let opened = Socket::new(
+                    Domain::for_address(*destination),
+                    Type::RAW,
+                    Some(Protocol::from(HEADER_INCLUDED)),
+                )
+                .map_err(|error| not_opened(&error))?;
+                bind_interface(&opened, self.interface.as_deref())?;
+                *socket = Some(opened);
+            }
+        }
+        Ok(())
+    }
+
+    /// What this host's routing says of the way to a destination. Nothing is sent.
+    ///
+    /// With `spoofed`, a source that is given anyway, a destination without a route is none of our
+    /// business: the kernel may still find a way for the packet.
+    ///
+    /// # Errors
+    /// No route.
+    pub(super) fn route(
+        &mut self,
+        destination: SocketAddr,
+        spoofed: Option<IpAddr>,
+    ) -> Result<Route, Failure> {
+        if let Some(route) = self.routes.get(&destination) {
+            return Ok(*route);
+        }
+        let asked = ask_route(destination, self.interface.as_deref());
+        let route = match (asked, spoofed) {
+            (Ok(route), _) => route,
+            (Err(_), Some(source)) => {
+                Route { source, destination: destination.ip(), mtu: USUAL_MTU, window_scale: window_scale() }
+            }
+            (Err(error), None) => {
+                let to = destination.ip();
+                return Err(Failure::new(
+                    Status::NotSent,
+                    format_args!("error: no way to {to}: {}", reason(&error)),
+                ));
+            }
+        };
+        self.routes.insert(destination, route);
+        Ok(route)
+    }
+
+    /// Sends one IP packet.
+    ///
+    /// # Errors
+    /// The system refuses it: too long for the interface, no route, forbidden by the local firewall.
+    pub(super) fn send(&self, packet: &[u8], destination: SocketAddr) -> Result<(), Failure> {
+        let socket = match destination {
+            SocketAddr::V4(_) => &self.v4,
+            SocketAddr::V6(_) => &self.v6,
+        };
+        // The port of a raw IPv6 address is a protocol number, and must not contradict the socket's.
+        let mut address = destination;
+        address.set_port(0);
+        let sent = match socket {
+            Some(socket) => socket.send_to(packet, &SockAddr::from(address)).map(drop),
+            None => Err(io::Error::from(io::ErrorKind::NotConnected)),
+        };
+        sent.map_err(|error| {
+            let (length, to) = (packet.len(), destination.ip());
+            Failure::new(
+                Status::NotSent,
+                format_args!("error: cannot send a raw packet of {length} bytes to {to}: {}", reason(&error)),
+            )
+        })
+    }
+}
+
+fn not_opened(error: &io::Error) -> Failure {
+    let words = reason(error);
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let program =
+            std::env::current_exe().map_or_else(|_| "knock".to_owned(), |path| path.display().to_string());
+        return Failure::new(
+            Status::NotPermitted,
+            format_args!(
+                "error: cannot open a raw socket: {words}; --raw needs CAP_NET_RAW: run as root, or once: \
+                 setcap cap_net_raw+ep {program}"
+            ),
+        );
+    }
+    Failure::new(Status::NotSent, format_args!("error: cannot open a raw socket: {words}"))
+}
+
+fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failure> {
+    let Some(name) = interface else { return Ok(()) };
+    socket.bind_device(Some(name.as_bytes())).map_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            not_opened(&error)
+        } else {
+            Failure::refused(format_args!("cannot use interface {name}: {}", reason(&error)))
+        }
+    })
+}
+
+/// A datagram socket that is connected knows its own address and the largest packet of its route,
+/// and has sent nothing for it.
+fn ask_route(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
+    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
+    if let Some(name) = interface {
+        socket.bind_device(Some(name.as_bytes()))?;
+    }
+    let mut address = destination;
+    // Any port but 0, to which IPv6 connects no socket.
+    address.set_port(address.port().max(1));
+    socket.connect(&SockAddr::from(address))?;
+    let source = match (socket.local_addr()?.as_socket(), destination) {
+        (Some(local), _) => local.ip(),
+        (None, SocketAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (None, SocketAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    // Linux answers this for IPv6 sockets, too.
+    let mtu = getsockopt(&socket, sockopt::IpMtu).ok().and_then(|mtu| u32::try_from(mtu).ok());
+    Ok(Route {
+        source,
+        destination: destination.ip(),
+        mtu: mtu.unwrap_or(USUAL_MTU),
+        window_scale: window_scale(),
+    })
+}
+
+/// The window scale that the system's own connections announce: it follows from the largest receive
+/// buffer (tcp(7), `tcp_rmem` and `rmem_max`).
+fn window_scale() -> u8 {
+    let last_number = |path: &str| -> Option<u64> {
+        fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()
+    };
+    let largest = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/core/rmem_max"].map(last_number);
+    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, shape::window_scale)
+}

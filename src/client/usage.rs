@@ -1,0 +1,61 @@
+//! What `-h` and `-V` print.
+
+/// The usage. Its first part is that of knock 0.8, line by line.
+pub(super) const USAGE: &str = "\
+usage: knock [options] <host> <port[:proto]> [port[:proto]] ...
+options:
+  -u, --udp            make all ports hits use UDP (default is TCP)
+  -d, --delay <t>      wait <t> milliseconds between port hits
+  -4, --ipv4           Force usage of IPv4
+  -6, --ipv6           Force usage of IPv6
+  -v, --verbose        be verbose
+  -V, --version        display version
+  -h, --help           this help
+
+example:  knock myserver.example.com 123:tcp 456:udp 789:tcp
+
+around the knock:
+       knock [options] <profile> [-- <command> ...]
+      --both           knock over IPv4 and IPv6
+      --jitter <t>     wait up to <t> milliseconds longer, by chance
+      --count <n>      knock the whole sequence <n> times
+      --one-time-sequences <file>
+                       knock the first unused line of <file>, and strike it
+      --wait <port[/udp]>
+                       afterwards, wait until the host answers on <port>
+      --timeout <s>    wait <s> seconds for that (default 5)
+      --retries <n>    if it does not answer, knock again, <n> times
+      --proxy <port>   afterwards, join stdin and stdout to <port> of the host
+      -- <command> ... afterwards, become this command
+      --list           show the profiles of ~/.config/knock.conf, /etc/knock.conf
+      --insecure       use a profile file that others can read
+      --dry-run        show what would be sent
+raw packets (port[:proto[:flags]] then names the TCP flags of a single port):
+      --raw            craft the packets; needs CAP_NET_RAW
+      --flags <f+f>    fin syn rst psh ack urg ece cwr, or none (default syn)
+      --source <addr>  send from this address
+      --source-port <n|random>
+      --interface <if> send through this interface
+      --ttl <n>        time to live, hop limit (default 64)
+      --tos <n>        type of service, traffic class
+      --dscp <n>       the same by its upper six bits
+      --id <n>         identification (IPv4)
+      --df[=no]        don't fragment (IPv4, default yes)
+      --seq <n>        TCP sequence number
+      --ack-seq <n>    TCP acknowledgment number
+      --window <n>     TCP window
+      --urgent <n>     TCP urgent pointer
+      --mss <n>        TCP maximum segment size
+      --data <text|hex:digits|file:path|size:n>
+                       what the packets carry
+      --bad-checksum   make the TCP and UDP checksums wrong
+      --pcap <file>    write the packets to <file>
+
+";
+
+/// The version, and whose it is.
+pub(super) const VERSION: &str = concat!(
+    "knock ",
+    env!("CARGO_PKG_VERSION"),
+    "\nCopyright (C) 2026 the authors of knockd in Rust; MIT or Apache-2.0\n"
+);

@@ -1,0 +1,167 @@
+//! What the client is asked for, as values: stages, flags, times, data, profiles.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use knocking::dissect::flag_names;
+use knocking::knock::{Flags, Protocol};
+use knocking::plan::{self, Asked, AskedError, Manner, Pace, Port, Resolved, round};
+use knocking::profile;
+use knocking::shape::{self, Data};
+
+use crate::craft::{numbers, stage};
+
+trials![
+    stages_are_read_as_knock_0_8_read_them,
+    stages_are_read_strictly_where_nobody_is_used_to_else,
+    refused_stages_of_a_profile_are_not_repeated,
+    flags_are_joined_by_plus,
+    delays_are_read_as_knock_0_8_read_them,
+    a_round_knocks_every_address_at_every_stage,
+    jitter_only_lengthens,
+    data_has_four_forms,
+    profiles_are_sections,
+    broken_profile_files_are_refused_with_their_line,
+];
+
+fn stages_are_read_as_knock_0_8_read_them() {
+    let old = Manner::default();
+    let read = |text: &str| {
+        let asked = Asked::parse(text, old).unwrap();
+        (asked.port, asked.protocol)
+    };
+    assert_eq!(read("7000"), (Port::Number(7000), Protocol::Tcp));
+    assert_eq!(read("+7000:udp"), (Port::Number(7000), Protocol::Udp));
+    assert_eq!(read("0"), (Port::Number(0), Protocol::Tcp));
+    assert_eq!(read("7000:UDP"), (Port::Number(7000), Protocol::Tcp));
+    assert_eq!(read("7000:"), (Port::Number(7000), Protocol::Tcp));
+    assert_eq!(read("ssh"), (Port::Service, Protocol::Tcp));
+    assert_eq!(read("0x10"), (Port::Service, Protocol::Tcp));
+    let udp = Asked::parse("7000:tcp", Manner { udp: true, ..old }).unwrap();
+    assert_eq!(udp.protocol, Protocol::Udp);
+    for text in ["70000", "65536:udp", "99999999999999999999", "-1", "", ":udp", "-", "+"] {
+        let port = text.split(':').next().unwrap();
+        assert_eq!(Asked::parse(text, old), Err(AskedError::Port(port.to_owned())), "{text:?}");
+    }
+    let text = "7000:tcp:fin";
+    assert_eq!(Asked::parse(text, old), Err(AskedError::Raw(text.to_owned())));
+}
+
+fn stages_are_read_strictly_where_nobody_is_used_to_else() {
+    let strict = Manner { raw: true, strict: true, udp: false };
+    let asked = Asked::parse("7000:TCP:Fin+psh", strict).unwrap();
+    assert_eq!(asked.flags, Some(Flags::FIN.union(Flags::PSH)));
+    assert_eq!(Asked::parse("7000::none", strict).unwrap().flags, Some(Flags::NONE));
+    assert_eq!(Asked::parse("7000:UDP", strict).unwrap().protocol, Protocol::Udp);
+    assert_eq!(Asked::parse("7000:icmp", strict), Err(AskedError::Protocol("icmp".to_owned())));
+    assert_eq!(Asked::parse("7000:udp:syn", strict), Err(AskedError::Udp("7000:udp:syn".to_owned())));
+    assert_eq!(Asked::parse("7000:tcp:sin", strict), Err(AskedError::Flags("sin".to_owned())));
+    let list = Asked::parse_list("7000:udp, 8000 ,ssh:tcp:syn", strict).unwrap();
+    let ports: Vec<&str> = list.iter().map(|asked| asked.text.as_str()).collect();
+    assert_eq!(ports, ["7000", "8000", "ssh"]);
+}
+
+fn refused_stages_of_a_profile_are_not_repeated() {
+    for text in ["70001", "7000:icmpx", "7000:tcp:sinx", "7000:udp:syn"] {
+        let error = Asked::parse(text, Manner { raw: true, strict: true, udp: false }).unwrap_err();
+        for secret in ["7000", "icmpx", "sinx", "70001"] {
+            assert!(!error.discreet().contains(secret), "{error}: {}", error.discreet());
+        }
+    }
+}
+
+fn flags_are_joined_by_plus() {
+    assert_eq!(plan::flags("syn"), Ok(Flags::SYN));
+    assert_eq!(plan::flags("CWR+ece"), Ok(Flags::CWR.union(Flags::ECE)));
+    assert_eq!(plan::flags("none"), Ok(Flags::NONE));
+    for text in ["", "+", "syn+", "syn,ack", "none+syn", "all"] {
+        assert_eq!(plan::flags(text), Err(AskedError::Flags(text.to_owned())));
+    }
+    for (name, flag) in Flags::NAMES {
+        assert_eq!(plan::flags(&flag_names(flag)), Ok(flag), "{name}");
+    }
+}
+
+fn delays_are_read_as_knock_0_8_read_them() {
+    let read = |text: &str| plan::delay(text).unwrap().as_micros();
+    let table =
+        [("5", 5_000), (" 5ms", 5_000), ("+7", 7_000), ("abc", 0), ("", 0), ("-", 0), ("1.2.3", 1_000)];
+    for (text, microseconds) in table {
+        assert_eq!(read(text), microseconds, "{text:?}");
+    }
+    assert_eq!((read("0.25"), read(".5"), read("2.")), (250, 500, 2_000));
+    for text in ["-5", "-0.5", " -1x"] {
+        assert_eq!(plan::delay(text), Err("delay cannot be negative".to_owned()), "{text:?}");
+    }
+    assert!(plan::delay("99999999999999999999").unwrap() > Duration::from_secs(1 << 40));
+}
+
+fn a_round_knocks_every_address_at_every_stage() {
+    let resolved = |text: &str| Resolved { stage: stage(text), flags: None, text: text.to_owned() };
+    let addresses: [SocketAddr; 2] = ["10.0.0.1:0".parse().unwrap(), "[fd00::1]:0".parse().unwrap()];
+    let pace = Pace { delay: Duration::from_millis(5), jitter: Duration::ZERO };
+    let planned = round(&[resolved("1"), resolved("2:udp")], &addresses, pace, &mut numbers());
+    let shown: Vec<_> = planned
+        .iter()
+        .map(|knock| {
+            format!("{} {} {}", knock.resolved.stage.protocol, knock.destination, knock.pause.as_millis())
+        })
+        .collect();
+    assert_eq!(shown, ["tcp 10.0.0.1:1 0", "tcp [fd00::1]:1 5", "udp 10.0.0.1:2 0", "udp [fd00::1]:2 5"]);
+    assert!(round(&[], &addresses, pace, &mut numbers()).is_empty());
+}
+
+fn jitter_only_lengthens() {
+    let pace = Pace { delay: Duration::from_millis(10), jitter: Duration::from_millis(3) };
+    let mut random = numbers();
+    let pauses: Vec<Duration> = (0..500).map(|_| pace.pause(random())).collect();
+    let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+    assert!(*least >= pace.delay && *most <= pace.delay + pace.jitter && least < most);
+    assert_eq!(Pace::default().pause(random()), Duration::ZERO);
+    let endless = Pace { delay: Duration::MAX, jitter: Duration::MAX };
+    assert_eq!(endless.pause(u64::MAX), Duration::MAX);
+}
+
+fn data_has_four_forms() {
+    let bytes = |text: &str| match shape::data(text.as_bytes()) {
+        Ok(Data::Bytes(bytes)) => bytes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bytes("hello"), b"hello");
+    assert_eq!(bytes("text:hex:00"), b"hex:00");
+    assert_eq!(bytes("hex:00fFa1"), [0, 255, 161]);
+    assert_eq!((bytes("hex:"), bytes(""), bytes("size:0")), (vec![], vec![], vec![]));
+    assert_eq!(bytes("size:1000"), [0; 1000]);
+    assert_eq!(shape::data(b"file:/a b"), Ok(Data::Path("/a b".to_owned())));
+    assert_eq!(shape::data(b"\xff\xfe"), Ok(Data::Bytes(vec![255, 254])));
+    for text in ["hex:0", "hex:0g", "hex:+1", "size:", "size:65536", "size:-1", "hex:é0"] {
+        assert!(shape::data(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+fn profiles_are_sections() {
+    let text = b"# targets\n[home]\nhost = home.example\nSequence = 1,2:udp\nsource_ip = auto\nraw\n\n[office]\nttl = 3\nTTL=4\n";
+    let profiles = profile::parse(text).unwrap();
+    let [home, office] = profiles.as_slice() else { panic!("{} profiles", profiles.len()) };
+    assert_eq!((home.name.as_str(), home.host()), ("home", "home.example"));
+    assert_eq!(home.setting("sequence").unwrap().value.as_deref(), Some("1,2:udp"));
+    assert_eq!(home.setting("source-ip").unwrap().line, 5);
+    assert_eq!(home.setting("raw").unwrap().value, None);
+    assert_eq!((office.host(), office.setting("ttl").unwrap().value.as_deref()), ("office", Some("4")));
+}
+
+fn broken_profile_files_are_refused_with_their_line() {
+    for (text, wanted) in [
+        (&b"host = a\n[x]\n"[..], "line 1: all settings must belong to a section"),
+        (b"\n[]\n", "line 2: bad section name"),
+        (b"[a]\n[b]\n[a]\n", "line 3: there is an earlier section of this name"),
+        (b"[a]\nseq\xff = 1\n", "line 2: the line is not UTF-8"),
+        (b"[a\xff]\n", "line 1: the name is not UTF-8"),
+        (&[b"[a]\nsequence = ".as_slice(), &[b'1'; 5000]].concat(), "line 2: the line is too long"),
+    ] {
+        match profile::parse(text) {
+            Err(error) => assert_eq!(error.to_string(), wanted),
+            Ok(_) => panic!("accepted: {:?}", String::from_utf8_lossy(text)),
+        }
+    }
+}

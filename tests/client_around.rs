@@ -1,0 +1,226 @@
+//! What the client does around a knock: waiting, commands, proxying; and the manners of its command line.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::packet::{CLIENT, SERVER, SERVER6, SYN};
+use crate::support::process::Finished;
+use crate::support::world::{World, run};
+use crate::support::{holds_within, seconds};
+
+trials![
+    an_open_port_is_not_waited_for,
+    a_port_that_opens_late_is_found,
+    a_port_that_stays_shut_is_told,
+    retries_knock_again,
+    a_udp_port_answers_with_a_datagram,
+    a_door_is_knocked_and_gone_through,
+    a_command_gets_its_words_and_gives_its_code,
+    a_command_that_cannot_run_is_told,
+    a_proxy_joins_both_directions,
+    getopt_words_are_kept,
+    abbreviations_of_0_8_are_kept,
+    a_closed_pipe_is_no_accident,
+];
+
+pub const KNOCK: &str = env!("CARGO_BIN_EXE_knock");
+
+#[track_caller]
+pub fn ends(finished: &Finished, code: i32, stderr: &str) {
+    assert_eq!((finished.code(), finished.stderr.as_str()), (Some(code), stderr));
+}
+
+fn an_open_port_is_not_waited_for() {
+    let world = World::new();
+    for address in [SERVER, SERVER6] {
+        let _listener = world.server.run(|| TcpListener::bind((address, 2222)).unwrap());
+        let begin = Instant::now();
+        ends(&world.knock(&["--wait", "2222", address, "1"]), 0, "");
+        assert!(begin.elapsed() < seconds(2.0));
+    }
+}
+
+fn a_port_that_opens_late_is_found() {
+    let world = World::new();
+    let _listener = thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            thread::sleep(seconds(0.6));
+            world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap())
+        });
+        ends(&world.knock(&["--wait", "2222/tcp", "--timeout", "5", SERVER, "1"]), 0, "");
+        late.join().unwrap()
+    });
+}
+
+fn a_port_that_stays_shut_is_told() {
+    let world = World::new();
+    let begin = Instant::now();
+    let finished = world.knock(&["--wait", "2222", "--timeout", "0.4", SERVER, "1", "--", "echo", "in"]);
+    ends(&finished, 3, "error: tcp port 2222 did not open; knocked 1 times\n");
+    assert_eq!(finished.stdout, "", "the command ran");
+    assert!((0.4..2.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
+}
+
+fn retries_knock_again() {
+    let world = World::new();
+    let mut capture = world.capture();
+    let words = ["-v", "--wait", "2222", "--timeout", "0.2", "--retries", "2", SERVER, "1000"];
+    let finished = world.knock(&words);
+    ends(&finished, 3, "error: tcp port 2222 did not open; knocked 3 times\n");
+    assert_eq!(finished.stdout.lines().count(), 3);
+    let mut knocks = || {
+        let seen = capture.read_for(Duration::from_millis(20));
+        seen.iter().filter(|seen| seen.port == 1000 && seen.flags == SYN).count()
+    };
+    assert!(holds_within(seconds(3.0), || knocks() == 3));
+}
+
+fn a_udp_port_answers_with_a_datagram() {
+    let world = World::new();
+    let socket = world.server.run(|| UdpSocket::bind((SERVER, 5353)).unwrap());
+    socket.set_read_timeout(Some(seconds(1.0))).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // A client that is not answered soon enough asks again.
+            let mut data = [9; 8];
+            while let Ok((length, from)) = socket.recv_from(&mut data) {
+                assert_eq!(&data[..length], &[0]);
+                socket.send_to(b"yes", from).unwrap();
+            }
+        });
+        ends(&world.knock(&["--wait", "5353/udp", SERVER, "1"]), 0, "");
+    });
+    let silent = world.knock(&["--wait", "5354/udp", "--timeout", "0.3", SERVER, "1"]);
+    ends(&silent, 3, "error: udp port 5354 did not open; knocked 1 times\n");
+}
+
+/// The whole story: the daemon's command opens the listener that the client waits for.
+fn a_door_is_knocked_and_gone_through() {
+    let world = World::new();
+    let daemon = world
+        .knockd("[d]\nsequence = 1000,2000:udp\ncmd_timeout = 0\nstart_command = echo %IP% > @/open\n")
+        .start();
+    let opened = daemon.folder.join("open");
+    let _listener = thread::scope(|scope| {
+        let door = scope.spawn(|| {
+            assert!(holds_within(seconds(8.0), || opened.exists()), "never opened");
+            world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap())
+        });
+        let words = ["--wait", "2222", SERVER, "1000", "2000:udp", "--", "echo", "I am in"];
+        let finished = world.knock(&words);
+        ends(&finished, 0, "");
+        assert_eq!(finished.stdout, "I am in\n");
+        door.join().unwrap()
+    });
+    daemon.wait_for_file("open", &format!("{CLIENT}\n"));
+}
+
+fn a_command_gets_its_words_and_gives_its_code() {
+    let world = World::new();
+    let script = r#"echo "$0|$1|$2"; exit 7"#;
+    let finished = world.knock(&[SERVER, "1", "--", "sh", "-c", script, "a", "-v", "b c"]);
+    ends(&finished, 7, "");
+    assert_eq!(finished.stdout, "a|-v|b c\n");
+    // Programs expect to be ended by a closed pipe, not to ignore it.
+    let finished = world.knock(&[SERVER, "1", "--", "sh", "-c", "kill -PIPE $$; echo ignored"]);
+    assert_eq!((finished.code(), finished.stdout.as_str()), (None, ""));
+    // Before the first word `--` ends the options and nothing else, as it always did.
+    let finished = world.knock(&["-v", "--", SERVER, "1"]);
+    assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:1\n"));
+}
+
+fn a_command_that_cannot_run_is_told() {
+    let world = World::new();
+    let missing = world.knock(&[SERVER, "1", "--", "/no/such/program"]);
+    ends(&missing, 127, "error: cannot run '/no/such/program': No such file or directory\n");
+    let folder = world.knock(&[SERVER, "1", "--", "/"]);
+    ends(&folder, 126, "error: cannot run '/': Permission denied\n");
+}
+
+fn a_proxy_joins_both_directions() {
+    let world = World::new();
+    let listener = world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap());
+    thread::scope(|scope| {
+        let echo = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap();
+            heard.reverse();
+            stream.write_all(&heard).unwrap();
+            heard.len()
+        });
+        let mut command = Command::new(KNOCK);
+        command.args(["-v", "--proxy", "2222", SERVER, "1"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = world.client.spawn(&mut command);
+        let said: Vec<u8> = (0..300_000_u32).map(|n| n.to_be_bytes()[3] ^ n.to_be_bytes()[2]).collect();
+        let mut input = child.stdin.take().unwrap();
+        let sent = said.clone();
+        scope.spawn(move || input.write_all(&sent));
+        let output = child.wait_with_output().unwrap();
+        let backwards: Vec<u8> = said.iter().rev().copied().collect();
+        assert!(output.stdout == backwards, "{} bytes came back", output.stdout.len());
+        assert_eq!(echo.join().unwrap(), said.len());
+        assert!(output.status.success());
+        // What -v says does not get between the two ends.
+        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("hitting tcp {SERVER}:1\n"));
+    });
+    let shut = world.knock(&["--proxy", "2223", "--timeout", "0.3", SERVER, "1"]);
+    ends(&shut, 3, "error: tcp port 2223 did not open; knocked 1 times\n");
+}
+
+fn getopt_words_are_kept() {
+    let world = World::new();
+    for (words, wanted) in [
+        (&["-x", SERVER, "5"][..], "invalid option -- 'x'"),
+        (&["-vxu", SERVER, "5"], "invalid option -- 'x'"),
+        (&[SERVER, "-5"], "invalid option -- '5'"),
+        (&["--bogus", SERVER, "5"], "unrecognized option '--bogus'"),
+        (&["--bogus=1", SERVER, "5"], "unrecognized option '--bogus'"),
+        (&["--ver", SERVER, "5"], "option '--ver' is ambiguous; possibilities: '--verbose' '--version'"),
+        (&["--udp=1", SERVER, "5"], "option '--udp' doesn't allow an argument"),
+        (&[SERVER, "5", "-d"], "option requires an argument -- 'd'"),
+        (&[SERVER, "5", "-vd"], "option requires an argument -- 'd'"),
+        (&[SERVER, "5", "--delay"], "option '--delay' requires an argument"),
+        (&[SERVER, "5", "--ttl"], "option '--ttl' requires an argument"),
+    ] {
+        let refused = world.knock(words);
+        ends(&refused, 1, &format!("knock: {wanted}\n"));
+        assert!(refused.stdout.starts_with("usage: knock [options] <host>"), "{words:?}");
+    }
+    ends(&world.knock(&["-d", "-5", SERVER, "5"]), 1, "error: delay cannot be negative\n");
+    for words in [&["-h"][..], &["--help", "-V"], &[], &["-v"]] {
+        ends(&world.knock(words), 1, "");
+    }
+    let version = world.knock(&["-V", "-h"]);
+    ends(&version, 0, "");
+    assert!(version.stdout.starts_with("knock 0."), "{}", version.stdout);
+}
+
+fn abbreviations_of_0_8_are_kept() {
+    let world = World::new();
+    for words in [
+        &["--u", "--d", "1", "--verb", SERVER, "5:tcp"][..],
+        &["-vu4d1", SERVER, "5"],
+        &[SERVER, "-v", "5", "--ud", "--de=1"],
+        &["-u", "-d", "-", "-v", SERVER, "5", "--ipv4", "-6", "-4"],
+    ] {
+        let finished = world.knock(words);
+        ends(&finished, 0, "");
+        assert_eq!(finished.stdout, format!("hitting udp {SERVER}:5\n"), "{words:?}");
+    }
+}
+
+fn a_closed_pipe_is_no_accident() {
+    let world = World::new();
+    let mut capture = world.capture();
+    let script =
+        format!("exec {KNOCK} -v -d 5 {SERVER} 1 2 3 2>&1 >&- | cat; exec {KNOCK} -v {SERVER} 4 > /dev/full");
+    ends(&run(&world.client, "sh", &["-c", &script]), 0, "");
+    let seen = capture.until(4, seconds(3.0));
+    let ports: Vec<u16> = seen.iter().filter(|seen| seen.flags == SYN).map(|seen| seen.port).collect();
+    assert_eq!(ports, [1, 2, 3, 4]);
+}

@@ -1,0 +1,202 @@
+//! Where the client finds its sequences: profiles and one-time sequence files.
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::Instant;
+
+use crate::client_around::{KNOCK, ends};
+use crate::support::folder::Folder;
+use crate::support::packet::{CLIENT, SERVER};
+use crate::support::process::Finished;
+use crate::support::seconds;
+use crate::support::world::{World, run};
+
+trials![
+    a_profile_is_knocked_by_its_name,
+    the_command_line_beats_the_profile,
+    a_profile_file_that_others_can_read_is_refused,
+    profiles_are_listed_without_their_sequences,
+    broken_profiles_name_the_line_and_no_secret,
+    one_time_sequences_are_used_and_struck,
+    a_dry_run_and_a_failure_strike_nothing,
+    two_clients_use_two_lines,
+    one_time_sequences_open_doors_in_step_with_the_daemon,
+];
+
+/// A folder for profiles, with this file in it, readable for its owner only.
+fn profiles(text: &str) -> Folder {
+    let folder = Folder::new();
+    let path = folder.write("knock.conf", text);
+    set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+fn knock_with(world: &World, folder: &Folder, words: &[&str]) -> Finished {
+    let variable = format!("XDG_CONFIG_HOME={}", folder.path().display());
+    run(&world.client, "env", &[&[variable.as_str(), KNOCK][..], words].concat())
+}
+
+const HOME: &str = "[home]\nhost = 10.77.0.1\nsequence = 1000, 2000:UDP ,3000\nverbose\n";
+
+fn a_profile_is_knocked_by_its_name() {
+    let world = World::new();
+    let folder = profiles(&format!(
+        "{HOME}\n[office]\nHost = {SERVER}\nsequence = 5:tcp:fin\nraw = yes\nsource_port = 77\nipv6 = no\n[{SERVER}]\nsequence = 9\n"
+    ));
+    let hits = format!("hitting tcp {SERVER}:1000\nhitting udp {SERVER}:2000\nhitting tcp {SERVER}:3000\n");
+    let finished = knock_with(&world, &folder, &["home"]);
+    ends(&finished, 0, "");
+    assert_eq!(finished.stdout, hits);
+    let finished = knock_with(&world, &folder, &["home", "--", "echo", "in"]);
+    assert_eq!(finished.stdout, hits + "in\n");
+    let finished = knock_with(&world, &folder, &["-v", "office"]);
+    ends(&finished, 0, "");
+    assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:5 (fin) from {CLIENT}:77\n"));
+    // Without `host` the name is the host.
+    let finished = knock_with(&world, &folder, &["-v", SERVER]);
+    assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:9\n"));
+}
+
+fn the_command_line_beats_the_profile() {
+    let world = World::new();
+    let folder = profiles(&format!("{HOME}delay = 60000\nipv4\nudp = no\n"));
+    let begin = Instant::now();
+    let finished = knock_with(&world, &folder, &["-d", "0", "-u", "home"]);
+    ends(&finished, 0, "");
+    assert!(begin.elapsed() < seconds(10.0) && !finished.stdout.contains("tcp"), "{}", finished.stdout);
+    let finished = knock_with(&world, &folder, &["-d0", "-6", "home"]);
+    assert_eq!(finished.code(), Some(1), "IPv6 was not forced");
+    // With ports it is a host as any other.
+    let finished = knock_with(&world, &folder, &["-v", SERVER, "7"]);
+    assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:7\n"));
+}
+
+fn a_profile_file_that_others_can_read_is_refused() {
+    let world = World::new();
+    let folder = profiles(HOME);
+    let path = folder.join("knock.conf");
+    for mode in [0o640, 0o604, 0o620, 0o666] {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        for words in [&["home"][..], &["--list"]] {
+            let refused = knock_with(&world, &folder, words);
+            assert_eq!((refused.code(), refused.stdout.as_str()), (Some(1), ""));
+            let wanted =
+                format!("others may use this file (mode {mode:03o}), and it holds secrets; chmod 600 ");
+            assert!(refused.stderr.contains(&wanted), "{}", refused.stderr);
+        }
+    }
+    ends(&knock_with(&world, &folder, &["--insecure", "home"]), 0, "");
+}
+
+fn profiles_are_listed_without_their_sequences() {
+    let world = World::new();
+    let folder = profiles(&format!("{HOME}[b]\nsequence = 4711\n"));
+    let listed = knock_with(&world, &folder, &["--list"]);
+    ends(&listed, 0, "");
+    let lines: Vec<Vec<&str>> = listed.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let path = folder.join("knock.conf").to_string_lossy().into_owned();
+    assert_eq!(lines, [["home", SERVER, &path], ["b", "b", &path]]);
+    let nothing = knock_with(&world, &Folder::new(), &["--list"]);
+    assert_eq!((nothing.code(), nothing.stdout.as_str()), (Some(0), ""));
+    let unknown = knock_with(&world, &folder, &["nobody"]);
+    assert_eq!(unknown.code(), Some(1));
+    let wanted = format!("error: no ports, and no profile 'nobody' in {path} or /etc/knock.conf\n");
+    assert_eq!((unknown.stderr, unknown.stdout.starts_with("usage: knock ")), (wanted, true));
+}
+
+fn broken_profiles_name_the_line_and_no_secret() {
+    let world = World::new();
+    for (entries, wanted) in [
+        ("sequence = 4711,70000", "line 2: sequence: a port is not between 0 and 65535"),
+        ("sequence = 4711,", "line 2: sequence: a port is not between 0 and 65535"),
+        ("sequence = 4711:sctp", "line 2: sequence: a protocol is neither tcp nor udp"),
+        ("sequence = 4711:tcp:fin", "line 2: sequence: TCP flags in a stage need raw packets (--raw)"),
+        ("host = 4711", "profile 'p' has neither sequence nor one_time_sequences"),
+        ("sequence = 4711\ncolour = 4711", "line 3: unknown setting 'colour'"),
+        ("sequence = 4711\nlist", "line 3: unknown setting 'list'"),
+        ("sequence = 4711\nttl", "line 3: 'ttl' needs a value"),
+        ("sequence = 4711\nraw = 4711", "line 3: 'raw' is yes or no"),
+        ("sequence = 4711,nosuch4711", "Failed to resolve hostname 'p'\ngetaddrinfo: "),
+    ] {
+        let refused = knock_with(&world, &profiles(&format!("[p]\n{entries}\n")), &["p"]);
+        assert_eq!(refused.code(), Some(1), "{entries}: {}", refused.stderr);
+        assert!(refused.stderr.contains(wanted), "{entries}: {}", refused.stderr);
+        assert!(!(refused.stderr + &refused.stdout).contains("4711"), "{entries} is repeated");
+    }
+}
+
+const LINES: &str = "# one a day\n\n1111,1112:udp\r\n  2222\nfor 9999:sctp\n3333:udp";
+
+fn one_time_sequences_are_used_and_struck() {
+    let world = World::new();
+    let folder = Folder::new();
+    let path = folder.write("once", LINES);
+    let file = path.to_string_lossy().into_owned();
+    let use_one = || world.knock(&["-v", "--one-time-sequences", &file, SERVER]);
+    let first = use_one();
+    ends(&first, 0, "");
+    assert_eq!(first.stdout, format!("hitting tcp {SERVER}:1111\nhitting udp {SERVER}:1112\n"));
+    let struck = LINES.replace("1111,", "#111,");
+    assert_eq!(folder.read("once"), struck);
+    assert_eq!(use_one().stdout, format!("hitting tcp {SERVER}:2222\n"));
+    assert_eq!(folder.read("once"), struck.replace("  2222", "# 2222"));
+    let third = use_one();
+    ends(&third, 0, &format!("{file}: line 5 is no sequence, skipped\n"));
+    assert_eq!(third.stdout, format!("hitting udp {SERVER}:3333\n"));
+    assert!(folder.read("once").ends_with("\nfor 9999:sctp\n#333:udp"));
+    let empty = use_one();
+    assert_eq!((empty.code(), empty.stdout.as_str()), (Some(1), ""));
+    assert!(empty.stderr.ends_with(&format!("error: {file}: no unused sequence left\n")), "{}", empty.stderr);
+}
+
+fn a_dry_run_and_a_failure_strike_nothing() {
+    let world = World::new();
+    let folder = Folder::new();
+    let path = folder.write("once", LINES);
+    let file = path.to_string_lossy().into_owned();
+    let option = ["--one-time-sequences", &file];
+    let shown = world.knock(&[&option[..], &["--dry-run", SERVER]].concat());
+    assert_eq!(shown.stdout, format!("would hit tcp {SERVER}:1111\nwould hit udp {SERVER}:1112\n"));
+    let failed = world.knock(&[&option[..], &["--raw", "--data", "size:9000", SERVER]].concat());
+    assert_eq!(failed.code(), Some(4), "{}", failed.stderr);
+    let refused = world.knock(&[&option[..], &[SERVER, "7000"]].concat());
+    ends(&refused, 1, "error: ports and --one-time-sequences exclude each other\n");
+    assert_eq!(folder.read("once"), LINES);
+    let missing = world.knock(&["--one-time-sequences", "/no/such", SERVER]);
+    ends(&missing, 1, "error: /no/such: No such file or directory\n");
+}
+
+fn two_clients_use_two_lines() {
+    let world = World::new();
+    let folder = Folder::new();
+    let lines = "1000\n2000\n3000\n4000\n5000\n6000\n7000\n8000\n";
+    let path = folder.write("once", lines);
+    let file = path.to_string_lossy().into_owned();
+    let words = ["-v", "-d", "20", "--one-time-sequences", &file, SERVER];
+    let client = &world.client;
+    let mut hits: Vec<String> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| run(client, KNOCK, &words).stdout)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    hits.sort();
+    let wanted: Vec<String> = (1..=8).map(|line| format!("hitting tcp {SERVER}:{line}000\n")).collect();
+    assert_eq!(hits, wanted);
+    assert_eq!(folder.read("once"), "#000\n".repeat(8));
+}
+
+fn one_time_sequences_open_doors_in_step_with_the_daemon() {
+    let world = World::new();
+    let text = "1000,2000\n3000,4000:udp\n5000\n";
+    let folder = profiles("");
+    let path = folder.write("ours", text);
+    let profile = format!("[d]\nhost = {SERVER}\none_time_sequences = {}\n", path.display());
+    folder.write("knock.conf", profile);
+    let theirs = folder.write("theirs", text);
+    let daemon = world.knockd(&format!("[d]\none_time_sequences = {}\n", theirs.display())).start();
+    for count in 1..=2 {
+        ends(&knock_with(&world, &folder, &["d"]), 0, "");
+        daemon.wait_for_times(count, &format!("{CLIENT}: d: OPEN SESAME"));
+    }
+    assert_eq!(folder.read("ours"), "#000,2000\n#000,4000:udp\n5000\n");
+}
