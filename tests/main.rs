@@ -20,6 +20,8 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// The table of attempts under way, and its bounds.
+mod attempts;
 /// Classic BPF: an interpreter, held against the kernel.
 mod bpf;
 /// What the client is asked for, as values.
@@ -38,6 +40,10 @@ mod config;
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
+/// The manual pages against the programs.
+mod man;
+/// The messages between the daemon's two processes.
+mod messages;
 /// The parser of packets, on whole, cut, odd and random ones.
 mod packet;
 /// Random input that can be had again.
@@ -84,16 +90,19 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        attempts::tests,
         bpf::tests,
         client::tests,
         client_around::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
-        config::tests,
         config::corpus_tests,
+        config::tests,
         craft::tests,
         filter::tests,
+        man::tests,
+        messages::tests,
         packet::tests,
         random::tests,
         scenarios::tests,
