@@ -24,6 +24,8 @@ mod architecture;
 mod attempts;
 /// Classic BPF: an interpreter, held against the kernel.
 mod bpf;
+/// The command line of knockd, and `--check`.
+mod cli;
 /// What the client is asked for, as values.
 mod client;
 /// What the client does around a knock, and the manners of its command line.
@@ -92,6 +94,7 @@ fn tests() -> Vec<Trial> {
         architecture::tests,
         attempts::tests,
         bpf::tests,
+        cli::tests,
         client::tests,
         client_around::tests,
         client_profiles::tests,
