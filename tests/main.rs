@@ -68,6 +68,8 @@ mod wire_log;
 mod wire_one_time;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
+/// Rules that a door adds, on real packets.
+mod wire_rules;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
 /// A link without a link-level header, as tunnels have it.
@@ -117,6 +119,7 @@ fn tests() -> Vec<Trial> {
         wire_log::tests,
         wire_one_time::tests,
         wire_packets::tests,
+        wire_rules::tests,
         wire_signals::tests,
         wire_tun::tests,
     ];
