@@ -24,6 +24,8 @@ mod architecture;
 mod client;
 /// What the client does around a knock, and the manners of its command line.
 mod client_around;
+/// One-time passwords as the client knocks them.
+mod client_otp;
 /// Where the client finds its sequences.
 mod client_profiles;
 /// Crafted packets on the other end of the cable.
@@ -32,6 +34,10 @@ mod client_raw;
 mod client_wire;
 /// Crafted packets as values.
 mod craft;
+/// One-time passwords: arithmetic, what is spent, and what must not be shown.
+mod otp;
+/// One-time passwords in words, and what the client is asked for.
+mod password;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
 /// The tools of `support` themselves: what a broken tool would hide.
@@ -68,10 +74,13 @@ fn tests() -> Vec<Trial> {
         architecture::tests,
         client::tests,
         client_around::tests,
+        client_otp::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
         craft::tests,
+        otp::tests,
+        password::tests,
         scenarios::tests,
         tools::tests,
         wire::tests,

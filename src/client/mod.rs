@@ -11,12 +11,15 @@ mod failure;
 mod knocking;
 mod one_time;
 mod options;
+mod otp;
 mod output;
 mod pcap;
 mod profiles;
 mod proxy;
 mod raw;
 mod resolve;
+mod source;
+mod stun;
 mod usage;
 mod wait;
 
@@ -30,8 +33,8 @@ use std::process::{Command, ExitCode};
 use self::cli::Line;
 use self::failure::{Failure, Status};
 use self::knocking::Knocking;
-use self::options::{Options, Request, Stages, Wait};
-use crate::plan::{Asked, Port, Resolved};
+use self::options::{Options, Purpose, Request, Stages, Wait};
+use crate::plan::{Asked, Errand, Port, Resolved};
 use crate::reason::reason;
 use crate::sequence::Stage;
 
@@ -63,30 +66,43 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
 /// whoever listens on the way half of it.
 fn knock(options: &Options) -> Result<(), Failure> {
     let addresses = addresses(options)?;
-    let (stages, one_time) = match &options.stages {
-        Stages::Typed(asked) | Stages::Profile(asked) => (resolve(options, asked)?, None),
+    let alike = |stages: &Vec<Resolved>| -> Vec<Errand> {
+        addresses.iter().map(|&address| Errand { address, stages: stages.clone() }).collect()
+    };
+    let (errands, one_time) = match &options.stages {
+        Stages::Typed(asked) | Stages::Profile(asked) => (alike(&resolve(options, asked)?), None),
         Stages::OneTime(path) => {
             let line = one_time::Line::take(path)?;
-            let written = line.sequence.stages().iter();
-            let stages =
-                written.map(|&stage| Resolved { stage, flags: None, text: stage.port.to_string() }).collect();
-            (stages, Some(line))
+            let stages = line.sequence.stages().iter().copied().map(Resolved::from).collect();
+            (alike(&stages), Some(line))
         }
+        Stages::Otp(password) => (password.errands(options, &addresses)?, None),
     };
+    if options.purpose == Purpose::Print {
+        for errand in errands {
+            output::say(errand);
+        }
+        return Ok(());
+    }
     let awaited = match &options.wait {
         Some(wait) => Some((wait, awaited(wait, &addresses)?)),
         None => None,
     };
-    let mut knocking = Knocking::prepare(options, stages, addresses)?;
+    let mut knocking = Knocking::prepare(options, errands)?;
     knocking.send()?;
-    if options.dry_run {
+    if options.purpose == Purpose::DryRun {
         return Ok(());
     }
     if let Some(line) = one_time {
         line.strike()?;
     }
-    if let Some((wait, addresses)) = awaited {
-        await_port(wait, &addresses, &mut knocking)?;
+    if let Some((wait, awaited)) = awaited {
+        await_port(wait, &awaited, || {
+            if let Stages::Otp(password) = &options.stages {
+                knocking.renew(password.errands(options, &addresses)?);
+            }
+            knocking.send()
+        })?;
     }
     execute(&options.command)
 }
@@ -96,7 +112,7 @@ fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
             Stages::Typed(asked) => asked.first(),
-            Stages::Profile(_) | Stages::OneTime(_) => None,
+            Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) => None,
         };
         unresolved(options, first, &reason)
     })?;
@@ -151,7 +167,11 @@ fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fai
 }
 
 /// Waits for the port, and knocks again as often as was asked for.
-fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) -> Result<(), Failure> {
+fn await_port(
+    wait: &Wait,
+    addresses: &[SocketAddr],
+    mut knock_again: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     for retries_left in (0..=wait.retries).rev() {
         if wait.proxy {
             if let Some(stream) = wait::for_connection(addresses, wait.timeout) {
@@ -163,7 +183,7 @@ fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) ->
             return Ok(());
         }
         if retries_left > 0 {
-            knocking.send()?;
+            knock_again()?;
         }
     }
     let (port, protocol, tries) = (&wait.port, wait.protocol, wait.retries.saturating_add(1));
