@@ -32,6 +32,8 @@ mod client_profiles;
 mod client_raw;
 /// The client's packets on the wire.
 mod client_wire;
+/// contrib/knockd.sh.
+mod contrib_knockd_sh;
 /// Crafted packets as values.
 mod craft;
 /// One-time passwords: arithmetic, what is spent, and what must not be shown.
@@ -78,6 +80,7 @@ fn tests() -> Vec<Trial> {
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
+        contrib_knockd_sh::tests,
         craft::tests,
         otp::tests,
         password::tests,
