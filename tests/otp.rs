@@ -160,6 +160,7 @@ pub fn knock(source: IpAddr, stage: Stage) -> Knock {
         port: stage.port,
         flags: (stage.protocol == Protocol::Tcp).then_some(Flags::SYN),
         length: 40,
+        udp_length: None,
     }
 }
 

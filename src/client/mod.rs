@@ -34,6 +34,8 @@ use self::cli::Line;
 use self::failure::{Failure, Status};
 use self::knocking::Knocking;
 use self::options::{Options, Purpose, Request, Stages, Wait};
+use self::resolve::Family;
+use crate::knock::Protocol;
 use crate::plan::{Asked, Errand, Port, Resolved};
 use crate::reason::reason;
 use crate::sequence::Stage;
@@ -73,8 +75,7 @@ fn knock(options: &Options) -> Result<(), Failure> {
         Stages::Typed(asked) | Stages::Profile(asked) => (alike(&resolve(options, asked)?), None),
         Stages::OneTime(path) => {
             let line = one_time::Line::take(path)?;
-            let stages = line.sequence.stages().iter().copied().map(Resolved::from).collect();
-            (alike(&stages), Some(line))
+            (alike(&written(options, line.sequence.stages())), Some(line))
         }
         Stages::Otp(password) => (password.errands(options, &addresses)?, None),
     };
@@ -107,6 +108,12 @@ fn knock(options: &Options) -> Result<(), Failure> {
     execute(&options.command)
 }
 
+/// Stages that were not typed; `-u` holds for them all the same.
+fn written(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
+    let protocol = |stage: &Stage| if options.udp { Protocol::Udp } else { stage.protocol };
+    stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
+}
+
 /// The addresses to knock at: one, or with `--both` one of each family there is.
 fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
@@ -116,7 +123,7 @@ fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
         };
         unresolved(options, first, &reason)
     })?;
-    if !options.both {
+    if options.family != Family::Both {
         return Ok(found.into_iter().take(1).collect());
     }
     if options.verbose {
@@ -186,11 +193,13 @@ fn await_port(
             knock_again()?;
         }
     }
-    let (port, protocol, tries) = (&wait.port, wait.protocol, wait.retries.saturating_add(1));
-    Err(Failure::new(
-        Status::NotOpen,
-        format_args!("error: {protocol} port {port} did not open; knocked {tries} times"),
-    ))
+    let (port, protocol) = (&wait.port, wait.protocol);
+    let times = match wait.retries {
+        0 => "once".to_owned(),
+        retries => format!("{} times", retries.saturating_add(1)),
+    };
+    let told = format_args!("error: {protocol} port {port} did not open; knocked {times}");
+    Err(Failure::new(Status::NotOpen, told))
 }
 
 /// Becomes the command, if there is one.

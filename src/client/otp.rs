@@ -19,12 +19,12 @@ use super::failure::Failure;
 use super::knocking::note;
 use super::options::{Options, text};
 use super::profiles::Found;
-use super::{output, source};
+use super::{output, source, written};
 use crate::config::{Config, Reading};
 use crate::lock::Lock;
 use crate::otp::{Digest, Otp};
 use crate::password::{self, Moment, SeenAs};
-use crate::plan::{Errand, Resolved};
+use crate::plan::Errand;
 use crate::reason::reason;
 
 /// More bytes than a configuration has.
@@ -89,12 +89,6 @@ fn chosen(typed: &Typed, profile: Option<&Found>) -> Result<Option<Otp>, Failure
     }
     if let Some((found, setting)) = setting {
         let (path, line) = (found.path.display(), setting.line);
-        if found.profile.setting("sequence").is_some() {
-            let name = &found.profile.name;
-            return Err(Failure::refused(format_args!(
-                "{path}: profile '{name}' has more than one of sequence, one_time_sequences and otp"
-            )));
-        }
         let value = setting.value().unwrap_or_default().as_bytes();
         let refuse = |error| Failure::refused(format_args!("{path}: line {line}: {error}"));
         return password::parse(value).map(Some).map_err(refuse);
@@ -196,7 +190,7 @@ impl Password {
             }
             // Without protection the address makes no difference.
             let stages = self.otp.list(period, source.unwrap_or(address.ip()));
-            errands.push(Errand { address, stages: stages.into_iter().map(Resolved::from).collect() });
+            errands.push(Errand { address, stages: written(options, &stages) });
         }
         Ok(errands)
     }

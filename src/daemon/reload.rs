@@ -186,11 +186,12 @@ impl Watcher {
             pid_file: options.pid_file.or(self.options.pid_file.take()),
             interface: options.interface.or(self.options.interface.take()),
             use_syslog: options.use_syslog || self.options.use_syslog,
+            rules: options.rules,
         };
         self.fingerprint = loaded.fingerprint;
         self.capture.refresh_addresses();
         let mut engine = Engine::new(doors, self.here());
-        engine.inherit_spent(&self.engine);
+        engine.inherit(&self.engine, clock::now());
         self.engine = engine;
         self.renew_filter();
         self.explain_doors();
