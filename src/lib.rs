@@ -29,6 +29,7 @@
 //! | [`craft`] | values to IP packets |
 //! | [`shape`] | how a raw packet is to look |
 //! | [`dissect`] | a packet in words |
+//! | [`password`] | a one-time password as the client knocks it: when, and seen from where |
 //! | [`plan`] | what the client sends, in which order |
 //! | [`profile`] | a knock.conf, from text to targets |
 //! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
@@ -62,6 +63,7 @@ pub mod lock;
 pub mod opening;
 pub mod otp;
 pub mod packet;
+pub mod password;
 pub mod plan;
 pub mod profile;
 pub mod reason;

@@ -30,6 +30,8 @@ mod cli;
 mod client;
 /// What the client does around a knock, and the manners of its command line.
 mod client_around;
+/// One-time passwords as the client knocks them.
+mod client_otp;
 /// Where the client finds its sequences.
 mod client_profiles;
 /// Crafted packets on the other end of the cable.
@@ -38,6 +40,8 @@ mod client_raw;
 mod client_wire;
 /// The configuration file: what is understood, what is refused and how, what is warned of.
 mod config;
+/// contrib/knockd.sh.
+mod contrib_knockd_sh;
 /// Crafted packets as values.
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
@@ -46,8 +50,12 @@ mod filter;
 mod man;
 /// The messages between the daemon's two processes.
 mod messages;
+/// One-time passwords: arithmetic, what is spent, and what must not be shown.
+mod otp;
 /// The parser of packets, on whole, cut, odd and random ones.
 mod packet;
+/// One-time passwords in words, and what the client is asked for.
+mod password;
 /// Random input that can be had again.
 mod random;
 /// The rules of knocking, as scenarios that can be read.
@@ -99,16 +107,20 @@ fn tests() -> Vec<Trial> {
         cli::tests,
         client::tests,
         client_around::tests,
+        client_otp::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
         config::corpus_tests,
         config::tests,
+        contrib_knockd_sh::tests,
         craft::tests,
         filter::tests,
         man::tests,
         messages::tests,
+        otp::tests,
         packet::tests,
+        password::tests,
         random::tests,
         scenarios::tests,
         tools::tests,
