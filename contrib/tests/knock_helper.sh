@@ -7,8 +7,6 @@ HELPER=$CONTRIB/knock_helper.sh
 V4=192.0.2.7
 V6=2001:db8::7
 
-mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /var/log
 ip link set lo up
 
 # The rules of a chain, without its policy.
