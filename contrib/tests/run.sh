@@ -33,6 +33,7 @@ want firewall-cmd firewalld
 want dbus-daemon dbus
 want systemd-analyze systemd
 want etherwake etherwake
+want make make
 want shellcheck shellcheck
 want busybox busybox
 if [ ${#missing[@]} -gt 0 ]; then
