@@ -80,6 +80,20 @@ pub enum Event {
         /// Whom it was open for.
         knocker: IpAddr,
     },
+    /// A knock on a door that was open already, which does not run the start command again.
+    AlreadyOpen {
+        /// The door's name.
+        door: Arc<str>,
+        /// Whom it is open for.
+        knocker: IpAddr,
+        /// Its time begins anew.
+        is_extended: bool,
+    },
+    /// A command took too long and is killed.
+    TooSlow {
+        /// The door's name.
+        door: Arc<str>,
+    },
     /// A start command grew too long and is not run.
     StartTooLong,
     /// A stop command would be too long, so that the start command is not run either.
@@ -115,6 +129,11 @@ impl Event {
                 format!("{door}: command returned non-zero status code ({code})")
             }
             Event::TimeIsUp { door, knocker } => format!("{}: {door}: command timeout", who(knocker)),
+            Event::AlreadyOpen { door, knocker, is_extended } => {
+                let then = if *is_extended { "its time begins anew" } else { "nothing is done" };
+                format!("{}: {door}: already open, {then}", who(knocker))
+            }
+            Event::TooSlow { door } => format!("{door}: command takes too long, killing it"),
             Event::StartTooLong => {
                 "error: parsed start command has been truncated! --> won't execute it".to_owned()
             }
@@ -152,7 +171,8 @@ impl Event {
         match self {
             Event::Advanced { knocker, .. }
             | Event::Expired { knocker, .. }
-            | Event::TimeIsUp { knocker, .. } => Some(*knocker),
+            | Event::TimeIsUp { knocker, .. }
+            | Event::AlreadyOpen { knocker, .. } => Some(*knocker),
             Event::Opened { opening, .. } => Some(opening.knocker),
             _ => None,
         }
@@ -169,7 +189,11 @@ impl Event {
     pub fn is_a_complaint(&self) -> bool {
         matches!(
             self,
-            Event::Unsuccessful { .. } | Event::StartTooLong | Event::StopTooLong | Event::Exhausted { .. }
+            Event::Unsuccessful { .. }
+                | Event::TooSlow { .. }
+                | Event::StartTooLong
+                | Event::StopTooLong
+                | Event::Exhausted { .. }
         )
     }
 }

@@ -34,6 +34,8 @@ mod client_wire;
 mod craft;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
+/// What is remembered over the end of a process, as values and as text.
+mod state;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
 /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
@@ -46,6 +48,8 @@ mod wire_commands;
 mod wire_packets;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
+/// Doors close, whatever ends before its time.
+mod wire_state;
 
 /// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
@@ -73,12 +77,14 @@ fn tests() -> Vec<Trial> {
         client_wire::tests,
         craft::tests,
         scenarios::tests,
+        state::tests,
         tools::tests,
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
         wire_packets::tests,
         wire_signals::tests,
+        wire_state::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()
 }

@@ -11,8 +11,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::door::{Door, Template};
+use crate::door::{Door, Reopen, Template};
 use crate::event::exhausted;
 use crate::knock::FlagRule;
 use crate::lock::Lock;
@@ -43,6 +44,26 @@ pub struct Options {
     pub interface: Option<String>,
     /// `UseSyslog`.
     pub use_syslog: bool,
+    /// `StateFile`.
+    pub state_file: Option<PathBuf>,
+    /// `On_Start`: run when the daemon listens.
+    pub on_start: Option<Vec<u8>>,
+    /// `On_Stop`: run when it ends in good order.
+    pub on_stop: Option<Vec<u8>>,
+    /// `Command_Timeout`: how long a command may take.
+    pub command_timeout: Option<Duration>,
+}
+
+impl Options {
+    /// Where the state file is: beside the pid file, if nothing is said.
+    #[must_use]
+    pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
+        self.state_file.clone().unwrap_or_else(|| {
+            let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
+            path.push(".state");
+            path.into()
+        })
+    }
 }
 
 /// A whole configuration.
@@ -189,6 +210,9 @@ pub struct Draft {
     pub(crate) stop: Option<Template>,
     pub(crate) stop6: Option<Template>,
     pub(crate) cmd_timeout: i32,
+    pub(crate) reopen: Reopen,
+    /// Seconds; 0 is no limit.
+    pub(crate) command_timeout: Option<Duration>,
 }
 
 impl Draft {
@@ -208,10 +232,12 @@ impl Draft {
             stop: None,
             stop6: None,
             cmd_timeout: DEFAULT_CMD_TIMEOUT,
+            reopen: Reopen::default(),
+            command_timeout: None,
         }
     }
 
-    fn finish(self) -> Result<Door, ConfigError> {
+    fn finish(self, options: &Options) -> Result<Door, ConfigError> {
         let fail = |problem| ConfigError { line: self.line, problem };
         let Some(mut lock) = self.lock else { return Err(fail(Problem::NoSequence(self.name))) };
         if let Lock::Otp(lock) = &mut lock {
@@ -232,6 +258,11 @@ impl Draft {
             stop: self.stop,
             stop6: self.stop6,
             cmd_timeout: self.cmd_timeout,
+            reopen: self.reopen,
+            command_timeout: self
+                .command_timeout
+                .or(options.command_timeout)
+                .filter(|limit| !limit.is_zero()),
         })
     }
 }
@@ -283,7 +314,7 @@ impl Config {
             }
             .map_err(at)?;
         }
-        let doors = drafts.into_iter().map(Draft::finish).collect::<Result<_, _>>()?;
+        let doors = drafts.into_iter().map(|draft| draft.finish(&options)).collect::<Result<_, _>>()?;
         Ok(Config { options, doors })
     }
 }
