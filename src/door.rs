@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::knock::FlagRule;
+use crate::knock::{FlagRule, PacketRule};
 use crate::lock::Lock;
+use crate::rules::Rules;
 
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
 pub const MAX_COMMAND: usize = 4095;
@@ -22,6 +23,8 @@ pub struct Door {
     pub seq_timeout: i32,
     /// Which TCP segments are knocks.
     pub flags: FlagRule,
+    /// What it asks beyond that.
+    pub rules: Rules,
     /// Knocks are for this address instead of one of our own.
     pub target: Option<IpAddr>,
     /// Run when the door opens.
@@ -64,6 +67,12 @@ impl Reopen {
 }
 
 impl Door {
+    /// Which packets are knocks, beyond their port.
+    #[must_use]
+    pub fn packet_rule(&self) -> PacketRule {
+        PacketRule { flags: self.flags, udp_length: self.rules.udp_length }
+    }
+
     /// How long an attempt may take.
     #[must_use]
     pub fn seq_timeout(&self) -> Duration {

@@ -7,18 +7,21 @@
 //! Total and bounded: no knock makes it fail or block, and it remembers at most
 //! [`MAX_ATTEMPTS`] attempts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempts::{Attempt, AttemptId, Attempts};
 use crate::beginnings::Beginnings;
 use crate::door::Door;
 use crate::event::{Event, Opening};
+use crate::expiring::Expiring;
 use crate::interest::Interest;
 use crate::knock::Knock;
 use crate::lock::{Lock, OneTime, OtpLock, Turn};
+use crate::rules::Repeat;
 use crate::sequence::Stage;
 use crate::time::Now;
 
@@ -37,6 +40,10 @@ pub struct Engine {
     /// Unix times at which `beginnings` are right.
     is_right: Range<Duration>,
     attempts: Attempts,
+    /// Knockers whose knocks are ignored for a time, because they opened the door just now.
+    cooldowns: Expiring<()>,
+    /// When (uptime) a knocker made the sequence of a door that wants it more than once.
+    repeats: Expiring<Vec<Duration>>,
 }
 
 /// A knock, and what is known of it.
@@ -44,6 +51,8 @@ struct Arrival<'a> {
     knock: &'a Knock,
     /// It is for one of our own addresses.
     own: bool,
+    /// It is on some door's list.
+    is_known: bool,
     now: Now,
     events: Vec<Event>,
     /// The door that was last opened by it.
@@ -62,6 +71,8 @@ impl Engine {
             beginnings: Beginnings::default(),
             is_right: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(MAX_ATTEMPTS),
+            cooldowns: Expiring::new(MAX_ATTEMPTS),
+            repeats: Expiring::new(MAX_ATTEMPTS),
         };
         let never = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
         for (index, door) in (0..).zip(&engine.doors).filter(|(_, door)| !is_otp(door)) {
@@ -87,8 +98,17 @@ impl Engine {
         self.here = here.into_iter().collect();
     }
 
-    /// Lists that were spent on the doors of `earlier` stay spent on the same doors of this engine.
-    pub fn inherit_spent(&mut self, earlier: &Engine) {
+    /// Lists that were spent on the doors of `earlier` stay spent on the same doors of this engine,
+    /// and cooldowns go on.
+    pub fn inherit(&mut self, earlier: &Engine, now: Now) {
+        let doors: HashMap<Arc<str>, u32> =
+            (0..).zip(&self.doors).map(|(index, door)| (door.name.clone(), index)).collect();
+        for (old, knocker, &(), until) in earlier.cooldowns.iter() {
+            let name = earlier.doors.get(old as usize).map(|door| &door.name);
+            if let Some(&index) = name.and_then(|name| doors.get(name)) {
+                self.cooldowns.set(index, knocker, (), until, now.uptime);
+            }
+        }
         for door in &mut self.doors {
             let Lock::Otp(lock) = &mut door.lock else { continue };
             let identity = lock.otp.identity();
@@ -105,18 +125,19 @@ impl Engine {
     /// A packet arrived. Says what that changed, in the order it happened.
     pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Event> {
         let own = self.here.contains(&knock.destination);
-        if !self.interest.includes(knock, own) {
+        let is_known = self.interest.includes(knock, own);
+        if !is_known && !self.interest.includes_hit(knock, own) {
             return Vec::new();
         }
         self.follow_the_clock(now);
-        let mut arrival = Arrival { knock, own, now, events: self.expire(now), opened: None };
+        let mut arrival = Arrival { knock, own, is_known, now, events: self.expire(now), opened: None };
         let mut is_under_way = false;
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
             next = self.attempts.next_of(id);
             is_under_way |= self.carry_on(id, &mut arrival);
         }
-        if !is_under_way {
+        if is_known && !is_under_way {
             self.begin(&mut arrival);
         }
         arrival.events
@@ -163,8 +184,8 @@ impl Engine {
         event
     }
 
-    /// Takes one attempt of the knocker further, or ends it. Says whether the attempt is for the
-    /// address that was knocked at.
+    /// Takes one attempt of the knocker further, leaves it alone, or ends it. Says whether the attempt
+    /// is for the address that was knocked at. All rules about packets under way are here.
     fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
         let knock = arrival.knock;
         let Some(&Attempt { door: index, reached, turn, .. }) = self.attempts.get(id) else { return false };
@@ -172,21 +193,25 @@ impl Engine {
         if !door.is_meant(knock.destination, arrival.own) {
             return false;
         }
-        if !door.flags.allows(knock) {
-            arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
-            return true;
-        }
         if arrival.opened == Some(index) {
             // Two lists of one door ended with the same knocks: they open it once.
             self.attempts.remove(id);
             return true;
         }
-        let stage = usize::from(reached) + 1;
-        if door.lock.stage(turn, knock.source, stage - 1) != Some(Stage::of(knock)) {
-            self.attempts.remove(id);
-            arrival.events.push(Event::Failed { knocker: knock.source });
+        let reached = usize::from(reached);
+        let is_stage = |index| door.lock.stage(turn, knock.source, index) == Some(Stage::of(knock));
+        let counts = arrival.is_known && door.packet_rule().allows(knock);
+        if !(counts && is_stage(reached)) {
+            let is_repeat = door.rules.allows_duplicates && is_stage(reached - 1);
+            if !is_repeat && (counts || door.rules.is_other_hit(knock)) {
+                self.attempts.remove(id);
+                arrival.failed(door, reached);
+            } else if arrival.is_known && !counts {
+                arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
+            }
             return true;
         }
+        let stage = reached + 1;
         arrival.advanced(door, stage);
         if door.lock.length(turn, knock.source) == Some(stage) {
             self.attempts.remove(id);
@@ -203,8 +228,12 @@ impl Engine {
         let mut previous = None;
         for (index, turn) in self.beginnings.at(Stage::of(knock), knock.destination, arrival.own) {
             let Some(door) = self.doors.get(index as usize) else { continue };
-            if !door.flags.allows(knock) {
+            if !door.packet_rule().allows(knock) {
                 arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
+                continue;
+            }
+            let is_ignored = self.cooldowns.get(index, knock.source, arrival.now.uptime).is_some();
+            if is_ignored || !door.rules.admit(knock.source) {
                 continue;
             }
             let Some(length) = door.lock.length(turn, knock.source) else { continue };
@@ -222,12 +251,28 @@ impl Engine {
         }
     }
 
+    /// The whole sequence was knocked: opens the door, or counts how often it was.
     fn open(&mut self, index: u32, turn: Turn, arrival: &mut Arrival<'_>) {
         let Some(door) = self.doors.get_mut(index as usize) else { return };
-        let knocker = arrival.knock.source;
+        let (knocker, uptime) = (arrival.knock.source, arrival.now.uptime);
+        arrival.opened = Some(index);
+        if let Some(Repeat { times, within }) = door.rules.repeat {
+            let mut made = self.repeats.get(index, knocker, uptime).cloned().unwrap_or_default();
+            made.retain(|&time| time + within > uptime);
+            made.push(uptime);
+            let count = (made.len(), usize::from(times));
+            if count.0 < count.1 {
+                self.repeats.set(index, knocker, made, uptime + within, uptime);
+                arrival.events.push(Event::Repeated { door: door.name.clone(), knocker, count });
+                return;
+            }
+            self.repeats.remove(index, knocker);
+        }
         let opening = Opening { door: index as usize, knocker, turn };
         arrival.events.push(Event::Opened { door: door.name.clone(), opening });
-        arrival.opened = Some(index);
+        if !door.rules.cooldown.is_zero() {
+            self.cooldowns.set(index, knocker, (), uptime.saturating_add(door.rules.cooldown), uptime);
+        }
         door.lock.spend(turn, knocker, arrival.now);
         if matches!(door.lock, Lock::OneTime(_)) {
             self.learn_sequence(index);
@@ -269,7 +314,23 @@ impl Arrival<'_> {
     /// Tells that the knocker reached a stage, once for all lists of a door.
     fn advanced(&mut self, door: &Door, stage: usize) {
         let event = Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage };
+        // Of the lists of a door, those that this knock does not fit are not worth a word.
+        self.events.retain(|it| !matches!(it, Event::Failed { door: other, .. } if *other == door.name));
         if self.events.last() != Some(&event) {
+            self.events.push(event);
+        }
+    }
+
+    /// Tells that an attempt failed, unless another list of the door fits.
+    fn failed(&mut self, door: &Door, stage: usize) {
+        let fits = |it: &Event| matches!(it, Event::Advanced { door: other, .. } if *other == door.name);
+        let event = Event::Failed {
+            door: door.name.clone(),
+            knocker: self.knock.source,
+            stage,
+            is_logged: door.rules.logs_failures,
+        };
+        if !self.events.iter().any(fits) && self.events.last() != Some(&event) {
             self.events.push(event);
         }
     }

@@ -31,10 +31,25 @@ pub enum Event {
         /// The stage.
         stage: usize,
     },
-    /// A wrong knock ended an attempt; the log is silent about it.
+    /// A wrong knock ended an attempt.
     Failed {
+        /// The door's name.
+        door: Arc<str>,
         /// Who.
         knocker: IpAddr,
+        /// The last stage that was reached, counted from 1.
+        stage: usize,
+        /// The door wants it in the log, which is silent about it otherwise.
+        is_logged: bool,
+    },
+    /// The whole sequence was knocked, and has to be knocked again before the door opens.
+    Repeated {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// How often it was knocked by now, and how often it must be.
+        count: (usize, usize),
     },
     /// A packet that another door wants does not have the flags that this one asks for.
     Unfit {
@@ -117,7 +132,13 @@ impl Event {
         };
         Some(match self {
             Event::Advanced { door, knocker, stage } => format!("{}: {door}: Stage {stage}", who(knocker)),
-            Event::Failed { .. } | Event::Unfit { .. } => return None,
+            Event::Failed { is_logged: false, .. } | Event::Unfit { .. } => return None,
+            Event::Failed { door, knocker, stage, is_logged: true } => {
+                format!("{}: {door}: wrong knock (stage {stage})", who(knocker))
+            }
+            Event::Repeated { door, knocker, count: (done, wanted) } => {
+                format!("{}: {door}: sequence {done} of {wanted}", who(knocker))
+            }
             Event::Expired { door, knocker, stage } => {
                 format!("{}: {door}: sequence timeout (stage {stage})", who(knocker))
             }
@@ -148,7 +169,7 @@ impl Event {
     #[must_use]
     pub fn debug_line(&self) -> Option<String> {
         match self {
-            Event::Failed { knocker } => Some(format!("removing failed knock attempt ({knocker})")),
+            Event::Failed { knocker, .. } => Some(format!("removing failed knock attempt ({knocker})")),
             Event::Opened { opening, .. } => {
                 Some(format!("removing successful knock attempt ({})", opening.knocker))
             }
@@ -171,6 +192,8 @@ impl Event {
         match self {
             Event::Advanced { knocker, .. }
             | Event::Expired { knocker, .. }
+            | Event::Failed { knocker, .. }
+            | Event::Repeated { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
             | Event::AlreadyOpen { knocker, .. } => Some(*knocker),
             Event::Opened { opening, .. } => Some(opening.knocker),

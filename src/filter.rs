@@ -4,34 +4,24 @@
 //! The program passes all that is of interest and may pass more: it is an optimisation, and
 //! [`Interest::includes`] decides. Ports are found by binary search; where they do not fit the
 //! budget, neighbouring ones are taken together.
-//!
-//! Programs are assembled from their end: all jumps of classic BPF go forward, so every target is
-//! known when the jump to it is made, and one that is out of reach gets a stepping stone.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
+use crate::bpf::{
+    AND, Assembler, Instruction, JUMP_ANY_BIT, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X,
+    LD_HALF, LD_HALF_X, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, Label,
+};
 use crate::interest::{Interest, Interval};
-use crate::knock::{FlagRule, Protocol};
+use crate::knock::{PacketRule, Protocol};
 
 /// The most instructions the kernel takes (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
 /// How much of a packet is passed on, in bytes: the longest IPv4 header and a TCP header, and some.
 pub const SNAPSHOT: u32 = 128;
-
-/// One instruction, fields in host byte order (`struct sock_filter`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// What to do.
-    pub code: u16,
-    /// How many instructions to skip if the condition holds.
-    pub jt: u8,
-    /// How many instructions to skip if it does not.
-    pub jf: u8,
-    /// The operand.
-    pub k: u32,
-}
 
 /// What else the program is to know.
 #[derive(Clone, Copy, Debug)]
@@ -44,22 +34,6 @@ pub struct Surroundings<'a> {
     /// IPv6 does not exist.
     pub only_v4: bool,
 }
-
-// Instruction codes (linux/bpf_common.h).
-const LD_WORD: u16 = 0x20;
-const LD_HALF: u16 = 0x28;
-const LD_BYTE: u16 = 0x30;
-const LD_HALF_X: u16 = 0x48;
-const LD_BYTE_X: u16 = 0x50;
-const LDX_NUMBER: u16 = 0x01;
-const LDX_HEADER_LENGTH: u16 = 0xb1;
-const AND: u16 = 0x54;
-const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const JUMP_GREATER: u16 = 0x25;
-const JUMP_NOT_BELOW: u16 = 0x35;
-const JUMP_ANY_BIT: u16 = 0x45;
-const RETURN: u16 = 0x06;
 
 // Offsets at which the kernel shows what is not in the packet (linux/filter.h, SKF_AD_*).
 const ANCILLARY: u32 = 0xffff_f000;
@@ -82,23 +56,48 @@ const MAX_V6_ADDRESSES: usize = 16;
 pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
     let ports = Plan::exact(interest);
-    for leaf in [4, 8, 16] {
-        let program = assemble(interest, &ports, around, leaf);
-        if program.len() <= budget {
-            return program;
+    // Every interval takes an instruction at least.
+    if ports.intervals.len() < budget {
+        for leaf in [4, 8, 16] {
+            let program = assemble(interest, &ports, around, leaf);
+            if program.len() <= budget {
+                return program;
+            }
         }
     }
-    // Too many: the fewest ports are taken together that make it fit.
-    let (mut fits, mut too_many) = (1, ports.intervals.len());
-    let mut best = assemble(interest, &ports.coarser(fits), around, 8);
-    while too_many - fits > 1 {
-        let middle = usize::midpoint(fits, too_many);
-        let program = assemble(interest, &ports.coarser(middle), around, 8);
-        if program.len() <= budget {
-            (fits, best) = (middle, program);
-        } else {
-            too_many = middle;
+    coarse_program(interest, &ports, around, budget)
+}
+
+/// The program for ports that do not fit: as few of them as possible are taken together.
+fn coarse_program(
+    interest: &Interest,
+    ports: &Plan,
+    around: Surroundings<'_>,
+    budget: usize,
+) -> Vec<Instruction> {
+    /// Guesses, each nearer to the budget than the one before.
+    const GUESSES: usize = 6;
+    let gaps = ports.gaps();
+    let mut best = assemble(interest, &ports.coarser(&gaps, 1), around, 8);
+    let mut count = budget.min(ports.intervals.len()) / 3;
+    for _ in 0..GUESSES {
+        if count <= 1 {
+            break;
         }
+        let program = assemble(interest, &ports.coarser(&gaps, count), around, 8);
+        let length = program.len();
+        if length <= budget {
+            // The last hundredth is not worth another program.
+            let is_near = length + length / 100 >= budget;
+            if best.len() > budget || length > best.len() {
+                best = program;
+            }
+            if is_near {
+                break;
+            }
+        }
+        let next = count * budget / length;
+        count = if length > budget { next.min(count - 1) } else { next.max(count + 1) };
     }
     best
 }
@@ -106,7 +105,7 @@ pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> 
 /// The ports to pass, and under which flag rules.
 struct Plan {
     intervals: Vec<Interval>,
-    rules: Vec<Vec<FlagRule>>,
+    rules: Vec<Vec<PacketRule>>,
 }
 
 impl Plan {
@@ -115,17 +114,19 @@ impl Plan {
         Plan { intervals: ports.intervals().to_vec(), rules: ports.rules().to_vec() }
     }
 
-    /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
-    fn coarser(&self, count: usize) -> Plan {
-        let mut gaps: Vec<u32> = self
-            .intervals
-            .windows(2)
-            .filter_map(|pair| match pair {
-                [a, b] if a.protocol == b.protocol => Some(u32::from(b.low) - u32::from(a.high)),
-                _ => None,
-            })
-            .collect();
+    /// The gaps between intervals, the widest first.
+    fn gaps(&self) -> Vec<u32> {
+        let gaps = self.intervals.windows(2).filter_map(|pair| match pair {
+            [a, b] if a.protocol == b.protocol => Some(u32::from(b.low) - u32::from(a.high)),
+            _ => None,
+        });
+        let mut gaps: Vec<u32> = gaps.collect();
         gaps.sort_unstable_by(|a, b| b.cmp(a));
+        gaps
+    }
+
+    /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
+    fn coarser(&self, gaps: &[u32], count: usize) -> Plan {
         // Gaps at least this wide stay open; of equal ones as many as there is room for.
         let width = gaps.get(count.saturating_sub(1)).copied().unwrap_or(0);
         let mut room = count.saturating_sub(gaps.iter().filter(|&&gap| gap > width).count());
@@ -146,7 +147,7 @@ impl Plan {
             } else {
                 last.high = interval.high;
                 if last.rules != interval.rules {
-                    let mut set: Vec<FlagRule> = [last.rules, interval.rules]
+                    let mut set: Vec<PacketRule> = [last.rules, interval.rules]
                         .into_iter()
                         .filter_map(|rules| plan.rules.get(rules))
                         .flatten()
@@ -171,15 +172,21 @@ fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: us
     let accept = code.finish(SNAPSHOT);
 
     // From here on upwards, X is the length of the IP header.
-    let by_rules: Vec<Label> =
-        plan.rules.iter().map(|set| flag_rules(&mut code, set, accept, reject)).collect();
     let mut by_protocol = Vec::new();
     for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let mut by_rules: HashMap<usize, Label> = HashMap::new();
+        for interval in plan.intervals.iter().filter(|interval| interval.protocol == protocol) {
+            if let Some(set) = plan.rules.get(interval.rules) {
+                by_rules
+                    .entry(interval.rules)
+                    .or_insert_with(|| packet_rules(&mut code, protocol, set, accept, reject));
+            }
+        }
         let intervals: Vec<(Interval, Label)> = plan
             .intervals
             .iter()
             .filter(|interval| interval.protocol == protocol)
-            .filter_map(|interval| Some((*interval, *by_rules.get(interval.rules)?)))
+            .filter_map(|interval| Some((*interval, *by_rules.get(&interval.rules)?)))
             .collect();
         if !intervals.is_empty() {
             let search = search(&mut code, &intervals, leaf, reject);
@@ -193,7 +200,13 @@ fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: us
     let own = if interest.is_for_us() { around.here } else { &[] };
     let addresses: Vec<IpAddr> = own.iter().copied().chain(interest.targets()).collect();
     let v4 = v4_packet(&mut code, &addresses, transport, reject);
-    let v6 = if around.only_v4 { reject } else { v6_packet(&mut code, &addresses, transport, reject) };
+    let v4 = from_sources(&mut code, interest, true, v4, reject);
+    let v6 = if around.only_v4 {
+        reject
+    } else {
+        let v6 = v6_packet(&mut code, &addresses, transport, reject);
+        from_sources(&mut code, interest, false, v6, reject)
+    };
 
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV6, v6, reject);
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV4, v4, family);
@@ -210,17 +223,75 @@ fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: us
     code.program(entry)
 }
 
-/// Passes a packet whose flags fit one of the rules.
-fn flag_rules(code: &mut Assembler, set: &[FlagRule], accept: Label, reject: Label) -> Label {
+/// Passes a packet that fits one of the rules.
+fn packet_rules(
+    code: &mut Assembler,
+    protocol: Protocol,
+    set: &[PacketRule],
+    accept: Label,
+    reject: Label,
+) -> Label {
     const TCP_FLAGS: u32 = 13;
-    if set.iter().any(|rule| *rule == FlagRule::default()) {
+    const UDP_LENGTH: u32 = 4;
+    const UDP_HEADER: u32 = 8;
+    if set.iter().any(|rule| *rule == PacketRule::default()) {
         return accept;
     }
-    set.iter().fold(reject, |otherwise, rule| {
-        let compare = code.branch(JUMP_EQUAL, rule.set.0.into(), accept, otherwise);
-        let mask = code.then(AND, rule.mask().0.into(), compare);
-        code.then(LD_BYTE_X, TCP_FLAGS, mask)
+    set.iter().fold(reject, |otherwise, rule| match (protocol, rule.udp_length) {
+        (Protocol::Tcp, _) => {
+            let compare = code.branch(JUMP_EQUAL, rule.flags.set.0.into(), accept, otherwise);
+            let mask = code.then(AND, rule.flags.mask().0.into(), compare);
+            code.then(LD_BYTE_X, TCP_FLAGS, mask)
+        }
+        (Protocol::Udp, None) => accept,
+        (Protocol::Udp, Some((least, most))) => {
+            let (least, most) = (u32::from(least) + UDP_HEADER, u32::from(most) + UDP_HEADER);
+            let not_longer = code.branch(JUMP_GREATER, most, otherwise, accept);
+            let not_shorter = code.branch(JUMP_NOT_BELOW, least, not_longer, otherwise);
+            code.then(LD_HALF_X, UDP_LENGTH, not_shorter)
+        }
     })
+}
+
+/// Goes on for packets of those who may knock at all, as far as all doors agree on that.
+fn from_sources(code: &mut Assembler, interest: &Interest, is_v4: bool, next: Label, reject: Label) -> Label {
+    let of_family = |prefixes: &[IpNet]| -> Vec<IpNet> {
+        prefixes.iter().filter(|prefix| matches!(prefix, IpNet::V4(_)) == is_v4).copied().collect()
+    };
+    let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
+    let sources = interest.sources();
+    let mut entry = next;
+    if let Some(allow) = sources.allow.as_deref().map(of_family).filter(|allow| allow.len() <= most) {
+        entry = allow.iter().fold(reject, |otherwise, prefix| source_in(code, prefix, entry, otherwise));
+    }
+    let deny = of_family(&sources.deny);
+    if deny.len() <= most {
+        entry = deny.iter().fold(entry, |otherwise, prefix| source_in(code, prefix, reject, otherwise));
+    }
+    entry
+}
+
+/// Compares the source address with a prefix, word by word.
+fn source_in(code: &mut Assembler, prefix: &IpNet, inside: Label, outside: Label) -> Label {
+    const V4_SOURCE: u32 = 12;
+    const V6_SOURCE: u32 = 8;
+    let (offset, network, mask) = match prefix {
+        IpNet::V4(prefix) => (V4_SOURCE, vec![prefix.network().to_bits()], vec![prefix.netmask().to_bits()]),
+        IpNet::V6(prefix) => (V6_SOURCE, words(prefix.network()).to_vec(), words(prefix.netmask()).to_vec()),
+    };
+    let parts = (0_u32..).zip(network).zip(mask).filter(|(_, mask)| *mask != 0);
+    let parts: Vec<((u32, u32), u32)> = parts.collect();
+    parts.into_iter().rev().fold(inside, |matches, ((at, network), mask)| {
+        let compare = code.branch(JUMP_EQUAL, network, matches, outside);
+        let compare = if mask == u32::MAX { compare } else { code.then(AND, mask, compare) };
+        code.then(LD_WORD, offset + 4 * at, compare)
+    })
+}
+
+/// The four words of an IPv6 address, the first one first.
+fn words(address: Ipv6Addr) -> [u32; 4] {
+    let bits = address.to_bits();
+    [96, 64, 32, 0].map(|shift| u32::try_from((bits >> shift) & u128::from(u32::MAX)).unwrap_or(0))
 }
 
 /// Finds the port in A among the intervals, by halves and at last, among `leaf` of them, one by one.
@@ -293,85 +364,9 @@ fn v6_packet(code: &mut Assembler, addresses: &[IpAddr], transport: Label, rejec
         return transport;
     }
     wanted.iter().fold(reject, |otherwise, address| {
-        let octets = address.octets();
-        octets.chunks_exact(4).rev().zip([12, 8, 4, 0]).fold(transport, |matches, (bytes, offset)| {
-            let word = bytes.iter().fold(0, |word, &byte| word << 8 | u32::from(byte));
+        (0_u32..4).zip(words(*address)).rev().fold(transport, |matches, (at, word)| {
             let compare = code.branch(JUMP_EQUAL, word, matches, otherwise);
-            code.then(LD_WORD, DESTINATION + offset, compare)
+            code.then(LD_WORD, DESTINATION + 4 * at, compare)
         })
     })
-}
-
-/// An instruction that was emitted: its distance from the end of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Label(usize);
-
-#[derive(Default)]
-struct Assembler {
-    /// Last instruction first.
-    reversed: Vec<Instruction>,
-    /// For a target that may be far by now, the last instruction that leads there.
-    stones: HashMap<Label, Label>,
-}
-
-impl Assembler {
-    fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Label {
-        self.reversed.push(Instruction { code, jt, jf, k });
-        Label(self.reversed.len() - 1)
-    }
-
-    /// How many instructions the next one would have to skip to get to `target`.
-    fn distance(&self, target: Label) -> usize {
-        self.reversed.len() - 1 - target.0
-    }
-
-    /// Ends the program; 0 rejects the packet.
-    fn finish(&mut self, bytes: u32) -> Label {
-        self.push(RETURN, 0, 0, bytes)
-    }
-
-    /// An instruction that goes on at `next`.
-    fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
-        if self.distance(next) > 0 {
-            self.stone(next);
-        }
-        self.push(code, 0, 0, k)
-    }
-
-    fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
-        // Making one stepping stone moves the other target away by one instruction, hence twice.
-        let (yes, no) = (self.reach(yes), self.reach(no));
-        let (jt, jf) = (self.distance(yes), self.distance(no));
-        let byte = |distance| u8::try_from(distance).unwrap_or(u8::MAX);
-        self.push(code, byte(jt), byte(jf), k)
-    }
-
-    /// The target itself, or something near that leads there.
-    fn reach(&mut self, target: Label) -> Label {
-        // One less than a jump can do: the other target may need a stone yet.
-        const REACH: usize = u8::MAX as usize - 1;
-        let near = self.stones.get(&target).copied().unwrap_or(target);
-        if self.distance(near) <= REACH { near } else { self.stone(target) }
-    }
-
-    fn stone(&mut self, target: Label) -> Label {
-        // A program's end is copied: that is quicker than a jump to it.
-        let end = self.reversed.get(target.0).copied().filter(|instruction| instruction.code == RETURN);
-        let stone = if let Some(end) = end {
-            self.push(end.code, 0, 0, end.k)
-        } else {
-            let distance = u32::try_from(self.distance(target)).unwrap_or(0);
-            self.push(JUMP, 0, 0, distance)
-        };
-        self.stones.insert(target, stone);
-        stone
-    }
-
-    fn program(mut self, entry: Label) -> Vec<Instruction> {
-        if self.distance(entry) > 0 {
-            self.stone(entry);
-        }
-        self.reversed.reverse();
-        self.reversed
-    }
 }

@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::door::Door;
-use crate::knock::{FlagRule, Knock, Protocol};
+use crate::knock::{FlagRule, Flags, Knock, PacketRule, Protocol};
 use crate::lock::Lock;
+use crate::rules::Prefixes;
 use crate::sequence::Sequence;
 
 /// Neighbouring ports that are treated alike.
@@ -28,11 +31,11 @@ pub struct Interval {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     intervals: Vec<Interval>,
-    rules: Vec<Vec<FlagRule>>,
+    rules: Vec<Vec<PacketRule>>,
 }
 
 /// Ports that somebody wants, before they are sorted out.
-type Wish = (Protocol, u16, u16, FlagRule);
+type Wish = (Protocol, u16, u16, PacketRule);
 
 impl Ports {
     /// Sorts wishes, which may overlap, into intervals, which do not.
@@ -40,17 +43,21 @@ impl Ports {
         let mut ports = Ports::default();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             // Where a wish begins (+1) and where it is over (-1), by port; 65536 is beyond the last.
-            let mut edges: BTreeMap<u32, Vec<(FlagRule, i32)>> = BTreeMap::new();
+            let mut edges: Vec<(u32, PacketRule, i32)> = Vec::new();
             for &(_, low, high, rule) in wishes.iter().filter(|wish| wish.0 == protocol) {
-                // UDP has no flags: all its rules are the same.
-                let rule = if protocol == Protocol::Udp { FlagRule::default() } else { rule };
-                edges.entry(low.into()).or_default().push((rule, 1));
-                edges.entry(u32::from(high) + 1).or_default().push((rule, -1));
+                // What says nothing of this protocol does not tell rules apart.
+                let rule = match protocol {
+                    Protocol::Tcp => PacketRule { udp_length: None, ..rule },
+                    Protocol::Udp => PacketRule { flags: FlagRule::default(), ..rule },
+                };
+                edges.extend([(low.into(), rule, 1), (u32::from(high) + 1, rule, -1)]);
             }
-            let mut active: BTreeMap<FlagRule, i32> = BTreeMap::new();
+            edges.sort_unstable();
+            let mut active: BTreeMap<PacketRule, i32> = BTreeMap::new();
             let mut open: Option<(u16, usize)> = None;
-            for (edge, changes) in edges {
-                for (rule, change) in changes {
+            for changes in edges.chunk_by(|a, b| a.0 == b.0) {
+                let edge = changes.first().map_or(0, |change| change.0);
+                for &(_, rule, change) in changes {
                     let count = active.entry(rule).or_default();
                     *count += change;
                     if *count == 0 {
@@ -71,10 +78,10 @@ impl Ports {
         ports
     }
 
-    fn rule_set(&mut self, mut set: Vec<FlagRule>) -> usize {
+    fn rule_set(&mut self, mut set: Vec<PacketRule>) -> usize {
         // A rule that asks for nothing makes the others idle.
-        if set.contains(&FlagRule::default()) {
-            set = vec![FlagRule::default()];
+        if set.contains(&PacketRule::default()) {
+            set = vec![PacketRule::default()];
         }
         self.rules.iter().position(|known| *known == set).unwrap_or_else(|| {
             self.rules.push(set);
@@ -90,7 +97,7 @@ impl Ports {
 
     /// The rule sets that the intervals refer to.
     #[must_use]
-    pub fn rules(&self) -> &[Vec<FlagRule>] {
+    pub fn rules(&self) -> &[Vec<PacketRule>] {
         &self.rules
     }
 
@@ -106,53 +113,95 @@ impl Ports {
     }
 }
 
+/// Ports at our own addresses, and at those of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Places {
+    here: Ports,
+    targets: HashMap<IpAddr, Ports>,
+}
+
+impl Places {
+    fn of(doors: &[Door], wish: impl Fn(&Door, &mut Vec<Wish>)) -> Places {
+        let mut here = Vec::new();
+        let mut targets: HashMap<IpAddr, Vec<Wish>> = HashMap::new();
+        for door in doors {
+            match door.target {
+                None => wish(door, &mut here),
+                Some(target) => wish(door, targets.entry(target).or_default()),
+            }
+        }
+        let targets = targets.into_iter().map(|(target, wishes)| (target, Ports::of(&wishes))).collect();
+        Places { here: Ports::of(&here), targets }
+    }
+
+    fn include(&self, knock: &Knock, own: bool) -> bool {
+        (own && self.here.includes(knock))
+            || self.targets.get(&knock.destination).is_some_and(|ports| ports.includes(knock))
+    }
+}
+
 /// What the doors together listen for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
-    here: Ports,
-    targets: HashMap<IpAddr, Ports>,
+    /// Knocks: what is on some door's list.
+    knocks: Places,
+    /// Hits: what fails attempts on strict doors.
+    hits: Places,
+    /// Both, at whichever address.
     all: Ports,
+    sources: Sources,
+}
+
+/// Whose packets are of interest to no door, whatever they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// All but these, if every door names who may knock.
+    pub allow: Option<Vec<IpNet>>,
+    /// These, where every door says so.
+    pub deny: Vec<IpNet>,
 }
 
 impl Interest {
     /// What these doors listen for now and, of one-time files, for `ahead` lines more.
     #[must_use]
     pub fn of(doors: &[Door], ahead: usize) -> Interest {
-        let mut here = Vec::new();
-        let mut targets: HashMap<IpAddr, Vec<Wish>> = HashMap::new();
-        let mut all = Vec::new();
-        for door in doors {
-            let wishes = match door.target {
-                None => &mut here,
-                Some(target) => targets.entry(target).or_default(),
-            };
-            let from = wishes.len();
-            wish(door, ahead, wishes);
-            all.extend_from_slice(wishes.get(from..).unwrap_or_default());
-        }
-        Interest {
-            here: Ports::of(&here),
-            targets: targets.into_iter().map(|(target, wishes)| (target, Ports::of(&wishes))).collect(),
-            all: Ports::of(&all),
-        }
+        let knocks = Places::of(doors, |door, wishes| wish_knocks(door, ahead, wishes));
+        let hits = Places::of(doors, wish_hits);
+        let is_simple = knocks.targets.is_empty() && hits == Places::default();
+        let all = if is_simple {
+            knocks.here.clone()
+        } else {
+            let mut all = Vec::new();
+            for door in doors {
+                wish_knocks(door, ahead, &mut all);
+                wish_hits(door, &mut all);
+            }
+            Ports::of(&all)
+        };
+        Interest { knocks, hits, all, sources: sources(doors) }
     }
 
-    /// Whether a packet exists for us; `own` tells whether its destination is one of our addresses.
+    /// Whether a packet may be a knock; `own` tells whether its destination is one of our addresses.
     #[must_use]
     pub fn includes(&self, knock: &Knock, own: bool) -> bool {
-        (own && self.here.includes(knock))
-            || self.targets.get(&knock.destination).is_some_and(|ports| ports.includes(knock))
+        self.knocks.include(knock, own)
+    }
+
+    /// Whether a packet may fail an attempt on a strict door.
+    #[must_use]
+    pub fn includes_hit(&self, knock: &Knock, own: bool) -> bool {
+        self.hits.include(knock, own)
     }
 
     /// Whether some door listens for knocks at our own addresses.
     #[must_use]
     pub fn is_for_us(&self) -> bool {
-        !self.here.intervals.is_empty()
+        !self.knocks.here.intervals.is_empty()
     }
 
     /// The addresses of others that doors listen for.
     pub fn targets(&self) -> impl Iterator<Item = IpAddr> {
-        self.targets.keys().copied()
+        self.knocks.targets.keys().copied()
     }
 
     /// All ports of all doors, whichever address they are for.
@@ -160,20 +209,69 @@ impl Interest {
     pub fn ports(&self) -> &Ports {
         &self.all
     }
+
+    /// Whose packets count at all.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
 }
 
-fn wish(door: &Door, ahead: usize, wishes: &mut Vec<Wish>) {
+fn wish_knocks(door: &Door, ahead: usize, wishes: &mut Vec<Wish>) {
+    let rule = door.packet_rule();
     let sequences = match &door.lock {
         Lock::Fixed(sequence) => vec![sequence],
         Lock::OneTime(lines) => lines.lines().take(1 + ahead).collect(),
         Lock::Otp(lock) => {
             // All that may ever be on a list: a wrong guess costs the attempt, and the filter need
             // not change with the period.
-            wishes.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, door.flags)));
+            wishes.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, rule)));
             return;
         }
     };
     for stage in sequences.into_iter().flat_map(Sequence::stages) {
-        wishes.push((stage.protocol, stage.port, stage.port, door.flags));
+        wishes.push((stage.protocol, stage.port, stage.port, rule));
     }
+}
+
+/// Every port but the excepted ones, of packets that begin something.
+fn wish_hits(door: &Door, wishes: &mut Vec<Wish>) {
+    if !door.rules.is_strict {
+        return;
+    }
+    let rule = PacketRule { flags: FlagRule { set: Flags::SYN, clear: Flags::ACK }, udp_length: None };
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut excepted: Vec<u16> = door
+            .rules
+            .strict_except
+            .iter()
+            .filter(|stage| stage.protocol == protocol)
+            .map(|stage| stage.port)
+            .collect();
+        excepted.sort_unstable();
+        let mut low = Some(0);
+        for port in excepted {
+            if let Some(low) = low
+                && low < port
+            {
+                wishes.push((protocol, low, port - 1, rule));
+            }
+            low = port.checked_add(1);
+        }
+        if let Some(low) = low {
+            wishes.push((protocol, low, u16::MAX, rule));
+        }
+    }
+}
+
+fn sources(doors: &[Door]) -> Sources {
+    let allow: Option<Vec<IpNet>> = doors
+        .iter()
+        .map(|door| door.rules.allow.as_ref().map(|allow| allow.prefixes().to_vec()))
+        .collect::<Option<Vec<_>>>()
+        .filter(|lists| !lists.is_empty())
+        .map(|lists| Prefixes::new(&lists.concat()).prefixes().to_vec());
+    let mut deny = doors.first().map(|door| door.rules.deny.prefixes().to_vec()).unwrap_or_default();
+    deny.retain(|prefix| doors.iter().all(|door| door.rules.deny.prefixes().contains(prefix)));
+    Sources { allow, deny }
 }

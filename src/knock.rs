@@ -135,15 +135,37 @@ impl FlagRule {
         self.set.union(self.clear)
     }
 
-    /// Whether a knock's flags fit.
+    /// Whether a segment's flags fit.
     ///
     /// A TCP header that was cut before its flags fits only a rule that asks for none.
     #[must_use]
+    pub fn allows(self, flags: Option<Flags>) -> bool {
+        match flags {
+            Some(flags) => flags.0 & self.mask().0 == self.set.0,
+            None => self.mask() == Flags::NONE,
+        }
+    }
+}
+
+/// Which packets are knocks, beyond their port: a door's flags and its length of datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PacketRule {
+    /// For TCP.
+    pub flags: FlagRule,
+    /// For UDP: the least and the most payload bytes.
+    pub udp_length: Option<(u16, u16)>,
+}
+
+impl PacketRule {
+    /// Whether a packet fits.
+    #[must_use]
     pub fn allows(self, knock: &Knock) -> bool {
-        match (knock.protocol, knock.flags) {
-            (Protocol::Udp, _) => true,
-            (Protocol::Tcp, Some(flags)) => flags.0 & self.mask().0 == self.set.0,
-            (Protocol::Tcp, None) => self.mask() == Flags::NONE,
+        match (knock.protocol, self.udp_length) {
+            (Protocol::Tcp, _) => self.flags.allows(knock.flags),
+            (Protocol::Udp, None) => true,
+            (Protocol::Udp, Some((least, most))) => {
+                knock.udp_length.is_some_and(|length| (least..=most).contains(&length))
+            }
         }
     }
 }
@@ -163,6 +185,8 @@ pub struct Knock {
     pub port: u16,
     /// The TCP flags; `None` for UDP and for a TCP header cut before them.
     pub flags: Option<Flags>,
+    /// Payload bytes of a datagram, as its header gives them; `None` for TCP and where it was cut.
+    pub udp_length: Option<u16>,
     /// Bytes of the IP packet, header included, as the packet itself gives them.
     pub length: u32,
 }

@@ -13,14 +13,17 @@
 //! | [`otp`] | a shared seed and the time, as port sequences |
 //! | [`spent`] | one-time lists that were used |
 //! | [`lock`] | which sequences open a door now, and what becomes of them |
+//! | [`rules`] | what a door asks beyond its sequence |
 //! | [`door`] | a lock, the rules of knocking, what to run |
 //! | [`event`] | what happened, and its line in the log |
 //! | [`opening`] | what to run now, what to run later |
 //! | [`state`] | what is remembered over the end of a process |
 //! | [`interest`] | what we listen for, as a predicate |
 //! | [`beginnings`] | which doors an attempt begins on with a knock |
+//! | [`expiring`] | what is remembered of a knocker for a time |
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
+//! | [`bpf`] | classic BPF and its assembler |
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
 //! | [`config`] | a knockd.conf, from text to doors |
@@ -43,6 +46,7 @@
 
 pub mod attempts;
 pub mod beginnings;
+pub mod bpf;
 pub mod client;
 pub mod config;
 pub mod craft;
@@ -51,6 +55,7 @@ pub mod dissect;
 pub mod door;
 pub mod engine;
 pub mod event;
+pub mod expiring;
 pub mod filter;
 pub mod interest;
 pub mod knock;
@@ -61,6 +66,7 @@ pub mod packet;
 pub mod plan;
 pub mod profile;
 pub mod reason;
+pub mod rules;
 pub mod sequence;
 pub mod shape;
 pub mod spent;

@@ -19,6 +19,11 @@ pub const IPV4_HEADER: usize = 20;
 /// Byte of the TCP header that holds the flags (RFC 9293, 3.1).
 const TCP_FLAGS: usize = 13;
 
+/// Byte of the UDP header that holds the length of header and payload (RFC 768).
+const UDP_LENGTH: usize = 4;
+/// Length of a UDP header in bytes.
+const UDP_HEADER: u16 = 8;
+
 /// Reads the big-endian 16-bit word at `at`.
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
@@ -91,6 +96,10 @@ fn segment(
         Protocol::Tcp => bytes.get(TCP_FLAGS).copied().map(Flags),
         Protocol::Udp => None,
     };
+    let udp_length = match protocol {
+        Protocol::Tcp => None,
+        Protocol::Udp => word(bytes, UDP_LENGTH).and_then(|length| length.checked_sub(UDP_HEADER)),
+    };
     Some(Knock {
         source,
         source_port: word(bytes, 0)?,
@@ -98,6 +107,7 @@ fn segment(
         protocol,
         port: word(bytes, 2)?,
         flags,
+        udp_length,
         length: u32::try_from(length).unwrap_or(u32::MAX),
     })
 }

@@ -145,7 +145,8 @@ pub fn flags(names: &str) -> Result<Flags, AskedError> {
 
 /// Whether a word means a number to the resolver; nothing means 0 to it, which nobody means.
 fn is_number(text: &str) -> bool {
-    text.strip_prefix(['+', '-']).unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit())
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    text.is_empty() || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The value of `--delay`: milliseconds, with a fraction; a word is 0, as it was in knock 0.8.

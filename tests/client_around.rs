@@ -1,5 +1,6 @@
 //! What the client does around a knock: waiting, commands, proxying; and the manners of its command line.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
@@ -24,6 +25,7 @@ trials![
     getopt_words_are_kept,
     abbreviations_of_0_8_are_kept,
     a_closed_pipe_is_no_accident,
+    the_manual_has_every_option,
 ];
 
 pub const KNOCK: &str = env!("CARGO_BIN_EXE_knock");
@@ -59,7 +61,7 @@ fn a_port_that_stays_shut_is_told() {
     let world = World::new();
     let begin = Instant::now();
     let finished = world.knock(&["--wait", "2222", "--timeout", "0.4", SERVER, "1", "--", "echo", "in"]);
-    ends(&finished, 3, "error: tcp port 2222 did not open; knocked 1 times\n");
+    ends(&finished, 3, "error: tcp port 2222 did not open; knocked once\n");
     assert_eq!(finished.stdout, "", "the command ran");
     assert!((0.4..2.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
 }
@@ -94,7 +96,7 @@ fn a_udp_port_answers_with_a_datagram() {
         ends(&world.knock(&["--wait", "5353/udp", SERVER, "1"]), 0, "");
     });
     let silent = world.knock(&["--wait", "5354/udp", "--timeout", "0.3", SERVER, "1"]);
-    ends(&silent, 3, "error: udp port 5354 did not open; knocked 1 times\n");
+    ends(&silent, 3, "error: udp port 5354 did not open; knocked once\n");
 }
 
 /// The whole story: the daemon's command opens the listener that the client waits for.
@@ -169,7 +171,7 @@ fn a_proxy_joins_both_directions() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), format!("hitting tcp {SERVER}:1\n"));
     });
     let shut = world.knock(&["--proxy", "2223", "--timeout", "0.3", SERVER, "1"]);
-    ends(&shut, 3, "error: tcp port 2223 did not open; knocked 1 times\n");
+    ends(&shut, 3, "error: tcp port 2223 did not open; knocked once\n");
 }
 
 fn getopt_words_are_kept() {
@@ -185,6 +187,7 @@ fn getopt_words_are_kept() {
         (&[SERVER, "5", "-d"], "option requires an argument -- 'd'"),
         (&[SERVER, "5", "-vd"], "option requires an argument -- 'd'"),
         (&[SERVER, "5", "--delay"], "option '--delay' requires an argument"),
+        (&[SERVER, "5", "--del"], "option '--delay' requires an argument"),
         (&[SERVER, "5", "--ttl"], "option '--ttl' requires an argument"),
     ] {
         let refused = world.knock(words);
@@ -223,4 +226,50 @@ fn a_closed_pipe_is_no_accident() {
     let seen = capture.until(4, seconds(3.0));
     let ports: Vec<u16> = seen.iter().filter(|seen| seen.flags == SYN).map(|seen| seen.port).collect();
     assert_eq!(ports, [1, 2, 3, 4]);
+}
+
+/// The long options in a text, `opening` standing before each.
+fn options_in(text: &str, opening: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().map(str::to_owned);
+    text.lines()
+        .flat_map(|line| line.split(opening).skip(1))
+        .filter_map(name)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+fn the_manual_has_every_option() {
+    let world = World::new();
+    let usage = options_in(&world.knock(&["-h"]).stdout, " --");
+    let manual = include_str!("../man/knock.1");
+    let entries: Vec<&str> = manual.lines().filter(|line| line.starts_with(".It Fl ")).collect();
+    let described = entries.iter().flat_map(|line| line.split([' ', ',']));
+    let described: BTreeSet<String> = described
+        .filter_map(|word| word.strip_prefix('-'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(usage, described);
+    // What the program takes: every letter is an abbreviation of all options that begin with it.
+    let mut taken = BTreeSet::new();
+    for letter in 'a'..='z' {
+        let stderr = world.knock(&[SERVER, "1", &format!("--{letter}")]).stderr;
+        let named = stderr.contains("ambiguous") || stderr.contains("requires an argument");
+        taken.extend(options_in(&stderr, "'--").into_iter().filter(|name| named && name.len() > 1));
+    }
+    assert!(taken.len() > 20 && taken.is_subset(&usage), "not in the usage: {:?}", taken.difference(&usage));
+    for option in &usage {
+        let refused = world.knock(&[&format!("--{option}")]);
+        assert!(!refused.stderr.contains("unrecognized"), "{option} is not taken");
+    }
+    // The table of raw senders speaks of options that exist.
+    let (_, table) = manual.split_once(".Sh RAW SENDERS").unwrap();
+    let (table, _) = table.split_once(".Sh ").unwrap();
+    let rows =
+        table.lines().filter(|line| line.starts_with(".It ")).filter_map(|line| line.rsplit(" Ta ").next());
+    let ours: String =
+        rows.map(|cell| format!(" {}\n", cell.replace("\\-", "-"))).collect::<Vec<_>>().concat();
+    let ours = options_in(&ours, " --");
+    assert!(ours.len() > 20 && ours.is_subset(&usage), "{ours:?}");
 }

@@ -112,6 +112,7 @@ fn broken_profiles_name_the_line_and_no_secret() {
         ("sequence = 4711,", "line 2: sequence: a port is not between 0 and 65535"),
         ("sequence = 4711:sctp", "line 2: sequence: a protocol is neither tcp nor udp"),
         ("sequence = 4711:tcp:fin", "line 2: sequence: TCP flags in a stage need raw packets (--raw)"),
+        ("sequence = 4711\none_time_sequences = /x", "a sequence and one-time sequences exclude each other"),
         ("host = 4711", "profile 'p' has neither sequence nor one_time_sequences"),
         ("sequence = 4711\ncolour = 4711", "line 3: unknown setting 'colour'"),
         ("sequence = 4711\nlist", "line 3: unknown setting 'list'"),
@@ -161,8 +162,12 @@ fn a_dry_run_and_a_failure_strike_nothing() {
     let failed = world.knock(&[&option[..], &["--raw", "--data", "size:9000", SERVER]].concat());
     assert_eq!(failed.code(), Some(4), "{}", failed.stderr);
     let refused = world.knock(&[&option[..], &[SERVER, "7000"]].concat());
-    ends(&refused, 1, "error: ports and --one-time-sequences exclude each other\n");
+    ends(&refused, 1, "error: a sequence and one-time sequences exclude each other\n");
     assert_eq!(folder.read("once"), LINES);
+    let udp = world.knock(&[&option[..], &["--dry-run", "-u", SERVER]].concat());
+    assert_eq!(udp.stdout, shown.stdout.replace("tcp", "udp"));
+    let hostless = world.knock(&option);
+    ends(&hostless, 1, "");
     let missing = world.knock(&["--one-time-sequences", "/no/such", SERVER]);
     ends(&missing, 1, "error: /no/such: No such file or directory\n");
 }

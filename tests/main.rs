@@ -20,6 +20,10 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// The table of attempts under way, and its bounds.
+mod attempts;
+/// Classic BPF: an interpreter, held against the kernel.
+mod bpf;
 /// What the client is asked for, as values.
 mod client;
 /// What the client does around a knock, and the manners of its command line.
@@ -30,8 +34,20 @@ mod client_profiles;
 mod client_raw;
 /// The client's packets on the wire.
 mod client_wire;
+/// The configuration file: what is understood, what is refused and how, what is warned of.
+mod config;
 /// Crafted packets as values.
 mod craft;
+/// The kernel's filter: what it passes, and that the kernel takes it.
+mod filter;
+/// The manual pages against the programs.
+mod man;
+/// The messages between the daemon's two processes.
+mod messages;
+/// The parser of packets, on whole, cut, odd and random ones.
+mod packet;
+/// Random input that can be had again.
+mod random;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
 /// What is remembered over the end of a process, as values and as text.
@@ -44,12 +60,20 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// Many doors, many knockers, many strangers.
+mod wire_load;
+/// What the daemon says: log file, standard output, syslog, names.
+mod wire_log;
+/// One-time sequences: each line of the file opens its door once.
+mod wire_one_time;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
 /// Doors close, whatever ends before its time.
 mod wire_state;
+/// A link without a link-level header, as tunnels have it.
+mod wire_tun;
 
 /// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
@@ -70,21 +94,34 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        attempts::tests,
+        bpf::tests,
         client::tests,
         client_around::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
+        config::corpus_tests,
+        config::tests,
         craft::tests,
+        filter::tests,
+        man::tests,
+        messages::tests,
+        packet::tests,
+        random::tests,
         scenarios::tests,
         state::tests,
         tools::tests,
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_load::tests,
+        wire_log::tests,
+        wire_one_time::tests,
         wire_packets::tests,
         wire_signals::tests,
         wire_state::tests,
+        wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()
 }

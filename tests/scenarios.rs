@@ -13,7 +13,7 @@
 //! | step | what happens |
 //! |---|---|
 //! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` before them |
-//! | `0.4 SOURCE > DESTINATION udp PORT` | a datagram |
+//! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte where nothing is said |
 //! | `0.4` | the daemon wakes up: whatever is due is done |
 //! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
 //! | `0.4 finish 5` | the daemon is asked to end within 5 seconds |
@@ -276,8 +276,13 @@ fn knock(text: &str) -> Option<Knock> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [source, ">", destination, protocol, port, flags @ ..] = words.as_slice() else { return None };
     let protocol = Protocol::from_word(protocol)?;
+    let udp_length = match (protocol, flags) {
+        (Protocol::Udp, []) => Some(1),
+        (Protocol::Udp, [length]) => Some(length.parse().ok()?),
+        _ => None,
+    };
     let flags = match (protocol, flags) {
-        (Protocol::Udp, []) | (Protocol::Tcp, ["cut"]) => None,
+        (Protocol::Udp, _) | (Protocol::Tcp, ["cut"]) => None,
         (Protocol::Tcp, ["none"]) => Some(Flags::NONE),
         (Protocol::Tcp, [names]) => {
             let flags: Option<Vec<Flags>> = names.split(',').map(Flags::from_word).collect();
@@ -292,6 +297,7 @@ fn knock(text: &str) -> Option<Knock> {
         protocol,
         port: port.parse().ok()?,
         flags,
+        udp_length,
         length: 40,
     })
 }

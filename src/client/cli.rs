@@ -154,7 +154,10 @@ fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) ->
         ErrorKind::TooManyValues => format!("option '{argument}' doesn't allow an argument"),
         // Only the last word can lack its value.
         _ => match line.last().map(|word| word.to_string_lossy()) {
-            Some(word) if word.starts_with("--") => format!("option '{word}' requires an argument"),
+            Some(word) if word.starts_with("--") => {
+                let name = argument.split(' ').next().unwrap_or_default();
+                format!("option '{name}' requires an argument")
+            }
             Some(word) => format!("option requires an argument -- '{}'", word.chars().last().unwrap_or('-')),
             None => error.kind().to_string(),
         },

@@ -31,6 +31,8 @@ use self::cli::Line;
 use self::failure::{Failure, Status};
 use self::knocking::Knocking;
 use self::options::{Options, Request, Stages, Wait};
+use self::resolve::Family;
+use crate::knock::Protocol;
 use crate::plan::{Asked, Port, Resolved};
 use crate::reason::reason;
 use crate::sequence::Stage;
@@ -67,10 +69,11 @@ fn knock(options: &Options) -> Result<(), Failure> {
         Stages::Typed(asked) | Stages::Profile(asked) => (resolve(options, asked)?, None),
         Stages::OneTime(path) => {
             let line = one_time::Line::take(path)?;
-            let written = line.sequence.stages().iter();
-            let stages =
-                written.map(|&stage| Resolved { stage, flags: None, text: stage.port.to_string() }).collect();
-            (stages, Some(line))
+            let stages = line.sequence.stages().iter().map(|&stage| {
+                let protocol = if options.udp { Protocol::Udp } else { stage.protocol };
+                Resolved { stage: Stage { protocol, ..stage }, flags: None, text: stage.port.to_string() }
+            });
+            (stages.collect(), Some(line))
         }
     };
     let awaited = match &options.wait {
@@ -100,7 +103,7 @@ fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
         };
         unresolved(options, first, &reason)
     })?;
-    if !options.both {
+    if options.family != Family::Both {
         return Ok(found.into_iter().take(1).collect());
     }
     if options.verbose {
@@ -166,11 +169,13 @@ fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) ->
             knocking.send()?;
         }
     }
-    let (port, protocol, tries) = (&wait.port, wait.protocol, wait.retries.saturating_add(1));
-    Err(Failure::new(
-        Status::NotOpen,
-        format_args!("error: {protocol} port {port} did not open; knocked {tries} times"),
-    ))
+    let (port, protocol) = (&wait.port, wait.protocol);
+    let times = match wait.retries {
+        0 => "once".to_owned(),
+        retries => format!("{} times", retries.saturating_add(1)),
+    };
+    let told = format_args!("error: {protocol} port {port} did not open; knocked {times}");
+    Err(Failure::new(Status::NotOpen, told))
 }
 
 /// Becomes the command, if there is one.

@@ -50,7 +50,7 @@ pub(super) struct Options {
     pub(super) host: String,
     pub(super) stages: Stages,
     pub(super) family: Family,
-    pub(super) both: bool,
+    pub(super) udp: bool,
     pub(super) verbose: bool,
     pub(super) pace: Pace,
     pub(super) rounds: u64,
@@ -113,12 +113,13 @@ pub(super) fn read(line: &[OsString], typed: &Typed) -> Result<Request, Failure>
     if typed.switch("list") {
         return Ok(Request::List { insecure });
     }
-    if typed.words().len() > 1 || typed.given("one-time-sequences") {
-        return options(typed, None).map(|options| Request::Knock(Box::new(options)));
-    }
-    let Some(name) = typed.words().first().map(|word| word.to_string_lossy().into_owned()) else {
+    let words = typed.words();
+    let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
         return Err(Failure::usage(None));
     };
+    if words.len() > 1 || typed.given("one-time-sequences") {
+        return options(typed, None).map(|options| Request::Knock(Box::new(options)));
+    }
     let Some(found) = profiles::find(&name, insecure)? else {
         let paths: Vec<String> = profiles::paths().iter().map(|path| path.display().to_string()).collect();
         let paths = paths.join(" or ");
@@ -150,11 +151,9 @@ fn options(typed: &Typed, profile: Option<&Found>) -> Result<Options, Failure> {
         Some(text) => milliseconds("jitter", &text)?,
         None => Duration::ZERO,
     };
-    let family = match (typed.switch("ipv4"), typed.switch("ipv6")) {
-        (true, _) => Family::V4,
-        (_, true) => Family::V6,
-        _ => Family::Any,
-    };
+    // Each of them switches the others off.
+    let families = [("ipv4", Family::V4), ("ipv6", Family::V6), ("both", Family::Both)];
+    let family = families.into_iter().find(|(name, _)| typed.switch(name)).map(|(_, family)| family);
     let manner = Manner {
         udp: typed.switch("udp"),
         raw: raw.is_some(),
@@ -174,8 +173,8 @@ fn options(typed: &Typed, profile: Option<&Found>) -> Result<Options, Failure> {
     Ok(Options {
         host,
         stages: stages(typed, &words, profile, manner)?,
-        family,
-        both: typed.switch("both"),
+        family: family.unwrap_or_default(),
+        udp: manner.udp,
         verbose: typed.switch("verbose"),
         pace: Pace { delay, jitter },
         rounds: number(typed, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
@@ -194,8 +193,8 @@ fn stages(
 ) -> Result<Stages, Failure> {
     let ports = words.get(1..).unwrap_or_default();
     if let Some(path) = typed.value("one-time-sequences") {
-        if !ports.is_empty() {
-            return Err(Failure::refused("ports and --one-time-sequences exclude each other"));
+        if !ports.is_empty() || profile.is_some_and(|found| found.profile.setting("sequence").is_some()) {
+            return Err(Failure::refused("a sequence and one-time sequences exclude each other"));
         }
         return Ok(Stages::OneTime(PathBuf::from(path)));
     }

@@ -75,6 +75,9 @@ impl Sender {
         destination: SocketAddr,
         spoofed: Option<IpAddr>,
     ) -> Result<Route, Failure> {
+        // The port has no part in it.
+        let mut destination = destination;
+        destination.set_port(0);
         if let Some(route) = self.routes.get(&destination) {
             return Ok(*route);
         }
@@ -157,8 +160,8 @@ fn ask_route(destination: SocketAddr, interface: Option<&str>) -> io::Result<Rou
         socket.bind_device(Some(name.as_bytes()))?;
     }
     let mut address = destination;
-    // Any port but 0, to which IPv6 connects no socket.
-    address.set_port(address.port().max(1));
+    // Any port but 0, which is no place to connect to.
+    address.set_port(9);
     socket.connect(&SockAddr::from(address))?;
     let source = match (socket.local_addr()?.as_socket(), destination) {
         (Some(local), _) => local.ip(),

@@ -20,12 +20,14 @@ pub(super) enum Family {
     V4,
     /// IPv6 only.
     V6,
+    /// One address of each.
+    Both,
 }
 
 impl Family {
     fn fits(self, address: IpAddr) -> bool {
         match self {
-            Family::Any => true,
+            Family::Any | Family::Both => true,
             Family::V4 => address.is_ipv4(),
             Family::V6 => address.is_ipv6(),
         }
@@ -44,7 +46,7 @@ pub(super) fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String
         return Err("Address family for hostname not supported".to_owned());
     }
     let address = match family {
-        Family::Any => 0,
+        Family::Any | Family::Both => 0,
         Family::V4 => AddrFamily::Inet.into(),
         Family::V6 => AddrFamily::Inet6.into(),
     };

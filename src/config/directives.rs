@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::rules::{self, ReadRule};
 use crate::config::{Draft, Note, Options, Problem, Reading};
 use crate::door::{Reopen, Template};
 use crate::knock::Flags;
@@ -34,6 +35,8 @@ pub enum Read {
     Option(fn(&mut Options, &[u8], &mut Reading<'_>) -> Result<(), Problem>),
     /// Into the door whose section it stands in.
     Door(fn(&mut Draft, &[u8], &mut Reading<'_>) -> Result<(), Problem>),
+    /// Into the rules of a door or, in the options, of all doors.
+    Rule(ReadRule),
 }
 
 /// One directive.
@@ -81,6 +84,15 @@ pub const DIRECTIVES: &[Directive] = &[
     door("Stop_Command_6", &[], stop_command_6),
     door("Command_Timeout", &[], command_timeout),
     door("Reopen", &[], reopen),
+    rule("Strict", rules::strict),
+    rule("Strict_Except", rules::strict_except),
+    rule("Allow_Duplicates", rules::allow_duplicates),
+    rule("Allow", rules::allow),
+    rule("Deny", rules::deny),
+    rule("Cooldown", rules::cooldown),
+    rule("UDP_Length", rules::udp_length),
+    rule("Repeat", rules::repeat),
+    rule("Log_Failures", rules::log_failures),
 ];
 
 const fn option(
@@ -96,6 +108,10 @@ const fn door(
     read: fn(&mut Draft, &[u8], &mut Reading<'_>) -> Result<(), Problem>,
 ) -> Directive {
     Directive { name, aliases, place: Place::Door, has_value: true, read: Read::Door(read) }
+}
+
+const fn rule(name: &'static str, read: ReadRule) -> Directive {
+    Directive { name, aliases: &[], place: Place::Anywhere, has_value: true, read: Read::Rule(read) }
 }
 
 /// The directive that this key means here, if there is one.
@@ -227,7 +243,7 @@ fn otp_window(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Res
 }
 
 fn otp_reuse(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.otp_reuse = Some(yes_or_no("otp_reuse", value)?);
+    draft.otp_reuse = Some(yes_or_no("otp_reuse", &text(value))?);
     reading.understood(format!("config: {}: otp_reuse: {}", draft.name, text(value)));
     Ok(())
 }
@@ -239,11 +255,11 @@ fn otp_digest(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Res
     Ok(())
 }
 
-fn yes_or_no(name: &'static str, value: &[u8]) -> Result<bool, Problem> {
-    match text(value).to_ascii_lowercase().as_str() {
+pub(super) fn yes_or_no(name: &'static str, value: &str) -> Result<bool, Problem> {
+    match value.to_ascii_lowercase().as_str() {
         "yes" | "on" | "true" | "1" => Ok(true),
         "no" | "off" | "false" | "0" => Ok(false),
-        _ => Err(Problem::Value(name, text(value), "yes or no")),
+        _ => Err(Problem::Value(name, value.to_owned(), "yes or no")),
     }
 }
 

@@ -4,6 +4,7 @@
 //! the [`Reading`] that the caller hands in.
 
 pub mod directives;
+pub mod rules;
 pub mod syntax;
 mod warnings;
 
@@ -22,6 +23,7 @@ use crate::reason::reason;
 use crate::sequence::SequenceError;
 
 use directives::{Place, Read, find};
+use rules::RulesDraft;
 use syntax::Item;
 
 /// Seconds an attempt may take where the configuration is silent.
@@ -52,6 +54,8 @@ pub struct Options {
     pub on_stop: Option<Vec<u8>>,
     /// `Command_Timeout`: how long a command may take.
     pub command_timeout: Option<Duration>,
+    /// The rules of all doors that have none of their own.
+    pub rules: RulesDraft,
 }
 
 impl Options {
@@ -204,6 +208,7 @@ pub struct Draft {
     pub(crate) otp_digest: Option<Digest>,
     pub(crate) seq_timeout: i32,
     pub(crate) flags: FlagRule,
+    pub(crate) rules: RulesDraft,
     pub(crate) target: Option<std::net::IpAddr>,
     pub(crate) start: Option<Template>,
     pub(crate) start6: Option<Template>,
@@ -226,6 +231,7 @@ impl Draft {
             otp_digest: None,
             seq_timeout: DEFAULT_SEQ_TIMEOUT,
             flags: FlagRule::default(),
+            rules: RulesDraft::default(),
             target: None,
             start: None,
             start6: None,
@@ -252,6 +258,7 @@ impl Draft {
             lock,
             seq_timeout: self.seq_timeout,
             flags: self.flags,
+            rules: self.rules.finish(&options.rules),
             target: self.target,
             start: self.start,
             start6: self.start6,
@@ -311,6 +318,15 @@ impl Config {
                     Some(draft) => read(draft, value, &mut reading),
                     None => Err(Problem::Syntax),
                 },
+                Read::Rule(read) => {
+                    let text = String::from_utf8_lossy(value);
+                    let (rules, whose) = match (place, drafts.last_mut()) {
+                        (Place::Door, Some(draft)) => (&mut draft.rules, format!("{}: ", draft.name)),
+                        _ => (&mut options.rules, String::new()),
+                    };
+                    let name = directive.name.to_ascii_lowercase();
+                    read(rules, &text).map(|()| reading.understood(format!("config: {whose}{name}: {text}")))
+                }
             }
             .map_err(at)?;
         }

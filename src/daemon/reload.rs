@@ -195,7 +195,7 @@ impl Watcher {
         self.fingerprint = loaded.fingerprint;
         self.capture.refresh_addresses();
         let mut engine = Engine::new(doors, self.here());
-        engine.inherit_spent(&self.engine);
+        engine.inherit(&self.engine, clock::now());
         self.engine = engine;
         self.renew_filter();
         self.explain_doors();

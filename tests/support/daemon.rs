@@ -333,7 +333,7 @@ impl RunningDaemon<'_> {
     #[track_caller]
     fn wait_until_listening(&self) {
         let listens = || (self.raw_log() + &self.stdout()).contains("listening on");
-        let started = holds_within(seconds(6.0), || listens() || !process::alive(self.pid)) && listens();
+        let started = holds_within(seconds(20.0), || listens() || !process::alive(self.pid)) && listens();
         assert!(started, "the daemon does not listen; {}", self.said());
     }
 }

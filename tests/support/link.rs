@@ -95,10 +95,17 @@ impl Namespace {
         self.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE, &what);
     }
 
-    /// `add_address("eth0", "10.77.0.1/24")`; IPv6 ones can be used at once.
+    /// `add_address("eth0", "10.77.0.1/24")`; it can be used at once.
     pub fn add_address(&self, name: &str, address: &str) {
         let message = RouteNetlinkMessage::NewAddress(self.address_message(name, address));
         self.request(message, NLM_F_CREATE | NLM_F_REPLACE, &format!("adding {address} to {name}"));
+        if address.contains(':') {
+            // The kernel makes the route to it later, in the background.
+            let routed = || self.run(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"));
+            let mine = |route: &str| route.starts_with(&hexadecimal(address)) && is_local(route);
+            let there = || routed().expect("the table of routes").lines().any(mine);
+            assert!(holds_within(seconds(5.0), there), "{address} does not become usable");
+        }
     }
 
     pub fn delete_address(&self, name: &str, address: &str) {
@@ -111,6 +118,21 @@ impl Namespace {
         let running = |i: &pnet::datalink::NetworkInterface| i.name == name && i.is_running();
         let runs = || self.run(pnet::datalink::interfaces).iter().any(running);
         assert!(holds_within(seconds(5.0), runs), "{name} does not come up");
+    }
+
+    /// How many have asked an interface for the frames of other machines.
+    pub fn promiscuity(&self, name: &str) -> u32 {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index(name);
+        let answer = self.run(|| ask(RouteNetlinkMessage::GetLink(link), 0));
+        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.expect("a link") else {
+            panic!("the kernel does not describe {name}");
+        };
+        let count = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Promiscuity(count) => Some(*count),
+            _ => None,
+        });
+        count.expect("the kernel counts who wants all frames")
     }
 
     /// The kernel's number for an interface.
@@ -153,6 +175,19 @@ impl Namespace {
     }
 }
 
+/// An IPv6 address as the table of routes has it.
+fn hexadecimal(address: &str) -> String {
+    let plain = address.split('/').next().unwrap_or_default();
+    let address: std::net::Ipv6Addr = plain.parse().expect("an IPv6 address");
+    format!("{:032x} 80", address.to_bits())
+}
+
+/// Is this route of that table one to this machine? `RTF_LOCAL` says so, in the ninth column.
+fn is_local(route: &str) -> bool {
+    let flags = route.split_whitespace().nth(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+    flags.is_some_and(|flags| flags & 0x8000_0000 != 0)
+}
+
 fn link_named(name: &str) -> LinkMessage {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -161,20 +196,25 @@ fn link_named(name: &str) -> LinkMessage {
 
 /// One request, and the kernel's yes or no.
 fn request(message: RouteNetlinkMessage, flags: u16) -> Result<(), String> {
+    match ask(message, NLM_F_ACK | flags)? {
+        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// One request, and what the kernel says to it.
+fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<NetlinkPayload<RouteNetlinkMessage>, String> {
     let mut socket = Socket::new(NETLINK_ROUTE).map_err(|e| e.to_string())?;
     socket.bind_auto().map_err(|e| e.to_string())?;
     socket.connect(&SocketAddr::new(0, 0)).map_err(|e| e.to_string())?;
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    header.flags = NLM_F_REQUEST | flags;
     let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
     packet.finalize();
     let mut bytes = vec![0; packet.buffer_len()];
     packet.serialize(&mut bytes);
     socket.send(&bytes, 0).map_err(|e| e.to_string())?;
     let (reply, _) = socket.recv_from_full().map_err(|e| e.to_string())?;
-    let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply).map_err(|e| e.to_string())?;
-    match reply.payload {
-        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
-        _ => Ok(()),
-    }
+    let reply = NetlinkMessage::deserialize(&reply).map_err(|e| e.to_string())?;
+    Ok(reply.payload)
 }

@@ -75,6 +75,13 @@ pub fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
+/// The processor time, in hundredths of a second, that a process has used.
+pub fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit_once(')').expect("a name in parentheses").1.split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
 /// The inode of the network namespace a process lives in.
 pub fn network_of(pid: i32) -> Option<u64> {
     Some(fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino())

@@ -75,6 +75,14 @@ impl World {
         Capture::new(&self.server, SERVER_LINK)
     }
 
+    /// How many bytes wait in the server's packet sockets to be read.
+    pub fn queued(&self) -> u64 {
+        let table = self.server.run(|| std::fs::read_to_string("/proc/thread-self/net/packet"));
+        let table = table.expect("the table of packet sockets");
+        let bytes = |row: &str| row.split_whitespace().nth(6)?.parse::<u64>().ok();
+        table.lines().skip(1).map(|row| bytes(row).expect("the column Rmem")).sum()
+    }
+
     /// A daemon to be started on the server's end of the cable, with these sections in its file. In them `@`
     /// stands for the daemon's own folder.
     pub fn knockd(&self, sections: &str) -> Knockd<'_> {

@@ -1,0 +1,127 @@
+//! Classic BPF: its instructions, and an assembler that works backwards.
+//!
+//! All jumps of classic BPF go forward. Assembled from its end, a program's every target is known when
+//! the jump to it is made, and one that is out of reach gets a stepping stone.
+
+use std::collections::HashMap;
+
+/// One instruction, fields in host byte order (`struct sock_filter`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What to do.
+    pub code: u16,
+    /// How many instructions to skip if the condition holds.
+    pub jt: u8,
+    /// How many instructions to skip if it does not.
+    pub jf: u8,
+    /// The operand.
+    pub k: u32,
+}
+
+// Instruction codes (linux/bpf_common.h).
+/// A = the word at k, in host byte order.
+pub const LD_WORD: u16 = 0x20;
+/// A = the half word at k.
+pub const LD_HALF: u16 = 0x28;
+/// A = the byte at k.
+pub const LD_BYTE: u16 = 0x30;
+/// A = the half word at X + k.
+pub const LD_HALF_X: u16 = 0x48;
+/// A = the byte at X + k.
+pub const LD_BYTE_X: u16 = 0x50;
+/// X = k.
+pub const LDX_NUMBER: u16 = 0x01;
+/// X = the length of the IPv4 header at k.
+pub const LDX_HEADER_LENGTH: u16 = 0xb1;
+/// A = A & k.
+pub const AND: u16 = 0x54;
+/// Skip k instructions.
+const JUMP: u16 = 0x05;
+/// If A == k.
+pub const JUMP_EQUAL: u16 = 0x15;
+/// If A > k.
+pub const JUMP_GREATER: u16 = 0x25;
+/// If A >= k.
+pub const JUMP_NOT_BELOW: u16 = 0x35;
+/// If A & k is not 0.
+pub const JUMP_ANY_BIT: u16 = 0x45;
+/// End; pass k bytes.
+const RETURN: u16 = 0x06;
+
+/// An instruction that was emitted: its distance from the end of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Label(usize);
+
+/// A program in the making.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    /// Last instruction first.
+    reversed: Vec<Instruction>,
+    /// For a target that may be far by now, the last instruction that leads there.
+    stones: HashMap<Label, Label>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Label {
+        self.reversed.push(Instruction { code, jt, jf, k });
+        Label(self.reversed.len() - 1)
+    }
+
+    /// How many instructions the next one would have to skip to get to `target`.
+    fn distance(&self, target: Label) -> usize {
+        self.reversed.len() - 1 - target.0
+    }
+
+    /// Ends the program; 0 rejects the packet.
+    pub fn finish(&mut self, bytes: u32) -> Label {
+        self.push(RETURN, 0, 0, bytes)
+    }
+
+    /// An instruction that goes on at `next`.
+    pub fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
+        if self.distance(next) > 0 {
+            self.stone(next);
+        }
+        self.push(code, 0, 0, k)
+    }
+
+    /// A jump to `yes` if the condition holds, to `no` if not.
+    pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
+        // Making one stepping stone moves the other target away by one instruction, hence twice.
+        let (yes, no) = (self.reach(yes), self.reach(no));
+        let (jt, jf) = (self.distance(yes), self.distance(no));
+        let byte = |distance| u8::try_from(distance).unwrap_or(u8::MAX);
+        self.push(code, byte(jt), byte(jf), k)
+    }
+
+    /// The target itself, or something near that leads there.
+    fn reach(&mut self, target: Label) -> Label {
+        // One less than a jump can do: the other target may need a stone yet.
+        const REACH: usize = u8::MAX as usize - 1;
+        let near = self.stones.get(&target).copied().unwrap_or(target);
+        if self.distance(near) <= REACH { near } else { self.stone(target) }
+    }
+
+    fn stone(&mut self, target: Label) -> Label {
+        // A program's end is copied: that is quicker than a jump to it.
+        let end = self.reversed.get(target.0).copied().filter(|instruction| instruction.code == RETURN);
+        let stone = if let Some(end) = end {
+            self.push(end.code, 0, 0, end.k)
+        } else {
+            let distance = u32::try_from(self.distance(target)).unwrap_or(0);
+            self.push(JUMP, 0, 0, distance)
+        };
+        self.stones.insert(target, stone);
+        stone
+    }
+
+    /// The program, which begins at `entry`.
+    #[must_use]
+    pub fn program(mut self, entry: Label) -> Vec<Instruction> {
+        if self.distance(entry) > 0 {
+            self.stone(entry);
+        }
+        self.reversed.reverse();
+        self.reversed
+    }
+}

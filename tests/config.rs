@@ -1,0 +1,218 @@
+//! The configuration file: each `corpus/config/NAME.conf` is read, and what comes of it is held against
+//! `NAME.expected`: what -D says, what it all amounts to, what `--check` warns of; or why it is refused.
+//!
+//! A path in such a file is looked for in `corpus/config/files/`.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use knocking::config::{Config, ConfigError, Note, Reading};
+use knocking::door::{Door, Template};
+use knocking::knock::{FlagRule, Flags};
+use knocking::lock::Lock;
+use libtest_mimic::Trial;
+
+use crate::support::folder::read;
+use crate::support::golden::golden;
+
+trials![
+    the_shipped_file_is_in_order,
+    the_examples_of_the_manual_are_in_order,
+    an_interface_of_the_command_line_is_not_talked_over,
+    the_line_is_told,
+    every_door_is_a_secret,
+];
+
+const CORPUS: &str = "tests/corpus/config";
+
+/// One test for each file of the corpus.
+pub fn corpus_tests() -> Vec<Trial> {
+    let mut names: Vec<String> = top(CORPUS)
+        .read_dir()
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".conf").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(names.len() > 20, "where is {CORPUS}?");
+    let trial = |name: String| {
+        Trial::test(format!("config::corpus::{name}"), move || {
+            let text = std::fs::read(top(CORPUS).join(&name).with_extension("conf")).unwrap();
+            golden(&format!("{CORPUS}/{name}.expected"), &digest(&text));
+            Ok(())
+        })
+    };
+    names.into_iter().map(trial).collect()
+}
+
+fn the_shipped_file_is_in_order() {
+    let text = read(&top("knockd.conf"));
+    let config = accepted(&text);
+    assert_eq!(names(&config)[..3], ["ssh", "open", "close"]);
+    assert_eq!(config.warnings(), [""; 0]);
+    // What it offers behind a # is meant to be taken into use.
+    let is_offered = |rest: &str| {
+        rest.starts_with(['[', '\t'])
+            || (rest.contains(" = ") && !rest.starts_with(' '))
+            || rest == "UseSyslog"
+    };
+    let offered: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| is_offered(rest)).unwrap_or(line))
+        .collect();
+    let all = accepted(&offered.join("\n").replace("/etc/knockd/once", "/plenty"));
+    assert!(all.doors.len() >= config.doors.len() + 2, "{:?}", names(&all));
+    assert_eq!(all.warnings(), [""; 0]);
+    assert!(all.options.log_file.is_some() && all.options.pid_file.is_some());
+    assert!(all.options.interface.is_some() && all.options.use_syslog);
+}
+
+fn the_examples_of_the_manual_are_in_order() {
+    let page = read(&top("man/knockd.1"));
+    let (_, examples) = page.split_once(".Sh EXAMPLES\n").expect("the section EXAMPLES");
+    let (examples, _) = examples.split_once("\n.Sh ").expect("a section after EXAMPLES");
+    let blocks = examples.split(".Bd -literal").skip(1).map(|block| {
+        let (text, _) = block.split_once(".Ed").expect("the end of an example");
+        text.split_once('\n').expect("a line").1.replace("\\&", "").replace("\\-", "-")
+    });
+    let (mut files, mut lists) = (Vec::new(), Vec::new());
+    for block in blocks {
+        match block.trim_start() {
+            text if text.starts_with('[') => files.push(block),
+            text if text.starts_with(|first: char| first.is_ascii_digit()) => lists.push(block),
+            text => assert!(text.starts_with("knock "), "an example of what?\n{text}"),
+        }
+    }
+    assert!(files.len() >= 5 && lists.len() == 1, "{} files, {} lists", files.len(), lists.len());
+    let mut all_names = Vec::new();
+    for text in files {
+        let mut list = |path: &Path| {
+            assert_eq!(path, Path::new("/etc/knockd/once"));
+            Ok(lists[0].clone().into_bytes())
+        };
+        let reading = Reading { file: &mut list, note: &mut no_complaint, interface_is_given: false };
+        let config =
+            Config::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let few = |warning: &String| !warning.contains("usable lines left");
+        assert_eq!(config.warnings().into_iter().filter(few).collect::<Vec<_>>(), [""; 0], "{text}");
+        all_names.extend(names(&config));
+    }
+    for name in ["ssh", "open", "close", "web", "nas", "once"] {
+        assert!(all_names.iter().any(|it| it == name), "no door '{name}' in {all_names:?}");
+    }
+}
+
+fn an_interface_of_the_command_line_is_not_talked_over() {
+    let mut notes = Vec::new();
+    let mut note = |note| notes.push(note);
+    let reading = Reading { file: &mut file, note: &mut note, interface_is_given: true };
+    let config = Config::parse(b"[options]\ninterface = eth7\nlogfile = /l\n", reading).unwrap();
+    assert_eq!(config.options.interface, None);
+    let understood = |text: &str| Note::Understood(text.to_owned());
+    assert_eq!(notes, [understood("config: new section: 'options'"), understood("config: log file: /l")]);
+}
+
+/// The number of the line is there also for messages that do not show it.
+fn the_line_is_told() {
+    let line = |text: &str| refused(text).line;
+    assert_eq!(line("# 1\r\n\n[a]\nsequence = 1\nnonsense"), 5);
+    assert_eq!(line("[a]\nsequence = 1\n\n[b]\nsequence = 70000"), 5);
+    assert_eq!(line("[a]\nsequence = 1\n[b]\n[c]\nsequence = 1\n[d]\n"), 3);
+}
+
+fn every_door_is_a_secret() {
+    assert!(accepted("[a]\nsequence = 1\n").holds_secrets());
+    assert!(!accepted("[options]\nlogfile = /l\n").holds_secrets());
+}
+
+/// Everything that comes of a file, as text.
+fn digest(text: &[u8]) -> String {
+    let mut lines = Vec::new();
+    let mut note = |note| {
+        lines.push(match note {
+            Note::Understood(text) => text,
+            Note::LeftOut(text) => format!("left out: {text}"),
+        });
+    };
+    let reading = Reading { file: &mut file, note: &mut note, interface_is_given: false };
+    match Config::parse(text, reading) {
+        Err(error) => lines.push(format!("refused: {error}")),
+        Ok(config) => {
+            let options = &config.options;
+            let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+            let named = [("log", path(&options.log_file)), ("pid", path(&options.pid_file))];
+            for (name, value) in named.into_iter().chain([("interface", options.interface.clone())]) {
+                lines.extend(value.map(|value| format!("= {name} '{value}'")));
+            }
+            lines.extend(options.use_syslog.then(|| "= syslog".to_owned()));
+            lines.extend(config.doors.iter().map(|door| format!("= {}", summary(door))));
+            lines.extend(config.warnings().into_iter().map(|warning| format!("warning: {warning}")));
+        }
+    }
+    lines.into_iter().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect()
+}
+
+fn summary(door: &Door) -> String {
+    let sequences: Vec<String> = match &door.lock {
+        Lock::Fixed(sequence) => vec![sequence.to_string()],
+        Lock::OneTime(list) => list.lines().map(ToString::to_string).collect(),
+        Lock::Otp(lock) => vec![format!(
+            "otp {}, {:?}, {} periods around, {}",
+            lock.otp,
+            lock.otp.digest,
+            lock.otp.window,
+            if lock.is_reusable { "many times" } else { "once" }
+        )],
+    };
+    let mut parts = vec![format!("'{}': {} in {} s", door.name, sequences.join(" then "), door.seq_timeout)];
+    if door.flags != FlagRule::default() {
+        parts.push(format!("flags {} not {}", flags(door.flags.set), flags(door.flags.clear)));
+    }
+    parts.extend(door.target.map(|target| format!("at {target}")));
+    let commands =
+        [("start", &door.start), ("start6", &door.start6), ("stop", &door.stop), ("stop6", &door.stop6)];
+    for (name, command) in commands {
+        parts.extend(command.as_ref().map(|command| format!("{name} '{}'", shown(command))));
+    }
+    parts.push(format!("for {} s", door.cmd_timeout));
+    parts.join(", ")
+}
+
+fn flags(flags: Flags) -> String {
+    let names = Flags::NAMES.into_iter().filter(|(_, flag)| flags.contains(*flag)).map(|(name, _)| name);
+    names.collect::<Vec<_>>().join("+")
+}
+
+fn shown(command: &Template) -> String {
+    let text = command.fill(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).expect("a short command");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn accepted(text: &str) -> Config {
+    let reading = Reading { file: &mut file, note: &mut no_complaint, interface_is_given: false };
+    Config::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn refused(text: &str) -> ConfigError {
+    let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
+    Config::parse(text.as_bytes(), reading).expect_err(text)
+}
+
+fn no_complaint(note: Note) {
+    if let Note::LeftOut(text) = note {
+        panic!("{text}");
+    }
+}
+
+fn names(config: &Config) -> Vec<String> {
+    config.doors.iter().map(|door| door.name.to_string()).collect()
+}
+
+fn file(path: &Path) -> io::Result<Vec<u8>> {
+    let name = path.strip_prefix("/").map_err(|_| io::ErrorKind::NotFound)?;
+    std::fs::read(top(CORPUS).join("files").join(name))
+}
+
+fn top(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

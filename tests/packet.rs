@@ -1,0 +1,205 @@
+//! The parser of packets: nothing that the network sends makes it panic, and a knock is read from what is really
+//! there.
+
+use std::net::IpAddr;
+
+use knocking::knock::{Flags, Knock, Protocol};
+use knocking::packet::parse;
+
+use crate::random::Random;
+use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, tcp, udp};
+
+trials![
+    what_was_built_is_read,
+    every_truncation_is_harmless,
+    options_are_skipped,
+    a_header_shorter_than_a_header_is_none,
+    only_first_fragments_count,
+    ipv6_without_extensions_counts,
+    other_protocols_and_versions_are_none,
+    the_packet_ends_where_it_says,
+    a_length_of_zero_is_no_length,
+    random_bytes_are_harmless,
+    random_changes_are_harmless,
+];
+
+fn what_was_built_is_read() {
+    let random = Random::new();
+    for _ in 0..2000 {
+        let (port, source_port) = (random.port(), random.port());
+        let is_v4 = random.once_in(2);
+        let (source, destination) =
+            if is_v4 { (random.v4(), random.v4()) } else { (random.v6(), random.v6()) };
+        let (kind, flags) = (*random.pick(&[Protocol::Tcp, Protocol::Udp]), random.byte());
+        let packet = if kind == Protocol::Tcp { tcp(port) } else { udp(port) };
+        let packet = packet.from(&source.to_string()).to(&destination.to_string()).source_port(source_port);
+        let options = if is_v4 { random.bytes(4 * random.below(11)) } else { Vec::new() };
+        let data = random.bytes(random.below(64));
+        let ip = packet.flags(flags).ip_options(&options).data(&data).ip();
+        let expected = Knock {
+            source,
+            source_port,
+            destination,
+            protocol: kind,
+            port,
+            flags: (kind == Protocol::Tcp).then_some(Flags(flags)),
+            udp_length: (kind == Protocol::Udp).then(|| u16::try_from(data.len()).unwrap()),
+            length: u32::try_from(ip.len()).unwrap(),
+        };
+        assert_eq!(parse(&ip), Some(expected));
+    }
+}
+
+/// As long as the ports are there it is a knock; flags and length are known if they are there.
+fn every_truncation_is_harmless() {
+    for packet in samples() {
+        let ip = packet.ip();
+        let whole = parse(&ip).unwrap();
+        let header = if ip[0] >> 4 == 6 { 40 } else { usize::from(ip[0] & 15) * 4 };
+        for length in 0..=ip.len() {
+            let flags = whole.flags.filter(|_| length > header + 13);
+            let udp_length = whole.udp_length.filter(|_| length >= header + 6);
+            let expected = (length >= header + 4).then_some(Knock { flags, udp_length, ..whole });
+            assert_eq!(parse(&ip[..length]), expected, "{packet:?} cut to {length}");
+        }
+    }
+}
+
+fn options_are_skipped() {
+    for words in 0..=10 {
+        // Options that look like ports, lest they be taken for them.
+        let knock = parse(&tcp(7000).ip_options(&vec![0x11; words * 4]).ip()).unwrap();
+        assert_eq!((knock.port, knock.flags), (7000, Some(Flags(SYN))), "{words} words");
+    }
+}
+
+fn a_header_shorter_than_a_header_is_none() {
+    for words in 0..16 {
+        let mut ip = tcp(7000).ip_options(&[0; 40]).ip();
+        ip[0] = 4 << 4 | words;
+        assert_eq!(parse(&ip).is_some(), words >= 5, "{words} words");
+    }
+}
+
+fn only_first_fragments_count() {
+    let knock = |place, more| parse(&tcp(7000).fragment(place, more).ip());
+    assert!(knock(0, false).is_some() && knock(0, true).is_some());
+    for bit in 0..13 {
+        assert_eq!((knock(1 << bit, true), knock(1 << bit, false)), (None, None), "place {}", 1 << bit);
+    }
+    // "Don't fragment" and the reserved bit say nothing about the place.
+    for bits in [0x40, 0x80, 0xc0] {
+        let mut ip = tcp(7000).ip();
+        ip[6] = bits;
+        assert!(parse(&ip).is_some());
+    }
+}
+
+fn ipv6_without_extensions_counts() {
+    let knock = parse(&tcp(7000).v6().ip()).unwrap();
+    assert_eq!((knock.source, knock.destination), (address(CLIENT6), address(SERVER6)));
+    let segment = tcp(7000).v6().segment();
+    let extension = [vec![6, 0, 1, 4, 0, 0, 0, 0], segment].concat();
+    for header in [0, 43, 44, 50, 51, 60, 135] {
+        assert_eq!(parse(&tcp(7000).v6().ip_around(header, &extension)), None, "extension header {header}");
+    }
+}
+
+fn other_protocols_and_versions_are_none() {
+    let segment = tcp(7000).segment();
+    for number in 0..=255 {
+        let counts = [6, 17].contains(&number);
+        assert_eq!(parse(&tcp(7000).ip_around(number, &segment)).is_some(), counts, "IPv4 {number}");
+        assert_eq!(parse(&tcp(7000).v6().ip_around(number, &segment)).is_some(), counts, "IPv6 {number}");
+    }
+    for version in (0..16).filter(|version| ![4, 6].contains(version)) {
+        let mut ip = tcp(7000).ip();
+        ip[0] = version << 4 | 5;
+        assert_eq!(parse(&ip), None, "version {version}");
+    }
+}
+
+/// Ethernet fills short packets up: what comes after the end that the IP header gives belongs to nobody.
+fn the_packet_ends_where_it_says() {
+    for (packet, header, length_at) in [(tcp(7000), 20, 2), (tcp(7000).v6(), 40, 4)] {
+        let whole = packet.ip();
+        let padded = [whole.clone(), vec![0x55; 46]].concat();
+        assert_eq!(parse(&padded), parse(&whole));
+        for segment in 1..20_u8 {
+            let mut short = padded.clone();
+            short[length_at + 1] = if header == 20 { 20 + segment } else { segment };
+            short[length_at] = 0;
+            let expected = parse(&whole[..header + usize::from(segment)]);
+            let length = u32::try_from(header).unwrap() + u32::from(segment);
+            assert_eq!(parse(&short), expected.map(|knock| Knock { length, ..knock }), "{segment} bytes");
+        }
+    }
+    let mut too_short = tcp(7000).ip();
+    too_short[2..4].copy_from_slice(&[0, 19]);
+    assert_eq!(parse(&too_short), None, "an end within the header");
+}
+
+/// As Linux shows packets of more than 64 kB that it put together itself.
+fn a_length_of_zero_is_no_length() {
+    for (packet, length_at) in [(tcp(7000), 2), (tcp(7000).v6(), 4)] {
+        let mut ip = packet.ip();
+        let whole = parse(&ip);
+        ip[length_at..length_at + 2].fill(0);
+        assert_eq!(parse(&ip), whole);
+    }
+}
+
+fn random_bytes_are_harmless() {
+    let random = Random::new();
+    for _ in 0..200_000 {
+        let mut bytes = random.bytes(random.below(80));
+        if let Some(first) = bytes.first_mut().filter(|_| random.once_in(2)) {
+            *first = *random.pick(&[0x45, 0x46, 0x4f, 0x44, 0x60]);
+        }
+        agree(&bytes);
+    }
+}
+
+fn random_changes_are_harmless() {
+    let random = Random::new();
+    let samples: Vec<Vec<u8>> = samples().iter().map(Packet::ip).collect();
+    for _ in 0..100_000 {
+        let mut bytes = random.pick(&samples).clone();
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            bytes[at] = random.byte();
+        }
+        bytes.truncate(random.below(bytes.len() + 1));
+        agree(&bytes);
+    }
+}
+
+/// What is read from any bytes is really there.
+fn agree(bytes: &[u8]) {
+    let Some(knock) = parse(bytes) else { return };
+    let is_v4 = bytes[0] >> 4 == 4;
+    let header = if is_v4 { usize::from(bytes[0] & 15) * 4 } else { 40 };
+    assert!((20..=60).contains(&header));
+    assert_eq!(knock.source.is_ipv4(), is_v4);
+    assert_eq!(knock.destination.is_ipv4(), is_v4);
+    assert_eq!(knock.protocol.number(), bytes[if is_v4 { 9 } else { 6 }]);
+    assert_eq!(knock.source_port.to_be_bytes(), bytes[header..header + 2]);
+    assert_eq!(knock.port.to_be_bytes(), bytes[header + 2..header + 4]);
+    assert!(knock.flags.is_none_or(|flags| knock.protocol == Protocol::Tcp && flags.0 == bytes[header + 13]));
+}
+
+fn samples() -> [Packet; 6] {
+    let options: Vec<u8> = (1..=40).collect();
+    [
+        tcp(7000),
+        tcp(0).flags(ACK).data(b"payload"),
+        udp(65535).from(SERVER).to(CLIENT),
+        udp(53).ip_options(&options),
+        tcp(7000).v6(),
+        udp(7000).v6().data(b""),
+    ]
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}

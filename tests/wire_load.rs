@@ -1,0 +1,126 @@
+//! Many doors, many knockers, many strangers.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
+use crate::support::process;
+use crate::support::world::World;
+use crate::support::{holds_within, seconds};
+use crate::wire::{DOOR, KNOCKS, opened};
+
+trials![
+    five_hundred_interleaved_knockers_open_five_hundred_doors,
+    strangers_do_not_fill_the_memory,
+    the_furthest_attempts_survive_strangers,
+    five_thousand_doors,
+    more_ports_than_a_filter_holds,
+    bursts_are_not_lost,
+];
+
+/// The original opens one.
+fn five_hundred_interleaved_knockers_open_five_hundred_doors() {
+    let world = World::new();
+    let door = |n: u16| format!("[d{n}]\nsequence = {},{},{}\n", 2000 + 3 * n, 2001 + 3 * n, 2002 + 3 * n);
+    let daemon = world.knockd(&(0..500).map(door).collect::<String>()).start();
+    let source = |n: u16| format!("10.77.{}.{}", 1 + n / 250, 1 + n % 250);
+    for stage in 0..3 {
+        // Not faster than the daemon reads: what is tested is not the length of a queue.
+        for batch in (0..500).collect::<Vec<u16>>().chunks(100) {
+            world.send(batch.iter().map(|n| tcp(2000 + 3 * n + stage).from(&source(*n))));
+            daemon.sync();
+        }
+    }
+    let mut lines = daemon.lines();
+    assert_eq!(lines.len(), 500 * 4);
+    lines.retain(|line| line.ends_with("OPEN SESAME"));
+    let wanted: Vec<String> = (0..500).map(|n| format!("{}: d{n}: OPEN SESAME", source(n))).collect();
+    assert_eq!(lines, wanted);
+}
+
+/// The resident memory of a process in kB.
+fn memory(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// First knocks from so many addresses, not faster than they are read.
+fn strangers(world: &World, count: u32) {
+    for n in 0..count {
+        let [_, a, b, c] = n.to_be_bytes();
+        world.send([tcp(1000).from(&format!("11.{a}.{b}.{c}"))]);
+        if n % 128 == 127 {
+            assert!(holds_within(seconds(10.0), || world.queued() == 0), "the daemon does not read any more");
+        }
+    }
+}
+
+fn strangers_do_not_fill_the_memory() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}seq_timeout = 600")).start();
+    let before = memory(daemon.pid);
+    strangers(&world, 200_000);
+    let grown = memory(daemon.pid) - before;
+    let seen = daemon.lines().len();
+    assert!(seen > 190_000, "only {seen} knocks were seen: this test shows nothing");
+    // A table of 65,536 attempts takes about half of this; one of 200,000 half as much again.
+    assert!(grown < 10 * 1024, "{grown} kB more than before");
+    let start = Instant::now();
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("10.77.0.2: d: OPEN SESAME");
+    assert!(start.elapsed() < seconds(2.0));
+}
+
+/// Who is part-way through is not pushed out by those who only began.
+fn the_furthest_attempts_survive_strangers() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}seq_timeout = 600")).start();
+    world.send([1000, 2000].map(tcp));
+    daemon.wait_for("Stage 2");
+    strangers(&world, 70_000);
+    world.send([tcp(3000)]);
+    daemon.wait_for("10.77.0.2: d: OPEN SESAME");
+}
+
+fn five_thousand_doors() {
+    let port = |n: usize| u16::try_from(1 + n * 40_503 % 65_000).unwrap();
+    let door = |n: usize| {
+        let ports = (0..4).map(|stage| format!("{}:udp", port(4 * n + stage))).collect::<Vec<_>>();
+        format!("[door{n}]\nsequence = {}\n", ports.join(","))
+    };
+    let world = World::new();
+    let daemon = world.knockd(&(0..5000).map(door).collect::<String>()).start();
+    // The processor's time, not the clock's: other tests run beside this one. And this is the slow build.
+    let took = process::ticks(daemon.pid);
+    assert!(took < 200, "the start took {took} hundredths of a second");
+    let mut wanted = String::new();
+    for n in [0, 2500, 4999] {
+        world.send((0..4).map(|stage| udp(port(4 * n + stage))));
+        world.send((0..4).map(|stage| udp(port(4 * n + stage)).v6()));
+        wanted += &opened(&format!("door{n}"), CLIENT, 4);
+        wanted += &opened(&format!("door{n}"), CLIENT6, 4);
+    }
+    daemon.expect(&wanted);
+}
+
+/// However coarse the kernel's filter becomes, what is no knock stays none.
+fn more_ports_than_a_filter_holds() {
+    // Every other port: no range can be put together, and no filter of 4,096 instructions names them all.
+    let door = |n: u16| format!("[d{n}]\nsequence = {},{}\n", 4 * n + 2, 4 * n + 4);
+    let world = World::new();
+    let daemon = world.knockd(&(0..9000).map(door).collect::<String>()).start();
+    world.send([tcp(4 * 5000 + 2), tcp(4 * 5000 + 3), tcp(77), udp(4 * 5000 + 2), tcp(4 * 5000 + 4)]);
+    daemon.expect(&opened("d5000", CLIENT, 2));
+}
+
+/// Packets that come at once are taken one after the other, in their order.
+fn bursts_are_not_lost() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    for _ in 0..10 {
+        world.send(KNOCKS.repeat(40).into_iter().map(tcp));
+        daemon.sync();
+    }
+    daemon.expect(&opened("d", CLIENT, 3).repeat(400));
+}

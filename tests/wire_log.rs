@@ -1,0 +1,316 @@
+//! What the daemon says: log file, standard output, syslog, names.
+
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::support::packet::{ACK, CLIENT, tcp, udp};
+use crate::support::process;
+use crate::support::world::World;
+use crate::support::{holds_within, pause, seconds};
+use crate::wire::{DOOR, KNOCKS, opened};
+
+trials![
+    the_log_byte_for_byte,
+    the_log_of_a_timeout_byte_for_byte,
+    times_are_local,
+    the_log_is_appended_to,
+    a_log_that_cannot_be_opened_is_a_warning,
+    no_log_file_is_no_error,
+    nothing_is_printed_unasked,
+    verbose_byte_for_byte,
+    debug_shows_the_packets,
+    addresses_look_as_they_always_did,
+    syslog_gets_the_same_lines,
+    syslog_can_be_gone,
+    names_come_from_the_hosts_file,
+    names_that_never_come_delay_nothing,
+];
+
+/// The text with each timestamp as `[]`.
+fn unstamped(log: &str) -> String {
+    let lines = log.lines().map(|line| {
+        let stamp = line.get(..18).unwrap_or_default();
+        let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        if shape == "[0000-00-00 00:00]" { format!("[]{}\n", &line[18..]) } else { format!("{line}\n") }
+    });
+    lines.collect()
+}
+
+fn the_log_byte_for_byte() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1000,2000:udp\nstart_command = exit 2\ncmd_timeout = 1\nstop_command = true";
+    let mut daemon = world.knockd(doors).without_sync().start();
+    world.send([tcp(1000), udp(2000)]);
+    daemon.wait_for("running command: true");
+    daemon.stop();
+    assert_eq!(
+        unstamped(&daemon.raw_log()),
+        "[] starting up, listening on knk0\n\
+         [] 10.77.0.2: d: Stage 1\n\
+         [] 10.77.0.2: d: Stage 2\n\
+         [] 10.77.0.2: d: OPEN SESAME\n\
+         [] d: running command: exit 2\n\n\
+         [] d: command returned non-zero status code (2)\n\
+         [] 10.77.0.2: d: command timeout\n\
+         [] d: running command: true\n\n\
+         [] shutting down\n"
+    );
+}
+
+fn the_log_of_a_timeout_byte_for_byte() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1,2\nseq_timeout = 1").without_sync().start();
+    world.send([tcp(1)]);
+    pause(1.2);
+    world.send([tcp(2)]);
+    daemon.wait_for("sequence timeout");
+    assert_eq!(
+        unstamped(&daemon.raw_log()),
+        "[] starting up, listening on knk0\n\
+         [] 10.77.0.2: d: Stage 1\n\
+         [] 10.77.0.2: d: sequence timeout (stage 1)\n\n"
+    );
+}
+
+/// With a zone seven and a half hours ahead of Greenwich the clock shows another hour and another half hour.
+fn times_are_local() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).variable("TZ", "XXX-7:30").start();
+    let clock = |ago: u64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - ago;
+        let minutes = (now / 60 + 450) % 1440;
+        format!(" {:02}:{:02}] starting up", minutes / 60, minutes % 60)
+    };
+    let log = daemon.raw_log();
+    assert!([0, 60].iter().any(|ago| log.contains(&clock(*ago))), "{log:?}, not {}", clock(0));
+}
+
+fn the_log_is_appended_to() {
+    let world = World::new();
+    let knockd = world.knockd(DOOR);
+    knockd.folder().write("knockd.log", "[2020-01-01 00:00] old\n");
+    let daemon = knockd.start();
+    assert!(unstamped(&daemon.raw_log()).starts_with("[] old\n[] starting up, listening on knk0\n"));
+    assert!(daemon.raw_log().starts_with("[2020-01-01 00:00] old\n"));
+}
+
+fn a_log_that_cannot_be_opened_is_a_warning() {
+    let world = World::new();
+    let knockd =
+        world.knockd(&format!("{DOOR}command = echo x > @/out")).without_log().options("logfile = @/no/log");
+    let daemon = knockd.arguments(&["-v"]).start();
+    let warning = "warning: cannot open logfile: No such file or directory\n";
+    assert!(holds_within(seconds(2.0), || daemon.stderr() == warning), "{}", daemon.said());
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for_file("out", "x\n");
+}
+
+fn no_log_file_is_no_error() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).without_log().arguments(&["-v"]).start();
+    world.send(KNOCKS.map(tcp));
+    assert!(holds_within(seconds(3.0), || daemon.stdout().contains("OPEN SESAME")), "{}", daemon.said());
+    assert!(!daemon.log.exists());
+    assert_eq!(daemon.stderr(), "");
+}
+
+fn nothing_is_printed_unasked() {
+    let world = World::new();
+    let mut daemon = world.knockd(&format!("{DOOR}command = true")).start();
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("running command");
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!((daemon.stdout(), daemon.stderr()), (String::new(), String::new()));
+}
+
+fn verbose_byte_for_byte() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1000,2000\nstart_command = true\ncmd_timeout = 1\nstop_command = exit 3";
+    let mut daemon = world.knockd(doors).without_sync().arguments(&["-v"]).start();
+    world.send([1000, 2000].map(tcp));
+    daemon.wait_for("status code");
+    daemon.stop();
+    assert_eq!(
+        daemon.stdout(),
+        "listening on knk0...\n\
+         10.77.0.2: d: Stage 1\n\
+         10.77.0.2: d: Stage 2\n\
+         10.77.0.2: d: OPEN SESAME\n\
+         d: running command: true\n\
+         10.77.0.2: d: command timeout\n\
+         d: running command: exit 3\n\
+         waiting for child processes...\n\
+         closing...\n"
+    );
+    assert_eq!(daemon.stderr(), "d: command returned non-zero status code (3)\n");
+}
+
+fn debug_shows_the_packets() {
+    let world = World::new();
+    // Through the second door's eyes packets with other flags are seen at all.
+    let doors = format!("{DOOR}tcpflags = syn,!ack\n[e]\nsequence = 2000,9");
+    let daemon = world.knockd(&doors).variable("TZ", "UTC0").arguments(&["-D"]).start();
+    world.send([tcp(1000), tcp(4444), tcp(2000).flags(0), tcp(2000).flags(ACK | 2), tcp(1000)]);
+    world.send(KNOCKS.map(|port| tcp(port).v6()));
+    daemon.sync();
+    // What a packet ended is removed with the next one.
+    daemon.sync();
+    let said = daemon.stdout();
+    for line in ["packet is not SYN, ignoring...", "packet is not !ACK, ignoring..."] {
+        assert_eq!(said.matches(line).count(), 1, "{line} in {said}");
+    }
+    for line in ["removing failed knock attempt (10.77.0.2)", "removing successful knock attempt (fd77::2)"] {
+        assert!(said.contains(line), "{line} not in {said}");
+    }
+    let packets: Vec<&str> = said.lines().filter(|line| line.contains(" -> ")).collect();
+    let stamp: String =
+        packets[0].chars().take(21).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(stamp, "0000-00-00 00:00:00: ");
+    assert_eq!(packets[0][19..], *": tcp: 10.77.0.2:40001 -> 10.77.0.1:1000 54 bytes");
+    assert!(
+        packets.iter().any(|line| line.ends_with(": tcp: fd77::2:40001 -> fd77::1:3000 74 bytes")),
+        "{packets:?}"
+    );
+    assert!(packets.iter().any(|line| line.contains(": udp: 10.77.0.99:")), "{packets:?}");
+    assert!(!said.contains("4444"), "a packet that does not count is shown: {said}");
+    // The month is the calendar's, not one less.
+    let day = |ago: u64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - ago;
+        calendar_day(now / 86400)
+    };
+    assert!([0, 60].iter().any(|ago| packets[0].starts_with(&day(*ago))), "{} is not {}", packets[0], day(0));
+}
+
+/// The date of a day counted from 1 January 1970.
+fn calendar_day(mut days: u64) -> String {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    format!("{year}-{:02}-{:02}", month + 1, days + 1)
+}
+
+fn addresses_look_as_they_always_did() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1\ncommand = echo %IP% >> @/out").start();
+    let mut wanted = String::new();
+    for source in ["fd77:0:0:1::2", "fe80::1", "::ffff:192.0.2.1", "fd00:0:1::", "2001:db8:0:1:1:1:1:1"] {
+        world.send([tcp(1).from(source)]);
+        wanted += &(source.to_owned() + "\n");
+        daemon.wait_for(&format!("{source}: d: OPEN SESAME"));
+        daemon.wait_for_file("out", &wanted);
+    }
+}
+
+fn syslog_gets_the_same_lines() {
+    let world = World::new();
+    let knockd = world.knockd(&format!("{DOOR}command = true")).options("UseSyslog");
+    let place = knockd.folder().join("log-socket");
+    let syslog = UnixDatagram::bind(&place).unwrap();
+    syslog.set_read_timeout(Some(seconds(3.0))).unwrap();
+    let mut daemon = knockd.without_sync().replacing("/dev", "log", &place).start();
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("running command");
+    daemon.stop();
+    let opened = opened("d", CLIENT, 3);
+    let wanted = ["starting up, listening on knk0"].into_iter().chain(opened.lines());
+    for line in wanted.chain(["d: running command: true", "shutting down"]) {
+        let mut buffer = [0; 1024];
+        let length = syslog.recv(&mut buffer).unwrap_or_else(|e| panic!("instead of {line:?}: {e}"));
+        let message = String::from_utf8_lossy(&buffer[..length]);
+        let message = message.trim_end_matches(['\n', '\0']);
+        // Priority notice, facility daemon; the time as `Nov 22 13:05:59`; the name, without a number.
+        let (head, text) =
+            message.split_at(message.find("knockd: ").unwrap_or_else(|| panic!("{message:?}")));
+        assert!(head.starts_with("<29>") && head.len() == 20, "{message:?}");
+        assert_eq!(text, format!("knockd: {line}"));
+    }
+}
+
+/// Nobody listens, then somebody does, then nobody again: doors open all the while.
+fn syslog_can_be_gone() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1").options("UseSyslog");
+    let place = knockd.folder().join("log-socket");
+    let mut daemon = knockd.replacing("/dev", "log", &place).start();
+    world.send([tcp(1)]);
+    daemon.expect(&opened("d", CLIENT, 1));
+    let syslog = UnixDatagram::bind(&place).unwrap();
+    syslog.set_read_timeout(Some(seconds(3.0))).unwrap();
+    world.send([tcp(1)]);
+    assert!(syslog.recv(&mut [0; 1024]).is_ok(), "syslog came back and is not used");
+    drop(syslog);
+    world.send([tcp(1)]);
+    daemon.expect(&opened("d", CLIENT, 1).repeat(3));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// In the lines of both processes.
+fn names_come_from_the_hosts_file() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 1\nstop_command = echo %IP% >> @/out";
+    let knockd = world.knockd(doors);
+    let hosts =
+        knockd.folder().write("hosts", format!("{CLIENT} friend.test other.test\nfd77::2 six.test\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
+    let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
+    let daemon = knockd.arguments(&["-l"]).start();
+    world.send([tcp(1), tcp(1).v6(), tcp(1).from("10.77.0.12")]);
+    // Lines wait for names, each for its own, so that others may overtake them.
+    daemon.wait_for_times(3, "command timeout");
+    daemon.wait_for_times(6, "running command");
+    let mut lines = daemon.lines();
+    lines.retain(|line| !line.starts_with("d: running command"));
+    for name in ["10.77.0.2 (friend.test)", "fd77::2 (six.test)", "10.77.0.12"] {
+        let own = lines.iter().filter(|line| line.starts_with(&format!("{name}: d: "))).collect::<Vec<_>>();
+        let wanted = ["Stage 1", "OPEN SESAME", "command timeout"].map(|text| format!("{name}: d: {text}"));
+        assert_eq!(own, wanted.iter().collect::<Vec<_>>(), "{lines:?}");
+    }
+    assert_eq!(lines.len(), 9, "{lines:?}");
+    // Commands get addresses, never names.
+    assert!(holds_within(seconds(3.0), || daemon.read("out").lines().count() == 3), "{}", daemon.said());
+    let mut closed: Vec<_> = daemon.read("out").lines().map(str::to_owned).collect();
+    closed.sort();
+    assert_eq!(closed, ["10.77.0.12", CLIENT, "fd77::2"]);
+}
+
+/// The name server takes the questions and answers none.
+fn names_that_never_come_delay_nothing() {
+    let world = World::new();
+    let server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
+    server.set_read_timeout(Some(seconds(5.0))).unwrap();
+    let knockd = world.knockd("[d]\nsequence = 1,2\ncommand = echo %IP% >> @/out");
+    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
+    let knockd =
+        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
+    let mut daemon = knockd.without_sync().arguments(&["-l"]).start();
+    let mut wanted = String::new();
+    for source in [CLIENT, "10.77.0.12", "10.77.0.13"] {
+        let start = Instant::now();
+        world.send([1, 2].map(|port| tcp(port).from(source)));
+        wanted += &(source.to_owned() + "\n");
+        daemon.wait_for_file("out", &wanted);
+        assert!(start.elapsed() < seconds(1.0), "the command for {source} came after {:?}", start.elapsed());
+    }
+    assert!(server.recv(&mut [0; 512]).is_ok(), "no name was asked for");
+    assert!(process::alive(daemon.pid));
+    // The end does not wait for names either, and the lines come all the same.
+    let start = Instant::now();
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(start.elapsed() < seconds(2.0), "the end took {:?}", start.elapsed());
+    let lines = daemon.lines();
+    for source in [CLIENT, "10.77.0.12", "10.77.0.13"] {
+        assert!(lines.contains(&format!("{source}: d: OPEN SESAME")), "{lines:?}");
+    }
+    assert_eq!(lines.last().unwrap(), "shutting down");
+}
