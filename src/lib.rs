@@ -33,7 +33,7 @@
 //! | [`plan`] | what the client sends, in which order |
 //! | [`profile`] | a knock.conf, from text to targets |
 //! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
-//! | [`client`] | the client's sockets |
+//! | [`client`] | the client's command line, sockets and files |
 //!
 //! **A file directly under `src/`, or in `src/config/`, is pure**: it opens nothing, asks no clock and
 //! prints nothing. It sees only what stands above it in this table (`packet` sees only `knock`).

@@ -1,7 +1,7 @@
 //! What the client does around a knock: waiting, commands, proxying; and the manners of its command line.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -22,6 +22,7 @@ trials![
     a_command_gets_its_words_and_gives_its_code,
     a_command_that_cannot_run_is_told,
     a_proxy_joins_both_directions,
+    a_proxy_hands_on_each_line_at_once,
     getopt_words_are_kept,
     abbreviations_of_0_8_are_kept,
     a_closed_pipe_is_no_accident,
@@ -226,6 +227,37 @@ fn a_closed_pipe_is_no_accident() {
     let seen = capture.until(4, seconds(3.0));
     let ports: Vec<u16> = seen.iter().filter(|seen| seen.flags == SYN).map(|seen| seen.port).collect();
     assert_eq!(ports, [1, 2, 3, 4]);
+}
+
+/// A conversation: each side waits for the other. A proxy that carries bytes later than it gets them hangs.
+fn a_proxy_hands_on_each_line_at_once() {
+    let world = World::new();
+    let listener = world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(seconds(5.0))).unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            let (mut to_client, mut line) = (&stream, String::new());
+            while lines.read_line(&mut line).unwrap() > 0 {
+                to_client.write_all(line.to_uppercase().as_bytes()).unwrap();
+                line.clear();
+            }
+        });
+        let mut command = Command::new(KNOCK);
+        command.args(["--proxy", "2222", SERVER, "1"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = world.client.spawn(&mut command);
+        let mut to_proxy = child.stdin.take().unwrap();
+        let mut from_proxy = BufReader::new(child.stdout.take().unwrap());
+        for turn in 0..500 {
+            writeln!(to_proxy, "line {turn}").unwrap();
+            let mut line = String::new();
+            from_proxy.read_line(&mut line).unwrap();
+            assert_eq!(line, format!("LINE {turn}\n"));
+        }
+        drop(to_proxy);
+        assert!(child.wait().unwrap().success());
+    });
 }
 
 /// The long options in a text, `opening` standing before each.

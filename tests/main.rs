@@ -24,6 +24,8 @@ mod architecture;
 mod attempts;
 /// Classic BPF: an interpreter, held against the kernel.
 mod bpf;
+/// The command line of knockd, and `--check`.
+mod cli;
 /// What the client is asked for, as values.
 mod client;
 /// What the client does around a knock, and the manners of its command line.
@@ -68,6 +70,8 @@ mod wire_log;
 mod wire_one_time;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
+/// Rules that a door adds, on real packets.
+mod wire_rules;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
 /// Doors close, whatever ends before its time.
@@ -96,6 +100,7 @@ fn tests() -> Vec<Trial> {
         architecture::tests,
         attempts::tests,
         bpf::tests,
+        cli::tests,
         client::tests,
         client_around::tests,
         client_profiles::tests,
@@ -119,6 +124,7 @@ fn tests() -> Vec<Trial> {
         wire_log::tests,
         wire_one_time::tests,
         wire_packets::tests,
+        wire_rules::tests,
         wire_signals::tests,
         wire_state::tests,
         wire_tun::tests,

@@ -36,7 +36,7 @@ fn section<'a>(page: &'a str, name: &str) -> &'a str {
 fn described_options(section: &str) -> BTreeSet<String> {
     let items = section.lines().filter_map(|line| line.strip_prefix(".It Fl "));
     let words =
-        items.flat_map(|item| item.split([' ', ',']).take_while(|word| *word != "Ar" && *word != "Op"));
+        items.flat_map(|item| item.split([' ', ',']).take_while(|word| !["Ar", "Op", "Ns"].contains(word)));
     words.filter(|word| !word.is_empty() && *word != "Fl").map(|word| format!("-{word}")).collect()
 }
 
@@ -88,19 +88,28 @@ fn directives_of_knockd() {
     let configuration = section(&page, "CONFIGURATION");
     let (_, rest) = configuration.split_once("\n.Ss Options section\n").expect("the options section");
     let (options, rest) = rest.split_once("\n.Ss Door sections\n").expect("the door sections");
-    let doors = rest.split_once("\n.Ss ").map_or(rest, |(doors, _)| doors);
+    let (doors, rest) = rest.split_once("\n.Ss Rules\n").expect("the rules");
+    let rules = rest.split_once("\n.Ss ").map_or(rest, |(rules, _)| rules);
     let described = |text: &str| -> BTreeSet<String> {
         let items = text.lines().filter_map(|line| line.strip_prefix(".It Cm "));
         items.filter_map(|item| item.split(' ').next().map(str::to_owned)).collect()
     };
-    let there = |is_option: bool| -> BTreeSet<String> {
-        let directives = DIRECTIVES.iter().filter(|it| (it.place != Place::Door) == is_option);
+    let there = |place: &str| -> BTreeSet<String> {
+        let directives = DIRECTIVES.iter().filter(|it| {
+            let its_place = match (it.place, it.has_value) {
+                (Place::Door, _) => "doors",
+                (Place::Anywhere, true) => "rules",
+                (Place::Options, _) | (Place::Anywhere, false) => "options",
+            };
+            its_place == place
+        });
         directives
             .flat_map(|it| [it.name].iter().chain(it.aliases).copied().map(str::to_owned).collect::<Vec<_>>())
             .collect()
     };
-    assert_eq!(described(options), there(true), "options");
-    assert_eq!(described(doors), there(false), "directives of a door");
+    assert_eq!(described(options), there("options"), "options");
+    assert_eq!(described(doors), there("doors"), "directives of a door");
+    assert_eq!(described(rules), there("rules"), "rules");
     // Whether it has a value.
     for directive in DIRECTIVES {
         let item = format!(".It Cm {}", directive.name);
@@ -149,10 +158,6 @@ fn sections_of_knockd() {
 
 /// The client's command line is not for others to see: its own help tells what there is.
 fn options_of_knock() {
-    // Only where the page is: it comes with the client's other half.
-    if !Path::new(env!("CARGO_MANIFEST_DIR")).join("man/knock.1").exists() {
-        return;
-    }
     let page = page("knock.1");
     let help = run(&Namespace::new(), env!("CARGO_BIN_EXE_knock"), &["--help"]).stdout;
     assert_eq!(described_options(section(&page, "OPTIONS")), options_in(&help));
@@ -165,7 +170,8 @@ fn options_of_knock() {
 fn options_in(help: &str) -> BTreeSet<String> {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let names = lines.flat_map(|line| line.split(' ').take_while(|word| word.starts_with('-')));
-    names.map(|name| name.trim_end_matches(',').to_owned()).collect()
+    let name = |name: &str| name.split('[').next().unwrap_or(name).trim_end_matches(',').to_owned();
+    names.map(name).collect()
 }
 
 fn the_help_is_the_command_line() {
