@@ -17,6 +17,7 @@
 //! | [`door`] | a lock, the rules of knocking, what to run |
 //! | [`event`] | what happened, and its line in the log |
 //! | [`opening`] | what to run now, what to run later |
+//! | [`state`] | what is remembered over the end of a process |
 //! | [`interest`] | what we listen for, as a predicate |
 //! | [`beginnings`] | which doors an attempt begins on with a knock |
 //! | [`expiring`] | what is remembered of a knocker for a time |
@@ -71,4 +72,5 @@ pub mod rules;
 pub mod sequence;
 pub mod shape;
 pub mod spent;
+pub mod state;
 pub mod time;

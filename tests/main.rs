@@ -60,6 +60,8 @@ mod password;
 mod random;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
+/// What is remembered over the end of a process, as values and as text.
+mod state;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
 /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
@@ -80,6 +82,8 @@ mod wire_packets;
 mod wire_rules;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
+/// Doors close, whatever ends before its time.
+mod wire_state;
 /// A link without a link-level header, as tunnels have it.
 mod wire_tun;
 
@@ -123,6 +127,7 @@ fn tests() -> Vec<Trial> {
         password::tests,
         random::tests,
         scenarios::tests,
+        state::tests,
         tools::tests,
         wire::tests,
         wire_background::tests,
@@ -133,6 +138,7 @@ fn tests() -> Vec<Trial> {
         wire_packets::tests,
         wire_rules::tests,
         wire_signals::tests,
+        wire_state::tests,
         wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()

@@ -19,8 +19,10 @@ mod log;
 mod names;
 mod one_time;
 mod reload;
+mod remember;
 mod siblings;
 mod signals;
+mod state_file;
 mod watcher;
 pub mod wire;
 

@@ -19,7 +19,7 @@ use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{expression, poll_timeout};
+use crate::daemon::{expression, poll_timeout, state_file};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -74,6 +74,12 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let Loaded { config: Config { options, doors }, fingerprint } = loaded;
     let interface = arguments.interface.as_deref().or(options.interface.as_deref());
     let interface = interface.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_INTERFACE);
+    // A list that opened a door opens it no more, whoever listened then. What cannot be read, the
+    // doorkeeper complains of.
+    let mut doors = doors;
+    if let Ok(state) = state_file::read(&options.state_file(&arguments.pid_file)) {
+        state.restore_spent(&mut doors);
+    }
     let capture = Capture::open(interface, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
     let here = capture.interface.addresses.clone();
     let mut watcher = Watcher {
@@ -102,6 +108,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let name = watcher.capture.interface.link.name.clone();
     watcher.log.line(&format!("starting up, listening on {name}"));
     log::say(&format!("listening on {name}..."));
+    watcher.link.send(Request::Begin);
     watcher.run(signals);
     if has_pid_file {
         let _ = std::fs::remove_file(watcher.pid_file());
