@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::config::rules::{self, ReadRule};
 use crate::config::{Draft, Note, Options, Problem, Reading};
 use crate::door::Template;
+use crate::interfaces::Wanted;
 use crate::knock::Flags;
 use crate::lock::{Lock, OneTime, OtpLock};
 use crate::otp::{Digest, MAX_WINDOW, Otp};
@@ -56,6 +57,7 @@ pub const DIRECTIVES: &[Directive] = &[
     option("LogFile", log_file),
     option("PidFile", pid_file),
     option("Interface", interface),
+    option("Wait_Interface", wait_interface),
     Directive {
         name: "UseSyslog",
         aliases: &[],
@@ -146,9 +148,15 @@ fn pid_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> R
 
 fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
     if !reading.interface_is_given {
-        options.interface = Some(text(value));
+        options.interface = Wanted::parse(&text(value));
         reading.understood(format!("config: interface: {}", text(value)));
     }
+    Ok(())
+}
+
+fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.wait_interface = Some(yes_or_no("wait_interface", &text(value))?);
+    reading.understood(format!("config: wait_interface: {}", text(value)));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::door::{Door, Template};
 use crate::event::exhausted;
+use crate::interfaces::Wanted;
 use crate::knock::FlagRule;
 use crate::lock::Lock;
 use crate::otp::{Digest, OtpError};
@@ -42,7 +43,9 @@ pub struct Options {
     /// `PidFile`.
     pub pid_file: Option<PathBuf>,
     /// `Interface`.
-    pub interface: Option<String>,
+    pub interface: Option<Wanted>,
+    /// `Wait_Interface`.
+    pub wait_interface: Option<bool>,
     /// `UseSyslog`.
     pub use_syslog: bool,
     /// The rules of all doors that have none of their own.
