@@ -100,6 +100,16 @@ impl Attempts {
         self.len() == 0
     }
 
+    /// How many bytes of memory it holds on to, besides itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.knockers.allocation_size()
+            + self.deadlines.capacity() * size_of::<Deadline>()
+            + self.levels.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// The first attempt of a knocker.
     #[must_use]
     pub fn first_of(&self, knocker: IpAddr) -> Option<AttemptId> {
@@ -220,12 +230,13 @@ impl Attempts {
         self.deadlines.peek().map(|Reverse((_, born, slot))| AttemptId { slot: *slot, born: *born })
     }
 
-    /// Keeps the top of `deadlines` alive, and the heap no more than twice as long as it need be.
+    /// Keeps the top of `deadlines` alive, and the heap no more than half as long again as it need be:
+    /// below the power of two at which its memory would double.
     fn forget_stale_deadlines(&mut self) {
         while self.due_first().is_some_and(|id| self.slot(id).is_none()) {
             self.deadlines.pop();
         }
-        if self.deadlines.len() > 2 * self.len() + 64 {
+        if self.deadlines.len() > self.len() + self.len() / 2 + 64 {
             let mut deadlines = std::mem::take(&mut self.deadlines);
             deadlines.retain(|&Reverse((_, born, slot))| self.slot(AttemptId { slot, born }).is_some());
             self.deadlines = deadlines;

@@ -37,6 +37,33 @@ pub struct Door {
     pub stop6: Option<Template>,
     /// Seconds from the end of the start command to the stop command.
     pub cmd_timeout: i32,
+    /// What a knock does while the door is open for the knocker.
+    pub reopen: Reopen,
+    /// How long a command may take; it is killed then.
+    pub command_timeout: Option<Duration>,
+}
+
+/// What a knock on a door does that is open for the knocker already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reopen {
+    /// The start command is run again, and a stop command of its own follows.
+    #[default]
+    Run,
+    /// The time until the stop command begins anew.
+    Extend,
+    /// Nothing.
+    Ignore,
+}
+
+impl Reopen {
+    /// What this word means, in any case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Reopen> {
+        [("run", Reopen::Run), ("extend", Reopen::Extend), ("ignore", Reopen::Ignore)]
+            .into_iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(word))
+            .map(|(_, reopen)| reopen)
+    }
 }
 
 impl Door {

@@ -57,6 +57,10 @@ struct Arrival<'a> {
     events: Vec<Event>,
     /// The door that was last opened by it.
     opened: Option<u32>,
+    /// The door that was last told about, whether one of its lists fits, and if not, how it failed.
+    told_about: Option<u32>,
+    fits: bool,
+    failure: Option<Event>,
 }
 
 impl Engine {
@@ -130,7 +134,17 @@ impl Engine {
             return Vec::new();
         }
         self.follow_the_clock(now);
-        let mut arrival = Arrival { knock, own, is_known, now, events: self.expire(now), opened: None };
+        let mut arrival = Arrival {
+            knock,
+            own,
+            is_known,
+            now,
+            events: self.expire(now),
+            opened: None,
+            told_about: None,
+            fits: false,
+            failure: None,
+        };
         let mut is_under_way = false;
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
@@ -140,6 +154,7 @@ impl Engine {
         if is_known && !is_under_way {
             self.begin(&mut arrival);
         }
+        arrival.turn_to(None);
         arrival.events
     }
 
@@ -152,14 +167,12 @@ impl Engine {
     /// Ends the attempts whose time is over.
     pub fn expire(&mut self, now: Now) -> Vec<Event> {
         let mut events = Vec::new();
-        while let Some(attempt) = self.attempts.expire(now.uptime) {
-            if let Some(door) = self.doors.get(attempt.door as usize) {
-                let (door, knocker) = (door.name.clone(), attempt.knocker);
-                let event = Event::Expired { door, knocker, stage: attempt.reached.into() };
-                // A door with several lists may have several attempts of one knocker.
-                if events.last() != Some(&event) {
-                    events.push(event);
-                }
+        let mut last = None;
+        while let Some(Attempt { knocker, reached, door: index, .. }) = self.attempts.expire(now.uptime) {
+            // A door with several lists may have several attempts of one knocker.
+            let is_told = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
+            if let Some(door) = self.doors.get(index as usize).filter(|_| !is_told) {
+                events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
             }
         }
         events
@@ -205,14 +218,14 @@ impl Engine {
             let is_repeat = door.rules.allows_duplicates && is_stage(reached - 1);
             if !is_repeat && (counts || door.rules.is_other_hit(knock)) {
                 self.attempts.remove(id);
-                arrival.failed(door, reached);
+                arrival.failed(index, door, reached);
             } else if arrival.is_known && !counts {
                 arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
             }
             return true;
         }
         let stage = reached + 1;
-        arrival.advanced(door, stage);
+        arrival.advanced(index, door, stage);
         if door.lock.length(turn, knock.source) == Some(stage) {
             self.attempts.remove(id);
             self.open(index, turn, arrival);
@@ -240,7 +253,7 @@ impl Engine {
             if arrival.opened == Some(index) {
                 continue;
             }
-            arrival.advanced(door, 1);
+            arrival.advanced(index, door, 1);
             if length == 1 {
                 self.open(index, turn, arrival);
             } else {
@@ -311,27 +324,33 @@ impl Engine {
 }
 
 impl Arrival<'_> {
-    /// Tells that the knocker reached a stage, once for all lists of a door.
-    fn advanced(&mut self, door: &Door, stage: usize) {
-        let event = Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage };
-        // Of the lists of a door, those that this knock does not fit are not worth a word.
-        self.events.retain(|it| !matches!(it, Event::Failed { door: other, .. } if *other == door.name));
-        if self.events.last() != Some(&event) {
-            self.events.push(event);
+    /// What is told from here on is about this door.
+    fn turn_to(&mut self, door: Option<u32>) {
+        if self.told_about != door {
+            self.events.extend(self.failure.take());
+            (self.told_about, self.fits) = (door, false);
         }
     }
 
+    /// Tells that the knocker reached a stage: once for all lists of a door.
+    fn advanced(&mut self, index: u32, door: &Door, stage: usize) {
+        self.turn_to(Some(index));
+        if !self.fits {
+            self.events.push(Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage });
+        }
+        (self.fits, self.failure) = (true, None);
+    }
+
     /// Tells that an attempt failed, unless another list of the door fits.
-    fn failed(&mut self, door: &Door, stage: usize) {
-        let fits = |it: &Event| matches!(it, Event::Advanced { door: other, .. } if *other == door.name);
-        let event = Event::Failed {
-            door: door.name.clone(),
-            knocker: self.knock.source,
-            stage,
-            is_logged: door.rules.logs_failures,
-        };
-        if !self.events.iter().any(fits) && self.events.last() != Some(&event) {
-            self.events.push(event);
+    fn failed(&mut self, index: u32, door: &Door, stage: usize) {
+        self.turn_to(Some(index));
+        if !self.fits {
+            self.failure = Some(Event::Failed {
+                door: door.name.clone(),
+                knocker: self.knock.source,
+                stage,
+                is_logged: door.rules.logs_failures,
+            });
         }
     }
 }

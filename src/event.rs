@@ -95,6 +95,20 @@ pub enum Event {
         /// Whom it was open for.
         knocker: IpAddr,
     },
+    /// A knock on a door that was open already, which does not run the start command again.
+    AlreadyOpen {
+        /// The door's name.
+        door: Arc<str>,
+        /// Whom it is open for.
+        knocker: IpAddr,
+        /// Its time begins anew.
+        is_extended: bool,
+    },
+    /// A command took too long and is killed.
+    TooSlow {
+        /// The door's name.
+        door: Arc<str>,
+    },
     /// A start command grew too long and is not run.
     StartTooLong,
     /// A stop command would be too long, so that the start command is not run either.
@@ -136,6 +150,11 @@ impl Event {
                 format!("{door}: command returned non-zero status code ({code})")
             }
             Event::TimeIsUp { door, knocker } => format!("{}: {door}: command timeout", who(knocker)),
+            Event::AlreadyOpen { door, knocker, is_extended } => {
+                let then = if *is_extended { "its time begins anew" } else { "nothing is done" };
+                format!("{}: {door}: already open, {then}", who(knocker))
+            }
+            Event::TooSlow { door } => format!("{door}: command takes too long, killing it"),
             Event::StartTooLong => {
                 "error: parsed start command has been truncated! --> won't execute it".to_owned()
             }
@@ -175,7 +194,8 @@ impl Event {
             | Event::Expired { knocker, .. }
             | Event::Failed { knocker, .. }
             | Event::Repeated { knocker, .. }
-            | Event::TimeIsUp { knocker, .. } => Some(*knocker),
+            | Event::TimeIsUp { knocker, .. }
+            | Event::AlreadyOpen { knocker, .. } => Some(*knocker),
             Event::Opened { opening, .. } => Some(opening.knocker),
             _ => None,
         }
@@ -192,7 +212,11 @@ impl Event {
     pub fn is_a_complaint(&self) -> bool {
         matches!(
             self,
-            Event::Unsuccessful { .. } | Event::StartTooLong | Event::StopTooLong | Event::Exhausted { .. }
+            Event::Unsuccessful { .. }
+                | Event::TooSlow { .. }
+                | Event::StartTooLong
+                | Event::StopTooLong
+                | Event::Exhausted { .. }
         )
     }
 }

@@ -63,23 +63,48 @@ const MAX_INTERFACES: usize = 1024;
 pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
     let ports = Plan::exact(interest);
-    for leaf in [4, 8, 16] {
-        let program = assemble(interest, &ports, around, leaf);
-        if program.len() <= budget {
-            return program;
+    // Every interval takes an instruction at least.
+    if ports.intervals.len() < budget {
+        for leaf in [4, 8, 16] {
+            let program = assemble(interest, &ports, around, leaf);
+            if program.len() <= budget {
+                return program;
+            }
         }
     }
-    // Too many: the fewest ports are taken together that make it fit.
-    let (mut fits, mut too_many) = (1, ports.intervals.len());
-    let mut best = assemble(interest, &ports.coarser(fits), around, 8);
-    while too_many > fits + 1 {
-        let middle = usize::midpoint(fits, too_many);
-        let program = assemble(interest, &ports.coarser(middle), around, 8);
-        if program.len() <= budget {
-            (fits, best) = (middle, program);
-        } else {
-            too_many = middle;
+    coarse_program(interest, &ports, around, budget)
+}
+
+/// The program for ports that do not fit: as few of them as possible are taken together.
+fn coarse_program(
+    interest: &Interest,
+    ports: &Plan,
+    around: Surroundings<'_>,
+    budget: usize,
+) -> Vec<Instruction> {
+    /// Guesses, each nearer to the budget than the one before.
+    const GUESSES: usize = 6;
+    let gaps = ports.gaps();
+    let mut best = assemble(interest, &ports.coarser(&gaps, 1), around, 8);
+    let mut count = budget.min(ports.intervals.len()) / 3;
+    for _ in 0..GUESSES {
+        if count <= 1 {
+            break;
         }
+        let program = assemble(interest, &ports.coarser(&gaps, count), around, 8);
+        let length = program.len();
+        if length <= budget {
+            // The last hundredth is not worth another program.
+            let is_near = length + length / 100 >= budget;
+            if best.len() > budget || length > best.len() {
+                best = program;
+            }
+            if is_near {
+                break;
+            }
+        }
+        let next = count * budget / length;
+        count = if length > budget { next.min(count - 1) } else { next.max(count + 1) };
     }
     best
 }
@@ -96,17 +121,19 @@ impl Plan {
         Plan { intervals: ports.intervals().to_vec(), rules: ports.rules().to_vec() }
     }
 
-    /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
-    fn coarser(&self, count: usize) -> Plan {
-        let mut gaps: Vec<u32> = self
-            .intervals
-            .windows(2)
-            .filter_map(|pair| match pair {
-                [a, b] if a.protocol == b.protocol => Some(u32::from(b.low) - u32::from(a.high)),
-                _ => None,
-            })
-            .collect();
+    /// The gaps between intervals, the widest first.
+    fn gaps(&self) -> Vec<u32> {
+        let gaps = self.intervals.windows(2).filter_map(|pair| match pair {
+            [a, b] if a.protocol == b.protocol => Some(u32::from(b.low) - u32::from(a.high)),
+            _ => None,
+        });
+        let mut gaps: Vec<u32> = gaps.collect();
         gaps.sort_unstable_by(|a, b| b.cmp(a));
+        gaps
+    }
+
+    /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
+    fn coarser(&self, gaps: &[u32], count: usize) -> Plan {
         // Gaps at least this wide stay open; of equal ones as many as there is room for.
         let width = gaps.get(count.saturating_sub(1)).copied().unwrap_or(0);
         let mut room = count.saturating_sub(gaps.iter().filter(|&&gap| gap > width).count());

@@ -43,20 +43,21 @@ impl Ports {
         let mut ports = Ports::default();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             // Where a wish begins (+1) and where it is over (-1), by port; 65536 is beyond the last.
-            let mut edges: BTreeMap<u32, Vec<(PacketRule, i32)>> = BTreeMap::new();
+            let mut edges: Vec<(u32, PacketRule, i32)> = Vec::new();
             for &(_, low, high, rule) in wishes.iter().filter(|wish| wish.0 == protocol) {
                 // What says nothing of this protocol does not tell rules apart.
                 let rule = match protocol {
                     Protocol::Tcp => PacketRule { udp_length: None, ..rule },
                     Protocol::Udp => PacketRule { flags: FlagRule::default(), ..rule },
                 };
-                edges.entry(low.into()).or_default().push((rule, 1));
-                edges.entry(u32::from(high) + 1).or_default().push((rule, -1));
+                edges.extend([(low.into(), rule, 1), (u32::from(high) + 1, rule, -1)]);
             }
+            edges.sort_unstable();
             let mut active: BTreeMap<PacketRule, i32> = BTreeMap::new();
             let mut open: Option<(u16, usize)> = None;
-            for (edge, changes) in edges {
-                for (rule, change) in changes {
+            for changes in edges.chunk_by(|a, b| a.0 == b.0) {
+                let edge = changes.first().map_or(0, |change| change.0);
+                for &(_, rule, change) in changes {
                     let count = active.entry(rule).or_default();
                     *count += change;
                     if *count == 0 {
@@ -164,17 +165,20 @@ impl Interest {
     /// What these doors listen for now and, of one-time files, for `ahead` lines more.
     #[must_use]
     pub fn of(doors: &[Door], ahead: usize) -> Interest {
-        let mut all = Vec::new();
-        for door in doors {
-            wish_knocks(door, ahead, &mut all);
-            wish_hits(door, &mut all);
-        }
-        Interest {
-            knocks: Places::of(doors, |door, wishes| wish_knocks(door, ahead, wishes)),
-            hits: Places::of(doors, wish_hits),
-            all: Ports::of(&all),
-            sources: sources(doors),
-        }
+        let knocks = Places::of(doors, |door, wishes| wish_knocks(door, ahead, wishes));
+        let hits = Places::of(doors, wish_hits);
+        let is_simple = knocks.targets.is_empty() && hits == Places::default();
+        let all = if is_simple {
+            knocks.here.clone()
+        } else {
+            let mut all = Vec::new();
+            for door in doors {
+                wish_knocks(door, ahead, &mut all);
+                wish_hits(door, &mut all);
+            }
+            Ports::of(&all)
+        };
+        Interest { knocks, hits, all, sources: sources(doors) }
     }
 
     /// Whether a packet may be a knock; `own` tells whether its destination is one of our addresses.

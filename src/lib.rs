@@ -17,6 +17,7 @@
 //! | [`door`] | a lock, the rules of knocking, what to run |
 //! | [`event`] | what happened, and its line in the log |
 //! | [`opening`] | what to run now, what to run later |
+//! | [`state`] | what is remembered over the end of a process |
 //! | [`interest`] | what we listen for, as a predicate |
 //! | [`beginnings`] | which doors an attempt begins on with a knock |
 //! | [`expiring`] | what is remembered of a knocker for a time |
@@ -30,10 +31,11 @@
 //! | [`craft`] | values to IP packets |
 //! | [`shape`] | how a raw packet is to look |
 //! | [`dissect`] | a packet in words |
+//! | [`password`] | a one-time password as the client knocks it: when, and seen from where |
 //! | [`plan`] | what the client sends, in which order |
 //! | [`profile`] | a knock.conf, from text to targets |
 //! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
-//! | [`client`] | the client's sockets |
+//! | [`client`] | the client's command line, sockets and files |
 //!
 //! **A file directly under `src/`, or in `src/config/`, is pure**: it opens nothing, asks no clock and
 //! prints nothing. It sees only what stands above it in this table (`packet` sees only `knock`).
@@ -64,6 +66,7 @@ pub mod lock;
 pub mod opening;
 pub mod otp;
 pub mod packet;
+pub mod password;
 pub mod plan;
 pub mod profile;
 pub mod reason;
@@ -71,4 +74,5 @@ pub mod rules;
 pub mod sequence;
 pub mod shape;
 pub mod spent;
+pub mod state;
 pub mod time;

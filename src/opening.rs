@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::door::Door;
+use crate::door::{Door, Reopen};
 use crate::event::Event;
 use crate::time::Now;
 
@@ -38,6 +38,8 @@ pub enum Action {
     Tell(Event),
     /// Run this command, and say when it ended.
     Run(Job),
+    /// This command takes too long: kill it, with all that it started.
+    Kill(JobId),
 }
 
 /// The end of a command.
@@ -51,28 +53,53 @@ pub enum Ending {
     NotStarted,
 }
 
-#[derive(Debug)]
-struct Stop {
-    door: Arc<str>,
-    knocker: IpAddr,
-    command: Vec<u8>,
-    after: Duration,
+/// How a door is to be closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The door's name.
+    pub door: Arc<str>,
+    /// Whom it is open for.
+    pub knocker: IpAddr,
+    /// The stop command.
+    pub command: Vec<u8>,
+    /// How long the door stays open.
+    pub after: Duration,
+    /// How long the command may take.
+    pub limit: Option<Duration>,
+    /// When it is to be run, as uptime; while the start command runs, as if that had ended at once.
+    pub due: Duration,
+}
+
+/// How far an opening has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its start command runs.
+    Opening,
+    /// Its time runs.
+    Open,
+    /// Its stop command runs.
+    Closing,
 }
 
 #[derive(Debug)]
 struct Running {
     door: Arc<str>,
     role: Role,
+    /// When it is killed, as uptime.
+    killed_at: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum Role {
     /// A start command, with what follows it.
     Opens(Stop),
-    /// A start command that nothing follows.
+    /// A command that nothing follows.
     JustRuns,
-    /// A stop command, with what it takes to run it again if it cannot be started.
-    Closes(Stop),
+    /// The last command of all.
+    IsLast,
+    /// A stop command, with what it takes to run it again if it cannot be started, and whether it
+    /// was.
+    Closes(Stop, bool),
 }
 
 impl Running {
@@ -98,6 +125,8 @@ pub struct Openings {
     waiting: HashMap<JobId, Stop>,
     /// When each of `waiting` is due.
     deadlines: BinaryHeap<Reverse<(Duration, JobId)>>,
+    /// Counts what changed in [`Openings::standing`].
+    changes: u64,
     /// Set by `finish`: no stop may come due later than this.
     last_call: Option<Duration>,
 }
@@ -110,37 +139,110 @@ impl Openings {
     }
 
     /// A door opened for somebody.
-    pub fn admit(&mut self, door: &Door, knocker: IpAddr) -> Vec<Action> {
+    pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
         let Some(start) = door.start_for(knocker) else { return Vec::new() };
         let stop = match door.stop_for(knocker).map(|stop| stop.fill(knocker)) {
             None => None,
-            Some(Ok(command)) => {
-                Some(Stop { door: door.name.clone(), knocker, command, after: door.cmd_timeout() })
-            }
+            Some(Ok(command)) => Some(Stop {
+                door: door.name.clone(),
+                knocker,
+                command,
+                after: door.cmd_timeout(),
+                limit: door.command_timeout,
+                due: now.uptime.saturating_add(door.cmd_timeout()),
+            }),
             Some(Err(_)) => return vec![Action::Tell(Event::StopTooLong)],
         };
+        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker) {
+            return self.reopen(door, knocker, now);
+        }
         match start.fill(knocker) {
-            Ok(command) => self.run(door.name.clone(), command, stop.map_or(Role::JustRuns, Role::Opens)),
+            Ok(command) => {
+                let role = stop.map_or(Role::JustRuns, Role::Opens);
+                self.run(door.name.clone(), command, role, door.command_timeout, now)
+            }
             Err(_) => vec![Action::Tell(Event::StartTooLong)],
+        }
+    }
+
+    /// Runs a command of the daemon itself. After the last one nothing is run any more.
+    pub fn run_for_daemon(
+        &mut self,
+        command: Vec<u8>,
+        is_last: bool,
+        limit: Option<Duration>,
+        now: Now,
+    ) -> Vec<Action> {
+        let role = if is_last { Role::IsLast } else { Role::JustRuns };
+        self.run(Arc::from("options"), command, role, limit, now)
+    }
+
+    /// A door stands open since before this process began.
+    pub fn resume(&mut self, mut stop: Stop) {
+        stop.due = self.last_call.map_or(stop.due, |last| stop.due.min(last));
+        self.names += 1;
+        self.wait(JobId(self.names), stop);
+    }
+
+    /// The doors that stand open, each with what is to be remembered of it, in the order they opened.
+    #[must_use]
+    pub fn standing(&self) -> Vec<(Phase, &Stop)> {
+        let running = self.running.iter().filter_map(|(id, running)| match &running.role {
+            Role::Opens(stop) => Some((*id, Phase::Opening, stop)),
+            // Not started is not closed.
+            Role::Closes(stop, is_started) => {
+                Some((*id, if *is_started { Phase::Closing } else { Phase::Open }, stop))
+            }
+            Role::JustRuns | Role::IsLast => None,
+        });
+        let waiting = self.waiting.iter().map(|(id, stop)| (*id, Phase::Open, stop));
+        let mut standing: Vec<_> = running.chain(waiting).collect();
+        standing.sort_unstable_by_key(|(id, ..)| *id);
+        standing.into_iter().map(|(_, phase, stop)| (phase, stop)).collect()
+    }
+
+    /// A number that is another one whenever [`Openings::standing`] is.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether some start command runs whose door is to be closed.
+    #[must_use]
+    pub fn are_opening(&self) -> bool {
+        self.running.values().any(|running| matches!(running.role, Role::Opens(_)))
+    }
+
+    /// Somebody else closes the doors whose time runs.
+    pub fn hand_over(&mut self) {
+        self.waiting.clear();
+        self.deadlines.clear();
+        self.changes += 1;
+    }
+
+    /// A command was started.
+    pub fn started(&mut self, job: JobId) {
+        if let Some(Running { role: Role::Closes(_, is_started), .. }) = self.running.get_mut(&job) {
+            *is_started = true;
+            self.changes += 1;
         }
     }
 
     /// A command ended. The time of a door that is to be closed begins now.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
         let Some(mut running) = self.running.remove(&job) else { return Vec::new() };
-        let next = match (running.take_stop(), running.role) {
-            (Some(stop), _) => {
+        self.changes += 1;
+        match (running.take_stop(), running.role) {
+            (Some(mut stop), _) => {
                 let due = now.uptime.saturating_add(stop.after);
-                Some((self.last_call.map_or(due, |last| due.min(last)), stop))
+                stop.due = self.last_call.map_or(due, |last| due.min(last));
+                self.wait(job, stop);
             }
-            (None, Role::Closes(stop)) if ending == Ending::NotStarted => {
-                Some((now.uptime.saturating_add(RETRY), stop))
+            (None, Role::Closes(mut stop, _)) if ending == Ending::NotStarted => {
+                stop.due = now.uptime.saturating_add(RETRY);
+                self.wait(job, stop);
             }
-            _ => None,
-        };
-        if let Some((due, stop)) = next {
-            self.deadlines.push(Reverse((due, job)));
-            self.waiting.insert(job, stop);
+            _ => {}
         }
         let door = running.door;
         match ending {
@@ -159,7 +261,7 @@ impl Openings {
             }
             self.deadlines.pop();
             if let Some(stop) = self.waiting.remove(&job) {
-                actions.extend(self.close(stop));
+                actions.extend(self.close(stop, now));
             }
         }
         if self.last_call.is_some_and(|last| last <= now.uptime) {
@@ -171,7 +273,14 @@ impl Openings {
                 .collect();
             late.sort_unstable_by_key(|(job, _)| *job);
             for (_, stop) in late {
-                actions.extend(self.close(stop));
+                actions.extend(self.close(stop, now));
+            }
+        }
+        for (job, running) in &mut self.running {
+            if running.killed_at.is_some_and(|at| at <= now.uptime) {
+                running.killed_at = None;
+                actions.push(Action::Tell(Event::TooSlow { door: running.door.clone() }));
+                actions.push(Action::Kill(*job));
             }
         }
         actions
@@ -181,38 +290,82 @@ impl Openings {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let stop = self.deadlines.peek().map(|Reverse((due, _))| *due);
-        let late = self
-            .last_call
-            .filter(|_| self.running.values().any(|running| matches!(running.role, Role::Opens(_))));
-        stop.into_iter().chain(late).min()
+        let late = self.last_call.filter(|_| self.are_opening());
+        let killed = self.running.values().filter_map(|running| running.killed_at).min();
+        stop.into_iter().chain(late).chain(killed).min()
     }
 
     /// The daemon ends: every door is to be closed no later than `last_call` (uptime).
     pub fn finish(&mut self, last_call: Duration) {
         let last_call = self.last_call.map_or(last_call, |earlier| earlier.min(last_call));
         self.last_call = Some(last_call);
-        self.deadlines =
-            self.deadlines.drain().map(|Reverse((due, job))| Reverse((due.min(last_call), job))).collect();
+        self.set_times(|stop| stop.due = stop.due.min(last_call));
     }
 
-    /// Whether no door is open any more: every stop command was run, and has ended. Start commands
-    /// that nothing follows may still run.
+    /// Whether no door is open any more: every stop command was run, and has ended, and so has the
+    /// last command. Start commands that nothing follows may still run.
     #[must_use]
     pub fn are_closed(&self) -> bool {
         self.waiting.is_empty() && self.running.values().all(|running| matches!(running.role, Role::JustRuns))
     }
 
-    fn close(&mut self, stop: Stop) -> Vec<Action> {
+    /// Whether this knocker has this door open, or is about to.
+    fn is_open(&self, door: &Arc<str>, knocker: IpAddr) -> bool {
+        let is_it = |stop: &Stop| stop.knocker == knocker && stop.door == *door;
+        self.waiting.values().any(is_it)
+            || self.running.values().any(|it| matches!(&it.role, Role::Opens(stop) if is_it(stop)))
+    }
+
+    /// A knock on a door that is open already, and that is not opened again.
+    fn reopen(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
+        let is_extended = door.reopen == Reopen::Extend;
+        if is_extended {
+            let due = now.uptime.saturating_add(door.cmd_timeout());
+            let due = self.last_call.map_or(due, |last| due.min(last));
+            self.set_times(|stop| {
+                if stop.knocker == knocker && stop.door == door.name {
+                    (stop.due, stop.after) = (due, door.cmd_timeout());
+                }
+            });
+        }
+        vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
+    }
+
+    fn set_times(&mut self, mut set: impl FnMut(&mut Stop)) {
+        self.waiting.values_mut().for_each(&mut set);
+        self.deadlines = self.waiting.iter().map(|(job, stop)| Reverse((stop.due, *job))).collect();
+        self.changes += 1;
+    }
+
+    fn wait(&mut self, job: JobId, stop: Stop) {
+        self.deadlines.push(Reverse((stop.due, job)));
+        self.waiting.insert(job, stop);
+        self.changes += 1;
+    }
+
+    fn close(&mut self, stop: Stop, now: Now) -> Vec<Action> {
         let mut actions =
             vec![Action::Tell(Event::TimeIsUp { door: stop.door.clone(), knocker: stop.knocker })];
-        actions.extend(self.run(stop.door.clone(), stop.command.clone(), Role::Closes(stop)));
+        let (door, command, limit) = (stop.door.clone(), stop.command.clone(), stop.limit);
+        actions.extend(self.run(door, command, Role::Closes(stop, false), limit, now));
         actions
     }
 
-    fn run(&mut self, door: Arc<str>, command: Vec<u8>, role: Role) -> Vec<Action> {
+    fn run(
+        &mut self,
+        door: Arc<str>,
+        command: Vec<u8>,
+        role: Role,
+        limit: Option<Duration>,
+        now: Now,
+    ) -> Vec<Action> {
         self.names += 1;
         let id = JobId(self.names);
-        self.running.insert(id, Running { door: door.clone(), role });
+        if matches!(role, Role::Opens(_)) {
+            self.changes += 1;
+        }
+        let killed_at = limit.map(|limit| now.uptime.saturating_add(limit));
+        self.running.insert(id, Running { door: door.clone(), role, killed_at });
         vec![
             Action::Tell(Event::Running { door: door.clone(), command: command.clone() }),
             Action::Run(Job { id, door, command }),

@@ -1,6 +1,7 @@
 //! What the client does around a knock: waiting, commands, proxying; and the manners of its command line.
 
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -21,9 +22,11 @@ trials![
     a_command_gets_its_words_and_gives_its_code,
     a_command_that_cannot_run_is_told,
     a_proxy_joins_both_directions,
+    a_proxy_hands_on_each_line_at_once,
     getopt_words_are_kept,
     abbreviations_of_0_8_are_kept,
     a_closed_pipe_is_no_accident,
+    the_manual_has_every_option,
 ];
 
 pub const KNOCK: &str = env!("CARGO_BIN_EXE_knock");
@@ -185,6 +188,7 @@ fn getopt_words_are_kept() {
         (&[SERVER, "5", "-d"], "option requires an argument -- 'd'"),
         (&[SERVER, "5", "-vd"], "option requires an argument -- 'd'"),
         (&[SERVER, "5", "--delay"], "option '--delay' requires an argument"),
+        (&[SERVER, "5", "--del"], "option '--delay' requires an argument"),
         (&[SERVER, "5", "--ttl"], "option '--ttl' requires an argument"),
     ] {
         let refused = world.knock(words);
@@ -223,4 +227,81 @@ fn a_closed_pipe_is_no_accident() {
     let seen = capture.until(4, seconds(3.0));
     let ports: Vec<u16> = seen.iter().filter(|seen| seen.flags == SYN).map(|seen| seen.port).collect();
     assert_eq!(ports, [1, 2, 3, 4]);
+}
+
+/// A conversation: each side waits for the other. A proxy that carries bytes later than it gets them hangs.
+fn a_proxy_hands_on_each_line_at_once() {
+    let world = World::new();
+    let listener = world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(seconds(5.0))).unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            let (mut to_client, mut line) = (&stream, String::new());
+            while lines.read_line(&mut line).unwrap() > 0 {
+                to_client.write_all(line.to_uppercase().as_bytes()).unwrap();
+                line.clear();
+            }
+        });
+        let mut command = Command::new(KNOCK);
+        command.args(["--proxy", "2222", SERVER, "1"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = world.client.spawn(&mut command);
+        let mut to_proxy = child.stdin.take().unwrap();
+        let mut from_proxy = BufReader::new(child.stdout.take().unwrap());
+        for turn in 0..500 {
+            writeln!(to_proxy, "line {turn}").unwrap();
+            let mut line = String::new();
+            from_proxy.read_line(&mut line).unwrap();
+            assert_eq!(line, format!("LINE {turn}\n"));
+        }
+        drop(to_proxy);
+        assert!(child.wait().unwrap().success());
+    });
+}
+
+/// The long options in a text, `opening` standing before each.
+fn options_in(text: &str, opening: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().map(str::to_owned);
+    text.lines()
+        .flat_map(|line| line.split(opening).skip(1))
+        .filter_map(name)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+fn the_manual_has_every_option() {
+    let world = World::new();
+    let usage = options_in(&world.knock(&["-h"]).stdout, " --");
+    let manual = include_str!("../man/knock.1");
+    let entries: Vec<&str> = manual.lines().filter(|line| line.starts_with(".It Fl ")).collect();
+    let described = entries.iter().flat_map(|line| line.split([' ', ',']));
+    let described: BTreeSet<String> = described
+        .filter_map(|word| word.strip_prefix('-'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(usage, described);
+    // What the program takes: every letter is an abbreviation of all options that begin with it.
+    let mut taken = BTreeSet::new();
+    for letter in 'a'..='z' {
+        let stderr = world.knock(&[SERVER, "1", &format!("--{letter}")]).stderr;
+        let named = stderr.contains("ambiguous") || stderr.contains("requires an argument");
+        taken.extend(options_in(&stderr, "'--").into_iter().filter(|name| named && name.len() > 1));
+    }
+    assert!(taken.len() > 20 && taken.is_subset(&usage), "not in the usage: {:?}", taken.difference(&usage));
+    for option in &usage {
+        let refused = world.knock(&[&format!("--{option}")]);
+        assert!(!refused.stderr.contains("unrecognized"), "{option} is not taken");
+    }
+    // The table of raw senders speaks of options that exist.
+    let (_, table) = manual.split_once(".Sh RAW SENDERS").unwrap();
+    let (table, _) = table.split_once(".Sh ").unwrap();
+    let rows =
+        table.lines().filter(|line| line.starts_with(".It ")).filter_map(|line| line.rsplit(" Ta ").next());
+    let ours: String =
+        rows.map(|cell| format!(" {}\n", cell.replace("\\-", "-"))).collect::<Vec<_>>().concat();
+    let ours = options_in(&ours, " --");
+    assert!(ours.len() > 20 && ours.is_subset(&usage), "{ours:?}");
 }

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use ipnet::IpNet;
 use knocking::bpf::Instruction;
@@ -293,10 +292,7 @@ fn five_thousand_doors_fit() {
     let (doors, knocks) = many_doors(5000, "tcpflags = syn");
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
     let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
-    let begin = Instant::now();
     let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
-    // Not optimised, and beside other tests; it is a few hundredths of this in earnest.
-    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
     check(&program);
     assert!(program.len() > MAX_INSTRUCTIONS / 2, "{} of {MAX_INSTRUCTIONS} used", program.len());
     for &port in &knocks {

@@ -20,12 +20,18 @@ mod support;
 
 /// The dependency rules of the sources.
 mod architecture;
+/// The table of attempts under way, and its bounds.
+mod attempts;
 /// Classic BPF: an interpreter, held against the kernel.
 mod bpf;
+/// The command line of knockd, and `--check`.
+mod cli;
 /// What the client is asked for, as values.
 mod client;
 /// What the client does around a knock, and the manners of its command line.
 mod client_around;
+/// One-time passwords as the client knocks them.
+mod client_otp;
 /// Where the client finds its sequences.
 mod client_profiles;
 /// Crafted packets on the other end of the cable.
@@ -34,16 +40,28 @@ mod client_raw;
 mod client_wire;
 /// The configuration file: what is understood, what is refused and how, what is warned of.
 mod config;
+/// contrib/knockd.sh.
+mod contrib_knockd_sh;
 /// Crafted packets as values.
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
+/// The manual pages against the programs.
+mod man;
+/// The messages between the daemon's two processes.
+mod messages;
+/// One-time passwords: arithmetic, what is spent, and what must not be shown.
+mod otp;
 /// The parser of packets, on whole, cut, odd and random ones.
 mod packet;
+/// One-time passwords in words, and what the client is asked for.
+mod password;
 /// Random input that can be had again.
 mod random;
 /// The rules of knocking, as scenarios that can be read.
 mod scenarios;
+/// What is remembered over the end of a process, as values and as text.
+mod state;
 /// The tools of `support` themselves: what a broken tool would hide.
 mod tools;
 /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
@@ -62,8 +80,12 @@ mod wire_log;
 mod wire_one_time;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
+/// Rules that a door adds, on real packets.
+mod wire_rules;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
+/// Doors close, whatever ends before its time.
+mod wire_state;
 /// A link without a link-level header, as tunnels have it.
 mod wire_tun;
 
@@ -86,19 +108,28 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     let modules = [
         architecture::tests,
+        attempts::tests,
         bpf::tests,
+        cli::tests,
         client::tests,
         client_around::tests,
+        client_otp::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
-        config::tests,
         config::corpus_tests,
+        config::tests,
+        contrib_knockd_sh::tests,
         craft::tests,
         filter::tests,
+        man::tests,
+        messages::tests,
+        otp::tests,
         packet::tests,
+        password::tests,
         random::tests,
         scenarios::tests,
+        state::tests,
         tools::tests,
         wire::tests,
         wire_background::tests,
@@ -109,7 +140,9 @@ fn tests() -> Vec<Trial> {
         wire_log::tests,
         wire_one_time::tests,
         wire_packets::tests,
+        wire_rules::tests,
         wire_signals::tests,
+        wire_state::tests,
         wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()

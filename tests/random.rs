@@ -21,7 +21,7 @@ impl Random {
         Random::of(given.unwrap_or_else(clock))
     }
 
-    fn of(seed: u64) -> Random {
+    pub fn of(seed: u64) -> Random {
         Random { seed, state: Cell::new(seed) }
     }
 

@@ -232,7 +232,8 @@ impl Scene {
         }
         for event in events {
             if let Event::Opened { opening, .. } = event {
-                let actions = self.openings.admit(&self.engine.doors()[opening.door], opening.knocker);
+                let actions =
+                    self.openings.admit(&self.engine.doors()[opening.door], opening.knocker, self.now);
                 self.take(actions);
             }
         }
@@ -256,6 +257,10 @@ impl Scene {
                         "not announced"
                     );
                     self.running.push(job);
+                }
+                Action::Kill(id) => {
+                    let job = self.running.iter().find(|job| job.id == id).expect("a command that runs");
+                    self.told.push(format!("kill {}", String::from_utf8_lossy(&job.command)));
                 }
             }
         }

@@ -18,6 +18,7 @@ trials![
     addresses_of_other_interfaces_do_not_count,
     broadcast_and_multicast_do_not_count,
     frames_for_other_machines_count,
+    the_interface_is_not_promiscuous,
     checksums_ports_and_payload_do_not_matter,
     ip_options_are_skipped,
     first_fragments_count_and_later_ones_do_not,
@@ -98,6 +99,13 @@ fn frames_for_other_machines_count() {
     let daemon = world.knockd(DOOR).start();
     world.send(KNOCKS.map(|port| tcp(port).mac([2, 0x77, 0, 0, 0, 0x55])));
     daemon.expect(&opened("d", CLIENT, 3));
+}
+
+fn the_interface_is_not_promiscuous() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    daemon.sync();
+    assert_eq!(world.server.promiscuity(SERVER_LINK), 0);
 }
 
 fn checksums_ports_and_payload_do_not_matter() {

@@ -34,6 +34,7 @@ trials![
     term_stops_listening_at_once,
     term_to_the_whole_group_closes_too,
     the_end_waits_for_stop_commands,
+    the_end_does_not_wait_for_ever,
 ];
 
 /// Sends SIGHUP and waits until the new file is in force.
@@ -344,4 +345,23 @@ fn the_end_waits_for_stop_commands() {
     daemon.wait_for("command timeout");
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(daemon.read("out"), "closed\n");
+}
+
+/// A command that does not end goes on alone.
+fn the_end_does_not_wait_for_ever() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 0\nstop_command = echo $$ > @/out; exec sleep 100
+                 [e]\nsequence = 2\nstart_command = echo $$ > @/other; exec sleep 100";
+    let mut daemon = world.knockd(doors).start();
+    world.send([1, 2].map(tcp));
+    let pid = |name| daemon.read(name).trim().parse::<i32>().ok();
+    assert!(
+        holds_within(seconds(3.0), || pid("out").is_some() && pid("other").is_some()),
+        "{}",
+        daemon.said()
+    );
+    let commands = [pid("out").unwrap(), pid("other").unwrap()];
+    daemon.kill(Signal::SIGTERM);
+    assert_eq!(daemon.wait(12.0), Some(0));
+    assert!(commands.iter().all(|pid| process::alive(*pid)), "a command was ended");
 }

@@ -1,12 +1,15 @@
 //! `--proxy`: a connection joined to standard input and output, for `ProxyCommand` of ssh.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::thread;
 
 use super::output;
+
+/// How much is carried at once, in bytes: a pipe holds no more.
+const LOAD: usize = 65_536;
 
 /// Copies both ways until the other side has said its last word.
 ///
@@ -16,19 +19,34 @@ use super::output;
 /// Standard input or output cannot be used, or the connection broke.
 pub(super) fn join(stream: &TcpStream) -> io::Result<()> {
     // Descriptors of our own: std's handles would put a buffer between the two programs.
-    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut to_user = output::unbuffered()?;
-    let mut to_host = stream.try_clone()?;
-    let mut from_host = stream.try_clone()?;
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let to_user = output::unbuffered()?;
+    let (to_host, from_host) = (stream.try_clone()?, stream.try_clone()?);
     // A thread, the only one in this program: in a poll loop standard input and output had to be
     // non-blocking, and so had they for whoever else has the same terminal or pipe open.
     thread::Builder::new().spawn(move || {
-        let _ = io::copy(&mut input, &mut to_host);
+        let _ = carry(input, &to_host);
         let _ = to_host.shutdown(Shutdown::Write);
     })?;
-    match io::copy(&mut from_host, &mut to_user) {
+    match carry(from_host, to_user) {
         // Nobody reads any more, which is how the other program ends.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        copied => copied.map(drop),
+        carried => carried,
+    }
+}
+
+/// Hands on what arrives, as soon as it arrives.
+///
+/// Not `io::copy`: it has the kernel splice pipes and sockets, and on Linux 6.18 a splice from a pipe
+/// sleeps on after the pipe was written to, so that ssh waits for an answer to what was never sent.
+fn carry(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut load = vec![0; LOAD];
+    loop {
+        match from.read(&mut load) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(load.get(..length).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

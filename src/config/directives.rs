@@ -6,10 +6,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::rules::{self, ReadRule};
 use crate::config::{Draft, Note, Options, Problem, Reading};
-use crate::door::Template;
+use crate::door::{Reopen, Template};
 use crate::interfaces::Wanted;
 use crate::knock::Flags;
 use crate::lock::{Lock, OneTime, OtpLock};
@@ -58,6 +59,10 @@ pub const DIRECTIVES: &[Directive] = &[
     option("PidFile", pid_file),
     option("Interface", interface),
     option("Wait_Interface", wait_interface),
+    option("StateFile", state_file),
+    option("On_Start", on_start),
+    option("On_Stop", on_stop),
+    option("Command_Timeout", default_command_timeout),
     Directive {
         name: "UseSyslog",
         aliases: &[],
@@ -79,6 +84,8 @@ pub const DIRECTIVES: &[Directive] = &[
     door("Cmd_Timeout", &[], cmd_timeout),
     door("Stop_Command", &[], stop_command),
     door("Stop_Command_6", &[], stop_command_6),
+    door("Command_Timeout", &[], command_timeout),
+    door("Reopen", &[], reopen),
     rule("Strict", rules::strict),
     rule("Strict_Except", rules::strict_except),
     rule("Allow_Duplicates", rules::allow_duplicates),
@@ -157,6 +164,34 @@ fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> 
 fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
     options.wait_interface = Some(yes_or_no("wait_interface", &text(value))?);
     reading.understood(format!("config: wait_interface: {}", text(value)));
+    Ok(())
+}
+
+fn state_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.state_file = Some(path(value));
+    reading.understood(format!("config: state file: {}", text(value)));
+    Ok(())
+}
+
+fn on_start(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.on_start = Some(value.to_vec()).filter(|command| !command.is_empty());
+    reading.understood(format!("config: on_start: {}", text(value)));
+    Ok(())
+}
+
+fn on_stop(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.on_stop = Some(value.to_vec()).filter(|command| !command.is_empty());
+    reading.understood(format!("config: on_stop: {}", text(value)));
+    Ok(())
+}
+
+fn default_command_timeout(
+    options: &mut Options,
+    value: &[u8],
+    reading: &mut Reading<'_>,
+) -> Result<(), Problem> {
+    options.command_timeout = Some(seconds("command_timeout", value)?);
+    reading.understood(format!("config: command_timeout: {}", text(value)));
     Ok(())
 }
 
@@ -246,6 +281,25 @@ fn cmd_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Re
     draft.cmd_timeout = number(value);
     reading.understood(format!("config: {}: cmd_timeout: {}", draft.name, draft.cmd_timeout));
     Ok(())
+}
+
+fn command_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    draft.command_timeout = Some(seconds("command_timeout", value)?);
+    reading.understood(format!("config: {}: command_timeout: {}", draft.name, text(value)));
+    Ok(())
+}
+
+fn reopen(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let refuse = || Problem::Value("reopen", text(value), "run, extend or ignore");
+    draft.reopen = Reopen::from_word(&text(value)).ok_or_else(refuse)?;
+    reading.understood(format!("config: {}: reopen: {}", draft.name, text(value)));
+    Ok(())
+}
+
+fn seconds(name: &'static str, value: &[u8]) -> Result<Duration, Problem> {
+    let seconds = text(value).parse::<u32>();
+    let refuse = |_| Problem::Value(name, text(value), "a number of seconds, 0 for no limit");
+    seconds.map(|seconds| Duration::from_secs(seconds.into())).map_err(refuse)
 }
 
 /// Flags add up over the lines of a door; blanks belong to the flag.

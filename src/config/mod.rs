@@ -12,8 +12,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::door::{Door, Template};
+use crate::door::{Door, Reopen, Template};
 use crate::event::exhausted;
 use crate::interfaces::Wanted;
 use crate::knock::FlagRule;
@@ -48,8 +49,28 @@ pub struct Options {
     pub wait_interface: Option<bool>,
     /// `UseSyslog`.
     pub use_syslog: bool,
+    /// `StateFile`.
+    pub state_file: Option<PathBuf>,
+    /// `On_Start`: run when the daemon listens.
+    pub on_start: Option<Vec<u8>>,
+    /// `On_Stop`: run when it ends in good order.
+    pub on_stop: Option<Vec<u8>>,
+    /// `Command_Timeout`: how long a command may take.
+    pub command_timeout: Option<Duration>,
     /// The rules of all doors that have none of their own.
     pub rules: RulesDraft,
+}
+
+impl Options {
+    /// Where the state file is: beside the pid file, if nothing is said.
+    #[must_use]
+    pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
+        self.state_file.clone().unwrap_or_else(|| {
+            let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
+            path.push(".state");
+            path.into()
+        })
+    }
 }
 
 /// A whole configuration.
@@ -197,6 +218,9 @@ pub struct Draft {
     pub(crate) stop: Option<Template>,
     pub(crate) stop6: Option<Template>,
     pub(crate) cmd_timeout: i32,
+    pub(crate) reopen: Reopen,
+    /// Seconds; 0 is no limit.
+    pub(crate) command_timeout: Option<Duration>,
 }
 
 impl Draft {
@@ -217,6 +241,8 @@ impl Draft {
             stop: None,
             stop6: None,
             cmd_timeout: DEFAULT_CMD_TIMEOUT,
+            reopen: Reopen::default(),
+            command_timeout: None,
         }
     }
 
@@ -242,6 +268,11 @@ impl Draft {
             stop: self.stop,
             stop6: self.stop6,
             cmd_timeout: self.cmd_timeout,
+            reopen: self.reopen,
+            command_timeout: self
+                .command_timeout
+                .or(options.command_timeout)
+                .filter(|limit| !limit.is_zero()),
         })
     }
 }

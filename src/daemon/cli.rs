@@ -110,10 +110,11 @@ pub fn command() -> Command {
 /// # Errors
 /// [`Instead`] says what to do instead.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Instead> {
-    let matches = command().try_get_matches_from(words).map_err(|error| match error.kind() {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let matches = command().try_get_matches_from(&words).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => Instead::Print(USAGE),
         ErrorKind::DisplayVersion => Instead::Print(VERSION),
-        _ => Instead::Refuse(in_the_words_of_getopt(&error)),
+        _ => Instead::Refuse(in_the_words_of_getopt(&error, words.last())),
     })?;
     let path = |name| matches.get_one::<PathBuf>(name).cloned();
     Ok(Arguments {
@@ -132,8 +133,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
     })
 }
 
-/// What getopt says of the same mistake: scripts and people know it.
-fn in_the_words_of_getopt(error: &clap::Error) -> String {
+/// What getopt says of the same mistake: scripts and people know it. Only the `last` word can lack
+/// its value.
+fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> String {
     let offender = error.context().find_map(|(kind, value)| match (kind, value) {
         (ContextKind::InvalidArg, ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -141,11 +143,31 @@ fn in_the_words_of_getopt(error: &clap::Error) -> String {
     let offender = offender.unwrap_or_default();
     // clap shows the value that an option takes; getopt does not.
     let option = offender.split([' ', '=']).next().unwrap_or_default();
+    let last = last.map(|word| word.to_string_lossy()).unwrap_or_default();
     match (error.kind(), option.strip_prefix("--"), option.strip_prefix('-')) {
-        (ErrorKind::UnknownArgument, Some(_), _) => format!("knockd: unrecognized option '{option}'"),
+        (ErrorKind::UnknownArgument, Some(name), _) => format!("knockd: {}", unknown(name)),
         (ErrorKind::UnknownArgument, None, Some(letter)) => format!("knockd: invalid option -- '{letter}'"),
+        (ErrorKind::InvalidValue, ..) if !last.starts_with("--") => {
+            format!("knockd: option requires an argument -- '{}'", last.chars().last().unwrap_or('-'))
+        }
         (ErrorKind::InvalidValue, ..) => format!("knockd: option '{option}' requires an argument"),
         (ErrorKind::TooManyValues, ..) => format!("knockd: option '{option}' doesn't allow an argument"),
         _ => format!("knockd: {}", error.kind().as_str().unwrap_or("the command line is wrong")),
+    }
+}
+
+/// No option has this name; several may begin with it.
+fn unknown(name: &str) -> String {
+    let possible: Vec<String> = command()
+        .get_arguments()
+        .filter(|argument| !argument.is_hide_set())
+        .filter_map(Arg::get_long)
+        .filter(|long| !name.is_empty() && long.starts_with(name))
+        .map(|long| format!(" '--{long}'"))
+        .collect();
+    if possible.is_empty() {
+        format!("unrecognized option '--{name}'")
+    } else {
+        format!("option '--{name}' is ambiguous; possibilities:{}", possible.concat())
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use nix::errno::Errno;
 use nix::libc::POSIX_SPAWN_SETSID;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -61,6 +61,17 @@ impl Commands {
         Ok(())
     }
 
+    /// Kills a command with its whole session: whatever it started, and did not put into a session
+    /// of its own.
+    pub fn kill(&self, job: JobId) {
+        let Some((&leader, _)) = self.running.iter().find(|(_, running)| **running == job) else { return };
+        // It is our child and was not reaped yet, so the number is still its own.
+        let _ = killpg(leader, Signal::SIGKILL);
+        for pid in members(leader) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+
     /// A command that ended, if one did; call it until there is none.
     pub fn reap(&mut self) -> Option<(JobId, Ending)> {
         loop {
@@ -83,4 +94,12 @@ impl Commands {
         let is_gone = |pid: &&Pid| waitpid(Some(**pid), Some(WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT));
         self.running.keys().find(|pid| is_gone(pid) == Err(Errno::ECHILD)).copied()
     }
+}
+
+/// The processes of a session that are in other groups than its leader: those that a shell with job
+/// control makes.
+fn members(leader: Pid) -> Vec<Pid> {
+    let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+    pids.filter(|&pid| pid != leader && nix::unistd::getsid(Some(pid)) == Ok(leader)).collect()
 }

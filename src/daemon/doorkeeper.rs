@@ -15,6 +15,7 @@ use crate::daemon::clock::now;
 use crate::daemon::commands::Commands;
 use crate::daemon::load::load;
 use crate::daemon::log::{self, Log};
+use crate::daemon::remember::Memory;
 use crate::daemon::signals::Signals;
 use crate::daemon::wire::{self, Received, Report, Request};
 use crate::daemon::{anchor_paths, cli, one_time, poll_timeout, siblings};
@@ -31,17 +32,22 @@ const LAST_COMMANDS: Duration = Duration::from_secs(5);
 /// Messages that are taken before commands that ended are looked at again.
 const BATCH: usize = 64;
 
-struct Doorkeeper {
-    arguments: cli::Arguments,
-    config: Config,
+pub(super) struct Doorkeeper {
+    pub(super) arguments: cli::Arguments,
+    pub(super) config: Config,
     prepared: Option<Config>,
     /// The watcher; `None` when it is gone.
-    watcher: Option<OwnedFd>,
-    openings: Openings,
+    pub(super) watcher: Option<OwnedFd>,
+    pub(super) openings: Openings,
+    /// What is to be done before we sleep again.
+    actions: Vec<Action>,
+    pub(super) memory: Memory,
     commands: Commands,
-    log: Log,
+    pub(super) log: Log,
     /// When to end at the latest, once we are to end at all.
     end: Option<Duration>,
+    /// The watcher asked us to end: the daemon ends in good order.
+    is_orderly: bool,
 }
 
 /// The doorkeeper's whole life.
@@ -62,11 +68,15 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         prepared: None,
         watcher: Some(watcher),
         openings: Openings::new(),
+        actions: Vec::new(),
+        memory: Memory::default(),
         commands: Commands::new(),
         log: Log::new(),
         end: None,
+        is_orderly: false,
     };
     doorkeeper.run(signals);
+    doorkeeper.remember_at_last();
     doorkeeper.log.flush();
     ExitCode::SUCCESS
 }
@@ -83,14 +93,32 @@ impl Doorkeeper {
             self.reap();
             self.listen();
             let now = now();
-            let actions = self.openings.due(now);
-            self.take_actions(actions, now);
+            self.attend_to_memory(now);
+            let due = self.openings.due(now);
+            self.actions.extend(due);
+            self.run_last_command(now);
+            self.take_actions(now);
             self.log.settle(now);
+        }
+    }
+
+    /// When every door is closed, and the daemon ends in good order, its last command is run.
+    fn run_last_command(&mut self, now: Now) {
+        let Some(end) = self.end.filter(|_| self.is_orderly) else { return };
+        if !(self.openings.are_closed() || end <= now.uptime) {
+            return;
+        }
+        if let Some(command) = self.config.options.on_stop.take() {
+            let limit = self.config.options.command_timeout.filter(|limit| !limit.is_zero());
+            let actions = self.openings.run_for_daemon(command, true, limit, now);
+            self.actions.extend(actions);
+            self.end = Some(now.uptime + LAST_COMMANDS);
         }
     }
 
     fn is_done(&self, now: Now) -> bool {
         match (self.end, &self.watcher) {
+            (Some(_), _) if self.is_orderly && self.config.options.on_stop.is_some() => false,
             (Some(end), _) => self.openings.are_closed() || end <= now.uptime,
             (None, Some(_)) => false,
             (None, None) => self.openings.are_closed(),
@@ -99,10 +127,15 @@ impl Doorkeeper {
 
     /// Sleeps until there is something to do.
     fn wait(&self, signals: &Signals) {
-        let deadlines = [self.openings.next_deadline(), self.end, self.log.next_deadline()];
+        let deadlines =
+            [self.openings.next_deadline(), self.end, self.log.next_deadline(), self.memory.next_deadline()];
         let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now());
-        let descriptors =
-            [Some(signals.doorbell()), self.watcher.as_ref().map(AsFd::as_fd), self.log.names()];
+        let descriptors = [
+            Some(signals.doorbell()),
+            self.watcher.as_ref().map(AsFd::as_fd),
+            self.log.names(),
+            self.memory.bell(),
+        ];
         let mut descriptors: Vec<PollFd<'_>> =
             descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let _ = poll(&mut descriptors, timeout);
@@ -129,13 +162,25 @@ impl Doorkeeper {
             }
             Request::Adopt => self.adopt(),
             Request::Open(opening) => self.open(opening),
-            Request::Finish => self.finish(GRACE),
-            Request::FinishNow => self.finish(Duration::ZERO),
+            Request::Begin => self.begin(),
+            Request::Finish | Request::FinishNow => {
+                self.is_orderly = true;
+                self.finish(if request == Request::Finish { GRACE } else { Duration::ZERO });
+            }
         }
     }
 
+    /// The daemon listens.
+    fn begin(&mut self) {
+        let Config { options, .. } = &self.config;
+        let Some(command) = options.on_start.clone() else { return };
+        let limit = options.command_timeout.filter(|limit| !limit.is_zero());
+        let actions = self.openings.run_for_daemon(command, false, limit, now());
+        self.actions.extend(actions);
+    }
+
     fn adopt(&mut self) {
-        let Some(config) = self.prepared.take() else { return };
+        let Some(mut config) = self.prepared.take() else { return };
         let path = config.options.log_file.clone();
         let path =
             path.or_else(|| self.log.path().map(Into::into)).or_else(|| self.arguments.log_file.clone());
@@ -144,7 +189,11 @@ impl Doorkeeper {
         if self.arguments.lookup && self.log.names().is_none() {
             let _ = self.log.look_up_names();
         }
+        // What the file does not name stays as it was.
+        config.options.pid_file = config.options.pid_file.or(self.config.options.pid_file.take());
+        self.inherit_spent(&mut config);
         self.config = config;
+        self.open_memory();
     }
 
     fn open(&mut self, opening: Opening) {
@@ -164,16 +213,22 @@ impl Doorkeeper {
             }
             let opened = Event::Opened { door: door.name.clone(), opening };
             if struck.is_ok() {
-                self.log.event(opened, now());
+                self.actions.push(Action::Tell(opened));
             }
             self.report(Report::Struck(opening.door));
             if struck.is_err() {
                 return;
             }
         }
-        let Some(door) = self.config.doors.get(opening.door) else { return };
-        let actions = self.openings.admit(door, opening.knocker);
-        self.take_actions(actions, now());
+        let Some(door) = self.config.doors.get_mut(opening.door) else { return };
+        let now = now();
+        self.memory.is_urgent = true;
+        if let Lock::Otp(_) = &door.lock {
+            door.lock.spend(opening.turn, opening.knocker, now);
+            self.memory.has_changed = true;
+        }
+        let actions = self.openings.admit(door, opening.knocker, now);
+        self.actions.extend(actions);
     }
 
     fn finish(&mut self, grace: Duration) {
@@ -190,24 +245,34 @@ impl Doorkeeper {
                 log::say(&format!("a command was killed by signal {signal}"));
             }
             let actions = self.openings.ended(job, ending, now);
-            self.take_actions(actions, now);
+            self.actions.extend(actions);
         }
     }
 
-    fn take_actions(&mut self, actions: Vec<Action>, now: Now) {
-        for action in actions {
+    /// Does what is to be done. A door is remembered before it is opened, and after it was closed.
+    fn take_actions(&mut self, now: Now) {
+        self.remember(now);
+        for action in std::mem::take(&mut self.actions) {
             match action {
                 Action::Tell(event) => self.log.event(event, now),
                 Action::Run(job) => self.start(job, now),
+                Action::Kill(job) => self.commands.kill(job),
             }
+        }
+        self.remember(now);
+        if self.memory.is_urgent {
+            self.sync_memory(now);
         }
     }
 
     fn start(&mut self, Job { id, door, command }: Job, now: Now) {
-        if let Err(errno) = self.commands.start(id, command) {
+        let started = self.commands.start(id, command);
+        if started.is_ok() {
+            self.openings.started(id);
+        }
+        if let Err(errno) = started {
             let text = format!("{door}: could not run the command: {}", errno.desc());
-            log::complain(&text);
-            self.log.line(&text);
+            self.complain(&text);
             // Nothing comes of a command that did not start: no stop follows at once from this.
             for action in self.openings.ended(id, Ending::NotStarted, now) {
                 if let Action::Tell(event) = action {
@@ -215,6 +280,12 @@ impl Doorkeeper {
                 }
             }
         }
+    }
+
+    /// Says something to the log and to standard error.
+    pub(super) fn complain(&mut self, text: &str) {
+        log::complain(text);
+        self.log.line(text);
     }
 
     fn report(&self, report: Report) {

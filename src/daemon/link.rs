@@ -37,6 +37,7 @@ impl Link {
     /// Why it cannot be started.
     pub fn start(arguments: &Arguments, now: Now) -> io::Result<Link> {
         let mut words: Vec<OsString> = vec!["-c".into(), arguments.config.clone().into()];
+        words.extend(["-p".into(), arguments.pid_file.clone().into()]);
         if let Some(log_file) = &arguments.log_file {
             words.extend(["-g".into(), log_file.clone().into()]);
         }

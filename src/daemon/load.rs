@@ -52,7 +52,8 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
 
 fn anchor(config: &mut Config, folder: &Path) {
     let options = &mut config.options;
-    for path in [&mut options.log_file, &mut options.pid_file].into_iter().flatten() {
+    for path in [&mut options.log_file, &mut options.pid_file, &mut options.state_file].into_iter().flatten()
+    {
         *path = folder.join(&path);
     }
     for door in &mut config.doors {

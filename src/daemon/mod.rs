@@ -20,8 +20,10 @@ mod names;
 pub mod netlink;
 mod one_time;
 mod reload;
+mod remember;
 mod siblings;
 mod signals;
+mod state_file;
 mod watcher;
 pub mod wire;
 

@@ -14,7 +14,7 @@ use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::watcher::{AHEAD, Watcher, wanted};
 use crate::daemon::wire::{Received, Report};
-use crate::daemon::{one_time, poll_timeout};
+use crate::daemon::{one_time, poll_timeout, state_file};
 use crate::engine::Engine;
 use crate::interest::Interest;
 use crate::lock::{Lock, OneTime};
@@ -78,7 +78,7 @@ impl Watcher {
 
     fn lose_doorkeeper(&mut self) {
         self.complain(
-            "the doorkeeper ended unexpectedly: doors that were open may stay open; starting another",
+            "the doorkeeper ended unexpectedly: starting another, which closes the doors in the state file",
         );
     }
 
@@ -186,8 +186,12 @@ impl Watcher {
             interface: options.interface.or(self.options.interface.take()),
             wait_interface: options.wait_interface.or(self.options.wait_interface),
             use_syslog: options.use_syslog || self.options.use_syslog,
-            rules: options.rules,
+            ..options
         };
+        let mut doors = doors;
+        if let Ok(state) = state_file::read(&self.options.state_file(&self.arguments.pid_file)) {
+            state.restore_spent(&mut doors);
+        }
         self.fingerprint = loaded.fingerprint;
         // Only what is new in the way of interfaces; what changes by itself rings.
         let lines = self.captures.want(wanted(&self.arguments, &self.options), &Interest::of(&doors, AHEAD));

@@ -20,7 +20,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{expression, poll_timeout};
+use crate::daemon::{expression, poll_timeout, state_file};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -74,6 +74,12 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     // It starts while we open the interface.
     let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
     let Loaded { config: Config { options, doors }, fingerprint } = loaded;
+    // A list that opened a door opens it no more, whoever listened then. What cannot be read, the
+    // doorkeeper complains of.
+    let mut doors = doors;
+    if let Ok(state) = state_file::read(&options.state_file(&arguments.pid_file)) {
+        state.restore_spent(&mut doors);
+    }
     let wanted = wanted(&arguments, &options);
     let waits = options.wait_interface.unwrap_or(wanted.is_patient());
     let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
@@ -104,6 +110,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     watcher.log.line(&format!("starting up, {words}"));
     log::say(&format!("{words}..."));
     watcher.tell(watcher.captures.missing());
+    watcher.link.send(Request::Begin);
     watcher.run(signals);
     if has_pid_file {
         let _ = std::fs::remove_file(watcher.pid_file());

@@ -30,6 +30,8 @@ pub enum Request {
     Finish,
     /// Close every door at once, and end.
     FinishNow,
+    /// The daemon listens for the first time.
+    Begin,
 }
 
 /// What the doorkeeper says.
@@ -95,6 +97,7 @@ impl Crossing for Request {
             Request::Open(Opening { door, knocker, turn }) => message(3, door, turn.0, Some(knocker)),
             Request::Finish => message(4, 0, 0, None),
             Request::FinishNow => message(5, 0, 0, None),
+            Request::Begin => message(6, 0, 0, None),
         }
     }
 
@@ -105,6 +108,7 @@ impl Crossing for Request {
             (3, door, turn, Some(knocker)) => Request::Open(Opening { door, knocker, turn: Turn(turn) }),
             (4, 0, 0, None) => Request::Finish,
             (5, 0, 0, None) => Request::FinishNow,
+            (6, 0, 0, None) => Request::Begin,
             _ => return None,
         })
     }

@@ -53,8 +53,8 @@ impl Namespace {
         let mut link = link_named(name);
         link.attributes.extend(below.map(|below| LinkAttribute::Link(self.index(below))));
         link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
-        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.run(|| request(RouteNetlinkMessage::NewLink(link), flags)).map(|_| ())
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.run(|| request(RouteNetlinkMessage::NewLink(link), flags))
     }
 
     /// All packets for nobody here go to `gateway`; of several such routes the one with the lowest metric counts.
@@ -151,14 +151,31 @@ impl Namespace {
 
     /// What the kernel makes of an interface's cable (RFC 2863).
     fn state(&self, name: &str) -> Option<State> {
-        let mut link = LinkMessage::default();
-        link.header.index = self.index(name);
-        let answer = self.run(|| request(RouteNetlinkMessage::GetLink(link), 0));
-        let Ok(Some(RouteNetlinkMessage::NewLink(link))) = answer else { return None };
+        let link = self.describe(name);
         link.attributes.into_iter().find_map(|attribute| match attribute {
             LinkAttribute::OperState(state) => Some(state),
             _ => None,
         })
+    }
+
+    /// How many have asked an interface for the frames of other machines.
+    pub fn promiscuity(&self, name: &str) -> u32 {
+        let link = self.describe(name);
+        let count = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Promiscuity(count) => Some(*count),
+            _ => None,
+        });
+        count.expect("the kernel counts who wants all frames")
+    }
+
+    fn describe(&self, name: &str) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index(name);
+        let answer = self.run(|| ask(RouteNetlinkMessage::GetLink(link), 0));
+        match answer {
+            Ok(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))) => link,
+            _ => panic!("the kernel does not describe {name}"),
+        }
     }
 
     /// The kernel's number for an interface.
@@ -197,7 +214,7 @@ impl Namespace {
 
     #[track_caller]
     fn request(&self, message: RouteNetlinkMessage, flags: u16, what: &str) {
-        self.run(|| request(message, NLM_F_ACK | flags)).unwrap_or_else(|why| panic!("{what}: {why}"));
+        self.run(|| request(message, flags)).unwrap_or_else(|why| panic!("{what}: {why}"));
     }
 }
 
@@ -220,8 +237,16 @@ fn link_named(name: &str) -> LinkMessage {
     link
 }
 
-/// One request, and the kernel's answer: nothing if that is just a yes.
-fn request(message: RouteNetlinkMessage, flags: u16) -> Result<Option<RouteNetlinkMessage>, String> {
+/// One request, and the kernel's yes or no.
+fn request(message: RouteNetlinkMessage, flags: u16) -> Result<(), String> {
+    match ask(message, NLM_F_ACK | flags)? {
+        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// One request, and what the kernel says to it.
+fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<NetlinkPayload<RouteNetlinkMessage>, String> {
     let mut socket = Socket::new(NETLINK_ROUTE).map_err(|e| e.to_string())?;
     socket.bind_auto().map_err(|e| e.to_string())?;
     socket.connect(&SocketAddr::new(0, 0)).map_err(|e| e.to_string())?;
@@ -233,10 +258,6 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Result<Option<RouteNetli
     packet.serialize(&mut bytes);
     socket.send(&bytes, 0).map_err(|e| e.to_string())?;
     let (reply, _) = socket.recv_from_full().map_err(|e| e.to_string())?;
-    let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply).map_err(|e| e.to_string())?;
-    match reply.payload {
-        NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
-        NetlinkPayload::InnerMessage(answer) => Ok(Some(answer)),
-        _ => Ok(None),
-    }
+    let reply = NetlinkMessage::deserialize(&reply).map_err(|e| e.to_string())?;
+    Ok(reply.payload)
 }

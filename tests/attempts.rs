@@ -1,0 +1,281 @@
+//! The table of attempts under way, held against the simplest one that could be written, and its bounds.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use knocking::attempts::{Attempt, AttemptId, Attempts};
+use knocking::engine::MAX_ATTEMPTS;
+use knocking::lock::Turn;
+
+use crate::random::Random;
+
+trials![
+    it_is_what_a_simple_table_is,
+    names_of_the_dead_mean_nothing,
+    the_least_advanced_makes_room,
+    who_waited_longest_makes_room_first,
+    a_million_sources_are_bounded,
+    coming_and_going_leaves_nothing_behind,
+];
+
+/// The same table as a list, searched from end to end.
+struct Model {
+    capacity: usize,
+    /// In the order in which they began.
+    list: Vec<Entry>,
+    /// Counts everything that happens.
+    time: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    id: AttemptId,
+    attempt: Attempt,
+    deadline: Duration,
+    /// When it got as far as it is.
+    since: u64,
+}
+
+impl Model {
+    fn position(&self, id: AttemptId) -> Option<usize> {
+        self.list.iter().position(|entry| entry.id == id)
+    }
+
+    fn make_room(&mut self) {
+        if self.list.len() == self.capacity {
+            let least =
+                (0..self.list.len()).min_by_key(|&at| (self.list[at].attempt.reached, self.list[at].since));
+            self.list.remove(least.unwrap());
+        }
+    }
+
+    fn begin(&mut self, id: AttemptId, attempt: Attempt, deadline: Duration) {
+        self.time += 1;
+        self.list.push(Entry { id, attempt, deadline, since: self.time });
+    }
+
+    fn advance(&mut self, id: AttemptId) {
+        self.time += 1;
+        if let Some(at) = self.position(id) {
+            self.list[at].attempt.reached += 1;
+            self.list[at].since = self.time;
+        }
+    }
+
+    fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
+        self.position(id).map(|at| self.list.remove(at).attempt)
+    }
+
+    fn expire(&mut self, uptime: Duration) -> Option<Attempt> {
+        let first = (0..self.list.len()).min_by_key(|&at| self.list[at].deadline)?;
+        (self.list[first].deadline <= uptime).then(|| self.list.remove(first).attempt)
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        self.list.iter().map(|entry| entry.deadline).min()
+    }
+
+    /// The attempts of a knocker, in any order.
+    fn of(&self, knocker: IpAddr) -> Vec<u32> {
+        let mut doors: Vec<u32> = self
+            .list
+            .iter()
+            .filter(|entry| entry.attempt.knocker == knocker)
+            .map(|entry| entry.attempt.door)
+            .collect();
+        doors.sort_unstable();
+        doors
+    }
+}
+
+fn of(attempts: &Attempts, knocker: IpAddr) -> Vec<u32> {
+    let first = attempts.first_of(knocker);
+    let ids = std::iter::successors(first, |&id| attempts.next_of(id));
+    ids.map(|id| attempts.get(id).unwrap())
+        .inspect(|attempt| assert_eq!(attempt.knocker, knocker))
+        .map(|attempt| attempt.door)
+        .collect()
+}
+
+fn it_is_what_a_simple_table_is() {
+    for _ in 0..40 {
+        let random = Random::new();
+        let capacity = 1 + random.below(40);
+        let knockers: Vec<IpAddr> = (0..=random.below(20))
+            .map(|_| if random.once_in(2) { random.v4() } else { random.v6() })
+            .collect();
+        let mut attempts = Attempts::new(capacity);
+        let mut model = Model { capacity, list: Vec::new(), time: 0 };
+        let mut known = Vec::new();
+        for step in 0..300_u32 {
+            let some_id = |known: &[AttemptId]| (!known.is_empty()).then(|| *random.pick(known));
+            let uptime = Duration::from_millis(u64::from(step));
+            match random.below(10) {
+                0..=4 => {
+                    // As the engine does: attempts at several doors, each behind the one before.
+                    let knocker = *random.pick(&knockers);
+                    let mut previous = None;
+                    for door in 0..=u32::try_from(random.below(3)).unwrap() {
+                        let attempt =
+                            Attempt { knocker, reached: 1, door: step * 8 + door, turn: Turn(door.into()) };
+                        let deadline =
+                            uptime + Duration::from_millis(u64::try_from(random.below(100)).unwrap());
+                        model.make_room();
+                        let before = of(&attempts, knocker);
+                        previous = attempts.begin(attempt, deadline, previous);
+                        let id = previous.expect("a new attempt");
+                        model.begin(id, attempt, deadline);
+                        known.push(id);
+                        let after = of(&attempts, knocker);
+                        let others: Vec<u32> =
+                            after.iter().copied().filter(|&it| it != attempt.door).collect();
+                        assert!(others.iter().all(|it| before.contains(it)), "the others keep their order");
+                        assert!(others.is_sorted_by_key(|it| before.iter().position(|b| b == it)));
+                    }
+                }
+                5 | 6 => {
+                    if let Some(id) = some_id(&known) {
+                        attempts.advance(id);
+                        model.advance(id);
+                    }
+                }
+                7 | 8 => {
+                    if let Some(id) = some_id(&known) {
+                        assert_eq!(attempts.remove(id), model.remove(id));
+                    }
+                }
+                _ => loop {
+                    let ended = attempts.expire(uptime);
+                    let expected = model.expire(uptime);
+                    assert_eq!(ended, expected);
+                    if ended.is_none() {
+                        break;
+                    }
+                },
+            }
+            assert_eq!((attempts.len(), attempts.is_empty()), (model.list.len(), model.list.is_empty()));
+            assert_eq!(attempts.next_deadline(), model.next_deadline());
+            for knocker in &knockers {
+                let mut doors = of(&attempts, *knocker);
+                doors.sort_unstable();
+                assert_eq!(doors, model.of(*knocker));
+            }
+            for id in &known {
+                let expected = model.position(*id).map(|at| &model.list[at].attempt);
+                assert_eq!(attempts.get(*id), expected);
+            }
+        }
+    }
+}
+
+/// A place in the table is used again; whoever still has the name of the one before gets nothing.
+fn names_of_the_dead_mean_nothing() {
+    let mut attempts = Attempts::new(1);
+    let old = attempts.begin(attempt(1, 1), seconds(5), None).unwrap();
+    assert_eq!(attempts.remove(old), Some(attempt(1, 1)));
+    let new = attempts.begin(attempt(2, 1), seconds(9), Some(old)).unwrap();
+    attempts.advance(old);
+    assert_eq!(attempts.remove(old), None);
+    assert_eq!((attempts.get(old), attempts.next_of(old)), (None, None));
+    assert_eq!(attempts.get(new), Some(&attempt(2, 1)));
+    assert_eq!((attempts.expire(seconds(8)), attempts.next_deadline()), (None, Some(seconds(9))));
+}
+
+fn the_least_advanced_makes_room() {
+    let mut attempts = Attempts::new(3);
+    let ids: Vec<AttemptId> =
+        (0..3).map(|who| attempts.begin(attempt(who, 1), seconds(9), None).unwrap()).collect();
+    for (id, times) in ids.iter().zip([1, 0, 2]) {
+        (0..times).for_each(|_| attempts.advance(*id));
+    }
+    // However many come, they push out each other.
+    for who in 3..100 {
+        let id = attempts.begin(attempt(who, 1), seconds(9), None).unwrap();
+        assert_eq!(attempts.get(id), Some(&attempt(who, 1)));
+        assert_eq!(attempts.len(), 3);
+        assert_eq!(
+            (attempts.get(ids[0]), attempts.get(ids[2])),
+            (Some(&attempt(0, 2)), Some(&attempt(2, 3)))
+        );
+        if who < 99 {
+            continue;
+        }
+        // Once nobody has got less far, the next one to go is the one that got to stage 2.
+        attempts.advance(id);
+        attempts.advance(id);
+        attempts.begin(attempt(100, 1), seconds(9), None).unwrap();
+        assert_eq!((attempts.get(ids[0]), attempts.get(ids[2])), (None, Some(&attempt(2, 3))));
+    }
+}
+
+fn who_waited_longest_makes_room_first() {
+    let mut attempts = Attempts::new(4);
+    let ids: Vec<AttemptId> =
+        (0..4).map(|who| attempts.begin(attempt(who, 1), seconds(9), None).unwrap()).collect();
+    for gone in 1..=4 {
+        attempts.begin(attempt(10 + gone, 1), seconds(9), None).unwrap();
+        let left: Vec<bool> = ids.iter().map(|id| attempts.get(*id).is_some()).collect();
+        assert_eq!(left, (0..4).map(|at| at >= gone).collect::<Vec<_>>());
+    }
+}
+
+fn a_million_sources_are_bounded() {
+    let mut attempts = Attempts::new(MAX_ATTEMPTS);
+    let faithful = attempts.begin(attempt(u32::MAX, 1), seconds(3_000_000), None).unwrap();
+    attempts.advance(faithful);
+    for who in 0..1_000_000_u32 {
+        attempts.begin(attempt(who, 1), seconds(25 + u64::from(who)), None).unwrap();
+        assert!(who % 64 > 0 || attempts.len() <= MAX_ATTEMPTS);
+    }
+    assert_eq!(attempts.len(), MAX_ATTEMPTS);
+    assert_eq!(attempts.get(faithful), Some(&attempt(u32::MAX, 2)));
+    let each = attempts.bytes() / MAX_ATTEMPTS;
+    assert!((32..=128).contains(&each), "{each} bytes an attempt");
+    // The last ones are there, those before them are not.
+    assert!(attempts.first_of(address(999_999)).is_some() && attempts.first_of(address(0)).is_none());
+    // All of them time out, and in their order.
+    let mut last = 0;
+    while let Some(ended) = attempts.expire(seconds(2_000_000)) {
+        let IpAddr::V4(who) = ended.knocker else { panic!("{ended:?}") };
+        assert!(who.to_bits() > last || last == 0);
+        last = who.to_bits();
+    }
+    assert_eq!((attempts.len(), attempts.next_deadline()), (1, Some(seconds(3_000_000))));
+}
+
+/// Attempts that end long before their time leave no trace behind that grows.
+fn coming_and_going_leaves_nothing_behind() {
+    let mut attempts = Attempts::new(MAX_ATTEMPTS);
+    for who in 0..30_000 {
+        let id = attempts.begin(attempt(who, 1), seconds(1_000_000 - u64::from(who)), None).unwrap();
+        assert!(attempts.remove(id).is_some());
+    }
+    assert!(attempts.is_empty());
+    assert_eq!(attempts.next_deadline(), None);
+    assert!(attempts.bytes() < 20_000, "{} bytes for nobody", attempts.bytes());
+    // A flood of attempts of which the later ones run out earlier, so that the deadlines of those that were pushed
+    // out are in the way; and the table is as useful afterwards.
+    for _ in 0..2 {
+        for who in 0..150_000 {
+            attempts.begin(attempt(who, 1), seconds(u64::from(900_000 - who)), None).unwrap();
+        }
+        let ids: Vec<AttemptId> = (0..150_000).filter_map(|who| attempts.first_of(address(who))).collect();
+        assert_eq!(ids.len(), MAX_ATTEMPTS);
+        assert!(ids.into_iter().all(|id| attempts.remove(id).is_some()));
+        assert!(attempts.is_empty());
+    }
+    let each = attempts.bytes() / MAX_ATTEMPTS;
+    assert!(each <= 128, "{each} bytes an attempt");
+}
+
+fn attempt(who: u32, reached: u8) -> Attempt {
+    Attempt { knocker: address(who), reached, door: 0, turn: Turn::default() }
+}
+
+fn address(who: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(who))
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}

@@ -1,0 +1,277 @@
+//! The command line of knockd, with the real program: the manners of `getopt_long`, `--check`, and what it says
+//! when it refuses.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use knocking::daemon::cli::{USAGE, VERSION};
+
+use crate::support::folder::{Folder, read};
+use crate::support::namespace::Namespace;
+use crate::support::process::Finished;
+use crate::support::world::run;
+
+trials![
+    help_and_version,
+    unknown_options_are_refused,
+    values_must_be_there,
+    flags_can_be_joined,
+    values_can_be_joined_to_their_option,
+    long_options_can_be_shortened,
+    stray_words_are_ignored,
+    of_repeated_options_the_last_counts,
+    the_configuration_is_read_before_the_interface_is_opened,
+    called_knock_it_is_the_client,
+    check_finds_a_file_in_order,
+    check_shows_what_was_understood,
+    check_refuses_what_a_start_would,
+    check_warns,
+    check_warns_of_files_that_others_can_read,
+    check_reads_the_shipped_file,
+    check_does_not_touch_anything,
+];
+
+const SSH: &str = "[ssh]\nsequence = 1,2\nstart_command = true\n";
+
+fn knockd(arguments: &[&str]) -> Finished {
+    run(&Namespace::new(), env!("CARGO_BIN_EXE_knockd"), arguments)
+}
+
+/// Nothing on standard error, this on standard output.
+fn assert_ok(finished: &Finished, stdout: &str) {
+    assert_eq!((finished.code(), finished.stdout.as_str(), finished.stderr.as_str()), (Some(0), stdout, ""));
+}
+
+/// These words on standard error, and the usage.
+fn assert_refused(finished: &Finished, stderr: &str) {
+    let expected = format!("{stderr}\n");
+    assert_eq!((finished.stderr.as_str(), finished.stdout.as_str()), (expected.as_str(), USAGE));
+    assert_eq!(finished.code(), Some(1));
+}
+
+/// A folder with this configuration, which nobody else can read.
+fn with(text: &str) -> (Folder, String) {
+    let folder = Folder::new();
+    let path = secret(&folder, "knockd.conf", text);
+    (folder, path)
+}
+
+fn secret(folder: &Folder, name: &str, text: &str) -> String {
+    let path = folder.write(name, text);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn help_and_version() {
+    for words in [["-h"], ["--help"], ["--he"], ["-vh"], ["-hV"]] {
+        assert_ok(&knockd(&words), USAGE);
+    }
+    for words in [["-V"], ["--version"], ["-Vh"]] {
+        assert_ok(&knockd(&words), VERSION);
+    }
+    assert!(VERSION.starts_with(concat!("knockd ", env!("CARGO_PKG_VERSION"), "\nCopyright (C) ")));
+    assert!(USAGE.starts_with("usage: knockd [options]\noptions:\n") && USAGE.ends_with("this help\n\n"));
+}
+
+fn unknown_options_are_refused() {
+    assert_refused(&knockd(&["-x"]), "knockd: invalid option -- 'x'");
+    assert_refused(&knockd(&["-vx"]), "knockd: invalid option -- 'x'");
+    assert_refused(&knockd(&["--nonsense"]), "knockd: unrecognized option '--nonsense'");
+    assert_refused(&knockd(&["--nonsense=7"]), "knockd: unrecognized option '--nonsense'");
+}
+
+fn values_must_be_there() {
+    for (word, letter) in [("-i", 'i'), ("-c", 'c'), ("-p", 'p'), ("-g", 'g'), ("-vc", 'c')] {
+        assert_refused(&knockd(&[word]), &format!("knockd: option requires an argument -- '{letter}'"));
+    }
+    for (word, name) in [("--interface", "interface"), ("--config", "config"), ("--logf", "logfile")] {
+        assert_refused(&knockd(&[word]), &format!("knockd: option '--{name}' requires an argument"));
+    }
+    assert_refused(&knockd(&["--verbose=yes"]), "knockd: option '--verbose' doesn't allow an argument");
+}
+
+fn flags_can_be_joined() {
+    let (_folder, path) = with("[options]\ninterface = eth9\n[ssh]\nsequence = 1\nstart_command = true\n");
+    // -i lo makes the file's interface a word that is passed over; -D shows what was understood.
+    let joined = knockd(&["--check", "-vDi", "lo", "-c", &path]);
+    let apart = knockd(&["--check", "-v", "-D", "-i", "lo", "-c", &path]);
+    assert_eq!((joined.code(), &joined.stdout), (Some(0), &apart.stdout));
+    assert!(joined.stdout.contains("config: ssh: sequence: 1:tcp\n"), "{joined:?}");
+    assert!(!joined.stdout.contains("config: interface:"), "{joined:?}");
+    assert!(knockd(&["--check", "-Dc", &path]).stdout.contains("config: interface: eth9\n"));
+}
+
+fn values_can_be_joined_to_their_option() {
+    let (_folder, path) = with(SSH);
+    let ok = format!("{path}: ok, 1 door\n");
+    assert_ok(&knockd(&["--check", &format!("--config={path}")]), &ok);
+    assert_ok(&knockd(&["--check", &format!("-c{path}")]), &ok);
+    assert_ok(&knockd(&["--check", &format!("-4c{path}")]), &ok);
+}
+
+fn long_options_can_be_shortened() {
+    let (_folder, path) = with(SSH);
+    let ok = format!("{path}: ok, 1 door\n");
+    assert_ok(&knockd(&["--che", "--con", &path, "--verb", "--only"]), &ok);
+    assert_ok(&knockd(&["--check", &format!("--co={path}")]), &ok);
+    // What may be several options is none.
+    for (word, possible) in [
+        ("--c", "'--config' '--check'"),
+        ("--ver", "'--verbose' '--version'"),
+        ("--d", "'--daemon' '--debug'"),
+    ] {
+        let words = format!("knockd: option '{word}' is ambiguous; possibilities: {possible}");
+        assert_refused(&knockd(&[word]), &words);
+    }
+}
+
+fn stray_words_are_ignored() {
+    let (_folder, path) = with(SSH);
+    let ok = format!("{path}: ok, 1 door\n");
+    assert_ok(&knockd(&["stray", "--check", "words", "-c", &path, "here"]), &ok);
+    assert_ok(&knockd(&["--check", "-c", &path, "--", "-x", "--nonsense"]), &ok);
+}
+
+fn of_repeated_options_the_last_counts() {
+    let (_folder, path) = with(SSH);
+    let ok = format!("{path}: ok, 1 door\n");
+    assert_ok(&knockd(&["--check", "--check", "-c", "/nowhere", "-vv", "-v", "--config", &path]), &ok);
+    let finished = knockd(&["--check", "-c", &path, "-c", "/nowhere"]);
+    assert_eq!(
+        (finished.code(), finished.stderr.as_str()),
+        (Some(1), "/nowhere: No such file or directory\n")
+    );
+}
+
+fn the_configuration_is_read_before_the_interface_is_opened() {
+    assert_refused(&knockd(&["-c", "/nowhere", "-i", "none0"]), "/nowhere: No such file or directory");
+    let (_folder, path) = with("[ssh]\nsequence = 70000\n");
+    assert_refused(&knockd(&["-c", &path, "-i", "none0"]), "config: section ssh: port 70000 is invalid");
+    let (_folder, path) = with(SSH);
+    let finished = knockd(&["-c", &path, "-i", "none0"]);
+    assert!(finished.stderr.starts_with("could not open none0: "), "{finished:?}");
+    assert_eq!((finished.code(), finished.stdout.as_str()), (Some(1), ""));
+}
+
+fn called_knock_it_is_the_client() {
+    let folder = Folder::new();
+    let link = folder.join("knock");
+    symlink(env!("CARGO_BIN_EXE_knockd"), &link).unwrap();
+    let as_client = run(&Namespace::new(), link.to_str().unwrap(), &["-V"]);
+    assert!(as_client.stdout.starts_with("knock "), "{as_client:?}");
+    assert_eq!(as_client.stdout, run(&Namespace::new(), env!("CARGO_BIN_EXE_knock"), &["-V"]).stdout);
+    for name in ["knocker", "port-knockd"] {
+        let link = folder.join(name);
+        symlink(env!("CARGO_BIN_EXE_knockd"), &link).unwrap();
+        assert_ok(&run(&Namespace::new(), link.to_str().unwrap(), &["-V"]), VERSION);
+    }
+}
+
+fn check_finds_a_file_in_order() {
+    let (folder, path) = with(SSH);
+    assert_ok(&knockd(&["--check", "-c", &path]), &format!("{path}: ok, 1 door\n"));
+    let two = secret(&folder, "two.conf", "[a]\nsequence = 1\n[b]\nsequence = 2\n");
+    assert_ok(&knockd(&["--check", "-c", &two]), &format!("{two}: ok, 2 doors\n"));
+}
+
+fn check_shows_what_was_understood() {
+    let (_folder, path) = with(SSH);
+    let understood =
+        "config: new section: 'ssh'\nconfig: ssh: sequence: 1:tcp,2:tcp\nconfig: ssh: start_command: true\n";
+    assert_ok(&knockd(&["--check", "-D", "-c", &path]), &format!("{understood}{path}: ok, 1 door\n"));
+}
+
+fn check_refuses_what_a_start_would() {
+    let (folder, path) = with("[ssh]\nsequence = 1\nnonsense = 1\n");
+    let refused = |path: &str, words: &str| {
+        let finished = knockd(&["--check", "-c", path]);
+        let expected = (Some(1), "", format!("{words}\n"));
+        assert_eq!((finished.code(), finished.stdout.as_str(), finished.stderr), expected);
+    };
+    refused(&path, "config: line 3: syntax error");
+    refused("/nowhere", "/nowhere: No such file or directory");
+    refused(&format!("{path}/below"), &format!("{path}/below: Not a directory"));
+    let once = secret(&folder, "once.conf", "[once]\none_time_sequences = /nowhere\n");
+    refused(&once, "/nowhere: No such file or directory");
+}
+
+fn check_warns() {
+    let folder = Folder::new();
+    let list = secret(&folder, "list", " 1,2\n 3,4\n");
+    let warned = |text: &str, warnings: &[&str]| {
+        let path = secret(&folder, "knockd.conf", text);
+        let finished = knockd(&["--check", "-c", &path]);
+        let warnings: Vec<String> = warnings.iter().map(|it| it.replace('@', &list)).collect();
+        let got: Vec<&str> = finished.stderr.lines().collect();
+        assert_eq!(got, warnings, "{text}");
+        assert!(finished.code() == Some(0) && finished.stdout.contains(": ok, "), "{finished:?}");
+    };
+    warned("", &["warning: There is no door: nothing will ever be opened."]);
+    warned(
+        "[a]\nsequence = 1\n[b]\nsequence = 1,2\n",
+        &[
+            "warning: Door 'b' begins with the whole sequence of door 'a': whoever opens 'b' opens 'a' on the way.",
+        ],
+    );
+    warned(
+        "[a]\nsequence = 1\nstop_command = x\n",
+        &["warning: Door 'a' has a stop command but no start command: neither will ever be run."],
+    );
+    warned(
+        "[a]\nsequence = 1,2\nseq_timeout = 0\n",
+        &["warning: Door 'a' can never open: its seq_timeout leaves no time for a second knock."],
+    );
+    warned(
+        "[a]\nsequence = ssh\n",
+        &["warning: Door 'a' has port 0 in its sequence, which is what a word that is no number means."],
+    );
+    warned(
+        &format!("[a]\none_time_sequences = {list}\n"),
+        &["warning: The one-time file of door 'a' has 2 usable lines left (@)."],
+    );
+}
+
+fn check_warns_of_files_that_others_can_read() {
+    let folder = Folder::new();
+    let list = secret(&folder, "list", "1\n2\n3\n4\n5\n");
+    let path = secret(&folder, "knockd.conf", &format!("[a]\none_time_sequences = {list}\n"));
+    for (file, mode, is_open) in [
+        (&path, 0o600, false),
+        (&path, 0o644, true),
+        (&path, 0o640, true),
+        (&path, 0o711, false),
+        (&list, 0o604, true),
+    ] {
+        std::fs::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();
+        let words = format!(
+            "warning: {file} holds the secret of a door and can be read by others; chmod 600 {file} keeps it.\n"
+        );
+        let finished = knockd(&["--check", "-c", &path]);
+        assert_eq!(finished.stderr, if is_open { words } else { String::new() }, "{file} {mode:o}");
+        assert_eq!(finished.code(), Some(0));
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+}
+
+fn check_reads_the_shipped_file() {
+    let (_folder, path) = with(&read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("knockd.conf")));
+    let finished = knockd(&["--check", "-c", &path]);
+    assert!(finished.code() == Some(0) && finished.stdout.contains(": ok, "), "{finished:?}");
+    assert_eq!(finished.stderr, "");
+}
+
+/// Neither an interface that is not there matters, nor is a log or a pid file made or a line struck.
+fn check_does_not_touch_anything() {
+    let folder = Folder::new();
+    let list = secret(&folder, "list", "1\n2\n3\n4\n5\n");
+    let (log, pid) = (folder.join("log"), folder.join("pid"));
+    let text = format!(
+        "[options]\nlogfile = {}\npidfile = {}\n[a]\none_time_sequences = {list}\n",
+        log.display(),
+        pid.display()
+    );
+    let path = secret(&folder, "knockd.conf", &text);
+    assert_ok(&knockd(&["--check", "-d", "-i", "none0", "-c", &path]), &format!("{path}: ok, 1 door\n"));
+    assert!(!log.exists() && !pid.exists());
+    assert_eq!(folder.read("list"), "1\n2\n3\n4\n5\n");
+}
