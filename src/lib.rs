@@ -23,6 +23,7 @@
 //! | [`expiring`] | what is remembered of a knocker for a time |
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
+//! | [`interfaces`] | which interfaces are listened on, as things are |
 //! | [`bpf`] | classic BPF and its assembler |
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
@@ -59,6 +60,7 @@ pub mod event;
 pub mod expiring;
 pub mod filter;
 pub mod interest;
+pub mod interfaces;
 pub mod knock;
 pub mod lock;
 pub mod opening;

@@ -70,6 +70,8 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// Interfaces, addresses and routes that come, go and change while the daemon runs.
+mod wire_links;
 /// Many doors, many knockers, many strangers.
 mod wire_load;
 /// What the daemon says: log file, standard output, syslog, names.
@@ -132,6 +134,8 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_links::tests,
+        wire_links::kernel_tests,
         wire_load::tests,
         wire_log::tests,
         wire_one_time::tests,
