@@ -14,6 +14,7 @@ use crate::bpf::{
     AND, Assembler, Instruction, JUMP_ANY_BIT, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X,
     LD_HALF, LD_HALF_X, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, Label,
 };
+use crate::coarse::PortPlan;
 use crate::interest::{Interest, Interval};
 use crate::interfaces::Several;
 use crate::knock::{PacketRule, Protocol};
@@ -62,7 +63,7 @@ const MAX_INTERFACES: usize = 1024;
 #[must_use]
 pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
-    let ports = Plan::exact(interest);
+    let ports = PortPlan::exact(interest);
     // Every interval takes an instruction at least.
     if ports.intervals.len() < budget {
         for leaf in [4, 8, 16] {
@@ -78,7 +79,7 @@ pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> 
 /// The program for ports that do not fit: as few of them as possible are taken together.
 fn coarse_program(
     interest: &Interest,
-    ports: &Plan,
+    ports: &PortPlan,
     around: Surroundings<'_>,
     budget: usize,
 ) -> Vec<Instruction> {
@@ -109,71 +110,7 @@ fn coarse_program(
     best
 }
 
-/// The ports to pass, and under which flag rules.
-struct Plan {
-    intervals: Vec<Interval>,
-    rules: Vec<Vec<PacketRule>>,
-}
-
-impl Plan {
-    fn exact(interest: &Interest) -> Plan {
-        let ports = interest.ports();
-        Plan { intervals: ports.intervals().to_vec(), rules: ports.rules().to_vec() }
-    }
-
-    /// The gaps between intervals, the widest first.
-    fn gaps(&self) -> Vec<u32> {
-        let gaps = self.intervals.windows(2).filter_map(|pair| match pair {
-            [a, b] if a.protocol == b.protocol => Some(u32::from(b.low) - u32::from(a.high)),
-            _ => None,
-        });
-        let mut gaps: Vec<u32> = gaps.collect();
-        gaps.sort_unstable_by(|a, b| b.cmp(a));
-        gaps
-    }
-
-    /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
-    fn coarser(&self, gaps: &[u32], count: usize) -> Plan {
-        // Gaps at least this wide stay open; of equal ones as many as there is room for.
-        let width = gaps.get(count.saturating_sub(1)).copied().unwrap_or(0);
-        let mut room = count.saturating_sub(gaps.iter().filter(|&&gap| gap > width).count());
-        let mut plan = Plan { intervals: Vec::new(), rules: self.rules.clone() };
-        for &interval in &self.intervals {
-            let joined = plan.intervals.last_mut().filter(|last| last.protocol == interval.protocol);
-            let Some(last) = joined else {
-                plan.intervals.push(interval);
-                continue;
-            };
-            let gap = u32::from(interval.low) - u32::from(last.high);
-            let stays_open = gap > width || (gap == width && room > 0);
-            if stays_open {
-                if gap == width {
-                    room -= 1;
-                }
-                plan.intervals.push(interval);
-            } else {
-                last.high = interval.high;
-                if last.rules != interval.rules {
-                    let mut set: Vec<PacketRule> = [last.rules, interval.rules]
-                        .into_iter()
-                        .filter_map(|rules| plan.rules.get(rules))
-                        .flatten()
-                        .copied()
-                        .collect();
-                    set.sort_unstable();
-                    set.dedup();
-                    last.rules = plan.rules.iter().position(|known| *known == set).unwrap_or_else(|| {
-                        plan.rules.push(set);
-                        plan.rules.len() - 1
-                    });
-                }
-            }
-        }
-        plan
-    }
-}
-
-fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
+fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
     let mut code = Assembler::default();
     let reject = code.finish(0);
     let accept = code.finish(SNAPSHOT);

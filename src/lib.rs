@@ -24,6 +24,7 @@
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
 //! | [`interfaces`] | which interfaces are listened on, as things are |
+//! | [`coarse`] | ports taken together where there is no room for all |
 //! | [`bpf`] | classic BPF and its assembler |
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
@@ -50,6 +51,7 @@ pub mod attempts;
 pub mod beginnings;
 pub mod bpf;
 pub mod client;
+pub mod coarse;
 pub mod config;
 pub mod craft;
 pub mod daemon;
