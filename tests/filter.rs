@@ -10,6 +10,7 @@ use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
 use knocking::interest::Interest;
+use knocking::interfaces::Several;
 use knocking::knock::{Knock, Protocol};
 use knocking::lock::Lock;
 use knocking::packet::parse;
@@ -30,6 +31,7 @@ trials![
     tagged_frames_do_not_pass,
     other_link_protocols_do_not_pass,
     on_loopback_packets_pass_once,
+    of_several_interfaces_each_packet_passes_once,
     only_ipv4_means_only_ipv4,
     later_lines_of_a_file_can_be_let_through,
     no_doors_no_packets,
@@ -382,6 +384,50 @@ fn on_loopback_packets_pass_once() {
     assert!(passes(&on_lo, &ip, Around { interface: 1, ..Around::of(&ip) }), "coming in on lo");
     assert!(passes(&on_lo, &ip, leaving(2)), "on its way out elsewhere");
     assert!(passes(&simple(None, false), &ip, leaving(2)), "lo is not listened on");
+}
+
+fn of_several_interfaces_each_packet_passes_once() {
+    let here: Vec<IpAddr> = [SERVER, SERVER6].map(|address| address.parse().unwrap()).to_vec();
+    let (target, target6) = ("198.51.100.7", "2001:db8::7");
+    let text = format!(
+        "[d]\nsequence = 7000\n[t]\nsequence = 7000\ntarget = {target}\n[u]\nsequence = 7000\ntarget = {target6}\n"
+    );
+    let interest = Interest::of(&doors(&text), 0);
+    for hidden in [0, 1, 5, 300] {
+        let hidden: Vec<u32> = (0..hidden).map(|index| 100 + 3 * index).collect();
+        let several = Several { own: here.clone(), hidden: hidden.clone(), mute: vec![1, 9] };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: Some(&several) };
+        let program = program(&interest, around, MAX_INSTRUCTIONS);
+        check(&program);
+        assert!(load(&program));
+        let pass = |packet: &Packet, packet_type: u32, interface: u32| {
+            let ip = packet.ip();
+            passes(&program, &ip, Around { packet_type, interface, ..Around::of(&ip) })
+        };
+        for (to_us, to_target, from_us, own) in [
+            (tcp(7000), tcp(7000).to(target), tcp(7000).from(SERVER).to(target), tcp(7000).from(SERVER)),
+            (
+                tcp(7000).v6(),
+                tcp(7000).v6().to(target6),
+                tcp(7000).v6().from(SERVER6).to(target6),
+                tcp(7000).v6().from(SERVER6),
+            ),
+        ] {
+            // Arrives: for us, for all, for others.
+            for (packet_type, wanted) in [(0, true), (1, true), (2, true), (3, false)] {
+                assert_eq!(pass(&to_us, packet_type, 7), wanted, "{packet_type}");
+                assert_eq!(pass(&to_target, packet_type, 9), wanted, "{packet_type}");
+            }
+            // Leaves: ours for others, what passes through, ours for us.
+            assert!(pass(&from_us, 4, 7));
+            assert!(!pass(&to_target, 4, 7) && !pass(&own, 4, 7) && !pass(&to_us, 4, 7));
+            assert!(!pass(&from_us, 4, 1) && !pass(&from_us, 4, 9));
+            for &index in &hidden {
+                assert!(!pass(&to_us, 0, index) && !pass(&from_us, 4, index), "{index}");
+                assert!(pass(&to_us, 0, index + 1) && pass(&from_us, 4, index + 1), "{index}");
+            }
+        }
+    }
 }
 
 fn only_ipv4_means_only_ipv4() {

@@ -46,6 +46,8 @@ mod contrib_knockd_sh;
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
+/// Which interfaces are listened on, as values.
+mod interfaces;
 /// The manual pages against the programs.
 mod man;
 /// The messages between the daemon's two processes.
@@ -125,6 +127,7 @@ fn tests() -> Vec<Trial> {
         man::tests,
         messages::tests,
         otp::tests,
+        interfaces::tests,
         packet::tests,
         password::tests,
         random::tests,
