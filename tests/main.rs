@@ -42,6 +42,10 @@ mod config;
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
+/// Lines of the log that come too thick.
+mod flood;
+/// A configuration of several files.
+mod include;
 /// The manual pages against the programs.
 mod man;
 /// The messages between the daemon's two processes.
@@ -76,6 +80,8 @@ mod wire_rules;
 mod wire_signals;
 /// Doors close, whatever ends before its time.
 mod wire_state;
+/// What is full, gone, forbidden or used up.
+mod wire_trouble;
 /// A link without a link-level header, as tunnels have it.
 mod wire_tun;
 
@@ -110,6 +116,8 @@ fn tests() -> Vec<Trial> {
         config::tests,
         craft::tests,
         filter::tests,
+        flood::tests,
+        include::tests,
         man::tests,
         messages::tests,
         packet::tests,
@@ -127,6 +135,7 @@ fn tests() -> Vec<Trial> {
         wire_rules::tests,
         wire_signals::tests,
         wire_state::tests,
+        wire_trouble::tests,
         wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()

@@ -57,6 +57,7 @@ pub const DIRECTIVES: &[Directive] = &[
     option("LogFile", log_file),
     option("PidFile", pid_file),
     option("Interface", interface),
+    option("Include", include),
     option("StateFile", state_file),
     option("On_Start", on_start),
     option("On_Stop", on_stop),
@@ -156,6 +157,12 @@ fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> 
         options.interface = Some(text(value));
         reading.understood(format!("config: interface: {}", text(value)));
     }
+    Ok(())
+}
+
+/// The files were found before any was parsed: [`crate::config::includes`].
+fn include(_: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    reading.understood(format!("config: include: {}", text(value)));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::daemon::notify::is_for_commands;
 use crate::opening::{Ending, JobId};
 
 /// The shell that commands are for.
@@ -27,7 +28,8 @@ impl Commands {
     /// Commands get the environment of this process.
     #[must_use]
     pub fn new() -> Commands {
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let environment = std::env::vars_os().filter(|(name, _)| is_for_commands(name));
+        let environment = environment.filter_map(|(name, value)| {
             let mut pair = name.into_vec();
             pair.push(b'=');
             pair.extend(value.into_vec());
