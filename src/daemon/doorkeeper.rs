@@ -213,7 +213,8 @@ impl Doorkeeper {
             }
             let opened = Event::Opened { door: door.name.clone(), opening };
             if struck.is_ok() {
-                self.actions.push(Action::Tell(opened));
+                // Before the watcher hears of it, and says what became of the file.
+                self.log.event(opened, now());
             }
             self.report(Report::Struck(opening.door));
             if struck.is_err() {
