@@ -126,6 +126,14 @@ impl Engine {
         }
     }
 
+    /// A cooldown goes on that began before this engine did.
+    pub fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
+        let named = (0..).zip(&self.doors).find(|(_, it)| *it.name == *door);
+        if let Some((index, _)) = named {
+            self.cooldowns.set(index, knocker, (), until, now.uptime);
+        }
+    }
+
     /// A packet arrived. Says what that changed, in the order it happened.
     pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Event> {
         let own = self.here.contains(&knock.destination);

@@ -207,6 +207,19 @@ impl Event {
         matches!(self, Event::Running { .. } | Event::Expired { .. })
     }
 
+    /// Whether strangers can cause it as often as they like: such lines are summed up when they
+    /// come too thick.
+    #[must_use]
+    pub fn is_cheap(&self) -> bool {
+        matches!(
+            self,
+            Event::Advanced { .. }
+                | Event::Expired { .. }
+                | Event::Failed { is_logged: true, .. }
+                | Event::Repeated { .. }
+        )
+    }
+
     /// Whether the line goes to standard error as well.
     #[must_use]
     pub fn is_a_complaint(&self) -> bool {

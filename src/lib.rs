@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`time`] | both clocks at one instant, passed down |
 //! | [`reason`] | why the operating system said no, in its own words |
+//! | [`flood`] | lines of the log that come too thick |
 //! | [`knock`] | what arrives: one packet, reduced |
 //! | [`sequence`] | stages, sequences and their text form |
 //! | [`otp`] | a shared seed and the time, as port sequences |
@@ -61,6 +62,7 @@ pub mod engine;
 pub mod event;
 pub mod expiring;
 pub mod filter;
+pub mod flood;
 pub mod interest;
 pub mod interfaces;
 pub mod knock;

@@ -1,5 +1,5 @@
-//! What is remembered over the end of a process, whatever its end: doors that stand open, and
-//! one-time lists that were used. Values to text and back.
+//! What is remembered over the end of a process, whatever its end: doors that stand open, cooldowns,
+//! and one-time lists that were used. Values to text and back.
 //!
 //! The text is lines of words; the first line names the format and the boot it was written in, the
 //! last one counts. Each line but the first ends with a sum over itself: a line that was damaged is
@@ -9,6 +9,7 @@
 //! ```text
 //! knockd-state 1 BOOT
 //! open PHASE DUE-UNIX DUE-UPTIME AFTER LIMIT KNOCKER DOOR COMMAND SUM     (times in milliseconds)
+//! cooldown DUE-UNIX DUE-UPTIME AFTER KNOCKER DOOR SUM
 //! spent IDENTITY PERIOD OWNER SUM
 //! floor IDENTITY PERIOD SUM
 //! end LINES SUM
@@ -19,6 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,11 +44,26 @@ pub struct Moment<'a> {
     pub boot: &'a str,
 }
 
+/// A door that does not listen to somebody who opened it, until this uptime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooldown {
+    /// The door's name.
+    pub door: Arc<str>,
+    /// Who.
+    pub knocker: IpAddr,
+    /// How long it lasts as a whole.
+    pub after: Duration,
+    /// Its end, as uptime.
+    pub until: Duration,
+}
+
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Doors that stand open, to be closed at a time of this boot's uptime.
     pub stops: Vec<Stop>,
+    /// Cooldowns that go on.
+    pub cooldowns: Vec<Cooldown>,
     /// What is spent of each lock, by its identity.
     pub spent: BTreeMap<u64, Spent>,
     /// The numbers, from 1, of lines that are not in order and were left out.
@@ -91,14 +108,13 @@ impl State {
         let words: Vec<&str> = line.split(' ').collect();
         match *words.as_slice() {
             ["open", phase, unix, uptime, after, limit, knocker, door, command] => {
-                let (unix, uptime, after) = (millis(unix)?, millis(uptime)?, millis(after)?);
-                let now = moment.now;
+                let after = millis(after)?;
+                let end = end_of(millis(unix)?, millis(uptime)?, after, moment.now, same_boot);
                 let due = match phase {
-                    "opening" | "open" if same_boot => uptime.min(now.uptime.saturating_add(after)),
-                    "opening" | "open" => now.uptime.saturating_add(unix.saturating_sub(now.unix).min(after)),
+                    "opening" | "open" => end,
                     // The stop command goes on without whoever started it, but not over a boot.
                     "closing" if same_boot => return Some(()),
-                    "closing" => now.uptime,
+                    "closing" => moment.now.uptime,
                     _ => return None,
                 };
                 self.stops.push(Stop {
@@ -108,6 +124,15 @@ impl State {
                     after,
                     limit: if limit == "-" { None } else { Some(millis(limit)?) },
                     due,
+                });
+            }
+            ["cooldown", unix, uptime, after, knocker, door] => {
+                let after = millis(after)?;
+                self.cooldowns.push(Cooldown {
+                    door: Arc::from(String::from_utf8(decode(door)?).ok()?),
+                    knocker: knocker.parse().ok()?,
+                    after,
+                    until: end_of(millis(unix)?, millis(uptime)?, after, moment.now, same_boot),
                 });
             }
             ["spent", identity, period, owner] => {
@@ -137,9 +162,14 @@ impl State {
     }
 }
 
-/// The text of doors that stand open, and of what is spent of the locks of these doors.
+/// The text of doors that stand open, of cooldowns, and of what is spent of the locks of these doors.
 #[must_use]
-pub fn write(standing: &[(Phase, &Stop)], doors: &[Door], moment: Moment<'_>) -> Vec<u8> {
+pub fn write(
+    standing: &[(Phase, &Stop)],
+    cooldowns: &[Cooldown],
+    doors: &[Door],
+    moment: Moment<'_>,
+) -> Vec<u8> {
     let mut text = format!("{TITLE} {}\n", moment.boot);
     let mut count = 0;
     let mut add = |line: String| {
@@ -148,6 +178,10 @@ pub fn write(standing: &[(Phase, &Stop)], doors: &[Door], moment: Moment<'_>) ->
     };
     for (phase, stop) in standing {
         add(line_of(*phase, stop, moment.now));
+    }
+    for Cooldown { door, knocker, after, until } in cooldowns {
+        let times = times(*until, *after, moment.now);
+        add(format!("cooldown {times} {knocker} {}", encode(door.as_bytes())));
     }
     for door in doors {
         let Lock::Otp(lock) = &door.lock else { continue };
@@ -174,18 +208,30 @@ fn line_of(phase: Phase, stop: &Stop, now: Now) -> String {
         Phase::Open => "open",
         Phase::Closing => "closing",
     };
-    let left = stop.due.saturating_sub(now.uptime);
-    let unix = now.unix.saturating_add(left).saturating_sub(now.uptime.saturating_sub(stop.due));
     format!(
-        "open {phase} {} {} {} {} {} {} {}",
-        unix.as_millis(),
-        stop.due.as_millis(),
-        stop.after.as_millis(),
+        "open {phase} {} {} {} {} {}",
+        times(stop.due, stop.after, now),
         stop.limit.map_or("-".to_owned(), |limit| limit.as_millis().to_string()),
         stop.knocker,
         encode(stop.door.as_bytes()),
         encode(&stop.command)
     )
+}
+
+/// An end on both clocks, and how long it may be away.
+fn times(end: Duration, after: Duration, now: Now) -> String {
+    let left = end.saturating_sub(now.uptime);
+    let unix = now.unix.saturating_add(left).saturating_sub(now.uptime.saturating_sub(end));
+    format!("{} {} {}", unix.as_millis(), end.as_millis(), after.as_millis())
+}
+
+/// When that is, as uptime of the present boot.
+fn end_of(unix: Duration, uptime: Duration, after: Duration, now: Now, same_boot: bool) -> Duration {
+    if same_boot {
+        uptime.min(now.uptime.saturating_add(after))
+    } else {
+        now.uptime.saturating_add(unix.saturating_sub(now.unix).min(after))
+    }
 }
 
 fn push(text: &mut String, line: &str) {

@@ -46,6 +46,10 @@ mod contrib_knockd_sh;
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
+/// Lines of the log that come too thick.
+mod flood;
+/// A configuration of several files.
+mod include;
 /// Which interfaces are listened on, as values.
 mod interfaces;
 /// The manual pages against the programs.
@@ -88,6 +92,8 @@ mod wire_rules;
 mod wire_signals;
 /// Doors close, whatever ends before its time.
 mod wire_state;
+/// What is full, gone, forbidden or used up.
+mod wire_trouble;
 /// A link without a link-level header, as tunnels have it.
 mod wire_tun;
 
@@ -124,6 +130,8 @@ fn tests() -> Vec<Trial> {
         contrib_knockd_sh::tests,
         craft::tests,
         filter::tests,
+        flood::tests,
+        include::tests,
         man::tests,
         messages::tests,
         otp::tests,
@@ -146,6 +154,7 @@ fn tests() -> Vec<Trial> {
         wire_rules::tests,
         wire_signals::tests,
         wire_state::tests,
+        wire_trouble::tests,
         wire_tun::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()

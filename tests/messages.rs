@@ -26,8 +26,13 @@ fn requests(random: &Random) -> Vec<Request> {
         let door = usize::try_from(random.number() >> 32).unwrap();
         Request::Open(Opening { door, knocker, turn: Turn(random.number()) })
     };
-    let mut requests =
-        vec![Request::Adopt, Request::Finish, Request::FinishNow, Request::Prepare(random.number())];
+    let mut requests = vec![
+        Request::Adopt,
+        Request::Begin,
+        Request::Finish,
+        Request::FinishNow,
+        Request::Prepare(random.number()),
+    ];
     requests.extend([0, 1, u64::MAX].map(Request::Prepare));
     requests.extend([random.v4(), random.v6()].map(opening));
     requests.extend(["0.0.0.0", "255.255.255.255", "::", "::ffff:10.0.0.1", "::10.0.0.1"].map(|text| {

@@ -52,7 +52,7 @@ fn stop(command: &[u8], due: u64) -> Stop {
 
 /// What is read at another moment of what was written at NOW in boot "a".
 fn read_again(standing: &[(Phase, &Stop)], moment: Moment<'_>) -> State {
-    State::read(&write(standing, &[], at(NOW, "a")), moment)
+    State::read(&write(standing, &[], &[], at(NOW, "a")), moment)
 }
 
 fn what_is_written_is_read() {
@@ -118,7 +118,7 @@ fn a_stop_command_that_a_reboot_broke_off_is_run_again() {
 fn damage_is_found_and_never_executed() {
     let stops = [stop(b"iptables -D INPUT -s 1.2.3.4 -j ACCEPT", 5_010), stop(b"true", 5_020)];
     let standing = [(Phase::Open, &stops[0]), (Phase::Open, &stops[1])];
-    let text = write(&standing, &[], at(NOW, "a"));
+    let text = write(&standing, &[], &[], at(NOW, "a"));
     for place in 0..text.len() {
         for change in [1, 0x20, 0x80, text[place]] {
             let mut damaged = text.clone();
@@ -134,7 +134,7 @@ fn damage_is_found_and_never_executed() {
 
 fn a_text_that_is_cut_is_not_whole() {
     let stop = stop(b"true", 5_010);
-    let text = write(&[(Phase::Open, &stop)], &[], at(NOW, "a"));
+    let text = write(&[(Phase::Open, &stop)], &[], &[], at(NOW, "a"));
     for length in 0..text.len() {
         assert!(!State::read(&text[..length], at(NOW, "a")).is_whole, "{length} of {} bytes", text.len());
     }
@@ -173,7 +173,7 @@ fn spent_lists_stay_spent() {
     let turn = Turn(NOW.unix.as_secs() / 60);
     before[0].lock.spend(turn, knockers[0], NOW);
     before[1].lock.spend(turn, knockers[0], NOW);
-    let text = write(&[], &before, at(NOW, "a"));
+    let text = write(&[], &[], &before, at(NOW, "a"));
     // Whatever the clock says now, in whatever order the doors stand.
     let mut after = doors(OTP);
     after.reverse();
@@ -195,7 +195,7 @@ fn old_spent_lists_become_one_line() {
     for age in (1..=200).rev() {
         before[0].lock.spend(Turn(period - age), knocker, NOW);
     }
-    let text = write(&[], &before, at(NOW, "a"));
+    let text = write(&[], &[], &before, at(NOW, "a"));
     assert!(text.split(|&byte| byte == b'\n').count() < 25);
     let mut after = doors(OTP);
     State::read(&text, at(NOW, "a")).restore_spent(&mut after);
@@ -209,6 +209,6 @@ fn no_seed_is_written() {
     let mut doors = doors(OTP);
     doors[0].lock.spend(Turn(7), "10.0.0.1".parse().unwrap(), NOW);
     assert!(matches!(doors[0].lock, Lock::Otp(_)));
-    let text = String::from_utf8(write(&[], &doors, at(NOW, "a"))).unwrap();
+    let text = String::from_utf8(write(&[], &[], &doors, at(NOW, "a"))).unwrap();
     assert!(text.contains("spent ") && !text.contains("sesame") && !text.contains("736573616d65"), "{text}");
 }

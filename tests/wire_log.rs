@@ -243,14 +243,19 @@ fn syslog_can_be_gone() {
     let place = knockd.folder().join("log-socket");
     let mut daemon = knockd.replacing("/dev", "log", &place).start();
     world.send([tcp(1)]);
-    daemon.expect(&opened("d", CLIENT, 1));
+    let gone = "could not write to syslog: No such file or directory\n";
+    daemon.expect(&format!("{gone}{}", opened("d", CLIENT, 1)));
     let syslog = UnixDatagram::bind(&place).unwrap();
     syslog.set_read_timeout(Some(seconds(3.0))).unwrap();
     world.send([tcp(1)]);
     assert!(syslog.recv(&mut [0; 1024]).is_ok(), "syslog came back and is not used");
     drop(syslog);
     world.send([tcp(1)]);
-    daemon.expect(&opened("d", CLIENT, 1).repeat(3));
+    let stage = |after: &str| opened("d", CLIENT, 1).replacen('\n', &format!("\n{after}\n"), 1);
+    let refused = "could not write to syslog: Connection refused";
+    daemon.expect(&format!("{gone}{}{}{}", opened("d", CLIENT, 1), stage("syslog is back"), stage(refused)));
+    // Each time once.
+    assert_eq!(daemon.stderr().lines().count(), 3, "{}", daemon.said());
     assert_eq!(daemon.stop(), Some(0));
 }
 

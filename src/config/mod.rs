@@ -110,6 +110,8 @@ impl Reading<'_> {
 /// Why a configuration was refused; its text is what the user sees.
 #[derive(Debug)]
 pub struct ConfigError {
+    /// The included file it was found in; none is the file that was named.
+    pub file: Option<PathBuf>,
     /// The line it was found at, counted from 1.
     pub line: usize,
     /// What is wrong.
@@ -145,6 +147,8 @@ pub enum Problem {
     TwoLocks(String),
     /// Something is said about the one-time password of a door, by name, that has none.
     NoOtp(String),
+    /// What an include names cannot be read.
+    Include(String, String),
     /// A value that the directive of this name does not take, and what it takes.
     Value(&'static str, String, &'static str),
 }
@@ -158,6 +162,9 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
         write_problem(&self.problem, self.line, f)
     }
 }
@@ -191,6 +198,7 @@ fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> 
         Problem::NoOtp(door) => {
             write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp")
         }
+        Problem::Include(what, why) => write!(f, "config: line {line}: include {what}: {why}"),
         Problem::Value(name, value, wanted) => {
             write!(f, "config: line {line}: {name} is {wanted}, not \"{value}\"")
         }
@@ -204,6 +212,7 @@ impl std::error::Error for ConfigError {}
 #[derive(Debug)]
 pub struct Draft {
     pub(crate) name: String,
+    pub(crate) file: Option<PathBuf>,
     pub(crate) line: usize,
     pub(crate) lock: Option<Lock>,
     pub(crate) otp_window: Option<u16>,
@@ -224,9 +233,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    fn new(name: &str, line: usize) -> Draft {
+    fn new(name: &str, file: Option<&Path>, line: usize) -> Draft {
         Draft {
             name: cut(name, DOOR_NAME).to_owned(),
+            file: file.map(Path::to_owned),
             line,
             lock: None,
             otp_window: None,
@@ -247,7 +257,8 @@ impl Draft {
     }
 
     fn finish(self, options: &Options) -> Result<Door, ConfigError> {
-        let fail = |problem| ConfigError { line: self.line, problem };
+        let (file, line) = (self.file, self.line);
+        let fail = |problem| ConfigError { file, line, problem };
         let Some(mut lock) = self.lock else { return Err(fail(Problem::NoSequence(self.name))) };
         if let Lock::Otp(lock) = &mut lock {
             lock.otp.window = self.otp_window.unwrap_or(lock.otp.window);
@@ -283,16 +294,33 @@ fn cut(name: &str, bytes: usize) -> &str {
 }
 
 impl Config {
-    /// Reads a configuration.
+    /// Reads a configuration of one file.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn parse(text: &[u8], mut reading: Reading<'_>) -> Result<Config, ConfigError> {
+    pub fn parse(text: &[u8], reading: Reading<'_>) -> Result<Config, ConfigError> {
+        Config::parse_all([(None, text)], reading)
+    }
+
+    /// Reads a configuration of several files, each of which begins without a section; those that
+    /// are included have a name.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse_all<'a>(
+        files: impl IntoIterator<Item = (Option<&'a Path>, &'a [u8])>,
+        mut reading: Reading<'_>,
+    ) -> Result<Config, ConfigError> {
         let mut options = Options::default();
         let mut drafts: Vec<Draft> = Vec::new();
         let mut place = None;
-        for (line, item) in syntax::items(text) {
-            let at = |problem| ConfigError { line, problem };
+        let lines = files.into_iter().flat_map(|(file, text)| {
+            let items = syntax::items(text).enumerate();
+            items.map(move |(index, (line, item))| (file, index == 0, line, item))
+        });
+        for (file, is_first, line, item) in lines {
+            place = place.filter(|_| !is_first);
+            let at = |problem| ConfigError { file: file.map(Path::to_owned), line, problem };
             let (key, value) = match item {
                 Item::TooLong(length) => return Err(at(Problem::TooLong(length))),
                 Item::Section(name) => {
@@ -303,7 +331,7 @@ impl Config {
                         "" => return Err(at(Problem::SectionName)),
                         "options" => Place::Options,
                         door => {
-                            drafts.push(Draft::new(door, line));
+                            drafts.push(Draft::new(door, file, line));
                             Place::Door
                         }
                     });
@@ -336,4 +364,19 @@ impl Config {
         let doors = drafts.into_iter().map(|draft| draft.finish(&options)).collect::<Result<_, _>>()?;
         Ok(Config { options, doors })
     }
+}
+
+/// What the `[options]` of a file include: the number of the line, and a pattern.
+pub fn includes(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut is_in_options = false;
+    syntax::items(text).filter_map(move |(line, item)| {
+        match item {
+            Item::Section(name) => is_in_options = name == b"options",
+            Item::Entry(key, value) if is_in_options && key.eq_ignore_ascii_case(b"include") => {
+                return Some((line, value));
+            }
+            Item::Entry(..) | Item::Word(_) | Item::TooLong(_) => {}
+        }
+        None
+    })
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
 use crate::daemon::cli::Arguments;
-use crate::daemon::load::load;
+use crate::daemon::load::{Loaded, load};
 use crate::daemon::log;
 use crate::lock::Lock;
 
@@ -15,8 +15,8 @@ const OTHERS_READ: u32 = 0o044;
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
     log::start_output(arguments.verbose, arguments.debug);
-    let config = match load(arguments, &mut log::pass_on) {
-        Ok(loaded) => loaded.config,
+    let Loaded { config, files, .. } = match load(arguments, &mut log::pass_on) {
+        Ok(loaded) => loaded,
         Err(error) => {
             log::complain(&error.to_string());
             return ExitCode::FAILURE;
@@ -27,7 +27,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Lock::OneTime(lines) => Some(&lines.path),
         Lock::Fixed(_) | Lock::Otp(_) => None,
     });
-    let files = config.holds_secrets().then_some(&arguments.config).into_iter().chain(one_time);
+    let files = files.iter().filter(|_| config.holds_secrets()).chain(one_time);
     for file in files {
         if std::fs::metadata(file).is_ok_and(|it| it.permissions().mode() & OTHERS_READ != 0) {
             let path = file.display();

@@ -1,7 +1,7 @@
 //! Runs commands: `/bin/sh -c COMMAND`, each in a session of its own.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::daemon::notify::is_for_commands;
 use crate::opening::{Ending, Job, JobId};
 
 /// The shell that commands are for.
@@ -27,8 +28,8 @@ impl Commands {
     /// Commands get the environment of this process, but for what is ours to tell (`KNOCKD_...`).
     #[must_use]
     pub fn new() -> Commands {
-        let inherited =
-            std::env::vars_os().filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"KNOCKD_"));
+        let is_ours = |name: &OsString| name.as_encoded_bytes().starts_with(b"KNOCKD_");
+        let inherited = std::env::vars_os().filter(|(name, _)| is_for_commands(name) && !is_ours(name));
         let environment = inherited.filter_map(|(name, value)| {
             let mut pair = name.into_vec();
             pair.push(b'=');

@@ -213,7 +213,8 @@ impl Doorkeeper {
             }
             let opened = Event::Opened { door: door.name.clone(), opening };
             if struck.is_ok() {
-                self.actions.push(Action::Tell(opened));
+                // Before the watcher hears of it, and says what became of the file.
+                self.log.event(opened, now());
             }
             self.report(Report::Struck(opening.door));
             if struck.is_err() {
@@ -227,6 +228,7 @@ impl Doorkeeper {
             door.lock.spend(opening.turn, opening.knocker, now);
             self.memory.has_changed = true;
         }
+        self.memory.cool_down(door, opening.knocker, now);
         let actions = self.openings.admit(door, opening.knocker, now);
         self.actions.extend(actions);
     }
@@ -272,7 +274,7 @@ impl Doorkeeper {
             self.openings.started(id);
         }
         if let Err(errno) = started {
-            let text = format!("{door}: could not run the command: {}", errno.desc());
+            let text = format!("{door}: could not run the command: {}", reason(&errno.into()));
             self.complain(&text);
             // Nothing comes of a command that did not start: no stop follows at once from this.
             for action in self.openings.ended(id, Ending::NotStarted, now) {

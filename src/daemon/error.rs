@@ -68,6 +68,8 @@ pub enum StartError {
     Capture(CaptureError),
     /// Something else that the operating system refused.
     System(&'static str, io::Error),
+    /// It did start, but the doorkeeper ended before it had closed every door.
+    Unfinished,
     /// The configuration changes while it is being read.
     Restless(PathBuf),
 }
@@ -87,6 +89,9 @@ impl fmt::Display for StartError {
             StartError::Config(error) => error.fmt(f),
             StartError::Capture(error) => error.fmt(f),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
+            StartError::Unfinished => f.write_str(
+                "the doorkeeper ended unexpectedly: doors that are open are closed by the next daemon with this state file",
+            ),
             StartError::Restless(path) => {
                 write!(f, "{}: changes while it is being read; try again", path.display())
             }

@@ -28,6 +28,8 @@ pub struct Link {
     /// It has adopted a configuration: it can be told of openings.
     is_serving: bool,
     is_detached: bool,
+    /// How the last one ended.
+    ended_well: bool,
 }
 
 impl Link {
@@ -57,6 +59,7 @@ impl Link {
             started: Duration::ZERO,
             is_serving: false,
             is_detached: arguments.is_launched,
+            ended_well: false,
         };
         link.restart(now)?;
         Ok(link)
@@ -106,6 +109,12 @@ impl Link {
             self.waiting.push_front(Request::Prepare(fingerprint));
         }
         self.flush();
+    }
+
+    /// Whether the doorkeeper that is gone ended as it should.
+    #[must_use]
+    pub fn ended_well(&self) -> bool {
+        self.ended_well
     }
 
     /// Whether there is a doorkeeper.
@@ -177,7 +186,7 @@ impl Link {
         if let Some(mut gone) = self.doorkeeper.take() {
             self.is_serving = false;
             drop(gone.socket);
-            let _ = gone.child.wait();
+            self.ended_well = gone.child.wait().is_ok_and(|status| status.success());
         }
     }
 }

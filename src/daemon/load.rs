@@ -1,22 +1,28 @@
 //! Reads the configuration and the files it names.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
+use glob::MatchOptions;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Note, Reading};
+use crate::config::{self, Config, ConfigError, Note, Problem, Reading};
 use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
 use crate::lock::Lock;
+use crate::reason::reason;
 
 /// A configuration, and what tells it from any other.
 #[derive(Debug)]
 pub struct Loaded {
     /// What it says.
     pub config: Config,
+    /// The files that were read, those that were included behind the first.
+    pub files: Vec<PathBuf>,
     /// Of all bytes that were read: two processes with the same one have read the same.
     pub fingerprint: u64,
 }
@@ -27,27 +33,71 @@ pub struct Loaded {
 /// # Errors
 /// Why it cannot be read, or is refused.
 pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded, StartError> {
-    let path = &arguments.config;
-    let text = match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            note(Note::LeftOut(format!("{}: is a folder, read as an empty file", path.display())));
-            Vec::new()
-        }
-        text => text.map_err(|error| StartError::Unreadable(path.to_owned(), error))?,
-    };
-    // It may hold seeds.
-    let text = Zeroizing::new(text);
+    let mut files = Vec::new();
+    gather(&arguments.config, &mut files, note)?;
     let mut hasher = DefaultHasher::new();
-    hasher.write(&text);
+    for (path, text) in &files {
+        path.hash(&mut hasher);
+        text.hash(&mut hasher);
+    }
     let mut file = |path: &Path| {
         let text = one_time::read(&arguments.folder.join(path))?;
         hasher.write(&text);
         Ok(text)
     };
     let reading = Reading { file: &mut file, note, interface_is_given: arguments.interface.is_some() };
-    let mut config = Config::parse(&text, reading).map_err(StartError::Config)?;
+    let sources = files
+        .iter()
+        .enumerate()
+        .map(|(index, (path, text))| ((index > 0).then_some(path.as_path()), text.as_slice()));
+    let mut config = Config::parse_all(sources, reading).map_err(StartError::Config)?;
     anchor(&mut config, &arguments.folder);
-    Ok(Loaded { config, fingerprint: hasher.finish() })
+    let files = files.into_iter().map(|(path, _)| path).collect();
+    Ok(Loaded { config, files, fingerprint: hasher.finish() })
+}
+
+/// A file with its text, which may hold seeds.
+type Source = (PathBuf, Zeroizing<Vec<u8>>);
+
+/// Reads a file, and all that it includes, in their order: each included file stands behind the one
+/// that includes it.
+fn gather(path: &Path, files: &mut Vec<Source>, note: &mut dyn FnMut(Note)) -> Result<(), StartError> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory && files.is_empty() => {
+            note(Note::LeftOut(format!("{}: is a folder, read as an empty file", path.display())));
+            Vec::new()
+        }
+        text => text.map_err(|error| StartError::Unreadable(path.to_owned(), error))?,
+    };
+    let text = Zeroizing::new(text);
+    let file = (!files.is_empty()).then(|| path.to_owned());
+    files.push((path.to_owned(), text.clone()));
+    for (line, pattern) in config::includes(&text) {
+        let pattern = path.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(pattern));
+        let fail = |what: &Path, why: String| {
+            let problem = Problem::Include(what.display().to_string(), why);
+            StartError::Config(ConfigError { file: file.clone(), line, problem })
+        };
+        for included in matches(&pattern).map_err(|why| fail(&pattern, why))? {
+            if files.iter().any(|(path, _)| *path == included) {
+                return Err(fail(&included, "is read already".to_owned()));
+            }
+            std::fs::File::open(&included).map_err(|error| fail(&included, reason(&error)))?;
+            gather(&included, files, note)?;
+        }
+    }
+    Ok(())
+}
+
+/// The files that a pattern means, by name. One without wildcards means its file, which must be there.
+fn matches(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+    let text = pattern.to_str().ok_or("is not UTF-8")?;
+    if !text.contains(['*', '?', '[']) {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let paths = glob::glob_with(text, options).map_err(|error| error.msg.to_owned())?;
+    paths.map(|path| path.map_err(|error| reason(error.error()))).collect()
 }
 
 fn anchor(config: &mut Config, folder: &Path) {

@@ -3,26 +3,32 @@
 //! Both processes write, each through a log of its own; lines are appended whole, in one write.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
 use ::log::{LevelFilter, debug, info};
 use env_logger::{Builder, Target};
+use nix::errno::Errno;
 use nix::syslog::{Facility, LogFlags, Severity, openlog, syslog};
 
 use crate::config::Note;
 use crate::daemon::clock::{Zone, now};
+use crate::daemon::log_file::LogFile;
 use crate::daemon::names::{Answer, Names, PATIENCE};
 use crate::event::Event;
+use crate::flood::Flood;
 use crate::reason::reason;
 use crate::time::Now;
 
 /// How many lines wait for names at most; further ones go without.
 const MOST_WAITING: usize = 4096;
+
+/// Where syslog listens.
+const SYSLOG: &str = "/dev/log";
 
 const VERBOSE: &str = "knockd::verbose";
 const DEBUG: &str = "knockd::debug";
@@ -90,9 +96,11 @@ pub fn pass_on(note: Note) {
 /// The log of one process.
 #[derive(Debug)]
 pub struct Log {
-    path: Option<PathBuf>,
-    file: Option<File>,
+    file: Option<LogFile>,
     syslog: bool,
+    /// The last line did not reach it.
+    syslog_is_gone: bool,
+    flood: Flood,
     zone: Zone,
     names: Option<Names>,
     waiting: VecDeque<(Event, Now)>,
@@ -103,9 +111,10 @@ impl Log {
     #[must_use]
     pub fn new() -> Log {
         Log {
-            path: None,
             file: None,
             syslog: false,
+            syslog_is_gone: false,
+            flood: Flood::default(),
             zone: Zone::local(),
             names: None,
             waiting: VecDeque::new(),
@@ -115,25 +124,24 @@ impl Log {
     /// Opens the log file, or opens it anew; without a path there is none.
     ///
     /// # Errors
-    /// Why the file cannot be opened; then there is none.
+    /// Why the file cannot be opened; that is tried again with later lines.
     pub fn open(&mut self, path: Option<&Path>, use_syslog: bool) -> io::Result<()> {
         self.zone = Zone::local();
         if use_syslog && !self.syslog {
             let _ = openlog(Some(c"knockd"), LogFlags::empty(), Facility::LOG_DAEMON);
         }
         self.syslog = use_syslog;
-        self.path = path.map(Path::to_owned);
         self.file = None;
-        if let Some(path) = path {
-            self.file = Some(OpenOptions::new().append(true).create(true).open(path)?);
-        }
-        Ok(())
+        let Some(path) = path else { return Ok(()) };
+        let (file, result) = LogFile::open(path);
+        self.file = Some(file);
+        result
     }
 
     /// The log file's path, if it has one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.file.as_ref().map(LogFile::path)
     }
 
     /// Shows knockers with their names from now on.
@@ -148,6 +156,10 @@ impl Log {
     /// Writes what happened, now or, if its knocker's name is being looked up, soon.
     pub fn event(&mut self, event: Event, now: Now) {
         explain_detail(&event);
+        self.sum_up(now);
+        if event.is_cheap() && self.has_readers() && !self.flood.admits(now.uptime) {
+            return;
+        }
         match event.knocker().map(|knocker| self.name_of(knocker, now)) {
             Some(Answer::Asked) if self.waiting.len() < MOST_WAITING => self.waiting.push_back((event, now)),
             Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), now),
@@ -166,10 +178,32 @@ impl Log {
     }
 
     /// Writes a line to syslog alone.
-    pub fn to_syslog(&self, text: &str) {
-        if self.syslog {
-            let _ = syslog(Severity::LOG_NOTICE, text);
+    pub fn write_to_syslog(&mut self, text: &str) {
+        if !self.syslog {
+            return;
         }
+        // syslog(3) itself does not say whether anybody listens.
+        let listens = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG));
+        let listens = match listens {
+            // It listens in another way.
+            Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => Ok(()),
+            other => other,
+        };
+        let was_gone = std::mem::replace(&mut self.syslog_is_gone, listens.is_err());
+        match listens {
+            Err(error) if !was_gone => {
+                let words = format!("could not write to syslog: {}", reason(&error));
+                complain(&words);
+                self.write_to_file(&words, false, now());
+            }
+            Ok(()) if was_gone => {
+                let words = "syslog is back";
+                complain(words);
+                self.write_to_file(words, false, now());
+            }
+            _ => {}
+        }
+        let _ = syslog(Severity::LOG_NOTICE, text);
     }
 
     /// Readable when a name was found.
@@ -181,11 +215,13 @@ impl Log {
     /// When to call [`Log::settle`] at the latest, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.waiting.front().map(|(_, since)| since.uptime + PATIENCE)
+        let name = self.waiting.front().map(|(_, since)| since.uptime + PATIENCE);
+        name.into_iter().chain(self.flood.next_deadline()).min()
     }
 
     /// Writes the lines that wait no longer: their names came, or they waited enough.
     pub fn settle(&mut self, now: Now) {
+        self.sum_up(now);
         let Some(names) = &mut self.names else { return };
         names.take(now);
         for (event, since) in std::mem::take(&mut self.waiting) {
@@ -203,6 +239,22 @@ impl Log {
         for (event, since) in std::mem::take(&mut self.waiting) {
             self.write_event(&event, None, since);
         }
+        if let Some(text) = self.flood.rest() {
+            say(&text);
+            self.line(&text);
+        }
+    }
+
+    /// Says how many lines were left out, if it is time to.
+    fn sum_up(&mut self, now: Now) {
+        if let Some(text) = self.flood.sum(now.uptime) {
+            say(&text);
+            self.write(&text, false, now);
+        }
+    }
+
+    fn has_readers(&self) -> bool {
+        self.file.is_some() || self.syslog || says()
     }
 
     fn name_of(&mut self, knocker: IpAddr, now: Now) -> Answer {
@@ -210,7 +262,7 @@ impl Log {
     }
 
     fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
-        if self.file.is_none() && !self.syslog && !event.is_a_complaint() && !says() {
+        if !self.has_readers() && !event.is_a_complaint() {
             return;
         }
         let Some(text) = event.line(host) else { return };
@@ -223,13 +275,15 @@ impl Log {
     }
 
     fn write(&mut self, text: &str, blank: bool, at: Now) {
+        self.write_to_file(text, blank, at);
+        self.write_to_syslog(text);
+    }
+
+    fn write_to_file(&mut self, text: &str, blank: bool, at: Now) {
         if let Some(file) = &mut self.file {
             let end = if blank { "\n\n" } else { "\n" };
-            let line = format!("[{}] {text}{end}", self.zone.to_the_minute(at.unix));
-            // There is nobody left to tell that the log cannot be written.
-            let _ = file.write_all(line.as_bytes());
+            file.write(&self.zone.to_the_minute(at.unix), text, end, at);
         }
-        self.to_syslog(text);
     }
 
     /// The local time to the second, for the debug output.

@@ -14,7 +14,7 @@ use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::watcher::{AHEAD, Watcher, wanted};
 use crate::daemon::wire::{Received, Report};
-use crate::daemon::{one_time, poll_timeout, state_file};
+use crate::daemon::{notify, one_time, poll_timeout, state_file};
 use crate::engine::Engine;
 use crate::interest::Interest;
 use crate::lock::{Lock, OneTime};
@@ -112,6 +112,7 @@ impl Watcher {
                 self.adopt(loaded);
                 self.link.adopt();
                 self.reopen_log();
+                notify::ready();
             }
             (true, None) => self.link.adopt(),
             (false, pending) => self.read_again(pending.map_or(1, |(_, readings)| readings)),
@@ -153,6 +154,7 @@ impl Watcher {
 
     /// SIGHUP: reads, checks, then swaps; a broken file changes nothing.
     pub(super) fn reload(&mut self) {
+        notify::reloading();
         let text = format!("re-reading config file: {}", self.arguments.config.display());
         log::say(&text);
         self.log.line_and_blank(&text);
@@ -166,7 +168,9 @@ impl Watcher {
     }
 
     pub(super) fn refuse(&mut self, error: &StartError) {
-        self.pending = None;
+        if self.pending.take().is_some() || self.link.is_serving() {
+            notify::ready();
+        }
         self.complain(&error.to_string());
         if self.link.is_serving() {
             self.complain("keeping the configuration that was in force");
@@ -219,7 +223,7 @@ impl Watcher {
         if let Some(path) = path(&self.log) {
             let text = format!("re-opening log file: {path}");
             log::say(&text);
-            self.log.to_syslog(&text);
+            self.log.write_to_syslog(&text);
         }
         if let Err(error) = result {
             log::complain(&log::cannot_open(&error));

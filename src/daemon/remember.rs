@@ -1,6 +1,7 @@
 //! What the doorkeeper does to close every door even if it ends before its time: it keeps the state
 //! file, takes over what another daemon left in it, and hands it on.
 
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use crate::config::Config;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::state_file::{self, Claimed, StateFile};
+use crate::door::Door;
 use crate::lock::Lock;
 use crate::opening::Stop;
 use crate::reason::reason;
-use crate::state::{self, Moment};
+use crate::state::{self, Cooldown, Moment};
 use crate::time::Now;
 
 /// How long what is not urgent may wait for the disk.
@@ -19,13 +21,18 @@ const SYNC: Duration = Duration::from_secs(1);
 /// When to try again to write a file that could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How many cooldowns are kept; each opening writes them all.
+const MOST_COOLDOWNS: usize = 1024;
+
 /// The state file, and how far it is behind.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     file: Option<StateFile>,
     /// Which changes of the openings it has.
     written: u64,
-    /// It lacks something else: a list was spent.
+    /// Cooldowns, the latest last.
+    cooldowns: Vec<Cooldown>,
+    /// It lacks something else: a list was spent, or a cooldown began.
     pub(super) has_changed: bool,
     /// A door opens: the disk is not to wait.
     pub(super) is_urgent: bool,
@@ -44,6 +51,23 @@ impl Memory {
     /// Readable when somebody asks for it.
     pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref()?.bell()
+    }
+}
+
+impl Memory {
+    /// A cooldown began.
+    pub(super) fn cool_down(&mut self, door: &Door, knocker: IpAddr, now: Now) {
+        let after = door.rules.cooldown;
+        if after.is_zero() {
+            return;
+        }
+        self.cooldowns.retain(|it| it.until > now.uptime && (it.knocker, &it.door) != (knocker, &door.name));
+        if self.cooldowns.len() >= MOST_COOLDOWNS {
+            self.cooldowns.remove(0);
+        }
+        let until = now.uptime.saturating_add(after);
+        self.cooldowns.push(Cooldown { door: door.name.clone(), knocker, after, until });
+        self.has_changed = true;
     }
 }
 
@@ -73,7 +97,7 @@ impl Doorkeeper {
             self.remember(now);
             self.sync_memory(now);
             let moment = Moment { now, boot: earlier.boot() };
-            let nothing = state::write(&[], &[], moment);
+            let nothing = state::write(&[], &[], &[], moment);
             if let Err(error) = earlier.write(&nothing).and_then(|()| earlier.sync()) {
                 self.complain(&format!(
                     "could not write the state file {}: {}",
@@ -115,7 +139,8 @@ impl Doorkeeper {
             self.log.line(&format!("{knocker}: {door}: still open, closing it in its time"));
             self.openings.resume(stop);
         }
-        self.memory.has_changed |= !state.spent.is_empty();
+        self.memory.has_changed |= !state.spent.is_empty() || !state.cooldowns.is_empty();
+        self.memory.cooldowns.extend(state.cooldowns);
     }
 
     /// Lists that were spent stay spent over a new configuration.
@@ -140,6 +165,8 @@ impl Doorkeeper {
             let claimed = file.look();
             if matches!(claimed, Claimed::Ours) {
                 self.memory.has_changed = true;
+                let path = self.memory_path();
+                self.complain(&format!("state file {path}: the other daemon let go, it is ours now"));
                 self.take_over(claimed);
             }
         }
@@ -165,7 +192,8 @@ impl Doorkeeper {
         }
         let Some(file) = self.memory.file.as_mut().filter(|file| file.is_ours()) else { return };
         let moment = Moment { now, boot: file.boot() };
-        let text = state::write(&self.openings.standing(), &self.config.doors, moment);
+        let text =
+            state::write(&self.openings.standing(), &self.memory.cooldowns, &self.config.doors, moment);
         let result = file.write(&text);
         if result.is_ok() {
             (self.memory.written, self.memory.has_changed) = (changes, false);

@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::libc::O_NOFOLLOW;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::daemon::clock::now;
@@ -276,7 +276,7 @@ pub fn read(path: &Path) -> io::Result<State> {
 /// A file's text, if there is such a file. Its commands will be run: it must be ours or root's, and
 /// nobody else may have been able to write it.
 fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path);
+    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
     let mut file = match file {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,

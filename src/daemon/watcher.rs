@@ -20,7 +20,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{expression, poll_timeout, state_file};
+use crate::daemon::{expression, notify, poll_timeout, state_file};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -73,13 +73,12 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let loaded = load(&arguments, &mut log::pass_on)?;
     // It starts while we open the interface.
     let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
-    let Loaded { config: Config { options, doors }, fingerprint } = loaded;
+    let Loaded { config: Config { options, doors }, fingerprint, .. } = loaded;
     // A list that opened a door opens it no more, whoever listened then. What cannot be read, the
     // doorkeeper complains of.
     let mut doors = doors;
-    if let Ok(state) = state_file::read(&options.state_file(&arguments.pid_file)) {
-        state.restore_spent(&mut doors);
-    }
+    let state = state_file::read(&options.state_file(&arguments.pid_file)).unwrap_or_default();
+    state.restore_spent(&mut doors);
     let wanted = wanted(&arguments, &options);
     let waits = options.wait_interface.unwrap_or(wanted.is_patient());
     let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
@@ -93,6 +92,9 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         fingerprint,
         pending: None,
     };
+    for it in &state.cooldowns {
+        watcher.engine.cool_down(&it.door, it.knocker, it.until, now());
+    }
     watcher.explain_captures();
     if let Err(error) = watcher.open_log() {
         log::complain(&log::cannot_open(&error));
@@ -111,11 +113,12 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     log::say(&format!("{words}..."));
     watcher.tell(watcher.captures.missing());
     watcher.link.send(Request::Begin);
-    watcher.run(signals);
+    notify::ready();
+    let result = watcher.run(signals);
     if has_pid_file {
         let _ = std::fs::remove_file(watcher.pid_file());
     }
-    Ok(())
+    result
 }
 
 /// The interfaces that the command line names or, without one, the configuration.
@@ -130,7 +133,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
 
 impl Watcher {
     /// The loop; ends after SIGTERM or SIGINT, when every door is closed.
-    fn run(&mut self, mut signals: Signals) {
+    fn run(&mut self, mut signals: Signals) -> Result<(), StartError> {
         loop {
             let ready = self.wait(&signals);
             if ready.signals {
@@ -262,7 +265,8 @@ impl Watcher {
     }
 
     /// Stops listening, and waits until the doorkeeper has closed every door.
-    fn finish(&mut self, mut signals: Signals) {
+    fn finish(&mut self, mut signals: Signals) -> Result<(), StartError> {
+        notify::stopping();
         log::say("waiting for child processes...");
         self.log.flush();
         if !self.link.is_serving() {
@@ -286,7 +290,13 @@ impl Watcher {
             while matches!(self.link.receive(), Received::Message(_) | Received::Nonsense) {}
         }
         log::say("closing...");
+        let result = if self.link.ended_well() { Ok(()) } else { Err(StartError::Unfinished) };
+        if let Err(error) = &result {
+            self.log.line(&error.to_string());
+        }
         self.log.line("shutting down");
+        self.log.flush();
+        result
     }
 
     fn explain(&self, knock: &Knock, link_header: u64, now: Now) {

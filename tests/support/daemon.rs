@@ -31,6 +31,7 @@ pub struct Knockd<'w> {
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
     replaced: Vec<(PathBuf, String, PathBuf)>,
+    through: Vec<OsString>,
     log: bool,
     sync: bool,
 }
@@ -47,6 +48,7 @@ impl<'w> Knockd<'w> {
             arguments: Vec::new(),
             variables: Vec::new(),
             replaced: Vec::new(),
+            through: Vec::new(),
             log: true,
             sync: true,
         }
@@ -98,6 +100,12 @@ impl<'w> Knockd<'w> {
     /// In the daemon's eyes the file `name` of `folder` is `by`. All else in that folder stays.
     pub fn replacing(mut self, folder: &str, name: &str, by: &Path) -> Self {
         self.replaced.push((folder.into(), name.to_owned(), by.to_owned()));
+        self
+    }
+
+    /// Started by this command, which becomes the daemon: `env -i`, `nice`.
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through.extend(words.iter().map(OsString::from));
         self
     }
 
@@ -153,7 +161,9 @@ impl<'w> Knockd<'w> {
         let log = self.folder.join("knockd.log");
         let config = self.folder.write("knockd.conf", self.text(&log));
         let file = |name| File::create(self.folder.join(name)).expect("a file for the output");
-        let mut command = Command::new(program());
+        let mut words = self.through.iter().cloned().chain([program()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         if let Some(interface) = &self.interface {
             command.args(["-i", interface]);
         }

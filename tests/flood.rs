@@ -1,0 +1,53 @@
+//! Lines of the log that come too thick.
+
+use std::time::Duration;
+
+use knocking::flood::{Flood, LINES};
+
+trials![few_lines_pass, many_lines_are_summed_up, each_second_begins_anew, numbers_are_grouped];
+
+fn at(milliseconds: u64) -> Duration {
+    Duration::from_millis(1_000_000 + milliseconds)
+}
+
+/// So many lines at one time; how many of them are written.
+fn offer(flood: &mut Flood, lines: u64, time: u64) -> u64 {
+    (0..lines).map(|_| u64::from(flood.admits(at(time)))).sum()
+}
+
+fn few_lines_pass() {
+    let mut flood = Flood::default();
+    for second in 0..5 {
+        assert_eq!(offer(&mut flood, LINES.into(), second * 1_000), LINES.into());
+        assert_eq!((flood.next_deadline(), flood.sum(at(second * 1_000 + 999))), (None, None));
+    }
+}
+
+fn many_lines_are_summed_up() {
+    let mut flood = Flood::default();
+    assert_eq!(offer(&mut flood, 12_365, 0), 20);
+    assert_eq!(flood.next_deadline(), Some(at(1_000)));
+    assert_eq!(flood.sum(at(999)), None);
+    assert_eq!(flood.sum(at(1_000)).as_deref(), Some("... and 12,345 more in the last second"));
+    assert_eq!((flood.next_deadline(), flood.sum(at(1_001))), (None, None));
+}
+
+fn each_second_begins_anew() {
+    let mut flood = Flood::default();
+    for second in 0..3 {
+        assert_eq!(offer(&mut flood, 30, second * 1_000), 20);
+        assert_eq!(offer(&mut flood, 30, second * 1_000 + 500), 0);
+        let words = flood.sum(at(second * 1_000 + 1_000));
+        assert_eq!(words.as_deref(), Some("... and 40 more in the last second"));
+    }
+    offer(&mut flood, 21, 4_000);
+    assert_eq!(flood.rest().as_deref(), Some("... and 1 more in the last second"));
+}
+
+fn numbers_are_grouped() {
+    for (number, shown) in [(1, "1"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+        let mut flood = Flood::default();
+        offer(&mut flood, number + 20, 0);
+        assert_eq!(flood.rest().unwrap(), format!("... and {shown} more in the last second"));
+    }
+}

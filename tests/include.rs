@@ -1,0 +1,120 @@
+//! A configuration of several files.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::Knockd;
+use crate::support::packet::tcp;
+use crate::support::world::World;
+use crate::support::{holds_within, pause, seconds};
+
+trials![
+    included_files_are_read_by_name,
+    an_included_file_includes_beside_itself,
+    messages_name_file_and_line,
+    what_cannot_be_included_is_refused,
+    a_change_of_an_included_file_counts_at_hup,
+    included_files_that_others_can_read_are_warned_of,
+];
+
+/// A daemon whose folder has these files in `doors.d`.
+fn with_files<'w>(world: &'w World, files: &[(&str, &str)]) -> Knockd<'w> {
+    let knockd = world.knockd("[first]\nsequence = 1\ncommand = true").options("include = doors.d/*.conf");
+    fs::create_dir(knockd.folder().join("doors.d")).unwrap();
+    for (name, text) in files {
+        knockd.folder().write(&format!("doors.d/{name}"), text);
+    }
+    knockd
+}
+
+fn included_files_are_read_by_name() {
+    let world = World::new();
+    let files = [
+        ("20-b.conf", "[b]\nsequence = 2\ncommand = true"),
+        ("10-a.conf", "[a]\nsequence = 2\ncommand = true"),
+        ("30-c.conf.off", "nonsense"),
+        (".hidden.conf", "nonsense"),
+    ];
+    let daemon = with_files(&world, &files).start();
+    world.send([tcp(1), tcp(2)]);
+    daemon.wait_for("b: running command");
+    let opened: Vec<String> = daemon.lines().into_iter().filter(|line| line.contains("SESAME")).collect();
+    let wanted = ["first", "a", "b"].map(|door| format!("10.77.0.2: {door}: OPEN SESAME"));
+    assert_eq!(opened, wanted);
+}
+
+fn an_included_file_includes_beside_itself() {
+    let world = World::new();
+    let files = [("a.conf", "[options]\ninclude = more/b\n[a]\nsequence = 3")];
+    let knockd = with_files(&world, &files);
+    fs::create_dir(knockd.folder().join("doors.d/more")).unwrap();
+    knockd.folder().write("doors.d/more/b", "[b]\nsequence = 4\ncommand = true");
+    let daemon = knockd.start();
+    world.send([tcp(4)]);
+    daemon.wait_for("b: running command");
+}
+
+fn messages_name_file_and_line() {
+    let world = World::new();
+    let refusals = [
+        ("[a]\nsequence = 1\nnonsense = 1\n", "a.conf: config: line 3: syntax error"),
+        ("sequence = 1\n", "a.conf: config: line 1: all directives must belong to a section"),
+        ("[a]\ncommand = true\n", "a.conf: error: section 'a' has an empty knock sequence"),
+    ];
+    for (text, message) in refusals {
+        let knockd = with_files(&world, &[("a.conf", text)]);
+        let message = format!("{}/doors.d/{message}\n", knockd.folder().path().display());
+        let refused = knockd.finish();
+        assert_eq!((refused.code(), refused.stderr), (Some(1), message));
+    }
+}
+
+fn what_cannot_be_included_is_refused() {
+    let world = World::new();
+    for (pattern, message) in [
+        ("@/none.conf", "include @/none.conf: No such file or directory"),
+        ("@/knockd.conf", "include @/knockd.conf: is read already"),
+        ("knockd.con*", "include @/knockd.conf: is read already"),
+        ("@/***", "include @/***: wildcards are either regular `*` or recursive `**`"),
+    ] {
+        let knockd = world.knockd("").file(&format!("[options]\n\ninclude = {pattern}\n"));
+        let folder = knockd.folder().path().display().to_string();
+        let message = format!("config: line 3: {}\n", message.replace('@', &folder));
+        let refused = knockd.finish();
+        assert_eq!((refused.code(), refused.stderr), (Some(1), message));
+    }
+    // No file is no mistake where it may be any number.
+    let daemon = with_files(&world, &[]).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("first: running command");
+}
+
+fn a_change_of_an_included_file_counts_at_hup() {
+    let world = World::new();
+    let daemon = with_files(&world, &[("a.conf", "[a]\nsequence = 2\ncommand = echo a >> @/x")]).start();
+    daemon.folder.write("doors.d/a.conf", "[a]\nsequence = 5\ncommand = true");
+    daemon.folder.write("doors.d/b.conf", "[b]\nsequence = 6\ncommand = true");
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    pause(0.5);
+    world.send([tcp(5), tcp(6)]);
+    daemon.wait_for("a: running command: true");
+    daemon.wait_for("b: running command: true");
+    // A broken one changes nothing.
+    daemon.folder.write("doors.d/b.conf", "[b]\nsequence = 70000");
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("doors.d/b.conf: config: section b:");
+    daemon.wait_for("keeping the configuration that was in force");
+    world.send([tcp(6)]);
+    daemon.wait_for_times(2, "b: running command: true");
+}
+
+fn included_files_that_others_can_read_are_warned_of() {
+    let world = World::new();
+    let knockd = with_files(&world, &[("a.conf", "[a]\nsequence = 2")]);
+    let path = knockd.folder().join("doors.d/a.conf").display().to_string();
+    let daemon = knockd.arguments(&["--check"]).launch();
+    let warning = format!("{path} holds the secret of a door and can be read by others");
+    assert!(holds_within(seconds(3.0), || daemon.stderr().contains(&warning)), "{}", daemon.said());
+}

@@ -1,0 +1,355 @@
+//! Trouble: what is full, gone, forbidden or used up leaves the daemon listening, and is told.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::{RunningDaemon, program};
+use crate::support::folder::{Folder, read};
+use crate::support::packet::tcp;
+use crate::support::process;
+use crate::support::world::{World, run};
+use crate::support::{holds_within, pause, seconds};
+use crate::wire_load::told;
+
+trials![
+    a_flood_of_lines_is_summed_up,
+    a_full_disk_costs_lines_of_the_log_and_nothing_else,
+    a_log_folder_that_is_gone_is_told_and_used_when_it_is_back,
+    a_read_only_log_is_told_and_used_when_it_can_be,
+    a_hanging_command_is_killed_with_all_it_started,
+    a_missing_shell_is_told,
+    a_full_process_table_is_told,
+    a_used_up_descriptor_table_is_told,
+    a_full_disk_is_told_of_the_state_file,
+    a_read_only_state_file_is_told,
+    a_read_only_one_time_file_keeps_its_door_shut,
+    the_service_manager_is_told,
+    exit_code_0_only_after_a_clean_stop,
+];
+
+/// A small file system of its own, as long as the value lives.
+struct Disk {
+    folder: Folder,
+    path: PathBuf,
+}
+
+impl Disk {
+    fn new(size: &str) -> Disk {
+        let folder = Folder::new();
+        let path = folder.join("disk");
+        fs::create_dir(&path).unwrap();
+        let options = format!("size={size},mode=0755");
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        Disk { folder, path }
+    }
+
+    fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn set_read_only(&self, is_read_only: bool) {
+        let mut flags = MsFlags::MS_REMOUNT;
+        flags.set(MsFlags::MS_RDONLY, is_read_only);
+        mount(None::<&str>, &self.path, None::<&str>, flags, None::<&str>).unwrap();
+    }
+
+    fn fill(&self) {
+        let _ = fs::write(self.path.join("filler"), vec![0; 1 << 20]);
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.path.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir(self.folder.join("disk"));
+    }
+}
+
+/// A door that writes down who opens it.
+const DOOR: &str = "[d]\nsequence = 1\ncommand = echo %IP% >> @/out";
+
+/// It listens, and opens its door.
+#[track_caller]
+fn expect_to_listen(world: &World, daemon: &RunningDaemon, source: &str) {
+    world.send([tcp(1).from(source)]);
+    let opened = || daemon.read("out").lines().any(|line| line == source);
+    assert!(holds_within(seconds(5.0), opened), "the door does not open; {}", daemon.said());
+}
+
+#[track_caller]
+fn expect_complaint(daemon: &RunningDaemon, text: &str) {
+    assert!(holds_within(seconds(5.0), || daemon.stderr().contains(text)), "{text:?}; {}", daemon.said());
+}
+
+fn a_flood_of_lines_is_summed_up() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}\n[e]\nsequence = 7,8")).start();
+    world.send((0..1_000).map(|n| tcp(7).from(&format!("10.77.{}.{}", 1 + n / 250, 1 + n % 250))));
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    daemon.wait_for(" more in the last second");
+    let lines = daemon.lines();
+    assert!(lines.len() < 100, "{lines:?}");
+    // Every line is there or counted: a stage each, and how the door was opened.
+    assert_eq!(told(&lines), 1_000 + 3, "{lines:?}");
+    assert!(lines.contains(&"10.77.0.12: d: OPEN SESAME".to_owned()));
+}
+
+fn a_full_disk_costs_lines_of_the_log_and_nothing_else() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    let log = disk.path.join("log");
+    let options = format!("logfile = {}", log.display());
+    let daemon = world.knockd(DOOR).without_log().arguments(&["-v"]).options(&options).start();
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    assert!(holds_within(seconds(3.0), || read(&log).contains("running command")));
+    disk.fill();
+    // What is left of the last page is used up first.
+    for n in 1..=120 {
+        world.send([tcp(1).from(&format!("10.77.1.{n}"))]);
+        pause(0.005);
+    }
+    expect_to_listen(&world, &daemon, "10.77.0.13");
+    let complaint = format!("could not write the log file {}: No space left on device\n", log.display());
+    expect_complaint(&daemon, &complaint);
+    // Once for each process.
+    assert!(daemon.stderr().matches(&complaint).count() <= 2, "{}", daemon.said());
+    disk.empty();
+    expect_to_listen(&world, &daemon, "10.77.0.14");
+    assert!(
+        holds_within(seconds(3.0), || read(&log).contains("could not be written here")),
+        "{}",
+        read(&log)
+    );
+    assert!(
+        holds_within(seconds(3.0), || read(&log).contains("10.77.0.14: d: OPEN SESAME")),
+        "{}",
+        read(&log)
+    );
+}
+
+fn a_log_folder_that_is_gone_is_told_and_used_when_it_is_back() {
+    let world = World::new();
+    let knockd = world.knockd(DOOR).without_log().arguments(&["-v"]).options("logfile = @/logs/log");
+    let folder = knockd.folder().join("logs");
+    fs::create_dir(&folder).unwrap();
+    let daemon = knockd.start();
+    fs::remove_dir_all(&folder).unwrap();
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    expect_complaint(
+        &daemon,
+        &format!("could not write the log file {}/log: No such file", folder.display()),
+    );
+    fs::create_dir(&folder).unwrap();
+    pause(1.1);
+    expect_to_listen(&world, &daemon, "10.77.0.13");
+    let log = || read(&folder.join("log"));
+    assert!(holds_within(seconds(3.0), || log().contains("10.77.0.13: d: OPEN SESAME")), "{}", log());
+    assert!(log().contains("lines could not be written here") || log().contains("1 line could"), "{}", log());
+}
+
+fn a_read_only_log_is_told_and_used_when_it_can_be() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    let log = disk.path.join("log");
+    disk.set_read_only(true);
+    let options = format!("logfile = {}", log.display());
+    let daemon = world.knockd(DOOR).without_log().arguments(&["-v"]).options(&options).start();
+    expect_complaint(&daemon, "warning: cannot open logfile: Read-only file system\n");
+    daemon.kill(Signal::SIGHUP);
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    disk.set_read_only(false);
+    pause(1.1);
+    expect_to_listen(&world, &daemon, "10.77.0.13");
+    assert!(
+        holds_within(seconds(3.0), || read(&log).contains("10.77.0.13: d: OPEN SESAME")),
+        "{}",
+        read(&log)
+    );
+}
+
+/// With the group, and with what a shell with job control put into a group of its own.
+fn a_hanging_command_is_killed_with_all_it_started() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\ncommand_timeout = 1\ncmd_timeout = 1
+                 start_command = set -m; sleep 101 & set +m; sleep 102 & sleep 103
+                 stop_command = echo closed >> @/out";
+    let daemon = world.knockd(doors).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("d: command takes too long, killing it");
+    let sleeps = || {
+        let all = daemon.descendants();
+        let others = world.server.processes().into_iter().filter_map(process::find);
+        all.into_iter().chain(others).filter(|it| it.name == "sleep" && it.state != 'Z').count()
+    };
+    assert!(holds_within(seconds(2.0), || sleeps() == 0), "{} live on", sleeps());
+    daemon.wait_for_file("out", "closed\n");
+    daemon.wait_for("d: command returned non-zero status code (0)");
+    assert!(daemon.stderr().contains("d: command takes too long, killing it"));
+}
+
+fn a_missing_shell_is_told() {
+    let world = World::new();
+    let daemon = world
+        .knockd("[d]\nsequence = 1\ncommand = true")
+        .replacing("/usr/bin", "sh", Path::new("/nowhere"))
+        .start();
+    for round in 1..=2 {
+        world.send([tcp(1)]);
+        daemon.wait_for_times(round, "d: could not run the command: No such file or directory");
+    }
+    expect_complaint(&daemon, "d: could not run the command: No such file or directory");
+}
+
+/// As an ordinary user who may listen: for others there is no limit.
+fn a_full_process_table_is_told() {
+    let world = World::new();
+    let user = ["--reuid=61234", "--regid=61234", "--clear-groups"];
+    let rights = ["--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--bounding-set=-all,+net_raw"];
+    let words: Vec<&str> = user.into_iter().chain(rights).collect();
+    let program = program().into_string().unwrap();
+    let tried: Vec<&str> = words.iter().copied().chain(["test", "-x", &program]).collect();
+    if run(&world.server, "setpriv", &tried).code() != Some(0) {
+        eprintln!("not tried: user 61234 cannot run {program} here");
+        return;
+    }
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
+    Command::new("chmod").arg("777").arg(knockd.folder().path()).status().unwrap();
+    let through: Vec<&str> = ["prlimit", "--nproc=2", "setpriv"].into_iter().chain(words).collect();
+    let mut daemon = knockd.through(&through).start();
+    for round in 1..=2 {
+        world.send([tcp(1)]);
+        daemon.wait_for_times(round, "d: could not run the command: Resource temporarily unavailable");
+    }
+    daemon.sync();
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Leaves no descriptor that is not in use, or so many of them.
+#[track_caller]
+fn limit_descriptors(daemon: &RunningDaemon, limit: Option<usize>) {
+    for pid in daemon.descendants().iter().map(|it| it.pid).chain([daemon.pid]) {
+        let is_used = |fd: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
+        let limit = limit.unwrap_or_else(|| (0..4096).find(|fd| !is_used(fd)).unwrap());
+        let words = [format!("--pid={pid}"), format!("--nofile={limit}:4096")];
+        assert!(Command::new("prlimit").args(words).status().unwrap().success());
+    }
+}
+
+fn a_used_up_descriptor_table_is_told() {
+    let world = World::new();
+    let closing = "[e]\nsequence = 2\nstart_command = true\ncmd_timeout = 1\nstop_command = touch @/closed";
+    let mut daemon = world.knockd(&format!("{DOOR}\n{closing}")).start();
+    limit_descriptors(&daemon, None);
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    world.send([tcp(2)]);
+    expect_complaint(&daemon, "pid.state: Too many open files");
+    daemon.kill(Signal::SIGHUP);
+    expect_complaint(&daemon, "knockd.conf: Too many open files");
+    assert!(holds_within(seconds(4.0), || daemon.folder.join("closed").exists()), "{}", daemon.said());
+    expect_to_listen(&world, &daemon, "10.77.0.13");
+    limit_descriptors(&daemon, Some(1024));
+    let again = "pid.state can be written again";
+    assert!(holds_within(seconds(7.0), || daemon.raw_log().contains(again)), "{}", daemon.said());
+    daemon.kill(Signal::SIGHUP);
+    pause(0.5);
+    expect_to_listen(&world, &daemon, "10.77.0.14");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+fn a_full_disk_is_told_of_the_state_file() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    let doors = "[d]\nsequence = 1\nstart_command = echo %IP% >> @/out\ncmd_timeout = 1\nstop_command = touch @/closed";
+    let daemon = world.knockd(doors).options(&format!("statefile = {}/state", disk.path())).start();
+    disk.fill();
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    let complaint = format!("could not write the state file {}/state: No space left on device", disk.path());
+    daemon.wait_for(&complaint);
+    assert_eq!(daemon.stderr().matches(&complaint).count(), 1);
+    assert!(holds_within(seconds(4.0), || daemon.folder.join("closed").exists()), "{}", daemon.said());
+    disk.empty();
+    let again = "can be written again";
+    assert!(holds_within(seconds(7.0), || daemon.raw_log().contains(again)), "{}", daemon.said());
+}
+
+fn a_read_only_state_file_is_told() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    disk.set_read_only(true);
+    let daemon = world.knockd(DOOR).options(&format!("statefile = {}/state", disk.path())).start();
+    daemon.wait_for(&format!("could not claim the state file {}/state: Read-only file system", disk.path()));
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+}
+
+fn a_read_only_one_time_file_keeps_its_door_shut() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    let file = disk.path.join("once");
+    fs::write(&file, " 5,6\n 7,8\n").unwrap();
+    let doors = format!("{DOOR}\n[o]\none_time_sequences = {}\ncommand = echo o >> @/once", file.display());
+    let daemon = world.knockd(&doors).start();
+    disk.set_read_only(true);
+    world.send([tcp(5), tcp(6)]);
+    let says = "o: could not strike the used line in";
+    daemon.wait_for(says);
+    daemon.wait_for("Read-only file system --> the door stays shut");
+    expect_to_listen(&world, &daemon, "10.77.0.12");
+    disk.set_read_only(false);
+    // The line that was seen on the wire is passed over.
+    world.send([tcp(7), tcp(8)]);
+    daemon.wait_for_file("once", "o\n");
+    assert_eq!(read(&file), " 5,6\n#7,8\n");
+}
+
+fn the_service_manager_is_told() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = echo \"socket '$NOTIFY_SOCKET'\" > @/out");
+    let place = knockd.folder().join("manager");
+    let manager = UnixDatagram::bind(&place).unwrap();
+    manager.set_read_timeout(Some(seconds(5.0))).unwrap();
+    let told = || {
+        let mut bytes = [0; 256];
+        let length = manager.recv(&mut bytes).expect("a word");
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    let mut daemon = knockd.variable("NOTIFY_SOCKET", &place.display().to_string()).start();
+    assert_eq!(told(), "READY=1\n");
+    daemon.kill(Signal::SIGHUP);
+    let reloading = told();
+    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("a time");
+    assert!(time.trim().parse::<u64>().is_ok(), "{reloading}");
+    assert_eq!(told(), "READY=1\n");
+    // A broken file as well ends in being ready.
+    fs::write(&daemon.config, "nonsense").unwrap();
+    daemon.kill(Signal::SIGHUP);
+    assert!(told().starts_with("RELOADING=1\n"));
+    assert_eq!(told(), "READY=1\n");
+    world.send([tcp(1)]);
+    daemon.wait_for_file("out", "socket ''\n");
+    drop(fs::remove_file(&place));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// So that `Restart=on-failure` is right.
+fn exit_code_0_only_after_a_clean_stop() {
+    let world = World::new();
+    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = sleep 2";
+    let mut daemon = world.knockd(door).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    pause(0.2);
+    let doorkeeper = daemon.descendants().into_iter().find(|it| it.parent == daemon.pid).unwrap();
+    daemon.kill(Signal::SIGTERM);
+    pause(0.3);
+    process::end(doorkeeper.pid);
+    assert_eq!(daemon.wait(4.0), Some(1));
+    assert!(
+        daemon.stderr().contains("the doorkeeper ended unexpectedly: doors that are open"),
+        "{}",
+        daemon.said()
+    );
+}
