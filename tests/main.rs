@@ -84,6 +84,8 @@ mod wire_load;
 mod wire_log;
 /// One-time sequences: each line of the file opens its door once.
 mod wire_one_time;
+/// One-time passwords at the daemon.
+mod wire_otp;
 /// Which packets count, and which do not exist for the daemon.
 mod wire_packets;
 /// Rules that a door adds, on real packets.
@@ -150,6 +152,7 @@ fn tests() -> Vec<Trial> {
         wire_load::tests,
         wire_log::tests,
         wire_one_time::tests,
+        wire_otp::tests,
         wire_packets::tests,
         wire_rules::tests,
         wire_signals::tests,

@@ -1,0 +1,95 @@
+//! The engine: a knock must cost the same however many doors and attempts there are.
+
+use std::time::Duration;
+
+use divan::{Bencher, black_box};
+use knocking::engine::MAX_ATTEMPTS;
+
+use crate::support::{engine, fixed, knock, knocker, noon, otp, password, tcp};
+
+const DOORS: [u32; 3] = [1, 1000, 5000];
+
+/// A packet that no door asks for.
+#[divan::bench(args = DOORS)]
+fn stranger(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&fixed(doors));
+    let knock = knock(knocker(1), tcp(80));
+    bencher.bench_local(|| engine.observe(black_box(&knock), noon()));
+}
+
+/// A first knock, and the second one that fails the attempt.
+#[divan::bench(args = DOORS)]
+fn begin_and_fail(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&fixed(doors));
+    let knock = knock(knocker(1), tcp(1000));
+    bencher.bench_local(|| engine.observe(black_box(&knock), noon()));
+}
+
+/// A first knock each from ever more knockers, when the table of attempts is full.
+#[divan::bench(args = DOORS)]
+fn flood(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&fixed(doors));
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        knock(knocker(number), tcp(1000))
+    };
+    for _ in 0..MAX_ATTEMPTS {
+        engine.observe(&next(), noon());
+    }
+    bencher.bench_local(|| engine.observe(black_box(&next()), noon()));
+}
+
+/// A port of the range that is on no list.
+#[divan::bench(args = DOORS)]
+fn otp_wrong_port(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&otp(doors));
+    let otp = password(&engine);
+    let taken: Vec<u16> =
+        otp.accepted(noon().unix).filter_map(|period| Some(otp.first_stage(period)?.port)).collect();
+    let port = (1000..1050).find(|port| !taken.contains(port)).unwrap();
+    let knock = knock(knocker(1), tcp(port));
+    engine.observe(&knock, noon());
+    bencher.bench_local(|| engine.observe(black_box(&knock), noon()));
+}
+
+/// The second half of a list is keyed with the address: the dearest knock there is. One stage of it,
+/// and the knocks that begin an attempt and end it, on average.
+#[divan::bench(args = DOORS)]
+fn otp_whole_list(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&otp(doors));
+    let otp = password(&engine);
+    let mut number = 0;
+    bencher
+        .with_inputs(|| {
+            number += 1;
+            let source = knocker(number);
+            let list = otp.list(otp.period(noon().unix), source);
+            list.into_iter().map(|stage| knock(source, stage)).collect::<Vec<_>>()
+        })
+        .bench_local_refs(|knocks| {
+            for knock in knocks.iter() {
+                black_box(engine.observe(knock, noon()));
+            }
+        });
+}
+
+/// The first knock of a new period, with all doors changing at once.
+#[divan::bench(args = DOORS)]
+fn otp_period_change(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&otp(doors));
+    let knock = knock(knocker(1), tcp(1010));
+    let mut now = noon();
+    engine.observe(&knock, now);
+    bencher.bench_local(|| {
+        now.unix += Duration::from_secs(30);
+        engine.observe(black_box(&knock), now)
+    });
+}
+
+/// What a client computes.
+#[divan::bench]
+fn otp_list(bencher: Bencher) {
+    let otp = password(&engine(&otp(1)));
+    bencher.bench_local(|| otp.list(black_box(59_845_000), knocker(1)));
+}

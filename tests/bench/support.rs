@@ -1,0 +1,89 @@
+//! Configurations and knocks to measure with.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use knocking::config::{Config, Reading};
+use knocking::door::Door;
+use knocking::engine::Engine;
+use knocking::knock::{Flags, Knock, Protocol};
+use knocking::lock::Lock;
+use knocking::otp::Otp;
+use knocking::sequence::Stage;
+use knocking::time::Now;
+
+/// Ours.
+pub fn here() -> IpAddr {
+    IpAddr::from([10, 0, 0, 1])
+}
+
+/// Knocker number so and so.
+pub fn knocker(number: u32) -> IpAddr {
+    IpAddr::from((0x0b00_0000 + number % 0x0100_0000).to_be_bytes())
+}
+
+pub fn knock(source: IpAddr, stage: Stage) -> Knock {
+    Knock {
+        source,
+        source_port: 40_000,
+        destination: here(),
+        protocol: stage.protocol,
+        port: stage.port,
+        flags: (stage.protocol == Protocol::Tcp).then_some(Flags::SYN),
+        length: 60,
+        udp_length: None,
+    }
+}
+
+pub fn tcp(port: u16) -> Stage {
+    Stage { protocol: Protocol::Tcp, port }
+}
+
+/// A time in the middle of a period.
+pub fn noon() -> Now {
+    Now { uptime: Duration::from_secs(1000), unix: Duration::from_secs(1_795_350_010) }
+}
+
+/// So many doors with a sequence each.
+pub fn fixed(doors: u32) -> String {
+    let door = |number: u32| {
+        let port = |step: u32| 1000 + (number * 7 + step * 13_007) % 60_000;
+        format!(
+            "[door{number}]\nsequence = {},{}:udp,{}\nseq_timeout = 5\ntcpflags = syn\ncommand = /bin/true %IP%\n",
+            port(0),
+            port(1),
+            port(2)
+        )
+    };
+    (0..doors).map(door).collect()
+}
+
+/// So many doors with a one-time password each, whose periods end together.
+pub fn otp(doors: u32) -> String {
+    let door = |number: u32| {
+        let base = 1000 + number * 60 % 60_000;
+        format!(
+            "[door{number}]\notp = seed {number}, 30, {base}, on, tcp, udp, tcp\ncommand = /bin/true %IP%\n"
+        )
+    };
+    (0..doors).map(door).collect()
+}
+
+pub fn doors(text: &str) -> Vec<Door> {
+    let mut file = |_: &std::path::Path| Err(io::ErrorKind::NotFound.into());
+    let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
+    Config::parse(text.as_bytes(), reading).unwrap().doors
+}
+
+pub fn engine(text: &str) -> Engine {
+    Engine::new(doors(text), [here()])
+}
+
+/// The password of the first door.
+pub fn password(engine: &Engine) -> Otp {
+    match engine.doors().first().map(|door| &door.lock) {
+        Some(Lock::Otp(lock)) => lock.otp.clone(),
+        _ => Otp::parse(b"none,1,1,off,tcp").unwrap().unwrap(),
+    }
+}

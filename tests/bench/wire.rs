@@ -1,0 +1,60 @@
+//! The parser of packets, and the program for the kernel's filter.
+
+use divan::{Bencher, black_box};
+use knocking::craft::{Options, Packet, Segment, Tcp};
+use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
+use knocking::interest::Interest;
+use knocking::knock::Flags;
+use knocking::packet;
+
+use crate::support::{doors, fixed, here, knocker, otp};
+
+/// A SYN as the system's own connections begin.
+fn syn() -> Vec<u8> {
+    let options = Options { mss: Some(1460), sack: true, timestamp: Some(7), window_scale: Some(7) };
+    Packet {
+        source: knocker(1),
+        destination: here(),
+        tos: 0,
+        ttl: 64,
+        id: 1,
+        dont_fragment: true,
+        flow_label: 0,
+        source_port: 40_000,
+        port: 7000,
+        segment: Segment::Tcp(Tcp { flags: Flags::SYN, options, ..Tcp::default() }),
+        data: Vec::new(),
+        bad_checksum: false,
+    }
+    .build()
+    .unwrap()
+}
+
+#[divan::bench]
+fn parse(bencher: Bencher) {
+    let packet = syn();
+    bencher.bench_local(|| packet::parse(black_box(&packet)));
+}
+
+fn assemble(bencher: Bencher, text: &str) {
+    let interest = Interest::of(&doors(text), 0);
+    let here = [here()];
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+    bencher.bench_local(|| program(black_box(&interest), around, MAX_INSTRUCTIONS));
+}
+
+#[divan::bench(args = [1, 1000, 5000])]
+fn filter(bencher: Bencher, doors: u32) {
+    assemble(bencher, &fixed(doors));
+}
+
+#[divan::bench(args = [1, 1000])]
+fn filter_of_otp_doors(bencher: Bencher, doors: u32) {
+    assemble(bencher, &otp(doors));
+}
+
+#[divan::bench(args = [1, 1000, 5000])]
+fn interest(bencher: Bencher, number: u32) {
+    let doors = doors(&fixed(number));
+    bencher.bench_local(|| Interest::of(black_box(&doors), 0));
+}

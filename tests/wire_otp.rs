@@ -1,0 +1,307 @@
+//! One-time passwords at the real daemon, with real packets.
+
+use std::collections::HashSet;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use knocking::knock::Protocol;
+use knocking::otp::Otp;
+use knocking::sequence::Stage;
+use nix::sys::signal::Signal;
+
+use crate::client_otp::{HOUR, not_soon, unix};
+use crate::craft::numbers;
+use crate::otp::{ip, otp};
+use crate::password::MARK;
+use crate::support::daemon::RunningDaemon;
+use crate::support::packet::{CLIENT, CLIENT6, Packet, tcp, udp};
+use crate::support::world::World;
+use crate::support::{holds_within, pause, seconds};
+
+trials![
+    a_list_opens_once_for_its_address,
+    a_list_without_protection_opens_once_for_all,
+    reuse_gives_the_old_behaviour,
+    two_knockers_at_once,
+    the_window_is_as_wide_as_it_is_said_to_be,
+    a_period_may_end_in_the_middle,
+    ports_change_in_the_background_too,
+    a_reload_with_the_same_seed_forgets_nothing,
+    a_reload_with_a_new_seed_takes_it,
+    a_thousand_random_scans_open_nothing,
+    nothing_says_the_seed,
+];
+
+/// Somebody else.
+const OTHER: &str = "10.77.0.3";
+
+/// These stages as packets from this address.
+fn packets(stages: &[Stage], source: &str) -> Vec<Packet> {
+    let packet = |stage: &Stage| match stage.protocol {
+        Protocol::Tcp => tcp(stage.port),
+        Protocol::Udp => udp(stage.port),
+    };
+    let packet = |stage| if source.contains(':') { packet(stage).v6() } else { packet(stage) };
+    stages.iter().map(|stage| packet(stage).from(source)).collect()
+}
+
+/// The list of this period for this address.
+fn list(otp: &Otp, period: u64, source: &str) -> Vec<Packet> {
+    packets(&otp.list(period, ip(source)), source)
+}
+
+/// The list of now.
+fn of_now(text: &str, source: &str) -> Vec<Packet> {
+    let otp = otp(text);
+    list(&otp, otp.period(unix()), source)
+}
+
+/// Who opened doors so far, in order.
+#[track_caller]
+fn openers(daemon: &RunningDaemon) -> Vec<String> {
+    daemon.sync();
+    let lines = daemon.lines();
+    let opener = |line: &String| line.strip_suffix(": d: OPEN SESAME").map(str::to_owned);
+    lines.iter().filter_map(opener).collect()
+}
+
+fn a_list_opens_once_for_its_address() {
+    not_soon();
+    let world = World::new();
+    let text = format!("once for one,{HOUR},65500,on,tcp,udp,tcp");
+    let daemon = world.knockd(&format!("[d]\notp = {text}\n")).start();
+    for source in [CLIENT, CLIENT, OTHER, CLIENT6, CLIENT6] {
+        world.send(of_now(&text, source));
+    }
+    assert_eq!(openers(&daemon), [CLIENT, OTHER, CLIENT6]);
+    // What was overheard is of no use to anybody else.
+    let stolen = packets(&otp(&text).list(otp(&text).period(unix()), ip("10.77.0.4")), "10.77.0.5");
+    world.send(stolen);
+    assert_eq!(openers(&daemon).len(), 3);
+}
+
+fn a_list_without_protection_opens_once_for_all() {
+    not_soon();
+    let world = World::new();
+    let text = format!("once for all,{HOUR},20000,off,udp,tcp,tcp");
+    let daemon = world.knockd(&format!("[d]\notp = {text}\notp_digest = sha1\n")).start();
+    for source in [OTHER, CLIENT, OTHER, CLIENT6] {
+        world.send(of_now(&text, source));
+    }
+    assert_eq!(openers(&daemon), [OTHER]);
+}
+
+fn reuse_gives_the_old_behaviour() {
+    not_soon();
+    let world = World::new();
+    let text = format!("again,{HOUR},20000,off,tcp,udp");
+    let daemon = world.knockd(&format!("[d]\notp = {text}\notp_reuse = yes\n")).start();
+    for source in [CLIENT, CLIENT, CLIENT6] {
+        world.send(of_now(&text, source));
+    }
+    assert_eq!(openers(&daemon), [CLIENT, CLIENT, CLIENT6]);
+}
+
+fn two_knockers_at_once() {
+    not_soon();
+    let world = World::new();
+    let text = format!("two,{HOUR},20000,on,tcp,udp,tcp");
+    let daemon = world.knockd(&format!("[d]\notp = {text}\n")).start();
+    let lists = [CLIENT, OTHER, CLIENT6].map(|source| of_now(&text, source));
+    for index in 0..6 {
+        world.send(lists.iter().map(|list| list[index].clone()));
+    }
+    assert_eq!(openers(&daemon), [CLIENT, OTHER, CLIENT6]);
+}
+
+fn the_window_is_as_wide_as_it_is_said_to_be() {
+    not_soon();
+    for window in [0, 1, 2] {
+        let world = World::v4_only();
+        let text = format!("window {window},{HOUR},20000,off,tcp,udp,tcp");
+        let otp = otp(&text);
+        let now = otp.period(unix());
+        let daemon = world.knockd(&format!("[d]\notp = {text}\notp_window = {window}\n")).start();
+        let periods = now - 4..=now + 4;
+        let listed: HashSet<u16> =
+            periods.clone().flat_map(|period| otp.list(period, ip(CLIENT))).map(|stage| stage.port).collect();
+        let unlisted = (20_000..20_256).find(|port| !listed.contains(port)).unwrap();
+        let mut opened = Vec::new();
+        for period in periods {
+            let before = openers(&daemon).len();
+            world.send(list(&otp, period, CLIENT));
+            // Ends what a list that is not accepted may have begun by chance.
+            world.send([tcp(unlisted)]);
+            if openers(&daemon).len() > before {
+                opened.push(period);
+            }
+        }
+        assert_eq!(opened, (now - window..=now + window).collect::<Vec<u64>>(), "otp_window = {window}");
+    }
+}
+
+/// Waits until so many milliseconds of a period of three seconds are over.
+fn into_period(milliseconds: u64) {
+    let now = u64::try_from(unix().as_millis() % 3000).unwrap();
+    thread::sleep(Duration::from_millis((3000 + milliseconds - now) % 3000));
+}
+
+fn a_period_may_end_in_the_middle() {
+    let world = World::v4_only();
+    let text = "the middle,3,20000,on,tcp,udp,tcp";
+    let daemon = world.knockd(&format!("[d]\notp = {text}\notp_window = 0\n")).start();
+    let otp = otp(text);
+    into_period(1500);
+    let period = otp.period(unix());
+    let list = list(&otp, period, CLIENT);
+    world.send(list[..2].iter().cloned());
+    into_period(300);
+    assert!(otp.period(unix()) > period);
+    world.send(list[2..].iter().cloned());
+    assert_eq!(openers(&daemon), [CLIENT]);
+}
+
+fn ports_change_in_the_background_too() {
+    let world = World::v4_only();
+    let text = "background,3,20000,off,tcp,udp,tcp";
+    let daemon = world.knockd(&format!("[d]\notp = {text}\notp_window = 0\n")).start_in_background();
+    for count in 1..=3 {
+        into_period(300);
+        world.send(of_now(text, CLIENT));
+        daemon.wait_for_times(count, "d: OPEN SESAME");
+        into_period(2500);
+    }
+}
+
+fn reload(daemon: &RunningDaemon) {
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    // In force: nothing says so in the log, and both processes read.
+    pause(0.5);
+}
+
+fn a_reload_with_the_same_seed_forgets_nothing() {
+    not_soon();
+    let world = World::v4_only();
+    let text = format!("the same,{HOUR},20000,on,tcp,udp");
+    let daemon = world.knockd(&format!("[d]\notp = {text}\n")).start();
+    world.send(of_now(&text, CLIENT));
+    assert_eq!(openers(&daemon), [CLIENT]);
+    for _ in 0..2 {
+        reload(&daemon);
+        world.send(of_now(&text, CLIENT));
+        assert_eq!(openers(&daemon), [CLIENT]);
+    }
+    world.send(of_now(&text, OTHER));
+    assert_eq!(openers(&daemon), [CLIENT, OTHER]);
+}
+
+fn a_reload_with_a_new_seed_takes_it() {
+    not_soon();
+    let world = World::v4_only();
+    let (old, new) = (format!("old,{HOUR},20000,on,tcp,udp"), format!("new,{HOUR},20000,on,tcp,udp"));
+    let daemon = world.knockd(&format!("[d]\notp = {old}\n")).start();
+    world.send(of_now(&old, CLIENT));
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace(&old, &new)).unwrap();
+    reload(&daemon);
+    world.send(of_now(&old, OTHER));
+    assert_eq!(openers(&daemon), [CLIENT]);
+    world.send(of_now(&new, CLIENT));
+    assert_eq!(openers(&daemon), [CLIENT, CLIENT]);
+}
+
+/// Chance that this fails although all is well: 1,000 scans, 3 lists of 4 ports each, 1 in 5,000.
+fn a_thousand_random_scans_open_nothing() {
+    not_soon();
+    let world = World::v4_only();
+    let text = format!("scanned,{HOUR},65400,off,tcp,tcp,tcp,tcp");
+    let daemon = world.knockd(&format!("[d]\notp = {text}\n")).start();
+    let mut random = numbers();
+    let mut frames: Vec<Vec<u8>> = (0..256_u16).map(|n| tcp(65_400_u16.wrapping_add(n)).frame()).collect();
+    for _ in 0..1000 {
+        for last in (1..frames.len()).rev() {
+            let other = usize::try_from(random() >> 34).unwrap() % (last + 1);
+            frames.swap(last, other);
+        }
+        for frame in &frames {
+            world.send_frame(frame);
+        }
+        let is_read = holds_within(seconds(20.0), || world.queued() == 0);
+        assert!(is_read, "the daemon does not read any more");
+    }
+    let lines = daemon.lines();
+    let count = |text: &str| lines.iter().filter(|line| line.ends_with(text)).count();
+    // Lines that come too thick are summed up.
+    let summed = |line: &String| -> Option<usize> {
+        let (_, rest) = line.split_once("and ")?;
+        rest.split_once(" more")?.0.replace(',', "").parse().ok()
+    };
+    let seen = count("Stage 1") + lines.iter().filter_map(summed).sum::<usize>();
+    assert!(seen > 900, "the daemon saw {seen} first stages");
+    assert_eq!((count("Stage 3"), count("OPEN SESAME")), (0, 0));
+    world.send(of_now(&text, OTHER));
+    assert_eq!(openers(&daemon), [OTHER]);
+}
+
+fn nothing_says_the_seed() {
+    not_soon();
+    let world = World::new();
+    let text = format!("{MARK},{HOUR},20000,on,tcp,udp");
+    let sections = format!("[d]\notp = {text}\ncommand = cat /proc/$PPID/cmdline > @/parent\n");
+    for arguments in [&["-v", "-D"][..], &["-v"], &["-D"], &["-l", "-v", "-D"]] {
+        let mut daemon = world.knockd(&sections).arguments(arguments).start();
+        world.send(of_now(&text, CLIENT));
+        world.send(of_now(&text, CLIENT));
+        daemon.wait_for("OPEN SESAME");
+        daemon.kill(Signal::SIGHUP);
+        pause(0.3);
+        // A file that is refused.
+        let good = fs::read_to_string(&daemon.config).unwrap();
+        for broken in
+            [good.replace(",on,", ",perhaps,"), good.replace(",tcp,", ",icmp,"), good.replace(",on", "")]
+        {
+            fs::write(&daemon.config, broken).unwrap();
+            daemon.kill(Signal::SIGHUP);
+            pause(0.3);
+        }
+        assert_eq!(daemon.stop(), Some(0));
+        silent(&daemon);
+    }
+    for broken in [
+        "",
+        ",nonsense",
+        ",45",
+        ",45,2,maybe,tcp",
+        ",45,2,on,icmp",
+        "0123456789012345678901234567890,45,2,on,tcp",
+    ] {
+        for arguments in [&["--check"][..], &["-v", "-D"]] {
+            let text = format!("[d]\notp = {MARK}{broken}\n");
+            let finished = world.knockd("").file(&text).arguments(arguments).finish();
+            let said = (finished.stdout + &finished.stderr).to_lowercase();
+            assert!(!said.is_empty() && !said.contains(&MARK.to_lowercase()), "{said}");
+        }
+    }
+    let checked =
+        world.knockd("").file(&format!("[d]\notp = {text}\n")).arguments(&["--check", "-v", "-D"]).finish();
+    assert_eq!(checked.code(), Some(0));
+    assert!(checked.stdout.contains("change_time 3600") && checked.stderr.contains("can be read by others"));
+    assert!(!(checked.stdout + &checked.stderr).contains(MARK));
+}
+
+/// No file of the daemon, but its configuration, has the seed in it.
+#[track_caller]
+fn silent(daemon: &RunningDaemon) {
+    let mut files = 0;
+    for entry in fs::read_dir(daemon.folder.path()).unwrap().flatten() {
+        let Ok(bytes) = fs::read(entry.path()) else { continue };
+        if entry.path() != daemon.config {
+            files += 1;
+            let text = String::from_utf8_lossy(&bytes).to_lowercase();
+            assert!(!text.contains(&MARK.to_lowercase()), "{}: {text}", entry.path().display());
+        }
+    }
+    assert!(files >= 3 && daemon.stderr().contains("PERHAPS"), "{files} files; {}", daemon.said());
+}
