@@ -24,6 +24,7 @@
 //! | [`expiring`] | what is remembered of a knocker for a time |
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
+//! | [`interfaces`] | which interfaces are listened on, as things are |
 //! | [`bpf`] | classic BPF and its assembler |
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
@@ -31,6 +32,7 @@
 //! | [`craft`] | values to IP packets |
 //! | [`shape`] | how a raw packet is to look |
 //! | [`dissect`] | a packet in words |
+//! | [`password`] | a one-time password as the client knocks it: when, and seen from where |
 //! | [`plan`] | what the client sends, in which order |
 //! | [`profile`] | a knock.conf, from text to targets |
 //! | [`daemon`] | the daemon's two processes: sockets, commands, log, signals |
@@ -60,11 +62,13 @@ pub mod expiring;
 pub mod filter;
 pub mod flood;
 pub mod interest;
+pub mod interfaces;
 pub mod knock;
 pub mod lock;
 pub mod opening;
 pub mod otp;
 pub mod packet;
+pub mod password;
 pub mod plan;
 pub mod profile;
 pub mod reason;

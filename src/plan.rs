@@ -196,6 +196,31 @@ pub struct Resolved {
     pub text: String,
 }
 
+impl From<Stage> for Resolved {
+    fn from(stage: Stage) -> Resolved {
+        Resolved { stage, flags: None, text: stage.port.to_string() }
+    }
+}
+
+/// A sequence, and the address it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// Where; its port means nothing.
+    pub address: SocketAddr,
+    /// What to knock there.
+    pub stages: Vec<Resolved>,
+}
+
+impl fmt::Display for Errand {
+    /// The stages, `port:protocol` each, as a command line takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, resolved) in self.stages.iter().enumerate() {
+            write!(f, "{}{}", if i > 0 { " " } else { "" }, resolved.stage)?;
+        }
+        Ok(())
+    }
+}
+
 /// One knock to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -207,21 +232,18 @@ pub struct Planned {
     pub pause: Duration,
 }
 
-/// One round of the sequence: each stage at each address, and a pause after each stage.
+/// One round of the sequences: each stage at each address, and a pause after each stage.
 ///
 /// Also after the last one, as knock 0.8 has it: scripts count on the door being open by then.
-pub fn round(
-    stages: &[Resolved],
-    addresses: &[SocketAddr],
-    pace: Pace,
-    random: &mut dyn FnMut() -> u64,
-) -> Vec<Planned> {
-    let mut planned = Vec::with_capacity(stages.len() * addresses.len());
-    for resolved in stages {
-        for &address in addresses {
-            let mut destination = address;
+pub fn round(errands: &[Errand], pace: Pace, random: &mut dyn FnMut() -> u64) -> Vec<Planned> {
+    let longest = errands.iter().map(|errand| errand.stages.len()).max().unwrap_or(0);
+    let mut planned = Vec::with_capacity(longest * errands.len());
+    for index in 0..longest {
+        for errand in errands {
+            let Some(resolved) = errand.stages.get(index).cloned() else { continue };
+            let mut destination = errand.address;
             destination.set_port(resolved.stage.port);
-            planned.push(Planned { resolved: resolved.clone(), destination, pause: Duration::ZERO });
+            planned.push(Planned { resolved, destination, pause: Duration::ZERO });
         }
         if let Some(last) = planned.last_mut() {
             last.pause = pace.pause(random());

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::config::syntax::{self, Item};
 
 /// One target.
@@ -24,8 +26,15 @@ pub struct Setting {
     pub line: usize,
     /// The key in lower case, with `-` for `_`.
     pub key: String,
+    value: Option<Zeroizing<String>>,
+}
+
+impl Setting {
     /// What stands behind the `=`; nothing where there is none.
-    pub value: Option<String>,
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_ref().map(|value| value.as_str())
+    }
 }
 
 impl Profile {
@@ -38,7 +47,7 @@ impl Profile {
     /// The host to knock at: the one named, else the name of the profile.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.setting("host").and_then(|setting| setting.value.as_deref()).unwrap_or(&self.name)
+        self.setting("host").and_then(Setting::value).unwrap_or(&self.name)
     }
 }
 
@@ -91,7 +100,11 @@ pub fn parse(text: &[u8]) -> Result<Vec<Profile>, ProfileError> {
             return refuse("the line is not UTF-8");
         };
         let key = key.to_ascii_lowercase().replace('_', "-");
-        profile.settings.push(Setting { line, key, value: value.map(str::to_owned) });
+        profile.settings.push(Setting {
+            line,
+            key,
+            value: value.map(|value| Zeroizing::new(value.to_owned())),
+        });
     }
     Ok(profiles)
 }

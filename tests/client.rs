@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use knocking::dissect::flag_names;
 use knocking::knock::{Flags, Protocol};
-use knocking::plan::{self, Asked, AskedError, Manner, Pace, Port, Resolved, round};
+use knocking::plan::{self, Asked, AskedError, Errand, Manner, Pace, Port, Resolved, round};
 use knocking::profile;
 use knocking::shape::{self, Data};
 
@@ -101,7 +101,8 @@ fn a_round_knocks_every_address_at_every_stage() {
     let resolved = |text: &str| Resolved { stage: stage(text), flags: None, text: text.to_owned() };
     let addresses: [SocketAddr; 2] = ["10.0.0.1:0".parse().unwrap(), "[fd00::1]:0".parse().unwrap()];
     let pace = Pace { delay: Duration::from_millis(5), jitter: Duration::ZERO };
-    let planned = round(&[resolved("1"), resolved("2:udp")], &addresses, pace, &mut numbers());
+    let errands = addresses.map(|address| Errand { address, stages: vec![resolved("1"), resolved("2:udp")] });
+    let planned = round(&errands, pace, &mut numbers());
     let shown: Vec<_> = planned
         .iter()
         .map(|knock| {
@@ -109,7 +110,14 @@ fn a_round_knocks_every_address_at_every_stage() {
         })
         .collect();
     assert_eq!(shown, ["tcp 10.0.0.1:1 0", "tcp [fd00::1]:1 5", "udp 10.0.0.1:2 0", "udp [fd00::1]:2 5"]);
-    assert!(round(&[], &addresses, pace, &mut numbers()).is_empty());
+    assert!(round(&[], pace, &mut numbers()).is_empty());
+    // Each address may have a sequence of its own.
+    let [mut one, other] = errands;
+    one.stages.push(resolved("3"));
+    assert_eq!((one.to_string(), other.to_string()), ("1:tcp 2:udp 3:tcp".into(), "1:tcp 2:udp".into()));
+    let planned = round(&[one, other], pace, &mut numbers());
+    let ports: Vec<u16> = planned.iter().map(|knock| knock.destination.port()).collect();
+    assert_eq!(ports, [1, 1, 2, 2, 3]);
 }
 
 fn jitter_only_lengthens() {
@@ -145,10 +153,10 @@ fn profiles_are_sections() {
     let profiles = profile::parse(text).unwrap();
     let [home, office] = profiles.as_slice() else { panic!("{} profiles", profiles.len()) };
     assert_eq!((home.name.as_str(), home.host()), ("home", "home.example"));
-    assert_eq!(home.setting("sequence").unwrap().value.as_deref(), Some("1,2:udp"));
+    assert_eq!(home.setting("sequence").unwrap().value(), Some("1,2:udp"));
     assert_eq!(home.setting("source-ip").unwrap().line, 5);
-    assert_eq!(home.setting("raw").unwrap().value, None);
-    assert_eq!((office.host(), office.setting("ttl").unwrap().value.as_deref()), ("office", Some("4")));
+    assert_eq!(home.setting("raw").unwrap().value(), None);
+    assert_eq!((office.host(), office.setting("ttl").unwrap().value()), ("office", Some("4")));
 }
 
 fn broken_profile_files_are_refused_with_their_line() {

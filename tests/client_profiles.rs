@@ -113,7 +113,7 @@ fn broken_profiles_name_the_line_and_no_secret() {
         ("sequence = 4711:sctp", "line 2: sequence: a protocol is neither tcp nor udp"),
         ("sequence = 4711:tcp:fin", "line 2: sequence: TCP flags in a stage need raw packets (--raw)"),
         ("sequence = 4711\none_time_sequences = /x", "a sequence and one-time sequences exclude each other"),
-        ("host = 4711", "profile 'p' has neither sequence nor one_time_sequences"),
+        ("host = 4711", "profile 'p' has neither sequence, one_time_sequences nor otp"),
         ("sequence = 4711\ncolour = 4711", "line 3: unknown setting 'colour'"),
         ("sequence = 4711\nlist", "line 3: unknown setting 'list'"),
         ("sequence = 4711\nttl", "line 3: 'ttl' needs a value"),

@@ -110,7 +110,7 @@ strict_except = ",
     }
 
     fn around(&self) -> Surroundings<'_> {
-        Surroundings { here: &self.here, loopback: None, only_v4: false }
+        Surroundings { here: &self.here, loopback: None, only_v4: false, several: None }
     }
 
     fn packet(&self) -> Packet {
@@ -270,7 +270,7 @@ fn little_room_makes_it_coarse() {
     let (doors, knocks) = many_doors(400, "tcpflags = syn");
     let interest = Interest::of(&doors, 0);
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
     let mut passed_before = usize::MAX;
     for budget in [0, 1, 50, 64, 100, 128, 200, 500, 1000, 2000, 4000, usize::MAX] {
         let program = program(&interest, around, budget);
@@ -291,7 +291,7 @@ fn little_room_makes_it_coarse() {
 fn five_thousand_doors_fit() {
     let (doors, knocks) = many_doors(5000, "tcpflags = syn");
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false };
+    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
     let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
     check(&program);
     assert!(program.len() > MAX_INSTRUCTIONS / 2, "{} of {MAX_INSTRUCTIONS} used", program.len());
@@ -326,7 +326,8 @@ fn flags_of_many_kinds() {
     }
     let doors = doors(&text);
     let (interest, here) = (Interest::of(&doors, 0), [SERVER.parse().unwrap()]);
-    let program = program(&interest, Surroundings { here: &here, loopback: None, only_v4: false }, 4096);
+    let program =
+        program(&interest, Surroundings { here: &here, loopback: None, only_v4: false, several: None }, 4096);
     assert!(load(&program));
     for port in 99..=110 {
         for flags in 0..=255 {
@@ -344,7 +345,7 @@ fn many_addresses_are_not_checked() {
         let v4 = (0..count).map(|i| IpAddr::from((0x0a00_0000_u32 + i).to_be_bytes()));
         let v6 = (0..count).map(|i| IpAddr::from((0xfd00 << 112_u32 | u128::from(i)).to_be_bytes()));
         let here: Vec<IpAddr> = v4.chain(v6).collect();
-        let around = Surroundings { here: &here, loopback: None, only_v4: false };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
         let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
         check(&program);
         assert!(program.len() < 300, "{} instructions for {count} addresses", program.len());
@@ -404,7 +405,7 @@ fn later_lines_of_a_file_can_be_let_through() {
 fn no_doors_no_packets() {
     let here = [SERVER.parse().unwrap()];
     for budget in [0, 100, MAX_INSTRUCTIONS] {
-        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false };
+        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
         let program = program(&Interest::of(&[], 0), around, budget);
         check(&program);
         assert!(load(&program));
@@ -415,7 +416,7 @@ fn no_doors_no_packets() {
 /// The kernel runs it for every packet of the interface.
 fn programs_are_short() {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
     for (doors, most) in [(1, 45), (16, 135), (250, 1500)] {
         let length = program(&Interest::of(&many_doors(doors, "").0, 0), around, MAX_INSTRUCTIONS).len();
         assert!(length <= most, "{length} instructions for {} ports", doors * 4);
@@ -434,7 +435,8 @@ fn many_doors(count: usize, rules: &str) -> (Vec<Door>, Vec<u16>) {
 fn simple(loopback: Option<u32>, only_v4: bool) -> Vec<Instruction> {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
     let interest = Interest::of(&doors("[d]\nsequence = 7000,8000:udp\ntcpflags = syn\n"), 0);
-    let program = program(&interest, Surroundings { here: &here, loopback, only_v4 }, MAX_INSTRUCTIONS);
+    let program =
+        program(&interest, Surroundings { here: &here, loopback, only_v4, several: None }, MAX_INSTRUCTIONS);
     check(&program);
     assert!(load(&program));
     program

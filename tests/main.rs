@@ -30,6 +30,8 @@ mod cli;
 mod client;
 /// What the client does around a knock, and the manners of its command line.
 mod client_around;
+/// One-time passwords as the client knocks them.
+mod client_otp;
 /// Where the client finds its sequences.
 mod client_profiles;
 /// Crafted packets on the other end of the cable.
@@ -38,6 +40,8 @@ mod client_raw;
 mod client_wire;
 /// The configuration file: what is understood, what is refused and how, what is warned of.
 mod config;
+/// contrib/knockd.sh.
+mod contrib_knockd_sh;
 /// Crafted packets as values.
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
@@ -50,8 +54,12 @@ mod include;
 mod man;
 /// The messages between the daemon's two processes.
 mod messages;
+/// One-time passwords: arithmetic, what is spent, and what must not be shown.
+mod otp;
 /// The parser of packets, on whole, cut, odd and random ones.
 mod packet;
+/// One-time passwords in words, and what the client is asked for.
+mod password;
 /// Random input that can be had again.
 mod random;
 /// The rules of knocking, as scenarios that can be read.
@@ -66,6 +74,8 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// Interfaces, addresses and routes that come, go and change while the daemon runs.
+mod wire_links;
 /// Many doors, many knockers, many strangers.
 mod wire_load;
 /// What the daemon says: log file, standard output, syslog, names.
@@ -109,18 +119,22 @@ fn tests() -> Vec<Trial> {
         cli::tests,
         client::tests,
         client_around::tests,
+        client_otp::tests,
         client_profiles::tests,
         client_raw::tests,
         client_wire::tests,
         config::corpus_tests,
         config::tests,
+        contrib_knockd_sh::tests,
         craft::tests,
         filter::tests,
         flood::tests,
         include::tests,
         man::tests,
         messages::tests,
+        otp::tests,
         packet::tests,
+        password::tests,
         random::tests,
         scenarios::tests,
         state::tests,
@@ -128,6 +142,8 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_links::tests,
+        wire_links::kernel_tests,
         wire_load::tests,
         wire_log::tests,
         wire_one_time::tests,

@@ -248,7 +248,10 @@ fn syslog_can_be_gone() {
     let syslog = UnixDatagram::bind(&place).unwrap();
     syslog.set_read_timeout(Some(seconds(3.0))).unwrap();
     world.send([tcp(1)]);
-    assert!(syslog.recv(&mut [0; 1024]).is_ok(), "syslog came back and is not used");
+    // Both lines, so that it does not go between them.
+    for _ in 0..2 {
+        assert!(syslog.recv(&mut [0; 1024]).is_ok(), "syslog came back and is not used");
+    }
     drop(syslog);
     world.send([tcp(1)]);
     let stage = |after: &str| opened("d", CLIENT, 1).replacen('\n', &format!("\n{after}\n"), 1);
@@ -305,14 +308,14 @@ fn names_that_never_come_delay_nothing() {
         world.send([1, 2].map(|port| tcp(port).from(source)));
         wanted += &(source.to_owned() + "\n");
         daemon.wait_for_file("out", &wanted);
-        assert!(start.elapsed() < seconds(1.0), "the command for {source} came after {:?}", start.elapsed());
+        assert!(start.elapsed() < seconds(2.5), "the command for {source} came after {:?}", start.elapsed());
     }
     assert!(server.recv(&mut [0; 512]).is_ok(), "no name was asked for");
     assert!(process::alive(daemon.pid));
     // The end does not wait for names either, and the lines come all the same.
     let start = Instant::now();
     assert_eq!(daemon.stop(), Some(0));
-    assert!(start.elapsed() < seconds(2.0), "the end took {:?}", start.elapsed());
+    assert!(start.elapsed() < seconds(4.5), "the end took {:?}", start.elapsed());
     let lines = daemon.lines();
     for source in [CLIENT, "10.77.0.12", "10.77.0.13"] {
         assert!(lines.contains(&format!("{source}: d: OPEN SESAME")), "{lines:?}");

@@ -13,8 +13,7 @@ use super::failure::Failure;
 use super::profiles::Kind;
 use super::usage::{USAGE, VERSION};
 
-/// What stands on a command line.
-#[derive(Debug)]
+/// What stands on a command line. It may be a seed: nothing here can be shown.
 pub(super) enum Line {
     /// `-h`.
     Help,
@@ -41,7 +40,6 @@ pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
 }
 
 /// A command line, word by word.
-#[derive(Debug)]
 pub(super) struct Typed(ArgMatches);
 
 impl Typed {
@@ -98,6 +96,7 @@ fn command() -> Command {
     };
     let words = |name: &'static str| Arg::new(name).num_args(0..).value_parser(value_parser!(OsString));
     let around = ["jitter", "count", "one-time-sequences", "wait", "timeout", "retries", "proxy"];
+    let password = ["otp", "otp-file", "otp-digest", "source-ip", "config", "door"];
     let fields = [
         "flags",
         "source",
@@ -133,7 +132,8 @@ fn command() -> Command {
         .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
         .arg(switch("both").overrides_with_all(["ipv4", "ipv6"]))
         .args(around.map(value))
-        .args(["list", "insecure", "dry-run", "raw", "bad-checksum"].map(switch))
+        .args(password.map(value))
+        .args(["list", "insecure", "dry-run", "print", "raw", "bad-checksum"].map(switch))
         .args(fields.map(value))
         .arg(value("df").num_args(0..=1).require_equals(true).default_missing_value("yes"))
         .arg(words("words"))

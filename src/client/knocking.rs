@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::failure::{Failure, Status};
-use super::options::{Options, Raw};
+use super::options::{Options, Purpose, Raw};
 use super::pcap::Recording;
 use super::raw::Sender;
 use super::{chance, connect, output};
 use crate::dissect::{Dissection, flag_names};
 use crate::knock::Protocol;
-use crate::plan::{self, Planned, Resolved};
+use crate::plan::{self, Errand, Planned};
 use crate::reason::reason;
 use crate::shape::{Data, Shape};
 
@@ -24,8 +24,7 @@ const MAX_DATA: u64 = 0x1_0000;
 /// A knocking that can be sent, and sent again.
 pub(super) struct Knocking<'a> {
     options: &'a Options,
-    stages: Vec<Resolved>,
-    addresses: Vec<SocketAddr>,
+    errands: Vec<Errand>,
     random: Box<dyn FnMut() -> u64>,
     crafting: Option<Crafting>,
 }
@@ -46,16 +45,18 @@ impl<'a> Knocking<'a> {
     ///
     /// # Errors
     /// Raw packets are not permitted, a file cannot be read or written, a spoofed source does not fit.
-    pub(super) fn prepare(
-        options: &'a Options,
-        stages: Vec<Resolved>,
-        addresses: Vec<SocketAddr>,
-    ) -> Result<Knocking<'a>, Failure> {
+    pub(super) fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
+        let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
         let crafting = match &options.raw {
-            Some(raw) => Some(Crafting::prepare(raw, &addresses, options.dry_run)?),
+            Some(raw) => Some(Crafting::prepare(raw, &addresses, options.purpose)?),
             None => None,
         };
-        Ok(Knocking { options, stages, addresses, random: Box::new(chance::numbers()), crafting })
+        Ok(Knocking { options, errands, random: Box::new(chance::numbers()), crafting })
+    }
+
+    /// From now on, sends these sequences to the same addresses.
+    pub(super) fn renew(&mut self, errands: Vec<Errand>) {
+        self.errands = errands;
     }
 
     /// Sends all rounds, or shows them.
@@ -64,12 +65,12 @@ impl<'a> Knocking<'a> {
     /// A raw packet could not be sent; plain knocks fail only for want of sockets.
     pub(super) fn send(&mut self) -> Result<(), Failure> {
         for _ in 0..self.options.rounds {
-            for planned in plan::round(&self.stages, &self.addresses, self.options.pace, &mut self.random) {
+            for planned in plan::round(&self.errands, self.options.pace, &mut self.random) {
                 match &mut self.crafting {
                     Some(crafting) => crafting.knock(&planned, self.options, &mut self.random)?,
                     None => plain(&planned, self.options)?,
                 }
-                if !self.options.dry_run && !planned.pause.is_zero() {
+                if self.options.purpose == Purpose::Send && !planned.pause.is_zero() {
                     thread::sleep(planned.pause);
                 }
             }
@@ -78,9 +79,9 @@ impl<'a> Knocking<'a> {
     }
 }
 
-/// A line for the user, which must not get between the two ends of a proxy.
+/// A line for the user, which must not get between the two ends of a proxy, nor into a list.
 pub(super) fn note(options: &Options, line: impl Display) {
-    if options.wait.as_ref().is_some_and(|wait| wait.proxy) {
+    if options.purpose == Purpose::Print || options.wait.as_ref().is_some_and(|wait| wait.proxy) {
         output::complain(line);
     } else {
         output::say(line);
@@ -89,7 +90,7 @@ pub(super) fn note(options: &Options, line: impl Display) {
 
 fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
     let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
-    if options.dry_run {
+    if options.purpose == Purpose::DryRun {
         output::say(format_args!("would hit {protocol} {address}:{}", planned.resolved.text));
         return Ok(());
     }
@@ -102,7 +103,7 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
 }
 
 impl Crafting {
-    fn prepare(raw: &Raw, addresses: &[SocketAddr], dry_run: bool) -> Result<Crafting, Failure> {
+    fn prepare(raw: &Raw, addresses: &[SocketAddr], purpose: Purpose) -> Result<Crafting, Failure> {
         let mut shape = raw.shape.clone();
         shape.data = match &raw.data {
             None => None,
@@ -116,7 +117,7 @@ impl Crafting {
             }
         }
         let mut sender = Sender::new(raw.interface.clone());
-        if !dry_run {
+        if purpose == Purpose::Send {
             sender.open(addresses)?;
         }
         for &address in addresses {
@@ -154,7 +155,7 @@ impl Crafting {
             packet.source_port
         )
         .to_string();
-        if options.dry_run {
+        if options.purpose == Purpose::DryRun {
             let after = self.skipped.as_secs_f64() * 1000.0;
             output::say(format_args!("packet {}: {said}, after {after} ms", self.made));
             output::print(Dissection(&bytes));
@@ -167,7 +168,7 @@ impl Crafting {
         if let Some(recording) = &mut self.recording {
             recording.write(&bytes, SystemTime::now() + self.skipped)?;
         }
-        if options.dry_run {
+        if options.purpose == Purpose::DryRun {
             self.skipped = self.skipped.saturating_add(planned.pause);
         }
         Ok(())

@@ -11,12 +11,15 @@ mod failure;
 mod knocking;
 mod one_time;
 mod options;
+mod otp;
 mod output;
 mod pcap;
 mod profiles;
 mod proxy;
 mod raw;
 mod resolve;
+mod source;
+mod stun;
 mod usage;
 mod wait;
 
@@ -30,10 +33,10 @@ use std::process::{Command, ExitCode};
 use self::cli::Line;
 use self::failure::{Failure, Status};
 use self::knocking::Knocking;
-use self::options::{Options, Request, Stages, Wait};
+use self::options::{Options, Purpose, Request, Stages, Wait};
 use self::resolve::Family;
 use crate::knock::Protocol;
-use crate::plan::{Asked, Port, Resolved};
+use crate::plan::{Asked, Errand, Port, Resolved};
 use crate::reason::reason;
 use crate::sequence::Stage;
 
@@ -65,33 +68,50 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
 /// whoever listens on the way half of it.
 fn knock(options: &Options) -> Result<(), Failure> {
     let addresses = addresses(options)?;
-    let (stages, one_time) = match &options.stages {
-        Stages::Typed(asked) | Stages::Profile(asked) => (resolve(options, asked)?, None),
+    let alike = |stages: &Vec<Resolved>| -> Vec<Errand> {
+        addresses.iter().map(|&address| Errand { address, stages: stages.clone() }).collect()
+    };
+    let (errands, one_time) = match &options.stages {
+        Stages::Typed(asked) | Stages::Profile(asked) => (alike(&resolve(options, asked)?), None),
         Stages::OneTime(path) => {
             let line = one_time::Line::take(path)?;
-            let stages = line.sequence.stages().iter().map(|&stage| {
-                let protocol = if options.udp { Protocol::Udp } else { stage.protocol };
-                Resolved { stage: Stage { protocol, ..stage }, flags: None, text: stage.port.to_string() }
-            });
-            (stages.collect(), Some(line))
+            (alike(&written(options, line.sequence.stages())), Some(line))
         }
+        Stages::Otp(password) => (password.errands(options, &addresses)?, None),
     };
+    if options.purpose == Purpose::Print {
+        for errand in errands {
+            output::say(errand);
+        }
+        return Ok(());
+    }
     let awaited = match &options.wait {
         Some(wait) => Some((wait, awaited(wait, &addresses)?)),
         None => None,
     };
-    let mut knocking = Knocking::prepare(options, stages, addresses)?;
+    let mut knocking = Knocking::prepare(options, errands)?;
     knocking.send()?;
-    if options.dry_run {
+    if options.purpose == Purpose::DryRun {
         return Ok(());
     }
     if let Some(line) = one_time {
         line.strike()?;
     }
-    if let Some((wait, addresses)) = awaited {
-        await_port(wait, &addresses, &mut knocking)?;
+    if let Some((wait, awaited)) = awaited {
+        await_port(wait, &awaited, || {
+            if let Stages::Otp(password) = &options.stages {
+                knocking.renew(password.errands(options, &addresses)?);
+            }
+            knocking.send()
+        })?;
     }
     execute(&options.command)
+}
+
+/// Stages that were not typed; `-u` holds for them all the same.
+fn written(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
+    let protocol = |stage: &Stage| if options.udp { Protocol::Udp } else { stage.protocol };
+    stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
 }
 
 /// The addresses to knock at: one, or with `--both` one of each family there is.
@@ -99,7 +119,7 @@ fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
             Stages::Typed(asked) => asked.first(),
-            Stages::Profile(_) | Stages::OneTime(_) => None,
+            Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) => None,
         };
         unresolved(options, first, &reason)
     })?;
@@ -154,7 +174,11 @@ fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fai
 }
 
 /// Waits for the port, and knocks again as often as was asked for.
-fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) -> Result<(), Failure> {
+fn await_port(
+    wait: &Wait,
+    addresses: &[SocketAddr],
+    mut knock_again: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     for retries_left in (0..=wait.retries).rev() {
         if wait.proxy {
             if let Some(stream) = wait::for_connection(addresses, wait.timeout) {
@@ -166,7 +190,7 @@ fn await_port(wait: &Wait, addresses: &[SocketAddr], knocking: &mut Knocking) ->
             return Ok(());
         }
         if retries_left > 0 {
-            knocking.send()?;
+            knock_again()?;
         }
     }
     let (port, protocol) = (&wait.port, wait.protocol);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::cli::{self, Typed};
 use super::failure::Failure;
+use super::otp::{self, Password};
 use super::profiles::{self, Found};
 use super::resolve::Family;
 use crate::knock::Protocol;
@@ -55,9 +56,20 @@ pub(super) struct Options {
     pub(super) pace: Pace,
     pub(super) rounds: u64,
     pub(super) raw: Option<Raw>,
-    pub(super) dry_run: bool,
+    pub(super) purpose: Purpose,
     pub(super) wait: Option<Wait>,
     pub(super) command: Vec<OsString>,
+}
+
+/// What is done with the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It is sent.
+    Send,
+    /// What would be sent is shown, packet by packet.
+    DryRun,
+    /// It is shown as it is.
+    Print,
 }
 
 /// Where the sequence comes from.
@@ -69,6 +81,8 @@ pub(super) enum Stages {
     Profile(Vec<Asked>),
     /// The next unused line of this file.
     OneTime(PathBuf),
+    /// What a seed and the time make.
+    Otp(Box<Password>),
 }
 
 /// How raw packets are made and where they go.
@@ -117,7 +131,7 @@ pub(super) fn read(line: &[OsString], typed: &Typed) -> Result<Request, Failure>
     let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
         return Err(Failure::usage(None));
     };
-    if words.len() > 1 || typed.given("one-time-sequences") {
+    if words.len() > 1 || typed.given("one-time-sequences") || otp::is_asked(typed) {
         return options(typed, None).map(|options| Request::Knock(Box::new(options)));
     }
     let Some(found) = profiles::find(&name, insecure)? else {
@@ -179,7 +193,11 @@ fn options(typed: &Typed, profile: Option<&Found>) -> Result<Options, Failure> {
         pace: Pace { delay, jitter },
         rounds: number(typed, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
         raw,
-        dry_run: typed.switch("dry-run"),
+        purpose: match (typed.switch("print"), typed.switch("dry-run")) {
+            (true, _) => Purpose::Print,
+            (_, true) => Purpose::DryRun,
+            _ => Purpose::Send,
+        },
         wait,
         command,
     })
@@ -192,11 +210,23 @@ fn stages(
     manner: Manner,
 ) -> Result<Stages, Failure> {
     let ports = words.get(1..).unwrap_or_default();
+    let has = |key| profile.is_some_and(|found| found.profile.setting(key).is_some());
+    let has_sequence = !ports.is_empty() || has("sequence");
+    let password = otp::read(typed, profile)?;
     if let Some(path) = typed.value("one-time-sequences") {
-        if !ports.is_empty() || profile.is_some_and(|found| found.profile.setting("sequence").is_some()) {
+        if has_sequence {
             return Err(Failure::refused("a sequence and one-time sequences exclude each other"));
         }
+        if password.is_some() {
+            return Err(Failure::refused("one-time sequences and a one-time password exclude each other"));
+        }
         return Ok(Stages::OneTime(PathBuf::from(path)));
+    }
+    if let Some(password) = password {
+        if has_sequence {
+            return Err(Failure::refused("a sequence and a one-time password exclude each other"));
+        }
+        return Ok(Stages::Otp(Box::new(password)));
     }
     let Some(found) = profile else {
         let asked = ports.iter().map(|word| Asked::parse(&word.to_string_lossy(), manner));
@@ -205,14 +235,12 @@ fn stages(
     let (path, name) = (found.path.display(), &found.profile.name);
     let Some(setting) = found.profile.setting("sequence") else {
         return Err(Failure::refused(format_args!(
-            "{path}: profile '{name}' has neither sequence nor one_time_sequences"
+            "{path}: profile '{name}' has neither sequence, one_time_sequences nor otp"
         )));
     };
-    Asked::parse_list(setting.value.as_deref().unwrap_or_default(), manner).map(Stages::Profile).map_err(
-        |error| {
-            Failure::refused(format_args!("{path}: line {}: sequence: {}", setting.line, error.discreet()))
-        },
-    )
+    Asked::parse_list(setting.value().unwrap_or_default(), manner).map(Stages::Profile).map_err(|error| {
+        Failure::refused(format_args!("{path}: line {}: sequence: {}", setting.line, error.discreet()))
+    })
 }
 
 fn wait(typed: &Typed) -> Result<Option<Wait>, Failure> {
@@ -290,7 +318,7 @@ fn raw(typed: &Typed) -> Result<Raw, Failure> {
 }
 
 /// The value of an option as text.
-fn text(typed: &Typed, name: &str) -> Option<String> {
+pub(super) fn text(typed: &Typed, name: &str) -> Option<String> {
     typed.value(name).map(|value| value.to_string_lossy().into_owned())
 }
 

@@ -3,12 +3,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use super::output;
+use super::{otp, output};
 use crate::profile::{self, Profile};
 use crate::reason::reason;
 
@@ -76,8 +76,7 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Profile>, Failure> {
              chmod 600 {shown}, or use --insecure"
         )));
     }
-    let mut text = Vec::new();
-    file.read_to_end(&mut text).map_err(failed)?;
+    let text = otp::secret(&mut file).map_err(failed)?;
     profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))
 }
 
@@ -99,14 +98,14 @@ impl Found {
         let mut arguments = Vec::new();
         for setting in &self.profile.settings {
             let key = setting.key.as_str();
-            if matches!(key, "host" | "sequence") {
+            if matches!(key, "host" | "sequence" | "otp") {
                 continue;
             }
             let refuse = |problem: &str| {
                 let (path, line) = (self.path.display(), setting.line);
                 Err(Failure::refused(format_args!("{path}: line {line}: {problem}")))
             };
-            match (kind(key), setting.value.as_deref()) {
+            match (kind(key), setting.value()) {
                 (None, _) => return refuse(&format!("unknown setting '{key}'")),
                 (Some(Kind::Value), None) => return refuse(&format!("'{key}' needs a value")),
                 (Some(Kind::Value), Some(value)) => arguments.push(format!("--{key}={value}").into()),

@@ -21,6 +21,18 @@ around the knock:
       --count <n>      knock the whole sequence <n> times
       --one-time-sequences <file>
                        knock the first unused line of <file>, and strike it
+      --otp <seed,change_time,base,on|off,proto[,proto...]>
+                       knock the one-time password of now (others can see a
+                       seed on a command line; the next two hide it)
+      --otp-file <file>
+                       the same, from the only line of <file>
+      --config <file> --door <name>
+                       the same, of a door of a knockd.conf
+      --otp-digest <sha1|sha256|sha512>
+                       its digest (default sha1, or that of the door)
+      --source-ip <auto|address|stun:server[:port]|command:cmd>
+                       which address of ours the server sees (default auto)
+      --print          print the sequence and do nothing else
       --wait <port[/udp]>
                        afterwards, wait until the host answers on <port>
       --timeout <s>    wait <s> seconds for that (default 5)

@@ -3,9 +3,9 @@
 //! Everything that can fail does so in the foreground, in this order: command line, configuration,
 //! capture and filter, log file, doorkeeper; then the background, the pid file, the loop.
 
-pub mod addresses;
 mod background;
 pub mod capture;
+mod captures;
 mod check;
 pub mod cli;
 mod clock;
@@ -18,6 +18,7 @@ mod load;
 mod log;
 mod log_file;
 mod names;
+pub mod netlink;
 mod notify;
 mod one_time;
 mod reload;

@@ -1,0 +1,225 @@
+#!/bin/bash
+# Builds static programs for routers and other machines: one file that is knockd
+# and, called by that name, knock.
+#
+#     contrib/build-static.sh [TARGET...]
+#
+# TARGET is x86_64, aarch64, armv7, riscv64, mips or mipsel (both soft float:
+# OpenWrt's ath79 and ramips); without one, all. The files are
+# target/static/TARGET/knockd.
+#
+# It needs rustup, a C compiler, binutils, Python 3 (for zig, which links where
+# Rust has no C library) and util-linux, and installs by itself: targets and
+# rust-src of the Rust toolchain, zig into target/static/tools. With
+# qemu-user-static each file is also run, up to a real knock.
+#
+# The standard library is built anew, without what prints backtraces: that is a
+# third of the program, and a stripped one has none to print.
+#
+# Exit code: 0 if every file was built, passed and is small enough.
+set -euo pipefail
+
+# Bytes that a file may have.
+CEILING=900000
+CEILING_X86_64=800000
+ZIG=(ziglang==0.15.2 cargo-zigbuild==0.24.0)
+
+die() {
+    printf 'build-static: %s\n' "$*" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+triple() {
+    case $1 in
+    x86_64 | aarch64 | mips | mipsel) echo "$1-unknown-linux-musl" ;;
+    armv7) echo armv7-unknown-linux-musleabihf ;;
+    riscv64) echo riscv64gc-unknown-linux-musl ;;
+    *) die "$1: there are x86_64, aarch64, armv7, riscv64, mips and mipsel" ;;
+    esac
+}
+
+emulator() {
+    case $1 in
+    armv7) echo qemu-arm-static ;;
+    *) echo "qemu-$1-static" ;;
+    esac
+}
+
+# ------------------------------------------------------------------- running
+
+# Everything below `inside` runs in namespaces of its own, as its root.
+inside() {
+    local program=$1 emulator=$2 here code=0
+    here=$(mktemp -d)
+    mount -t tmpfs tmpfs "$here"
+    cp "$program" "$here/knockd"
+    ln -s knockd "$here/knock"
+    if [ -n "$emulator" ]; then
+        # The kernel is told of the emulator, here only: knockd runs itself anew
+        # for its second process. The magic is that of the file, but for what
+        # differs between files of one machine.
+        local header magic='' mask='' byte at=0
+        header=$(od -An -v -tx1 -N20 "$program")
+        for byte in $header; do
+            magic="$magic\\x$byte"
+            case $at in
+            [0-6] | 18 | 19) mask="$mask\\xff" ;;
+            *) mask="$mask\\x00" ;;
+            esac
+            at=$((at + 1))
+        done
+        mkdir "$here/binfmt"
+        if ! mount -t binfmt_misc binfmt_misc "$here/binfmt" ||
+            ! printf '%s' ":emulated:M:0:$magic:$mask:$(command -v "$emulator"):F" >"$here/binfmt/register"; then
+            echo "this kernel has no emulators for a namespace alone (before 6.7)"
+            return 1
+        fi
+    fi
+    ip link set lo up
+    cat >"$here/conf" <<END
+[door]
+	Sequence = 7001,7002:udp,7003
+	TCPFlags = syn
+	Start_Command = echo %IP% >$here/opened
+END
+    timeout 30 "$here/knockd" -v -i lo -c "$here/conf" >"$here/said" 2>&1 &
+    local daemon=$! _
+    for _ in {1..100}; do
+        if grep -q listening "$here/said" || ! kill -0 $daemon 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    if ! grep -q listening "$here/said"; then
+        echo "it does not come to listen: $(tail -n 1 "$here/said")"
+        return 1
+    fi
+    timeout 20 "$here/knock" -d 50 127.0.0.1 7001 7002:udp 7003 || code=$?
+    for _ in {1..50}; do
+        [ ! -s "$here/opened" ] || break
+        sleep 0.1
+    done
+    if [ "$(cat "$here/opened" 2>/dev/null)" != 127.0.0.1 ]; then
+        echo "the knock (code $code) opens nothing: $(tail -n 1 "$here/said")"
+        return 1
+    fi
+}
+
+if [ "${1:-}" = --inside ]; then
+    inside "$2" "$3"
+    exit
+fi
+
+# What each file has to do. Prints what went wrong.
+try() {
+    local file=$1 emulator=$2 run=() said
+    [ -z "$emulator" ] || run=("$emulator")
+    said=$(timeout 60 "${run[@]}" "$file" --version 2>&1) || { echo "--version: $said"; return 1; }
+    case $said in knockd\ [0-9]*) ;; *) echo "--version says: $said" && return 1 ;; esac
+    said=$(timeout 60 "${run[@]}" "$file" --check -c knockd.conf 2>&1) || { echo "--check: $said"; return 1; }
+    ln -sf knockd "${file%/*}/knock"
+    if [ -n "$emulator" ]; then run+=(-0 knock); fi
+    said=$(timeout 60 "${run[@]}" "${file%/*}/knock" -h 2>&1) || true
+    case $said in *"usage: knock "*) ;; *) echo "knock -h says: $said" && return 1 ;; esac
+}
+
+knocks() {
+    timeout -k 1 90 unshare --user --map-root-user --net --mount --pid --fork --kill-child --mount-proc \
+        bash "$0" --inside "$@" 2>&1
+}
+
+# ------------------------------------------------------------------ building
+
+cd "$(dirname "$0")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+if ! has cargo || ! has rustup; then die "rustup is missing: see https://rustup.rs"; fi
+has readelf || die "readelf is missing: apt-get install binutils"
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target/static"
+target=$(cd "$target" && pwd)
+
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(x86_64 aarch64 armv7 riscv64 mips mipsel)
+for name in "${targets[@]}"; do triple "$name" >/dev/null; done
+
+sources=$(rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock
+[ -e "$sources" ] || rustup -q component add rust-src ||
+    die "the sources of Rust's library could not be had: rustup component add rust-src"
+# They need a compiler that takes unstable options; this makes ours one.
+export RUSTC_BOOTSTRAP=1
+options=(--release --locked --bin knockd "-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
+flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
+
+install_zig() {
+    [ -x "$target/static/tools/bin/cargo-zigbuild" ] || {
+        echo "installing ${ZIG[*]} into $target/static/tools"
+        python3 -m venv "$target/static/tools" &&
+            "$target/static/tools/bin/pip" -q install "${ZIG[@]}"
+    } || die "zig could not be installed (apt-get install python3-venv; is PyPI to be reached?)"
+    export PATH="$target/static/tools/bin:$PATH"
+}
+
+build() {
+    local name=$1 triple
+    triple=$(triple "$name")
+    # The code of MIPS is half as long again, and its routers have the least room.
+    case $name in mips*) export CARGO_PROFILE_RELEASE_OPT_LEVEL=z ;; esac
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ] ||
+        rustup -q target add "$triple" >/dev/null 2>&1; then
+        # The linker of the system is for the system's processor.
+        if [ "$name" != "$(uname -m)" ]; then flags="$flags -C linker=rust-lld"; fi
+        RUSTFLAGS=$flags cargo build "${options[@]}" --target "$triple"
+    else
+        install_zig
+        RUSTFLAGS="$flags -C link-self-contained=no" cargo zigbuild "${options[@]}" --target "$triple"
+    fi
+}
+
+table=() failures=0
+for name in "${targets[@]}"; do
+    printf '\n==> %s\n' "$name"
+    if ! (build "$name"); then
+        table+=("$name|-|-|could not be built, see above")
+        failures=$((failures + 1))
+        continue
+    fi
+    mkdir -p "$target/static/$name"
+    file=$target/static/$name/knockd
+    cp "$target/$(triple "$name")/release/knockd" "$file"
+    size=$(stat -c %s "$file")
+    ceiling=$CEILING
+    [ "$name" != x86_64 ] || ceiling=$CEILING_X86_64
+
+    result='' ran=$(uname -m) emulator=''
+    if LC_ALL=C readelf -lW "$file" | grep -q 'DYNAMIC\|INTERP'; then result='is not static'; fi
+    if LC_ALL=C readelf -SW "$file" | grep -q '\.symtab'; then result='is not stripped'; fi
+    if [ "$size" -gt $ceiling ]; then result="is larger than $ceiling"; fi
+    if [ "$name" != "$(uname -m)" ]; then
+        emulator=$(emulator "$name")
+        ran=$emulator
+    fi
+    if [ -n "$result" ]; then
+        failures=$((failures + 1))
+    elif [ -n "$emulator" ] && ! has "$emulator"; then
+        ran='-' result='not run: apt-get install qemu-user-static'
+    elif ! result=$(try "$file" "$emulator"); then
+        failures=$((failures + 1))
+    elif result=$(knocks "$file" "$emulator"); then
+        result='runs, and a knock opens a door'
+    elif [ -z "$emulator" ]; then
+        failures=$((failures + 1))
+    else
+        # It may well be the emulator.
+        result="runs; a knock could not be tried: $(printf '%s' "$result" | tail -n 1)"
+    fi
+    table+=("$name|$size|$ran|$result")
+done
+
+printf '\n%-8s | %7s | %-20s | %s\n' target bytes 'ran under' result
+for row in "${table[@]}"; do
+    IFS='|' read -r name size ran result <<<"$row"
+    printf '%-8s | %7s | %-20s | %s\n' "$name" "$size" "$ran" "$result"
+done
+[ $failures = 0 ]

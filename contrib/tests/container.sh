@@ -1,0 +1,87 @@
+#!/bin/bash
+# contrib/container, without a container engine: CAP_NET_RAW and nothing else,
+# no new privileges, and the exit code of `knockd -c CFG -d -i IF`.
+# shellcheck disable=SC2034,SC2054,SC2317 # names and functions that are handed to others
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$CONTRIB/tests/lib.sh"
+
+check "shellcheck of the entry point" shellcheck "$CONTRIB/container/entrypoint.sh"
+
+# As a container has it: the program in the path, the entry point in /.
+export PATH=$PWD/../bin:$PATH
+export KNOCK_STATE=$PWD/state KNOCK_CONFIG=$PWD/knockd.conf KNOCK_INTERFACE=eth0
+mkdir -m 777 state
+sed "s#/entrypoint.sh#$CONTRIB/container/entrypoint.sh#" "$CONTRIB/container/knockd.conf" >knockd.conf
+chmod 755 .. . && chmod 644 knockd.conf
+ip link set lo up
+unshare --net sleep 200 &
+client=$!
+soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$client/ns/net)"
+ip link add eth0 type veth peer name eth0 netns $client
+ip addr add 10.83.0.1/24 dev eth0
+ip link set eth0 up
+nsenter --net=/proc/$client/ns/net sh -c 'ip addr add 10.83.0.2/24 dev eth0; ip link set eth0 up'
+knock() { nsenter --net=/proc/$client/ns/net "$KNOCK" 10.83.0.1 "$@"; }
+
+# root inside, as docker runs it; and an ordinary user, as podman can.
+root=(setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+net_raw)
+user=(setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs
+    --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw --bounding-set=-all,+net_raw)
+nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs
+    --inh-caps=-all --bounding-set=-all)
+daemon=(knockd -c "$KNOCK_CONFIG" -d -i eth0 -p "$KNOCK_STATE/knockd.pid")
+ends() { [ ! -e "/proc/$1" ]; }
+stop() {
+    local pid
+    pid=$(cat state/knockd.pid)
+    kill "$pid"
+    soon ends "$pid"
+}
+# The capabilities that a process has, in hexadecimal: 2000 is NET_RAW.
+rights() { sed -n 's/^CapEff:.*000\([0-9a-f]\{4\}\)$/\1/p; s/^NoNewPrivs:.//p' "/proc/$1/status" | tr '\n' ' '; }
+
+# ------------------------------------------------ the call, and its exit code
+for who in root user; do
+    declare -n as=$who
+    check "as $who: -d ends with 0" "${as[@]}" "${daemon[@]}"
+    same "as $who: with CAP_NET_RAW alone, and no new privileges" "2000 1 " "$(rights "$(cat state/knockd.pid)")"
+    same "as $who: so the doorkeeper" "2000 1 " "$(rights "$(pgrep -P "$(cat state/knockd.pid)")")"
+    check "as $who: it stops" stop
+    refused "as $who: -D is no hindrance" 0 "config: new section: 'wake-tcp'" "${as[@]}" "${daemon[@]}" -D
+    check "as $who: it stops" stop
+done
+refused "an interface that is not there: 1, and it says which there are" 1 "eth0" \
+    "${user[@]}" knockd -c "$KNOCK_CONFIG" -d -i eth7 -p "$KNOCK_STATE/knockd.pid"
+refused "without CAP_NET_RAW: 1, and it says what to do" 1 "CAP_NET_RAW" "${nobody[@]}" "${daemon[@]}"
+refused "a mistake in the doors: 1, and it says where" 1 "line 1" \
+    "${user[@]}" knockd -c /etc/hostname -d -i eth0 -p "$KNOCK_STATE/knockd.pid"
+same "nothing was left running" "" "$(pgrep -x knockd)"
+
+# ------------------------------------------------------ a server that is woken
+asleep() { [ "$(sed 's/.*) //' "/proc/$(cat state/server.pid)/stat" | cut -c1)" = T ]; }
+for who in root user; do
+    declare -n as=$who
+    rm -f state/*
+    "${as[@]}" "$CONTRIB/container/entrypoint.sh" sleep 100 >said 2>&1 &
+    entry=$!
+    if soon asleep; then passed "as $who: the server sleeps"; else failed "as $who: the server sleeps" "$(cat said)"; fi
+    # It listens already: one packet, sent once, is enough.
+    knock 8080
+    if soon lacks asleep; then passed "as $who: a TCP packet wakes it"; else failed "as $who: a TCP packet wakes it" "$(cat said)"; fi
+    kill -STOP "$(cat state/server.pid)"
+    soon asleep
+    knock 8081 19133:udp
+    sleep 0.3
+    check "as $who: other ports do not" asleep
+    knock 19132:udp
+    if soon lacks asleep; then passed "as $who: a UDP packet does"; else failed "as $who: a UDP packet does" "$(cat said)"; fi
+    kill -TERM $entry
+    if soon ends $entry; then passed "as $who: the container stops"; else failed "as $who: the container stops"; fi
+    wait $entry
+    gone() { [ -z "$(pgrep -x knockd)" ]; }
+    check "as $who: and knockd with it" soon gone
+done
+KNOCK_INTERFACE=eth7 refused "a container that cannot listen does not start" 1 "nothing could wake the server" \
+    "${user[@]}" "$CONTRIB/container/entrypoint.sh" sleep 100
+refused "nor one without a server" 1 "say which server to run" "${user[@]}" "$CONTRIB/container/entrypoint.sh"
+exit 0

@@ -1,0 +1,287 @@
+#!/bin/bash
+# contrib/openwrt: the init script with stand-ins for OpenWrt's functions, in the
+# shell that routers have; what it writes, what procd is told, and whether the
+# daemon that it starts opens a door in the firewall's sets.
+# shellcheck disable=SC2317 # functions that are handed to others
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$CONTRIB/tests/lib.sh"
+
+FILES=$CONTRIB/openwrt/files
+
+check "shellcheck of the init script" shellcheck "$FILES/knockd.init"
+check "BusyBox's shell reads it" busybox sh -n "$FILES/knockd.init"
+
+mkdir -p root/lib/functions
+cat >root/lib/functions/network.sh <<'END'
+network_flush_cache() { echo "network_flush_cache" >>"$SEEN"; }
+# The device of a network that is up; $NETWORKS has "wan=pppoe-wan lan=br-lan".
+network_get_device() {
+	echo "network_get_device $2" >>"$SEEN"
+	local pair
+	for pair in $NETWORKS; do
+		if [ "${pair%%=*}" = "$2" ]; then
+			export "$1=${pair#*=}"
+			return 0
+		fi
+	done
+	return 1
+}
+END
+# rc.common, procd.sh and functions.sh, as far as they are used.
+cat >rc.common <<'END'
+IPKG_INSTROOT=$PWD/root
+logger() { echo "logger $*" >>"$SEEN"; }
+kill() { echo "kill $*" >>"$SEEN"; }
+ubus() { echo "$PID"; }
+jsonfilter() { cat; }
+for it in procd_open_instance procd_close_instance procd_set_param procd_add_reload_trigger \
+	procd_add_reload_interface_trigger procd_send_signal; do
+	eval "$it() { local word; printf '%s' $it >>\"\$SEEN\"; for word in \"\$@\"; do printf ' %s' \"\$word\" >>\"\$SEEN\"; done; echo >>\"\$SEEN\"; }"
+done
+start() { start_service; PID=${NEXT_PID:-$PID}; }
+
+# /etc/config files: one variable for each option, as OpenWrt does it.
+config_load() {
+	SECTIONS='' section=''
+	[ -f "$UCI" ] || return 1
+	config() { section=$2; SECTIONS="$SECTIONS $2"; eval "TYPE_$2=\$1"; }
+	option() { eval "CONFIG_${section}_$1=\$2"; }
+	. "$UCI"
+}
+config_get() { eval "export \"$1=\${CONFIG_$2_$3:-\${4:-}}\""; }
+config_get_bool() {
+	config_get "$1" "$2" "$3" "$4"
+	eval "case \$$1 in 1 | on | true | yes | enabled) export $1=1 ;; *) export $1=0 ;; esac"
+}
+config_foreach() {
+	local it
+	for it in $SECTIONS; do
+		eval "[ \"\$TYPE_$it\" != $2 ] || $1 $it"
+	done
+}
+. "$INIT"
+PROG=$KNOCKD CONF=$PWD/knockd.conf
+"$@"
+END
+export INIT=$FILES/knockd.init SEEN=$PWD/seen UCI=$PWD/config NETWORKS='wan=pppoe-wan lan=br-lan' PID=''
+# on_router FUNCTION: as OpenWrt would call it
+on_router() {
+    : >"$SEEN"
+    rm -f knockd.conf knockd.conf.check
+    busybox sh ./rc.common "$@" >said 2>&1
+}
+seen() { cat "$SEEN"; }
+
+# ------------------------------------------------------- the file as shipped
+cp "$FILES/knockd.config" config
+on_router start_service
+same "as shipped it starts nothing" "" "$(seen)"
+sed -i "/option enabled/d" config
+check "switched on, it starts" on_router start_service
+same "the device is that of the network, and procd is told all of it" "network_flush_cache
+network_get_device wan
+procd_open_instance
+procd_set_param command $KNOCKD -i pppoe-wan -c $PWD/knockd.conf
+procd_set_param file $PWD/knockd.conf
+procd_set_param netdev pppoe-wan
+procd_set_param respawn 3600 10 0
+procd_set_param term_timeout 15
+procd_set_param stdout 1
+procd_set_param stderr 1
+procd_close_instance" "$(seen)"
+same "the doors are those of the file" "# Written by /etc/init.d/knockd from /etc/config/knockd.
+[options]
+	UseSyslog
+
+[SSH]
+	sequence = 38281,29374,4921,54918
+	seq_timeout = 5
+	tcpflags = syn
+	command = nft add element inet fw4 knockd4 { %IP% . tcp . 22 timeout 60s }
+	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }" "$(cat knockd.conf)"
+same "and can be read by nobody else" 600 "$(stat -c %a knockd.conf)"
+on_router service_triggers
+same "triggers: a change of the file, and of the network" "procd_add_reload_trigger knockd
+procd_add_reload_interface_trigger wan" "$(seen)"
+
+# ------------------------------------------------------------ late networks
+NETWORKS='lan=br-lan' check "a network that is not up yet is no error" on_router start_service
+same "knockd waits for it" 1 "$(NETWORKS='' on_router start_service; seen | grep -c 'is not up yet')"
+same "nothing is started" 0 "$(NETWORKS='' on_router start_service; seen | grep -c procd_open_instance)"
+PID=4711 NEXT_PID=4712 on_router reload_service
+same "what was started anew is left alone" 0 "$(seen | grep -c ^kill)"
+PID=4711 on_router reload_service
+same "what was not is told to look again" "kill -HUP 4711" "$(seen | grep ^kill)"
+PID='' on_router reload_service
+same "what did not run is not told anything" 0 "$(seen | grep -c ^kill)"
+
+# ------------------------------------------------- a file of the other package
+cat >config <<'END'
+config options 'common'
+	option interface 'lan'
+
+config rule 'SSH'
+	option sequence '7000,8000:udp,9000'
+	option command '/usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT'
+	option tcpflags 'syn'
+	option seq_timeout '15'
+	option cmd_timeout '30'
+	option stop_command '/usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT'
+END
+check "a file of the third-party package" on_router start_service
+same "its network is taken" 1 "$(seen | grep -c 'command .* -i br-lan')"
+same "its door too" "	sequence = 7000,8000:udp,9000
+	seq_timeout = 15
+	tcpflags = syn
+	command = /usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
+	cmd_timeout = 30
+	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '6,$p' knockd.conf)"
+
+# ------------------------------------------------------------- what is ours
+echo ' 4871,50112:udp,9133' >once
+chmod 600 once
+cat >config <<END
+config options 'common'
+	option interface 'any'
+config rule 'nas'
+	option sequence '6301,1754,9020'
+	option target '192.0.2.20'
+	option start_command 'etherwake 00:00:5e:00:53:01'
+config rule 'once'
+	option one_time_sequences '$PWD/once'
+	option command 'true'
+	option stop_command_6 'echo "it is \$HOME; 100 % \`sure\`"'
+config rule 'off'
+	option enabled '0'
+	option sequence '1,2,3'
+	option command 'true'
+config rule 'options'
+	option sequence '1,2,3'
+	option command 'true'
+config rule 'two'
+	option sequence '2001,2002'
+	option command 'true
+[evil]
+	sequence = 1'
+END
+check "any, target, one-time sequences" on_router start_service
+same "any has no device to wait for" 0 "$(seen | grep -c 'network_get_device\|netdev')"
+same "the command line has it" 1 "$(seen | grep -c 'command .* -i any -c')"
+same "target" 1 "$(grep -c '^	target = 192.0.2.20$' knockd.conf)"
+same "one-time sequences" 1 "$(grep -c "^	one_time_sequences = $PWD/once\$" knockd.conf)"
+# shellcheck disable=SC2016
+same "a command is taken as it is" '	stop_command_6 = echo "it is $HOME; 100 % `sure`"' \
+    "$(grep stop_command_6 knockd.conf)"
+same "a rule that is switched off is left out" 0 "$(grep -c '^\[off\]' knockd.conf)"
+same "a rule of the daemon's own name is left out" 1 "$(grep -c '^\[options\]' knockd.conf)"
+same "a value cannot begin a section" 0 "$(grep -c '^\[evil\]' knockd.conf)"
+on_router service_triggers
+same "any has no network to be told of" "procd_add_reload_trigger knockd" "$(seen)"
+
+cat >config <<'END'
+config options 'common'
+config rule 'phone'
+	option otp 'a seed, 60, 20000, on, tcp, udp'
+	option command_6 'true'
+END
+on_router start_service
+same "a one-time password" "	otp = a seed, 60, 20000, on, tcp, udp
+	command_6 = true" "$(sed -n '6,$p' knockd.conf)"
+
+# ---------------------------------------------------------------- a mistake
+cat >config <<'END'
+config options 'common'
+config rule 'SSH'
+	option sequence '7000,80000'
+	option command 'true'
+END
+refused "doors that are not in order are not started" 1 "" on_router start_service
+check "the log says why" grep -q 'not in order: config: section SSH: port 80000 is invalid' "$SEEN"
+same "procd is not told anything" 0 "$(seen | grep -c procd_open_instance)"
+
+# ------------------------------------------ the sets, the rules, and a real door
+cp "$FILES/knockd.config" config
+sed -i "/option enabled/d" config
+ip link set lo up
+unshare --net sleep 200 &
+client=$!
+soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$client/ns/net)"
+at_client() { nsenter --net=/proc/$client/ns/net "$@"; }
+ip link add wan0 type veth peer name eth0 netns $client
+ip addr add 10.83.0.1/24 dev wan0
+ip addr add 2001:db8:83::1/64 dev wan0 nodad
+ip link set wan0 up
+at_client sh -c 'ip addr add 10.83.0.2/24 dev eth0; ip addr add 2001:db8:83::2/64 dev eth0 nodad
+    ip link set eth0 up'
+# As firewall4 puts them together.
+cat >fw4.nft <<END
+table inet fw4 {
+	include "$FILES/knockd-sets.nft"
+	chain input {
+		type filter hook input priority filter; policy drop;
+		include "$FILES/knockd-input.nft"
+		iif lo accept
+		ct state established,related accept
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		counter reject with tcp reset
+	}
+}
+END
+check "the firewall takes the recipe" nft -f fw4.nft
+NETWORKS='wan=wan0' on_router start_service
+command=$(sed -n 's/^procd_set_param command //p' "$SEEN")
+# shellcheck disable=SC2086
+$command >knockd.said 2>&1 &
+daemon=$!
+listening() { grep -q . /proc/net/packet && [ "$(wc -l </proc/net/packet)" -ge 2 ]; }
+soon listening
+busybox nc -l -p 22 -e true >/dev/null 2>&1 &
+connects() { at_client timeout 2 bash -c "exec 3<>/dev/tcp/$1/22" 2>/dev/null; }
+check "closed before" lacks connects 10.83.0.1
+at_client "$KNOCK" 10.83.0.1 38281 29374 4921 54918
+let_in() { nft list set inet fw4 "$1" | grep -q "$2 . tcp . 22 timeout 1m"; }
+if soon let_in knockd4 10.83.0.2; then passed "four knocks, and the address is in the set"; else
+    failed "four knocks, and the address is in the set" "$(cat knockd.said; nft list ruleset)"
+fi
+counted() { nft list chain inet fw4 input | grep "$1" | grep -q 'packets [1-9]'; }
+connects 10.83.0.1
+check "the rule lets it in" counted @knockd4
+at_client "$KNOCK" 2001:db8:83::1 38281 29374 4921 54918
+if soon let_in knockd6 2001:db8:83::2; then passed "the same over IPv6"; else
+    failed "the same over IPv6" "$(cat knockd.said; nft list ruleset)"
+fi
+connects 2001:db8:83::1
+check "the rule lets it in" counted @knockd6
+kill $daemon
+
+# ------------------------------------------------------------------ Makefile
+cat >rules.mk <<'END'
+END
+cat >package.mk <<'END'
+BuildPackage = $(eval all: ; $$(call Package/$(1)/install,$(PWD)/install))
+END
+mkdir -p tree && cp -r "$CONTRIB/openwrt/." tree/ && cp "$KNOCKD" tree/files/knockd
+check "the package puts everything in its place" make -s -C tree all TOPDIR="$PWD" INCLUDE_DIR="$PWD" \
+    INSTALL_DIR='install -d -m 755' INSTALL_BIN='install -m 755' INSTALL_CONF='install -m 600' \
+    INSTALL_DATA='install -m 644' LN='ln -sf' PWD="$PWD"
+same "with the right modes" "drwxr-xr-x etc
+drwxr-xr-x etc/config
+-rw------- etc/config/knockd
+drwxr-xr-x etc/init.d
+-rwxr-xr-x etc/init.d/knockd
+drwxr-xr-x usr
+drwxr-xr-x usr/bin
+lrwxrwxrwx usr/bin/knock
+drwxr-xr-x usr/sbin
+-rwxr-xr-x usr/sbin/knockd
+drwxr-xr-x usr/share
+drwxr-xr-x usr/share/nftables.d
+drwxr-xr-x usr/share/nftables.d/chain-pre
+drwxr-xr-x usr/share/nftables.d/chain-pre/input
+-rw-r--r-- usr/share/nftables.d/chain-pre/input/knockd.nft
+drwxr-xr-x usr/share/nftables.d/table-pre
+-rw-r--r-- usr/share/nftables.d/table-pre/knockd.nft" \
+    "$(cd install && find . -mindepth 1 -printf '%M %P\n' | sort -k 2)"
+same "the version is that of the program" "$(sed -n 's/^PKG_VERSION:=//p' "$CONTRIB/openwrt/Makefile")" \
+    "$("$KNOCKD" -V | sed -n 's/^knockd //p')"
+exit 0

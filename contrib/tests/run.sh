@@ -1,0 +1,112 @@
+#!/bin/bash
+# Runs the tests of contrib/: the helper, the unit, the OpenWrt package, the
+# container, each in namespaces of its own, where the file system is read-only.
+# Needs root.
+#
+#     contrib/tests/run.sh [TEST...]
+#
+# KNOCKD=PATH and KNOCK=PATH test other programs than those of this folder.
+#
+# Exit code: 0 if all passed, 1 otherwise.
+set -euo pipefail
+
+die() {
+    printf 'contrib/tests: %s\n' "$*" >&2
+    exit 1
+}
+
+[ "$(id -u)" = 0 ] || die "this makes network namespaces and firewalls: run it as root"
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+CONTRIB=$(cd "$(dirname "$0")/.." && pwd)
+
+missing=()
+# The command, and the Debian package that brings it.
+want() {
+    command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+}
+want ip iproute2
+want unshare util-linux
+want iptables iptables
+want nft nftables
+want ufw ufw
+want firewall-cmd firewalld
+want dbus-daemon dbus
+want systemd-analyze systemd
+want etherwake etherwake
+want make make
+want shellcheck shellcheck
+want busybox busybox
+want fail2ban-regex fail2ban
+if [ ${#missing[@]} -gt 0 ]; then
+    die "this is missing: apt-get install --no-install-recommends ${missing[*]}"
+fi
+
+if [ -z "${KNOCKD:-}" ] || [ -z "${KNOCK:-}" ]; then
+    (cd "$CONTRIB/.." && cargo build --release --locked --quiet) </dev/null
+    target=$(cd "$CONTRIB/.." && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+fi
+KNOCKD=$(realpath "${KNOCKD:-$target/release/knockd}")
+KNOCK=$(realpath "${KNOCK:-$target/release/knock}")
+[ -x "$KNOCKD" ] || die "$KNOCKD cannot be run"
+[ -x "$KNOCK" ] || die "$KNOCK cannot be run"
+
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+mkdir "$SCRATCH/bin"
+cp -r "$CONTRIB" "$SCRATCH/contrib"
+cp "$KNOCKD" "$SCRATCH/bin/knockd"
+cp "$KNOCK" "$SCRATCH/bin/knock"
+: >"$SCRATCH/results"
+
+# What a test sees: this machine, but nothing of it can be written; /run, /tmp
+# and the logs are empty; its own folder is in /run/here.
+cat >"$SCRATCH/enter" <<'END'
+set -e
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/here
+mount --bind "$1" /run/here
+while read -r _ _ _ _ at _; do
+    case $at in
+    /run/* | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) ;;
+    *) [ ! -e "$at" ] || mount -o remount,bind,ro "$at" ;;
+    esac
+done </proc/self/mountinfo
+mount -o remount,bind,rw /run
+for at in /tmp /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs $at; done
+mount -t tmpfs -o mode=755 tmpfs /var/log
+if (: >/etc/.contrib-tests || : >/usr/.contrib-tests) 2>/dev/null; then
+    rm -f /etc/.contrib-tests /usr/.contrib-tests
+    echo "contrib/tests: the file system cannot be made read-only here, so nothing is tried" >&2
+    exit 1
+fi
+export RESULTS=/run/here/results CONTRIB=/run/here/contrib
+export KNOCKD=/run/here/bin/knockd KNOCK=/run/here/bin/knock
+cd "/run/here/$2"
+exec bash "$CONTRIB/tests/$2.sh"
+END
+
+tests=("$@")
+[ ${#tests[@]} -gt 0 ] || tests=(knock_helper systemd openwrt container fail2ban)
+for test in "${tests[@]}"; do
+    [ -f "$CONTRIB/tests/$test.sh" ] ||
+        die "there is no test '$test'; there are: knock_helper systemd openwrt container fail2ban"
+    printf '%s\n' "$test"
+    mkdir "$SCRATCH/$test"
+    # When the first process of the namespace ends, so does all that it started.
+    if ! timeout -k 5 300 unshare --net --mount --pid --fork --kill-child --mount-proc \
+        bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
+        echo fail >>"$SCRATCH/results"
+        printf '  FAILED  %s did not come to its end\n' "$test"
+    fi
+done
+
+count() {
+    grep -c "^$1\$" "$SCRATCH/results" || true
+}
+failures=$(count fail)
+skips=$(count skip)
+printf '%s passed, %s failed' "$(count pass)" "$failures"
+[ "$skips" = 0 ] || printf ' (%s skipped)' "$skips"
+echo
+[ "$failures" = 0 ]

@@ -1,0 +1,62 @@
+//! Which of our addresses a server sees.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Stdio};
+
+use super::failure::Failure;
+use super::options::Options;
+use super::raw::Sender;
+use super::stun;
+use crate::password::{SeenAs, said_address};
+use crate::reason::reason;
+
+/// The address that a server at `destination` sees.
+///
+/// # Errors
+/// Nobody knows, or it is of the other family.
+pub(super) fn towards(
+    destination: SocketAddr,
+    seen_as: &SeenAs,
+    options: &Options,
+) -> Result<IpAddr, Failure> {
+    let source = match seen_as {
+        SeenAs::Auto => own(destination, options)?,
+        SeenAs::Address(address) => *address,
+        SeenAs::Stun(server, port) => stun::ask(server, *port, destination.is_ipv4()).map_err(|problem| {
+            Failure::refused(format_args!("--source-ip: stun:{server}:{port}: {problem}"))
+        })?,
+        SeenAs::Command(command) => said(command)?,
+    };
+    if source.is_ipv4() == destination.is_ipv4() {
+        return Ok(source);
+    }
+    let to = destination.ip();
+    Err(Failure::refused(format_args!("--source-ip: {source} is of another family than {to}")))
+}
+
+/// The address that packets of this machine to the destination have: their spoofed one, or that of
+/// the route.
+fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
+    let raw = options.raw.as_ref();
+    let spoofed = raw.and_then(|raw| raw.shape.source).filter(|it| it.is_ipv4() == destination.is_ipv4());
+    if let Some(source) = spoofed {
+        return Ok(source);
+    }
+    let interface = raw.and_then(|raw| raw.interface.clone());
+    Sender::new(interface).route(destination, None).map(|route| route.source)
+}
+
+/// The address on the first line of what a command prints.
+fn said(command: &str) -> Result<IpAddr, Failure> {
+    let refuse = |problem: &str| Failure::refused(format_args!("--source-ip: command: {problem}"));
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| refuse(&reason(&error)))?;
+    if !output.status.success() {
+        return Err(refuse(&format!("it failed ({})", output.status)));
+    }
+    said_address(&output.stdout).ok_or_else(|| refuse("its first line is no IP address"))
+}

@@ -1,0 +1,165 @@
+//! One-time passwords in words: what is said about them, which must not be the seed, and what the client is
+//! asked for.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use knocking::engine::Engine;
+use knocking::password::{self, Moment, SeenAs};
+use knocking::time::Now;
+
+use crate::otp::{UNIX, ip, knock, otp, parse};
+
+trials![
+    nothing_shows_a_seed,
+    a_moment_is_not_the_last_second_of_a_period,
+    source_addresses_are_asked_for_in_four_ways,
+    a_password_file_has_one_line,
+    what_is_wrong_with_a_password_is_said_without_it,
+];
+
+/// Stands for a seed, and for a part of anything that shows it.
+pub const MARK: &str = "Geheim";
+
+fn nothing_shows_a_seed() {
+    let mut told = String::new();
+    let good =
+        "[d]\notp = Geheim4711,45,20000,on,tcp,udp\notp_window = 2\notp_reuse = no\notp_digest = sha256\n";
+    let config = parse(good, &mut |note| writeln!(told, "{note:?}").unwrap()).unwrap();
+    assert!(told.contains("config: d: otp: change_time 45"), "{told}");
+    writeln!(told, "{config:?} {:#?} {:?}", config.doors, config.warnings()).unwrap();
+    let knocking::lock::Lock::Otp(lock) = &config.doors[0].lock else { panic!("no otp") };
+    writeln!(told, "{} {:?} {:?}", lock.otp, lock, lock.otp.identity()).unwrap();
+    let mut engine = Engine::new(config.doors.clone(), [ip("10.0.0.1")]);
+    let now = Now { uptime: UNIX, unix: UNIX };
+    for stage in lock.otp.list(lock.otp.period(UNIX), ip("10.0.0.2")) {
+        for event in engine.observe(&knock(ip("10.0.0.2"), stage), now) {
+            writeln!(told, "{event:?} {:?} {:?}", event.line(None), event.debug_line()).unwrap();
+        }
+    }
+    assert!(told.contains("OPEN SESAME"), "{told}");
+    writeln!(told, "{engine:?}").unwrap();
+    // The first field is the seed, wherever the mistake is.
+    for rest in [
+        "",
+        ",",
+        ",45",
+        ",0,1,on,tcp",
+        ",45,70000,on,tcp",
+        ",45,2,maybe,tcp",
+        ",45,2,on",
+        ",45,2,on,icmp",
+        ",45,2,on,tcp,",
+        ",x,2,on,tcp",
+        "0123456789012345678901234567890,45,2,on,tcp",
+    ] {
+        for more in ["", "otp_window = 1000\n", "sequence = 1\n", "nonsense\n"] {
+            let text = format!("[d]\notp = {MARK}{rest}\n{more}");
+            let error = parse(&text, &mut |note| writeln!(told, "{note:?}").unwrap()).unwrap_err();
+            writeln!(told, "{error} {error:?}").unwrap();
+        }
+        if let Err(error) = password::parse(format!("{MARK}{rest}").as_bytes()) {
+            writeln!(told, "{error} {error:?}").unwrap();
+        }
+    }
+    let at = told.to_lowercase().find(&MARK.to_lowercase());
+    assert_eq!(at, None, "the seed is shown: {:?}", at.map(|at| &told[at.saturating_sub(60)..at + 20]));
+}
+
+fn a_moment_is_not_the_last_second_of_a_period() {
+    let otp = otp("s,45,20000,off,tcp");
+    let at = |milliseconds| Moment::of(&otp, Duration::from_millis(milliseconds));
+    let now = |period| Moment { wait: Duration::ZERO, period };
+    assert_eq!((at(0), at(44_000), at(45_000), at(90_000)), (now(0), now(0), now(1), now(2)));
+    assert_eq!(at(44_001), Moment { wait: Duration::from_millis(999), period: 1 });
+    assert_eq!(at(89_999), Moment { wait: Duration::from_millis(1), period: 2 });
+    // It has come when its period has begun, unless the clock was moved.
+    let next = at(44_500);
+    let has_come = |milliseconds| next.has_come(&otp, Duration::from_millis(milliseconds));
+    assert_eq!(
+        (has_come(44_999), has_come(45_000), has_come(89_999), has_come(90_000)),
+        (false, true, true, false)
+    );
+    // Periods of a second are all last seconds: the next one is as good as it gets.
+    let short = crate::otp::otp("s,1,20000,off,tcp");
+    let moment = Moment::of(&short, Duration::from_millis(7_300));
+    assert_eq!(moment, Moment { wait: Duration::from_millis(700), period: 8 });
+    assert!(moment.has_come(&short, Duration::from_millis(8_001)));
+    assert_eq!(Moment::of(&short, Duration::from_secs(8)).period, 8);
+}
+
+fn source_addresses_are_asked_for_in_four_ways() {
+    let stun = |name: &str, port| Some(SeenAs::Stun(name.to_owned(), port));
+    let table = [
+        ("auto", Some(SeenAs::Auto)),
+        ("192.0.2.1", Some(SeenAs::Address(ip("192.0.2.1")))),
+        ("2001:db8::1", Some(SeenAs::Address(ip("2001:db8::1")))),
+        ("stun:example.org", stun("example.org", 3478)),
+        ("stun:example.org:19302", stun("example.org", 19_302)),
+        ("stun:192.0.2.1:99", stun("192.0.2.1", 99)),
+        ("stun:2001:db8::1", stun("2001:db8::1", 3478)),
+        ("stun:[2001:db8::1]", stun("2001:db8::1", 3478)),
+        ("stun:[2001:db8::1]:99", stun("2001:db8::1", 99)),
+        ("command:echo ::1", Some(SeenAs::Command("echo ::1".to_owned()))),
+        ("", None),
+        ("Auto", None),
+        ("example.org", None),
+        ("stun:", None),
+        ("stun::99", None),
+        ("stun:a:0", None),
+        ("stun:a:65536", None),
+        ("stun:a:", None),
+        ("stun:[::1]99", None),
+        ("command:", None),
+        ("command: ", None),
+    ];
+    for (text, wanted) in table {
+        assert_eq!(SeenAs::parse(text), wanted, "{text:?}");
+    }
+    let said = [
+        (" 192.0.2.1 \nmore", Some("192.0.2.1")),
+        ("2001:db8::1\r\n", Some("2001:db8::1")),
+        ("192.0.2.1", Some("192.0.2.1")),
+        ("\n192.0.2.1", None),
+        ("address 192.0.2.1", None),
+        ("", None),
+    ];
+    for (output, wanted) in said {
+        assert_eq!(password::said_address(output.as_bytes()), wanted.map(ip), "{output:?}");
+    }
+}
+
+fn a_password_file_has_one_line() {
+    let table: [(&[u8], Option<&[u8]>); 7] = [
+        (b"a,b", Some(b"a,b")),
+        (b"# of home\n\n  a #,b \r\n\n", Some(b"a #,b")),
+        (b"", None),
+        (b"# a\n", None),
+        (b"a\nb\n", None),
+        (b"\xff,1\n", Some(b"\xff,1")),
+        (b" \n \n", None),
+    ];
+    for (text, wanted) in table {
+        assert_eq!(password::only_line(text), wanted, "{text:?}");
+    }
+}
+
+fn what_is_wrong_with_a_password_is_said_without_it() {
+    let said = |text: &str| password::parse(text.as_bytes()).map(|_| ()).map_err(|error| error.to_string());
+    let fields = "is missing (otp = seed, change_time, base, on|off, protocol, ...)";
+    let table = [
+        ("", "otp: the seed must have 1 to 31 bytes".to_owned()),
+        ("seed", format!("otp: change_time {fields}")),
+        ("seed,45", format!("otp: base {fields}")),
+        ("seed,45,1", format!("otp: on or off {fields}")),
+        ("seed,45,1,on", format!("otp: a protocol {fields}")),
+        ("seed,0,1,on,tcp", "otp: change_time must be a number from 1 to 65535".to_owned()),
+        ("seed,45,65536,on,tcp", "otp: base must be a number from 0 to 65535".to_owned()),
+        ("seed,45,1,word,tcp", "otp: the fourth field is neither on nor off".to_owned()),
+        ("seed,45,1,on,word", "otp: a protocol is neither tcp nor udp".to_owned()),
+    ];
+    for (text, wanted) in table {
+        assert_eq!(said(text), Err(wanted), "{text:?}");
+    }
+    assert_eq!(said(" seed , 45 , 1 , ON , TCP , Udp "), Ok(()));
+}
