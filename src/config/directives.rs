@@ -58,8 +58,8 @@ pub const DIRECTIVES: &[Directive] = &[
     option("LogFile", log_file),
     option("PidFile", pid_file),
     option("Interface", interface),
-    option("Wait_Interface", wait_interface),
     option("Include", include),
+    option("Wait_Interface", wait_interface),
     option("StateFile", state_file),
     option("On_Start", on_start),
     option("On_Stop", on_stop),
@@ -162,15 +162,15 @@ fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> 
     Ok(())
 }
 
-fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.wait_interface = Some(yes_or_no("wait_interface", &text(value))?);
-    reading.understood(format!("config: wait_interface: {}", text(value)));
-    Ok(())
-}
-
 /// The files were found before any was parsed: [`crate::config::includes`].
 fn include(_: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
     reading.understood(format!("config: include: {}", text(value)));
+    Ok(())
+}
+
+fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.wait_interface = Some(yes_or_no("wait_interface", &text(value))?);
+    reading.understood(format!("config: wait_interface: {}", text(value)));
     Ok(())
 }
 

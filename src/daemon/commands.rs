@@ -1,7 +1,7 @@
 //! Runs commands: `/bin/sh -c COMMAND`, each in a session of its own.
 
 use std::collections::HashMap;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
@@ -28,8 +28,7 @@ impl Commands {
     /// Commands get the environment of this process, but for what is ours to tell (`KNOCKD_...`).
     #[must_use]
     pub fn new() -> Commands {
-        let is_ours = |name: &OsString| name.as_encoded_bytes().starts_with(b"KNOCKD_");
-        let inherited = std::env::vars_os().filter(|(name, _)| is_for_commands(name) && !is_ours(name));
+        let inherited = std::env::vars_os().filter(|(name, _)| is_for_commands(name));
         let environment = inherited.filter_map(|(name, value)| {
             let mut pair = name.into_vec();
             pair.push(b'=');

@@ -24,10 +24,11 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Whether a variable of the environment is for commands as well.
+/// Whether a variable of our environment is for commands as well: what is ours to tell them
+/// (`KNOCKD_...`) is not inherited.
 #[must_use]
 pub fn is_for_commands(name: &OsStr) -> bool {
-    name != VARIABLE
+    name != VARIABLE && !name.as_encoded_bytes().starts_with(b"KNOCKD_")
 }
 
 fn tell(state: &[NotifyState<'_>]) {
