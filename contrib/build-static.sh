@@ -60,8 +60,8 @@ inside() {
     ln -s knockd "$here/knock"
     if [ -n "$emulator" ]; then
         # The kernel is told of the emulator, here only: knockd runs itself anew
-        # for its second process. The magic is that of the file, but for what
-        # differs between files of one machine.
+        # for its second process, under another name (P keeps it). The magic is
+        # the head of the file, but for what differs between files of a machine.
         local header magic='' mask='' byte at=0
         header=$(od -An -v -tx1 -N20 "$program")
         for byte in $header; do
@@ -74,7 +74,7 @@ inside() {
         done
         mkdir "$here/binfmt"
         if ! mount -t binfmt_misc binfmt_misc "$here/binfmt" ||
-            ! printf '%s' ":emulated:M:0:$magic:$mask:$(command -v "$emulator"):F" >"$here/binfmt/register"; then
+            ! printf '%s' ":emulated:M:0:$magic:$mask:$(command -v "$emulator"):PF" >"$here/binfmt/register"; then
             echo "this kernel has no emulators for a namespace alone (before 6.7)"
             return 1
         fi
@@ -144,11 +144,15 @@ targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(x86_64 aarch64 armv7 riscv64 mips mipsel)
 for name in "${targets[@]}"; do triple "$name" >/dev/null; done
 
-sources=$(rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock
+sysroot=$(rustc --print sysroot)
+host=$(rustc -vV | sed -n 's/^host: //p')
+sources=$sysroot/lib/rustlib/src/rust/library/Cargo.lock
 [ -e "$sources" ] || rustup -q component add rust-src ||
     die "the sources of Rust's library could not be had: rustup component add rust-src"
 # They need a compiler that takes unstable options; this makes ours one.
 export RUSTC_BOOTSTRAP=1
+# Not position independent: on MIPS such a static program is broken, as what is
+# weak and not there has the address of the program instead of none.
 options=(--release --locked --bin knockd "-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
 flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
 
@@ -166,7 +170,7 @@ build() {
     triple=$(triple "$name")
     # The code of MIPS is half as long again, and its routers have the least room.
     case $name in mips*) export CARGO_PROFILE_RELEASE_OPT_LEVEL=z ;; esac
-    if [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ] ||
+    if [ -d "$sysroot/lib/rustlib/$triple/lib" ] ||
         rustup -q target add "$triple" >/dev/null 2>&1; then
         # The linker of the system is for the system's processor.
         if [ "$name" != "$(uname -m)" ]; then flags="$flags -C linker=rust-lld"; fi
@@ -187,7 +191,9 @@ for name in "${targets[@]}"; do
     fi
     mkdir -p "$target/static/$name"
     file=$target/static/$name/knockd
-    cp "$target/$(triple "$name")/release/knockd" "$file"
+    # MIPS has a table for debuggers that strip leaves alone, of 100 kB.
+    LD_LIBRARY_PATH=$sysroot/lib "$sysroot/lib/rustlib/$host/bin/rust-objcopy" --strip-all \
+        -R .pdr -R .mdebug.abi32 -R .comment "$target/$(triple "$name")/release/knockd" "$file"
     size=$(stat -c %s "$file")
     ceiling=$CEILING
     [ "$name" != x86_64 ] || ceiling=$CEILING_X86_64
