@@ -14,7 +14,9 @@ use crate::bpf::{
     AND, Assembler, Instruction, JUMP_ANY_BIT, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X,
     LD_HALF, LD_HALF_X, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, Label,
 };
+use crate::coarse::PortPlan;
 use crate::interest::{Interest, Interval};
+use crate::interfaces::Several;
 use crate::knock::{PacketRule, Protocol};
 
 /// The most instructions the kernel takes (`BPF_MAXINSNS`).
@@ -33,6 +35,8 @@ pub struct Surroundings<'a> {
     pub loopback: Option<u32>,
     /// IPv6 does not exist.
     pub only_v4: bool,
+    /// More than one interface is listened on.
+    pub several: Option<&'a Several>,
 }
 
 // Offsets at which the kernel shows what is not in the packet (linux/filter.h, SKF_AD_*).
@@ -42,6 +46,7 @@ const PACKET_TYPE: u32 = ANCILLARY + 4;
 const INTERFACE: u32 = ANCILLARY + 8;
 const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
 
+const PACKET_FOR_OTHERS: u32 = 3;
 const PACKET_OUTGOING: u32 = 4;
 const ETHER_TYPE_IPV4: u32 = 0x0800;
 const ETHER_TYPE_IPV6: u32 = 0x86dd;
@@ -50,12 +55,15 @@ const ETHER_TYPE_IPV6: u32 = 0x86dd;
 const MAX_V4_ADDRESSES: usize = 64;
 const MAX_V6_ADDRESSES: usize = 16;
 
+/// More interfaces than these cannot be told from others.
+const MAX_INTERFACES: usize = 1024;
+
 /// The program for an interest, at most `budget` instructions long where that is possible at all
 /// (about 200 are needed for the frame around the ports).
 #[must_use]
 pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
-    let ports = Plan::exact(interest);
+    let ports = PortPlan::exact(interest);
     // Every interval takes an instruction at least.
     if ports.intervals.len() < budget {
         for leaf in [4, 8, 16] {
@@ -71,7 +79,7 @@ pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> 
 /// The program for ports that do not fit: as few of them as possible are taken together.
 fn coarse_program(
     interest: &Interest,
-    ports: &Plan,
+    ports: &PortPlan,
     around: Surroundings<'_>,
     budget: usize,
 ) -> Vec<Instruction> {
@@ -102,71 +110,7 @@ fn coarse_program(
     best
 }
 
-/// The ports to pass, and under which flag rules.
-struct Plan {
-    intervals: Vec<Interval>,
-    rules: Vec<Vec<PacketRule>>,
-}
-
-impl Plan {
-    fn exact(interest: &Interest) -> Plan {
-        let ports = interest.ports();
-        Plan { intervals: ports.intervals().to_vec(), rules: ports.rules().to_vec() }
-    }
-
-    /// The gaps between intervals, the widest first.
-    fn gaps(&self) -> Vec<u32> {
-        let gaps = self.intervals.windows(2).filter_map(|pair| match pair {
-            [a, b] if a.protocol == b.protocol => Some(u32::from(b.low) - u32::from(a.high)),
-            _ => None,
-        });
-        let mut gaps: Vec<u32> = gaps.collect();
-        gaps.sort_unstable_by(|a, b| b.cmp(a));
-        gaps
-    }
-
-    /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
-    fn coarser(&self, gaps: &[u32], count: usize) -> Plan {
-        // Gaps at least this wide stay open; of equal ones as many as there is room for.
-        let width = gaps.get(count.saturating_sub(1)).copied().unwrap_or(0);
-        let mut room = count.saturating_sub(gaps.iter().filter(|&&gap| gap > width).count());
-        let mut plan = Plan { intervals: Vec::new(), rules: self.rules.clone() };
-        for &interval in &self.intervals {
-            let joined = plan.intervals.last_mut().filter(|last| last.protocol == interval.protocol);
-            let Some(last) = joined else {
-                plan.intervals.push(interval);
-                continue;
-            };
-            let gap = u32::from(interval.low) - u32::from(last.high);
-            let stays_open = gap > width || (gap == width && room > 0);
-            if stays_open {
-                if gap == width {
-                    room -= 1;
-                }
-                plan.intervals.push(interval);
-            } else {
-                last.high = interval.high;
-                if last.rules != interval.rules {
-                    let mut set: Vec<PacketRule> = [last.rules, interval.rules]
-                        .into_iter()
-                        .filter_map(|rules| plan.rules.get(rules))
-                        .flatten()
-                        .copied()
-                        .collect();
-                    set.sort_unstable();
-                    set.dedup();
-                    last.rules = plan.rules.iter().position(|known| *known == set).unwrap_or_else(|| {
-                        plan.rules.push(set);
-                        plan.rules.len() - 1
-                    });
-                }
-            }
-        }
-        plan
-    }
-}
-
-fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
+fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
     let mut code = Assembler::default();
     let reject = code.finish(0);
     let accept = code.finish(SNAPSHOT);
@@ -208,19 +152,99 @@ fn assemble(interest: &Interest, plan: &Plan, around: Surroundings<'_>, leaf: us
         from_sources(&mut code, interest, false, v6, reject)
     };
 
+    let arriving = untagged(&mut code, v4, v6, reject);
+    let mut entry = arriving;
+    if let Some(several) = around.several {
+        let leaving = leaving(&mut code, interest, around.only_v4, several, transport, reject);
+        entry = one_of_several(&mut code, several, arriving, leaving, reject);
+    } else if let Some(index) = around.loopback {
+        let link = code.branch(JUMP_EQUAL, index, reject, arriving);
+        let link = code.then(LD_WORD, INTERFACE, link);
+        let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, link, arriving);
+        entry = code.then(LD_BYTE, PACKET_TYPE, direction);
+    }
+    code.program(entry)
+}
+
+/// Tells IPv4 from IPv6, and both from all else and from what has a VLAN tag.
+fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label {
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV6, v6, reject);
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV4, v4, family);
     let family = code.then(LD_HALF, ETHER_TYPE, family);
     let untagged = code.branch(JUMP_EQUAL, 0, family, reject);
-    let untagged = code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged);
-    let mut entry = untagged;
-    if let Some(index) = around.loopback {
-        let link = code.branch(JUMP_EQUAL, index, reject, untagged);
-        let link = code.then(LD_WORD, INTERFACE, link);
-        let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, link, untagged);
-        entry = code.then(LD_BYTE, PACKET_TYPE, direction);
+    code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged)
+}
+
+/// Sorts the packets of several interfaces so that each counts once: those for other stations count
+/// where these are, if at all, and `hidden` and `mute` say what is seen elsewhere.
+fn one_of_several(
+    code: &mut Assembler,
+    several: &Several,
+    arriving: Label,
+    leaving: Label,
+    reject: Label,
+) -> Label {
+    let leaving = if leaving == reject {
+        reject
+    } else {
+        let leaving = is_one_of(code, &several.mute, reject, leaving);
+        code.then(LD_WORD, INTERFACE, leaving)
+    };
+    let direction = code.branch(JUMP_EQUAL, PACKET_FOR_OTHERS, reject, arriving);
+    let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, leaving, direction);
+    let direction = code.then(LD_BYTE, PACKET_TYPE, direction);
+    let interface = is_one_of(code, &several.hidden, reject, direction);
+    code.then(LD_WORD, INTERFACE, interface)
+}
+
+/// Passes what this host sends to a target elsewhere. What it passes on for others was counted when
+/// it came in, and what it sends to itself is when it does.
+fn leaving(
+    code: &mut Assembler,
+    interest: &Interest,
+    only_v4: bool,
+    several: &Several,
+    transport: Label,
+    reject: Label,
+) -> Label {
+    let elsewhere: Vec<IpAddr> = interest.targets().filter(|target| !several.own.contains(target)).collect();
+    let mut families = [reject; 2];
+    for (is_v4, entry) in [true, false].into_iter().zip(&mut families) {
+        let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+            addresses.iter().filter(|address| address.is_ipv4() == is_v4).copied().collect()
+        };
+        let (to, from) = (of_family(&elsewhere), of_family(&several.own));
+        let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
+        // Those that cannot be told from others are left out: twice would be worse than not at all.
+        if to.is_empty() || to.len().max(from.len()) > most || only_v4 && !is_v4 {
+            continue;
+        }
+        let packet = if is_v4 { v4_packet } else { v6_packet };
+        let packet = packet(code, &to, transport, reject);
+        let packet = from_sources(code, interest, is_v4, packet, reject);
+        *entry = from
+            .iter()
+            .fold(reject, |otherwise, &address| source_in(code, &IpNet::from(address), packet, otherwise));
     }
-    code.program(entry)
+    let [v4, v6] = families;
+    if families == [reject; 2] { reject } else { untagged(code, v4, v6, reject) }
+}
+
+/// Finds the index in A among those of some interfaces.
+fn is_one_of(code: &mut Assembler, indexes: &[u32], yes: Label, no: Label) -> Label {
+    fn search(code: &mut Assembler, sorted: &[u32], yes: Label, no: Label) -> Label {
+        if sorted.len() > 4 {
+            let (left, right) = sorted.split_at(sorted.len() / 2);
+            let first = right.first().copied().unwrap_or_default();
+            let right = search(code, right, yes, no);
+            let left = search(code, left, yes, no);
+            return code.branch(JUMP_NOT_BELOW, first, right, left);
+        }
+        sorted.iter().fold(no, |otherwise, &index| code.branch(JUMP_EQUAL, index, yes, otherwise))
+    }
+    let mut sorted: Vec<u32> = indexes.iter().copied().take(MAX_INTERFACES).collect();
+    sorted.sort_unstable();
+    search(code, &sorted, yes, no)
 }
 
 /// Passes a packet that fits one of the rules.

@@ -23,6 +23,8 @@
 //! | [`expiring`] | what is remembered of a knocker for a time |
 //! | [`attempts`] | the bounded table of attempts under way |
 //! | [`engine`] | knocks in, events out |
+//! | [`interfaces`] | which interfaces are listened on, as things are |
+//! | [`coarse`] | ports taken together where there is no room for all |
 //! | [`bpf`] | classic BPF and its assembler |
 //! | [`filter`] | an interest as a program for the kernel |
 //! | [`packet`] | IP bytes to a knock |
@@ -49,6 +51,7 @@ pub mod attempts;
 pub mod beginnings;
 pub mod bpf;
 pub mod client;
+pub mod coarse;
 pub mod config;
 pub mod craft;
 pub mod daemon;
@@ -59,6 +62,7 @@ pub mod event;
 pub mod expiring;
 pub mod filter;
 pub mod interest;
+pub mod interfaces;
 pub mod knock;
 pub mod lock;
 pub mod opening;

@@ -29,6 +29,9 @@ pub struct Job {
     pub door: Arc<str>,
     /// For the shell, after `-c`.
     pub command: Vec<u8>,
+    /// What the command finds in its environment, so that a script needs no quoting; nothing for a
+    /// command of the daemon itself.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// Something the doorkeeper is to do.
@@ -159,7 +162,7 @@ impl Openings {
         match start.fill(knocker) {
             Ok(command) => {
                 let role = stop.map_or(Role::JustRuns, Role::Opens);
-                self.run(door.name.clone(), command, role, door.command_timeout, now)
+                self.run((door.name.clone(), Some(knocker)), command, role, door.command_timeout, now)
             }
             Err(_) => vec![Action::Tell(Event::StartTooLong)],
         }
@@ -174,7 +177,7 @@ impl Openings {
         now: Now,
     ) -> Vec<Action> {
         let role = if is_last { Role::IsLast } else { Role::JustRuns };
-        self.run(Arc::from("options"), command, role, limit, now)
+        self.run((Arc::from("options"), None), command, role, limit, now)
     }
 
     /// A door stands open since before this process began.
@@ -346,19 +349,29 @@ impl Openings {
     fn close(&mut self, stop: Stop, now: Now) -> Vec<Action> {
         let mut actions =
             vec![Action::Tell(Event::TimeIsUp { door: stop.door.clone(), knocker: stop.knocker })];
-        let (door, command, limit) = (stop.door.clone(), stop.command.clone(), stop.limit);
-        actions.extend(self.run(door, command, Role::Closes(stop, false), limit, now));
+        let whose = (stop.door.clone(), Some(stop.knocker));
+        let (command, limit) = (stop.command.clone(), stop.limit);
+        actions.extend(self.run(whose, command, Role::Closes(stop, false), limit, now));
         actions
     }
 
     fn run(
         &mut self,
-        door: Arc<str>,
+        (door, knocker): (Arc<str>, Option<IpAddr>),
         command: Vec<u8>,
         role: Role,
         limit: Option<Duration>,
         now: Now,
     ) -> Vec<Action> {
+        let event = if matches!(role, Role::Closes(..)) { "stop" } else { "start" };
+        let variables = knocker.map_or_else(Vec::new, |knocker| {
+            vec![
+                ("KNOCKD_IP", knocker.to_string()),
+                ("KNOCKD_DOOR", door.to_string()),
+                ("KNOCKD_FAMILY", if knocker.is_ipv4() { "4" } else { "6" }.to_owned()),
+                ("KNOCKD_EVENT", event.to_owned()),
+            ]
+        });
         self.names += 1;
         let id = JobId(self.names);
         if matches!(role, Role::Opens(_)) {
@@ -368,7 +381,7 @@ impl Openings {
         self.running.insert(id, Running { door: door.clone(), role, killed_at });
         vec![
             Action::Tell(Event::Running { door: door.clone(), command: command.clone() }),
-            Action::Run(Job { id, door, command }),
+            Action::Run(Job { id, door, command, variables }),
         ]
     }
 }

@@ -141,7 +141,9 @@ fn digest(text: &[u8]) -> String {
             let options = &config.options;
             let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
             let named = [("log", path(&options.log_file)), ("pid", path(&options.pid_file))];
-            for (name, value) in named.into_iter().chain([("interface", options.interface.clone())]) {
+            for (name, value) in
+                named.into_iter().chain([("interface", options.interface.as_ref().map(ToString::to_string))])
+            {
                 lines.extend(value.map(|value| format!("= {name} '{value}'")));
             }
             lines.extend(options.use_syslog.then(|| "= syslog".to_owned()));

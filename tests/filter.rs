@@ -10,6 +10,7 @@ use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
 use knocking::interest::Interest;
+use knocking::interfaces::Several;
 use knocking::knock::{Knock, Protocol};
 use knocking::lock::Lock;
 use knocking::packet::parse;
@@ -30,6 +31,7 @@ trials![
     tagged_frames_do_not_pass,
     other_link_protocols_do_not_pass,
     on_loopback_packets_pass_once,
+    of_several_interfaces_each_packet_passes_once,
     only_ipv4_means_only_ipv4,
     later_lines_of_a_file_can_be_let_through,
     no_doors_no_packets,
@@ -110,7 +112,7 @@ strict_except = ",
     }
 
     fn around(&self) -> Surroundings<'_> {
-        Surroundings { here: &self.here, loopback: None, only_v4: false }
+        Surroundings { here: &self.here, loopback: None, only_v4: false, several: None }
     }
 
     fn packet(&self) -> Packet {
@@ -270,7 +272,7 @@ fn little_room_makes_it_coarse() {
     let (doors, knocks) = many_doors(400, "tcpflags = syn");
     let interest = Interest::of(&doors, 0);
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
     let mut passed_before = usize::MAX;
     for budget in [0, 1, 50, 64, 100, 128, 200, 500, 1000, 2000, 4000, usize::MAX] {
         let program = program(&interest, around, budget);
@@ -291,7 +293,7 @@ fn little_room_makes_it_coarse() {
 fn five_thousand_doors_fit() {
     let (doors, knocks) = many_doors(5000, "tcpflags = syn");
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false };
+    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
     let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
     check(&program);
     assert!(program.len() > MAX_INSTRUCTIONS / 2, "{} of {MAX_INSTRUCTIONS} used", program.len());
@@ -326,7 +328,8 @@ fn flags_of_many_kinds() {
     }
     let doors = doors(&text);
     let (interest, here) = (Interest::of(&doors, 0), [SERVER.parse().unwrap()]);
-    let program = program(&interest, Surroundings { here: &here, loopback: None, only_v4: false }, 4096);
+    let program =
+        program(&interest, Surroundings { here: &here, loopback: None, only_v4: false, several: None }, 4096);
     assert!(load(&program));
     for port in 99..=110 {
         for flags in 0..=255 {
@@ -344,7 +347,7 @@ fn many_addresses_are_not_checked() {
         let v4 = (0..count).map(|i| IpAddr::from((0x0a00_0000_u32 + i).to_be_bytes()));
         let v6 = (0..count).map(|i| IpAddr::from((0xfd00 << 112_u32 | u128::from(i)).to_be_bytes()));
         let here: Vec<IpAddr> = v4.chain(v6).collect();
-        let around = Surroundings { here: &here, loopback: None, only_v4: false };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
         let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
         check(&program);
         assert!(program.len() < 300, "{} instructions for {count} addresses", program.len());
@@ -383,6 +386,50 @@ fn on_loopback_packets_pass_once() {
     assert!(passes(&simple(None, false), &ip, leaving(2)), "lo is not listened on");
 }
 
+fn of_several_interfaces_each_packet_passes_once() {
+    let here: Vec<IpAddr> = [SERVER, SERVER6].map(|address| address.parse().unwrap()).to_vec();
+    let (target, target6) = ("198.51.100.7", "2001:db8::7");
+    let text = format!(
+        "[d]\nsequence = 7000\n[t]\nsequence = 7000\ntarget = {target}\n[u]\nsequence = 7000\ntarget = {target6}\n"
+    );
+    let interest = Interest::of(&doors(&text), 0);
+    for hidden in [0, 1, 5, 300] {
+        let hidden: Vec<u32> = (0..hidden).map(|index| 100 + 3 * index).collect();
+        let several = Several { own: here.clone(), hidden: hidden.clone(), mute: vec![1, 9] };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: Some(&several) };
+        let program = program(&interest, around, MAX_INSTRUCTIONS);
+        check(&program);
+        assert!(load(&program));
+        let pass = |packet: &Packet, packet_type: u32, interface: u32| {
+            let ip = packet.ip();
+            passes(&program, &ip, Around { packet_type, interface, ..Around::of(&ip) })
+        };
+        for (to_us, to_target, from_us, own) in [
+            (tcp(7000), tcp(7000).to(target), tcp(7000).from(SERVER).to(target), tcp(7000).from(SERVER)),
+            (
+                tcp(7000).v6(),
+                tcp(7000).v6().to(target6),
+                tcp(7000).v6().from(SERVER6).to(target6),
+                tcp(7000).v6().from(SERVER6),
+            ),
+        ] {
+            // Arrives: for us, for all, for others.
+            for (packet_type, wanted) in [(0, true), (1, true), (2, true), (3, false)] {
+                assert_eq!(pass(&to_us, packet_type, 7), wanted, "{packet_type}");
+                assert_eq!(pass(&to_target, packet_type, 9), wanted, "{packet_type}");
+            }
+            // Leaves: ours for others, what passes through, ours for us.
+            assert!(pass(&from_us, 4, 7));
+            assert!(!pass(&to_target, 4, 7) && !pass(&own, 4, 7) && !pass(&to_us, 4, 7));
+            assert!(!pass(&from_us, 4, 1) && !pass(&from_us, 4, 9));
+            for &index in &hidden {
+                assert!(!pass(&to_us, 0, index) && !pass(&from_us, 4, index), "{index}");
+                assert!(pass(&to_us, 0, index + 1) && pass(&from_us, 4, index + 1), "{index}");
+            }
+        }
+    }
+}
+
 fn only_ipv4_means_only_ipv4() {
     let (v4, v6) = (tcp(7000).ip(), tcp(7000).v6().ip());
     for only_v4 in [false, true] {
@@ -404,7 +451,7 @@ fn later_lines_of_a_file_can_be_let_through() {
 fn no_doors_no_packets() {
     let here = [SERVER.parse().unwrap()];
     for budget in [0, 100, MAX_INSTRUCTIONS] {
-        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false };
+        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
         let program = program(&Interest::of(&[], 0), around, budget);
         check(&program);
         assert!(load(&program));
@@ -415,7 +462,7 @@ fn no_doors_no_packets() {
 /// The kernel runs it for every packet of the interface.
 fn programs_are_short() {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
     for (doors, most) in [(1, 45), (16, 135), (250, 1500)] {
         let length = program(&Interest::of(&many_doors(doors, "").0, 0), around, MAX_INSTRUCTIONS).len();
         assert!(length <= most, "{length} instructions for {} ports", doors * 4);
@@ -434,7 +481,8 @@ fn many_doors(count: usize, rules: &str) -> (Vec<Door>, Vec<u16>) {
 fn simple(loopback: Option<u32>, only_v4: bool) -> Vec<Instruction> {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
     let interest = Interest::of(&doors("[d]\nsequence = 7000,8000:udp\ntcpflags = syn\n"), 0);
-    let program = program(&interest, Surroundings { here: &here, loopback, only_v4 }, MAX_INSTRUCTIONS);
+    let program =
+        program(&interest, Surroundings { here: &here, loopback, only_v4, several: None }, MAX_INSTRUCTIONS);
     check(&program);
     assert!(load(&program));
     program

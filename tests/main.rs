@@ -46,6 +46,8 @@ mod contrib_knockd_sh;
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
 mod filter;
+/// Which interfaces are listened on, as values.
+mod interfaces;
 /// The manual pages against the programs.
 mod man;
 /// The messages between the daemon's two processes.
@@ -70,6 +72,8 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// Interfaces, addresses and routes that come, go and change while the daemon runs.
+mod wire_links;
 /// Many doors, many knockers, many strangers.
 mod wire_load;
 /// What the daemon says: log file, standard output, syslog, names.
@@ -125,6 +129,7 @@ fn tests() -> Vec<Trial> {
         man::tests,
         messages::tests,
         otp::tests,
+        interfaces::tests,
         packet::tests,
         password::tests,
         random::tests,
@@ -134,6 +139,8 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_links::tests,
+        wire_links::kernel_tests,
         wire_load::tests,
         wire_log::tests,
         wire_one_time::tests,

@@ -34,10 +34,17 @@ fn section<'a>(page: &'a str, name: &str) -> &'a str {
 
 /// The options that have an entry in a section: `.It Fl i , -interface Ar interface`.
 fn described_options(section: &str) -> BTreeSet<String> {
-    let items = section.lines().filter_map(|line| line.strip_prefix(".It Fl "));
-    let words =
-        items.flat_map(|item| item.split([' ', ',']).take_while(|word| !["Ar", "Op", "Ns"].contains(word)));
-    words.filter(|word| !word.is_empty() && *word != "Fl").map(|word| format!("-{word}")).collect()
+    let mut described = BTreeSet::new();
+    for item in section.lines().filter_map(|line| line.strip_prefix(".It Fl ")) {
+        let mut is_name = true;
+        for word in item.split([' ', ',']).filter(|word| !word.is_empty()) {
+            is_name = word == "Fl" || is_name && !["Ar", "Op", "Ns", "Cm"].contains(&word);
+            if is_name && word != "Fl" {
+                described.insert(format!("-{word}"));
+            }
+        }
+    }
+    described
 }
 
 /// The options that a page names anywhere, be it in passing.
@@ -169,7 +176,9 @@ fn options_of_knock() {
 /// The options that a help text lists: lines that begin with one.
 fn options_in(help: &str) -> BTreeSet<String> {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-    let names = lines.flat_map(|line| line.split(' ').take_while(|word| word.starts_with('-')));
+    // What it does stands behind two blanks.
+    let columns = lines.filter_map(|line| line.split("  ").next());
+    let names = columns.flat_map(|column| column.split(' ').filter(|word| word.starts_with('-')));
     let name = |name: &str| name.split('[').next().unwrap_or(name).trim_end_matches(',').to_owned();
     names.map(name).collect()
 }

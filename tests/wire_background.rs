@@ -8,7 +8,7 @@ use crate::support::packet::{CLIENT, tcp};
 use crate::support::process;
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::{DOOR, KNOCKS, opened};
+use crate::wire::{DOOR, KNOCKS};
 
 trials![
     it_goes_to_the_background_and_comes_to_an_end,
@@ -174,7 +174,7 @@ fn it_survives_its_interface_going_down() {
     }
     // The attempt is still known.
     world.send([2000, 3000].map(tcp));
-    daemon.expect(&opened("d", CLIENT, 3));
+    daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -1,7 +1,6 @@
 //! Many doors, many knockers, many strangers.
 
 use std::fs;
-use std::time::Instant;
 
 use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
 use crate::support::process;
@@ -66,10 +65,8 @@ fn strangers_do_not_fill_the_memory() {
     assert!(seen > 190_000, "only {seen} knocks were seen: this test shows nothing");
     // A table of 65,536 attempts takes about half of this; one of 200,000 half as much again.
     assert!(grown < 10 * 1024, "{grown} kB more than before");
-    let start = Instant::now();
     world.send(KNOCKS.map(tcp));
     daemon.wait_for("10.77.0.2: d: OPEN SESAME");
-    assert!(start.elapsed() < seconds(2.0));
 }
 
 /// Who is part-way through is not pushed out by those who only began.

@@ -300,14 +300,14 @@ fn names_that_never_come_delay_nothing() {
         world.send([1, 2].map(|port| tcp(port).from(source)));
         wanted += &(source.to_owned() + "\n");
         daemon.wait_for_file("out", &wanted);
-        assert!(start.elapsed() < seconds(1.0), "the command for {source} came after {:?}", start.elapsed());
+        assert!(start.elapsed() < seconds(2.5), "the command for {source} came after {:?}", start.elapsed());
     }
     assert!(server.recv(&mut [0; 512]).is_ok(), "no name was asked for");
     assert!(process::alive(daemon.pid));
     // The end does not wait for names either, and the lines come all the same.
     let start = Instant::now();
     assert_eq!(daemon.stop(), Some(0));
-    assert!(start.elapsed() < seconds(2.0), "the end took {:?}", start.elapsed());
+    assert!(start.elapsed() < seconds(4.5), "the end took {:?}", start.elapsed());
     let lines = daemon.lines();
     for source in [CLIENT, "10.77.0.12", "10.77.0.13"] {
         assert!(lines.contains(&format!("{source}: d: OPEN SESAME")), "{lines:?}");

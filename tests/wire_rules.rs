@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
 
 use crate::random::Random;
-use crate::support::packet::{CLIENT, SERVER, tcp, udp};
+use crate::support::packet::{CLIENT, CLIENT6, SERVER, tcp, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, seconds};
 use crate::wire::opened;
@@ -17,6 +17,7 @@ trials![
     a_strict_door_sees_no_more_than_it_must,
     a_packet_wakes_once,
     only_the_first_packet_of_the_game_wakes,
+    commands_know_why_they_run,
 ];
 
 /// Scans of all TCP ports in random order, each from another address: one in six opens a plain door of three
@@ -135,4 +136,20 @@ fn only_the_first_packet_of_the_game_wakes() {
         world.send([udp(19132).data(&vec![7; length])]);
     }
     daemon.expect(&opened("wake", CLIENT, 1).repeat(3));
+}
+
+/// A script needs neither `%IP%` nor quotes.
+fn commands_know_why_they_run() {
+    let world = World::new();
+    let tell = "echo \"$KNOCKD_EVENT $KNOCKD_DOOR $KNOCKD_FAMILY $KNOCKD_IP\" >> @/out";
+    let door = format!(
+        "[my door]\nsequence = 1000\nstart_command = {tell}\ncmd_timeout = 0\nstop_command = {tell}\n"
+    );
+    let daemon = world.knockd(&door).variable("KNOCKD_IP", "203.0.113.1").start();
+    world.send([tcp(1000)]);
+    daemon.wait_for_file("out", &format!("start my door 4 {CLIENT}\nstop my door 4 {CLIENT}\n"));
+    world.send([tcp(1000).v6()]);
+    let lines = [("start", 4, CLIENT), ("stop", 4, CLIENT), ("start", 6, CLIENT6), ("stop", 6, CLIENT6)];
+    let lines = lines.map(|(event, family, knocker)| format!("{event} my door {family} {knocker}\n"));
+    daemon.wait_for_file("out", &lines.concat());
 }

@@ -36,6 +36,7 @@ want etherwake etherwake
 want make make
 want shellcheck shellcheck
 want busybox busybox
+want fail2ban-regex fail2ban
 if [ ${#missing[@]} -gt 0 ]; then
     die "this is missing: apt-get install --no-install-recommends ${missing[*]}"
 fi
@@ -86,10 +87,10 @@ exec bash "$CONTRIB/tests/$2.sh"
 END
 
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(knock_helper systemd openwrt container)
+[ ${#tests[@]} -gt 0 ] || tests=(knock_helper systemd openwrt container fail2ban)
 for test in "${tests[@]}"; do
     [ -f "$CONTRIB/tests/$test.sh" ] ||
-        die "there is no test '$test'; there are: knock_helper systemd openwrt container"
+        die "there is no test '$test'; there are: knock_helper systemd openwrt container fail2ban"
     printf '%s\n' "$test"
     mkdir "$SCRATCH/$test"
     # When the first process of the namespace ends, so does all that it started.

@@ -268,6 +268,7 @@ if [ -e said ]; then
 else
     skipped "the unit under systemd" "systemd does not run in namespaces here: $(tail -n 5 machine.log)"
 fi
+exec 2>/dev/null
 kill -KILL $machine
 wait $machine 2>/dev/null
 for it in "${groups[@]}"; do

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::config::rules::{self, ReadRule};
 use crate::config::{Draft, Note, Options, Problem, Reading};
 use crate::door::{Reopen, Template};
+use crate::interfaces::Wanted;
 use crate::knock::Flags;
 use crate::lock::{Lock, OneTime, OtpLock};
 use crate::otp::{Digest, MAX_WINDOW, Otp};
@@ -57,6 +58,7 @@ pub const DIRECTIVES: &[Directive] = &[
     option("LogFile", log_file),
     option("PidFile", pid_file),
     option("Interface", interface),
+    option("Wait_Interface", wait_interface),
     option("StateFile", state_file),
     option("On_Start", on_start),
     option("On_Stop", on_stop),
@@ -153,9 +155,15 @@ fn pid_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> R
 
 fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
     if !reading.interface_is_given {
-        options.interface = Some(text(value));
+        options.interface = Wanted::parse(&text(value));
         reading.understood(format!("config: interface: {}", text(value)));
     }
+    Ok(())
+}
+
+fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    options.wait_interface = Some(yes_or_no("wait_interface", &text(value))?);
+    reading.understood(format!("config: wait_interface: {}", text(value)));
     Ok(())
 }
 

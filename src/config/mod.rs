@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::door::{Door, Reopen, Template};
 use crate::event::exhausted;
+use crate::interfaces::Wanted;
 use crate::knock::FlagRule;
 use crate::lock::Lock;
 use crate::otp::{Digest, OtpError};
@@ -43,7 +44,9 @@ pub struct Options {
     /// `PidFile`.
     pub pid_file: Option<PathBuf>,
     /// `Interface`.
-    pub interface: Option<String>,
+    pub interface: Option<Wanted>,
+    /// `Wait_Interface`.
+    pub wait_interface: Option<bool>,
     /// `UseSyslog`.
     pub use_syslog: bool,
     /// `StateFile`.

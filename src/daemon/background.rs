@@ -23,8 +23,11 @@ use crate::daemon::{cli, siblings};
 pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
     let mut words = words.into_iter();
     let name = words.next().unwrap_or_else(|| "knockd".into());
-    // In front, where no stray word or `--` can hide it.
-    let mut sibling = siblings::start(&name, std::iter::once(cli::LAUNCHED.into()).chain(words), false)
+    let mut words: Vec<OsString> = words.collect();
+    // Behind what the user wrote, which is what people look for in a list of processes.
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    words.insert(end, cli::LAUNCHED.into());
+    let mut sibling = siblings::start(&name, words, false)
         .map_err(|error| StartError::System("run in the background", error))?;
     let mut word = [0; 1];
     loop {

@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use pnet::datalink::{self, Channel, DataLinkReceiver};
+use pnet::datalink::{self, Channel, DataLinkReceiver, NetworkInterface};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::daemon::addresses::{self, Interface};
 use crate::daemon::error::{CaptureError, CaptureProblem};
 use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
 use crate::interest::Interest;
+use crate::interfaces::{Interface, Layout};
 
 /// Bytes of packets that may wait for us; the kernel counts its own overhead too.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -33,25 +33,26 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Listens on the interface of this name for what is of `interest`.
+    /// Listens on an interface for what is of `interest`. One that is down is heard from when it
+    /// comes up.
     ///
     /// # Errors
     /// [`CaptureError`] says which operation failed, and why.
-    pub fn open(name: &str, interest: &Interest, only_v4: bool) -> Result<Capture, CaptureError> {
-        let fail = |problem| CaptureError { interface: name.to_owned(), problem };
+    pub fn open(
+        interface: Interface,
+        layout: &Layout,
+        interest: &Interest,
+        only_v4: bool,
+    ) -> Result<Capture, CaptureError> {
+        let fail = |problem| CaptureError { interface: interface.name.clone(), problem };
         let because = |operation| move |error| fail(CaptureProblem::Failed(operation, error));
-        let interface =
-            addresses::find(name).ok_or_else(|| fail(CaptureProblem::Missing(addresses::names())))?;
         let control = Socket::new_raw(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))
             .map_err(because("packet socket"))?;
-        if !interface.is_up {
-            return Err(fail(CaptureProblem::Down));
-        }
         // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
         if setsockopt(&control, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             let _ = setsockopt(&control, sockopt::RcvBuf, &RECEIVE_BUFFER);
         }
-        attach(&control, &interface, interest, only_v4).map_err(because("packet filter"))?;
+        attach(&control, &interface, layout, interest, only_v4).map_err(because("packet filter"))?;
         let socket = control.try_clone().map_err(because("packet socket"))?;
         let config = datalink::Config {
             read_timeout: Some(Duration::ZERO),
@@ -62,7 +63,15 @@ impl Capture {
             socket_fd: Some(socket.into_raw_fd()),
             ..datalink::Config::default()
         };
-        match datalink::channel(&interface.link, config).map_err(because("bind"))? {
+        let link = NetworkInterface {
+            name: interface.name.clone(),
+            description: String::new(),
+            index: interface.index,
+            mac: None,
+            ips: Vec::new(),
+            flags: 0,
+        };
+        match datalink::channel(&link, config).map_err(because("bind"))? {
             Channel::Ethernet(_, receiver) => Ok(Capture { interface, control, receiver, only_v4 }),
             _ => Err(because("bind")(io::ErrorKind::Unsupported.into())),
         }
@@ -72,15 +81,8 @@ impl Capture {
     ///
     /// # Errors
     /// What the operating system says; then it listens for what it did.
-    pub fn set_interest(&self, interest: &Interest) -> io::Result<()> {
-        attach(&self.control, &self.interface, interest, self.only_v4)
-    }
-
-    /// Looks up the interface's addresses again. An interface that is gone keeps those it had.
-    pub fn refresh_addresses(&mut self) {
-        if let Some(interface) = addresses::find(&self.interface.link.name) {
-            self.interface.addresses = interface.addresses;
-        }
+    pub fn set_interest(&self, layout: &Layout, interest: &Interest) -> io::Result<()> {
+        attach(&self.control, &self.interface, layout, interest, self.only_v4)
     }
 
     /// The next packet that waits, beginning with its IP header.
@@ -108,8 +110,19 @@ impl AsFd for Capture {
 
 /// Puts the program on the socket, a coarser one where the kernel has no memory for the exact one
 /// (`net.core.optmem_max`).
-fn attach(socket: &Socket, interface: &Interface, interest: &Interest, only_v4: bool) -> io::Result<()> {
-    let around = Surroundings { here: &interface.addresses, loopback: interface.loopback, only_v4 };
+fn attach(
+    socket: &Socket,
+    interface: &Interface,
+    layout: &Layout,
+    interest: &Interest,
+    only_v4: bool,
+) -> io::Result<()> {
+    let around = Surroundings {
+        here: &layout.here,
+        loopback: interface.is_loopback.then_some(interface.index),
+        only_v4,
+        several: layout.several.as_ref(),
+    };
     let mut budget = MAX_INSTRUCTIONS;
     loop {
         let program: Vec<SockFilter> = filter::program(interest, around, budget)

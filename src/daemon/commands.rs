@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::opening::{Ending, JobId};
+use crate::opening::{Ending, Job, JobId};
 
 /// The shell that commands are for.
 const SHELL: &str = "/bin/sh";
@@ -24,10 +24,12 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Commands get the environment of this process.
+    /// Commands get the environment of this process, but for what is ours to tell (`KNOCKD_...`).
     #[must_use]
     pub fn new() -> Commands {
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let inherited =
+            std::env::vars_os().filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"KNOCKD_"));
+        let environment = inherited.filter_map(|(name, value)| {
             let mut pair = name.into_vec();
             pair.push(b'=');
             pair.extend(value.into_vec());
@@ -40,8 +42,12 @@ impl Commands {
     ///
     /// # Errors
     /// Why it could not be started.
-    pub fn start(&mut self, job: JobId, command: Vec<u8>) -> nix::Result<()> {
-        let command = CString::new(command).map_err(|_| Errno::EINVAL)?;
+    pub fn start(&mut self, job: &Job) -> nix::Result<()> {
+        let command = CString::new(&*job.command).map_err(|_| Errno::EINVAL)?;
+        let mut environment = self.environment.clone();
+        let own =
+            job.variables.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok());
+        environment.extend(own);
         let arguments = [c"sh", c"-c", &command];
         let files = PosixSpawnFileActions::init()?;
         let mut attributes = PosixSpawnAttr::init()?;
@@ -56,8 +62,8 @@ impl Commands {
         broken_pipe.add(Signal::SIGPIPE);
         attributes.set_sigdefault(&broken_pipe)?;
         attributes.set_sigmask(&SigSet::empty())?;
-        let pid = posix_spawn(SHELL, &files, &attributes, &arguments, &self.environment)?;
-        self.running.insert(pid, job);
+        let pid = posix_spawn(SHELL, &files, &attributes, &arguments, &environment)?;
+        self.running.insert(pid, job.id);
         Ok(())
     }
 

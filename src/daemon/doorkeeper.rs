@@ -265,8 +265,9 @@ impl Doorkeeper {
         }
     }
 
-    fn start(&mut self, Job { id, door, command }: Job, now: Now) {
-        let started = self.commands.start(id, command);
+    fn start(&mut self, job: Job, now: Now) {
+        let started = self.commands.start(&job);
+        let Job { id, door, .. } = job;
         if started.is_ok() {
             self.openings.started(id);
         }

@@ -21,6 +21,8 @@ pub struct CaptureError {
 pub enum CaptureProblem {
     /// There is none of that name; these are there.
     Missing(Vec<String>),
+    /// There is no default route to tell which one is meant; these are there.
+    NoDefaultRoute(Vec<String>),
     /// It is down.
     Down,
     /// An operation on its socket failed.
@@ -34,7 +36,12 @@ impl fmt::Display for CaptureError {
         match &self.problem {
             CaptureProblem::Missing(names) => write!(
                 f,
-                "No such device exists; there are: {}; name one with -i or with 'Interface' in the configuration",
+                "No such device exists; there are: {}; name one with -i or with 'Interface' in the configuration, or 'auto' for that of the default route",
+                names.join(", ")
+            ),
+            CaptureProblem::NoDefaultRoute(names) => write!(
+                f,
+                "There is no default route; there are: {}; name one with -i or with 'Interface' in the configuration",
                 names.join(", ")
             ),
             CaptureProblem::Down => {

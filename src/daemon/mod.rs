@@ -3,9 +3,9 @@
 //! Everything that can fail does so in the foreground, in this order: command line, configuration,
 //! capture and filter, log file, doorkeeper; then the background, the pid file, the loop.
 
-pub mod addresses;
 mod background;
 pub mod capture;
+mod captures;
 mod check;
 pub mod cli;
 mod clock;
@@ -17,6 +17,7 @@ mod link;
 mod load;
 mod log;
 mod names;
+pub mod netlink;
 mod one_time;
 mod reload;
 mod remember;

@@ -4,7 +4,6 @@
 //! Both processes read the file; it is in force when both have read the same.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::daemon::clock;
 use crate::daemon::error::StartError;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
-use crate::daemon::watcher::{AHEAD, Watcher};
+use crate::daemon::watcher::{AHEAD, Watcher, wanted};
 use crate::daemon::wire::{Received, Report};
 use crate::daemon::{one_time, poll_timeout, state_file};
 use crate::engine::Engine;
@@ -185,6 +184,7 @@ impl Watcher {
             log_file: options.log_file.or(self.options.log_file.take()),
             pid_file: options.pid_file.or(self.options.pid_file.take()),
             interface: options.interface.or(self.options.interface.take()),
+            wait_interface: options.wait_interface.or(self.options.wait_interface),
             use_syslog: options.use_syslog || self.options.use_syslog,
             ..options
         };
@@ -193,22 +193,20 @@ impl Watcher {
             state.restore_spent(&mut doors);
         }
         self.fingerprint = loaded.fingerprint;
-        self.capture.refresh_addresses();
-        let mut engine = Engine::new(doors, self.here());
+        // Only what is new in the way of interfaces; what changes by itself rings.
+        let lines = self.captures.want(wanted(&self.arguments, &self.options), &Interest::of(&doors, AHEAD));
+        let mut engine = Engine::new(doors, self.captures.here().iter().copied());
         engine.inherit(&self.engine, clock::now());
         self.engine = engine;
         self.renew_filter();
         self.explain_doors();
-    }
-
-    pub(super) fn here(&self) -> Vec<IpAddr> {
-        self.capture.interface.addresses.clone()
+        self.tell(lines);
     }
 
     pub(super) fn renew_filter(&mut self) {
         let interest = Interest::of(self.engine.doors(), AHEAD);
-        if let Err(error) = self.capture.set_interest(&interest) {
-            self.complain(&format!("could not renew the packet filter: {}", reason(&error)));
+        if let Some(text) = self.captures.set_interest(&interest) {
+            self.complain(&text);
         }
     }
 

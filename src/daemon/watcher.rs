@@ -10,13 +10,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
-use crate::daemon::capture::Capture;
+use crate::daemon::captures::Captures;
 use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::error::StartError;
 use crate::daemon::link::Link;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
+use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
 use crate::daemon::{expression, poll_timeout, state_file};
@@ -24,14 +25,13 @@ use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::interest::Interest;
+use crate::interfaces::Wanted;
 use crate::knock::Knock;
 use crate::lock::Lock;
 use crate::packet;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// The interface where neither the command line nor the configuration names one.
-const DEFAULT_INTERFACE: &str = "eth0";
 /// Packets that are taken before signals and the doorkeeper are looked at again.
 const BATCH: usize = 64;
 /// Lines of a one-time file that the kernel's filter knows ahead of their turn, so that a quick
@@ -43,7 +43,7 @@ pub(super) struct Watcher {
     pub(super) arguments: Arguments,
     pub(super) options: Options,
     pub(super) engine: Engine,
-    pub(super) capture: Capture,
+    pub(super) captures: Captures,
     pub(super) link: Link,
     pub(super) log: Log,
     /// Of the configuration in force.
@@ -54,7 +54,9 @@ pub(super) struct Watcher {
 
 /// What woke us.
 struct Ready {
-    packets: bool,
+    /// The captures that have packets.
+    captures: Vec<usize>,
+    interfaces: bool,
     signals: bool,
     doorkeeper: bool,
 }
@@ -72,27 +74,26 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     // It starts while we open the interface.
     let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
     let Loaded { config: Config { options, doors }, fingerprint } = loaded;
-    let interface = arguments.interface.as_deref().or(options.interface.as_deref());
-    let interface = interface.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_INTERFACE);
     // A list that opened a door opens it no more, whoever listened then. What cannot be read, the
     // doorkeeper complains of.
     let mut doors = doors;
     if let Ok(state) = state_file::read(&options.state_file(&arguments.pid_file)) {
         state.restore_spent(&mut doors);
     }
-    let capture = Capture::open(interface, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
-    let here = capture.interface.addresses.clone();
+    let wanted = wanted(&arguments, &options);
+    let waits = options.wait_interface.unwrap_or(wanted.is_patient());
+    let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
     let mut watcher = Watcher {
-        engine: Engine::new(doors, here),
+        engine: Engine::new(doors, captures.here().iter().copied()),
         arguments,
         options,
-        capture,
+        captures,
         link,
         log: Log::new(),
         fingerprint,
         pending: None,
     };
-    watcher.explain_capture();
+    watcher.explain_captures();
     if let Err(error) = watcher.open_log() {
         log::complain(&log::cannot_open(&error));
     }
@@ -105,15 +106,22 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         watcher.write_pid_file();
         launcher.detach().map_err(system("run in the background"))?;
     }
-    let name = watcher.capture.interface.link.name.clone();
-    watcher.log.line(&format!("starting up, listening on {name}"));
-    log::say(&format!("listening on {name}..."));
+    let words = watcher.captures.words();
+    watcher.log.line(&format!("starting up, {words}"));
+    log::say(&format!("{words}..."));
+    watcher.tell(watcher.captures.missing());
     watcher.link.send(Request::Begin);
     watcher.run(signals);
     if has_pid_file {
         let _ = std::fs::remove_file(watcher.pid_file());
     }
     Ok(())
+}
+
+/// The interfaces that the command line names or, without one, the configuration.
+pub(super) fn wanted(arguments: &Arguments, options: &Options) -> Wanted {
+    let given = arguments.interface.as_deref().and_then(Wanted::parse);
+    given.or_else(|| options.interface.clone()).unwrap_or_default()
 }
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
@@ -134,9 +142,14 @@ impl Watcher {
                     self.reload();
                 }
             }
+            if ready.interfaces
+                && let Some(ring) = self.captures.doorbell().rang()
+            {
+                self.look_around(&ring);
+            }
             let now = now();
-            if ready.packets {
-                self.listen(now);
+            for capture in ready.captures {
+                self.listen(capture, now);
             }
             let expired = self.engine.expire(now);
             self.handle(expired, now);
@@ -156,29 +169,51 @@ impl Watcher {
         let nothing = || PollFd::new(signals.doorbell(), PollFlags::empty());
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, self.link.is_waiting());
-        let mut descriptors = [
-            PollFd::new(self.capture.as_fd(), PollFlags::POLLIN),
+        let mut descriptors = vec![
             PollFd::new(signals.doorbell(), PollFlags::POLLIN),
             self.link.descriptor().map_or_else(nothing, |fd| PollFd::new(fd, events)),
+            PollFd::new(self.captures.doorbell().as_fd(), PollFlags::POLLIN),
             self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
+        descriptors.extend(self.captures.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let _ = poll(&mut descriptors, timeout);
-        let [packets, signals, doorkeeper, _] = descriptors.map(|it| it.any().unwrap_or(true));
-        Ready { packets, signals, doorkeeper }
+        let mut ready = descriptors.iter().map(|it| it.any().unwrap_or(true));
+        let mut next = || ready.next().unwrap_or_default();
+        let (signals, doorkeeper, interfaces, _) = (next(), next(), next(), next());
+        let captures = ready.enumerate().filter(|(_, is_ready)| *is_ready).map(|(place, _)| place).collect();
+        Ready { captures, interfaces, signals, doorkeeper }
     }
 
     /// Takes packets that wait.
-    fn listen(&mut self, now: Now) {
+    fn listen(&mut self, capture: usize, now: Now) {
         for _ in 0..BATCH {
-            let Some(packet) = self.capture.take() else { return };
+            let Some(capture) = self.captures.at(capture) else { return };
+            let Some(packet) = capture.take() else { return };
             let Some(knock) = packet::parse(packet) else { continue };
             if log::explains() {
-                self.explain(&knock, now);
+                let link_header = capture.interface.link_header();
+                self.explain(&knock, link_header, now);
             }
             let events = self.engine.observe(&knock, now);
             if !events.is_empty() {
                 self.handle(events, now);
             }
+        }
+    }
+
+    /// Interfaces, addresses or routes changed: attempts under way go on.
+    fn look_around(&mut self, ring: &Ring) {
+        let interest = Interest::of(self.engine.doors(), AHEAD);
+        let lines = self.captures.look(ring, &interest);
+        self.engine.relocate(self.captures.here().iter().copied());
+        self.tell(lines);
+    }
+
+    /// Says something to the log and to whoever asked for `-v`.
+    pub(super) fn tell(&mut self, lines: Vec<String>) {
+        for line in lines {
+            log::say(&line);
+            self.log.line(&line);
         }
     }
 
@@ -254,7 +289,7 @@ impl Watcher {
         self.log.line("shutting down");
     }
 
-    fn explain(&self, knock: &Knock, now: Now) {
+    fn explain(&self, knock: &Knock, link_header: u64, now: Now) {
         if self.engine.is_of_interest(knock) {
             log::explain(&format!(
                 "{}: {}: {}:{} -> {}:{} {} bytes",
@@ -264,17 +299,19 @@ impl Watcher {
                 knock.source_port,
                 knock.destination,
                 knock.port,
-                u64::from(knock.length) + self.capture.interface.link_header()
+                u64::from(knock.length) + link_header
             ));
         }
     }
 
-    fn explain_capture(&self) {
+    fn explain_captures(&self) {
         if !log::explains() {
             return;
         }
-        log::explain(self.capture.interface.link_words());
-        for address in &self.capture.interface.addresses {
+        for interface in self.captures.interfaces() {
+            log::explain(interface.link_words());
+        }
+        for address in self.captures.here() {
             if address.is_ipv4() || !self.arguments.only_v4 {
                 log::explain(&format!("local IP: {address}"));
             }
@@ -285,7 +322,7 @@ impl Watcher {
     pub(super) fn explain_doors(&self) {
         if log::explains() {
             let doors: &[Door] = self.engine.doors();
-            for line in expression::lines(doors, &self.capture.interface.addresses, self.arguments.only_v4) {
+            for line in expression::lines(doors, self.captures.here(), self.arguments.only_v4) {
                 log::explain(&line);
             }
         }

@@ -8,9 +8,12 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -40,6 +43,32 @@ impl Namespace {
         let mut link = link_named(name);
         link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
         self.create(RouteNetlinkMessage::NewLink(link), "adding a link");
+    }
+
+    /// An interface that shares the packets of the one below, or another that not every kernel knows.
+    ///
+    /// # Errors
+    /// The kernel's words.
+    pub fn try_add_link(&self, name: &str, kind: InfoKind, below: Option<&str>) -> Result<(), String> {
+        let mut link = link_named(name);
+        link.attributes.extend(below.map(|below| LinkAttribute::Link(self.index(below))));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.run(|| request(RouteNetlinkMessage::NewLink(link), flags))
+    }
+
+    /// All packets for nobody here go to `gateway`; of several such routes the one with the lowest metric counts.
+    pub fn add_default_route(&self, gateway: &str, metric: u32) {
+        let gateway: IpAddr = gateway.parse().expect("an IP address");
+        let mut message = RouteMessage::default();
+        message.header.address_family =
+            if gateway.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Priority(metric)];
+        self.create(RouteNetlinkMessage::NewRoute(message), "adding a default route");
     }
 
     /// Makes `port` a port of the bridge.
@@ -113,26 +142,40 @@ impl Namespace {
         self.request(message, 0, &format!("deleting {address} from {name}"));
     }
 
-    /// Waits until an interface that is up, at both ends of its cable, carries packets.
+    /// Waits until an interface that is up, at both ends of its cable, carries packets. The flags say so too
+    /// early: until the kernel's linkwatch has been there, what is sent is lost.
     pub fn wait_until_running(&self, name: &str) {
-        let running = |i: &pnet::datalink::NetworkInterface| i.name == name && i.is_running();
-        let runs = || self.run(pnet::datalink::interfaces).iter().any(running);
+        let runs = || self.state(name) == Some(State::Up);
         assert!(holds_within(seconds(5.0), runs), "{name} does not come up");
+    }
+
+    /// What the kernel makes of an interface's cable (RFC 2863).
+    fn state(&self, name: &str) -> Option<State> {
+        let link = self.describe(name);
+        link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::OperState(state) => Some(state),
+            _ => None,
+        })
     }
 
     /// How many have asked an interface for the frames of other machines.
     pub fn promiscuity(&self, name: &str) -> u32 {
-        let mut link = LinkMessage::default();
-        link.header.index = self.index(name);
-        let answer = self.run(|| ask(RouteNetlinkMessage::GetLink(link), 0));
-        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.expect("a link") else {
-            panic!("the kernel does not describe {name}");
-        };
+        let link = self.describe(name);
         let count = link.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Promiscuity(count) => Some(*count),
             _ => None,
         });
         count.expect("the kernel counts who wants all frames")
+    }
+
+    fn describe(&self, name: &str) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index(name);
+        let answer = self.run(|| ask(RouteNetlinkMessage::GetLink(link), 0));
+        match answer {
+            Ok(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))) => link,
+            _ => panic!("the kernel does not describe {name}"),
+        }
     }
 
     /// The kernel's number for an interface.
