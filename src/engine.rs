@@ -113,15 +113,16 @@ impl Engine {
                 self.cooldowns.set(index, knocker, (), until, now.uptime);
             }
         }
+        let mut spent = HashMap::new();
+        for door in &earlier.doors {
+            if let Lock::Otp(it) = &door.lock {
+                spent.entry((&door.name, it.otp.identity())).or_insert(&it.spent);
+            }
+        }
         for door in &mut self.doors {
             let Lock::Otp(lock) = &mut door.lock else { continue };
-            let identity = lock.otp.identity();
-            let before = earlier.doors.iter().find_map(|other| match &other.lock {
-                Lock::Otp(it) if other.name == door.name && it.otp.identity() == identity => Some(&it.spent),
-                _ => None,
-            });
-            if let Some(spent) = before {
-                lock.spent = spent.clone();
+            if let Some(&before) = spent.get(&(&door.name, lock.otp.identity())) {
+                lock.spent = before.clone();
             }
         }
     }

@@ -29,6 +29,7 @@ trials![
     ports_change_in_the_background_too,
     a_reload_with_the_same_seed_forgets_nothing,
     a_reload_with_a_new_seed_takes_it,
+    a_reload_of_thousands_of_doors_holds_up_nobody,
     a_thousand_random_scans_open_nothing,
     nothing_says_the_seed,
 ];
@@ -210,6 +211,19 @@ fn a_reload_with_a_new_seed_takes_it() {
     assert_eq!(openers(&daemon), [CLIENT]);
     world.send(of_now(&new, CLIENT));
     assert_eq!(openers(&daemon), [CLIENT, CLIENT]);
+}
+
+/// Both processes look for what is spent; each door with each other one would take a minute.
+fn a_reload_of_thousands_of_doors_holds_up_nobody() {
+    let world = World::v4_only();
+    let door = |n: u32| format!("[d{n}]\notp = seed {n},{HOUR},{},on,tcp\n", 1000 + n);
+    let doors: String = (0..4000).map(door).collect();
+    let plain = "[plain]\nsequence = 900\ncommand = echo %IP% > @/out\n";
+    let daemon = world.knockd(&(doors + plain)).arguments(&["-v"]).start();
+    daemon.kill(Signal::SIGHUP);
+    assert!(holds_within(seconds(8.0), || daemon.stdout().contains("closing log file")), "{}", daemon.said());
+    world.send([tcp(900)]);
+    daemon.wait_for_file("out", &format!("{CLIENT}\n"));
 }
 
 /// Chance that this fails although all is well: 1,000 scans, 3 lists of 4 ports each, 1 in 5,000.

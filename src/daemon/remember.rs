@@ -1,6 +1,7 @@
 //! What the doorkeeper does to close every door even if it ends before its time: it keeps the state
 //! file, takes over what another daemon left in it, and hands it on.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -145,15 +146,16 @@ impl Doorkeeper {
 
     /// Lists that were spent stay spent over a new configuration.
     pub(super) fn inherit_spent(&self, config: &mut Config) {
+        let mut spent = HashMap::new();
+        for door in &self.config.doors {
+            if let Lock::Otp(it) = &door.lock {
+                spent.entry(it.otp.identity()).or_insert(&it.spent);
+            }
+        }
         for door in &mut config.doors {
             let Lock::Otp(lock) = &mut door.lock else { continue };
-            let identity = lock.otp.identity();
-            let before = self.config.doors.iter().find_map(|door| match &door.lock {
-                Lock::Otp(it) if it.otp.identity() == identity => Some(&it.spent),
-                _ => None,
-            });
-            if let Some(spent) = before {
-                lock.spent = spent.clone();
+            if let Some(&before) = spent.get(&lock.otp.identity()) {
+                lock.spent = before.clone();
             }
         }
     }
