@@ -94,7 +94,7 @@ pub fn check(program: &[Instruction]) {
 
 /// Gives a program to the kernel, on a socket such as the daemon's; whether there is memory for it.
 pub fn load(program: &[Instruction]) -> bool {
-    let socket = Socket::new_raw(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0))).unwrap();
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0))).unwrap();
     match socket.attach_filter(&for_the_kernel(program)) {
         Err(error) if error.raw_os_error() == Some(Errno::ENOMEM as i32) => false,
         result => {

@@ -22,6 +22,7 @@ trials![
     an_orphaned_doorkeeper_hands_its_doors_on,
     an_orphaned_doorkeeper_keeps_its_doors_if_nobody_takes_them,
     a_killed_doorkeeper_is_replaced_and_every_door_closes,
+    a_replaced_doorkeeper_has_nothing_of_the_watcher,
     every_stop_runs_once_however_often_all_is_killed,
     a_second_daemon_says_so_and_goes_on_without,
     the_second_takes_the_file_when_the_first_has_ended,
@@ -178,6 +179,20 @@ fn a_killed_doorkeeper_is_replaced_and_every_door_closes() {
     daemon.wait_for("the doorkeeper ended unexpectedly: starting another");
     daemon.wait_for("10.77.0.2: d: still open");
     expect_closed(&place, 4.0, "10.77.0.2\n");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Its packet sockets above all: one in the hands of a command goes on listening.
+fn a_replaced_doorkeeper_has_nothing_of_the_watcher() {
+    let (world, place) = (World::new(), Folder::new());
+    let command = "ls -l /proc/self/fd > @/new; mv @/new @/out";
+    let mut daemon = with_state(&world, &place, &format!("[d]\nsequence = 1\ncommand = {command}")).start();
+    process::end(doorkeeper(&daemon));
+    daemon.wait_for("the doorkeeper ended unexpectedly: starting another");
+    world.send([tcp(1)]);
+    assert!(holds_within(seconds(5.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
+    let files = daemon.read("out");
+    assert!(!files.contains("socket:"), "{files}");
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -46,7 +46,7 @@ impl Capture {
     ) -> Result<Capture, CaptureError> {
         let fail = |problem| CaptureError { interface: interface.name.clone(), problem };
         let because = |operation| move |error| fail(CaptureProblem::Failed(operation, error));
-        let control = Socket::new_raw(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))
+        let control = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))
             .map_err(because("packet socket"))?;
         // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
         if setsockopt(&control, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
