@@ -76,6 +76,14 @@ pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> 
     coarse_program(interest, &ports, around, budget)
 }
 
+/// The program that rejects all packets.
+#[must_use]
+pub fn nothing() -> Vec<Instruction> {
+    let mut code = Assembler::default();
+    let reject = code.finish(0);
+    code.program(reject)
+}
+
 /// The program for ports that do not fit: as few of them as possible are taken together.
 fn coarse_program(
     interest: &Interest,

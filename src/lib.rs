@@ -9,6 +9,7 @@
 //! | [`time`] | both clocks at one instant, passed down |
 //! | [`reason`] | why the operating system said no, in its own words |
 //! | [`flood`] | lines of the log that come too thick |
+//! | [`pace`] | packets that come too thick to wake up for each |
 //! | [`knock`] | what arrives: one packet, reduced |
 //! | [`sequence`] | stages, sequences and their text form |
 //! | [`otp`] | a shared seed and the time, as port sequences |
@@ -69,6 +70,7 @@ pub mod knock;
 pub mod lock;
 pub mod opening;
 pub mod otp;
+pub mod pace;
 pub mod packet;
 pub mod password;
 pub mod plan;

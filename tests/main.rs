@@ -59,6 +59,7 @@ mod messages;
 /// One-time passwords: arithmetic, what is spent, and what must not be shown.
 mod otp;
 /// The parser of packets, on whole, cut, odd and random ones.
+mod pace;
 mod packet;
 /// One-time passwords in words, and what the client is asked for.
 mod password;
@@ -95,6 +96,7 @@ mod wire_signals;
 /// Doors close, whatever ends before its time.
 mod wire_state;
 /// What is full, gone, forbidden or used up.
+mod wire_thick;
 mod wire_trouble;
 /// A link without a link-level header, as tunnels have it.
 mod wire_tun;
@@ -138,6 +140,7 @@ fn tests() -> Vec<Trial> {
         messages::tests,
         otp::tests,
         interfaces::tests,
+        pace::tests,
         packet::tests,
         password::tests,
         random::tests,
@@ -157,6 +160,7 @@ fn tests() -> Vec<Trial> {
         wire_rules::tests,
         wire_signals::tests,
         wire_state::tests,
+        wire_thick::tests,
         wire_trouble::tests,
         wire_tun::tests,
     ];

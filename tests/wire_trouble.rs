@@ -233,7 +233,7 @@ fn a_full_process_table_is_told() {
 
 /// Leaves no descriptor that is not in use, or so many of them.
 #[track_caller]
-fn limit_descriptors(daemon: &RunningDaemon, limit: Option<usize>) {
+pub fn limit_descriptors(daemon: &RunningDaemon, limit: Option<usize>) {
     for pid in daemon.descendants().iter().map(|it| it.pid).chain([daemon.pid]) {
         let is_used = |fd: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
         let limit = limit.unwrap_or_else(|| (0..4096).find(|fd| !is_used(fd)).unwrap());

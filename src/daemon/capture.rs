@@ -2,6 +2,10 @@
 //!
 //! A cooked `AF_PACKET` socket (packet(7)): its packets begin at the IP header whatever the link. It
 //! is made with protocol 0, so that it hears nothing until pnet binds it, and then the filter is on.
+//!
+//! Packets come through pnet, one system call or two for each. When they come very thick another
+//! socket takes over, with a ring that is read without system calls, and that is given back when it
+//! is calm again: its memory is a good part of what the whole daemon has.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
@@ -11,10 +15,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 use pnet::datalink::{self, Channel, DataLinkReceiver, NetworkInterface};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use crate::bpf::Instruction;
 use crate::daemon::error::{CaptureError, CaptureProblem};
+use crate::daemon::ring::{self, Ring};
 use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
 use crate::interest::Interest;
 use crate::interfaces::{Interface, Layout};
+use crate::knock::Knock;
+use crate::pace::Pace;
+use crate::packet;
 
 /// Bytes of packets that may wait for us; the kernel counts its own overhead too.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -26,10 +35,32 @@ const MIN_INSTRUCTIONS: usize = 128;
 pub struct Capture {
     /// What is known of the interface.
     pub interface: Interface,
-    /// A second descriptor of the socket that pnet reads from.
+    /// How thick its packets come.
+    pub pace: Pace,
+    way: Way,
+    /// The way that packets came until just now, while there may be some left.
+    earlier: Option<Way>,
+    /// There is no memory for a ring, or this kernel has none.
+    is_without_rings: bool,
+    only_v4: bool,
+}
+
+/// A packet socket, and how packets are taken from it.
+struct Way {
+    /// A second descriptor of the socket that pnet has.
     control: Socket,
     receiver: Box<dyn DataLinkReceiver>,
-    only_v4: bool,
+    ring: Option<Ring>,
+}
+
+/// What was there to take.
+pub enum Taken {
+    /// A packet that may be a knock.
+    Knock(Knock),
+    /// A packet that is none, whatever the filter thought of it.
+    Other,
+    /// Nothing.
+    Nothing,
 }
 
 impl Capture {
@@ -44,15 +75,106 @@ impl Capture {
         interest: &Interest,
         only_v4: bool,
     ) -> Result<Capture, CaptureError> {
-        let fail = |problem| CaptureError { interface: interface.name.clone(), problem };
-        let because = |operation| move |error| fail(CaptureProblem::Failed(operation, error));
+        let way = Way::open(&interface, false, |socket| {
+            attach(socket, &programs(&interface, layout, interest, only_v4))
+        });
+        match way {
+            Ok(way) => Ok(Capture {
+                interface,
+                pace: Pace::default(),
+                way,
+                earlier: None,
+                is_without_rings: false,
+                only_v4,
+            }),
+            Err((operation, error)) => Err(CaptureError {
+                interface: interface.name,
+                problem: CaptureProblem::Failed(operation, error),
+            }),
+        }
+    }
+
+    /// Listens for something else from now on.
+    ///
+    /// # Errors
+    /// What the operating system says; then it listens for what it did.
+    pub fn set_interest(&self, layout: &Layout, interest: &Interest) -> io::Result<()> {
+        attach(&self.way.control, &programs(&self.interface, layout, interest, self.only_v4))
+    }
+
+    /// Whether packets come in another way than they should, for how thick they come.
+    #[must_use]
+    pub fn is_to_change(&self, uptime: Duration) -> bool {
+        let pays = self.pace.pays_a_ring(uptime);
+        pays != self.has_ring() && !(pays && self.is_without_rings)
+    }
+
+    /// Whether packets come through a ring.
+    #[must_use]
+    pub fn has_ring(&self) -> bool {
+        self.way.ring.is_some()
+    }
+
+    /// When to ask again whether it [is to change](Self::is_to_change), as uptime.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Duration> {
+        self.pace.ends_calm().filter(|_| self.has_ring())
+    }
+
+    /// Lets packets come in the other way. None is lost, and none comes twice.
+    pub fn change(&mut self, layout: &Layout, interest: &Interest) {
+        let with_ring = !self.has_ring();
+        // Until it shares the packets of the earlier one it must not hear any.
+        let new = Way::open(&self.interface, with_ring, deafen).and_then(|new| {
+            let programs = programs(&self.interface, layout, interest, self.only_v4);
+            ring::share(&self.way.control, &new.control)
+                .and_then(|()| attach(&new.control, &programs))
+                .and_then(|()| ring::hand_over(&self.way.control))
+                .map_err(|error| ("packet fanout", error))?;
+            Ok(new)
+        });
+        match new {
+            Ok(new) => self.earlier = Some(std::mem::replace(&mut self.way, new)),
+            // It goes on as it did.
+            Err(_) => self.is_without_rings = true,
+        }
+    }
+
+    /// Until when packets are to gather, as uptime, if they are.
+    #[must_use]
+    pub fn rest(&self) -> Option<Duration> {
+        // Nothing comes any more where some may be left.
+        if self.earlier.is_some() { Some(Duration::ZERO) } else { self.pace.rest() }
+    }
+
+    /// The next packet that waits.
+    pub fn take(&mut self) -> Taken {
+        if let Some(earlier) = &mut self.earlier {
+            match earlier.take() {
+                Taken::Nothing => self.earlier = None,
+                taken => return taken,
+            }
+        }
+        self.way.take()
+    }
+}
+
+impl Way {
+    /// A bound socket, once it is prepared; if that fails, which operation did, and why.
+    fn open(
+        interface: &Interface,
+        with_ring: bool,
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> Result<Way, (&'static str, io::Error)> {
+        let because = |operation| move |error| (operation, error);
         let control = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))
             .map_err(because("packet socket"))?;
         // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
         if setsockopt(&control, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             let _ = setsockopt(&control, sockopt::RcvBuf, &RECEIVE_BUFFER);
         }
-        attach(&control, &interface, layout, interest, only_v4).map_err(because("packet filter"))?;
+        prepare(&control).map_err(because("packet filter"))?;
+        let ring = with_ring.then(|| Ring::of(&control)).transpose().map_err(because("packet ring"))?;
         let socket = control.try_clone().map_err(because("packet socket"))?;
         let config = datalink::Config {
             read_timeout: Some(Duration::ZERO),
@@ -72,31 +194,27 @@ impl Capture {
             flags: 0,
         };
         match datalink::channel(&link, config).map_err(because("bind"))? {
-            Channel::Ethernet(_, receiver) => Ok(Capture { interface, control, receiver, only_v4 }),
+            Channel::Ethernet(_, receiver) => Ok(Way { control, receiver, ring }),
             _ => Err(because("bind")(io::ErrorKind::Unsupported.into())),
         }
     }
 
-    /// Listens for something else from now on.
-    ///
-    /// # Errors
-    /// What the operating system says; then it listens for what it did.
-    pub fn set_interest(&self, layout: &Layout, interest: &Interest) -> io::Result<()> {
-        attach(&self.control, &self.interface, layout, interest, self.only_v4)
-    }
-
-    /// The next packet that waits, beginning with its IP header.
+    /// The next packet that waits.
     ///
     /// An interface that goes down puts an error on the socket; taking it off lets the socket go on
     /// when the interface comes up again.
-    pub fn take(&mut self) -> Option<&[u8]> {
-        match self.receiver.next() {
-            Ok(packet) => Some(packet),
+    fn take(&mut self) -> Taken {
+        let packet = match &mut self.ring {
+            Some(ring) => ring.take().ok_or(io::ErrorKind::WouldBlock.into()),
+            None => self.receiver.next(),
+        };
+        match packet {
+            Ok(packet) => packet::parse(packet).map_or(Taken::Other, Taken::Knock),
             Err(error) => {
                 if error.kind() != io::ErrorKind::TimedOut {
                     let _ = self.control.take_error();
                 }
-                None
+                Taken::Nothing
             }
         }
     }
@@ -104,28 +222,32 @@ impl Capture {
 
 impl AsFd for Capture {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.control.as_fd()
+        self.way.control.as_fd()
     }
 }
 
-/// Puts the program on the socket, a coarser one where the kernel has no memory for the exact one
-/// (`net.core.optmem_max`).
-fn attach(
-    socket: &Socket,
-    interface: &Interface,
-    layout: &Layout,
-    interest: &Interest,
+/// The programs for what is of interest: the exact one, and on demand coarser ones.
+fn programs<'a>(
+    interface: &'a Interface,
+    layout: &'a Layout,
+    interest: &'a Interest,
     only_v4: bool,
-) -> io::Result<()> {
+) -> impl Fn(usize) -> Vec<Instruction> + 'a {
     let around = Surroundings {
         here: &layout.here,
         loopback: interface.is_loopback.then_some(interface.index),
         only_v4,
         several: layout.several.as_ref(),
     };
+    move |budget| filter::program(interest, around, budget)
+}
+
+/// Puts the program on the socket, a coarser one where the kernel has no memory for the exact one
+/// (`net.core.optmem_max`).
+fn attach(socket: &Socket, programs: &dyn Fn(usize) -> Vec<Instruction>) -> io::Result<()> {
     let mut budget = MAX_INSTRUCTIONS;
     loop {
-        let program: Vec<SockFilter> = filter::program(interest, around, budget)
+        let program: Vec<SockFilter> = programs(budget)
             .into_iter()
             .map(|instruction| {
                 SockFilter::new(instruction.code, instruction.jt, instruction.jf, instruction.k)
@@ -138,4 +260,9 @@ fn attach(
             result => return result,
         }
     }
+}
+
+/// Lets nothing through.
+fn deafen(socket: &Socket) -> io::Result<()> {
+    attach(socket, &|_| filter::nothing())
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use crate::daemon::capture::Capture;
 use crate::daemon::error::{CaptureError, CaptureProblem};
@@ -124,6 +125,20 @@ impl Captures {
         results.filter_map(Result::err).map(|error| cannot_renew(&error)).next()
     }
 
+    /// Lets the packets of this capture come in another way, if it is time to.
+    pub fn adapt(&mut self, place: usize, uptime: Duration, interest: impl FnOnce() -> Interest) {
+        let capture = self.open.get_mut(place).filter(|capture| capture.is_to_change(uptime));
+        if let Some(capture) = capture {
+            capture.change(&self.layout, &interest());
+        }
+    }
+
+    /// When to [`adapt`](Self::adapt) a capture though nothing comes, as uptime.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Duration> {
+        self.open.iter().filter_map(Capture::next_change).min()
+    }
+
     /// Rings when it is time to look again.
     #[must_use]
     pub fn doorbell(&self) -> &Doorbell {
@@ -141,9 +156,9 @@ impl Captures {
         self.open.iter().map(|capture| &capture.interface)
     }
 
-    /// One for each capture, in their order.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.open.iter().map(AsFd::as_fd)
+    /// One for each capture, in their order, and until when (uptime) its packets are to gather.
+    pub fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Option<Duration>)> {
+        self.open.iter().map(|capture| (capture.as_fd(), capture.rest()))
     }
 
     /// The capture that this descriptor was of.

@@ -23,6 +23,7 @@ mod notify;
 mod one_time;
 mod reload;
 mod remember;
+pub mod ring;
 mod siblings;
 mod signals;
 mod state_file;

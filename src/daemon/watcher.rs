@@ -5,11 +5,13 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
+use crate::daemon::capture::Taken;
 use crate::daemon::captures::Captures;
 use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
@@ -28,12 +30,11 @@ use crate::interest::Interest;
 use crate::interfaces::Wanted;
 use crate::knock::Knock;
 use crate::lock::Lock;
-use crate::packet;
 use crate::reason::reason;
 use crate::time::Now;
 
 /// Packets that are taken before signals and the doorkeeper are looked at again.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// Lines of a one-time file that the kernel's filter knows ahead of their turn, so that a quick
 /// knocker need not wait for a new filter.
 pub(super) const AHEAD: usize = 4;
@@ -54,7 +55,7 @@ pub(super) struct Watcher {
 
 /// What woke us.
 struct Ready {
-    /// The captures that have packets.
+    /// The captures that have packets, or whose packets have gathered long enough.
     captures: Vec<usize>,
     interfaces: bool,
     signals: bool,
@@ -154,6 +155,7 @@ impl Watcher {
             for capture in ready.captures {
                 self.listen(capture, now);
             }
+            self.give_back_rings(now);
             let expired = self.engine.expire(now);
             self.handle(expired, now);
             if ready.doorkeeper || self.link.next_start().is_some() {
@@ -165,7 +167,15 @@ impl Watcher {
 
     /// Sleeps until there is something to do, and says what.
     fn wait(&self, signals: &Signals) -> Ready {
-        let deadlines = [self.engine.next_deadline(), self.link.next_start(), self.log.next_deadline()];
+        // Of captures whose packets gather, nothing is asked.
+        let rests = self.captures.descriptors().filter_map(|(_, rest)| rest).min();
+        let deadlines = [
+            self.engine.next_deadline(),
+            self.link.next_start(),
+            self.log.next_deadline(),
+            self.captures.next_change(),
+            rests,
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| poll_timeout(Some(deadline), now()));
         // What is not there is replaced by a descriptor that nothing is asked of.
@@ -178,28 +188,59 @@ impl Watcher {
             PollFd::new(self.captures.doorbell().as_fd(), PollFlags::POLLIN),
             self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
-        descriptors.extend(self.captures.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        descriptors.extend(self.captures.descriptors().map(|(fd, rest)| match rest {
+            None => PollFd::new(fd, PollFlags::POLLIN),
+            Some(_) => nothing(),
+        }));
         let _ = poll(&mut descriptors, timeout);
         let mut ready = descriptors.iter().map(|it| it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
         let (signals, doorkeeper, interfaces, _) = (next(), next(), next(), next());
-        let captures = ready.enumerate().filter(|(_, is_ready)| *is_ready).map(|(place, _)| place).collect();
+        let rested = |rest: Option<Duration>| rest.is_some_and(|end| end <= now().uptime);
+        let rests = self.captures.descriptors().map(|(_, rest)| rest);
+        let captures =
+            ready.zip(rests).enumerate().filter(|(_, (is_ready, rest))| *is_ready || rested(*rest));
+        let captures = captures.map(|(place, _)| place).collect();
         Ready { captures, interfaces, signals, doorkeeper }
     }
 
     /// Takes packets that wait.
-    fn listen(&mut self, capture: usize, now: Now) {
-        for _ in 0..BATCH {
-            let Some(capture) = self.captures.at(capture) else { return };
-            let Some(packet) = capture.take() else { return };
-            let Some(knock) = packet::parse(packet) else { continue };
-            if log::explains() {
-                let link_header = capture.interface.link_header();
-                self.explain(&knock, link_header, now);
+    fn listen(&mut self, place: usize, now: Now) {
+        let mut count = 0;
+        let mut is_empty = false;
+        while count < BATCH && !is_empty {
+            let Some(capture) = self.captures.at(place) else { return };
+            match capture.take() {
+                Taken::Nothing => is_empty = true,
+                Taken::Other => count += 1,
+                Taken::Knock(knock) => {
+                    count += 1;
+                    let link_header = capture.interface.link_header();
+                    self.observe(&knock, link_header, now);
+                }
             }
-            let events = self.engine.observe(&knock, now);
-            if !events.is_empty() {
-                self.handle(events, now);
+        }
+        if let Some(capture) = self.captures.at(place) {
+            capture.pace.took(count, is_empty, now.uptime);
+        }
+        self.captures.adapt(place, now.uptime, || Interest::of(self.engine.doors(), AHEAD));
+    }
+
+    fn observe(&mut self, knock: &Knock, link_header: u64, now: Now) {
+        if log::explains() {
+            self.explain(knock, link_header, now);
+        }
+        let events = self.engine.observe(knock, now);
+        if !events.is_empty() {
+            self.handle(events, now);
+        }
+    }
+
+    /// Packets that came thick for a while do so no longer.
+    fn give_back_rings(&mut self, now: Now) {
+        if self.captures.next_change().is_some_and(|due| due <= now.uptime) {
+            for place in 0..self.captures.interfaces().count() {
+                self.captures.adapt(place, now.uptime, || Interest::of(self.engine.doors(), AHEAD));
             }
         }
     }

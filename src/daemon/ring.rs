@@ -1,0 +1,152 @@
+//! Packets in memory that the kernel and we share (packet(7), `PACKET_RX_RING`, version 2): none
+//! of them costs a system call. And how packets come to a socket with a ring instead of one without,
+//! while they come.
+//!
+//! This is the only place of the crate with `unsafe` code; a test reads the sources for that.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::errno::Errno;
+use nix::libc::{self, c_int, c_void, sock_filter, sock_fprog, socklen_t, tpacket_req, tpacket2_hdr};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::filter::SNAPSHOT;
+
+/// Bytes of a frame: one packet, as far as the filter lets it through, and the kernel's head (80).
+const FRAME: usize = 256;
+/// Packets that may wait for us: a megabyte, 27 milliseconds of 150,000 packets a second.
+const FRAMES: usize = 4096;
+/// Bytes of a block, the unit that the kernel allocates: a multiple of every page size there is.
+const BLOCK: usize = 1 << 16;
+const BYTES: NonZeroUsize = NonZeroUsize::new(FRAME * FRAMES).unwrap();
+
+/// The receive ring of a packet socket.
+#[derive(Debug)]
+pub struct Ring {
+    /// `BYTES` bytes, mapped for as long as this lives.
+    frames: NonNull<u8>,
+    /// The frame that is filled next.
+    next: usize,
+    packet: [u8; SNAPSHOT as usize],
+}
+
+impl Ring {
+    /// Gives a packet socket a ring. It must not be bound yet: what it heard before would be lost.
+    ///
+    /// # Errors
+    /// What the operating system says: a kernel without `CONFIG_PACKET_MMAP`, or too little memory.
+    pub fn of(socket: &impl AsFd) -> io::Result<Ring> {
+        set(socket, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as c_int))?;
+        let request = tpacket_req {
+            tp_block_size: number(BLOCK)?,
+            tp_block_nr: number(BYTES.get() / BLOCK)?,
+            tp_frame_size: number(FRAME)?,
+            tp_frame_nr: number(FRAMES)?,
+        };
+        set(socket, libc::PACKET_RX_RING, &request)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, of a socket whose ring has this size:
+        // no memory of this program is replaced.
+        let frames = unsafe { mmap(None, BYTES, protection, MapFlags::MAP_SHARED, socket, 0) }?;
+        Ok(Ring { frames: frames.cast(), next: 0, packet: [0; SNAPSHOT as usize] })
+    }
+
+    /// The next packet that waits, beginning with its IP header.
+    pub fn take(&mut self) -> Option<&[u8]> {
+        // SAFETY: `next` is below `FRAMES`, so the whole frame lies in the mapping.
+        let frame = unsafe { self.frames.add(self.next * FRAME) };
+        // SAFETY: the first field of a frame's head is its status, aligned as a frame is (packet(7): to 16),
+        // which we and the kernel only use as a whole.
+        let status = unsafe { AtomicU32::from_ptr(frame.cast().as_ptr()) };
+        // What the kernel wrote before it set this is seen after it.
+        if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
+            return None;
+        }
+        // SAFETY: the frame is ours until we set its status, and its head lies in it.
+        let (net, length) = unsafe {
+            let net = frame.add(offset_of!(tpacket2_hdr, tp_net)).cast::<u16>().read();
+            let length = frame.add(offset_of!(tpacket2_hdr, tp_snaplen)).cast::<u32>().read();
+            (usize::from(net), usize::try_from(length).unwrap_or(FRAME))
+        };
+        let length = length.min(self.packet.len()).min(FRAME.saturating_sub(net));
+        let start = net.min(FRAME);
+        // SAFETY: from `start` there are at least `length` bytes in the frame, which is ours, and in `packet`,
+        // which is no part of the mapping.
+        unsafe { frame.add(start).copy_to_nonoverlapping(NonNull::from(&mut self.packet).cast(), length) };
+        // What we read was read before the kernel sees this.
+        status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.next = (self.next + 1) % FRAMES;
+        self.packet.get(..length)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: it is mapped with this size, and nothing that points into it outlives this.
+        let _ = unsafe { munmap(self.frames.cast(), BYTES.get()) };
+    }
+}
+
+/// Makes two sockets a group (`PACKET_FANOUT`) whose packets all go to `from`, until they are
+/// [handed over](hand_over). Both are bound to the same interface.
+///
+/// # Errors
+/// What the operating system says, and then nothing is changed for `from`: a kernel before 4.12.
+pub fn share(from: &impl AsFd, to: &impl AsFd) -> io::Result<()> {
+    let mode = libc::PACKET_FANOUT_CBPF << 16;
+    // Of an earlier change it may be in a group already.
+    if get(from, libc::PACKET_FANOUT)? == 0 {
+        set(from, libc::PACKET_FANOUT, &(mode | libc::PACKET_FANOUT_FLAG_UNIQUEID << 16))?;
+    }
+    prefer(from, 0)?;
+    let group = get(from, libc::PACKET_FANOUT)? & 0xffff;
+    set(to, libc::PACKET_FANOUT, &(mode | group))
+}
+
+/// Lets all packets of the group go to the other socket from now on: none is lost, and none comes to both.
+///
+/// # Errors
+/// What the operating system says, and then nothing is changed.
+pub fn hand_over(from: &impl AsFd) -> io::Result<()> {
+    prefer(from, 1)
+}
+
+/// Gives all packets of a group to the member that was the first (0) or second (1) to join it. A single member
+/// gets them whatever this says.
+fn prefer(member: &impl AsFd, place: u32) -> io::Result<()> {
+    const RETURN: u16 = 0x06;
+    let mut program = [sock_filter { code: RETURN, jt: 0, jf: 0, k: place }];
+    let program = sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    set(member, libc::PACKET_FANOUT_DATA, &program)
+}
+
+fn number(size: usize) -> io::Result<u32> {
+    u32::try_from(size).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Sets an option of packet(7) that nix has no name for.
+fn set<T>(socket: &impl AsFd, option: c_int, value: &T) -> io::Result<()> {
+    let length = socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let descriptor = socket.as_fd().as_raw_fd();
+    let value = std::ptr::from_ref(value).cast::<c_void>();
+    // SAFETY: `value` points to `length` bytes, which the kernel reads, and does not keep.
+    let result = unsafe { libc::setsockopt(descriptor, libc::SOL_PACKET, option, value, length) };
+    Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+/// Reads an option of packet(7) that nix has no name for.
+fn get(socket: &impl AsFd, option: c_int) -> io::Result<u32> {
+    let mut value = 0_u32;
+    let mut length = socklen_t::try_from(size_of::<u32>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let descriptor = socket.as_fd().as_raw_fd();
+    let into = std::ptr::from_mut(&mut value).cast::<c_void>();
+    // SAFETY: `into` points to `length` bytes that are ours to be written.
+    let result = unsafe { libc::getsockopt(descriptor, libc::SOL_PACKET, option, into, &raw mut length) };
+    Errno::result(result).map(|_| value).map_err(io::Error::from)
+}

@@ -1,0 +1,132 @@
+//! Packets that come thick: they are let gather, and then read from a ring.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use knocking::config::{Config, Reading};
+use knocking::daemon::capture::{Capture, Taken};
+use knocking::daemon::netlink;
+use knocking::interest::Interest;
+use knocking::interfaces::Wanted;
+
+use crate::support::capture::Sender;
+use crate::support::daemon::RunningDaemon;
+use crate::support::packet::{tcp, udp};
+use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
+use crate::support::{holds_within, seconds};
+use crate::wire::{DOOR, KNOCKS};
+use crate::wire_trouble::limit_descriptors;
+
+trials![packets_come_once_whichever_way_they_come, a_flood_is_read_from_a_ring, without_a_ring_it_goes_on,];
+
+/// Whether the daemon shares memory with a packet socket.
+fn has_ring(daemon: &RunningDaemon<'_>) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.pid)).expect("the daemon's mappings");
+    maps.lines().any(|line| line.contains("socket:"))
+}
+
+#[track_caller]
+fn opens(world: &World, daemon: &RunningDaemon<'_>, source: &str) {
+    world.send(KNOCKS.map(|port| tcp(port).from(source)));
+    daemon.wait_for(&format!("{source}: d: OPEN SESAME"));
+}
+
+/// First knocks of strangers, until a ring is used or three seconds are over.
+fn flood_until_ring(world: &World, daemon: &RunningDaemon<'_>) -> bool {
+    let mut n = 0_u32;
+    holds_within(seconds(3.0), || {
+        for _ in 0..500 {
+            n += 1;
+            let [_, a, b, c] = n.to_be_bytes();
+            world.send([tcp(KNOCKS[0]).from(&format!("11.{a}.{b}.{c}"))]);
+        }
+        has_ring(daemon)
+    })
+}
+
+/// Every packet has another source address. A hole is one that was lost, a step back one that came twice.
+fn packets_come_once_whichever_way_they_come() {
+    const CHANGES: u32 = 6;
+    const BETWEEN: usize = 400;
+    let world = World::new();
+    let mut sender = Sender::new(&world.client, CLIENT_LINK);
+    let is_over = AtomicBool::new(false);
+    let sources: Vec<u32> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0xb00_0000_u32;
+            while !is_over.load(Ordering::Relaxed) {
+                let source = std::net::Ipv4Addr::from(n).to_string();
+                sender.send(&udp(1000).from(&source).frame());
+                n += 1;
+                // Not more than a small queue holds while the sockets change.
+                if n.is_multiple_of(4) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let sources = world.server.run(|| {
+            let mut file = |_: &Path| -> io::Result<Vec<u8>> { Ok(Vec::new()) };
+            let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
+            let text = "[d]\nsequence = 1000:udp,1001:udp\n";
+            let doors = Config::parse(text.as_bytes(), reading).expect("a configuration").doors;
+            let interest = Interest::of(&doors, 0);
+            let scene = netlink::scene(false).expect("the interfaces");
+            let layout = Wanted::parse(SERVER_LINK).expect("an interface").layout(&scene);
+            let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
+            let mut capture = Capture::open(interface, &layout, &interest, false).expect("a capture");
+            let mut sources = Vec::new();
+            for change in 0..=CHANGES {
+                while sources.len() < BETWEEN * (1 + change as usize) {
+                    match capture.take() {
+                        Taken::Knock(knock) => {
+                            let IpAddr::V4(source) = knock.source else { panic!("{knock:?}") };
+                            sources.push(u32::from(source));
+                        }
+                        Taken::Other => panic!("no knock"),
+                        Taken::Nothing => thread::sleep(Duration::from_micros(200)),
+                    }
+                }
+                if change < CHANGES {
+                    assert_eq!(capture.has_ring(), change % 2 == 1, "before change {change}");
+                    capture.change(&layout, &interest);
+                    assert_eq!(capture.has_ring(), change % 2 == 0, "after change {change}");
+                }
+            }
+            sources
+        });
+        is_over.store(true, Ordering::Relaxed);
+        sources
+    });
+    let breaks: Vec<_> = sources.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
+    assert!(breaks.is_empty(), "{breaks:x?}");
+}
+
+fn a_flood_is_read_from_a_ring() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    opens(&world, &daemon, "10.77.0.12");
+    assert!(!has_ring(&daemon), "a knock needs no ring");
+    assert!(flood_until_ring(&world, &daemon), "a flood, and no ring");
+    opens(&world, &daemon, "10.77.0.13");
+    // What puts an error on the socket does so here as well.
+    world.server.down(SERVER_LINK);
+    assert!(holds_within(seconds(3.0), || daemon.raw_log().contains("is down")), "{}", daemon.raw_log());
+    world.server.up(SERVER_LINK);
+    world.server.wait_until_running(SERVER_LINK);
+    assert!(has_ring(&daemon));
+    opens(&world, &daemon, "10.77.0.14");
+}
+
+fn without_a_ring_it_goes_on() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    // No further descriptor, and so no second socket.
+    limit_descriptors(&daemon, None);
+    assert!(!flood_until_ring(&world, &daemon), "a ring without a descriptor");
+    opens(&world, &daemon, "10.77.0.12");
+}
