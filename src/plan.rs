@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::knock::{Flags, Protocol};
-use crate::sequence::{Stage, atoi};
+use crate::sequence::Stage;
 
 /// One stage as it was asked for: `port[:protocol[:flags]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,17 +154,53 @@ fn is_number(text: &str) -> bool {
 /// # Errors
 /// A negative one.
 pub fn delay(text: &str) -> Result<Duration, String> {
-    let number: String = text
-        .trim_start()
-        .char_indices()
-        .take_while(|&(at, c)| c.is_ascii_digit() || c == '.' || (at == 0 && (c == '-' || c == '+')))
-        .map(|(_, c)| c)
-        .collect();
-    let milliseconds = number.parse().unwrap_or_else(|_| i32::try_from(atoi(text)).map_or(0.0, f64::from));
-    if milliseconds < 0.0 {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    let text = text.trim_start();
+    let (is_negative, amount) = match text.strip_prefix(['+', '-']) {
+        Some(amount) => (text.starts_with('-'), amount),
+        None => (false, text),
+    };
+    let end = amount.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(amount.len());
+    let amount = amount.get(..end).unwrap_or_default();
+    let whole = amount.split('.').next().unwrap_or_default();
+    let delay = decimal(amount, MILLISECOND).or_else(|| decimal(whole, MILLISECOND)).unwrap_or_default();
+    if is_negative && !delay.is_zero() {
         return Err("delay cannot be negative".to_owned());
     }
-    Ok(Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::MAX))
+    Ok(delay)
+}
+
+/// So many units, with or without a fraction; `None` for what is no such number. What is too long to
+/// be a duration is as long as one can be; less than a nanosecond is nothing.
+#[must_use]
+pub fn decimal(text: &str, unit: Duration) -> Option<Duration> {
+    const NANOSECONDS: u128 = 1_000_000_000;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let all = || whole.bytes().chain(fraction.bytes());
+    if all().next().is_none() || !all().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = |text: &str| text.bytes().map(|digit| u128::from(digit - b'0')).collect::<Vec<u128>>();
+    let whole = digits(whole).iter().fold(0_u128, |sum, digit| sum.saturating_mul(10).saturating_add(*digit));
+    let mut nanoseconds = whole.saturating_mul(unit.as_nanos());
+    let mut place = unit.as_nanos();
+    for digit in digits(fraction) {
+        place /= 10;
+        nanoseconds = nanoseconds.saturating_add(digit * place);
+    }
+    let rest = u32::try_from(nanoseconds % NANOSECONDS).ok()?;
+    Some(
+        u64::try_from(nanoseconds / NANOSECONDS)
+            .map_or(Duration::MAX, |seconds| Duration::new(seconds, rest)),
+    )
+}
+
+/// A duration in milliseconds, with as many decimals as it has.
+#[must_use]
+pub fn in_milliseconds(duration: Duration) -> String {
+    let fraction = format!("{:06}", duration.subsec_nanos() % 1_000_000);
+    let text = format!("{}.{}", duration.as_millis(), fraction.trim_end_matches('0'));
+    text.trim_end_matches('.').to_owned()
 }
 
 /// The time between two stages.

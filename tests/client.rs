@@ -17,6 +17,7 @@ trials![
     refused_stages_of_a_profile_are_not_repeated,
     flags_are_joined_by_plus,
     delays_are_read_as_knock_0_8_read_them,
+    decimal_numbers_are_exact,
     a_round_knocks_every_address_at_every_stage,
     jitter_only_lengthens,
     data_has_four_forms,
@@ -95,6 +96,29 @@ fn delays_are_read_as_knock_0_8_read_them() {
         assert_eq!(plan::delay(text), Err("delay cannot be negative".to_owned()), "{text:?}");
     }
     assert!(plan::delay("99999999999999999999").unwrap() > Duration::from_secs(1 << 40));
+}
+
+fn decimal_numbers_are_exact() {
+    let second = Duration::from_secs(1);
+    for (text, nanoseconds) in [
+        ("0", 0),
+        ("1", 1_000_000_000),
+        ("0.1", 100_000_000),
+        ("86400.000000001", 86_400_000_000_001),
+        ("0.0000000009", 0),
+        ("07.50", 7_500_000_000),
+    ] {
+        assert_eq!(plan::decimal(text, second), Some(Duration::from_nanos(nanoseconds)), "{text}");
+    }
+    let long = "9".repeat(60);
+    assert_eq!(plan::decimal(&long, second), Some(Duration::MAX));
+    assert_eq!(plan::decimal(&format!("0.{long}"), second), Some(Duration::from_nanos(999_999_999)));
+    for text in ["", ".", "-1", "+1", "1e3", "1.2.3", "1,5", " 1", "inf"] {
+        assert_eq!(plan::decimal(text, second), None, "{text:?}");
+    }
+    for (micros, text) in [(0, "0"), (50_000, "50"), (500, "0.5"), (1_250, "1.25"), (100_000, "100")] {
+        assert_eq!(plan::in_milliseconds(Duration::from_micros(micros)), text);
+    }
 }
 
 fn a_round_knocks_every_address_at_every_stage() {

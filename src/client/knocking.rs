@@ -14,7 +14,7 @@ use super::raw::Sender;
 use super::{chance, connect, output};
 use crate::dissect::{Dissection, flag_names};
 use crate::knock::Protocol;
-use crate::plan::{self, Errand, Planned};
+use crate::plan::{self, Errand, Planned, in_milliseconds};
 use crate::reason::reason;
 use crate::shape::{Data, Shape};
 
@@ -156,7 +156,7 @@ impl Crafting {
         )
         .to_string();
         if options.purpose == Purpose::DryRun {
-            let after = self.skipped.as_secs_f64() * 1000.0;
+            let after = in_milliseconds(self.skipped);
             output::say(format_args!("packet {}: {said}, after {after} ms", self.made));
             output::print(Dissection(&bytes));
         } else {

@@ -15,13 +15,13 @@ use super::otp::{self, Password};
 use super::profiles::{self, Found};
 use super::resolve::Family;
 use crate::knock::Protocol;
-use crate::plan::{self, Asked, Manner, Pace};
+use crate::plan::{self, Asked, Manner, Pace, decimal};
 use crate::shape::{self, Data, Shape, SourcePort};
 
 /// More rounds than this are no knocking but a flood.
 const MAX_ROUNDS: u64 = 10_000;
 /// The longest time a value in seconds may say: a day.
-const MAX_SECONDS: f64 = 86_400.0;
+const MAX_AMOUNT: u32 = 86_400;
 /// How long `--wait` waits for each knocking.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -337,17 +337,16 @@ where
 }
 
 fn milliseconds(name: &str, text: &str) -> Result<Duration, Failure> {
-    amount(name, text, "milliseconds").map(|number| Duration::from_secs_f64(number / 1000.0))
+    amount(name, text, "milliseconds", Duration::from_millis(1))
 }
 
 fn seconds(name: &str, text: &str) -> Result<Duration, Failure> {
-    amount(name, text, "seconds").map(Duration::from_secs_f64)
+    amount(name, text, "seconds", Duration::from_secs(1))
 }
 
-/// A number with or without a fraction, not negative, and no more than a day's.
-fn amount(name: &str, text: &str, unit: &str) -> Result<f64, Failure> {
-    let number = text.parse().ok().filter(|number| (0.0..=MAX_SECONDS).contains(number));
-    number.ok_or_else(|| {
-        Failure::refused(format_args!("--{name}: '{text}' is not between 0 and {MAX_SECONDS} {unit}"))
+/// A number with or without a fraction, and no more than there are seconds in a day.
+fn amount(name: &str, text: &str, units: &str, unit: Duration) -> Result<Duration, Failure> {
+    decimal(text, unit).filter(|&amount| amount <= unit * MAX_AMOUNT).ok_or_else(|| {
+        Failure::refused(format_args!("--{name}: '{text}' is not between 0 and {MAX_AMOUNT} {units}"))
     })
 }

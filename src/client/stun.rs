@@ -7,9 +7,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use bytecodec::{DecodeExt, EncodeExt};
-use stun_codec::rfc5389::{attributes::XorMappedAddress, methods::BINDING};
-use stun_codec::{Message, MessageClass, MessageDecoder, MessageEncoder, TransactionId};
+use stun_types::attribute::XorMappedAddress;
+use stun_types::message::{BINDING, Message, MessageClass, MessageType, MessageWriteVec, TransactionId};
+use stun_types::prelude::MessageWrite;
 
 use super::chance;
 use super::resolve::{self, Family};
@@ -43,7 +43,7 @@ fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     let id = identifier();
-    let request = request(id).ok_or(io::ErrorKind::InvalidData)?;
+    let request = request(id);
     let mut answer = [0; MAX_ANSWER];
     for patience in PATIENCE {
         let end = Instant::now() + patience;
@@ -68,26 +68,25 @@ fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-fn identifier() -> [u8; 12] {
+fn identifier() -> TransactionId {
     let mut random = chance::numbers();
-    let mut id = [0; 12];
-    for part in id.chunks_mut(8) {
-        part.copy_from_slice(random().to_be_bytes().get(..part.len()).unwrap_or_default());
-    }
-    id
+    let number = |value: u64| u128::from(value);
+    // Its lower 96 bits are used (RFC 8489, 5).
+    (number(random()) << 64 | number(random())).into()
 }
 
 /// A binding request.
-fn request(id: [u8; 12]) -> Option<Vec<u8>> {
-    let message = Message::<XorMappedAddress>::new(MessageClass::Request, BINDING, TransactionId::new(id));
-    MessageEncoder::new().encode_into_bytes(message).ok()
+fn request(id: TransactionId) -> Vec<u8> {
+    let kind = MessageType::from_class_method(MessageClass::Request, BINDING);
+    Message::builder(kind, id, MessageWriteVec::new()).finish()
 }
 
 /// The address that the answer to request `id` tells.
-fn mapped(answer: &[u8], id: [u8; 12]) -> Option<IpAddr> {
-    let message = MessageDecoder::<XorMappedAddress>::new().decode_from_bytes(answer).ok()?.ok()?;
-    let is_ours = message.class() == MessageClass::SuccessResponse
-        && message.method() == BINDING
-        && *message.transaction_id().as_bytes() == id;
-    message.attributes().next().filter(|_| is_ours).map(|mapped| mapped.address().ip())
+fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
+    let message = Message::from_bytes(answer).ok()?;
+    let is_ours = message.has_class(MessageClass::Success)
+        && message.has_method(BINDING)
+        && message.transaction_id() == id;
+    let mapped = message.attribute::<XorMappedAddress>().ok().filter(|_| is_ours)?;
+    Some(mapped.addr(id).ip())
 }
