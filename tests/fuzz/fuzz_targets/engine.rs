@@ -134,7 +134,7 @@ impl Scene {
             assert!(!self.engine.next_deadline().is_some_and(is_past), "a deadline in the past");
         }
         for event in events {
-            // Not read again at once: the engine must know by itself that the line is used.
+            // Whatever there is to say can be said.
             let _ = (event.line(None), event.line(Some("host")), event.debug_line());
         }
     }

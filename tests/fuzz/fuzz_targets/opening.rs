@@ -44,8 +44,8 @@ enum Step {
     Daemon { limit: Option<u8> },
     /// The daemon is to end within so many seconds.
     Finish(u8),
-    /// The doorkeeper is killed, before or after it took the actions of an opening; another takes over,
-    /// in this boot or the next.
+    /// The doorkeeper is killed, perhaps when a door opened and before its command ran; another takes
+    /// over, in this boot or the next.
     Crash { opening: Option<(u8, u8)>, is_reboot: bool },
     /// Another doorkeeper asked for the doors whose time runs, and gives them back.
     HandOver,
@@ -124,8 +124,9 @@ impl Scene {
             }
             Step::Crash { opening, is_reboot } => {
                 // It is remembered that a door opens before its command is started.
-                let actions = opening.map(|(door, knocker)| self.admit(door, knocker));
-                drop(actions);
+                if let Some((door, knocker)) = opening {
+                    let _never_taken = self.admit(door, knocker);
+                }
                 self.crash(is_reboot);
             }
             Step::HandOver => self.hand_over(),
