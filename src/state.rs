@@ -222,7 +222,10 @@ fn line_of(phase: Phase, stop: &Stop, now: Now) -> String {
 fn times(end: Duration, after: Duration, now: Now) -> String {
     let left = end.saturating_sub(now.uptime);
     let unix = now.unix.saturating_add(left).saturating_sub(now.uptime.saturating_sub(end));
-    format!("{} {} {}", unix.as_millis(), end.as_millis(), after.as_millis())
+    // No later than what can be read again.
+    let [unix, end, after] =
+        [unix, end, after].map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    format!("{unix} {end} {after}")
 }
 
 /// When that is, as uptime of the present boot.

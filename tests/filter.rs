@@ -15,8 +15,9 @@ use knocking::knock::{Knock, Protocol};
 use knocking::lock::Lock;
 use knocking::packet::parse;
 
-use crate::bpf::{Around, Kernel, check, load, passes};
+use crate::bpf::{Kernel, load};
 use crate::random::Random;
+use crate::support::interpreter::{Around, check, passes};
 use crate::support::packet::{CLIENT, CLIENT6, Packet, SERVER, SERVER6, tcp, udp};
 
 trials![

@@ -17,6 +17,7 @@ trials![
     within_a_boot_uptime_counts,
     after_a_boot_the_wall_clock_counts,
     a_clock_that_was_set_back_keeps_no_door_open_longer,
+    an_end_beyond_all_clocks_is_kept,
     an_overdue_door_is_due,
     a_stop_command_that_runs_is_not_run_again,
     a_stop_command_that_a_reboot_broke_off_is_run_again,
@@ -93,6 +94,14 @@ fn a_clock_that_was_set_back_keeps_no_door_open_longer() {
     let now = Now { uptime: Duration::from_secs(20), unix: Duration::ZERO };
     let state = read_again(&[(Phase::Open, &stop(b"true", 5_010))], at(now, "b"));
     assert_eq!(state.stops[0].due, Duration::from_secs(80));
+}
+
+/// The wall clock then would show more milliseconds than there are.
+fn an_end_beyond_all_clocks_is_kept() {
+    let longest = Duration::from_millis(u64::MAX);
+    let stop = Stop { after: longest, due: longest, ..stop(b"true", 0) };
+    let state = read_again(&[(Phase::Open, &stop)], at(NOW, "a"));
+    assert_eq!((state.stops, state.left_out), (vec![stop], vec![]));
 }
 
 fn an_overdue_door_is_due() {

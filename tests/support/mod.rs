@@ -4,6 +4,7 @@ pub mod capture;
 pub mod daemon;
 pub mod folder;
 pub mod golden;
+pub mod interpreter;
 pub mod isolation;
 pub mod link;
 pub mod namespace;

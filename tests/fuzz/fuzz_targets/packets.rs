@@ -1,0 +1,110 @@
+//! Bytes as the kernel hands them over. The parser says the same of a packet and of as much of it as the
+//! filter passes on; the filter passes what is of interest and, where there is room to be exact, nothing
+//! else; and whatever it is, it can be shown.
+#![no_main]
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use fuzzing::interpreter::{Around, check, passes};
+use knocking::bpf::Instruction;
+use knocking::dissect::Dissection;
+use knocking::door::Door;
+use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, program};
+use knocking::interest::Interest;
+use knocking::knock::Knock;
+use knocking::packet::parse;
+use libfuzzer_sys::fuzz_target;
+
+const HERE: [&str; 4] = ["10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2"];
+/// The filters differ by what doors ask for.
+const CONFIGS: [&str; 7] = [
+    "[a]\nsequence = 7,8:udp,9\n",
+    "[a]\nsequence = 7,8:udp,9\ntcpflags = syn,!ack\n[b]\nsequence = 9,10,11\ntcpflags = fin\n",
+    "[a]\nsequence = 7:udp\nudp_length = 1-9\n[b]\nsequence = 8:udp\nudp_length = 0\n",
+    "[a]\nsequence = 7,8:udp\ntarget = 192.0.2.9\n[b]\nsequence = 9:udp,8\ntarget = fd00::9\n",
+    "[a]\nsequence = 7,8:udp\nstrict = yes\nstrict_except = tcp/22, udp/53\n",
+    "[options]\nallow = 10.1.0.0/16, fd01::/64\ndeny = 10.1.1.0/24\n[a]\nsequence = 7,8:udp\n[b]\nsequence = 9\ndeny = 10.1.1.0/24, fd01::1\n",
+    "[a]\notp = seed,30,65500,on,udp,tcp\n[b]\nsequence = 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31\n",
+];
+
+struct World {
+    doors: Vec<Door>,
+    /// What each door listens for by itself.
+    each: Vec<Interest>,
+    here: Vec<IpAddr>,
+    interest: Interest,
+    exact: Vec<Instruction>,
+    coarse: Vec<Instruction>,
+}
+
+impl World {
+    fn new(text: &&str) -> World {
+        let doors = fuzzing::doors(text, &[]);
+        let here: Vec<IpAddr> = HERE.iter().map(|text| text.parse().expect("an address")).collect();
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+        let interest = Interest::of(&doors, 0);
+        let exact = program(&interest, around, MAX_INSTRUCTIONS);
+        let coarse = program(&interest, around, 0);
+        check(&exact);
+        check(&coarse);
+        let each = doors.iter().map(|door| Interest::of(std::slice::from_ref(door), 0)).collect();
+        World { doors, each, here, interest, exact, coarse }
+    }
+
+    /// The filter and the parser agree on these bytes.
+    fn try_on(&self, ip: &[u8], knock: Option<&Knock>) {
+        let around = Around::of(ip);
+        let (exact, coarse) = (passes(&self.exact, ip, around), passes(&self.coarse, ip, around));
+        assert!(coarse || !exact, "the coarse filter passes less");
+        if let Some(knock) = knock {
+            let own = self.here.contains(&knock.destination);
+            let is_known = self.interest.includes(knock, own) || self.interest.includes_hit(knock, own);
+            if is_known && self.doors.iter().any(|door| door.rules.admit(knock.source)) {
+                assert!(exact, "what is of interest does not pass: {knock:?}");
+            }
+        }
+        if exact && is_header(ip) {
+            let knock = &parse(&endless(ip)).expect("what is no knock passes");
+            let own = self.here.contains(&knock.destination);
+            // Not told apart is only which of the addresses a port is for.
+            let at = |door: &Door| Knock { destination: door.target.unwrap_or(self.here[0]), ..*knock };
+            let wants = |(door, interest): (&Door, &Interest)| {
+                interest.includes(&at(door), true) || interest.includes_hit(&at(door), true)
+            };
+            assert!(self.doors.iter().zip(&self.each).any(wants), "nobody wants {knock:?}");
+            let is_place = |door: &Door| door.is_meant(knock.destination, own);
+            assert!(self.doors.iter().any(is_place), "nobody listens there: {knock:?}");
+        }
+    }
+}
+
+/// Whether it begins as a packet does: the filter, which is told the kind of packet, does not look.
+fn is_header(ip: &[u8]) -> bool {
+    matches!(ip, [0x45..=0x4f | 0x60..=0x6f, ..])
+}
+
+/// The packet without a length of its own, which the filter does not look at either.
+fn endless(ip: &[u8]) -> Vec<u8> {
+    let mut ip = ip.to_vec();
+    let at = if ip.first().is_some_and(|first| first >> 4 == 6) { 4..6 } else { 2..4 };
+    if let Some(length) = ip.get_mut(at) {
+        length.fill(0);
+    }
+    ip
+}
+
+fuzz_target!(|ip: &[u8]| {
+    static WORLDS: OnceLock<Vec<World>> = OnceLock::new();
+    let worlds = WORLDS.get_or_init(|| CONFIGS.iter().map(World::new).collect());
+    let knock = parse(ip);
+    let snapshot = &ip[..ip.len().min(SNAPSHOT as usize)];
+    let seen = parse(snapshot);
+    // A packet without a length of its own is as long as it is seen.
+    let without_length = |knock: Knock| Knock { length: 0, ..knock };
+    assert_eq!(seen.map(without_length), knock.map(without_length), "a snapshot says something else");
+    for world in worlds {
+        world.try_on(ip, knock.as_ref());
+    }
+    assert!(Dissection(ip).to_string().len() >= ip.len());
+});

@@ -1,0 +1,109 @@
+//! Sequences in all their forms: those of a configuration, the lines of one-time files, passwords and the
+//! words of the client. What is understood is written so that it is understood again, as the same.
+#![no_main]
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use knocking::lock::{Lock, OneTime, one_time_lines};
+use knocking::otp::Otp;
+use knocking::password::{self, Moment, SeenAs, only_line, said_address};
+use knocking::plan::{Asked, Manner, Pace, delay};
+use knocking::sequence::{MAX_STAGES, Sequence, atoi};
+use knocking::shape;
+use knocking::time::Now;
+use libfuzzer_sys::fuzz_target;
+
+fn sequence(text: &str) {
+    let Ok(sequence) = Sequence::parse(text) else { return };
+    assert!((1..=MAX_STAGES).contains(&sequence.stages().len()));
+    let again = Sequence::parse(&sequence.to_string());
+    assert_eq!(again.as_ref(), Ok(&sequence), "as it is written");
+    assert_eq!(again.map(|again| again.turn()), Ok(sequence.turn()));
+    let _ = atoi(text);
+}
+
+/// Every line is found where it is, and spent once, in the order of the file.
+fn one_time(text: &[u8]) {
+    let lines: Vec<_> = one_time_lines(text).collect();
+    for line in &lines {
+        let at_line = text.get(line.offset..).expect("a line within the file");
+        assert!(line.offset == 0 || text[line.offset - 1] == b'\n', "not where a line begins");
+        let mut struck = text.to_vec();
+        struck[line.offset] = b'#';
+        assert!(!at_line.is_empty() && at_line[0] != b'#');
+        assert_eq!(one_time_lines(&struck).count(), lines.len() - 1, "striking a line strikes that one");
+    }
+    let mut complaints = 0;
+    let file = OneTime::read(PathBuf::from("/"), text, |_| complaints += 1);
+    assert_eq!(file.lines().len() + complaints, lines.len());
+    let mut left = file.lines().len();
+    let mut lock = Lock::OneTime(file);
+    let now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
+    let knocker = IpAddr::from([10, 0, 0, 1]);
+    while let Some((stage, turn)) = lock.beginnings(now).first().copied() {
+        assert_eq!(lock.stage(turn, knocker, 0), Some(stage));
+        assert_eq!(lock.length(turn, knocker), lock.written().map(|line| line.stages().len()));
+        lock.spend(turn, knocker, now);
+        left -= 1;
+    }
+    assert_eq!(left, 0, "lines that were not used");
+}
+
+fn one_time_password(text: &[u8]) {
+    let Ok(otp) = password::parse(text) else {
+        assert!(!matches!(Otp::parse(text), Ok(Some(_))), "the daemon understands it");
+        return;
+    };
+    let period = otp.period(Duration::from_secs(1_700_000_000));
+    for knocker in ["10.0.0.1", "fd00::1"].map(|text| text.parse::<IpAddr>().expect("an address")) {
+        let list = otp.list(period, knocker);
+        assert_eq!(list.len(), otp.stages());
+        for (index, stage) in list.iter().enumerate() {
+            assert_eq!(otp.stage(period, knocker, index), Some(*stage), "stage {index}");
+            let is_in =
+                |(protocol, low, high)| protocol == stage.protocol && (low..=high).contains(&stage.port);
+            assert!(otp.ranges().any(is_in), "{stage} is not listened for");
+        }
+        assert_eq!(otp.stage(period, knocker, list.len()), None);
+        assert_eq!(otp.first_stage(period), list.first().copied());
+    }
+    for unix in [Duration::ZERO, Duration::from_millis(1_700_000_039_500), Duration::MAX] {
+        let moment = Moment::of(&otp, unix);
+        assert!(moment.has_come(&otp, unix.saturating_add(moment.wait)), "{moment:?}");
+        assert!(otp.accepted(unix).contains(&moment.period) || otp.window == 0);
+    }
+    // An identity does not depend on what is accepted for how long.
+    let mut other = otp.clone();
+    other.window = 7;
+    assert_eq!(other.identity(), otp.identity());
+}
+
+fn client(text: &str) {
+    for bits in 0..8 {
+        let manner = Manner { udp: bits & 1 != 0, raw: bits & 2 != 0, strict: bits & 4 != 0 };
+        let one = Asked::parse(text, manner);
+        match &one {
+            Ok(asked) => assert!(text.starts_with(&asked.text)),
+            Err(error) => assert!(!error.to_string().is_empty() && !error.discreet().is_empty()),
+        }
+        if let (Ok(list), false) = (Asked::parse_list(text, manner), text.contains(',')) {
+            assert_eq!(list.len(), 1);
+        }
+    }
+    if let Ok(delay) = delay(text) {
+        let pace = Pace { delay, jitter: delay };
+        assert!([0, 7, u64::MAX].iter().all(|&random| pace.pause(random) >= delay));
+    }
+    let _ = SeenAs::parse(text);
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    sequence(&text);
+    client(&text);
+    one_time(bytes);
+    one_time_password(bytes);
+    let _ = (shape::data(bytes), only_line(bytes), said_address(bytes));
+});

@@ -1,0 +1,336 @@
+//! What opens a door, said once more and as plainly as can be: lists that are searched from end to end,
+//! after HOW KNOCKS ARE MATCHED and the directives of knockd(1). Slow, and without any of the engine's
+//! data structures; only the arithmetic of one-time passwords is the same.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use knocking::event::Event;
+use knocking::knock::{Flags, Knock, PacketRule, Protocol};
+use knocking::otp::{Otp, SPREAD};
+use knocking::sequence::Stage;
+use knocking::time::Now;
+
+use crate::town::{Plain, PlainLock};
+
+/// What there is to compare of an event; the door is its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// A stage was reached.
+    Advanced(usize, IpAddr, usize),
+    /// A wrong knock; whether the log has it.
+    Failed(usize, IpAddr, usize, bool),
+    /// The time was over.
+    Expired(usize, IpAddr, usize),
+    /// The sequence was made, not often enough.
+    Repeated(usize, IpAddr, usize),
+    /// The door opened.
+    Opened(usize, IpAddr, Option<u64>),
+}
+
+impl Told {
+    /// What the engine told; what only the debug output shows is nothing.
+    pub fn of(event: &Event) -> Option<Told> {
+        let number = |door: &str| door.parse().expect("doors are called by their numbers");
+        Some(match event {
+            Event::Advanced { door, knocker, stage } => Told::Advanced(number(door), *knocker, *stage),
+            Event::Failed { door, knocker, stage, is_logged } => {
+                Told::Failed(number(door), *knocker, *stage, *is_logged)
+            }
+            Event::Expired { door, knocker, stage } => Told::Expired(number(door), *knocker, *stage),
+            Event::Repeated { door, knocker, count } => Told::Repeated(number(door), *knocker, count.0),
+            Event::Opened { door, opening } => {
+                assert_eq!(number(door), opening.door, "the door of an opening");
+                Told::Opened(opening.door, opening.knocker, Some(opening.turn.0))
+            }
+            Event::Unfit { .. } => return None,
+            other => panic!("the engine does not tell {other:?}"),
+        })
+    }
+}
+
+/// A list of stages that opens a door, and the period it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct List {
+    stages: Vec<Stage>,
+    period: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Attempt {
+    door: usize,
+    knocker: IpAddr,
+    reached: usize,
+    deadline: Duration,
+    list: List,
+}
+
+/// A door that wants its sequence more than once: when it was made, by whom.
+type Made = HashMap<(usize, IpAddr), Vec<Duration>>;
+
+/// Everything that is known.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The doors.
+    pub doors: Vec<Plain>,
+    /// Our addresses.
+    pub here: Vec<IpAddr>,
+    attempts: Vec<Attempt>,
+    spent: HashSet<(usize, u64, Option<IpAddr>)>,
+    cooldowns: HashMap<(usize, IpAddr), Duration>,
+    made: Made,
+}
+
+fn otp(text: &str) -> Otp {
+    Otp::parse(text.as_bytes()).ok().flatten().expect("a password in order")
+}
+
+fn is_in(prefixes: &[&str], address: IpAddr) -> bool {
+    prefixes.iter().any(|prefix| prefix.parse::<IpNet>().expect("a prefix").contains(&address))
+}
+
+impl Plain {
+    fn rule(&self) -> PacketRule {
+        PacketRule { flags: self.flags, udp_length: self.udp_length }
+    }
+
+    fn admits(&self, knocker: IpAddr) -> bool {
+        !is_in(&self.deny, knocker) && (self.allow.is_empty() || is_in(&self.allow, knocker))
+    }
+
+    /// The line that is good now; that of a password is made for a knocker and a period.
+    fn line(&self) -> Option<&Vec<Stage>> {
+        match &self.lock {
+            PlainLock::Fixed(stages) => Some(stages),
+            PlainLock::OneTime(lines) => lines.first(),
+            PlainLock::Otp(..) => None,
+        }
+    }
+
+    /// Whether the port is on the door's list, or may be.
+    fn lists(&self, stage: Stage) -> bool {
+        match &self.lock {
+            PlainLock::Otp(text, ..) => {
+                let mut fields = text.split(',').skip(2);
+                let base: u16 = fields.next().and_then(|field| field.parse().ok()).expect("a base");
+                let has_protocol = fields.any(|field| Protocol::from_word(field) == Some(stage.protocol));
+                has_protocol && stage.port.wrapping_sub(base) <= SPREAD
+            }
+            _ => self.line().is_some_and(|line| line.contains(&stage)),
+        }
+    }
+
+    /// Whether a packet fails an attempt that it does not carry on, by the strict rule.
+    fn is_hit(&self, knock: &Knock) -> bool {
+        let begins = match knock.flags {
+            Some(flags) => flags.contains(Flags::SYN) && !flags.contains(Flags::ACK),
+            None => knock.protocol == Protocol::Udp,
+        };
+        self.is_strict && begins && !self.except.contains(&Stage::of(knock))
+    }
+}
+
+impl Model {
+    /// Nobody knocks.
+    pub fn new(doors: Vec<Plain>, here: Vec<IpAddr>) -> Model {
+        Model {
+            doors,
+            here,
+            attempts: Vec::new(),
+            spent: HashSet::new(),
+            cooldowns: HashMap::new(),
+            made: HashMap::new(),
+        }
+    }
+
+    /// How many attempts are under way.
+    pub fn attempts(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// When the next attempt is over.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.attempts.iter().map(|attempt| attempt.deadline).min()
+    }
+
+    /// The configuration was read again.
+    pub fn reload(&mut self) {
+        self.attempts.clear();
+        self.made.clear();
+    }
+
+    /// What a one-time file has now.
+    pub fn refill(&mut self, door: usize, lines: Vec<Vec<Stage>>) {
+        if let Some(PlainLock::OneTime(here)) = self.doors.get_mut(door).map(|door| &mut door.lock) {
+            *here = lines;
+        }
+    }
+
+    /// What opens a door for this knocker, of those lists the one that is `offset` periods away.
+    pub fn list(&self, door: usize, knocker: IpAddr, offset: i8, now: Now) -> Vec<Stage> {
+        match &self.doors[door].lock {
+            PlainLock::Otp(text, ..) => {
+                let otp = otp(text);
+                otp.list(otp.period(now.unix).saturating_add_signed(offset.into()), knocker)
+            }
+            _ => self.doors[door].line().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The lists that open a door, for somebody who begins now.
+    fn lists(&self, door: usize, knocker: IpAddr, now: Now) -> Vec<List> {
+        let PlainLock::Otp(text, window, _) = &self.doors[door].lock else {
+            let line = self.doors[door].line().into_iter();
+            return line.map(|line| List { stages: line.clone(), period: None }).collect();
+        };
+        let (otp, window) = (otp(text), u64::from(*window));
+        let period = otp.period(now.unix);
+        (period.saturating_sub(window)..=period.saturating_add(window))
+            .map(|period| List { stages: otp.list(period, knocker), period: Some(period) })
+            .filter(|list| self.is_good(door, knocker, list))
+            .collect()
+    }
+
+    fn owner(&self, door: usize, knocker: IpAddr) -> Option<IpAddr> {
+        let PlainLock::Otp(text, ..) = &self.doors[door].lock else { return None };
+        otp(text).is_protected().then_some(knocker)
+    }
+
+    fn is_good(&self, door: usize, knocker: IpAddr, list: &List) -> bool {
+        match (&self.doors[door].lock, list.period) {
+            (PlainLock::Otp(_, _, is_reusable), Some(period)) => {
+                *is_reusable || !self.spent.contains(&(door, period, self.owner(door, knocker)))
+            }
+            _ => self.doors[door].line() == Some(&list.stages),
+        }
+    }
+
+    fn is_meant(&self, door: &Plain, knock: &Knock) -> bool {
+        match door.target {
+            Some(target) => target == knock.destination,
+            None => self.here.contains(&knock.destination),
+        }
+    }
+
+    /// Ends what is over.
+    pub fn expire(&mut self, now: Now) -> Vec<Told> {
+        let (mut over, left) = std::mem::take(&mut self.attempts)
+            .into_iter()
+            .partition(|it: &Attempt| it.deadline <= now.uptime);
+        self.attempts = left;
+        // Those that began first are over first.
+        over.sort_by_key(|attempt| attempt.deadline);
+        let mut told: Vec<Told> =
+            over.iter().map(|it| Told::Expired(it.door, it.knocker, it.reached)).collect();
+        told.dedup();
+        told
+    }
+
+    /// A packet arrives.
+    pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Told> {
+        let stage = Stage::of(knock);
+        let meant: Vec<bool> = self.doors.iter().map(|door| self.is_meant(door, knock)).collect();
+        let is_meant_for = |door: usize| meant[door];
+        let doors = || self.doors.iter().enumerate().filter(|(index, _)| is_meant_for(*index));
+        let is_known = doors().any(|(_, door)| door.lists(stage) && door.rule().allows(knock));
+        if !is_known && !doors().any(|(_, door)| door.is_hit(knock)) {
+            return Vec::new();
+        }
+        let mut told = self.expire(now);
+        let mut is_under_way = false;
+        let mut failed: HashMap<usize, Told> = HashMap::new();
+        let (mut advanced, mut opened) = (HashSet::new(), HashSet::new());
+        let mut left = Vec::new();
+        for mut attempt in std::mem::take(&mut self.attempts) {
+            let (index, knocker) = (attempt.door, attempt.knocker);
+            if knocker != knock.source || !is_meant_for(index) {
+                left.push(attempt);
+                continue;
+            }
+            is_under_way = true;
+            if opened.contains(&index) {
+                continue;
+            }
+            let door = &self.doors[index];
+            let is_good = self.is_good(index, knocker, &attempt.list);
+            let is_stage = |at: usize| is_good && attempt.list.stages.get(at) == Some(&stage);
+            let counts = is_known && door.rule().allows(knock);
+            if counts && is_stage(attempt.reached) {
+                attempt.reached += 1;
+                if advanced.insert(index) {
+                    told.push(Told::Advanced(index, knocker, attempt.reached));
+                }
+                if attempt.reached == attempt.list.stages.len() {
+                    opened.insert(index);
+                    told.push(self.open(index, knocker, &attempt.list, now));
+                } else {
+                    left.push(attempt);
+                }
+            } else if door.allows_duplicates && is_stage(attempt.reached - 1) {
+                left.push(attempt);
+            } else if counts || door.is_hit(knock) {
+                failed.insert(index, Told::Failed(index, knocker, attempt.reached, door.logs_failures));
+            } else {
+                left.push(attempt);
+            }
+        }
+        self.attempts = left;
+        told.extend(failed.into_iter().filter(|(door, _)| !advanced.contains(door)).map(|(_, told)| told));
+        if is_known && !is_under_way {
+            for index in (0..self.doors.len()).filter(|&index| is_meant_for(index)) {
+                self.begin(index, knock, now, &mut told);
+            }
+        }
+        told
+    }
+
+    fn begin(&mut self, index: usize, knock: &Knock, now: Now, told: &mut Vec<Told>) {
+        let (door, knocker) = (&self.doors[index], knock.source);
+        let cools = self.cooldowns.get(&(index, knocker)).is_some_and(|until| *until > now.uptime);
+        if !door.rule().allows(knock) || !door.admits(knocker) || cools {
+            return;
+        }
+        let timeout = Duration::from_secs(u64::try_from(door.seq_timeout).unwrap_or(0));
+        let mut is_told = false;
+        for list in self.lists(index, knocker, now) {
+            if list.stages.first() != Some(&Stage::of(knock)) {
+                continue;
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                told.push(Told::Advanced(index, knocker, 1));
+            }
+            if list.stages.len() == 1 {
+                told.push(self.open(index, knocker, &list, now));
+                return;
+            }
+            let deadline = now.uptime + timeout;
+            self.attempts.push(Attempt { door: index, knocker, reached: 1, deadline, list });
+        }
+    }
+
+    fn open(&mut self, index: usize, knocker: IpAddr, list: &List, now: Now) -> Told {
+        let key = (index, knocker);
+        if let Some((times, seconds)) = self.doors[index].repeat {
+            let within = Duration::from_secs(seconds.into());
+            let made = self.made.entry(key).or_default();
+            made.retain(|time| *time + within > now.uptime);
+            made.push(now.uptime);
+            let count = made.len();
+            if count < usize::from(times) {
+                return Told::Repeated(index, knocker, count);
+            }
+            self.made.remove(&key);
+        }
+        let cooldown = Duration::from_secs(self.doors[index].cooldown.into());
+        self.cooldowns.insert(key, now.uptime + cooldown);
+        let owner = self.owner(index, knocker);
+        match &mut self.doors[index].lock {
+            PlainLock::Fixed(_) => {}
+            PlainLock::OneTime(lines) => drop(lines.remove(0)),
+            PlainLock::Otp(..) => drop(self.spent.insert((index, list.period.unwrap_or(0), owner))),
+        }
+        Told::Opened(index, knocker, list.period)
+    }
+}
