@@ -202,17 +202,7 @@ same "procd is not told anything" 0 "$(seen | grep -c procd_open_instance)"
 # ------------------------------------------ the sets, the rules, and a real door
 cp "$FILES/knockd.config" config
 sed -i "/option enabled/d" config
-ip link set lo up
-unshare --net sleep 200 &
-client=$!
-soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$client/ns/net)"
-at_client() { nsenter --net=/proc/$client/ns/net "$@"; }
-ip link add wan0 type veth peer name eth0 netns $client
-ip addr add 10.83.0.1/24 dev wan0
-ip addr add 2001:db8:83::1/64 dev wan0 nodad
-ip link set wan0 up
-at_client sh -c 'ip addr add 10.83.0.2/24 dev eth0; ip addr add 2001:db8:83::2/64 dev eth0 nodad
-    ip link set eth0 up'
+cable wan0 eth0
 # As firewall4 puts them together.
 cat >fw4.nft <<END
 table inet fw4 {
