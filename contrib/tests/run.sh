@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs the tests that need more than Rust: those of contrib/ (the helper, the
-# unit, the OpenWrt package, the container, fail2ban) and those with real clients,
-# each in namespaces of its own, where the file system is read-only.
-# Needs root.
+# unit, the OpenWrt package, the container, fail2ban), those with real clients, and
+# README.md word for word; each in namespaces of its own, where the file system is
+# read-only. Needs root.
 #
 #     contrib/tests/run.sh [TEST...]
 #     contrib/tests/run.sh --missing    prints the Debian packages that it lacks
@@ -63,6 +63,7 @@ SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 mkdir "$SCRATCH/bin"
 cp -r "$CONTRIB" "$SCRATCH/contrib"
+cp -r "$CONTRIB/../README.md" "$CONTRIB/../knockd.conf" "$CONTRIB/../man" "$SCRATCH/"
 cp "$KNOCKD" "$SCRATCH/bin/knockd"
 cp "$KNOCK" "$SCRATCH/bin/knock"
 : >"$SCRATCH/results"
@@ -95,7 +96,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper systemd openwrt container fail2ban clients)
+all=(knock_helper systemd openwrt container fail2ban clients readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
