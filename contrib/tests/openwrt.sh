@@ -180,13 +180,24 @@ same "any has no network to be told of" "procd_add_reload_trigger knockd" "$(see
 
 cat >config <<'END'
 config options 'common'
+	option on_start 'true'
+	option strict_except 'tcp/443'
 config rule 'phone'
 	option otp 'a seed, 60, 20000, on, tcp, udp'
+	option otp_window '2'
+	option strict 'yes'
 	option command_6 'true'
 END
-on_router start_service
-same "a one-time password" "	otp = a seed, 60, 20000, on, tcp, udp
-	command_6 = true" "$(sed -n '6,$p' knockd.conf)"
+check "a one-time password, rules of a door, and for all doors" on_router start_service
+same "each where it belongs" "	UseSyslog
+	on_start = true
+	strict_except = tcp/443
+
+[phone]
+	otp = a seed, 60, 20000, on, tcp, udp
+	otp_window = 2
+	command_6 = true
+	strict = yes" "$(sed -n '3,$p' knockd.conf)"
 
 # ---------------------------------------------------------------- a mistake
 cat >config <<'END'

@@ -11,7 +11,7 @@
 declare -A NOT_RUN=(
     ['contrib/demo.sh']='it is a test by itself, and .ci/run has it'
     ['cargo test']='.ci/run has it'
-    ['cargo build --release']='contrib/tests/run.sh has just done that'
+    ['cargo build --release']='contrib/demo.sh does it'
     ['contrib/build-static.sh x86_64']='it downloads a toolchain; it tries by itself what it built'
 )
 ORIGINAL=/usr/sbin/knockd
