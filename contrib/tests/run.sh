@@ -41,7 +41,7 @@ want busybox busybox
 want fail2ban-regex fail2ban
 want nc netcat-openbsd
 want curl curl
-want knockd knockd # 0.8, to compare with
+want /usr/sbin/knockd knockd # 0.8, to compare with
 if [ "${1:-}" = --missing ]; then
     [ ${#missing[@]} = 0 ] || printf '%s\n' "${missing[@]}"
     exit
