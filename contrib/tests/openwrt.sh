@@ -285,4 +285,18 @@ drwxr-xr-x usr/share/nftables.d/table-pre
     "$(cd install && find . -mindepth 1 -printf '%M %P\n' | sort -k 2)"
 same "the version is that of the program" "$(sed -n 's/^PKG_VERSION:=//p' "$CONTRIB/openwrt/Makefile")" \
     "$("$KNOCKD" -V | sed -n 's/^knockd //p')"
+
+# ------------------------------------------------- by hand, as README.md has it
+mkdir -p clone/target/static/mips router/usr/sbin router/etc/init.d router/etc/config
+ln -s "$CONTRIB" clone/contrib
+cp "$KNOCKD" clone/target/static/mips/knockd
+ROUTER=$PWD/router
+scp() { cp "$1" "$ROUTER${2#ROUTER:}"; }
+ssh() {
+    shift
+    "${@/#\//$ROUTER/}"
+}
+lines=$(awk '/^```/ { block++; next } block == 1' "$CONTRIB/openwrt/README.md")
+check "the copies that README.md makes" eval "cd clone && $(printf '%s' "$lines" | sed 's/ *#.*//; $!s/$/ \&\&/') && cd .."
+same "are the files of the package" "$(cd install && find . -type f | sort)" "$(cd router && find . -type f | sort)"
 exit 0
