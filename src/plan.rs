@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::dissect::flag_names;
 use crate::knock::{Flags, Protocol};
 use crate::sequence::Stage;
 
@@ -248,10 +249,13 @@ pub struct Errand {
 }
 
 impl fmt::Display for Errand {
-    /// The stages, `port:protocol` each, as a command line takes them.
+    /// The stages, `port:protocol` each and the flags that it names, as a command line takes them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, resolved) in self.stages.iter().enumerate() {
-            write!(f, "{}{}", if i > 0 { " " } else { "" }, resolved.stage)?;
+        for (i, Resolved { stage, flags, .. }) in self.stages.iter().enumerate() {
+            write!(f, "{}{stage}", if i > 0 { " " } else { "" })?;
+            if let Some(flags) = flags {
+                write!(f, ":{}", flag_names(*flags))?;
+            }
         }
         Ok(())
     }

@@ -193,6 +193,8 @@ fn print_shows_the_list_of_now() {
     daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
     // Other sequences can be looked at as well.
     assert_eq!(world.knock(&["--print", SERVER, "7", "8:udp"]).stdout, "7:tcp 8:udp\n");
+    let raw = ["--raw", "--print", SERVER, "7:tcp:psh+fin", "8:udp", "9"];
+    assert_eq!(world.knock(&raw).stdout, "7:tcp:fin+psh 8:udp 9:tcp\n");
 }
 
 fn the_last_second_of_a_period_is_waited_out() {

@@ -42,6 +42,8 @@ mod client_wire;
 mod config;
 /// contrib/knockd.sh.
 mod contrib_knockd_sh;
+/// contrib/openwrt, as far as it repeats what the program knows.
+mod contrib_openwrt;
 /// Crafted packets as values.
 mod craft;
 /// The kernel's filter: what it passes, and that the kernel takes it.
@@ -132,6 +134,7 @@ fn tests() -> Vec<Trial> {
         config::corpus_tests,
         config::tests,
         contrib_knockd_sh::tests,
+        contrib_openwrt::tests,
         craft::tests,
         filter::tests,
         flood::tests,

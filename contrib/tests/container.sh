@@ -13,15 +13,8 @@ export KNOCK_STATE=$PWD/state KNOCK_CONFIG=$PWD/knockd.conf KNOCK_INTERFACE=eth0
 mkdir -m 777 state
 sed "s#/entrypoint.sh#$CONTRIB/container/entrypoint.sh#" "$CONTRIB/container/knockd.conf" >knockd.conf
 chmod 755 .. . && chmod 644 knockd.conf
-ip link set lo up
-unshare --net sleep 200 &
-client=$!
-soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$client/ns/net)"
-ip link add eth0 type veth peer name eth0 netns $client
-ip addr add 10.83.0.1/24 dev eth0
-ip link set eth0 up
-nsenter --net=/proc/$client/ns/net sh -c 'ip addr add 10.83.0.2/24 dev eth0; ip link set eth0 up'
-knock() { nsenter --net=/proc/$client/ns/net "$KNOCK" 10.83.0.1 "$@"; }
+cable eth0 eth0
+knock() { at_client "$KNOCK" 10.83.0.1 "$@"; }
 
 # root inside, as docker runs it; and an ordinary user, as podman can.
 root=(setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+net_raw)

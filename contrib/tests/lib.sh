@@ -64,3 +64,23 @@ soon() {
 lacks() {
     ! "$@"
 }
+
+# cable NEAR FAR: a client in a network of its own. NEAR is our end of the cable,
+# with 10.83.0.1 and 2001:db8:83::1, FAR its end, with the same addresses in 2.
+cable() {
+    unshare --net sleep 290 &
+    client=$!
+    soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink "/proc/$client/ns/net")"
+    ip link set lo up
+    ip link add "$1" type veth peer name "$2" netns $client
+    ip addr add 10.83.0.1/24 dev "$1"
+    ip addr add 2001:db8:83::1/64 dev "$1" nodad
+    ip link set "$1" up
+    at_client ip addr add 10.83.0.2/24 dev "$2"
+    at_client ip addr add 2001:db8:83::2/64 dev "$2" nodad
+    at_client ip link set "$2" up
+}
+
+at_client() {
+    nsenter --net="/proc/$client/ns/net" "$@"
+}

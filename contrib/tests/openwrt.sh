@@ -180,13 +180,24 @@ same "any has no network to be told of" "procd_add_reload_trigger knockd" "$(see
 
 cat >config <<'END'
 config options 'common'
+	option on_start 'true'
+	option strict_except 'tcp/443'
 config rule 'phone'
 	option otp 'a seed, 60, 20000, on, tcp, udp'
+	option otp_window '2'
+	option strict 'yes'
 	option command_6 'true'
 END
-on_router start_service
-same "a one-time password" "	otp = a seed, 60, 20000, on, tcp, udp
-	command_6 = true" "$(sed -n '6,$p' knockd.conf)"
+check "a one-time password, rules of a door, and for all doors" on_router start_service
+same "each where it belongs" "	UseSyslog
+	on_start = true
+	strict_except = tcp/443
+
+[phone]
+	otp = a seed, 60, 20000, on, tcp, udp
+	otp_window = 2
+	command_6 = true
+	strict = yes" "$(sed -n '3,$p' knockd.conf)"
 
 # ---------------------------------------------------------------- a mistake
 cat >config <<'END'
@@ -202,17 +213,7 @@ same "procd is not told anything" 0 "$(seen | grep -c procd_open_instance)"
 # ------------------------------------------ the sets, the rules, and a real door
 cp "$FILES/knockd.config" config
 sed -i "/option enabled/d" config
-ip link set lo up
-unshare --net sleep 200 &
-client=$!
-soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$client/ns/net)"
-at_client() { nsenter --net=/proc/$client/ns/net "$@"; }
-ip link add wan0 type veth peer name eth0 netns $client
-ip addr add 10.83.0.1/24 dev wan0
-ip addr add 2001:db8:83::1/64 dev wan0 nodad
-ip link set wan0 up
-at_client sh -c 'ip addr add 10.83.0.2/24 dev eth0; ip addr add 2001:db8:83::2/64 dev eth0 nodad
-    ip link set eth0 up'
+cable wan0 eth0
 # As firewall4 puts them together.
 cat >fw4.nft <<END
 table inet fw4 {
@@ -284,4 +285,18 @@ drwxr-xr-x usr/share/nftables.d/table-pre
     "$(cd install && find . -mindepth 1 -printf '%M %P\n' | sort -k 2)"
 same "the version is that of the program" "$(sed -n 's/^PKG_VERSION:=//p' "$CONTRIB/openwrt/Makefile")" \
     "$("$KNOCKD" -V | sed -n 's/^knockd //p')"
+
+# ------------------------------------------------- by hand, as README.md has it
+mkdir -p clone/target/static/mips router/usr/sbin router/etc/init.d router/etc/config
+ln -s "$CONTRIB" clone/contrib
+cp "$KNOCKD" clone/target/static/mips/knockd
+ROUTER=$PWD/router
+scp() { cp "$1" "$ROUTER${2#ROUTER:}"; }
+ssh() {
+    shift
+    "${@/#\//$ROUTER/}"
+}
+lines=$(awk '/^```/ { block++; next } block == 1' "$CONTRIB/openwrt/README.md")
+check "the copies that README.md makes" eval "cd clone && $(printf '%s' "$lines" | sed 's/ *#.*//; $!s/$/ \&\&/') && cd .."
+same "are the files of the package" "$(cd install && find . -type f | sort)" "$(cd router && find . -type f | sort)"
 exit 0

@@ -1,9 +1,11 @@
 #!/bin/bash
-# Runs the tests of contrib/: the helper, the unit, the OpenWrt package, the
-# container, each in namespaces of its own, where the file system is read-only.
-# Needs root.
+# Runs the tests that need more than Rust: those of contrib/ (the helper, the
+# unit, the OpenWrt package, the container, fail2ban), those with real clients, and
+# README.md word for word; each in namespaces of its own, where the file system is
+# read-only. Needs root.
 #
 #     contrib/tests/run.sh [TEST...]
+#     contrib/tests/run.sh --missing    prints the Debian packages that it lacks
 #
 # KNOCKD=PATH and KNOCK=PATH test other programs than those of this folder.
 #
@@ -37,6 +39,13 @@ want make make
 want shellcheck shellcheck
 want busybox busybox
 want fail2ban-regex fail2ban
+want nc netcat-openbsd
+want curl curl
+want /usr/sbin/knockd knockd # 0.8, to compare with
+if [ "${1:-}" = --missing ]; then
+    [ ${#missing[@]} = 0 ] || printf '%s\n' "${missing[@]}"
+    exit
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     die "this is missing: apt-get install --no-install-recommends ${missing[*]}"
 fi
@@ -54,6 +63,7 @@ SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 mkdir "$SCRATCH/bin"
 cp -r "$CONTRIB" "$SCRATCH/contrib"
+cp -r "$CONTRIB/../README.md" "$CONTRIB/../knockd.conf" "$CONTRIB/../man" "$SCRATCH/"
 cp "$KNOCKD" "$SCRATCH/bin/knockd"
 cp "$KNOCK" "$SCRATCH/bin/knock"
 : >"$SCRATCH/results"
@@ -68,12 +78,12 @@ mkdir /run/here
 mount --bind "$1" /run/here
 while read -r _ _ _ _ at _; do
     case $at in
-    /run/* | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) ;;
+    /run/* | /proc | /proc/* | /sys | /sys/* | /dev/*) ;;
     *) [ ! -e "$at" ] || mount -o remount,bind,ro "$at" ;;
     esac
 done </proc/self/mountinfo
 mount -o remount,bind,rw /run
-for at in /tmp /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs $at; done
+for at in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $at; done
 mount -t tmpfs -o mode=755 tmpfs /var/log
 if (: >/etc/.contrib-tests || : >/usr/.contrib-tests) 2>/dev/null; then
     rm -f /etc/.contrib-tests /usr/.contrib-tests
@@ -86,11 +96,11 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
+all=(knock_helper systemd openwrt container fail2ban clients readme)
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(knock_helper systemd openwrt container fail2ban)
+[ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
-    [ -f "$CONTRIB/tests/$test.sh" ] ||
-        die "there is no test '$test'; there are: knock_helper systemd openwrt container fail2ban"
+    [[ " ${all[*]} " = *" $test "* ]] || die "there is no test '$test'; there are: ${all[*]}"
     printf '%s\n' "$test"
     mkdir "$SCRATCH/$test"
     # When the first process of the namespace ends, so does all that it started.

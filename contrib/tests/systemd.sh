@@ -20,7 +20,7 @@ state() {
     tail -n 8 /run/knockd.said
 }
 # From a network behind a cable.
-knock() { nsenter --net="/proc/$client/ns/net" "$KNOCK" "$@"; }
+knock() { at_client "$KNOCK" "$@"; }
 # holds WHAT COMMAND...: soon
 holds() {
     local what=$1
@@ -49,16 +49,7 @@ woke() { nft list chain netdev seen out | grep -q 'packets 1 '; }
 restarted() { is ActiveState active && [ "$(main_pid)" != "$pid" ] && [ "$(main_pid)" != 0 ]; }
 
 inside() {
-    unshare --net sleep 280 &
-    client=$!
-    soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink "/proc/$client/ns/net")"
-    ip link set lo up
-    ip link add knock0 type veth peer name knock1 netns $client
-    ip addr add 10.83.0.1/24 dev knock0
-    ip addr add 2001:db8:83::1/64 dev knock0 nodad
-    ip link set knock0 up
-    nsenter --net="/proc/$client/ns/net" sh -c 'ip addr add 10.83.0.2/24 dev knock1
-        ip addr add 2001:db8:83::2/64 dev knock1 nodad; ip link set knock1 up'
+    cable knock0 knock1
     nft add table inet mine
     nft add set inet mine friends '{ type ipv4_addr; }'
 

@@ -13,6 +13,26 @@ use super::failure::Failure;
 use super::profiles::Kind;
 use super::usage::{USAGE, VERSION};
 
+/// Options with a value that mean something for raw packets only.
+pub(super) const RAW_VALUES: [&str; 16] = [
+    "flags",
+    "source",
+    "source-port",
+    "interface",
+    "ttl",
+    "tos",
+    "dscp",
+    "id",
+    "df",
+    "seq",
+    "ack-seq",
+    "window",
+    "urgent",
+    "mss",
+    "data",
+    "pcap",
+];
+
 /// What stands on a command line. It may be a seed: nothing here can be shown.
 pub(super) enum Line {
     /// `-h`.
@@ -97,23 +117,8 @@ fn command() -> Command {
     let words = |name: &'static str| Arg::new(name).num_args(0..).value_parser(value_parser!(OsString));
     let around = ["jitter", "count", "one-time-sequences", "wait", "timeout", "retries", "proxy"];
     let password = ["otp", "otp-file", "otp-digest", "source-ip", "config", "door"];
-    let fields = [
-        "flags",
-        "source",
-        "source-port",
-        "interface",
-        "ttl",
-        "tos",
-        "dscp",
-        "id",
-        "seq",
-        "ack-seq",
-        "window",
-        "urgent",
-        "mss",
-        "data",
-        "pcap",
-    ];
+    // This one may do without a value.
+    let fields = RAW_VALUES.into_iter().filter(|name| *name != "df");
     Command::new("knock")
         .version(VERSION)
         .override_usage(USAGE)

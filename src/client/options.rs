@@ -25,26 +25,6 @@ const MAX_AMOUNT: u32 = 86_400;
 /// How long `--wait` waits for each knocking.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Options that mean something for raw packets only.
-const RAW_VALUES: [&str; 16] = [
-    "flags",
-    "source",
-    "source-port",
-    "interface",
-    "ttl",
-    "tos",
-    "dscp",
-    "id",
-    "df",
-    "seq",
-    "ack-seq",
-    "window",
-    "urgent",
-    "mss",
-    "data",
-    "pcap",
-];
-
 /// One knocking.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -156,7 +136,7 @@ fn options(typed: &Typed, profile: Option<&Found>) -> Result<Options, Failure> {
     let delay = plan::delay(&text(typed, "delay").unwrap_or_default()).map_err(Failure::refused)?;
     let raw = if typed.switch("raw") { Some(raw(typed)?) } else { None };
     if raw.is_none() {
-        let stray = RAW_VALUES.into_iter().find(|name| typed.given(name));
+        let stray = cli::RAW_VALUES.into_iter().find(|name| typed.given(name));
         if let Some(name) = stray.or(typed.switch("bad-checksum").then_some("bad-checksum")) {
             return Err(Failure::refused(format_args!("--{name} needs --raw")));
         }

@@ -1,0 +1,210 @@
+#!/bin/bash
+# README.md, followed word for word: each line of its shell blocks is run, on the
+# server or on the client, as its fence says (```sh server), and files are written
+# as theirs say (```ini server door.conf). Each section begins with a server that
+# drops everything. Where a client goes in by ssh, the door was closed before.
+# shellcheck disable=SC2317 # functions that are handed to others
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$CONTRIB/tests/lib.sh"
+
+# What is not run here, and why. Everything else is.
+declare -A NOT_RUN=(
+    ['contrib/demo.sh']='it is a test by itself, and .ci/run has it'
+    ['cargo test']='.ci/run has it'
+    ['cargo build --release']='contrib/demo.sh does it'
+    ['contrib/build-static.sh x86_64']='it downloads a toolchain; it tries by itself what it built'
+)
+ORIGINAL=/usr/sbin/knockd
+
+# ------------------------------------------------------------------ two hosts
+# The server is a machine that may be changed: copies, just for here.
+mkdir copy && mount -t tmpfs tmpfs copy
+for at in etc usr var/lib/dpkg; do
+    mkdir -p "copy/$at/upper" "copy/$at/work"
+    if ! mount -t overlay overlay -o "lowerdir=/$at,upperdir=$PWD/copy/$at/upper,workdir=$PWD/copy/$at/work" "/$at"; then
+        skipped "README.md" "no overlay file system for a copy of /$at"
+        exit 0
+    fi
+done
+cable eth0 eth0
+echo '10.83.0.1 SERVER' >>/etc/hosts
+
+# On the server is what was cloned and built, on the client an empty folder.
+mkdir -p server/target/release client/home/.config bin
+cp -r ../contrib ../man ../knockd.conf server/
+cp "$KNOCKD" "$KNOCK" server/target/release/
+export PATH=$PWD/bin:$PWD/server/target/release:$PATH
+
+# Stand-ins. An ssh that goes as far as to the connection:
+cat >bin/ssh <<'END_OF_SSH'
+#!/bin/bash
+exec timeout 4 bash -c 'exec 3<>"/dev/tcp/$0/22"' "$1"
+END_OF_SSH
+# A service manager with one service, which does what Debian's unit says:
+cat >bin/systemctl <<'END_OF_SYSTEMCTL'
+#!/bin/bash
+[ "$*" = 'restart knockd' ] || exit 1
+if pid=$(cat /run/service.pid 2>/dev/null); then
+    kill "$pid"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+fi
+. /etc/default/knockd
+setsid /usr/sbin/knockd $KNOCKD_OPTS >/run/service.said 2>&1 &
+echo $! >/run/service.pid
+for _ in {1..100}; do
+    grep -q '^[0-9a-f]' /proc/net/packet && exit 0
+    sleep 0.05
+done
+exit 1
+END_OF_SYSTEMCTL
+chmod 755 bin/*
+# And somebody who answers on port 22:
+nc -l -k -p 22 </dev/null >/dev/null &
+soon grep -q ':0016 .* 0A ' /proc/net/tcp
+
+# The doorkeeper ends with its watcher.
+ended() { [ -z "$(pgrep -x knockd)" ]; }
+end_knockd() {
+    local pid
+    for pid in $(pgrep -a -x knockd | sed '/doorkeeper/d; s/ .*//'); do kill "$pid"; done
+    soon ended || failed "knockd ends when it is told to" "$(pgrep -a -x knockd)"
+}
+
+# Nothing runs, and everything is dropped.
+start_afresh() {
+    end_knockd
+    rm -f /run/service.pid
+    iptables -F
+    iptables -P INPUT DROP
+    iptables -A INPUT -i lo -j ACCEPT
+    iptables -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+}
+
+# ---------------------------------------------------------------------- lines
+# on PLACE COMMAND...
+on() {
+    local place=$1
+    shift
+    case $place in
+    server) (cd server && "$@") ;;
+    client) at_client env HOME="$PWD/client/home" --chdir="$PWD/client" "$@" ;;
+    esac
+}
+goes_in() { on client ssh SERVER >/dev/null 2>&1; }
+
+declare -A tried=()
+# run_line PLACE LINE
+run_line() {
+    local line=${2%%  #*}
+    line=${line%"${line##*[! ]}"}
+    case $line in '' | '#'*) return ;; esac
+    if [ -n "${NOT_RUN[$line]:-}" ]; then
+        skipped "$line" "${NOT_RUN[$line]}"
+        tried[$line]=no
+        return
+    fi
+    case $1 in server | client) ;; *) failed "$line" "neither server nor client stands at its fence" && return ;; esac
+    case $line in
+    # These stay in the foreground, for somebody to look at.
+    'knockd -v '* | 'knockd -D '*)
+        end_knockd
+        on "$1" bash -c "exec $line" >said 2>&1 &
+        if soon grep -q '^listening on' said; then passed "$1: $line"; else failed "$1: $line" "$(cat said)"; fi
+        ;;
+    *)
+        case $line in *ssh\ *) check "it is closed before" lacks goes_in ;; esac
+        check "$1: $line" on "$1" bash -c "$line"
+        ;;
+    esac
+}
+
+# --------------------------------------- before and after what a section does
+closed() { iptables -P INPUT ACCEPT && iptables -F; }
+before() {
+    case $1 in
+    Installing) rm -f /etc/knockd.conf ;;
+    'On a router') closed ;; # nft does it there
+    # There the first door is still listened for.
+    'Knocks with a name') run_line server 'knockd -v -i eth0 -c door.conf' ;;
+    'Moving from knockd 0.8')
+        cp server/door.conf /etc/knockd.conf
+        chmod 600 /etc/knockd.conf
+        echo 'KNOCKD_OPTS="-i eth0"' >/etc/default/knockd
+        systemctl restart knockd
+        ;;
+    esac
+}
+version() { "$1" -V | head -n 1; }
+lets_in() {
+    check "$1: it is closed" lacks goes_in
+    on client "$KNOCK" -d 100 SERVER 38281 29374 4921 54918
+    check "$1: four knocks open it" goes_in
+}
+# after SECTION BLOCK
+after() {
+    case "$1 $2" in
+    'Installing 1')
+        same "the programs are there" "knockd 0.9.0 knock 0.9.0" \
+            "$(version /usr/local/sbin/knockd) $(version /usr/local/bin/knock)"
+        check "and the configuration" cmp /etc/knockd.conf server/knockd.conf
+        rm /usr/local/sbin/knockd /usr/local/bin/knock
+        ;;
+    'Moving from knockd 0.8 1')
+        same "the new one is in the old one's place" "$(version "$KNOCKD")" "$(version $ORIGINAL)"
+        lets_in "the new one"
+        start_afresh
+        ;;
+    'Moving from knockd 0.8 2')
+        same "the old one is back" "knockd 0.8" "$(version $ORIGINAL)"
+        lets_in "the old one"
+        ;;
+    'In a container 2')
+        on client "$KNOCK" SERVER 8080
+        if soon grep -q '^woken by 10.83.0.2$' /run/woken; then passed "a packet wakes the server"; else
+            failed "a packet wakes the server"
+        fi
+        ;;
+    esac
+}
+
+# --------------------------------------------------------------------- README
+section='' block=0 kind='' place='' file='' body=()
+start_afresh
+while IFS= read -r line; do
+    case $line in
+    '## '*)
+        section=${line#\#\# }
+        block=0
+        start_afresh
+        before "$section"
+        ;;
+    '```')
+        [ -n "$kind" ] || failed "a fence in $section" "it does not say what is in it"
+        case $kind in
+        sh)
+            for words in "${body[@]}"; do run_line "$place" "$words"; done
+            block=$((block + 1))
+            after "$section" $block
+            ;;
+        ini)
+            block=$((block + 1))
+            (umask 077 && printf '%s\n' "${body[@]}" >"$place/${file/#\~/home}")
+            ;;
+        text) ;;
+        *) failed "a fence in $section" "nothing is known of $kind" ;;
+        esac
+        kind=''
+        ;;
+    '```'*)
+        read -r kind place file <<<"${line#\`\`\`}"
+        body=()
+        ;;
+    *) [ -z "$kind" ] || body+=("$line") ;;
+    esac
+done <../README.md
+start_afresh
+same "each fence is closed" "" "$kind"
+for line in "${!NOT_RUN[@]}"; do
+    check "what is not run stands in README.md: $line" test -n "${tried[$line]:-}"
+done
+exit 0
