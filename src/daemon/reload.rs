@@ -199,7 +199,8 @@ impl Watcher {
         self.fingerprint = loaded.fingerprint;
         // Only what is new in the way of interfaces; what changes by itself rings.
         let lines = self.captures.want(wanted(&self.arguments, &self.options), &Interest::of(&doors, AHEAD));
-        let mut engine = Engine::new(doors, self.captures.here().iter().copied());
+        let here = self.captures.here().iter().copied();
+        let mut engine = Engine::with_capacity(doors, here, self.options.max_attempts());
         engine.inherit(&self.engine, clock::now());
         self.engine = engine;
         self.renew_filter();

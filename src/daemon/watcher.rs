@@ -83,7 +83,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let waits = options.wait_interface.unwrap_or(wanted.is_patient());
     let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
     let mut watcher = Watcher {
-        engine: Engine::new(doors, captures.here().iter().copied()),
+        engine: Engine::with_capacity(doors, captures.here().iter().copied(), options.max_attempts()),
         arguments,
         options,
         captures,
