@@ -25,6 +25,8 @@ trials![
     a_missing_shell_is_told,
     a_full_process_table_is_told,
     a_used_up_descriptor_table_is_told,
+    fewer_descriptors_than_are_in_use_make_nobody_busy,
+    trouble_with_one_state_file_makes_nobody_busy_with_another,
     a_full_disk_is_told_of_the_state_file,
     a_read_only_state_file_is_told,
     a_read_only_one_time_file_keeps_its_door_shut,
@@ -234,7 +236,8 @@ fn a_full_process_table_is_told() {
 /// Leaves no descriptor that is not in use, or so many of them.
 #[track_caller]
 fn limit_descriptors(daemon: &RunningDaemon, limit: Option<usize>) {
-    for pid in daemon.descendants().iter().map(|it| it.pid).chain([daemon.pid]) {
+    let doorkeepers = daemon.descendants().into_iter().filter(|it| it.name.starts_with("knockd"));
+    for pid in doorkeepers.map(|it| it.pid).chain([daemon.pid]) {
         let is_used = |fd: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
         let limit = limit.unwrap_or_else(|| (0..4096).find(|fd| !is_used(fd)).unwrap());
         let words = [format!("--pid={pid}"), format!("--nofile={limit}:4096")];
@@ -260,6 +263,56 @@ fn a_used_up_descriptor_table_is_told() {
     daemon.kill(Signal::SIGHUP);
     pause(0.5);
     expect_to_listen(&world, &daemon, "10.77.0.14");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// What a process and those it started have used, in hundredths of a second.
+fn ticks(daemon: &RunningDaemon) -> u64 {
+    daemon.descendants().iter().map(|it| it.pid).chain([daemon.pid]).map(process::ticks).sum()
+}
+
+#[track_caller]
+fn expect_idle(daemon: &RunningDaemon) {
+    let before = ticks(daemon);
+    pause(1.0);
+    let used = ticks(daemon) - before;
+    assert!(used < 20, "{used} hundredths of a second in one; {}", daemon.said());
+}
+
+/// `poll` does not take more descriptors than a process may have: then it fails at once.
+fn fewer_descriptors_than_are_in_use_make_nobody_busy() {
+    let world = World::new();
+    let mut daemon = world.knockd(&format!("{DOOR}\n")).start();
+    limit_descriptors(&daemon, Some(1));
+    expect_idle(&daemon);
+    world.send([tcp(1)]);
+    daemon.wait_for("10.77.0.2: d: OPEN SESAME");
+    limit_descriptors(&daemon, Some(1024));
+    expect_to_listen(&world, &daemon, "10.77.0.14");
+    limit_descriptors(&daemon, Some(1));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The first could not be written, and the next is another daemon's.
+fn trouble_with_one_state_file_makes_nobody_busy_with_another() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    let other = world.knockd("[other]\nsequence = 9\ncommand = true").start();
+    let path = disk.path.join("state").display().to_string();
+    let doors =
+        format!("{DOOR}\n[e]\nsequence = 2\nstart_command = true\ncmd_timeout = 60\nstop_command = true");
+    let mut daemon = world.knockd(&doors).options(&format!("statefile = {path}")).start();
+    disk.fill();
+    world.send([tcp(2)]);
+    expect_complaint(&daemon, "could not write the state file");
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    let taken = other.folder.join("pid.state").display().to_string();
+    fs::write(&daemon.config, text.replace(&path, &taken)).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    expect_complaint(&daemon, "another daemon has it");
+    // Until what was to be tried again is due.
+    pause(5.2);
+    expect_idle(&daemon);
+    disk.empty();
     assert_eq!(daemon.stop(), Some(0));
 }
 

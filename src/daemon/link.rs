@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::siblings::{self, Role, Sibling};
+use crate::daemon::wait_for;
 use crate::daemon::wire::{self, Received, Report, Request};
 use crate::time::Now;
 
@@ -172,7 +173,7 @@ impl Link {
     pub fn wait(&self, timeout: PollTimeout) {
         let descriptor = self.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
-        let _ = poll(&mut descriptors, timeout);
+        wait_for(&mut descriptors, timeout);
     }
 
     /// The descriptor to wait on.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
@@ -20,7 +20,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{expression, notify, poll_timeout, state_file};
+use crate::daemon::{expression, notify, poll_timeout, state_file, wait_for};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -179,8 +179,8 @@ impl Watcher {
             self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
         descriptors.extend(self.captures.descriptors().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let _ = poll(&mut descriptors, timeout);
-        let mut ready = descriptors.iter().map(|it| it.any().unwrap_or(true));
+        let is_told = wait_for(&mut descriptors, timeout);
+        let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
         let (signals, doorkeeper, interfaces, _) = (next(), next(), next(), next());
         let captures = ready.enumerate().filter(|(_, is_ready)| *is_ready).map(|(place, _)| place).collect();
@@ -281,7 +281,7 @@ impl Watcher {
                 self.link.descriptor().map(|fd| PollFd::new(fd, events)),
             ];
             let mut descriptors: Vec<PollFd<'_>> = descriptors.into_iter().flatten().collect();
-            let _ = poll(&mut descriptors, None::<u16>);
+            wait_for(&mut descriptors, PollTimeout::NONE);
             let Came { end, .. } = signals.take();
             if end {
                 self.link.send(Request::FinishNow);
