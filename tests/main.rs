@@ -76,6 +76,8 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// What outlives a crash or a reboot beside doors.
+mod wire_crash;
 /// Interfaces, addresses and routes that come, go and change while the daemon runs.
 mod wire_links;
 /// Many doors, many knockers, many strangers.
@@ -147,6 +149,7 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_crash::tests,
         wire_links::tests,
         wire_links::kernel_tests,
         wire_load::tests,
