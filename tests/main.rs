@@ -92,6 +92,8 @@ mod wire_otp;
 mod wire_packets;
 /// Rules that a door adds, on real packets.
 mod wire_rules;
+/// What the service manager learns.
+mod wire_service;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
 /// Doors close, whatever ends before its time.
@@ -158,6 +160,7 @@ fn tests() -> Vec<Trial> {
         wire_otp::tests,
         wire_packets::tests,
         wire_rules::tests,
+        wire_service::tests,
         wire_signals::tests,
         wire_state::tests,
         wire_trouble::tests,

@@ -1,7 +1,6 @@
 //! Trouble: what is full, gone, forbidden or used up leaves the daemon listening, and is told.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,8 +29,6 @@ trials![
     a_full_disk_is_told_of_the_state_file,
     a_read_only_state_file_is_told,
     a_read_only_one_time_file_keeps_its_door_shut,
-    the_service_manager_is_told,
-    exit_code_0_only_after_a_clean_stop,
 ];
 
 /// A small file system of its own, as long as the value lives.
@@ -77,11 +74,11 @@ impl Drop for Disk {
 }
 
 /// A door that writes down who opens it.
-const DOOR: &str = "[d]\nsequence = 1\ncommand = echo %IP% >> @/out";
+pub const DOOR: &str = "[d]\nsequence = 1\ncommand = echo %IP% >> @/out";
 
 /// It listens, and opens its door.
 #[track_caller]
-fn expect_to_listen(world: &World, daemon: &RunningDaemon, source: &str) {
+pub fn expect_to_listen(world: &World, daemon: &RunningDaemon, source: &str) {
     world.send([tcp(1).from(source)]);
     let opened = || daemon.read("out").lines().any(|line| line == source);
     assert!(holds_within(seconds(5.0), opened), "the door does not open; {}", daemon.said());
@@ -356,53 +353,4 @@ fn a_read_only_one_time_file_keeps_its_door_shut() {
     world.send([tcp(7), tcp(8)]);
     daemon.wait_for_file("once", "o\n");
     assert_eq!(read(&file), " 5,6\n#7,8\n");
-}
-
-fn the_service_manager_is_told() {
-    let world = World::new();
-    let knockd = world.knockd("[d]\nsequence = 1\ncommand = echo \"socket '$NOTIFY_SOCKET'\" > @/out");
-    let place = knockd.folder().join("manager");
-    let manager = UnixDatagram::bind(&place).unwrap();
-    manager.set_read_timeout(Some(seconds(5.0))).unwrap();
-    let told = || {
-        let mut bytes = [0; 256];
-        let length = manager.recv(&mut bytes).expect("a word");
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
-    };
-    let mut daemon = knockd.variable("NOTIFY_SOCKET", &place.display().to_string()).start();
-    assert_eq!(told(), "READY=1\n");
-    daemon.kill(Signal::SIGHUP);
-    let reloading = told();
-    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("a time");
-    assert!(time.trim().parse::<u64>().is_ok(), "{reloading}");
-    assert_eq!(told(), "READY=1\n");
-    // A broken file as well ends in being ready.
-    fs::write(&daemon.config, "nonsense").unwrap();
-    daemon.kill(Signal::SIGHUP);
-    assert!(told().starts_with("RELOADING=1\n"));
-    assert_eq!(told(), "READY=1\n");
-    world.send([tcp(1)]);
-    daemon.wait_for_file("out", "socket ''\n");
-    drop(fs::remove_file(&place));
-    assert_eq!(daemon.stop(), Some(0));
-}
-
-/// So that `Restart=on-failure` is right.
-fn exit_code_0_only_after_a_clean_stop() {
-    let world = World::new();
-    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = sleep 2";
-    let mut daemon = world.knockd(door).start();
-    world.send([tcp(1)]);
-    daemon.wait_for("running command: true");
-    pause(0.2);
-    let doorkeeper = daemon.descendants().into_iter().find(|it| it.parent == daemon.pid).unwrap();
-    daemon.kill(Signal::SIGTERM);
-    pause(0.3);
-    process::end(doorkeeper.pid);
-    assert_eq!(daemon.wait(4.0), Some(1));
-    assert!(
-        daemon.stderr().contains("the doorkeeper ended unexpectedly: doors that are open"),
-        "{}",
-        daemon.said()
-    );
 }
