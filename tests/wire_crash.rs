@@ -2,6 +2,7 @@
 //! means.
 
 use std::fs;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,11 +20,35 @@ use crate::support::{holds_within, pause, seconds};
 use crate::wire_state::{door, doorkeeper, expect_closed, kill_both, with_state};
 
 trials![
+    the_state_file_is_replaced_as_a_whole,
     cooldowns_go_on_after_a_crash,
     after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time,
     cooldowns_go_on_after_a_reboot,
     a_doorkeeper_that_began_with_a_broken_file_takes_the_next,
 ];
+
+/// By rename: whoever has the old one open still reads what was in it. One line an opening.
+fn the_state_file_is_replaced_as_a_whole() {
+    let (world, place) = (World::new(), Folder::new());
+    let daemon = with_state(&world, &place, &door(60)).start();
+    let openings = |text: &str| text.lines().filter(|line| line.starts_with("open open ")).count();
+    let opened = |count: usize| {
+        let there = || openings(&place.read("state")) == count && !place.join("state.new").exists();
+        assert!(holds_within(seconds(4.0), there), "{:?}; {}", place.read("state"), daemon.said());
+    };
+    world.send([tcp(1)]);
+    opened(1);
+    let mut old = fs::File::open(place.join("state")).unwrap();
+    world.send([tcp(1).from("10.77.0.12"), tcp(1).from("10.77.0.13")]);
+    opened(3);
+    let mut text = String::new();
+    old.read_to_string(&mut text).unwrap();
+    assert_eq!(openings(&text), 1, "{text}");
+    for text in [text, place.read("state")] {
+        assert!(text.starts_with("knockd-state 1 "), "{text}");
+        assert!(text.lines().last().unwrap().starts_with(&format!("end {} ", openings(&text))), "{text}");
+    }
+}
 
 /// A door that listens to nobody for so many seconds after he opened it.
 fn cool(seconds: u32) -> String {
