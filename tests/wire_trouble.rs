@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use netlink_packet_route::link::InfoKind;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
@@ -24,6 +25,7 @@ trials![
     a_missing_shell_is_told,
     a_full_process_table_is_told,
     a_used_up_descriptor_table_is_told,
+    an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later,
     fewer_descriptors_than_are_in_use_make_nobody_busy,
     trouble_with_one_state_file_makes_nobody_busy_with_another,
     a_full_disk_is_told_of_the_state_file,
@@ -261,6 +263,35 @@ fn a_used_up_descriptor_table_is_told() {
     pause(0.5);
     expect_to_listen(&world, &daemon, "10.77.0.14");
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Nothing rings when there is room again.
+fn an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later() {
+    for is_removed in [false, true] {
+        let world = World::new();
+        let mut daemon = world.knockd(DOOR).interface(Some("knk0,extra0")).start();
+        limit_descriptors(&daemon, None);
+        if is_removed {
+            world.server.add_link("extra0", InfoKind::Bridge);
+            daemon.wait_for("could not look at the interfaces: Too many open files");
+            world.server.delete_link("extra0");
+        }
+        world.server.add_link("extra0", InfoKind::Bridge);
+        world.server.up("extra0");
+        daemon.wait_for("could not look at the interfaces: Too many open files");
+        pause(2.2);
+        // Once, however often it is tried.
+        assert_eq!(daemon.raw_log().matches("could not look").count(), 1, "{}", daemon.said());
+        expect_to_listen(&world, &daemon, "10.77.0.12");
+        limit_descriptors(&daemon, Some(1024));
+        let looks = || {
+            daemon.raw_log().contains("extra0 has no carrier")
+                || daemon.raw_log().contains("listening on extra0")
+        };
+        assert!(holds_within(seconds(4.0), looks), "{}", daemon.said());
+        expect_to_listen(&world, &daemon, "10.77.0.13");
+        assert_eq!(daemon.stop(), Some(0));
+    }
 }
 
 /// What a process and those it started have used, in hundredths of a second.

@@ -151,6 +151,11 @@ impl Watcher {
                 self.look_around(&ring);
             }
             let now = now();
+            if self.captures.next_look().is_some_and(|at| at <= now.uptime) {
+                let lines = self.captures.look_again(now.uptime, &Interest::of(self.engine.doors(), AHEAD));
+                self.engine.relocate(self.captures.here().iter().copied());
+                self.tell(lines);
+            }
             for capture in ready.captures {
                 self.listen(capture, now);
             }
@@ -165,7 +170,12 @@ impl Watcher {
 
     /// Sleeps until there is something to do, and says what.
     fn wait(&self, signals: &Signals) -> Ready {
-        let deadlines = [self.engine.next_deadline(), self.link.next_start(), self.log.next_deadline()];
+        let deadlines = [
+            self.engine.next_deadline(),
+            self.link.next_start(),
+            self.log.next_deadline(),
+            self.captures.next_look(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| poll_timeout(Some(deadline), now()));
         // What is not there is replaced by a descriptor that nothing is asked of.
