@@ -18,6 +18,8 @@ DOORS = {
 SOME = ("mixed", "slow")
 
 INTERFACES = ("srv0", "srv0, ext0", "any", "auto")
+# Those that ext0 belongs to.
+WITH_EXTRA = ("srv0, ext0", "any")
 FIRST = {"interface": "srv0", "open": 2, "without": None, "reopen": "run", "attempts": 65536}
 
 # Packets a second.  Few enough that a usual receive buffer is not full before a daemon that shares
@@ -69,7 +71,7 @@ class Planner:
         target = "main"
         if may_be_elsewhere and chance < 0.15:
             target = "second"
-        elif may_be_elsewhere and chance < 0.35 and self.is_extra and self.variant["interface"] in INTERFACES[1:3]:
+        elif may_be_elsewhere and chance < 0.35 and self.is_extra and self.variant["interface"] in WITH_EXTRA:
             target = "extra"
         how = "packets" if target == "extra" else self.random.choice(["knock", "raw", "packets", "packets"])
         doors = [name for name in DOORS if name != self.variant["without"]]
@@ -80,7 +82,8 @@ class Planner:
                 "target": target,
                 "door": self.random.choice(doors),
                 "how": how,
-                "delay": self.random.choice([0, 1, 20, 150]) if how == "packets" else self.random.choice([5, 20, 150]),
+                # Milliseconds; a program that overtakes itself would not be knockd's doing.
+                "delay": self.random.choice([0, 1, 20, 150] if how == "packets" else [5, 20, 150]),
             },
         )
 
