@@ -4,8 +4,8 @@
 //! matched") without its slips: knockers never disturb each other, and an attempt runs out when its
 //! time is over, not when the next packet comes.
 //!
-//! Total and bounded: no knock makes it fail or block, and it remembers at most
-//! [`MAX_ATTEMPTS`] attempts.
+//! Total and bounded: no knock makes it fail or block, and it remembers at most so many attempts,
+//! cooldowns and repeats as it was made for.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ use crate::rules::Repeat;
 use crate::sequence::Stage;
 use crate::time::Now;
 
-/// How many attempts are remembered; a few megabytes when it is full.
+/// How many attempts are remembered where nothing is said; a few megabytes when it is full.
 pub const MAX_ATTEMPTS: usize = 65_536;
 
 /// Who is knocking.
@@ -67,6 +67,16 @@ impl Engine {
     /// An engine for these doors and our own addresses, with nobody knocking yet.
     #[must_use]
     pub fn new(doors: Vec<Door>, here: impl IntoIterator<Item = IpAddr>) -> Engine {
+        Engine::with_capacity(doors, here, MAX_ATTEMPTS)
+    }
+
+    /// The same for at most so many attempts, and as many cooldowns and repeats.
+    #[must_use]
+    pub fn with_capacity(
+        doors: Vec<Door>,
+        here: impl IntoIterator<Item = IpAddr>,
+        capacity: usize,
+    ) -> Engine {
         let mut engine = Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
@@ -74,9 +84,9 @@ impl Engine {
             here: here.into_iter().collect(),
             beginnings: Beginnings::default(),
             is_right: Duration::ZERO..Duration::ZERO,
-            attempts: Attempts::new(MAX_ATTEMPTS),
-            cooldowns: Expiring::new(MAX_ATTEMPTS),
-            repeats: Expiring::new(MAX_ATTEMPTS),
+            attempts: Attempts::new(capacity),
+            cooldowns: Expiring::new(capacity),
+            repeats: Expiring::new(capacity),
         };
         let never = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
         for (index, door) in (0..).zip(&engine.doors).filter(|(_, door)| !is_otp(door)) {

@@ -1,13 +1,16 @@
 //! The table of attempts under way, held against the simplest one that could be written, and its bounds.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use knocking::attempts::{Attempt, AttemptId, Attempts};
 use knocking::engine::MAX_ATTEMPTS;
+use knocking::expiring::Expiring;
 use knocking::lock::Turn;
 
 use crate::random::Random;
+use crate::support::folder::read;
 
 trials![
     it_is_what_a_simple_table_is,
@@ -16,6 +19,8 @@ trials![
     who_waited_longest_makes_room_first,
     a_million_sources_are_bounded,
     coming_and_going_leaves_nothing_behind,
+    the_manual_knows_what_a_full_table_costs,
+    what_is_remembered_for_a_time_is_bounded_too,
 ];
 
 /// The same table as a list, searched from end to end.
@@ -266,6 +271,47 @@ fn coming_and_going_leaves_nothing_behind() {
     }
     let each = attempts.bytes() / MAX_ATTEMPTS;
     assert!(each <= 128, "{each} bytes an attempt");
+}
+
+/// What a table of each size holds on to when it is as full, and as untidy, as can be.
+fn the_manual_knows_what_a_full_table_costs() {
+    // The number, and how many bytes it says an attempt takes.
+    for (capacity, says) in [
+        (1_000, 160),
+        (33_000, 160),
+        (40_000, 160),
+        (MAX_ATTEMPTS - 1, 100),
+        (MAX_ATTEMPTS, 100),
+        (MAX_ATTEMPTS + 1, 160),
+        (100_000, 160),
+    ] {
+        let mut attempts = Attempts::new(capacity);
+        let count = u32::try_from(3 * capacity).unwrap();
+        for who in 0..count {
+            attempts.begin(attempt(who, 1), seconds(u64::from(count - who)), None).unwrap();
+        }
+        assert_eq!(attempts.len(), capacity);
+        let each = attempts.bytes() / capacity;
+        assert!(each <= says, "{each} bytes for each of {capacity} attempts");
+    }
+    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("man/knockd.1"));
+    for words in ["100 bytes an attempt, 6.4 MB with the default", "160 bytes with other numbers"] {
+        assert!(page.replace('\n', " ").contains(words), "{words}");
+    }
+}
+
+fn what_is_remembered_for_a_time_is_bounded_too() {
+    for later in [false, true] {
+        let mut expiring = Expiring::new(100);
+        for who in 0..10_000_u32 {
+            // The same ones over and over, and others that go before or after those there are.
+            let until = seconds(if later { 1_000 + u64::from(who) } else { 100_000 - u64::from(who) });
+            expiring.set(who % 3, address(who % 7), who, until, seconds(1));
+            expiring.set(0, address(1_000 + who), who, until, seconds(1));
+            assert!(expiring.iter().count() <= 100);
+        }
+        assert_eq!(expiring.get(0, address(10_999), seconds(1)).is_some(), later);
+    }
 }
 
 fn attempt(who: u32, reached: u8) -> Attempt {

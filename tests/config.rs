@@ -22,6 +22,7 @@ trials![
     an_interface_of_the_command_line_is_not_talked_over,
     the_line_is_told,
     every_door_is_a_secret,
+    attempts_are_bounded,
 ];
 
 const CORPUS: &str = "tests/corpus/config";
@@ -217,4 +218,22 @@ fn file(path: &Path) -> io::Result<Vec<u8>> {
 
 fn top(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn attempts_are_bounded() {
+    let options = |value: &str| format!("# 1\n[options]\nmax_attempts = {value}");
+    assert_eq!(accepted("[options]").options.max_attempts(), 65_536);
+    for number in [16, 17, 65_536, 1_000_000] {
+        assert_eq!(accepted(&options(&number.to_string())).options.max_attempts(), number);
+    }
+    for value in
+        ["15", "0", "-16", "1000001", "99999999999999999999", "", "many", "16k", "1e3", "65,536", "16 #"]
+    {
+        let error = refused(&options(value));
+        assert_eq!(error.line, 3, "{value}");
+        let text = error.to_string();
+        assert!(text.contains("line 3") && text.contains("a number from 16 to 1000000"), "{text}");
+    }
+    // It is not for a door.
+    assert_eq!(refused("[d]\nsequence = 1\nmax_attempts = 100").to_string(), "config: line 3: syntax error");
 }

@@ -79,6 +79,8 @@ mod wire;
 mod wire_background;
 /// What runs when a door opens, and what closes it again.
 mod wire_commands;
+/// What outlives a crash or a reboot beside doors.
+mod wire_crash;
 /// Interfaces, addresses and routes that come, go and change while the daemon runs.
 mod wire_links;
 /// Many doors, many knockers, many strangers.
@@ -93,6 +95,8 @@ mod wire_otp;
 mod wire_packets;
 /// Rules that a door adds, on real packets.
 mod wire_rules;
+/// What the service manager learns.
+mod wire_service;
 /// SIGHUP, SIGTERM and SIGINT.
 mod wire_signals;
 /// Doors close, whatever ends before its time.
@@ -153,6 +157,7 @@ fn tests() -> Vec<Trial> {
         wire::tests,
         wire_background::tests,
         wire_commands::tests,
+        wire_crash::tests,
         wire_links::tests,
         wire_links::kernel_tests,
         wire_load::tests,
@@ -161,6 +166,7 @@ fn tests() -> Vec<Trial> {
         wire_otp::tests,
         wire_packets::tests,
         wire_rules::tests,
+        wire_service::tests,
         wire_signals::tests,
         wire_state::tests,
         wire_thick::tests,

@@ -209,6 +209,7 @@ fn defaults_are_true() {
         let (_, value) = entry.split_once("\nDefault: ").expect("a default");
         value.split(['.', '\n']).next().unwrap().parse().expect("a number")
     };
+    assert_eq!(usize::try_from(number("Max_Attempts")), Ok(knocking::engine::MAX_ATTEMPTS));
     assert_eq!(number("Seq_Timeout"), knocking::config::DEFAULT_SEQ_TIMEOUT);
     assert_eq!(number("Cmd_Timeout"), knocking::config::DEFAULT_CMD_TIMEOUT);
 }

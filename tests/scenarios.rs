@@ -123,7 +123,11 @@ impl Scene {
         let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
         let config = Config::parse(doors.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}"));
         Scene {
-            engine: Engine::new(config.doors, addresses("10.0.0.1 fd00::1").unwrap()),
+            engine: Engine::with_capacity(
+                config.doors,
+                addresses("10.0.0.1 fd00::1").unwrap(),
+                config.options.max_attempts(),
+            ),
             openings: Openings::new(),
             running: Vec::new(),
             now: Now { uptime: BOOTED, unix: EPOCH },

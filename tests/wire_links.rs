@@ -13,7 +13,7 @@ use tappers::Tun;
 use crate::support::capture::Sender;
 use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, Mac, Packet, SERVER, SERVER_MAC, tcp, udp};
-use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
+use crate::support::world::{CLIENT_LINK, SERVER_LINK, World, run};
 use crate::support::{holds_within, pause, seconds};
 use crate::wire::{DOOR, KNOCKS, opened};
 
@@ -24,6 +24,8 @@ trials![
     a_renamed_interface_is_another,
     an_address_that_is_replaced_counts_at_once,
     an_ipv6_address_that_comes_counts_at_once,
+    a_new_private_address_counts_beside_the_old_one,
+    an_address_with_a_peer_counts_at_once,
     a_list_listens_on_each_of_them,
     a_list_waits_for_what_is_missing,
     any_hears_an_interface_that_comes_later,
@@ -222,6 +224,46 @@ fn an_ipv6_address_that_comes_counts_at_once() {
     daemon.wait_for(&format!("{CLIENT6}: d: OPEN SESAME"));
     world.send([2000, 3000].map(tcp));
     daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
+}
+
+/// As the kernel does it with temporary addresses (RFC 8981): the old one lives on for a while.
+fn a_new_private_address_counts_beside_the_old_one() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000).v6()]);
+    daemon.sync();
+    world.server.add_address(SERVER_LINK, "fd77::abcd:1/64");
+    let new = |port: u16| tcp(port).v6().to("fd77::abcd:1");
+    let hears = || {
+        world.send([new(1000).from("fd77::50"), new(1000).from("fd77::50")]);
+        pause(0.02);
+        count(&daemon, "fd77::50: d: Stage 1") > 0
+    };
+    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    world.send([new(2000), tcp(3000).v6()]);
+    daemon.wait_for(&format!("{CLIENT6}: d: OPEN SESAME"));
+    world.send([1000, 2000, 3000].map(|port| new(port).from("fd77::51")));
+    daemon.wait_for("fd77::51: d: OPEN SESAME");
+}
+
+/// As PPP has it: the address of the other side is not ours.
+fn an_address_with_a_peer_counts_at_once() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    let words = ["address", "add", "10.90.0.1", "peer", "10.90.0.2/32", "dev", SERVER_LINK];
+    let added = run(&world.server, "ip", &words);
+    assert_eq!(added.code(), Some(0), "{added:?}");
+    let knock = |from: &str, to: &str| world.send(KNOCKS.map(|port| tcp(port).from(from).to(to)));
+    let hears = || {
+        knock("10.90.0.2", "10.90.0.1");
+        pause(0.02);
+        count(&daemon, "10.90.0.2: d: OPEN SESAME") > 0
+    };
+    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    knock("10.77.0.60", "10.90.0.2");
+    knock("10.77.0.61", "10.90.0.1");
+    daemon.wait_for("10.77.0.61: d: OPEN SESAME");
+    assert_eq!(count(&daemon, "10.77.0.60:"), 0, "{}", daemon.said());
 }
 
 fn a_list_listens_on_each_of_them() {

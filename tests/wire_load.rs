@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
+
 use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
 use crate::support::process;
 use crate::support::world::World;
@@ -12,6 +14,7 @@ trials![
     five_hundred_interleaved_knockers_open_five_hundred_doors,
     strangers_do_not_fill_the_memory,
     the_furthest_attempts_survive_strangers,
+    as_many_attempts_as_the_file_says,
     five_thousand_doors,
     more_ports_than_a_filter_holds,
     bursts_are_not_lost,
@@ -93,6 +96,32 @@ fn the_furthest_attempts_survive_strangers() {
     strangers(&world, 70_000);
     world.send([tcp(3000)]);
     daemon.wait_for("10.77.0.2: d: OPEN SESAME");
+}
+
+/// At the start, and with SIGHUP.
+fn as_many_attempts_as_the_file_says() {
+    let world = World::new();
+    let door = format!("{DOOR}seq_timeout = 600");
+    let daemon = world.knockd(&door).options("max_attempts = 20").arguments(&["-v"]).start();
+    let begin = |count: u8| {
+        world.send((0..count).map(|n| tcp(1000).from(&format!("10.77.1.{n}"))));
+        daemon.sync();
+    };
+    let finish = |n: u8| world.send([2000, 3000].map(|port| tcp(port).from(&format!("10.77.1.{n}"))));
+    begin(30);
+    (0..30).for_each(finish);
+    daemon.wait_for("10.77.1.29: d: OPEN SESAME");
+    let opened = || daemon.lines().iter().filter(|line| line.ends_with("d: OPEN SESAME")).count();
+    assert_eq!(opened(), 20, "{}", daemon.said());
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace("max_attempts = 20", "max_attempts = 40")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    let in_force = || daemon.stdout().contains("re-opening log file");
+    assert!(holds_within(seconds(5.0), in_force), "{}", daemon.said());
+    begin(30);
+    (0..30).for_each(finish);
+    daemon.wait_for_times(2, "10.77.1.29: d: OPEN SESAME");
+    assert_eq!(opened(), 20 + 30, "{}", daemon.said());
 }
 
 fn five_thousand_doors() {

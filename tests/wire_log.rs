@@ -1,9 +1,11 @@
 //! What the daemon says: log file, standard output, syslog, names.
 
+use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{ACK, CLIENT, tcp, udp};
 use crate::support::process;
 use crate::support::world::World;
@@ -25,6 +27,7 @@ trials![
     syslog_can_be_gone,
     names_come_from_the_hosts_file,
     names_that_never_come_delay_nothing,
+    a_resolver_that_was_killed_is_replaced,
 ];
 
 /// The text with each timestamp as `[]`.
@@ -321,4 +324,37 @@ fn names_that_never_come_delay_nothing() {
         assert!(lines.contains(&format!("{source}: d: OPEN SESAME")), "{lines:?}");
     }
     assert_eq!(lines.last().unwrap(), "shutting down");
+}
+
+/// One of each process; nobody is busy with its end.
+fn a_resolver_that_was_killed_is_replaced() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
+    let hosts = knockd.folder().write("hosts", format!("{CLIENT} friend.test\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
+    let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
+    let mut daemon = knockd.arguments(&["-l"]).start();
+    let resolvers = || -> Vec<i32> {
+        let is_one = |pid: &i32| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.starts_with(b"knockd: resolver\0"))
+        };
+        daemon.descendants().iter().map(|it| it.pid).filter(is_one).collect()
+    };
+    world.send([tcp(1)]);
+    daemon.wait_for("friend.test): d: OPEN SESAME");
+    let before = resolvers();
+    assert_eq!(before.len(), 2);
+    before.into_iter().for_each(process::end);
+    daemon.wait_for_times(2, "the resolver ended unexpectedly");
+    let ticks = |daemon: &RunningDaemon| -> u64 {
+        let of_ours = daemon.descendants().into_iter().map(|it| it.pid).chain([daemon.pid]);
+        of_ours.map(process::ticks).sum()
+    };
+    let used = ticks(&daemon);
+    pause(1.2);
+    assert!(ticks(&daemon) - used < 20, "{} hundredths of a second for nothing", ticks(&daemon) - used);
+    world.send([tcp(1)]);
+    daemon.wait_for_times(2, "friend.test): d: OPEN SESAME");
+    assert_eq!(resolvers().len(), 1);
+    assert_eq!(daemon.stop(), Some(0));
 }

@@ -38,21 +38,21 @@ trials![
 ];
 
 /// A door that is open for so many seconds and writes down who closes it.
-fn door(open: u32) -> String {
+pub fn door(open: u32) -> String {
     format!(
         "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = {open}\nstop_command = echo %IP% >> {{}}/out"
     )
 }
 
 /// A daemon with its state file and its doors' output in `place`.
-fn with_state<'w>(world: &'w World, place: &Folder, doors: &str) -> Knockd<'w> {
+pub fn with_state<'w>(world: &'w World, place: &Folder, doors: &str) -> Knockd<'w> {
     let path = place.path().display().to_string();
     world.knockd(&doors.replace("{}", &path)).options(&format!("statefile = {path}/state"))
 }
 
 /// The watcher and the doorkeeper, at once; commands live on.
 #[track_caller]
-fn kill_both(daemon: &mut RunningDaemon) {
+pub fn kill_both(daemon: &mut RunningDaemon) {
     let doorkeeper = doorkeeper(daemon);
     daemon.kill(Signal::SIGKILL);
     process::end(doorkeeper);
@@ -60,13 +60,13 @@ fn kill_both(daemon: &mut RunningDaemon) {
 }
 
 #[track_caller]
-fn doorkeeper(daemon: &RunningDaemon) -> i32 {
+pub fn doorkeeper(daemon: &RunningDaemon) -> i32 {
     let of_ours = |it: &process::Process| it.parent == daemon.pid && it.name.starts_with("knockd");
     daemon.descendants().into_iter().find(of_ours).expect("a doorkeeper").pid
 }
 
 #[track_caller]
-fn expect_closed(place: &Folder, limit: f64, wanted: &str) {
+pub fn expect_closed(place: &Folder, limit: f64, wanted: &str) {
     // Commands that run at once end in any order.
     let sorted = |text: &str| -> Vec<String> {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -1,10 +1,10 @@
 //! Trouble: what is full, gone, forbidden or used up leaves the daemon listening, and is told.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use netlink_packet_route::link::InfoKind;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
@@ -25,11 +25,12 @@ trials![
     a_missing_shell_is_told,
     a_full_process_table_is_told,
     a_used_up_descriptor_table_is_told,
+    an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later,
+    fewer_descriptors_than_are_in_use_make_nobody_busy,
+    trouble_with_one_state_file_makes_nobody_busy_with_another,
     a_full_disk_is_told_of_the_state_file,
     a_read_only_state_file_is_told,
     a_read_only_one_time_file_keeps_its_door_shut,
-    the_service_manager_is_told,
-    exit_code_0_only_after_a_clean_stop,
 ];
 
 /// A small file system of its own, as long as the value lives.
@@ -75,11 +76,11 @@ impl Drop for Disk {
 }
 
 /// A door that writes down who opens it.
-const DOOR: &str = "[d]\nsequence = 1\ncommand = echo %IP% >> @/out";
+pub const DOOR: &str = "[d]\nsequence = 1\ncommand = echo %IP% >> @/out";
 
 /// It listens, and opens its door.
 #[track_caller]
-fn expect_to_listen(world: &World, daemon: &RunningDaemon, source: &str) {
+pub fn expect_to_listen(world: &World, daemon: &RunningDaemon, source: &str) {
     world.send([tcp(1).from(source)]);
     let opened = || daemon.read("out").lines().any(|line| line == source);
     assert!(holds_within(seconds(5.0), opened), "the door does not open; {}", daemon.said());
@@ -234,7 +235,8 @@ fn a_full_process_table_is_told() {
 /// Leaves no descriptor that is not in use, or so many of them.
 #[track_caller]
 pub fn limit_descriptors(daemon: &RunningDaemon, limit: Option<usize>) {
-    for pid in daemon.descendants().iter().map(|it| it.pid).chain([daemon.pid]) {
+    let doorkeepers = daemon.descendants().into_iter().filter(|it| it.name.starts_with("knockd"));
+    for pid in doorkeepers.map(|it| it.pid).chain([daemon.pid]) {
         let is_used = |fd: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
         let limit = limit.unwrap_or_else(|| (0..4096).find(|fd| !is_used(fd)).unwrap());
         let words = [format!("--pid={pid}"), format!("--nofile={limit}:4096")];
@@ -260,6 +262,85 @@ fn a_used_up_descriptor_table_is_told() {
     daemon.kill(Signal::SIGHUP);
     pause(0.5);
     expect_to_listen(&world, &daemon, "10.77.0.14");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Nothing rings when there is room again.
+fn an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later() {
+    for is_removed in [false, true] {
+        let world = World::new();
+        let mut daemon = world.knockd(DOOR).interface(Some("knk0,extra0")).start();
+        limit_descriptors(&daemon, None);
+        if is_removed {
+            world.server.add_link("extra0", InfoKind::Bridge);
+            daemon.wait_for("could not look at the interfaces: Too many open files");
+            world.server.delete_link("extra0");
+        }
+        world.server.add_link("extra0", InfoKind::Bridge);
+        world.server.up("extra0");
+        daemon.wait_for("could not look at the interfaces: Too many open files");
+        pause(2.2);
+        // Once, however often it is tried.
+        assert_eq!(daemon.raw_log().matches("could not look").count(), 1, "{}", daemon.said());
+        expect_to_listen(&world, &daemon, "10.77.0.12");
+        limit_descriptors(&daemon, Some(1024));
+        let looks = || {
+            daemon.raw_log().contains("extra0 has no carrier")
+                || daemon.raw_log().contains("listening on extra0")
+        };
+        assert!(holds_within(seconds(4.0), looks), "{}", daemon.said());
+        expect_to_listen(&world, &daemon, "10.77.0.13");
+        assert_eq!(daemon.stop(), Some(0));
+    }
+}
+
+/// What a process and those it started have used, in hundredths of a second.
+fn ticks(daemon: &RunningDaemon) -> u64 {
+    daemon.descendants().iter().map(|it| it.pid).chain([daemon.pid]).map(process::ticks).sum()
+}
+
+#[track_caller]
+fn expect_idle(daemon: &RunningDaemon) {
+    let before = ticks(daemon);
+    pause(1.0);
+    let used = ticks(daemon) - before;
+    assert!(used < 20, "{used} hundredths of a second in one; {}", daemon.said());
+}
+
+/// `poll` does not take more descriptors than a process may have: then it fails at once.
+fn fewer_descriptors_than_are_in_use_make_nobody_busy() {
+    let world = World::new();
+    let mut daemon = world.knockd(&format!("{DOOR}\n")).start();
+    limit_descriptors(&daemon, Some(1));
+    expect_idle(&daemon);
+    world.send([tcp(1)]);
+    daemon.wait_for("10.77.0.2: d: OPEN SESAME");
+    limit_descriptors(&daemon, Some(1024));
+    expect_to_listen(&world, &daemon, "10.77.0.14");
+    limit_descriptors(&daemon, Some(1));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The first could not be written, and the next is another daemon's.
+fn trouble_with_one_state_file_makes_nobody_busy_with_another() {
+    let (world, disk) = (World::new(), Disk::new("64k"));
+    let other = world.knockd("[other]\nsequence = 9\ncommand = true").start();
+    let path = disk.path.join("state").display().to_string();
+    let doors =
+        format!("{DOOR}\n[e]\nsequence = 2\nstart_command = true\ncmd_timeout = 60\nstop_command = true");
+    let mut daemon = world.knockd(&doors).options(&format!("statefile = {path}")).start();
+    disk.fill();
+    world.send([tcp(2)]);
+    expect_complaint(&daemon, "could not write the state file");
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    let taken = other.folder.join("pid.state").display().to_string();
+    fs::write(&daemon.config, text.replace(&path, &taken)).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    expect_complaint(&daemon, "another daemon has it");
+    // Until what was to be tried again is due.
+    pause(5.2);
+    expect_idle(&daemon);
+    disk.empty();
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -303,53 +384,4 @@ fn a_read_only_one_time_file_keeps_its_door_shut() {
     world.send([tcp(7), tcp(8)]);
     daemon.wait_for_file("once", "o\n");
     assert_eq!(read(&file), " 5,6\n#7,8\n");
-}
-
-fn the_service_manager_is_told() {
-    let world = World::new();
-    let knockd = world.knockd("[d]\nsequence = 1\ncommand = echo \"socket '$NOTIFY_SOCKET'\" > @/out");
-    let place = knockd.folder().join("manager");
-    let manager = UnixDatagram::bind(&place).unwrap();
-    manager.set_read_timeout(Some(seconds(5.0))).unwrap();
-    let told = || {
-        let mut bytes = [0; 256];
-        let length = manager.recv(&mut bytes).expect("a word");
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
-    };
-    let mut daemon = knockd.variable("NOTIFY_SOCKET", &place.display().to_string()).start();
-    assert_eq!(told(), "READY=1\n");
-    daemon.kill(Signal::SIGHUP);
-    let reloading = told();
-    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("a time");
-    assert!(time.trim().parse::<u64>().is_ok(), "{reloading}");
-    assert_eq!(told(), "READY=1\n");
-    // A broken file as well ends in being ready.
-    fs::write(&daemon.config, "nonsense").unwrap();
-    daemon.kill(Signal::SIGHUP);
-    assert!(told().starts_with("RELOADING=1\n"));
-    assert_eq!(told(), "READY=1\n");
-    world.send([tcp(1)]);
-    daemon.wait_for_file("out", "socket ''\n");
-    drop(fs::remove_file(&place));
-    assert_eq!(daemon.stop(), Some(0));
-}
-
-/// So that `Restart=on-failure` is right.
-fn exit_code_0_only_after_a_clean_stop() {
-    let world = World::new();
-    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = sleep 2";
-    let mut daemon = world.knockd(door).start();
-    world.send([tcp(1)]);
-    daemon.wait_for("running command: true");
-    pause(0.2);
-    let doorkeeper = daemon.descendants().into_iter().find(|it| it.parent == daemon.pid).unwrap();
-    daemon.kill(Signal::SIGTERM);
-    pause(0.3);
-    process::end(doorkeeper.pid);
-    assert_eq!(daemon.wait(4.0), Some(1));
-    assert!(
-        daemon.stderr().contains("the doorkeeper ended unexpectedly: doors that are open"),
-        "{}",
-        daemon.said()
-    );
 }

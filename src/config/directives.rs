@@ -18,6 +18,9 @@ use crate::otp::{Digest, MAX_WINDOW, Otp};
 use crate::sequence::{Sequence, atoi};
 use crate::spent::Spent;
 
+/// What `Max_Attempts` may be: a few knockers at once, and what a small machine has memory for.
+const ATTEMPTS: std::ops::RangeInclusive<usize> = 16..=1_000_000;
+
 /// Where a directive may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -64,6 +67,7 @@ pub const DIRECTIVES: &[Directive] = &[
     option("On_Start", on_start),
     option("On_Stop", on_stop),
     option("Command_Timeout", default_command_timeout),
+    option("Max_Attempts", max_attempts),
     Directive {
         name: "UseSyslog",
         aliases: &[],
@@ -199,6 +203,14 @@ fn default_command_timeout(
 ) -> Result<(), Problem> {
     options.command_timeout = Some(seconds("command_timeout", value)?);
     reading.understood(format!("config: command_timeout: {}", text(value)));
+    Ok(())
+}
+
+fn max_attempts(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
+    let number = text(value).parse().ok().filter(|number| ATTEMPTS.contains(number));
+    let refuse = || Problem::Value("max_attempts", text(value), "a number from 16 to 1000000");
+    options.max_attempts = Some(number.ok_or_else(refuse)?);
+    reading.understood(format!("config: max_attempts: {}", text(value)));
     Ok(())
 }
 

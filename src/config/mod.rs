@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::{Door, Reopen, Template};
+use crate::engine::MAX_ATTEMPTS;
 use crate::event::exhausted;
 use crate::interfaces::Wanted;
 use crate::knock::FlagRule;
@@ -57,6 +58,8 @@ pub struct Options {
     pub on_stop: Option<Vec<u8>>,
     /// `Command_Timeout`: how long a command may take.
     pub command_timeout: Option<Duration>,
+    /// `Max_Attempts`: how many attempts are remembered.
+    pub max_attempts: Option<usize>,
     /// The rules of all doors that have none of their own.
     pub rules: RulesDraft,
 }
@@ -70,6 +73,12 @@ impl Options {
             path.push(".state");
             path.into()
         })
+    }
+
+    /// How many attempts are remembered.
+    #[must_use]
+    pub fn max_attempts(&self) -> usize {
+        self.max_attempts.unwrap_or(MAX_ATTEMPTS)
     }
 }
 

@@ -7,11 +7,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::daemon::capture::Capture;
+use crate::daemon::clock::now;
 use crate::daemon::error::{CaptureError, CaptureProblem};
 use crate::daemon::netlink::{self, Doorbell, Ring};
 use crate::interest::Interest;
 use crate::interfaces::{AUTO, EVERY, Interface, Layout, Scene, Standing, State, Wanted};
 use crate::reason::reason;
+
+/// When to look again after what did not work: nothing need ever ring for it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What did not work the last time.
+struct Trouble {
+    /// What was said of it.
+    lines: Vec<String>,
+    /// It was not seen what there is: what rang for it is lost.
+    is_blind: bool,
+    /// When to try again, as uptime.
+    next: Duration,
+}
 
 /// What is listened on.
 pub struct Captures {
@@ -20,6 +34,7 @@ pub struct Captures {
     layout: Layout,
     open: Vec<Capture>,
     only_v4: bool,
+    trouble: Option<Trouble>,
 }
 
 impl Captures {
@@ -52,7 +67,7 @@ impl Captures {
         if let Some(standing) = stands_at(State::Down) {
             return Err(fail(&standing.what, CaptureProblem::Down));
         }
-        Ok(Captures { wanted, doorbell, layout, open, only_v4 })
+        Ok(Captures { wanted, doorbell, layout, open, only_v4, trouble: None })
     }
 
     /// Listens on something else from now on, and says what that changed.
@@ -71,10 +86,32 @@ impl Captures {
 
     /// Looks what there is, listens accordingly, and says what that changed.
     pub fn look(&mut self, ring: &Ring, interest: &Interest) -> Vec<String> {
+        let was_blind = self.trouble.as_ref().is_some_and(|trouble| trouble.is_blind);
         match netlink::scene(self.wanted.follows_routes()) {
+            Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest),
             Ok(scene) => self.settle(ring, &scene, interest),
-            Err(error) => vec![cannot_look(&error)],
+            Err(error) => self.try_again(vec![cannot_look(&error)], true),
         }
+    }
+
+    /// Looks again, if that did not work and its time has come.
+    pub fn look_again(&mut self, uptime: Duration, interest: &Interest) -> Vec<String> {
+        let is_due = self.next_look().is_some_and(|next| next <= uptime);
+        if is_due { self.look(&Ring::default(), interest) } else { Vec::new() }
+    }
+
+    /// When to call [`Captures::look_again`], as uptime.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Duration> {
+        self.trouble.as_ref().map(|trouble| trouble.next)
+    }
+
+    /// Remembers what did not work, and says what was not said before.
+    fn try_again(&mut self, lines: Vec<String>, is_blind: bool) -> Vec<String> {
+        let said = self.trouble.take().map(|before| before.lines).unwrap_or_default();
+        let new = lines.iter().filter(|line| !said.contains(line)).cloned().collect();
+        self.trouble = Some(Trouble { lines, is_blind, next: now().uptime.saturating_add(RETRY) });
+        new
     }
 
     fn settle(&mut self, ring: &Ring, scene: &Scene, interest: &Interest) -> Vec<String> {
@@ -91,6 +128,7 @@ impl Captures {
                 lines.push(cannot_renew(&error));
             }
         }
+        let mut complaints = Vec::new();
         let mut failed = Vec::new();
         let mut renewed = Vec::new();
         for &index in &layout.indexes {
@@ -101,7 +139,7 @@ impl Captures {
                         renewed.push(index);
                     }
                     Err(error) => {
-                        lines.push(error.to_string());
+                        complaints.push(error.to_string());
                         failed.push(index);
                     }
                 }
@@ -116,6 +154,11 @@ impl Captures {
             }
         }
         self.layout = layout;
+        if complaints.is_empty() {
+            self.trouble = None;
+        } else {
+            lines.extend(self.try_again(complaints, false));
+        }
         lines
     }
 

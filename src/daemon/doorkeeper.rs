@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags};
 
 use crate::config::Config;
 use crate::daemon::clock::now;
@@ -18,7 +18,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::remember::Memory;
 use crate::daemon::signals::Signals;
 use crate::daemon::wire::{self, Received, Report, Request};
-use crate::daemon::{anchor_paths, cli, one_time, poll_timeout, siblings};
+use crate::daemon::{anchor_paths, cli, one_time, poll_timeout, siblings, wait_for};
 use crate::event::{Event, Opening};
 use crate::lock::Lock;
 use crate::opening::{Action, Ending, Job, Openings};
@@ -138,7 +138,7 @@ impl Doorkeeper {
         ];
         let mut descriptors: Vec<PollFd<'_>> =
             descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let _ = poll(&mut descriptors, timeout);
+        wait_for(&mut descriptors, timeout);
     }
 
     fn listen(&mut self) {

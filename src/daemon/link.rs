@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::siblings::{self, Role, Sibling};
+use crate::daemon::wait_for;
 use crate::daemon::wire::{self, Received, Report, Request};
 use crate::time::Now;
 
@@ -17,6 +18,8 @@ use crate::time::Now;
 const MOST_WAITING: usize = 4096;
 /// A doorkeeper that keeps ending is started anew no more often than this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// How often the configuration is read for a doorkeeper that has none.
+const READING_PAUSE: Duration = Duration::from_secs(5);
 
 /// The doorkeeper, as the watcher sees it.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Link {
     started: Duration,
     /// It has adopted a configuration: it can be told of openings.
     is_serving: bool,
+    /// When to read the configuration again, as uptime: it was not in order when the doorkeeper began.
+    next_reading: Option<Duration>,
     is_detached: bool,
     /// How the last one ended.
     ended_well: bool,
@@ -58,6 +63,7 @@ impl Link {
             waiting: VecDeque::new(),
             started: Duration::ZERO,
             is_serving: false,
+            next_reading: None,
             is_detached: arguments.is_launched,
             ended_well: false,
         };
@@ -77,10 +83,16 @@ impl Link {
         Ok(())
     }
 
-    /// When a doorkeeper that is gone may be started anew, as uptime; `None` while there is one.
+    /// When a doorkeeper that is gone may be started anew, or one that could not begin be given a
+    /// configuration, as uptime; `None` while there is one that serves.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
-        self.doorkeeper.is_none().then(|| self.started + RESTART_PAUSE)
+        if self.is_up() { self.next_reading } else { Some(self.started + RESTART_PAUSE) }
+    }
+
+    /// There is no configuration that the doorkeeper could use: to be looked at again.
+    pub fn put_off(&mut self, now: Now) {
+        self.next_reading = Some(now.uptime.saturating_add(READING_PAUSE));
     }
 
     /// Whether the doorkeeper knows the doors.
@@ -96,6 +108,7 @@ impl Link {
         } else {
             self.waiting.push_front(Request::Adopt);
             self.is_serving = true;
+            self.next_reading = None;
         }
         self.flush();
     }
@@ -172,7 +185,7 @@ impl Link {
     pub fn wait(&self, timeout: PollTimeout) {
         let descriptor = self.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
-        let _ = poll(&mut descriptors, timeout);
+        wait_for(&mut descriptors, timeout);
     }
 
     /// The descriptor to wait on.
@@ -185,6 +198,7 @@ impl Link {
     fn reap(&mut self) {
         if let Some(mut gone) = self.doorkeeper.take() {
             self.is_serving = false;
+            self.next_reading = None;
             drop(gone.socket);
             self.ended_well = gone.child.wait().is_ok_and(|status| status.success());
         }

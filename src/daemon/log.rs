@@ -27,6 +27,9 @@ use crate::time::Now;
 /// How many lines wait for names at most; further ones go without.
 const MOST_WAITING: usize = 4096;
 
+/// How soon a resolver that ended is replaced.
+const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
+
 /// Where syslog listens.
 const SYSLOG: &str = "/dev/log";
 
@@ -103,6 +106,8 @@ pub struct Log {
     flood: Flood,
     zone: Zone,
     names: Option<Names>,
+    /// When to start a resolver in place of one that ended, as uptime.
+    next_names: Option<Duration>,
     waiting: VecDeque<(Event, Now)>,
 }
 
@@ -117,6 +122,7 @@ impl Log {
             flood: Flood::default(),
             zone: Zone::local(),
             names: None,
+            next_names: None,
             waiting: VecDeque::new(),
         }
     }
@@ -150,6 +156,7 @@ impl Log {
     /// Why the process that looks them up cannot be started.
     pub fn look_up_names(&mut self) -> io::Result<()> {
         self.names = Some(Names::start()?);
+        self.next_names = None;
         Ok(())
     }
 
@@ -222,8 +229,16 @@ impl Log {
     /// Writes the lines that wait no longer: their names came, or they waited enough.
     pub fn settle(&mut self, now: Now) {
         self.sum_up(now);
-        let Some(names) = &mut self.names else { return };
-        names.take(now);
+        if let Some(names) = &mut self.names {
+            names.take(now);
+            if names.are_gone() {
+                self.names = None;
+                self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
+                let text = "the resolver ended unexpectedly: another is started when it is needed";
+                complain(text);
+                self.line(text);
+            }
+        }
         for (event, since) in std::mem::take(&mut self.waiting) {
             let is_late = since.uptime + PATIENCE <= now.uptime;
             match event.knocker().map(|knocker| self.name_of(knocker, now)) {
@@ -258,6 +273,9 @@ impl Log {
     }
 
     fn name_of(&mut self, knocker: IpAddr, now: Now) -> Answer {
+        if self.next_names.is_some_and(|at| at <= now.uptime) && self.look_up_names().is_err() {
+            self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
+        }
         self.names.as_mut().map_or(Answer::Known(None), |names| names.ask(knocker, now))
     }
 

@@ -34,7 +34,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::poll::PollTimeout;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollTimeout, poll};
 
 use crate::time::Now;
 use cli::{Arguments, Instead};
@@ -89,6 +90,23 @@ fn anchor_paths(arguments: &mut Arguments) {
         *path = folder.join(&path);
     }
     arguments.folder = folder;
+}
+
+/// How long we sleep when `poll` cannot.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Sleeps until one of the descriptors is ready, and says whether they tell which one that is.
+///
+/// `poll` fails for good when the limit of open files is lowered below the number of descriptors, or
+/// when there is no memory: then each has to be tried, and that must not be all that we do.
+fn wait_for(descriptors: &mut [PollFd<'_>], timeout: PollTimeout) -> bool {
+    match poll(descriptors, timeout) {
+        Ok(_) | Err(Errno::EINTR) => true,
+        Err(_) => {
+            std::thread::sleep(PAUSE);
+            false
+        }
+    }
 }
 
 /// How long `poll` may sleep: until the deadline (uptime), for ever without one.

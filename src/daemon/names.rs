@@ -43,6 +43,7 @@ pub struct Names {
     resolver: Sibling,
     known: HashMap<IpAddr, (Option<String>, Duration)>,
     asked: HashMap<IpAddr, Duration>,
+    is_gone: bool,
 }
 
 impl Names {
@@ -52,7 +53,7 @@ impl Names {
     /// What the operating system says.
     pub fn start() -> io::Result<Names> {
         let resolver = siblings::start_as(Role::Resolver, [], true)?;
-        Ok(Names { resolver, known: HashMap::new(), asked: HashMap::new() })
+        Ok(Names { resolver, known: HashMap::new(), asked: HashMap::new(), is_gone: false })
     }
 
     /// What is known of this knocker; if that is nothing, asks for it.
@@ -74,6 +75,12 @@ impl Names {
         Answer::Asked
     }
 
+    /// Whether the process ended; then there will be no answer any more.
+    #[must_use]
+    pub fn are_gone(&self) -> bool {
+        self.is_gone
+    }
+
     /// Takes the answers that came.
     pub fn take(&mut self, now: Now) {
         let mut answer = [0; 16 + LONGEST];
@@ -89,8 +96,13 @@ impl Names {
                     }
                     self.known.insert(knocker, (host_name(name), now.uptime + MEMORY));
                 }
-                Err(Errno::EINTR) => {}
-                _ => return,
+                // An answer that is none.
+                Ok(1..) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Ok(0) | Err(_) => {
+                    self.is_gone = true;
+                    return;
+                }
             }
         }
     }
@@ -108,8 +120,11 @@ impl AsFd for Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // It would end by itself when the socket closes, but not before its lookup is over.
-        let _ = self.resolver.child.kill();
+        // It would end by itself when the socket closes, but not before its lookup is over. The number
+        // of one that ended may be another's by now.
+        if !self.is_gone {
+            let _ = self.resolver.child.kill();
+        }
         let _ = self.resolver.child.wait();
     }
 }

@@ -113,6 +113,12 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// What changed is not known.
+    #[must_use]
+    pub fn of_anything() -> Ring {
+        Ring { gone: Vec::new(), is_incomplete: true }
+    }
+
     /// Whether this interface may have been removed; what has its number now would be another.
     #[must_use]
     pub fn removed(&self, index: u32) -> bool {

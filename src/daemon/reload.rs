@@ -93,7 +93,16 @@ impl Watcher {
                 Received::Closed => self.lose_doorkeeper(),
             }
         }
-        if self.link.next_start().is_some_and(|start| start <= now.uptime) {
+        if self.link.next_start().is_none_or(|start| start > now.uptime) {
+            return;
+        }
+        if self.link.is_up() {
+            self.link.put_off(now);
+            if let Ok(loaded) = load(&self.arguments, &mut |_| {}) {
+                self.link.prepare(loaded.fingerprint);
+                self.pending = Some((loaded, 1));
+            }
+        } else {
             match self.link.restart(now) {
                 Ok(()) => {
                     let fingerprint =
@@ -177,7 +186,10 @@ impl Watcher {
             self.reopen_log();
         } else {
             let lost = self.link.forget_waiting();
-            self.complain(&format!("the doorkeeper has no configuration: doors stay shut ({lost} just now)"));
+            self.link.put_off(clock::now());
+            self.complain(&format!(
+                "the doorkeeper has no configuration: until there is one, no door opens ({lost} just now) or closes"
+            ));
         }
     }
 
@@ -199,7 +211,8 @@ impl Watcher {
         self.fingerprint = loaded.fingerprint;
         // Only what is new in the way of interfaces; what changes by itself rings.
         let lines = self.captures.want(wanted(&self.arguments, &self.options), &Interest::of(&doors, AHEAD));
-        let mut engine = Engine::new(doors, self.captures.here().iter().copied());
+        let here = self.captures.here().iter().copied();
+        let mut engine = Engine::with_capacity(doors, here, self.options.max_attempts());
         engine.inherit(&self.engine, clock::now());
         self.engine = engine;
         self.renew_filter();

@@ -173,6 +173,8 @@ impl Doorkeeper {
             }
         }
         if self.memory.sync.is_some_and(|at| at <= now.uptime) {
+            // Whatever comes of it, this deadline is over; trouble sets the next one.
+            self.memory.sync = None;
             self.remember(now);
             self.sync_memory(now);
         }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::config::{Config, Options};
 use crate::daemon::background::Launcher;
@@ -22,7 +22,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{expression, notify, poll_timeout, state_file};
+use crate::daemon::{expression, notify, poll_timeout, state_file, wait_for};
 use crate::door::Door;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -84,7 +84,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let waits = options.wait_interface.unwrap_or(wanted.is_patient());
     let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
     let mut watcher = Watcher {
-        engine: Engine::new(doors, captures.here().iter().copied()),
+        engine: Engine::with_capacity(doors, captures.here().iter().copied(), options.max_attempts()),
         arguments,
         options,
         captures,
@@ -152,6 +152,11 @@ impl Watcher {
                 self.look_around(&ring);
             }
             let now = now();
+            if self.captures.next_look().is_some_and(|at| at <= now.uptime) {
+                let lines = self.captures.look_again(now.uptime, &Interest::of(self.engine.doors(), AHEAD));
+                self.engine.relocate(self.captures.here().iter().copied());
+                self.tell(lines);
+            }
             for capture in ready.captures {
                 self.listen(capture, now);
             }
@@ -173,6 +178,7 @@ impl Watcher {
             self.engine.next_deadline(),
             self.link.next_start(),
             self.log.next_deadline(),
+            self.captures.next_look(),
             self.captures.next_change(),
             rests,
         ];
@@ -192,8 +198,8 @@ impl Watcher {
             None => PollFd::new(fd, PollFlags::POLLIN),
             Some(_) => nothing(),
         }));
-        let _ = poll(&mut descriptors, timeout);
-        let mut ready = descriptors.iter().map(|it| it.any().unwrap_or(true));
+        let is_told = wait_for(&mut descriptors, timeout);
+        let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
         let (signals, doorkeeper, interfaces, _) = (next(), next(), next(), next());
         let rested = |rest: Option<Duration>| rest.is_some_and(|end| end <= now().uptime);
@@ -322,7 +328,7 @@ impl Watcher {
                 self.link.descriptor().map(|fd| PollFd::new(fd, events)),
             ];
             let mut descriptors: Vec<PollFd<'_>> = descriptors.into_iter().flatten().collect();
-            let _ = poll(&mut descriptors, None::<u16>);
+            wait_for(&mut descriptors, PollTimeout::NONE);
             let Came { end, .. } = signals.take();
             if end {
                 self.link.send(Request::FinishNow);

@@ -1,0 +1,161 @@
+"""The daemon of a soak (contrib/soak): started again whenever it was killed, listened to and measured."""
+
+import os
+import signal
+import subprocess
+import threading
+
+
+class Tail:
+    """The lines of a file that grows, with the time at which each was seen."""
+
+    def __init__(self, path):
+        self.path, self.place, self.rest = path, 0, ""
+
+    def lines(self):
+        try:
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                file.seek(self.place)
+                text = self.rest + file.read()
+                self.place = file.tell()
+        except FileNotFoundError:
+            return []
+        *whole, self.rest = text.split("\n")
+        return whole
+
+
+class Daemon:
+    """knockd, started again whenever it was killed."""
+
+    def __init__(self, program, folder, failures):
+        self.program, self.folder, self.failures = program, folder, failures
+        self.process = None
+        self.number = 0
+        self.may_start = True
+        self.expects_end = False
+        self.restarts = 0
+        # What it says of itself.
+        self.listens = self.extra_listens = False
+        self.reloads = 0
+        self.replaced = 0
+        self.peak = {"watcher": 0, "doorkeeper": 0}
+        self.tail = None
+        self.lock = threading.RLock()
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def start(self):
+        self.number += 1
+        said = self.path(f"said.{self.number}")
+        self.listens = self.extra_listens = False
+        self.expects_end = False
+        self.tail = Tail(said)
+        words = [self.program, "-v", "-c", self.path("knockd.conf"), "-p", self.path("pid")]
+        with open(said, "w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder
+            )
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def claims_to_listen(self):
+        return self.alive() and self.listens
+
+    def look(self):
+        """Reads what it says, starts it when it ended, and measures it; often."""
+        with self.lock:
+            for line in self.tail.lines() if self.tail else []:
+                self.hear(line)
+            if self.alive():
+                self.measure()
+            elif self.may_start:
+                if self.process is not None:
+                    code = self.process.returncode
+                    if not self.expects_end:
+                        self.failures.append(f"the daemon ended by itself, code {code}: {self.last_words()}")
+                    self.restarts += 1
+                self.start()
+
+    def hear(self, line):
+        main = ("srv0", "any", "auto")
+        if line.startswith("listening on "):
+            names = line.removeprefix("listening on ").rstrip(".").split(", ")
+            self.listens |= any(name in main for name in names)
+            self.extra_listens |= "ext0" in names
+        elif line.startswith("there is no default route") or line.startswith("srv0 ") and "waiting" in line:
+            self.listens = False
+        elif line.startswith("ext0 ") and "waiting" in line:
+            self.extra_listens = False
+        elif line.startswith("re-opening log file") or line.startswith("keeping the configuration"):
+            self.reloads += 1
+        elif line.startswith("the doorkeeper ended unexpectedly: starting"):
+            self.replaced += 1
+
+    def last_words(self):
+        with open(self.path(f"said.{self.number}"), encoding="utf-8", errors="replace") as file:
+            return " | ".join(file.read().splitlines()[-6:])
+
+    def doorkeepers(self):
+        """The doorkeepers there are, those of watchers that were killed included."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if file.read().startswith(b"knockd: doorkeeper\0"):
+                        found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
+    def measure(self):
+        def peak(pid):
+            try:
+                with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+                    return int(next(line for line in file if line.startswith("VmHWM:")).split()[1])
+            except (OSError, StopIteration):
+                return 0
+
+        self.peak["watcher"] = max(self.peak["watcher"], peak(self.process.pid))
+        self.peak["doorkeeper"] = max([self.peak["doorkeeper"], *map(peak, self.doorkeepers())])
+
+    def ticks(self):
+        def of(pid):
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+
+        return sum(map(of, [self.process.pid, *self.doorkeepers()]))
+
+    def kill(self, who):
+        with self.lock:
+            pids = self.doorkeepers() if who in ("doorkeeper", "both") else []
+            if who in ("watcher", "both") and self.alive():
+                self.expects_end = True
+                pids.insert(0, self.process.pid)
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            if who != "doorkeeper":
+                self.listens = False
+
+    def stop(self):
+        """In good order; the exit code."""
+        with self.lock:
+            self.may_start = False
+            self.expects_end = True
+            if not self.alive():
+                return 0
+            self.process.send_signal(signal.SIGTERM)
+            process = self.process
+        try:
+            return process.wait(20)
+        except subprocess.TimeoutExpired:
+            return "none in 20 seconds"
+
+    def hang_up(self):
+        with self.lock:
+            if self.alive():
+                self.process.send_signal(signal.SIGHUP)

@@ -1,0 +1,145 @@
+"""What happens in a soak (contrib/soak): the rounds that follow from a seed, and the doors.
+
+Nothing here does anything; a round is two lists of steps.  In the first, disturbances and knocks
+that they meet; then the daemon is given time to say that it listens; in the second, knocks that it
+must answer, among changes that must not matter to them.
+"""
+
+import random
+
+# The doors and their sequences.
+DOORS = {
+    "tcp": [(2001, "tcp"), (2002, "tcp"), (2003, "tcp")],
+    "udp": [(3001, "udp"), (3002, "udp"), (3003, "udp")],
+    "mixed": [(4001, "tcp"), (4002, "udp"), (4003, "tcp"), (4004, "udp")],
+    "slow": [(5001, "tcp"), (5002, "tcp")],
+}
+# Those that a file may lack.
+SOME = ("mixed", "slow")
+
+INTERFACES = ("srv0", "srv0, ext0", "any", "auto")
+# Those that ext0 belongs to.
+WITH_EXTRA = ("srv0, ext0", "any")
+FIRST = {"interface": "srv0", "open": 2, "without": None, "reopen": "run", "attempts": 65536}
+
+# Packets a second.  Few enough that a usual receive buffer is not full before a daemon that shares
+# its processor has its turn; more than that is for benchmarks.
+FLOOD = 3000
+
+
+def config(variant, folder):
+    """The file of a variant."""
+    lines = ["[options]", f"LogFile = {folder}/knockd.log", "Wait_Interface = yes"]
+    lines += [f"Interface = {variant['interface']}", f"Max_Attempts = {variant['attempts']}"]
+    for number, (name, stages) in enumerate(DOORS.items()):
+        if name == variant["without"]:
+            continue
+        sequence = ",".join(f"{port}:{protocol}" for port, protocol in stages)
+        pause = "sleep 0.3; " if name == "slow" else ""
+        # %IP% is put in by knockd, the variable is in the environment of the command.
+        lines += [f"[{name}]", f"Sequence = {sequence}", "Seq_Timeout = 10", "TCPFlags = syn"]
+        lines += [f"Reopen = {variant['reopen']}", f"Cmd_Timeout = {1 + (variant['open'] + number) % 3}"]
+        lines += [f'Start_Command = {pause}echo "$KNOCKD_EVENT %IP%" >>{folder}/events']
+        lines += [f'Stop_Command = echo "$KNOCKD_EVENT $KNOCKD_IP" >>{folder}/events']
+    return "\n".join(lines) + "\n"
+
+
+class Planner:
+    """Draws rounds; everything depends on the seed and on nothing else."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.variant = dict(FIRST)
+        self.is_extra = False
+        self.number = 0
+
+    def pause(self, most):
+        return ("pause", round(self.random.uniform(0, most), 3))
+
+    def source(self, how, target):
+        """Nobody knocks twice."""
+        self.number += 1
+        high, low = divmod(self.number, 250)
+        if how == "knock":
+            return f"10.77.{16 + high}.{1 + low}"
+        if target == "main" and self.random.random() < 0.3:
+            return f"fd99::{1 + self.number:x}"
+        return f"10.99.{high}.{1 + low}"
+
+    def knock(self, may_be_elsewhere):
+        chance = self.random.random()
+        target = "main"
+        if may_be_elsewhere and chance < 0.15:
+            target = "second"
+        elif may_be_elsewhere and chance < 0.35 and self.is_extra and self.variant["interface"] in WITH_EXTRA:
+            target = "extra"
+        how = "packets" if target == "extra" else self.random.choice(["knock", "raw", "packets", "packets"])
+        doors = [name for name in DOORS if name != self.variant["without"]]
+        return (
+            "knock",
+            {
+                "source": self.source(how, target),
+                "target": target,
+                "door": self.random.choice(doors),
+                "how": how,
+                # Milliseconds; a program that overtakes itself would not be knockd's doing.
+                "delay": self.random.choice([0, 1, 20, 150] if how == "packets" else [5, 20, 150]),
+            },
+        )
+
+    def disturbance(self):
+        draw = self.random
+        kind = draw.choices(
+            ["down", "carrier", "delete", "rename", "readdress", "reload", "broken"]
+            + ["kill", "killed while down", "killed while deleted", "restart"],
+            [8, 8, 6, 6, 6, 10, 5, 18, 3, 3, 3],
+        )[0]
+        if kind == "reload":
+            self.variant = {
+                "interface": draw.choice(INTERFACES),
+                "open": draw.randrange(3),
+                "without": draw.choice([None, None, *SOME]),
+                "reopen": draw.choice(["run", "extend", "ignore"]),
+                "attempts": draw.choice([20_000, 65536, 200_000]),
+            }
+            return (kind, dict(self.variant))
+        if kind in ("broken", "restart"):
+            return (kind,)
+        if kind.startswith("kill"):
+            return (kind, draw.choice(["watcher", "doorkeeper", "both"]))
+        # For how long it is so.
+        return (kind, round(draw.choice([0, 0.02, 0.2, draw.uniform(0, 1)]), 3))
+
+    def change(self):
+        """What must not matter to knocks that are under way."""
+        kind = self.random.choice(["second", "second", "extra", "bridge", "flood", "flood"])
+        if kind == "extra":
+            self.is_extra = not self.is_extra
+            return (kind, self.is_extra)
+        if kind == "second":
+            return (kind, f"10.77.1.{self.random.randrange(1, 250)}")
+        if kind == "flood":
+            return (kind, self.random.randrange(1 << 32), round(self.random.uniform(0.5, 3), 2), FLOOD)
+        return (kind,)
+
+    def round(self):
+        draw = self.random
+        chaos = [self.change()] if draw.random() < 0.3 else []
+        for _ in range(draw.choice([1, 1, 2, 3])):
+            chaos += [self.knock(False) for _ in range(draw.randrange(3))]
+            chaos += [self.pause(0.3), self.disturbance(), self.pause(0.3)]
+        calm = [self.change()] if draw.random() < 0.4 else []
+        for _ in range(draw.randrange(4, 10)):
+            calm.append(self.knock(True))
+            if draw.random() < 0.5:
+                calm.append(self.pause(0.3))
+            if draw.random() < 0.2:
+                calm.append(self.change())
+        return chaos, calm
+
+
+def rounds(seed):
+    """All rounds of a seed."""
+    planner = Planner(seed)
+    while True:
+        yield planner.round()
