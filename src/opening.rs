@@ -234,7 +234,9 @@ impl Openings {
     /// A command ended. The time of a door that is to be closed begins now.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
         let Some(mut running) = self.running.remove(&job) else { return Vec::new() };
-        self.changes += 1;
+        if matches!(running.role, Role::Opens(_) | Role::Closes(..)) {
+            self.changes += 1;
+        }
         match (running.take_stop(), running.role) {
             (Some(mut stop), _) => {
                 let due = now.uptime.saturating_add(stop.after);

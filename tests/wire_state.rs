@@ -17,6 +17,7 @@ use crate::support::{holds_within, pause, seconds};
 trials![
     the_state_file_is_beside_the_pid_file,
     doors_close_in_time_after_both_processes_were_killed,
+    a_door_that_nothing_closes_is_not_remembered,
     overdue_doors_close_at_once,
     a_door_that_was_opening_is_closed,
     an_orphaned_doorkeeper_hands_its_doors_on,
@@ -107,6 +108,22 @@ fn doors_close_in_time_after_both_processes_were_killed() {
     expect_closed(&place, 3.0, "10.77.0.2\n");
     assert!(opened.elapsed() > seconds(2.2), "too early");
     daemon.wait_for("10.77.0.2: d: command timeout");
+}
+
+/// Nor does its command wait for the disk.
+fn a_door_that_nothing_closes_is_not_remembered() {
+    let (world, place) = (World::new(), Folder::new());
+    let sections = format!("[e]\nsequence = 2\ncommand = false\n{}", door(1));
+    let mut daemon = with_state(&world, &place, &sections).start();
+    world.send([tcp(2)]);
+    daemon.wait_for("e: command returned non-zero status code (1)");
+    // What is not urgent is written after a second.
+    pause(1.4);
+    assert_eq!(place.read("state"), "");
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    assert!(holds_within(seconds(1.0), || place.read("state").contains("10.77.0.2")), "{}", daemon.said());
+    assert_eq!(daemon.stop(), Some(0));
 }
 
 fn overdue_doors_close_at_once() {

@@ -223,7 +223,6 @@ impl Doorkeeper {
         }
         let Some(door) = self.config.doors.get_mut(opening.door) else { return };
         let now = now();
-        self.memory.is_urgent = true;
         if let Lock::Otp(_) = &door.lock {
             door.lock.spend(opening.turn, opening.knocker, now);
             self.memory.has_changed = true;
@@ -231,6 +230,8 @@ impl Doorkeeper {
         self.memory.cool_down(door, opening.knocker, now);
         let actions = self.openings.admit(door, opening.knocker, now);
         self.actions.extend(actions);
+        // A door that nothing closes need not be remembered, and its command not wait for the disk.
+        self.memory.is_urgent |= self.memory.is_behind(self.openings.changes());
     }
 
     fn finish(&mut self, grace: Duration) {

@@ -56,6 +56,11 @@ impl Memory {
 }
 
 impl Memory {
+    /// Whether the file lacks something, when the openings have changed so often.
+    pub(super) fn is_behind(&self, changes: u64) -> bool {
+        self.has_changed || self.written != changes
+    }
+
     /// A cooldown began.
     pub(super) fn cool_down(&mut self, door: &Door, knocker: IpAddr, now: Now) {
         let after = door.rules.cooldown;
@@ -191,7 +196,7 @@ impl Doorkeeper {
     /// Writes down what changed, so that it outlives this process.
     pub(super) fn remember(&mut self, now: Now) {
         let changes = self.openings.changes();
-        if changes == self.memory.written && !self.memory.has_changed {
+        if !self.memory.is_behind(changes) {
             return;
         }
         let Some(file) = self.memory.file.as_mut().filter(|file| file.is_ours()) else { return };
