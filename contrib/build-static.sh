@@ -14,7 +14,9 @@
 # qemu-user-static each file is also run, up to a real knock.
 #
 # The standard library is built anew, without what prints backtraces: that is a
-# third of the program, and a stripped one has none to print.
+# third of the program, and a stripped one has none to print. What is hashed is
+# short, so the compact code for it will do. A small program is also what keeps
+# memory small: nearly all that an idle daemon has there is the program.
 #
 # Exit code: 0 if every file was built, passed and is small enough.
 set -euo pipefail
@@ -158,6 +160,8 @@ export RUSTC_BOOTSTRAP=1
 # weak and not there has the address of the program instead of none.
 options=(--release --locked --bin knockd "-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
 flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
+flags="$flags --cfg sha2_backend=\"soft\" --cfg sha2_backend_soft=\"compact\""
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
 install_zig() {
     [ -x "$target/static/tools/bin/cargo-zigbuild" ] || {
@@ -171,13 +175,10 @@ install_zig() {
 build() {
     local name=$1 triple
     triple=$(triple "$name")
-    # The code of MIPS is half as long again, and its routers have the least room.
-    case $name in mips*) export CARGO_PROFILE_RELEASE_OPT_LEVEL=z ;; esac
     if [ -d "$sysroot/lib/rustlib/$triple/lib" ] ||
         rustup -q target add "$triple" >/dev/null 2>&1; then
-        # The linker of the system is for the system's processor.
-        if [ "$name" != "$(uname -m)" ]; then flags="$flags -C linker=rust-lld"; fi
-        RUSTFLAGS=$flags cargo build "${options[@]}" --target "$triple"
+        # Rust's own linker is for every processor, and puts equal functions into one.
+        RUSTFLAGS="$flags -C linker=rust-lld -C link-arg=--icf=all" cargo build "${options[@]}" --target "$triple"
     else
         install_zig
         RUSTFLAGS="$flags -C link-self-contained=no" cargo zigbuild "${options[@]}" --target "$triple"
