@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use knocking::config::{Config, Reading};
 use knocking::daemon::capture::{Capture, Taken};
 use knocking::daemon::netlink;
 use knocking::interest::Interest;
 use knocking::interfaces::Wanted;
+use knocking::pace::CALM;
 
 use crate::support::capture::Sender;
 use crate::support::daemon::RunningDaemon;
@@ -22,7 +23,12 @@ use crate::support::{holds_within, seconds};
 use crate::wire::{DOOR, KNOCKS};
 use crate::wire_trouble::limit_descriptors;
 
-trials![packets_come_once_whichever_way_they_come, a_flood_is_read_from_a_ring, without_a_ring_it_goes_on,];
+trials![
+    packets_come_once_whichever_way_they_come,
+    a_flood_is_read_from_a_ring,
+    without_a_ring_it_goes_on,
+    what_cannot_be_given_back_is_tried_again_later
+];
 
 /// Whether the daemon shares memory with a packet socket.
 fn has_ring(daemon: &RunningDaemon<'_>) -> bool {
@@ -49,6 +55,15 @@ fn flood_until_ring(world: &World, daemon: &RunningDaemon<'_>) -> bool {
     })
 }
 
+/// Ends the sender, whatever becomes of the test.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Every packet has another source address. A hole is one that was lost, a step back one that came twice.
 fn packets_come_once_whichever_way_they_come() {
     const CHANGES: u32 = 6;
@@ -69,7 +84,8 @@ fn packets_come_once_whichever_way_they_come() {
                 }
             }
         });
-        let sources = world.server.run(|| {
+        let _over = Over(&is_over);
+        world.server.run(|| {
             let mut file = |_: &Path| -> io::Result<Vec<u8>> { Ok(Vec::new()) };
             let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
             let text = "[d]\nsequence = 1000:udp,1001:udp\n";
@@ -80,6 +96,7 @@ fn packets_come_once_whichever_way_they_come() {
             let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
             let mut capture = Capture::open(interface, &layout, &interest, false).expect("a capture");
             let mut sources = Vec::new();
+            let end = Instant::now() + Duration::from_secs(30);
             for change in 0..=CHANGES {
                 while sources.len() < BETWEEN * (1 + change as usize) {
                     match capture.take() {
@@ -88,19 +105,18 @@ fn packets_come_once_whichever_way_they_come() {
                             sources.push(u32::from(source));
                         }
                         Taken::Other => panic!("no knock"),
+                        Taken::Nothing if Instant::now() > end => panic!("deaf after change {change}"),
                         Taken::Nothing => thread::sleep(Duration::from_micros(200)),
                     }
                 }
                 if change < CHANGES {
                     assert_eq!(capture.has_ring(), change % 2 == 1, "before change {change}");
-                    capture.change(&layout, &interest);
+                    capture.change(&layout, &interest, Duration::ZERO);
                     assert_eq!(capture.has_ring(), change % 2 == 0, "after change {change}");
                 }
             }
             sources
-        });
-        is_over.store(true, Ordering::Relaxed);
-        sources
+        })
     });
     let breaks: Vec<_> = sources.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
     assert!(breaks.is_empty(), "{breaks:x?}");
@@ -120,6 +136,36 @@ fn a_flood_is_read_from_a_ring() {
     world.server.wait_until_running(SERVER_LINK);
     assert!(has_ring(&daemon));
     opens(&world, &daemon, "10.77.0.14");
+}
+
+/// It is not tried again at once, which would be for ever.
+fn what_cannot_be_given_back_is_tried_again_later() {
+    let world = World::new();
+    world.server.run(|| {
+        let mut file = |_: &Path| -> io::Result<Vec<u8>> { Ok(Vec::new()) };
+        let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
+        let doors = Config::parse(b"[d]\nsequence = 1000\n", reading).expect("a configuration").doors;
+        let interest = Interest::of(&doors, 0);
+        let scene = netlink::scene(false).expect("the interfaces");
+        let layout = Wanted::parse(SERVER_LINK).expect("an interface").layout(&scene);
+        let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
+        let mut capture = Capture::open(interface, &layout, &interest, false).expect("a capture");
+        let second = Duration::from_secs(1);
+        // Thick enough for a ring, and then calm for long.
+        capture.pace.took(1000, true, second);
+        assert!(capture.is_to_change(second));
+        capture.change(&layout, &interest, second);
+        assert!(capture.has_ring() && !capture.is_to_change(second));
+        let later = second + CALM;
+        assert_eq!(capture.next_change(), Some(later));
+        assert!(capture.is_to_change(later));
+        // The interface is not there any more.
+        capture.interface.index = 4_000_000;
+        capture.change(&layout, &interest, later);
+        assert!(capture.has_ring() && !capture.is_to_change(later));
+        assert_eq!(capture.next_change(), Some(later + CALM));
+        assert!(capture.is_to_change(later + CALM));
+    });
 }
 
 fn without_a_ring_it_goes_on() {

@@ -58,6 +58,7 @@ fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     break;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 length => length?,
             };
             if let Some(address) = answer.get(..length).and_then(|answer| mapped(answer, id)) {

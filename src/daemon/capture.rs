@@ -22,7 +22,7 @@ use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
 use crate::interest::Interest;
 use crate::interfaces::{Interface, Layout};
 use crate::knock::Knock;
-use crate::pace::Pace;
+use crate::pace::{CALM, Pace};
 use crate::packet;
 
 /// Bytes of packets that may wait for us; the kernel counts its own overhead too.
@@ -40,8 +40,8 @@ pub struct Capture {
     way: Way,
     /// The way that packets came until just now, while there may be some left.
     earlier: Option<Way>,
-    /// There is no memory for a ring, or this kernel has none.
-    is_without_rings: bool,
+    /// When to try again to change the way, as uptime; the last time that did not work.
+    next_try: Duration,
     only_v4: bool,
 }
 
@@ -84,7 +84,7 @@ impl Capture {
                 pace: Pace::default(),
                 way,
                 earlier: None,
-                is_without_rings: false,
+                next_try: Duration::ZERO,
                 only_v4,
             }),
             Err((operation, error)) => Err(CaptureError {
@@ -105,8 +105,7 @@ impl Capture {
     /// Whether packets come in another way than they should, for how thick they come.
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
-        let pays = self.pace.pays_a_ring(uptime);
-        pays != self.has_ring() && !(pays && self.is_without_rings)
+        self.pace.pays_a_ring(uptime) != self.has_ring() && self.next_try <= uptime
     }
 
     /// Whether packets come through a ring.
@@ -118,11 +117,14 @@ impl Capture {
     /// When to ask again whether it [is to change](Self::is_to_change), as uptime.
     #[must_use]
     pub fn next_change(&self) -> Option<Duration> {
-        self.pace.ends_calm().filter(|_| self.has_ring())
+        let ends_calm = self.has_ring().then(|| self.pace.ends_calm().unwrap_or_default())?;
+        Some(ends_calm.max(self.next_try))
     }
 
-    /// Lets packets come in the other way. None is lost, and none comes twice.
-    pub fn change(&mut self, layout: &Layout, interest: &Interest) {
+    /// Lets packets come in the other way. None is lost where there is room for those of the meantime
+    /// (some ten milliseconds), and none comes twice. Where that does not work (no memory, no
+    /// descriptor, a kernel without rings) they come as they did, and it is tried again later.
+    pub fn change(&mut self, layout: &Layout, interest: &Interest, uptime: Duration) {
         let with_ring = !self.has_ring();
         // Until it shares the packets of the earlier one it must not hear any.
         let new = Way::open(&self.interface, with_ring, deafen).and_then(|new| {
@@ -135,8 +137,7 @@ impl Capture {
         });
         match new {
             Ok(new) => self.earlier = Some(std::mem::replace(&mut self.way, new)),
-            // It goes on as it did.
-            Err(_) => self.is_without_rings = true,
+            Err(_) => self.next_try = uptime.saturating_add(CALM),
         }
     }
 
@@ -150,12 +151,17 @@ impl Capture {
     /// The next packet that waits.
     pub fn take(&mut self) -> Taken {
         if let Some(earlier) = &mut self.earlier {
-            match earlier.take() {
-                Taken::Nothing => self.earlier = None,
-                taken => return taken,
+            let taken = earlier.take();
+            if !matches!(taken, Taken::Nothing) {
+                return taken;
             }
         }
-        self.way.take()
+        let taken = self.way.take();
+        if matches!(taken, Taken::Nothing) {
+            // To close a socket takes the kernel some ten milliseconds, in which nothing is taken.
+            self.earlier = None;
+        }
+        taken
     }
 }
 

@@ -172,7 +172,7 @@ impl Captures {
     pub fn adapt(&mut self, place: usize, uptime: Duration, interest: impl FnOnce() -> Interest) {
         let capture = self.open.get_mut(place).filter(|capture| capture.is_to_change(uptime));
         if let Some(capture) = capture {
-            capture.change(&self.layout, &interest());
+            capture.change(&self.layout, &interest(), uptime);
         }
     }
 

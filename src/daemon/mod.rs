@@ -111,8 +111,10 @@ fn wait_for(descriptors: &mut [PollFd<'_>], timeout: PollTimeout) -> bool {
 
 /// How long `poll` may sleep: until the deadline (uptime), for ever without one.
 fn poll_timeout(deadline: Option<Duration>, now: Now) -> PollTimeout {
+    // The clock of `poll` stands still while the machine sleeps, uptime does not.
+    const AT_MOST: Duration = Duration::from_mins(1);
     let Some(deadline) = deadline else { return PollTimeout::NONE };
-    let left = deadline.saturating_sub(now.uptime);
+    let left = deadline.saturating_sub(now.uptime).min(AT_MOST);
     // Rounded up: to wake too early means to wake twice.
     let milliseconds = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)

@@ -1,5 +1,5 @@
-//! Packets in memory that the kernel and we share (packet(7), `PACKET_RX_RING`, version 2): none
-//! of them costs a system call. And how packets come to a socket with a ring instead of one without,
+//! Packets in memory that the kernel and we share (packet(7), `PACKET_RX_RING`, version 2): many
+//! of them cost one system call. And how packets come to a socket with a ring instead of one without,
 //! while they come.
 //!
 //! This is the only place of the crate with `unsafe` code; a test reads the sources for that.
@@ -22,7 +22,7 @@ use crate::filter::SNAPSHOT;
 const FRAME: usize = 256;
 /// Packets that may wait for us: a megabyte, 27 milliseconds of 150,000 packets a second.
 const FRAMES: usize = 4096;
-/// Bytes of a block, the unit that the kernel allocates: a multiple of every page size there is.
+/// Bytes of a block, the unit that the kernel allocates: a multiple of all page sizes up to 64 kB.
 const BLOCK: usize = 1 << 16;
 const BYTES: NonZeroUsize = NonZeroUsize::new(FRAME * FRAMES).unwrap();
 
@@ -94,7 +94,8 @@ impl Drop for Ring {
 }
 
 /// Makes two sockets a group (`PACKET_FANOUT`) whose packets all go to `from`, until they are
-/// [handed over](hand_over). Both are bound to the same interface.
+/// [handed over](hand_over). Both are bound to the same interface. The first time, `from` is deaf for the
+/// nanoseconds between leaving the kernel's list by itself and entering it as a group.
 ///
 /// # Errors
 /// What the operating system says, and then nothing is changed for `from`: a kernel before 4.12.
