@@ -27,7 +27,8 @@ trials![
     packets_come_once_whichever_way_they_come,
     a_flood_is_read_from_a_ring,
     without_a_ring_it_goes_on,
-    what_cannot_be_given_back_is_tried_again_later
+    what_cannot_be_given_back_is_tried_again_later,
+    a_ring_is_given_back_after_a_calm_minute
 ];
 
 /// Whether the daemon shares memory with a packet socket.
@@ -136,6 +137,15 @@ fn a_flood_is_read_from_a_ring() {
     world.server.wait_until_running(SERVER_LINK);
     assert!(has_ring(&daemon));
     opens(&world, &daemon, "10.77.0.14");
+}
+
+/// Nothing comes that would remind the daemon of it.
+fn a_ring_is_given_back_after_a_calm_minute() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    assert!(flood_until_ring(&world, &daemon), "a flood, and no ring");
+    assert!(holds_within(CALM + seconds(15.0), || !has_ring(&daemon)), "the ring is kept");
+    opens(&world, &daemon, "10.77.0.12");
 }
 
 /// It is not tried again at once, which would be for ever.
