@@ -23,8 +23,8 @@ pub struct Door {
     pub seq_timeout: i32,
     /// Which TCP segments are knocks.
     pub flags: FlagRule,
-    /// What it asks beyond that.
-    pub rules: Rules,
+    /// What it asks beyond that; shared by the doors that say nothing of their own.
+    pub rules: Arc<Rules>,
     /// Knocks are for this address instead of one of our own.
     pub target: Option<IpAddr>,
     /// Run when the door opens.

@@ -20,13 +20,16 @@ use crate::event::{Event, Opening};
 use crate::expiring::Expiring;
 use crate::interest::Interest;
 use crate::knock::Knock;
-use crate::lock::{Lock, OneTime, OtpLock, Turn};
+use crate::lock::{Lock, OneTime, Turn};
 use crate::rules::Repeat;
 use crate::sequence::Stage;
 use crate::time::Now;
 
 /// How many attempts are remembered where nothing is said; a few megabytes when it is full.
 pub const MAX_ATTEMPTS: usize = 65_536;
+
+/// What is written opens a door whatever the time is.
+const AT_ANY_TIME: Now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
 
 /// Who is knocking.
 #[derive(Debug)]
@@ -88,10 +91,9 @@ impl Engine {
             cooldowns: Expiring::new(capacity),
             repeats: Expiring::new(capacity),
         };
-        let never = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
-        for (index, door) in (0..).zip(&engine.doors).filter(|(_, door)| !is_otp(door)) {
-            engine.beginnings.set(index, door.target, &door.lock.beginnings(never));
-        }
+        let indexes = (0..).zip(&engine.doors);
+        let written: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
+        engine.beginnings.renew(&engine.doors, &written, AT_ANY_TIME);
         engine
     }
 
@@ -209,7 +211,7 @@ impl Engine {
         let it = self.doors.get_mut(door)?;
         let Lock::OneTime(lines) = &mut it.lock else { return None };
         if let Some(fresh) = fresh {
-            *lines = fresh;
+            **lines = fresh;
         }
         let event = lines.first().is_none().then(|| Event::Exhausted { door: it.name.clone() });
         self.learn_sequence(u32::try_from(door).ok()?);
@@ -314,10 +316,7 @@ impl Engine {
     /// Brings up to date what follows from the sequence that is good now on a one-time door.
     fn learn_sequence(&mut self, index: u32) {
         self.interest = Interest::of(&self.doors, 0);
-        let never = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
-        if let Some(door) = self.doors.get(index as usize) {
-            self.beginnings.set(index, door.target, &door.lock.beginnings(never));
-        }
+        self.beginnings.renew(&self.doors, &[index], AT_ANY_TIME);
     }
 
     /// Brings up to date what follows from the time: costs nothing until some period is over, and
@@ -327,18 +326,22 @@ impl Engine {
             return;
         }
         let was_right = std::mem::replace(&mut self.is_right, Duration::ZERO..Duration::MAX);
+        let mut changed = Vec::new();
         for &index in &self.otp_doors {
-            let Some(Door { lock, target, .. }) = self.doors.get(index as usize) else { continue };
-            let Lock::Otp(OtpLock { otp, .. }) = lock else { continue };
+            let Some(Lock::Otp(lock)) = self.doors.get(index as usize).map(|door| &door.lock) else {
+                continue;
+            };
+            let otp = &lock.otp;
             let period = otp.period(now.unix);
             let (begin, end) = (otp.begins(period), otp.begins(period.saturating_add(1)));
             self.is_right = self.is_right.start.max(begin)..self.is_right.end.min(end);
             // Doors whose period goes on have the right beginnings already.
             let goes_on = !was_right.is_empty() && otp.period(was_right.start) == period;
             if !goes_on {
-                self.beginnings.set(index, *target, &lock.beginnings(now));
+                changed.push(index);
             }
         }
+        self.beginnings.renew(&self.doors, &changed, now);
     }
 }
 

@@ -75,6 +75,7 @@ impl Ports {
                 open = next.and_then(|rules| Some((u16::try_from(edge).ok()?, rules)));
             }
         }
+        ports.intervals.shrink_to_fit();
         ports
     }
 
@@ -147,8 +148,8 @@ pub struct Interest {
     knocks: Places,
     /// Hits: what fails attempts on strict doors.
     hits: Places,
-    /// Both, at whichever address.
-    all: Ports,
+    /// Both, at whichever address, where that is more than the knocks at our own addresses.
+    all: Option<Ports>,
     sources: Sources,
 }
 
@@ -168,16 +169,14 @@ impl Interest {
         let knocks = Places::of(doors, |door, wishes| wish_knocks(door, ahead, wishes));
         let hits = Places::of(doors, wish_hits);
         let is_simple = knocks.targets.is_empty() && hits == Places::default();
-        let all = if is_simple {
-            knocks.here.clone()
-        } else {
+        let all = (!is_simple).then(|| {
             let mut all = Vec::new();
             for door in doors {
                 wish_knocks(door, ahead, &mut all);
                 wish_hits(door, &mut all);
             }
             Ports::of(&all)
-        };
+        });
         Interest { knocks, hits, all, sources: sources(doors) }
     }
 
@@ -207,7 +206,7 @@ impl Interest {
     /// All ports of all doors, whichever address they are for.
     #[must_use]
     pub fn ports(&self) -> &Ports {
-        &self.all
+        self.all.as_ref().unwrap_or(&self.knocks.here)
     }
 
     /// Whose packets count at all.

@@ -11,18 +11,18 @@ use crate::time::Now;
 
 /// One use of a lock: 0 for a fixed sequence, the fingerprint of the line for a one-time file, the
 /// period for a one-time password.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Turn(pub u64);
 
-/// Which sequences open a door.
+/// Which sequences open a door. What few doors have is boxed: there may be thousands of doors.
 #[derive(Clone, Debug)]
 pub enum Lock {
     /// One sequence, for ever.
     Fixed(Sequence),
     /// The lines of a file, each of them once.
-    OneTime(OneTime),
+    OneTime(Box<OneTime>),
     /// What a seed and the time make, each list once.
-    Otp(OtpLock),
+    Otp(Box<OtpLock>),
 }
 
 /// A lock that changes with the time.

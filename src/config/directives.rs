@@ -238,7 +238,7 @@ fn one_time_sequences(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>
     let Some(sequence) = lines.first() else { return Err(Problem::Exhausted(name, file)) };
     reading.understood(format!("new sequence for door {name}: {sequence}"));
     reading.understood(format!("config: {name}: sequence: {sequence}"));
-    set_lock(draft, Lock::OneTime(lines))
+    set_lock(draft, Lock::OneTime(Box::new(lines)))
 }
 
 /// A door has one lock. Of written sequences the last one counts, as in knockd 0.8; a one-time
@@ -258,7 +258,8 @@ fn otp(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(),
     };
     // Its text has no seed.
     reading.understood(format!("config: {}: otp: {otp}", draft.name));
-    set_lock(draft, Lock::Otp(OtpLock { otp, spent: Spent::default(), is_reusable: false }))
+    let lock = OtpLock { otp, spent: Spent::default(), is_reusable: false };
+    set_lock(draft, Lock::Otp(Box::new(lock)))
 }
 
 fn otp_window(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {

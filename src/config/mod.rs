@@ -4,11 +4,11 @@
 //! the [`Reading`] that the caller hands in.
 
 pub mod directives;
+mod problem;
 pub mod rules;
 pub mod syntax;
 mod warnings;
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use crate::door::{Door, Reopen, Template};
 use crate::engine::MAX_ATTEMPTS;
-use crate::event::exhausted;
 use crate::interfaces::Wanted;
 use crate::knock::FlagRule;
 use crate::lock::Lock;
-use crate::otp::{Digest, OtpError};
-use crate::reason::reason;
-use crate::sequence::SequenceError;
+use crate::otp::Digest;
+use crate::rules::Rules;
+
+pub use problem::{ConfigError, Problem};
 
 use directives::{Place, Read, find};
 use rules::RulesDraft;
@@ -116,107 +116,6 @@ impl Reading<'_> {
     }
 }
 
-/// Why a configuration was refused; its text is what the user sees.
-#[derive(Debug)]
-pub struct ConfigError {
-    /// The included file it was found in; none is the file that was named.
-    pub file: Option<PathBuf>,
-    /// The line it was found at, counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub problem: Problem,
-}
-
-/// What can be wrong with a line.
-#[derive(Debug)]
-pub enum Problem {
-    /// Not a directive that is known here.
-    Syntax,
-    /// `[]`.
-    SectionName,
-    /// Something stands before the first section.
-    OutsideSection,
-    /// More than [`syntax::MAX_LINE`] bytes.
-    TooLong(usize),
-    /// A word that is no TCP flag, in upper case.
-    Flag(String),
-    /// A target that is no address.
-    Target(String),
-    /// A sequence that is none; with the door's name.
-    Sequence(String, SequenceError),
-    /// A file that cannot be read.
-    Unreadable(PathBuf, io::Error),
-    /// A one-time file without a usable line; with the door's name.
-    Exhausted(String, PathBuf),
-    /// A door, by name, that nothing opens.
-    NoSequence(String),
-    /// A one-time password that is none; with the door's name.
-    Otp(String, OtpError),
-    /// A door, by name, with a one-time password and another kind of sequence.
-    TwoLocks(String),
-    /// Something is said about the one-time password of a door, by name, that has none.
-    NoOtp(String),
-    /// What an include names cannot be read.
-    Include(String, String),
-    /// A value that the directive of this name does not take, and what it takes.
-    Value(&'static str, String, &'static str),
-}
-
-impl fmt::Display for Problem {
-    /// The words of a problem that needs no line number.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_problem(self, 0, f)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
-        }
-        write_problem(&self.problem, self.line, f)
-    }
-}
-
-fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match problem {
-        Problem::Syntax => write!(f, "config: line {line}: syntax error"),
-        Problem::SectionName => write!(f, "config: line {line}: bad section name"),
-        Problem::OutsideSection => {
-            write!(f, "config: line {line}: all directives must belong to a section")
-        }
-        Problem::TooLong(_) => {
-            write!(f, "config: line {line}: longer than {} bytes", syntax::MAX_LINE)
-        }
-        Problem::Flag(word) => write!(f, "config: line {line}: unrecognized flag \"{word}\""),
-        Problem::Target(text) => {
-            write!(f, "config: line {line}: target \"{text}\" is not an IP address")
-        }
-        Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}"),
-        Problem::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
-        Problem::Exhausted(door, path) => write!(
-            f,
-            "{}\nconfig: no more sequences left in the one time sequences file {}",
-            exhausted(door),
-            path.display()
-        ),
-        Problem::Otp(door, error) => write!(f, "config: section {door}: {error}"),
-        Problem::TwoLocks(door) => {
-            write!(f, "config: section {door}: more than one of sequence, one_time_sequences and otp")
-        }
-        Problem::NoOtp(door) => {
-            write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp")
-        }
-        Problem::Include(what, why) => write!(f, "config: line {line}: include {what}: {why}"),
-        Problem::Value(name, value, wanted) => {
-            write!(f, "config: line {line}: {name} is {wanted}, not \"{value}\"")
-        }
-        Problem::NoSequence(door) => write!(f, "error: section '{door}' has an empty knock sequence"),
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// A door that is being read.
 #[derive(Debug)]
 pub struct Draft {
@@ -229,7 +128,8 @@ pub struct Draft {
     pub(crate) otp_digest: Option<Digest>,
     pub(crate) seq_timeout: i32,
     pub(crate) flags: FlagRule,
-    pub(crate) rules: RulesDraft,
+    /// What few doors have is boxed: there may be thousands of doors.
+    pub(crate) rules: Option<Box<RulesDraft>>,
     pub(crate) target: Option<std::net::IpAddr>,
     pub(crate) start: Option<Template>,
     pub(crate) start6: Option<Template>,
@@ -253,7 +153,7 @@ impl Draft {
             otp_digest: None,
             seq_timeout: DEFAULT_SEQ_TIMEOUT,
             flags: FlagRule::default(),
-            rules: RulesDraft::default(),
+            rules: None,
             target: None,
             start: None,
             start6: None,
@@ -265,7 +165,8 @@ impl Draft {
         }
     }
 
-    fn finish(self, options: &Options) -> Result<Door, ConfigError> {
+    /// The door; `rules` are those of all doors, for one that has none of its own.
+    fn finish(self, options: &Options, rules: &Arc<Rules>) -> Result<Door, ConfigError> {
         let (file, line) = (self.file, self.line);
         let fail = |problem| ConfigError { file, line, problem };
         let Some(mut lock) = self.lock else { return Err(fail(Problem::NoSequence(self.name))) };
@@ -281,7 +182,9 @@ impl Draft {
             lock,
             seq_timeout: self.seq_timeout,
             flags: self.flags,
-            rules: self.rules.finish(&options.rules),
+            rules: self
+                .rules
+                .map_or_else(|| Arc::clone(rules), |own| Arc::new(own.or(&options.rules).into())),
             target: self.target,
             start: self.start,
             start6: self.start6,
@@ -361,7 +264,9 @@ impl Config {
                 Read::Rule(read) => {
                     let text = String::from_utf8_lossy(value);
                     let (rules, whose) = match (place, drafts.last_mut()) {
-                        (Place::Door, Some(draft)) => (&mut draft.rules, format!("{}: ", draft.name)),
+                        (Place::Door, Some(draft)) => {
+                            (&mut **draft.rules.get_or_insert_default(), format!("{}: ", draft.name))
+                        }
                         _ => (&mut options.rules, String::new()),
                     };
                     let name = directive.name.to_ascii_lowercase();
@@ -370,7 +275,11 @@ impl Config {
             }
             .map_err(at)?;
         }
-        let doors = drafts.into_iter().map(|draft| draft.finish(&options)).collect::<Result<_, _>>()?;
+        let rules = Arc::new(options.rules.clone().into());
+        let doors = drafts.into_iter().map(|draft| draft.finish(&options, &rules));
+        let mut doors = doors.collect::<Result<Vec<_>, _>>()?;
+        // They were made where the drafts were, which take more room.
+        doors.shrink_to_fit();
         Ok(Config { options, doors })
     }
 }

@@ -26,19 +26,36 @@ pub struct RulesDraft {
 }
 
 impl RulesDraft {
-    /// The rules of a door; where it is silent, those of all doors.
+    /// The same and, where it is silent, what is said for all doors.
     #[must_use]
-    pub fn finish(self, all: &RulesDraft) -> Rules {
-        Rules {
-            is_strict: self.strict.or(all.strict).unwrap_or(false),
-            strict_except: self.strict_except.or_else(|| all.strict_except.clone()).unwrap_or_default(),
-            allows_duplicates: self.allow_duplicates.or(all.allow_duplicates).unwrap_or(false),
+    pub fn or(self, all: &RulesDraft) -> RulesDraft {
+        RulesDraft {
+            strict: self.strict.or(all.strict),
+            strict_except: self.strict_except.or_else(|| all.strict_except.clone()),
+            allow_duplicates: self.allow_duplicates.or(all.allow_duplicates),
             allow: self.allow.or_else(|| all.allow.clone()),
-            deny: self.deny.or_else(|| all.deny.clone()).unwrap_or_default(),
-            cooldown: self.cooldown.or(all.cooldown).unwrap_or_default(),
+            deny: self.deny.or_else(|| all.deny.clone()),
+            cooldown: self.cooldown.or(all.cooldown),
             udp_length: self.udp_length.or(all.udp_length),
             repeat: self.repeat.or(all.repeat),
-            logs_failures: self.log_failures.or(all.log_failures).unwrap_or(false),
+            log_failures: self.log_failures.or(all.log_failures),
+        }
+    }
+}
+
+impl From<RulesDraft> for Rules {
+    /// What is not said is not asked for.
+    fn from(draft: RulesDraft) -> Rules {
+        Rules {
+            is_strict: draft.strict.unwrap_or(false),
+            strict_except: draft.strict_except.unwrap_or_default(),
+            allows_duplicates: draft.allow_duplicates.unwrap_or(false),
+            allow: draft.allow,
+            deny: draft.deny.unwrap_or_default(),
+            cooldown: draft.cooldown.unwrap_or_default(),
+            udp_length: draft.udp_length,
+            repeat: draft.repeat,
+            logs_failures: draft.log_failures.unwrap_or(false),
         }
     }
 }

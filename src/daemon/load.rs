@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use glob::MatchOptions;
 use zeroize::Zeroizing;
@@ -57,7 +58,7 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
 }
 
 /// A file with its text, which may hold seeds.
-type Source = (PathBuf, Zeroizing<Vec<u8>>);
+type Source = (PathBuf, Rc<Zeroizing<Vec<u8>>>);
 
 /// Reads a file, and all that it includes, in their order: each included file stands behind the one
 /// that includes it.
@@ -69,9 +70,9 @@ fn gather(path: &Path, files: &mut Vec<Source>, note: &mut dyn FnMut(Note)) -> R
         }
         text => text.map_err(|error| StartError::Unreadable(path.to_owned(), error))?,
     };
-    let text = Zeroizing::new(text);
+    let text = Rc::new(Zeroizing::new(text));
     let file = (!files.is_empty()).then(|| path.to_owned());
-    files.push((path.to_owned(), text.clone()));
+    files.push((path.to_owned(), Rc::clone(&text)));
     for (line, pattern) in config::includes(&text) {
         let pattern = path.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(pattern));
         let fail = |what: &Path, why: String| {

@@ -39,7 +39,7 @@ fn one_time(text: &[u8]) {
     let file = OneTime::read(PathBuf::from("/"), text, |_| complaints += 1);
     assert_eq!(file.lines().len() + complaints, lines.len());
     let mut left = file.lines().len();
-    let mut lock = Lock::OneTime(file);
+    let mut lock = Lock::OneTime(Box::new(file));
     let now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
     let knocker = IpAddr::from([10, 0, 0, 1]);
     while let Some((stage, turn)) = lock.beginnings(now).first().copied() {

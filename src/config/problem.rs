@@ -1,0 +1,112 @@
+//! What can be wrong with a configuration, in the words that the user sees.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::syntax;
+use crate::event::exhausted;
+use crate::otp::OtpError;
+use crate::reason::reason;
+use crate::sequence::SequenceError;
+
+/// Why a configuration was refused; its text is what the user sees.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The included file it was found in; none is the file that was named.
+    pub file: Option<PathBuf>,
+    /// The line it was found at, counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a line.
+#[derive(Debug)]
+pub enum Problem {
+    /// Not a directive that is known here.
+    Syntax,
+    /// `[]`.
+    SectionName,
+    /// Something stands before the first section.
+    OutsideSection,
+    /// More than [`syntax::MAX_LINE`] bytes.
+    TooLong(usize),
+    /// A word that is no TCP flag, in upper case.
+    Flag(String),
+    /// A target that is no address.
+    Target(String),
+    /// A sequence that is none; with the door's name.
+    Sequence(String, SequenceError),
+    /// A file that cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// A one-time file without a usable line; with the door's name.
+    Exhausted(String, PathBuf),
+    /// A door, by name, that nothing opens.
+    NoSequence(String),
+    /// A one-time password that is none; with the door's name.
+    Otp(String, OtpError),
+    /// A door, by name, with a one-time password and another kind of sequence.
+    TwoLocks(String),
+    /// Something is said about the one-time password of a door, by name, that has none.
+    NoOtp(String),
+    /// What an include names cannot be read.
+    Include(String, String),
+    /// A value that the directive of this name does not take, and what it takes.
+    Value(&'static str, String, &'static str),
+}
+
+impl fmt::Display for Problem {
+    /// The words of a problem that needs no line number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_problem(self, 0, f)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        write_problem(&self.problem, self.line, f)
+    }
+}
+
+fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match problem {
+        Problem::Syntax => write!(f, "config: line {line}: syntax error"),
+        Problem::SectionName => write!(f, "config: line {line}: bad section name"),
+        Problem::OutsideSection => {
+            write!(f, "config: line {line}: all directives must belong to a section")
+        }
+        Problem::TooLong(_) => {
+            write!(f, "config: line {line}: longer than {} bytes", syntax::MAX_LINE)
+        }
+        Problem::Flag(word) => write!(f, "config: line {line}: unrecognized flag \"{word}\""),
+        Problem::Target(text) => {
+            write!(f, "config: line {line}: target \"{text}\" is not an IP address")
+        }
+        Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}"),
+        Problem::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
+        Problem::Exhausted(door, path) => write!(
+            f,
+            "{}\nconfig: no more sequences left in the one time sequences file {}",
+            exhausted(door),
+            path.display()
+        ),
+        Problem::Otp(door, error) => write!(f, "config: section {door}: {error}"),
+        Problem::TwoLocks(door) => {
+            write!(f, "config: section {door}: more than one of sequence, one_time_sequences and otp")
+        }
+        Problem::NoOtp(door) => {
+            write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp")
+        }
+        Problem::Include(what, why) => write!(f, "config: line {line}: include {what}: {why}"),
+        Problem::Value(name, value, wanted) => {
+            write!(f, "config: line {line}: {name} is {wanted}, not \"{value}\"")
+        }
+        Problem::NoSequence(door) => write!(f, "error: section '{door}' has an empty knock sequence"),
+    }
+}
+
+impl std::error::Error for ConfigError {}
