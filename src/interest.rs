@@ -3,7 +3,7 @@
 //! A packet that is of interest to no door does not exist: it neither counts nor resets anything.
 //! The kernel's filter is made from the same data and may pass more; what is said here decides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -34,6 +34,25 @@ pub struct Ports {
     rules: Vec<Vec<PacketRule>>,
 }
 
+/// The rules that hold at a port, in order, each with how many want it. There are never many.
+#[derive(Default)]
+struct Active(Vec<(PacketRule, i32)>);
+
+impl Active {
+    fn change(&mut self, rule: PacketRule, change: i32) {
+        let place = self.0.binary_search_by_key(&rule, |(rule, _)| *rule);
+        let at = place.unwrap_or_else(|at| {
+            self.0.insert(at, (rule, 0));
+            at
+        });
+        let Some((_, count)) = self.0.get_mut(at) else { return };
+        *count += change;
+        if *count == 0 {
+            self.0.remove(at);
+        }
+    }
+}
+
 /// Ports that somebody wants, before they are sorted out.
 type Wish = (Protocol, u16, u16, PacketRule);
 
@@ -53,18 +72,14 @@ impl Ports {
                 edges.extend([(low.into(), rule, 1), (u32::from(high) + 1, rule, -1)]);
             }
             edges.sort_unstable();
-            let mut active: BTreeMap<PacketRule, i32> = BTreeMap::new();
+            let mut active = Active::default();
             let mut open: Option<(u16, usize)> = None;
             for changes in edges.chunk_by(|a, b| a.0 == b.0) {
                 let edge = changes.first().map_or(0, |change| change.0);
                 for &(_, rule, change) in changes {
-                    let count = active.entry(rule).or_default();
-                    *count += change;
-                    if *count == 0 {
-                        active.remove(&rule);
-                    }
+                    active.change(rule, change);
                 }
-                let next = (!active.is_empty()).then(|| ports.rule_set(active.keys().copied().collect()));
+                let next = (!active.0.is_empty()).then(|| ports.rule_set(&active));
                 if let Some((low, rules)) = open {
                     if next == Some(rules) {
                         continue;
@@ -79,13 +94,13 @@ impl Ports {
         ports
     }
 
-    fn rule_set(&mut self, mut set: Vec<PacketRule>) -> usize {
+    fn rule_set(&mut self, active: &Active) -> usize {
+        let anything = PacketRule::default();
+        let has_anything = active.0.iter().any(|(rule, _)| *rule == anything);
         // A rule that asks for nothing makes the others idle.
-        if set.contains(&PacketRule::default()) {
-            set = vec![PacketRule::default()];
-        }
-        self.rules.iter().position(|known| *known == set).unwrap_or_else(|| {
-            self.rules.push(set);
+        let set = || active.0.iter().map(|(rule, _)| *rule).filter(|rule| !has_anything || *rule == anything);
+        self.rules.iter().position(|known| known.iter().copied().eq(set())).unwrap_or_else(|| {
+            self.rules.push(set().collect());
             self.rules.len() - 1
         })
     }
