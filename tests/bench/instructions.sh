@@ -1,0 +1,75 @@
+#!/bin/bash
+# Counts the instructions of what the benchmarks measure, which do not depend on
+# the machine's mood, with callgrind.
+#
+#     tests/bench/instructions.sh             a table of all
+#     tests/bench/instructions.sh BENCH       where those of one are spent, such as
+#                                             engine::stranger::1000
+#
+# It needs valgrind, and builds the benchmarks with their symbols.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# What is measured, and the function whose instructions count: what a benchmark
+# does besides, to come where it measures, does not.
+OBSERVE='knocking::engine::Engine::observe*'
+BENCHES=(
+    "wire::parse knocking::packet::parse*"
+    "engine::stranger::1 $OBSERVE"
+    "engine::stranger::1000 $OBSERVE"
+    "engine::stranger::5000 $OBSERVE"
+    "engine::begin_and_fail::1 $OBSERVE"
+    "engine::begin_and_fail::1000 $OBSERVE"
+    "engine::begin_and_fail::5000 $OBSERVE"
+    "engine::flood::1 $OBSERVE"
+    "engine::flood::5000 $OBSERVE"
+    "engine::otp_wrong_port::1 $OBSERVE"
+    "engine::otp_wrong_port::1000 $OBSERVE"
+    "engine::otp_whole_list::1 $OBSERVE"
+    "engine::otp_whole_list::1000 $OBSERVE"
+    "engine::otp_period_change::1 $OBSERVE"
+    "engine::otp_period_change::1000 $OBSERVE"
+    "engine::otp_list knocking::otp::Otp::list*"
+    "wire::interest::1 knocking::interest::Interest::of*"
+    "wire::interest::5000 knocking::interest::Interest::of*"
+    "wire::filter::1 knocking::filter::program*"
+    "wire::filter::5000 knocking::filter::program*"
+    "config::read::1 knocking::config::Config::parse_all*"
+    "config::read::5000 knocking::config::Config::parse_all*"
+    "config::put_in_force::5000 knocking::engine::Engine::new*"
+)
+
+command -v valgrind >/dev/null || {
+    echo "instructions: valgrind is not installed" >&2
+    exit 1
+}
+export CARGO_PROFILE_BENCH_STRIP=none CARGO_PROFILE_BENCH_DEBUG=1
+program=$(cargo bench --bench bench --no-run --message-format=json 2>/dev/null |
+    sed -n 's/.*"name":"bench".*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+[ -x "$program" ] || {
+    echo "instructions: the benchmarks were not built: try cargo bench --no-run" >&2
+    exit 1
+}
+here=$(mktemp -d)
+trap 'rm -rf "$here"' EXIT
+
+# Instructions of so many rounds of a benchmark.
+count() {
+    valgrind --tool=callgrind --callgrind-out-file="$here/out" --toggle-collect="$2" \
+        "$program" "$1\$" --bench --sample-count "$3" --sample-size 1 >"$here/said" 2>&1
+    sed -n 's/.*Collected : *//p' "$here/said"
+}
+
+for line in "${BENCHES[@]}"; do
+    read -r name function <<<"$line"
+    if [ $# = 0 ]; then
+        # The difference of two runs is what a round takes, without all that comes first.
+        few=$(count "$name" "$function" 10)
+        many=$(count "$name" "$function" 30)
+        printf '%-34s %12d\n' "$name" $(((many - few) / 20))
+    elif [ "$1" = "$name" ]; then
+        count "$name" "$function" 30 >/dev/null
+        callgrind_annotate "$here/out" | sed -n '/file:function/,$p' |
+            sed -E 's/ \[[^]]*\]//; s#[^ ]*/(library|deps|src)/##' | head -30
+    fi
+done
