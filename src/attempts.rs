@@ -265,7 +265,26 @@ impl Attempts {
         }
     }
 
+    /// Entries that were removed leave marks in a hash table, on some processors more than on others.
+    /// One that would double because of them is made anew instead, of the same size.
+    fn sweep_knockers(&mut self) {
+        let (length, most) = (self.knockers.len(), self.knockers.num_buckets() / 8 * 7);
+        // One that is nearly full without them has to grow; one that is half empty helps itself.
+        if length < self.knockers.capacity() || length > most / 4 * 3 || length < most / 2 {
+            return;
+        }
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash =
+            |&slot: &u32| slots.get(slot as usize).map_or(0, |slot| hasher.hash_one(slot.attempt.knocker));
+        let mut fresh = HashTable::with_capacity(length + 1);
+        for &slot in &self.knockers {
+            fresh.insert_unique(hash(&slot), slot, hash);
+        }
+        self.knockers = fresh;
+    }
+
     fn put_first(&mut self, index: u32, knocker: IpAddr) {
+        self.sweep_knockers();
         let hash = self.hasher.hash_one(knocker);
         let (slots, hasher) = (&self.slots, &self.hasher);
         let of = |slot: u32| slots.get(slot as usize).map(|slot| slot.attempt.knocker);
