@@ -60,8 +60,9 @@ mod man;
 mod messages;
 /// One-time passwords: arithmetic, what is spent, and what must not be shown.
 mod otp;
-/// The parser of packets, on whole, cut, odd and random ones.
+/// When packets gather, and when a ring pays.
 mod pace;
+/// The parser of packets, on whole, cut, odd and random ones.
 mod packet;
 /// One-time passwords in words, and what the client is asked for.
 mod password;
@@ -101,8 +102,9 @@ mod wire_service;
 mod wire_signals;
 /// Doors close, whatever ends before its time.
 mod wire_state;
-/// What is full, gone, forbidden or used up.
+/// Packets that come thick, and the ring.
 mod wire_thick;
+/// What is full, gone, forbidden or used up.
 mod wire_trouble;
 /// A link without a link-level header, as tunnels have it.
 mod wire_tun;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libtest_mimic::{Completion, Trial};
 use netlink_packet_route::link::InfoKind;
 use nix::sys::signal::Signal;
-use tappers::Tun;
 
 use crate::support::capture::Sender;
 use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, Mac, Packet, SERVER, SERVER_MAC, tcp, udp};
+use crate::support::tun::Tun;
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World, run};
 use crate::support::{holds_within, pause, seconds};
 use crate::wire::{DOOR, KNOCKS, opened};
@@ -732,7 +732,7 @@ fn everything_at_once_under_a_flood() {
         });
         for round in 1..=5 {
             let cable = Cable::new(&world, "ppp0");
-            let tun = world.server.run(|| Tun::new_named(tappers::Interface::new("tun7")?));
+            let tun = world.server.run(|| Tun::new("tun7"));
             world.server.add_address(SERVER_LINK, &format!("10.77.1.{round}/24"));
             daemon.wait_for_times(round, "listening on ppp0");
             cable.send(KNOCKS.map(tcp));

@@ -4,9 +4,9 @@
 //! so and counts as ignored, in plain sight: no namespace can give what the device's permissions refuse.
 
 use libtest_mimic::{Completion, Trial};
-use tappers::{Interface, Tun};
 
 use crate::support::packet::{CLIENT, CLIENT6, Packet, tcp, udp};
+use crate::support::tun::Tun;
 use crate::support::world::World;
 use crate::wire::opened;
 
@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
 
 fn knocks_count_without_a_link_header() -> Completion {
     let world = World::new();
-    let tun = world.server.run(|| Tun::new_named(Interface::new(LINK)?));
+    let tun = world.server.run(|| Tun::new(LINK));
     let tun = match tun {
         Ok(tun) => tun,
         Err(e) => return Completion::ignored_with(format!("/dev/net/tun: {e}; udev gives it mode 0666")),

@@ -10,6 +10,7 @@ pub mod link;
 pub mod namespace;
 pub mod packet;
 pub mod process;
+pub mod tun;
 pub mod world;
 
 use std::time::{Duration, Instant};
