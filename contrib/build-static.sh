@@ -11,20 +11,25 @@
 # It needs rustup, a C compiler, binutils, Python 3 (for zig, which links where
 # Rust has no C library) and util-linux, and installs by itself: targets and
 # rust-src of the Rust toolchain, zig into target/static/tools. With
-# qemu-user-static each file is also run, up to a real knock.
+# qemu-user-static each file is also run, up to a real knock; and so are the tests
+# of the core, built for the same machine in the same way (packets, filters,
+# one-time passwords and others: MODULES below). UNTESTED=1 leaves those out.
 #
 # The standard library is built anew, without what prints backtraces: that is a
 # third of the program, and a stripped one has none to print. What is hashed is
 # short, so the compact code for it will do. A small program is also what keeps
 # memory small: nearly all that an idle daemon has there is the program.
 #
-# Exit code: 0 if every file was built, passed and is small enough.
+# Exit code: 0 if every file was built, passed, and is small enough.
 set -euo pipefail
 
 # Bytes that a file may have: 900 and 800 kB of 1,024 bytes.
 CEILING=921600
 CEILING_X86_64=819200
 ZIG=(ziglang==0.15.2 cargo-zigbuild==0.24.0)
+# What needs no more of the machine than the emulator passes on: it cannot make
+# links between namespaces.
+MODULES=(packet filter bpf craft otp password messages state scenarios attempts)
 
 die() {
     printf 'build-static: %s\n' "$*" >&2
@@ -172,27 +177,55 @@ install_zig() {
     export PATH="$target/static/tools/bin:$PATH"
 }
 
-build() {
-    local name=$1 triple
+# Runs cargo for a target: `cross TARGET build|test OPTION...`.
+cross() {
+    local name=$1 verb=$2 triple
     triple=$(triple "$name")
+    shift 2
     if [ -d "$sysroot/lib/rustlib/$triple/lib" ] ||
         rustup -q target add "$triple" >/dev/null 2>&1; then
         # Rust's own linker is for every processor, and puts equal functions into one.
-        RUSTFLAGS="$flags -C linker=rust-lld -C link-arg=--icf=all" cargo build "${options[@]}" --target "$triple"
+        RUSTFLAGS="$flags -C linker=rust-lld -C link-arg=--icf=all" cargo "$verb" "$@" --target "$triple"
     else
         install_zig
         # The code of MIPS is a third longer, and zig's linker leaves equal functions
         # alone; a panic there does without the place in the source.
         RUSTFLAGS="$flags -C link-self-contained=no -Zlocation-detail=none" \
-            cargo zigbuild "${options[@]}" --target "$triple"
+            cargo-zigbuild "$verb" "$@" --target "$triple"
     fi
+}
+
+# Builds the tests for a target and runs those of the core; prints how many
+# passed, or what went wrong.
+core_tests() {
+    local name=$1 emulator=$2 run=() program module said passed=0
+    [ -z "$emulator" ] || run=("$emulator")
+    export CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=0
+    said=$(cross "$name" test --no-run --locked --test tests "-Zbuild-std=std,panic_abort" -Zpanic-abort-tests 2>&1) || {
+        printf '%s\n' "$said" >&2
+        echo "the tests could not be built, see above"
+        return 1
+    }
+    program=$(sed -n 's/^ *Executable tests.main\.rs (\(.*\))$/\1/p' <<<"$said")
+    for module in "${MODULES[@]}"; do
+        # Names of other modules end alike.
+        said=$(timeout 300 "${run[@]}" "$program" "$module::" --skip wire_ --skip client_ 2>&1) || {
+            printf '%s\n' "$said" >&2
+            echo "the tests of $module failed, see above"
+            return 1
+        }
+        said=$(sed -n 's/^test result: ok\. \([1-9][0-9]*\) passed.*/\1/p' <<<"$said")
+        [ -n "$said" ] || { echo "there are no tests of $module"; return 1; }
+        passed=$((passed + said))
+    done
+    echo "$passed"
 }
 
 table=() failures=0
 for name in "${targets[@]}"; do
     printf '\n==> %s\n' "$name"
-    if ! (build "$name"); then
-        table+=("$name|-|-|could not be built, see above")
+    if ! (cross "$name" build "${options[@]}"); then
+        table+=("$name|-|-|-|could not be built, see above")
         failures=$((failures + 1))
         continue
     fi
@@ -205,7 +238,7 @@ for name in "${targets[@]}"; do
     ceiling=$CEILING
     [ "$name" != x86_64 ] || ceiling=$CEILING_X86_64
 
-    result='' ran=$(uname -m) emulator=''
+    result='' ran=$(uname -m) emulator='' tests='-'
     if LC_ALL=C readelf -lW "$file" | grep -q 'DYNAMIC\|INTERP'; then result='is not static'; fi
     if LC_ALL=C readelf -SW "$file" | grep -q '\.symtab'; then result='is not stripped'; fi
     if [ "$size" -gt $ceiling ]; then result="is larger than $ceiling"; fi
@@ -219,6 +252,9 @@ for name in "${targets[@]}"; do
         ran='-' result='not run: apt-get install qemu-user-static'
     elif ! result=$(try "$file" "$emulator"); then
         failures=$((failures + 1))
+    elif [ -z "${UNTESTED:-}" ] && ! tests=$(core_tests "$name" "$emulator"); then
+        result=$tests tests='-'
+        failures=$((failures + 1))
     elif result=$(knocks "$file" "$emulator"); then
         result='runs, and a knock opens a door'
     elif [ -z "$emulator" ]; then
@@ -227,12 +263,12 @@ for name in "${targets[@]}"; do
         # It may well be the emulator.
         result="runs; a knock could not be tried: $(printf '%s' "$result" | tail -n 1)"
     fi
-    table+=("$name|$size|$ran|$result")
+    table+=("$name|$size|$ran|$tests|$result")
 done
 
-printf '\n%-8s | %7s | %-20s | %s\n' target bytes 'ran under' result
+printf '\n%-8s | %7s | %-20s | %12s | %s\n' target bytes 'ran under' 'tests passed' result
 for row in "${table[@]}"; do
-    IFS='|' read -r name size ran result <<<"$row"
-    printf '%-8s | %7s | %-20s | %s\n' "$name" "$size" "$ran" "$result"
+    IFS='|' read -r name size ran tests result <<<"$row"
+    printf '%-8s | %7s | %-20s | %12s | %s\n' "$name" "$size" "$ran" "$tests" "$result"
 done
 [ $failures = 0 ]
