@@ -55,13 +55,22 @@ pub enum Digest {
 }
 
 impl Digest {
+    /// What it is called in a configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Digest::Sha1 => "sha1",
+            Digest::Sha256 => "sha256",
+            Digest::Sha512 => "sha512",
+        }
+    }
+
     /// The digest of this name, in any case.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Digest> {
-        [("sha1", Digest::Sha1), ("sha256", Digest::Sha256), ("sha512", Digest::Sha512)]
+        [Digest::Sha1, Digest::Sha256, Digest::Sha512]
             .into_iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(word))
-            .map(|(_, digest)| digest)
+            .find(|digest| digest.word().eq_ignore_ascii_case(word))
     }
 }
 
@@ -233,7 +242,7 @@ impl Otp {
     /// Tells this lock's lists from those of any other lock, without telling anything of its seed.
     #[must_use]
     pub fn identity(&self) -> u64 {
-        let text = format!("identity {self} {:?}", self.digest);
+        let text = format!("identity {self} {}", self.digest.word());
         let digest = mac::<Hmac<Sha256>>(&self.seed.0, text.as_bytes());
         digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
     }
