@@ -3,11 +3,14 @@
 #
 #     Start_Command = /usr/sbin/knock_helper.sh -i -f %IP% -d 22
 #     Stop_Command  = /usr/sbin/knock_helper.sh -x -f %IP% -d 22
+#     Reopen        = extend
 #
-# Twice opened is open once, and one removal closes it; removing what is not
-# there is no error. IPv4 and IPv6 are told apart by the address. It has the
-# options of knock_helper_ipt.sh, which came with knockd 0.8, and can take its
-# place: a link of that name is enough.
+# Twice opened is open once, and one removal closes it; so a second knock has to
+# put off the removal, and not to bring a second one (Reopen; knockd 0.8 does not
+# know it). Removing what is not there is no error. IPv4 and IPv6 are told apart
+# by the address. It has the options of knock_helper_ipt.sh, which came with
+# knockd 0.8, written out in full, and can take its place: a link of that name is
+# enough.
 #
 # Exit code: 0 if the firewall is as asked for, 1 if the command line is wrong,
 # 2 if the firewall could not be changed.
@@ -74,7 +77,9 @@ flag() {
 # Whether an option has a value.
 takes_value() {
     case $1 in
-    f | srcaddr | d | dstport | p | proto | c | chain | m | comment) ;;
+    # Its value may be left out, as with knock_helper_ipt.sh.
+    m | comment) return 1 ;;
+    f | srcaddr | d | dstport | p | proto | c | chain) ;;
     b | backend | T | table | z | zone) ;;
     *) return 1 ;;
     esac
@@ -100,7 +105,7 @@ while [ $# -gt 0 ]; do
     case $word in
     --?*=*)
         option=${word%%=*} option=${option#--}
-        takes_value "$option" || refuse "--$option: there is no such option with a value"
+        takes_value "$option" || [ "$option" = comment ] || refuse "--$option: there is no such option with a value"
         value "$option" "${word#*=}"
         ;;
     --?*)
@@ -109,6 +114,8 @@ while [ $# -gt 0 ]; do
             [ $# -gt 0 ] || refuse "$word: its value is missing"
             value "$option" "$1"
             shift
+        elif [ "$option" = comment ]; then
+            case ${1:--} in -*) ;; *) value comment "$1" && shift ;; esac
         else
             flag "$option" || refuse "$word: there is no such option"
         fi
@@ -125,6 +132,13 @@ while [ $# -gt 0 ]; do
                 fi
                 value "$option" "$rest"
                 rest=''
+            elif [ "$option" = m ]; then
+                if [ -n "$rest" ]; then
+                    value m "$rest"
+                    rest=''
+                else
+                    case ${1:--} in -*) ;; *) value m "$1" && shift ;; esac
+                fi
             else
                 flag "$option" || refuse "-$option: there is no such option"
             fi
@@ -221,7 +235,13 @@ take_turn() {
     for lock in /run/knock_helper.lock /var/run/knock_helper.lock; do
         (: >>"$lock") 2>/dev/null || continue
         exec 9>>"$lock"
-        flock -w 30 9 || fail "another $NAME has been running for 30 seconds; see what it waits for"
+        # Not -w: BusyBox does not have it.
+        tries=0
+        until flock -n 9; do
+            tries=$((tries + 1))
+            [ $tries -le 30 ] || fail "another $NAME has been running for 30 seconds; see what it waits for"
+            sleep 1
+        done
         return
     done
 }

@@ -3,11 +3,14 @@
 #
 #     entrypoint.sh SERVER [ARGUMENT...]
 #
-# KNOCK_INTERFACE is where to listen (eth0), KNOCK_CONFIG the doors
+# KNOCK_INTERFACE is where to listen (eth0 or, as containers without root do not
+# have it, the interface of the default route), KNOCK_CONFIG the doors
 # (/etc/knockd.conf), KNOCK_STATE a folder for the numbers of processes (/run).
 set -u
 
 state=${KNOCK_STATE:-/run}
+interface=${KNOCK_INTERFACE:-auto}
+if [ -z "${KNOCK_INTERFACE:-}" ] && [ -e /sys/class/net/eth0 ]; then interface=eth0; fi
 
 # What the doors run.
 if [ "${1:-}" = --wake ]; then
@@ -31,7 +34,7 @@ echo "$server" >"$state/server.pid" || {
 
 # It comes back with 0 when packets are listened for, and not before; so from
 # here on no knock is lost, and the server may sleep.
-if ! knockd -c "${KNOCK_CONFIG:-/etc/knockd.conf}" -d -i "${KNOCK_INTERFACE:-eth0}" -p "$state/knockd.pid"; then
+if ! knockd -c "${KNOCK_CONFIG:-/etc/knockd.conf}" -d -i "$interface" -p "$state/knockd.pid"; then
     echo "entrypoint.sh: knockd does not listen (the reason is above), so nothing could wake the server" >&2
     kill "$server"
     exit 1

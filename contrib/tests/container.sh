@@ -68,6 +68,10 @@ for who in root user; do
     check "as $who: other ports do not" asleep
     knock 19132:udp
     if soon lacks asleep; then passed "as $who: a UDP packet does"; else failed "as $who: a UDP packet does" "$(cat said)"; fi
+    woken=$(grep -c '^woken' said)
+    for _ in {1..50}; do knock -d 1 19132:udp; done
+    sleep 0.3
+    same "as $who: those that follow wake nobody" "$woken" "$(grep -c '^woken' said)"
     kill -TERM $entry
     if soon ends $entry; then passed "as $who: the container stops"; else failed "as $who: the container stops"; fi
     wait $entry

@@ -30,6 +30,8 @@ refused "a port that is none" 1 "is no port" "$HELPER" -i -f $V4 -d no-such-serv
 refused "a range that is turned round" 1 "ends before it begins" "$HELPER" -i -f $V4 -d 90:80
 refused "a protocol without ports" 1 "has no ports" "$HELPER" -i -f $V4 -d 22 -p icmp
 refused "a comment with quotes" 1 "no quotation marks" "$HELPER" -i -f $V4 -d 22 -m 'a"b'
+check "a comment without a value is the usual one" grep -q "'by knockd'" \
+    <("$HELPER" -t -i -f $V4 -d 22 -m -v; "$HELPER" -t -i -f $V4 -d 22 --comment)
 refused "an unknown firewall" 1 "-b takes" "$HELPER" -i -f $V4 -d 22 -b pf
 refused "help ends with 0" 0 "usage: knock_helper.sh" "$HELPER" -h
 same "nothing was done by all that" "" "$(rules iptables)"
@@ -92,7 +94,15 @@ check "under the old name" ./knock_helper_ipt.sh -x -f 198.51.100.9 -d 22
 same "it did it" 0 "$(rules iptables | count 198.51.100.9/32)"
 
 # The shell of a router.
-check "iptables: with BusyBox's shell" busybox sh "$HELPER" -i -f 198.51.100.9 -d 22
+mkdir -p busybox
+cat >busybox/flock <<END
+#!/bin/sh
+# That of BusyBox has no more options than these.
+case \$1 in -[sxun]) exec $(command -v flock) "\$@" ;; *) exit 1 ;; esac
+END
+chmod 755 busybox/flock
+check "iptables: with BusyBox's shell and flock" \
+    env PATH="$PWD/busybox:$PATH" busybox sh "$HELPER" -i -f 198.51.100.9 -d 22
 same "the rule is there" 1 "$(rules iptables | count 198.51.100.9/32)"
 iptables -F && iptables -X
 
