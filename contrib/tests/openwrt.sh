@@ -11,7 +11,7 @@ FILES=$CONTRIB/openwrt/files
 check "shellcheck of the init script" shellcheck "$FILES/knockd.init"
 check "BusyBox's shell reads it" busybox sh -n "$FILES/knockd.init"
 
-mkdir -p root/lib/functions
+mkdir -p root/lib/functions net/lo
 cat >root/lib/functions/network.sh <<'END'
 network_flush_cache() { echo "network_flush_cache" >>"$SEEN"; }
 # The device of a network that is up; $NETWORKS has "wan=pppoe-wan lan=br-lan".
@@ -32,20 +32,72 @@ cat >rc.common <<'END'
 IPKG_INSTROOT=$PWD/root
 logger() { echo "logger $*" >>"$SEEN"; }
 kill() { echo "kill $*" >>"$SEEN"; }
-ubus() { echo "$PID"; }
+ubus() { cat procd.pid 2>/dev/null; }
 jsonfilter() { cat; }
-for it in procd_open_instance procd_close_instance procd_set_param procd_add_reload_trigger \
-	procd_add_reload_interface_trigger procd_send_signal; do
-	eval "$it() { local word; printf '%s' $it >>\"\$SEEN\"; for word in \"\$@\"; do printf ' %s' \"\$word\" >>\"\$SEEN\"; done; echo >>\"\$SEEN\"; }"
+uci() {
+	case "$*" in
+	'-q show knockd') [ -f "$UCI" ] && busybox sh -n "$UCI" 2>/dev/null ;;
+	'-q get network.'*) case " $CONFIGURED " in *" ${3#network.} "*) ;; *) return 1 ;; esac ;;
+	*) return 1 ;;
+	esac
+}
+for it in procd_open_instance procd_close_instance procd_add_reload_trigger \
+	procd_add_reload_interface_trigger procd_add_interface_trigger procd_send_signal; do
+	eval "$it() { tell $it \"\$@\"; }"
 done
-start() { start_service; PID=${NEXT_PID:-$PID}; }
+tell() {
+	local word
+	printf '%s' "$1" >>"$SEEN"
+	shift
+	for word in "$@"; do printf ' %s' "$word" >>"$SEEN"; done
+	echo >>"$SEEN"
+}
+procd_set_param() {
+	tell procd_set_param "$@"
+	INSTANCE="$INSTANCE$*;"
+	# procd compares what is in the files.
+	[ "$1" != file ] || INSTANCE="$INSTANCE$(cat "$2");"
+}
+# As the real one: how the function ends is not asked, and the instances that it
+# has opened, none too, are those that there have to be.
+rc_procd() {
+	local before
+	INSTANCE=''
+	"$@"
+	service_triggers
+	before=$(cat procd.instance 2>/dev/null)
+	printf '%s' "$INSTANCE" >procd.instance
+	case "$INSTANCE" in
+	"$before") echo "procd: as before" >>"$SEEN" ;;
+	'') echo "procd: ended" >>"$SEEN" && rm -f procd.pid ;;
+	*)
+		echo "procd: started" >>"$SEEN"
+		echo $(($(cat procd.pid 2>/dev/null || echo 4710) + 1)) >procd.pid
+		;;
+	esac
+}
+start() { rc_procd start_service "$@"; }
+reload() { reload_service "$@"; }
 
 # /etc/config files: one variable for each option, as OpenWrt does it.
 config_load() {
+	local it
 	SECTIONS='' section=''
+	for it in $(set | sed -n 's/^\(CONFIG_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$it"; done
 	[ -f "$UCI" ] || return 1
+	# What cannot be read is left out.
+	busybox sh -n "$UCI" 2>/dev/null || return 0
 	config() { section=$2; SECTIONS="$SECTIONS $2"; eval "TYPE_$2=\$1"; }
 	option() { eval "CONFIG_${section}_$1=\$2"; }
+	list() {
+		local length joined
+		config_get length "$section" "$1_LENGTH" 0
+		config_get joined "$section" "$1"
+		length=$((length + 1))
+		option "$1_LENGTH" "$length"
+		option "$1_ITEM$length" "$2"
+		option "$1" "$joined${joined:+ }$2"
+	}
 	. "$UCI"
 }
 config_get() { eval "export \"$1=\${CONFIG_$2_$3:-\${4:-}}\""; }
@@ -60,15 +112,20 @@ config_foreach() {
 	done
 }
 . "$INIT"
-PROG=$KNOCKD CONF=$PWD/knockd.conf
+PROG=$KNOCKD CONF=$PWD/knockd.conf DEVICES=$PWD/knockd.devices UCI_FILE=$UCI DEVICE_DIR=$PWD/net
 "$@"
 END
-export INIT=$FILES/knockd.init SEEN=$PWD/seen UCI=$PWD/config NETWORKS='wan=pppoe-wan lan=br-lan' PID=''
-# on_router FUNCTION: as OpenWrt would call it
-on_router() {
+export INIT=$FILES/knockd.init SEEN=$PWD/seen UCI=$PWD/config
+# Which networks are up, with which device, and which there are at all.
+export NETWORKS='wan=pppoe-wan lan=br-lan' CONFIGURED='wan wan6 lan lte'
+# later FUNCTION: as OpenWrt would call it; on_router FUNCTION: when it just came up
+later() {
     : >"$SEEN"
-    rm -f knockd.conf knockd.conf.check
     busybox sh ./rc.common "$@" >said 2>&1
+}
+on_router() {
+    rm -f knockd.conf* knockd.devices* procd.*
+    later "$@"
 }
 seen() { cat "$SEEN"; }
 
@@ -83,15 +140,16 @@ network_get_device wan
 procd_open_instance
 procd_set_param command $KNOCKD -i pppoe-wan -c $PWD/knockd.conf
 procd_set_param file $PWD/knockd.conf
-procd_set_param netdev pppoe-wan
 procd_set_param respawn 3600 10 0
 procd_set_param term_timeout 15
 procd_set_param stdout 1
 procd_set_param stderr 1
 procd_close_instance" "$(seen)"
 same "the doors are those of the file" "# Written by /etc/init.d/knockd from /etc/config/knockd.
+# interface: wan
 [options]
 	UseSyslog
+	wait_interface = yes
 
 [SSH]
 	sequence = 38281,29374,4921,54918
@@ -102,18 +160,40 @@ same "the doors are those of the file" "# Written by /etc/init.d/knockd from /et
 same "and can be read by nobody else" 600 "$(stat -c %a knockd.conf)"
 on_router service_triggers
 same "triggers: a change of the file, and of the network" "procd_add_reload_trigger knockd
-procd_add_reload_interface_trigger wan" "$(seen)"
+procd_add_interface_trigger interface.* wan /etc/init.d/knockd reload network" "$(seen)"
 
 # ------------------------------------------------------------ late networks
 NETWORKS='lan=br-lan' check "a network that is not up yet is no error" on_router start_service
 same "knockd waits for it" 1 "$(NETWORKS='' on_router start_service; seen | grep -c 'is not up yet')"
 same "nothing is started" 0 "$(NETWORKS='' on_router start_service; seen | grep -c procd_open_instance)"
-PID=4711 NEXT_PID=4712 on_router reload_service
-same "what was started anew is left alone" 0 "$(seen | grep -c ^kill)"
-PID=4711 on_router reload_service
-same "what was not is told to look again" "kill -HUP 4711" "$(seen | grep ^kill)"
-PID='' on_router reload_service
-same "what did not run is not told anything" 0 "$(seen | grep -c ^kill)"
+# procd WHAT WANTED FUNCTION...: what procd makes of it
+procd() {
+    local what=$1 wanted=$2
+    shift 2
+    later "$@"
+    same "$what" "$wanted" "$(seen | grep '^procd:\|^kill')"
+}
+NETWORKS='' on_router start
+procd "when it is up, knockd starts" "procd: started" reload network
+procd "an event that changes nothing does nothing" "procd: as before" reload network
+NETWORKS='' procd "nor does a line that is down for a while: the daemon waits for it" "procd: as before" reload network
+procd "and up again" "procd: as before" reload network
+NETWORKS='wan=pppoe-dsl' procd "another device is another command line" "procd: started" reload network
+same "which has it" 1 "$(seen | grep -c 'command .* -i pppoe-dsl -c')"
+procd "and back again" "procd: started" reload network
+procd "a reload by hand finds nothing to read either" "procd: as before" reload
+sed -i 's/38281/38282/' config
+procd "a change of a door does" "procd: started" reload
+sed -i "s/option interface 'wan'/option interface 'wan wan6 lte'/" config
+NETWORKS='wan=pppoe-wan wan6=pppoe-wan' on_router start
+same "several networks: each device once" 1 "$(seen | grep -c 'command .* -i pppoe-wan -c')"
+same "a trigger for each" "wan wan6 lte" "$(seen | sed -n 's/^procd_add_interface_trigger interface\.\* \([^ ]*\) .*/\1/p' | paste -sd ' ')"
+same "the one that is not up is named" 1 "$(seen | grep -c "the network 'lte' is not up yet")"
+NETWORKS='wan=pppoe-wan wan6=pppoe-wan lte=wwan0' procd "it joins them" "procd: started" reload network
+same "with a comma" 1 "$(seen | grep -c 'command .* -i pppoe-wan,wwan0 -c')"
+sed -i "s/option interface .*/list interface 'lan'\n\tlist interface 'wan'/" config
+on_router start
+same "a list of networks" 1 "$(seen | grep -c 'command .* -i br-lan,pppoe-wan -c')"
 
 # ------------------------------------------------- a file of the other package
 cat >config <<'END'
@@ -135,7 +215,31 @@ same "its door too" "	sequence = 7000,8000:udp,9000
 	tcpflags = syn
 	command = /usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
 	cmd_timeout = 30
-	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '6,$p' knockd.conf)"
+	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '8,$p' knockd.conf)"
+# Of the shape that it ships: a device, and an option whose name lacks a _.
+cat >config <<'END'
+config options 'common'
+        option interface eth0
+
+config rule 'SSH'
+        option sequence '7001,8001,9001'
+        option command 'open4 %IP% "knockd SSH"'
+        option command_6 'open6 %IP% "knockd SSH6"'
+        option tcpflags 'syn'
+        option seq_timeout '5'
+        option cmd_timeout '10'
+        option stop_command 'close4 %IP%'
+        option stop_command6 'close6 %IP%'
+END
+on_router start
+same "the file as that package ships it: interface is a device" "procd: started 1" \
+    "$(seen | grep '^procd:') $(seen | grep -c 'command .* -i eth0 -c')"
+same "which is waited for" 1 "$(grep -c '^	wait_interface = yes$' knockd.conf)"
+same "and, if it is not there, spoken of" 1 "$(seen | grep -c "logger.*'eth0'.* is neither a network nor, now, a device")"
+same "doors close over IPv6 too" "	stop_command_6 = close6 %IP%" "$(grep stop_command_6 knockd.conf)"
+sed -i 's/interface eth0/interface lo/' config
+on_router start
+same "a device that is there is nothing to speak of" 0 "$(seen | grep -c logger)"
 
 # ------------------------------------------------------------- what is ours
 echo ' 4871,50112:udp,9133' >once
@@ -177,27 +281,48 @@ same "a rule of the daemon's own name is left out" 1 "$(grep -c '^\[options\]' k
 same "a value cannot begin a section" 0 "$(grep -c '^\[evil\]' knockd.conf)"
 on_router service_triggers
 same "any has no network to be told of" "procd_add_reload_trigger knockd" "$(seen)"
+on_router start
+procd "one-time sequences are read again at a reload" "procd: as before
+kill -HUP 4711" reload
+procd "but not at events of the network" "procd: as before" reload network
+sed -i 's/6301/6302/' config
+procd "what was started anew has read them" "procd: started" reload
 
 cat >config <<'END'
 config options 'common'
 	option on_start 'true'
-	option strict_except 'tcp/443'
+	list strict_except 'tcp/443'
+	list strict_except 'udp/53'
 config rule 'phone'
 	option otp 'a seed, 60, 20000, on, tcp, udp'
 	option otp_window '2'
 	option strict 'yes'
 	option command_6 'true'
+	list allow '192.0.2.0/24'
+	list allow '2001:db8::/32'
+	list deny '192.0.2.7'
+config rule 'list'
+	list sequence '7000'
+	list sequence '8000:udp'
+	option command 'true'
 END
 check "a one-time password, rules of a door, and for all doors" on_router start_service
 same "each where it belongs" "	UseSyslog
+	wait_interface = yes
 	on_start = true
-	strict_except = tcp/443
+	strict_except = tcp/443,udp/53
 
 [phone]
 	otp = a seed, 60, 20000, on, tcp, udp
 	otp_window = 2
 	command_6 = true
-	strict = yes" "$(sed -n '3,$p' knockd.conf)"
+	strict = yes
+	allow = 192.0.2.0/24,2001:db8::/32
+	deny = 192.0.2.7
+
+[list]
+	sequence = 7000,8000:udp
+	command = true" "$(sed -n '4,$p' knockd.conf)"
 
 # ---------------------------------------------------------------- a mistake
 cat >config <<'END'
@@ -209,6 +334,43 @@ END
 refused "doors that are not in order are not started" 1 "" on_router start_service
 check "the log says why" grep -q 'not in order: config: section SSH: port 80000 is invalid' "$SEEN"
 same "procd is not told anything" 0 "$(seen | grep -c procd_open_instance)"
+
+same "the file is left to be looked at, and to nobody else" 600 "$(stat -c %a knockd.conf.new)"
+check "but does not count" lacks test -e knockd.conf
+
+cat >config <<'END'
+config options 'common'
+	option interface 'lan'
+config rule 'SSH'
+	option sequence '7000,8000'
+	option command 'true'
+END
+on_router start
+cp config good
+cp knockd.conf knockd.good
+sed -i 's/8000/80000/; s/lan/wan/' config
+procd "a typo and a reload leave the running daemon as it is" "procd: as before" reload
+check "its file too" cmp knockd.conf knockd.good
+check "the log says so" grep -q 'logger.*not in order: config: section SSH: port 80000' "$SEEN"
+check "so does the command" grep -q 'going on with the doors of before' said
+same "and its networks still tell it" 1 "$(seen | grep -c 'interface_trigger interface.\* lan')"
+procd "an event of the network too" "procd: as before" reload network
+echo "config rule 'SSH" >>config
+procd "a line that UCI cannot read" "procd: as before" reload
+check "is spoken of" grep -q 'uci show knockd' "$SEEN"
+cp good config
+procd "put right" "procd: as before" reload
+sed -i 's/8000/8001/' config
+procd "changed, it counts" "procd: started" reload
+same "without leftovers" "knockd.conf knockd.devices knockd.good" "$(echo knockd.*)"
+rm config
+procd "without /etc/config/knockd there is no daemon" "procd: ended" reload
+check "the log says why" grep -q "logger.*config is missing, so there are no doors" "$SEEN"
+echo "config options 'common'" >config
+on_router start
+same "nor without doors" 0 "$(seen | grep -c procd_open_instance)"
+check "the log says why" grep -q "logger.*there is no door in" "$SEEN"
+rm -f knockd.good
 
 # ------------------------------------------ the sets, the rules, and a real door
 cp "$FILES/knockd.config" config
