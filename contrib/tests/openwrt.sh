@@ -421,7 +421,7 @@ kill $daemon
 cat >rules.mk <<'END'
 END
 cat >package.mk <<'END'
-BuildPackage = $(eval all: ; $$(call Package/$(1)/install,$(PWD)/install))
+BuildPackage = $(file >$(PWD)/postinst,$(Package/$(1)/postinst))$(eval all: ; $$(call Package/$(1)/install,$(PWD)/install))
 END
 mkdir -p tree && cp -r "$CONTRIB/openwrt/." tree/ && cp "$KNOCKD" tree/files/knockd
 check "the package puts everything in its place" make -s -C tree all TOPDIR="$PWD" INCLUDE_DIR="$PWD" \
@@ -432,6 +432,10 @@ drwxr-xr-x etc/config
 -rw------- etc/config/knockd
 drwxr-xr-x etc/init.d
 -rwxr-xr-x etc/init.d/knockd
+drwxr-xr-x lib
+drwxr-xr-x lib/upgrade
+drwxr-xr-x lib/upgrade/keep.d
+-rw-r--r-- lib/upgrade/keep.d/knockd
 drwxr-xr-x usr
 drwxr-xr-x usr/bin
 lrwxrwxrwx usr/bin/knock
@@ -448,17 +452,78 @@ drwxr-xr-x usr/share/nftables.d/table-pre
 same "the version is that of the program" "$(sed -n 's/^PKG_VERSION:=//p' "$CONTRIB/openwrt/Makefile")" \
     "$("$KNOCKD" -V | sed -n 's/^knockd //p')"
 
+same "one-time sequences are kept at upgrades" "$(sed -n "s/.*one_time_sequences '\([^']*\)'.*/\1/p" "$FILES/knockd.config")" \
+    "$(cat install/lib/upgrade/keep.d/knockd)"
+printf '#!/bin/sh\necho "firewall $*"\n' >firewall
+chmod 755 firewall
+sed -i "s|/etc/init.d/firewall|$PWD/firewall|g" postinst
+same "after the package is installed, the firewall has the sets" "firewall reload" "$(busybox sh postinst)"
+same "but in an image being built there is none" "" "$(IPKG_INSTROOT=/x busybox sh postinst)"
+
 # ------------------------------------------------- by hand, as README.md has it
-mkdir -p clone/target/static/mips router/usr/sbin router/etc/init.d router/etc/config
+mkdir -p clone/target/static/mips router/usr/sbin router/usr/bin router/etc/init.d router/etc/config router/etc/rc.d
 ln -s "$CONTRIB" clone/contrib
 cp "$KNOCKD" clone/target/static/mips/knockd
 ROUTER=$PWD/router
-scp() { cp "$1" "$ROUTER${2#ROUTER:}"; }
+scp() {
+    # What dropbear answers to: not the SFTP that OpenSSH would use.
+    [ "$1" = -O ] || return 1
+    cp "$2" "$ROUTER${3#ROUTER:}" && chmod 644 "$ROUTER${3#ROUTER:}"
+}
 ssh() {
     shift
     "${@/#\//$ROUTER/}"
 }
-lines=$(awk '/^```/ { block++; next } block == 1' "$CONTRIB/openwrt/README.md")
-check "the copies that README.md makes" eval "cd clone && $(printf '%s' "$lines" | sed 's/ *#.*//; $!s/$/ \&\&/') && cd .."
-same "are the files of the package" "$(cd install && find . -type f | sort)" "$(cd router && find . -type f | sort)"
+block() {
+    awk -v wanted="$1" '/^```sh/ { block++; inside = 1; next } /^```/ { inside = 0 } inside && block == wanted' \
+        "$CONTRIB/openwrt/README.md"
+}
+check "the copies that README.md makes" eval "cd clone && $(block 1 | sed 's/ *#.*//; $!s/$/ \&\&/') && cd .."
+same "are the files of the package" "$(cd install && find . -type f ! -path './lib/*' | sort)" "$(cd router && find . -type f | sort)"
+cat >on_router.sh <<'END'
+# The init scripts, uci and logread of a router whose / is $ROUTER.
+uci() {
+	case "$*" in
+	'delete knockd.common.enabled') sed -i '/option enabled/d' "$UCI" ;;
+	'commit knockd') ;;
+	*) return 1 ;;
+	esac
+}
+logread() { grep ' -t knockd ' "$SEEN" || true; }
+init() {
+	[ "$1" = firewall ] || [ -x "$ROUTER/etc/init.d/$1" ] || return 126
+	echo "$*" >>"$SEEN"
+	case "$*" in
+	'knockd enable')
+		for it in "S$(sed -n 's/^START=//p' "$INIT")" "K$(sed -n 's/^STOP=//p' "$INIT")"; do
+			ln -sf ../init.d/knockd "$ROUTER/etc/rc.d/${it}knockd"
+		done
+		;;
+	'knockd start') busybox sh ./rc.common start ;;
+	esac
+}
+set -e
+END
+export ROUTER
+# on_its_own BLOCK: as it stands there, but for the / of the router.
+on_its_own() {
+    # shellcheck disable=SC2016
+    block "$1" | sed '/^chmod/!s#/etc/init\.d/\([a-z]*\) \([a-z]\)#init \1 \2#g; s#\(^\|[ >]\)/\(etc\|usr\)/#\1$ROUTER/\2/#g' >>on_router.sh
+    INIT=$ROUTER/etc/init.d/knockd UCI=$ROUTER/etc/config/knockd busybox sh ./on_router.sh
+}
+: >"$SEEN"
+rm -f knockd.conf* procd.*
+cp on_router.sh empty.sh
+check "what README.md does then on the router" on_its_own 2
+same "the firewall, then knockd" "firewall reload
+knockd enable
+knockd start
+procd: started" "$(grep '^firewall\|^knockd\|^procd:' "$SEEN")"
+same "with the modes of the package" "$(cd install && find . ! -type d ! -path './lib/*' -printf '%M %P\n' | sort -k 2 | grep -v ' usr/share\|^-rw-r--r--')" \
+    "$(cd router && find . ! -type d ! -path './etc/rc.d/*' -printf '%M %P\n' | sort -k 2 | grep -v ' usr/share')"
+cp empty.sh on_router.sh
+check "what it tells sysupgrade" on_its_own 3
+# shellcheck disable=SC2016
+same "is all that was put there, and one-time sequences" "$({ cd router && find . ! -type d ! -path ./etc/sysupgrade.conf -printf '/%P\n'; cat ../install/lib/upgrade/keep.d/knockd; } | sort)" \
+    "$(sed 's|^\$ROUTER||' router/etc/sysupgrade.conf | sort)"
 exit 0
