@@ -12,8 +12,9 @@
 # Rust has no C library) and util-linux, and installs by itself: targets and
 # rust-src of the Rust toolchain, zig into target/static/tools. With
 # qemu-user-static each file is also run, up to a real knock; and so are the tests
-# of the core, built for the same machine in the same way (packets, filters,
-# one-time passwords and others: MODULES below). UNTESTED=1 leaves those out.
+# of the core, built for the same machine with the same linker and C library
+# (packets, filters, one-time passwords and others: MODULES below). UNTESTED=1
+# leaves those out.
 #
 # The standard library is built anew, without what prints backtraces: that is a
 # third of the program, and a stripped one has none to print. What is hashed is
@@ -200,13 +201,14 @@ cross() {
 core_tests() {
     local name=$1 emulator=$2 run=() program module said passed=0
     [ -z "$emulator" ] || run=("$emulator")
-    export CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=0
+    export CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=0 CARGO_TERM_COLOR=never
     said=$(cross "$name" test --no-run --locked --test tests "-Zbuild-std=std,panic_abort" -Zpanic-abort-tests 2>&1) || {
         printf '%s\n' "$said" >&2
         echo "the tests could not be built, see above"
         return 1
     }
     program=$(sed -n 's/^ *Executable tests.main\.rs (\(.*\))$/\1/p' <<<"$said")
+    [ -x "$program" ] || { echo "cargo did not say where the tests are"; return 1; }
     for module in "${MODULES[@]}"; do
         # Names of other modules end alike.
         said=$(timeout 300 "${run[@]}" "$program" "$module::" --skip wire_ --skip client_ 2>&1) || {

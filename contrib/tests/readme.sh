@@ -29,27 +29,35 @@ done
 cable eth0 eth0
 echo '10.83.0.1 SERVER' >>/etc/hosts
 
-# On the server is what was cloned and built, on the client an empty folder.
-mkdir -p server/target/release client/home/.config bin
+# On the server is what was cloned and built; on the client an empty folder, and
+# `knock` is installed.
+mkdir -p server/target/release client/home bin
 cp -r ../contrib ../man ../knockd.conf server/
 cp "$KNOCKD" "$KNOCK" server/target/release/
-export PATH=$PWD/bin:$PWD/server/target/release:$PATH
+cp "$KNOCK" bin/
+export PATH=$PWD/bin:$PATH
 
 # Stand-ins. An ssh that goes as far as to the connection:
 cat >bin/ssh <<'END_OF_SSH'
 #!/bin/bash
 exec timeout 4 bash -c 'exec 3<>"/dev/tcp/$0/22"' "$1"
 END_OF_SSH
-# A service manager with one service, which does what Debian's unit says:
+# A service manager with one service, which does what its unit says, or Debian's:
 cat >bin/systemctl <<'END_OF_SYSTEMCTL'
 #!/bin/bash
-[ "$*" = 'restart knockd' ] || exit 1
+case "$*" in
+daemon-reload) exit ;;
+'restart knockd' | 'enable --now knockd') ;;
+*) exit 1 ;;
+esac
+unit=/etc/systemd/system/knockd.service program=/usr/sbin/knockd
+[ ! -e $unit ] || program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' $unit)
 if pid=$(cat /run/service.pid 2>/dev/null); then
     kill "$pid"
     while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
 fi
-. /etc/default/knockd
-setsid /usr/sbin/knockd $KNOCKD_OPTS >/run/service.said 2>&1 &
+[ ! -r /etc/default/knockd ] || . /etc/default/knockd
+setsid "$program" $KNOCKD_OPTS >/run/service.said 2>&1 &
 echo $! >/run/service.pid
 for _ in {1..100}; do
     grep -q '^[0-9a-f]' /proc/net/packet && exit 0
@@ -74,6 +82,7 @@ end_knockd() {
 start_afresh() {
     end_knockd
     rm -f /run/service.pid
+    nft delete table inet router 2>/dev/null || true
     iptables -F
     iptables -P INPUT DROP
     iptables -A INPUT -i lo -j ACCEPT
@@ -93,6 +102,8 @@ on() {
 goes_in() { on client ssh SERVER >/dev/null 2>&1; }
 
 declare -A tried=()
+# What was exported on the server.
+exports=''
 # run_line PLACE LINE
 run_line() {
     local line=${2%%  #*}
@@ -105,15 +116,21 @@ run_line() {
     fi
     case $1 in server | client) ;; *) failed "$line" "neither server nor client stands at its fence" && return ;; esac
     case $line in
+    'export '*)
+        exports+="$line; "
+        passed "$1: $line"
+        ;;
     # These stay in the foreground, for somebody to look at.
     'knockd -v '* | 'knockd -D '*)
         end_knockd
-        on "$1" bash -c "exec $line" >said 2>&1 &
+        on "$1" bash -c "${exports}exec $line" >said 2>&1 &
         if soon grep -q '^listening on' said; then passed "$1: $line"; else failed "$1: $line" "$(cat said)"; fi
         ;;
     *)
         case $line in *ssh\ *) check "it is closed before" lacks goes_in ;; esac
-        check "$1: $line" on "$1" bash -c "$line"
+        if [ "$1" = server ]; then check "$1: $line" on "$1" bash -c "$exports$line"; else
+            check "$1: $line" on "$1" bash -c "$line"
+        fi
         ;;
     esac
 }
@@ -147,7 +164,12 @@ after() {
         same "the programs are there" "knockd 0.9.0 knock 0.9.0" \
             "$(version /usr/local/sbin/knockd) $(version /usr/local/bin/knock)"
         check "and the configuration" cmp /etc/knockd.conf server/knockd.conf
-        rm /usr/local/sbin/knockd /usr/local/bin/knock
+        ;;
+    'Installing 2')
+        same "the service runs the installed program" /usr/local/sbin/knockd \
+            "$(readlink "/proc/$(cat /run/service.pid)/exe")"
+        end_knockd
+        rm /usr/local/sbin/knockd /usr/local/bin/knock /etc/systemd/system/knockd.service
         ;;
     'Moving from knockd 0.8 1')
         same "the new one is in the old one's place" "$(version "$KNOCKD")" "$(version $ORIGINAL)"
@@ -157,6 +179,10 @@ after() {
     'Moving from knockd 0.8 2')
         same "the old one is back" "knockd 0.8" "$(version $ORIGINAL)"
         lets_in "the old one"
+        ;;
+    'On a router 6')
+        nft flush set inet router friends
+        lets_in "the helper"
         ;;
     'In a container 2')
         on client "$KNOCK" SERVER 8080
@@ -186,9 +212,9 @@ while IFS= read -r line; do
             block=$((block + 1))
             after "$section" $block
             ;;
-        ini)
+        ini | nft)
             block=$((block + 1))
-            (umask 077 && printf '%s\n' "${body[@]}" >"$place/${file/#\~/home}")
+            printf '%s\n' "${body[@]}" >"$place/${file/#\~/home}"
             ;;
         text) ;;
         *) failed "a fence in $section" "nothing is known of $kind" ;;

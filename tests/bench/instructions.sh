@@ -44,10 +44,10 @@ command -v valgrind >/dev/null || {
     exit 1
 }
 export CARGO_PROFILE_BENCH_STRIP=none CARGO_PROFILE_BENCH_DEBUG=1
-program=$(cargo bench --bench bench --no-run --message-format=json 2>/dev/null |
-    sed -n 's/.*"name":"bench".*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+program=$(cargo bench --bench bench --no-run --message-format=json |
+    sed -n 's/.*"name":"bench".*"executable":"\([^"]*\)".*/\1/p' | tail -1) || program=''
 [ -x "$program" ] || {
-    echo "instructions: the benchmarks were not built: try cargo bench --no-run" >&2
+    echo "instructions: the benchmarks were not built" >&2
     exit 1
 }
 here=$(mktemp -d)
@@ -55,21 +55,36 @@ trap 'rm -rf "$here"' EXIT
 
 # Instructions of so many rounds of a benchmark.
 count() {
+    local counted
     valgrind --tool=callgrind --callgrind-out-file="$here/out" --toggle-collect="$2" \
-        "$program" "$1\$" --bench --sample-count "$3" --sample-size 1 >"$here/said" 2>&1
-    sed -n 's/.*Collected : *//p' "$here/said"
+        "$program" "$1\$" --bench --sample-count "$3" --sample-size 1 >"$here/said" 2>&1 || {
+        cat "$here/said" >&2
+        return 1
+    }
+    counted=$(sed -n 's/.*Collected : *//p' "$here/said")
+    [ "${counted:-0}" -gt 0 ] || {
+        echo "instructions: nothing was counted for $1: is there such a benchmark, and $2?" >&2
+        return 1
+    }
+    echo "$counted"
 }
 
+known=no
 for line in "${BENCHES[@]}"; do
     read -r name function <<<"$line"
     if [ $# = 0 ]; then
         # The difference of two runs is what a round takes, without all that comes first.
-        few=$(count "$name" "$function" 10)
-        many=$(count "$name" "$function" 30)
+        few=$(count "$name" "$function" 10) || exit 1
+        many=$(count "$name" "$function" 30) || exit 1
         printf '%-34s %12d\n' "$name" $(((many - few) / 20))
     elif [ "$1" = "$name" ]; then
-        count "$name" "$function" 30 >/dev/null
-        callgrind_annotate "$here/out" | sed -n '/file:function/,$p' |
-            sed -E 's/ \[[^]]*\]//; s#[^ ]*/(library|deps|src)/##' | head -30
+        known=yes
+        count "$name" "$function" 30 >/dev/null || exit 1
+        callgrind_annotate --auto=no "$here/out" 2>/dev/null | sed -n '/file:function/,$p' |
+            sed -E 's/ \[[^]]*\]//; s#[^ ]*/(library|deps|src)/##' | sed -n 1,30p
     fi
 done
+if [ $# -gt 0 ] && [ $known = no ]; then
+    echo "instructions: $1: there are: ${BENCHES[*]%% *}" >&2
+    exit 1
+fi
