@@ -4,29 +4,40 @@
 
 use std::time::Duration;
 
-/// How many such lines a second are written one by one.
+/// How many such lines a second are written one by one, as long as it lasts.
 pub const LINES: u32 = 20;
+/// How many are at once, after a quiet time: a sequence of 32 stages, or ten knockers at a time.
+pub const BURST: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What was written, and what was not, in a second.
-#[derive(Debug, Default)]
+/// What may be written, and what was not, in a second.
+#[derive(Debug)]
 pub struct Flood {
     /// When the second began, as uptime.
     began: Duration,
-    written: u32,
+    /// How many lines may be written before the second is over.
+    left: u32,
     held: u64,
+}
+
+impl Default for Flood {
+    fn default() -> Flood {
+        Flood { began: Duration::ZERO, left: BURST, held: 0 }
+    }
 }
 
 impl Flood {
     /// Whether one more line is to be written now; otherwise it is counted. To be called after
     /// [`Flood::sum`].
     pub fn admits(&mut self, uptime: Duration) -> bool {
-        if uptime >= self.began.saturating_add(SECOND) && self.held == 0 {
-            *self = Flood { began: uptime, ..Flood::default() };
+        let seconds = uptime.saturating_sub(self.began).as_secs();
+        if seconds > 0 && self.held == 0 {
+            let more = u32::try_from(seconds).unwrap_or(BURST).saturating_mul(LINES);
+            (self.began, self.left) = (uptime, self.left.saturating_add(more).min(BURST));
         }
-        let is_admitted = self.written < LINES;
+        let is_admitted = self.left > 0;
         if is_admitted {
-            self.written += 1;
+            self.left -= 1;
         } else {
             self.held = self.held.saturating_add(1);
         }

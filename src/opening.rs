@@ -144,6 +144,7 @@ impl Openings {
     /// A door opened for somebody.
     pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
         let Some(start) = door.start_for(knocker) else { return Vec::new() };
+        let Ok(start) = start.fill(knocker) else { return vec![Action::Tell(Event::StartTooLong)] };
         let stop = match door.stop_for(knocker).map(|stop| stop.fill(knocker)) {
             None => None,
             Some(Ok(command)) => Some(Stop {
@@ -159,13 +160,8 @@ impl Openings {
         if door.reopen != Reopen::Run && self.is_open(&door.name, knocker) {
             return self.reopen(door, knocker, now);
         }
-        match start.fill(knocker) {
-            Ok(command) => {
-                let role = stop.map_or(Role::JustRuns, Role::Opens);
-                self.run((door.name.clone(), Some(knocker)), command, role, door.command_timeout, now)
-            }
-            Err(_) => vec![Action::Tell(Event::StartTooLong)],
-        }
+        let role = stop.map_or(Role::JustRuns, Role::Opens);
+        self.run((door.name.clone(), Some(knocker)), start, role, door.command_timeout, now)
     }
 
     /// Runs a command of the daemon itself. After the last one nothing is run any more.
@@ -312,6 +308,12 @@ impl Openings {
     #[must_use]
     pub fn are_closed(&self) -> bool {
         self.waiting.is_empty() && self.running.values().all(|running| matches!(running.role, Role::JustRuns))
+    }
+
+    /// Whether no command runs either.
+    #[must_use]
+    pub fn are_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
     }
 
     /// Whether this knocker has this door open, or is about to.

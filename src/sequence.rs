@@ -78,12 +78,14 @@ impl Sequence {
                 return Err(SequenceError::TooMany);
             }
             let mut fields = element.split(':');
-            let port = fields.next().unwrap_or_default().trim();
+            let port = fields.next().unwrap_or_default().trim_matches(is_blank);
+            let number = u16::try_from(atoi(port)).map_err(|_| SequenceError::Port(port.to_owned()))?;
             let protocol = match fields.next() {
                 None => Protocol::Tcp,
-                Some(word) => Protocol::from_word(word.trim()).ok_or(SequenceError::Protocol)?,
+                Some(word) => {
+                    Protocol::from_word(word.trim_matches(is_blank)).ok_or(SequenceError::Protocol)?
+                }
             };
-            let number = u16::try_from(atoi(port)).map_err(|_| SequenceError::Port(port.to_owned()))?;
             stages.push(Stage { protocol, port: number });
         }
         Ok(Sequence(stages.into()))
@@ -108,12 +110,17 @@ impl fmt::Display for Sequence {
     }
 }
 
+/// A blank as C's `isspace` has it.
+fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\t'..='\r')
+}
+
 /// Reads a number as C's `atoi` does: blanks, a sign, digits, and whatever follows is ignored.
 ///
 /// Where `atoi` overflows, this stops at the ends of `i64`.
 #[must_use]
 pub fn atoi(text: &str) -> i64 {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(is_blank);
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or_default()),
         Some(b'+') => (false, text.get(1..).unwrap_or_default()),

@@ -18,6 +18,7 @@ trials![
     flags_can_be_joined,
     values_can_be_joined_to_their_option,
     long_options_can_be_shortened,
+    values_may_look_like_options_or_be_empty,
     stray_words_are_ignored,
     of_repeated_options_the_last_counts,
     the_configuration_is_read_before_the_interface_is_opened,
@@ -109,17 +110,29 @@ fn values_can_be_joined_to_their_option() {
     assert_ok(&knockd(&["--check", &format!("-4c{path}")]), &ok);
 }
 
+/// As getopt has it: the word after an option that takes one is its value, whatever it looks like.
+fn values_may_look_like_options_or_be_empty() {
+    for word in ["-V", "-h", "--"] {
+        let refused = knockd(&["--check", "-c", word]);
+        let wanted = format!("{word}: No such file or directory\n");
+        assert!(refused.stderr.ends_with(&wanted), "{}", refused.stderr);
+        assert_eq!(refused.code(), Some(1));
+    }
+    let (_folder, path) = with(SSH);
+    assert_ok(&knockd(&["--check", "-g", "", "-p", "", "-c", &path]), &format!("{path}: ok, 1 door\n"));
+    assert_eq!(knockd(&["-c", ""]).code(), Some(1));
+    assert_ok(&knockd(&["--config=", "-h"]), USAGE);
+}
+
 fn long_options_can_be_shortened() {
     let (_folder, path) = with(SSH);
     let ok = format!("{path}: ok, 1 door\n");
     assert_ok(&knockd(&["--che", "--con", &path, "--verb", "--only"]), &ok);
     assert_ok(&knockd(&["--check", &format!("--co={path}")]), &ok);
+    // This was so before there was --check.
+    assert_ok(&knockd(&["--che", &format!("--c={path}")]), &ok);
     // What may be several options is none.
-    for (word, possible) in [
-        ("--c", "'--config' '--check'"),
-        ("--ver", "'--verbose' '--version'"),
-        ("--d", "'--daemon' '--debug'"),
-    ] {
+    for (word, possible) in [("--ver", "'--verbose' '--version'"), ("--d", "'--daemon' '--debug'")] {
         let words = format!("knockd: option '{word}' is ambiguous; possibilities: {possible}");
         assert_refused(&knockd(&[word]), &words);
     }

@@ -23,6 +23,7 @@ trials![
     flags_of_stages_open_a_door_that_asks_for_them,
     a_dry_run_sends_nothing,
     raw_packets_need_a_privilege,
+    services_are_known_over_either_protocol,
     refusals_come_before_the_first_packet,
 ];
 
@@ -203,6 +204,13 @@ fn raw_packets_need_a_privilege() {
     well(&unprivileged(&["--raw", "--dry-run", QUIET, "1"]));
     well(&unprivileged(&[QUIET, "1"]));
     assert_eq!(capture.until(1, seconds(2.0)).len(), 1);
+}
+
+/// A port is a port: ssh is in /etc/services for TCP alone.
+fn services_are_known_over_either_protocol() {
+    let world = quiet_world();
+    assert_eq!(brief(&sent(&world, 1, &["-u", QUIET, "ssh"])), ["22:udp"]);
+    assert_eq!(brief(&sent(&world, 1, &[QUIET, "ssh"])), ["22:tcp"]);
 }
 
 fn refusals_come_before_the_first_packet() {

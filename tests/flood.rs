@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knocking::flood::{Flood, LINES};
+use knocking::flood::{BURST, Flood, LINES};
 
 trials![few_lines_pass, many_lines_are_summed_up, each_second_begins_anew, numbers_are_grouped];
 
@@ -25,7 +25,7 @@ fn few_lines_pass() {
 
 fn many_lines_are_summed_up() {
     let mut flood = Flood::default();
-    assert_eq!(offer(&mut flood, 12_365, 0), 20);
+    assert_eq!(offer(&mut flood, 12_445, 0), 100);
     assert_eq!(flood.next_deadline(), Some(at(1_000)));
     assert_eq!(flood.sum(at(999)), None);
     assert_eq!(flood.sum(at(1_000)).as_deref(), Some("... and 12,345 more in the last second"));
@@ -34,20 +34,23 @@ fn many_lines_are_summed_up() {
 
 fn each_second_begins_anew() {
     let mut flood = Flood::default();
-    for second in 0..3 {
+    // The burst is used up first, and comes again when it was quiet.
+    assert_eq!(offer(&mut flood, BURST.into(), 0), BURST.into());
+    for second in 1..4 {
         assert_eq!(offer(&mut flood, 30, second * 1_000), 20);
         assert_eq!(offer(&mut flood, 30, second * 1_000 + 500), 0);
         let words = flood.sum(at(second * 1_000 + 1_000));
         assert_eq!(words.as_deref(), Some("... and 40 more in the last second"));
     }
-    offer(&mut flood, 21, 4_000);
+    assert_eq!(offer(&mut flood, 21, 6_000), 21);
+    assert_eq!(offer(&mut flood, 101, 20_000), 100);
     assert_eq!(flood.rest().as_deref(), Some("... and 1 more in the last second"));
 }
 
 fn numbers_are_grouped() {
     for (number, shown) in [(1, "1"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
         let mut flood = Flood::default();
-        offer(&mut flood, number + 20, 0);
+        offer(&mut flood, number + 100, 0);
         assert_eq!(flood.rest().unwrap(), format!("... and {shown} more in the last second"));
     }
 }

@@ -34,6 +34,7 @@ trials![
     term_stops_listening_at_once,
     term_to_the_whole_group_closes_too,
     the_end_waits_for_stop_commands,
+    the_end_waits_for_commands_that_run,
     the_end_does_not_wait_for_ever,
 ];
 
@@ -345,6 +346,19 @@ fn the_end_waits_for_stop_commands() {
     daemon.wait_for("command timeout");
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(daemon.read("out"), "closed\n");
+}
+
+/// Also for one that nothing follows, and its exit code is told.
+fn the_end_waits_for_commands_that_run() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = echo $$ > @/out; sleep 1; echo done >> @/out; exit 3";
+    let mut daemon = world.knockd(doors).start();
+    world.send([tcp(1)]);
+    assert!(holds_within(seconds(3.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(daemon.read("out").ends_with("done\n"), "{}", daemon.said());
+    let last: Vec<String> = daemon.lines().into_iter().rev().take(2).collect();
+    assert_eq!(last, ["shutting down", "d: command returned non-zero status code (3)"]);
 }
 
 /// A command that does not end goes on alone.

@@ -98,7 +98,7 @@ fn a_flood_of_lines_is_summed_up() {
     expect_to_listen(&world, &daemon, "10.77.0.12");
     daemon.wait_for(" more in the last second");
     let lines = daemon.lines();
-    assert!(lines.len() < 100, "{lines:?}");
+    assert!(lines.len() < 200, "{lines:?}");
     // Every line is there or counted: a stage each, and how the door was opened.
     assert_eq!(told(&lines), 1_000 + 3, "{lines:?}");
     assert!(lines.contains(&"10.77.0.12: d: OPEN SESAME".to_owned()));

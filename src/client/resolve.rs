@@ -61,17 +61,22 @@ pub(super) fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String
     if addresses.is_empty() { Err("No address associated with hostname".to_owned()) } else { Ok(addresses) }
 }
 
-/// The port number of a service, as `/etc/services` has it for this protocol.
+/// The port number of a service, as `/etc/services` has it for this protocol or, if it does not, for
+/// the other one.
 ///
 /// # Errors
 /// The resolver's reason, in its own words.
 pub(super) fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
-    let socktype = match protocol {
-        Protocol::Tcp => SockType::Stream,
-        Protocol::Udp => SockType::DGram,
+    let look_up = |socktype: SockType| {
+        let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
+        getaddrinfo(None, Some(name), Some(hints)).map_err(in_words)
     };
-    let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
-    let mut found = getaddrinfo(None, Some(name), Some(hints)).map_err(in_words)?;
+    let (own, other) = match protocol {
+        Protocol::Tcp => (SockType::Stream, SockType::DGram),
+        Protocol::Udp => (SockType::DGram, SockType::Stream),
+    };
+    // A port can be knocked at over either, whichever its service speaks.
+    let mut found = look_up(own).or_else(|reason| look_up(other).map_err(|_| reason))?;
     found.find_map(Result::ok).map(|entry| entry.sockaddr.port()).ok_or_else(|| "no such service".to_owned())
 }
 

@@ -3,7 +3,7 @@
 //! This is the grammar alone; what the words mean is the business of whoever reads the items.
 //! The bytes need not be UTF-8: commands and paths are handed on as they stand in the file.
 
-/// The longest line that is not a comment, in bytes without the end of line (as knockd 0.8 has it).
+/// The longest line that is not a comment, in bytes without blanks at both ends (as knockd 0.8 has it).
 pub const MAX_LINE: usize = 4095;
 
 /// One meaningful line, trimmed of blanks at both ends.
@@ -28,7 +28,7 @@ pub fn items(text: &[u8]) -> impl Iterator<Item = (usize, Item<'_>)> {
         let line = trim(raw);
         let item = match line {
             [] | [b'#', ..] => return None,
-            _ if raw.len() > MAX_LINE => Item::TooLong(raw.len()),
+            _ if line.len() > MAX_LINE => Item::TooLong(line.len()),
             [b'[', name @ .., b']'] => Item::Section(name),
             _ => match line.iter().position(|&byte| byte == b'=') {
                 Some(at) => {

@@ -32,6 +32,9 @@ pub const VERSION: &str = concat!(
     "\nCopyright (C) 2026 The knockd maintainers (MIT OR Apache-2.0)\n",
 );
 
+/// The pid file where nothing else is said.
+const PID_FILE: &str = "/var/run/knockd.pid";
+
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -81,19 +84,28 @@ pub fn command() -> Command {
         Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).overrides_with(name)
     };
     let path = |name: &'static str, short: char| {
-        Arg::new(name).long(name).short(short).value_parser(value_parser!(PathBuf)).overrides_with(name)
+        // Whatever comes next is the value, as with getopt; that of a path refuses an empty one.
+        let arg = Arg::new(name).long(name).short(short).value_parser(value_parser!(OsString));
+        arg.allow_hyphen_values(true).overrides_with(name)
     };
     Command::new("knockd")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_flag(true)
         .disable_version_flag(true)
         .infer_long_args(true)
-        .arg(Arg::new("interface").long("interface").short('i').overrides_with("interface"))
+        .arg(
+            Arg::new("interface")
+                .long("interface")
+                .short('i')
+                .allow_hyphen_values(true)
+                .overrides_with("interface"),
+        )
         .arg(flag("daemon", 'd'))
-        .arg(path("config", 'c').default_value("/etc/knockd.conf"))
+        // It was the only one with c before there was --check.
+        .arg(path("config", 'c').alias("c").default_value("/etc/knockd.conf"))
         .arg(flag("debug", 'D'))
         .arg(flag("lookup", 'l'))
-        .arg(path("pidfile", 'p').default_value("/var/run/knockd.pid"))
+        .arg(path("pidfile", 'p').default_value(PID_FILE))
         .arg(path("logfile", 'g'))
         .arg(flag("verbose", 'v'))
         .arg(flag("only-ip-v4", '4'))
@@ -116,15 +128,16 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         ErrorKind::DisplayVersion => Instead::Print(VERSION),
         _ => Instead::Refuse(in_the_words_of_getopt(&error, words.last())),
     })?;
-    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    let path = |name| matches.get_one::<OsString>(name).map(PathBuf::from);
+    let non_empty = |path: &PathBuf| !path.as_os_str().is_empty();
     Ok(Arguments {
         interface: matches.get_one::<String>("interface").cloned(),
         daemon: matches.get_flag("daemon"),
         config: path("config").unwrap_or_default(),
         debug: matches.get_flag("debug"),
         lookup: matches.get_flag("lookup"),
-        pid_file: path("pidfile").unwrap_or_default(),
-        log_file: path("logfile"),
+        pid_file: path("pidfile").filter(non_empty).unwrap_or_else(|| PID_FILE.into()),
+        log_file: path("logfile").filter(non_empty),
         verbose: matches.get_flag("verbose"),
         only_v4: matches.get_flag("only-ip-v4"),
         check: matches.get_flag("check"),

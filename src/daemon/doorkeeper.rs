@@ -105,7 +105,7 @@ impl Doorkeeper {
     /// When every door is closed, and the daemon ends in good order, its last command is run.
     fn run_last_command(&mut self, now: Now) {
         let Some(end) = self.end.filter(|_| self.is_orderly) else { return };
-        if !(self.openings.are_closed() || end <= now.uptime) {
+        if !self.is_time_to_end(end, now) {
             return;
         }
         if let Some(command) = self.config.options.on_stop.take() {
@@ -119,17 +119,31 @@ impl Doorkeeper {
     fn is_done(&self, now: Now) -> bool {
         match (self.end, &self.watcher) {
             (Some(_), _) if self.is_orderly && self.config.options.on_stop.is_some() => false,
-            (Some(end), _) => self.openings.are_closed() || end <= now.uptime,
+            (Some(end), _) => self.is_time_to_end(end, now),
             (None, Some(_)) => false,
             (None, None) => self.openings.are_closed(),
         }
     }
 
+    /// Whether nothing is left that the end waits for. Commands that nothing follows get the time
+    /// that doors get, those that close doors a little more.
+    fn is_time_to_end(&self, end: Duration, now: Now) -> bool {
+        let is_late = end.saturating_sub(LAST_COMMANDS) <= now.uptime;
+        end <= now.uptime || self.openings.are_idle() || is_late && self.openings.are_closed()
+    }
+
     /// Sleeps until there is something to do.
     fn wait(&self, signals: &Signals) {
-        let deadlines =
-            [self.openings.next_deadline(), self.end, self.log.next_deadline(), self.memory.next_deadline()];
-        let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now());
+        let now = now();
+        let last_call = self.end.map(|end| end.saturating_sub(LAST_COMMANDS));
+        let deadlines = [
+            self.openings.next_deadline(),
+            last_call.filter(|at| *at > now.uptime),
+            self.end,
+            self.log.next_deadline(),
+            self.memory.next_deadline(),
+        ];
+        let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now);
         let descriptors = [
             Some(signals.doorbell()),
             self.watcher.as_ref().map(AsFd::as_fd),

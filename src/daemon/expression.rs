@@ -52,6 +52,8 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
         .filter(|(_, flag)| door.flags.mask().contains(*flag))
         .map(|(name, flag)| {
             let relation = if door.flags.set.contains(*flag) { "!=" } else { "==" };
+            // As libpcap calls it.
+            let name = if *name == "psh" { "push" } else { name };
             format!(" and {byte} & tcp-{name} {relation} 0")
         })
         .collect();

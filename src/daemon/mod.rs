@@ -87,7 +87,10 @@ pub fn main() -> ExitCode {
 fn anchor_paths(arguments: &mut Arguments) {
     let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
     for path in [&mut arguments.config, &mut arguments.pid_file].into_iter().chain(&mut arguments.log_file) {
-        *path = folder.join(&path);
+        // An empty one is none, and not the folder.
+        if !path.as_os_str().is_empty() {
+            *path = folder.join(&path);
+        }
     }
     arguments.folder = folder;
 }
