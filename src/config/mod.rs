@@ -69,7 +69,8 @@ impl Options {
     #[must_use]
     pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
         self.state_file.clone().unwrap_or_else(|| {
-            let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
+            let pid_file = self.pid_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+            let mut path = pid_file.unwrap_or(default_pid_file).as_os_str().to_owned();
             path.push(".state");
             path.into()
         })

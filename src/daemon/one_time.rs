@@ -17,7 +17,7 @@ pub fn strike(path: &Path, turn: Turn) -> io::Result<()> {
     let text = std::fs::read(path)?;
     let line = one_time_lines(&text)
         .find(|line| line.sequence.as_ref().is_ok_and(|sequence| sequence.turn() == turn))
-        .ok_or(io::ErrorKind::NotFound)?;
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the line is not there any more"))?;
     let offset = u64::try_from(line.offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
     file.write_all_at(b"#", offset)?;
     file.sync_all()
