@@ -24,7 +24,7 @@ trials![
 fn requests(random: &Random) -> Vec<Request> {
     let opening = |knocker: IpAddr| {
         let door = usize::try_from(random.number() >> 32).unwrap();
-        Request::Open(Opening { door, knocker, turn: Turn(random.number()) })
+        Opening { door, knocker, turn: Turn(random.number()) }
     };
     let mut requests = vec![
         Request::Adopt,
@@ -34,7 +34,8 @@ fn requests(random: &Random) -> Vec<Request> {
         Request::Prepare(random.number()),
     ];
     requests.extend([0, 1, u64::MAX].map(Request::Prepare));
-    requests.extend([random.v4(), random.v6()].map(opening));
+    requests.extend([random.v4(), random.v6()].map(|knocker| Request::Open(opening(knocker))));
+    requests.extend([random.v4(), random.v6()].map(|knocker| Request::Logged(opening(knocker))));
     requests.extend(["0.0.0.0", "255.255.255.255", "::", "::ffff:10.0.0.1", "::10.0.0.1"].map(|text| {
         Request::Open(Opening { door: 0, knocker: text.parse().unwrap(), turn: Turn::default() })
     }));
@@ -66,7 +67,7 @@ fn every_message_has_one_spelling() {
         let mut bytes: Message = [0; SIZE];
         let used = *random.pick(&[2, 8, 16, 32]);
         bytes.iter_mut().take(used).for_each(|byte| *byte = random.byte());
-        bytes[0] = *random.pick(&[0, 1, 2, 3, 4, 5, 6, bytes[0]]);
+        bytes[0] = *random.pick(&[0, 1, 2, 3, 4, 5, 6, 7, bytes[0]]);
         bytes[1] = *random.pick(&[0, 4, 6, bytes[1]]);
         if random.once_in(2) {
             bytes[2..4].fill(0);

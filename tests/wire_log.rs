@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::daemon::RunningDaemon;
@@ -26,6 +27,8 @@ trials![
     syslog_gets_the_same_lines,
     syslog_can_be_gone,
     names_come_from_the_hosts_file,
+    names_that_come_late_leave_the_order,
+    names_that_never_come_leave_the_order,
     names_that_never_come_delay_nothing,
     a_resolver_that_was_killed_is_replaced,
 ];
@@ -276,7 +279,7 @@ fn names_come_from_the_hosts_file() {
     let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
     let daemon = knockd.arguments(&["-l"]).start();
     world.send([tcp(1), tcp(1).v6(), tcp(1).from("10.77.0.12")]);
-    // Lines wait for names, each for its own, so that others may overtake them.
+    // What the doorkeeper says of one knocker may come between the watcher's lines about another.
     daemon.wait_for_times(3, "command timeout");
     daemon.wait_for_times(6, "running command");
     let mut lines = daemon.lines();
@@ -292,6 +295,76 @@ fn names_come_from_the_hosts_file() {
     let mut closed: Vec<_> = daemon.read("out").lines().map(str::to_owned).collect();
     closed.sort();
     assert_eq!(closed, ["10.77.0.12", CLIENT, "fd77::2"]);
+}
+
+/// Whoever waits for a name, and in whichever process: the log is in the order of knockd 0.8, and so is
+/// standard output. Commands are not kept.
+fn names_that_come_late_leave_the_order() {
+    let world = World::new();
+    let server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
+    server.set_read_timeout(Some(seconds(15.0))).unwrap();
+    // One question of the watcher, one of the doorkeeper.
+    let server = thread::spawn(move || (0..2).for_each(|_| call_friend(&server, 1.0)));
+    let doors = "[d]\nsequence = 1000\nstart_command = echo up >> @/out; exit 2\ncmd_timeout = 1\nstop_command = exit 3";
+    let knockd = world.knockd(doors);
+    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
+    let knockd =
+        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
+    let mut daemon = knockd.without_sync().arguments(&["-l", "-v"]).start();
+    world.send([tcp(1000)]);
+    daemon.wait_for_file("out", "up\n");
+    assert_eq!(daemon.lines(), Vec::<String>::new(), "the command waited, or a line did not");
+    daemon.wait_for("status code (3)");
+    let folder = daemon.folder.path().display().to_string();
+    let start = format!("echo up >> {folder}/out; exit 2");
+    let lines = [
+        "10.77.0.2 (friend.test): d: Stage 1",
+        "10.77.0.2 (friend.test): d: OPEN SESAME",
+        &format!("d: running command: {start}"),
+        "d: command returned non-zero status code (2)",
+        "10.77.0.2 (friend.test): d: command timeout",
+        "d: running command: exit 3",
+        "d: command returned non-zero status code (3)",
+    ];
+    assert_eq!(daemon.lines(), lines);
+    daemon.stop();
+    let said = daemon.stdout();
+    let said: Vec<&str> = said.lines().collect();
+    // These two go to standard error.
+    let lines = lines.into_iter().filter(|line| !line.contains("status code"));
+    let end = ["waiting for child processes...", "closing..."];
+    assert_eq!(said, ["listening on knk0..."].into_iter().chain(lines).chain(end).collect::<Vec<_>>());
+    server.join().unwrap();
+}
+
+/// Both processes lose their patience, the watcher first.
+fn names_that_never_come_leave_the_order() {
+    let world = World::new();
+    let _server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
+    let knockd = world.knockd("[d]\nsequence = 1000\ncommand = true");
+    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
+    let knockd =
+        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
+    let daemon = knockd.without_sync().arguments(&["-l"]).start();
+    world.send([tcp(1000)]);
+    daemon.wait_for("running command");
+    let lines = ["10.77.0.2: d: Stage 1", "10.77.0.2: d: OPEN SESAME", "d: running command: true"];
+    assert_eq!(daemon.lines(), lines);
+}
+
+/// Answers the next question for a name, after a while, with `friend.test`.
+fn call_friend(server: &UdpSocket, after: f64) {
+    let mut message = [0; 512];
+    let (length, whom) = server.recv_from(&mut message).expect("a question for a name");
+    pause(after);
+    // It is an answer, it has one record: the name that was asked for (at 12), PTR, IN, a minute.
+    message[2..4].copy_from_slice(&[0x81, 0x80]);
+    message[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
+    let record = b"\xc0\x0c\0\x0c\0\x01\0\0\0\x3c\0\x0d\x06friend\x04test\0";
+    let answer = [&message[..length], record.as_slice()].concat();
+    server.send_to(&answer, whom).expect("answering");
 }
 
 /// The name server takes the questions and answers none.

@@ -176,6 +176,7 @@ impl Doorkeeper {
             }
             Request::Adopt => self.adopt(),
             Request::Open(opening) => self.open(opening),
+            Request::Logged(opening) => self.log.go_on(opening),
             Request::Begin => self.begin(),
             Request::Finish | Request::FinishNow => {
                 self.is_orderly = true;
@@ -212,6 +213,10 @@ impl Doorkeeper {
 
     fn open(&mut self, opening: Opening) {
         let Some(door) = self.config.doors.get(opening.door) else { return };
+        if self.arguments.lookup {
+            // The command does not wait for the watcher's lines, but what we say of it does.
+            self.log.hold(opening, now());
+        }
         if let Lock::OneTime(lines) = &door.lock {
             // First on the disk, then the command: a crash must not make the line good again.
             let struck = one_time::strike(&lines.path, opening.turn);
@@ -259,7 +264,7 @@ impl Doorkeeper {
         while let Some((job, ending)) = self.commands.reap() {
             let now = now();
             if let Ending::Killed(signal) = ending {
-                log::say(&format!("a command was killed by signal {signal}"));
+                self.log.say(&format!("a command was killed by signal {signal}"));
             }
             let actions = self.openings.ended(job, ending, now);
             self.actions.extend(actions);

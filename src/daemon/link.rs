@@ -150,7 +150,7 @@ impl Link {
     pub fn flush(&mut self) {
         let Some(doorkeeper) = &self.doorkeeper else { return };
         while let Some(request) = self.waiting.front() {
-            let is_early = matches!(request, Request::Open(_)) && !self.is_serving;
+            let is_early = matches!(request, Request::Open(_) | Request::Logged(_)) && !self.is_serving;
             if is_early || wire::transmit(&doorkeeper.socket, request).is_err() {
                 return;
             }

@@ -1,6 +1,10 @@
 //! Where lines go: standard output for `-v` and `-D`, the log file, syslog.
 //!
 //! Both processes write, each through a log of its own; lines are appended whole, in one write.
+//!
+//! A line that waits for a name (`-l`) keeps all later ones of its process behind it, so that the log
+//! has them in their order. What the doorkeeper says of an opening is kept until the watcher's lines
+//! up to that opening are written.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,13 +23,16 @@ use crate::config::Note;
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log_file::LogFile;
 use crate::daemon::names::{Answer, Names, PATIENCE};
-use crate::event::Event;
+use crate::event::{Event, Opening};
 use crate::flood::Flood;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How many lines wait for names at most; further ones go without.
+/// How many lines wait at most; if there are more, the first goes without its name.
 const MOST_WAITING: usize = 4096;
+
+/// How much longer than for a name we wait for the other process, whose line may wait for one.
+const SLACK: Duration = Duration::from_millis(500);
 
 /// How soon a resolver that ended is replaced.
 const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
@@ -96,6 +103,31 @@ pub fn pass_on(note: Note) {
     }
 }
 
+/// What is to be written, or done, in its turn.
+#[derive(Debug)]
+enum Entry {
+    /// An event, with its knocker's name.
+    Event(Event),
+    /// For standard output alone.
+    Said(String),
+    /// For the log file and syslog; whether an empty line follows in the file.
+    Line(String, bool),
+    /// For syslog alone.
+    ForSyslog(String),
+    /// What is behind it waits until the other process has written its lines up to this opening.
+    Hold(Opening),
+    /// When it is passed, the other process may write what it has held.
+    Mark(Opening),
+}
+
+impl Entry {
+    /// When it waits no longer, if it came then.
+    fn deadline(&self, since: Now) -> Duration {
+        let slack = if matches!(self, Entry::Hold(_)) { SLACK } else { Duration::ZERO };
+        since.uptime + PATIENCE + slack
+    }
+}
+
 /// The log of one process.
 #[derive(Debug)]
 pub struct Log {
@@ -108,7 +140,10 @@ pub struct Log {
     names: Option<Names>,
     /// When to start a resolver in place of one that ended, as uptime.
     next_names: Option<Duration>,
-    waiting: VecDeque<(Event, Now)>,
+    /// What waits for a name, and all that came after it.
+    waiting: VecDeque<(Entry, Now)>,
+    /// Marks that were passed.
+    passed: Vec<Opening>,
 }
 
 impl Log {
@@ -124,6 +159,7 @@ impl Log {
             names: None,
             next_names: None,
             waiting: VecDeque::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -160,32 +196,62 @@ impl Log {
         Ok(())
     }
 
-    /// Writes what happened, now or, if its knocker's name is being looked up, soon.
+    /// Writes what happened, now or, if a name is being looked up, soon.
     pub fn event(&mut self, event: Event, now: Now) {
         explain_detail(&event);
         self.sum_up(now);
         if event.is_cheap() && self.has_readers() && !self.flood.admits(now.uptime) {
             return;
         }
-        match event.knocker().map(|knocker| self.name_of(knocker, now)) {
-            Some(Answer::Asked) if self.waiting.len() < MOST_WAITING => self.waiting.push_back((event, now)),
-            Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), now),
-            _ => self.write_event(&event, None, now),
-        }
+        // Asked for at once, though its turn may come later: names are looked up side by side.
+        let _ = event.knocker().map(|knocker| self.name_of(knocker, now));
+        self.add(Entry::Event(event), now);
     }
 
     /// Writes a line to the log file and to syslog.
     pub fn line(&mut self, text: &str) {
-        self.write(text, false, now());
+        self.add(Entry::Line(text.to_owned(), false), now());
     }
 
     /// The same, with an empty line after it in the file.
     pub fn line_and_blank(&mut self, text: &str) {
-        self.write(text, true, now());
+        self.add(Entry::Line(text.to_owned(), true), now());
+    }
+
+    /// Says something to whoever asked for `-v`, behind the lines that wait.
+    pub fn say(&mut self, text: &str) {
+        self.add(Entry::Said(text.to_owned()), now());
     }
 
     /// Writes a line to syslog alone.
-    pub fn write_to_syslog(&mut self, text: &str) {
+    pub fn line_for_syslog(&mut self, text: &str) {
+        self.add(Entry::ForSyslog(text.to_owned()), now());
+    }
+
+    /// Keeps later lines until [`Log::go_on`] is called for this opening, or they waited enough.
+    pub fn hold(&mut self, opening: Opening, now: Now) {
+        self.add(Entry::Hold(opening), now);
+    }
+
+    /// The other process has written its lines up to this opening; [`Log::settle`] writes ours.
+    pub fn go_on(&mut self, opening: Opening) {
+        let is_it = |(entry, _): &(Entry, Now)| matches!(entry, Entry::Hold(it) if *it == opening);
+        if let Some(place) = self.waiting.iter().position(is_it) {
+            self.waiting.remove(place);
+        }
+    }
+
+    /// Notes that what was said up to now belongs to this opening.
+    pub fn mark(&mut self, opening: Opening, now: Now) {
+        self.add(Entry::Mark(opening), now);
+    }
+
+    /// The openings whose lines were written since the last call.
+    pub fn take_marks(&mut self) -> Vec<Opening> {
+        std::mem::take(&mut self.passed)
+    }
+
+    fn write_to_syslog(&mut self, text: &str) {
         if !self.syslog {
             return;
         }
@@ -222,8 +288,8 @@ impl Log {
     /// When to call [`Log::settle`] at the latest, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let name = self.waiting.front().map(|(_, since)| since.uptime + PATIENCE);
-        name.into_iter().chain(self.flood.next_deadline()).min()
+        let first = self.waiting.front().map(|(entry, since)| entry.deadline(*since));
+        first.into_iter().chain(self.flood.next_deadline()).min()
     }
 
     /// Writes the lines that wait no longer: their names came, or they waited enough.
@@ -239,32 +305,67 @@ impl Log {
                 self.line(text);
             }
         }
-        for (event, since) in std::mem::take(&mut self.waiting) {
-            let is_late = since.uptime + PATIENCE <= now.uptime;
-            match event.knocker().map(|knocker| self.name_of(knocker, now)) {
-                Some(Answer::Asked) if !is_late => self.waiting.push_back((event, since)),
-                Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), since),
-                _ => self.write_event(&event, None, since),
-            }
-        }
+        self.advance(now);
     }
 
     /// Writes all lines that wait, with or without a name.
     pub fn flush(&mut self) {
-        for (event, since) in std::mem::take(&mut self.waiting) {
-            self.write_event(&event, None, since);
+        let now = now();
+        while let Some((entry, since)) = self.waiting.pop_front() {
+            let _ = self.write_entry(entry, since, now, false);
         }
         if let Some(text) = self.flood.rest() {
-            say(&text);
+            self.say(&text);
             self.line(&text);
         }
+    }
+
+    fn add(&mut self, entry: Entry, now: Now) {
+        self.waiting.push_back((entry, now));
+        if self.waiting.len() == 1 {
+            self.advance(now);
+        } else if self.waiting.len() > MOST_WAITING
+            && let Some((entry, since)) = self.waiting.pop_front()
+        {
+            let _ = self.write_entry(entry, since, now, false);
+            self.advance(now);
+        }
+    }
+
+    /// Writes what waits, up to the first that still has to.
+    fn advance(&mut self, now: Now) {
+        while let Some((entry, since)) = self.waiting.pop_front() {
+            let may_wait = entry.deadline(since) > now.uptime;
+            if let Some(entry) = self.write_entry(entry, since, now, may_wait) {
+                self.waiting.push_front((entry, since));
+                return;
+            }
+        }
+    }
+
+    /// Does what the entry says, or gives it back if it is to wait.
+    fn write_entry(&mut self, entry: Entry, since: Now, now: Now, may_wait: bool) -> Option<Entry> {
+        match entry {
+            Entry::Event(event) => match event.knocker().map(|knocker| self.name_of(knocker, now)) {
+                Some(Answer::Asked) if may_wait => return Some(Entry::Event(event)),
+                Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), since),
+                _ => self.write_event(&event, None, since),
+            },
+            Entry::Said(text) => say(&text),
+            Entry::Line(text, blank) => self.write(&text, blank, since),
+            Entry::ForSyslog(text) => self.write_to_syslog(&text),
+            Entry::Hold(opening) if may_wait => return Some(Entry::Hold(opening)),
+            Entry::Hold(_) => {}
+            Entry::Mark(opening) => self.passed.push(opening),
+        }
+        None
     }
 
     /// Says how many lines were left out, if it is time to.
     fn sum_up(&mut self, now: Now) {
         if let Some(text) = self.flood.sum(now.uptime) {
-            say(&text);
-            self.write(&text, false, now);
+            self.add(Entry::Said(text.clone()), now);
+            self.add(Entry::Line(text, false), now);
         }
     }
 

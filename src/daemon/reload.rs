@@ -165,7 +165,7 @@ impl Watcher {
     pub(super) fn reload(&mut self) {
         notify::reloading();
         let text = format!("re-reading config file: {}", self.arguments.config.display());
-        log::say(&text);
+        self.log.say(&text);
         self.log.line_and_blank(&text);
         match load(&self.arguments, &mut log::pass_on) {
             Ok(loaded) => {
@@ -230,13 +230,13 @@ impl Watcher {
     pub(super) fn reopen_log(&mut self) {
         let path = |log: &Log| log.path().map(|path| path.display().to_string());
         if let Some(path) = path(&self.log) {
-            log::say(&format!("closing log file: {path}"));
+            self.log.say(&format!("closing log file: {path}"));
         }
         let result = self.open_log();
         if let Some(path) = path(&self.log) {
             let text = format!("re-opening log file: {path}");
-            log::say(&text);
-            self.log.write_to_syslog(&text);
+            self.log.say(&text);
+            self.log.line_for_syslog(&text);
         }
         if let Err(error) = result {
             log::complain(&log::cannot_open(&error));

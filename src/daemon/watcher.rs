@@ -167,6 +167,7 @@ impl Watcher {
                 self.attend_to_doorkeeper(now);
             }
             self.log.settle(now);
+            self.pass_marks_on();
         }
     }
 
@@ -262,7 +263,7 @@ impl Watcher {
     /// Says something to the log and to whoever asked for `-v`.
     pub(super) fn tell(&mut self, lines: Vec<String>) {
         for line in lines {
-            log::say(&line);
+            self.log.say(&line);
             self.log.line(&line);
         }
     }
@@ -283,10 +284,22 @@ impl Watcher {
             }
             if !self.link.send(Request::Open(opening)) {
                 self.complain(&format!("{door}: too many openings wait: this one is not made"));
-            } else if is_one_time {
+                continue;
+            }
+            if self.arguments.lookup {
+                self.log.mark(opening, now);
+            }
+            if is_one_time {
                 self.renew_filter();
                 self.wait_for_strike(now);
             }
+        }
+    }
+
+    /// Tells the doorkeeper which openings the log has by now, so that it can speak of their commands.
+    fn pass_marks_on(&mut self) {
+        for opening in self.log.take_marks() {
+            self.link.send(Request::Logged(opening));
         }
     }
 
@@ -314,8 +327,9 @@ impl Watcher {
     /// Stops listening, and waits until the doorkeeper has closed every door.
     fn finish(&mut self, mut signals: Signals) -> Result<(), StartError> {
         notify::stopping();
-        log::say("waiting for child processes...");
         self.log.flush();
+        log::say("waiting for child processes...");
+        self.pass_marks_on();
         if !self.link.is_serving() {
             self.link.forget_waiting();
         }

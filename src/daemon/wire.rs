@@ -32,6 +32,8 @@ pub enum Request {
     FinishNow,
     /// The daemon listens for the first time.
     Begin,
+    /// What the watcher has to say up to this opening is in the log; only where names are looked up.
+    Logged(Opening),
 }
 
 /// What the doorkeeper says.
@@ -98,6 +100,7 @@ impl Crossing for Request {
             Request::Finish => message(4, 0, 0, None),
             Request::FinishNow => message(5, 0, 0, None),
             Request::Begin => message(6, 0, 0, None),
+            Request::Logged(Opening { door, knocker, turn }) => message(7, door, turn.0, Some(knocker)),
         }
     }
 
@@ -109,6 +112,7 @@ impl Crossing for Request {
             (4, 0, 0, None) => Request::Finish,
             (5, 0, 0, None) => Request::FinishNow,
             (6, 0, 0, None) => Request::Begin,
+            (7, door, turn, Some(knocker)) => Request::Logged(Opening { door, knocker, turn: Turn(turn) }),
             _ => return None,
         })
     }
