@@ -121,6 +121,12 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether the log is silent of it, without making the line.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Event::Failed { is_logged: false, .. } | Event::Unfit { .. })
+    }
+
     /// The line of the log, without its time; `None` where the log is silent.
     ///
     /// `host` is the name of the knocker, if one is known.
@@ -213,10 +219,7 @@ impl Event {
     pub fn is_cheap(&self) -> bool {
         matches!(
             self,
-            Event::Advanced { .. }
-                | Event::Expired { .. }
-                | Event::Failed { is_logged: true, .. }
-                | Event::Repeated { .. }
+            Event::Advanced { .. } | Event::Expired { .. } | Event::Failed { .. } | Event::Repeated { .. }
         )
     }
 

@@ -171,7 +171,8 @@ impl Scene {
         if what.is_empty() {
             self.wake_up();
         } else if what.contains('>') {
-            let events = self.engine.observe(&knock(what)?, self.now);
+            let mut events = Vec::new();
+            self.engine.observe(&knock(what)?, self.now, &mut events);
             self.engine_says(events);
         } else if let Some(seconds) = what.strip_prefix("finish ") {
             self.openings.finish(self.now.uptime + Duration::from_secs(seconds.parse().ok()?));
@@ -231,6 +232,7 @@ impl Scene {
     /// What the watcher does: it logs, and tells the doorkeeper of what opened.
     fn engine_says(&mut self, events: Vec<Event>) {
         for event in &events {
+            assert_eq!(event.is_silent(), event.line(None).is_none(), "{event:?}");
             self.told.extend(event.line(None));
             self.told.extend(event.debug_line().filter(|_| self.debug));
         }

@@ -10,19 +10,17 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
 use ::log::{LevelFilter, debug, info};
 use env_logger::{Builder, Target};
-use nix::errno::Errno;
-use nix::syslog::{Facility, LogFlags, Severity, openlog, syslog};
 
 use crate::config::Note;
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log_file::LogFile;
 use crate::daemon::names::{Answer, Names, PATIENCE};
+use crate::daemon::syslog::Syslog;
 use crate::event::{Event, Opening};
 use crate::flood::Flood;
 use crate::reason::reason;
@@ -36,9 +34,6 @@ const SLACK: Duration = Duration::from_millis(500);
 
 /// How soon a resolver that ended is replaced.
 const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
-
-/// Where syslog listens.
-const SYSLOG: &str = "/dev/log";
 
 const VERBOSE: &str = "knockd::verbose";
 const DEBUG: &str = "knockd::debug";
@@ -132,9 +127,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Log {
     file: Option<LogFile>,
-    syslog: bool,
-    /// The last line did not reach it.
-    syslog_is_gone: bool,
+    syslog: Syslog,
     flood: Flood,
     zone: Zone,
     names: Option<Names>,
@@ -152,8 +145,7 @@ impl Log {
     pub fn new() -> Log {
         Log {
             file: None,
-            syslog: false,
-            syslog_is_gone: false,
+            syslog: Syslog::default(),
             flood: Flood::default(),
             zone: Zone::local(),
             names: None,
@@ -169,10 +161,7 @@ impl Log {
     /// Why the file cannot be opened; that is tried again with later lines.
     pub fn open(&mut self, path: Option<&Path>, use_syslog: bool) -> io::Result<()> {
         self.zone = Zone::local();
-        if use_syslog && !self.syslog {
-            let _ = openlog(Some(c"knockd"), LogFlags::empty(), Facility::LOG_DAEMON);
-        }
-        self.syslog = use_syslog;
+        self.syslog.open(use_syslog);
         self.file = None;
         let Some(path) = path else { return Ok(()) };
         let (file, result) = LogFile::open(path);
@@ -200,7 +189,9 @@ impl Log {
     pub fn event(&mut self, event: Event, now: Now) {
         explain_detail(&event);
         self.sum_up(now);
-        if event.is_cheap() && self.has_readers() && !self.flood.admits(now.uptime) {
+        // Most of a flood ends here: nobody reads it, or it was enough of it.
+        let is_read = event.is_a_complaint() || self.has_readers();
+        if !is_read || event.is_silent() || (event.is_cheap() && !self.flood.admits(now.uptime)) {
             return;
         }
         // Asked for at once, though its turn may come later: names are looked up side by side.
@@ -252,31 +243,10 @@ impl Log {
     }
 
     fn write_to_syslog(&mut self, text: &str) {
-        if !self.syslog {
-            return;
+        if let Some(words) = self.syslog.write(text) {
+            complain(&words);
+            self.write_to_file(&words, false, now());
         }
-        // syslog(3) itself does not say whether anybody listens.
-        let listens = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG));
-        let listens = match listens {
-            // It listens in another way.
-            Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => Ok(()),
-            other => other,
-        };
-        let was_gone = std::mem::replace(&mut self.syslog_is_gone, listens.is_err());
-        match listens {
-            Err(error) if !was_gone => {
-                let words = format!("could not write to syslog: {}", reason(&error));
-                complain(&words);
-                self.write_to_file(&words, false, now());
-            }
-            Ok(()) if was_gone => {
-                let words = "syslog is back";
-                complain(words);
-                self.write_to_file(words, false, now());
-            }
-            _ => {}
-        }
-        let _ = syslog(Severity::LOG_NOTICE, text);
     }
 
     /// Readable when a name was found.
@@ -370,7 +340,7 @@ impl Log {
     }
 
     fn has_readers(&self) -> bool {
-        self.file.is_some() || self.syslog || says()
+        self.file.is_some() || self.syslog.is_open() || says()
     }
 
     fn name_of(&mut self, knocker: IpAddr, now: Now) -> Answer {
@@ -381,9 +351,6 @@ impl Log {
     }
 
     fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
-        if !self.has_readers() && !event.is_a_complaint() {
-            return;
-        }
         let Some(text) = event.line(host) else { return };
         if event.is_a_complaint() {
             complain(&text);

@@ -27,6 +27,7 @@ pub mod ring;
 mod siblings;
 mod signals;
 mod state_file;
+mod syslog;
 mod watcher;
 pub mod wire;
 
