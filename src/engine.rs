@@ -7,7 +7,7 @@
 //! Total and bounded: no knock makes it fail or block, and it remembers at most so many attempts,
 //! cooldowns and repeats as it was made for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ const AT_ANY_TIME: Now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
 #[derive(Debug)]
 pub struct Engine {
     doors: Vec<Door>,
-    here: HashSet<IpAddr>,
+    /// Our own addresses, sorted.
+    here: Vec<IpAddr>,
     interest: Interest,
     beginnings: Beginnings,
     /// The doors whose sequences change with the time.
@@ -57,7 +58,7 @@ struct Arrival<'a> {
     /// It is on some door's list.
     is_known: bool,
     now: Now,
-    events: Vec<Event>,
+    events: &'a mut Vec<Event>,
     /// The door that was last opened by it.
     opened: Option<u32>,
     /// The door that was last told about, whether one of its lists fits, and if not, how it failed.
@@ -84,7 +85,7 @@ impl Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
             doors,
-            here: here.into_iter().collect(),
+            here: sorted(here),
             beginnings: Beginnings::default(),
             is_right: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(capacity),
@@ -111,7 +112,7 @@ impl Engine {
 
     /// Our own addresses changed; attempts under way go on.
     pub fn relocate(&mut self, here: impl IntoIterator<Item = IpAddr>) {
-        self.here = here.into_iter().collect();
+        self.here = sorted(here);
     }
 
     /// Lists that were spent on the doors of `earlier` stay spent on the same doors of this engine,
@@ -147,20 +148,22 @@ impl Engine {
         }
     }
 
-    /// A packet arrived. Says what that changed, in the order it happened.
-    pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Event> {
-        let own = self.here.contains(&knock.destination);
+    /// A packet arrived. Adds what that changed to `events`, in the order it happened: to those of the
+    /// caller, so that a flood does not ask for memory with each packet.
+    pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
+        let own = self.is_here(knock.destination);
         let is_known = self.interest.includes(knock, own);
         if !is_known && !self.interest.includes_hit(knock, own) {
-            return Vec::new();
+            return;
         }
         self.follow_the_clock(now);
+        events.extend(self.expire(now));
         let mut arrival = Arrival {
             knock,
             own,
             is_known,
             now,
-            events: self.expire(now),
+            events,
             opened: None,
             told_about: None,
             fits: false,
@@ -176,13 +179,16 @@ impl Engine {
             self.begin(&mut arrival);
         }
         arrival.turn_to(None);
-        arrival.events
     }
 
     /// Whether a packet exists for us at all.
     #[must_use]
     pub fn is_of_interest(&self, knock: &Knock) -> bool {
-        self.interest.includes(knock, self.here.contains(&knock.destination))
+        self.interest.includes(knock, self.is_here(knock.destination))
+    }
+
+    fn is_here(&self, address: IpAddr) -> bool {
+        self.here.binary_search(&address).is_ok()
     }
 
     /// Ends the attempts whose time is over.
@@ -375,6 +381,12 @@ impl Arrival<'_> {
             });
         }
     }
+}
+
+fn sorted(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = addresses.into_iter().collect();
+    addresses.sort_unstable();
+    addresses
 }
 
 fn is_otp(door: &Door) -> bool {

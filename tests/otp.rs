@@ -133,7 +133,9 @@ impl Door {
     /// One knock; the turn it opened the door with, if it did.
     fn knock(&mut self, source: IpAddr, stage: Stage) -> Option<u64> {
         let knock = knock(source, stage);
-        self.engine.observe(&knock, self.now).into_iter().find_map(|event| match event {
+        let mut events = Vec::new();
+        self.engine.observe(&knock, self.now, &mut events);
+        events.into_iter().find_map(|event| match event {
             Event::Opened { opening, .. } => Some(opening.turn.0),
             _ => None,
         })

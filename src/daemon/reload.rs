@@ -158,7 +158,9 @@ impl Watcher {
             log::explain(&text);
         }
         self.renew_filter();
-        self.handle(exhausted.into_iter().collect(), now);
+        if let Some(exhausted) = exhausted {
+            self.log.event(exhausted, now);
+        }
     }
 
     /// SIGHUP: reads, checks, then swaps; a broken file changes nothing.

@@ -161,8 +161,9 @@ impl Watcher {
                 self.listen(capture, now);
             }
             self.give_back_rings(now);
-            let expired = self.engine.expire(now);
-            self.handle(expired, now);
+            for event in self.engine.expire(now) {
+                self.handle(event, now);
+            }
             if ready.doorkeeper || self.link.next_start().is_some() {
                 self.attend_to_doorkeeper(now);
             }
@@ -215,6 +216,7 @@ impl Watcher {
     fn listen(&mut self, place: usize, now: Now) {
         let mut count = 0;
         let mut is_empty = false;
+        let mut events = Vec::new();
         while count < BATCH && !is_empty {
             let Some(capture) = self.captures.at(place) else { return };
             match capture.take() {
@@ -223,7 +225,13 @@ impl Watcher {
                 Taken::Knock(knock) => {
                     count += 1;
                     let link_header = capture.interface.link_header();
-                    self.observe(&knock, link_header, now);
+                    if log::explains() {
+                        self.explain(&knock, link_header, now);
+                    }
+                    self.engine.observe(&knock, now, &mut events);
+                    for event in events.drain(..) {
+                        self.handle(event, now);
+                    }
                 }
             }
         }
@@ -231,16 +239,6 @@ impl Watcher {
             capture.pace.took(count, is_empty, now.uptime);
         }
         self.captures.adapt(place, now.uptime, || Interest::of(self.engine.doors(), AHEAD));
-    }
-
-    fn observe(&mut self, knock: &Knock, link_header: u64, now: Now) {
-        if log::explains() {
-            self.explain(knock, link_header, now);
-        }
-        let events = self.engine.observe(knock, now);
-        if !events.is_empty() {
-            self.handle(events, now);
-        }
     }
 
     /// Packets that came thick for a while do so no longer.
@@ -268,31 +266,26 @@ impl Watcher {
         }
     }
 
-    pub(super) fn handle(&mut self, events: Vec<Event>, now: Now) {
-        for event in events {
-            let Event::Opened { door, opening } = &event else {
-                self.log.event(event, now);
-                continue;
-            };
-            let (door, opening) = (door.clone(), *opening);
-            let is_one_time = self.is_one_time(opening.door);
-            // A one-time door is open when its line is struck: then the doorkeeper says so.
-            if is_one_time {
-                log::explain_detail(&event);
-            } else {
-                self.log.event(event, now);
-            }
-            if !self.link.send(Request::Open(opening)) {
-                self.complain(&format!("{door}: too many openings wait: this one is not made"));
-                continue;
-            }
-            if self.arguments.lookup {
-                self.log.mark(opening, now);
-            }
-            if is_one_time {
-                self.renew_filter();
-                self.wait_for_strike(now);
-            }
+    /// Does what follows from an event.
+    fn handle(&mut self, event: Event, now: Now) {
+        let Event::Opened { door, opening } = &event else { return self.log.event(event, now) };
+        let (door, opening) = (door.clone(), *opening);
+        let is_one_time = self.is_one_time(opening.door);
+        // A one-time door is open when its line is struck: then the doorkeeper says so.
+        if is_one_time {
+            log::explain_detail(&event);
+        } else {
+            self.log.event(event, now);
+        }
+        if !self.link.send(Request::Open(opening)) {
+            return self.complain(&format!("{door}: too many openings wait: this one is not made"));
+        }
+        if self.arguments.lookup {
+            self.log.mark(opening, now);
+        }
+        if is_one_time {
+            self.renew_filter();
+            self.wait_for_strike(now);
         }
     }
 

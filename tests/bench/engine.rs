@@ -5,7 +5,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use knocking::engine::MAX_ATTEMPTS;
 
-use crate::support::{engine, fixed, knock, knocker, noon, otp, password, tcp};
+use crate::support::{engine, fixed, knock, knocker, noon, observe, otp, password, tcp};
 
 const DOORS: [u32; 3] = [1, 1000, 5000];
 
@@ -14,7 +14,8 @@ const DOORS: [u32; 3] = [1, 1000, 5000];
 fn stranger(bencher: Bencher, doors: u32) {
     let mut engine = engine(&fixed(doors));
     let knock = knock(knocker(1), tcp(80));
-    bencher.bench_local(|| engine.observe(black_box(&knock), noon()));
+    let mut events = Vec::new();
+    bencher.bench_local(|| observe(&mut engine, black_box(&knock), noon(), &mut events));
 }
 
 /// A first knock, and the second one that fails the attempt.
@@ -22,7 +23,8 @@ fn stranger(bencher: Bencher, doors: u32) {
 fn begin_and_fail(bencher: Bencher, doors: u32) {
     let mut engine = engine(&fixed(doors));
     let knock = knock(knocker(1), tcp(1000));
-    bencher.bench_local(|| engine.observe(black_box(&knock), noon()));
+    let mut events = Vec::new();
+    bencher.bench_local(|| observe(&mut engine, black_box(&knock), noon(), &mut events));
 }
 
 /// A first knock each from ever more knockers, when the table of attempts is full.
@@ -34,10 +36,11 @@ fn flood(bencher: Bencher, doors: u32) {
         number += 1;
         knock(knocker(number), tcp(1000))
     };
+    let mut events = Vec::new();
     for _ in 0..MAX_ATTEMPTS {
-        engine.observe(&next(), noon());
+        observe(&mut engine, &next(), noon(), &mut events);
     }
-    bencher.bench_local(|| engine.observe(black_box(&next()), noon()));
+    bencher.bench_local(|| observe(&mut engine, black_box(&next()), noon(), &mut events));
 }
 
 /// A port of the range that is on no list.
@@ -49,8 +52,9 @@ fn otp_wrong_port(bencher: Bencher, doors: u32) {
         otp.accepted(noon().unix).filter_map(|period| Some(otp.first_stage(period)?.port)).collect();
     let port = (1000..1050).find(|port| !taken.contains(port)).unwrap();
     let knock = knock(knocker(1), tcp(port));
-    engine.observe(&knock, noon());
-    bencher.bench_local(|| engine.observe(black_box(&knock), noon()));
+    let mut events = Vec::new();
+    observe(&mut engine, &knock, noon(), &mut events);
+    bencher.bench_local(|| observe(&mut engine, black_box(&knock), noon(), &mut events));
 }
 
 /// The second half of a list is keyed with the address: the dearest knock there is. One stage of it,
@@ -59,7 +63,7 @@ fn otp_wrong_port(bencher: Bencher, doors: u32) {
 fn otp_whole_list(bencher: Bencher, doors: u32) {
     let mut engine = engine(&otp(doors));
     let otp = password(&engine);
-    let mut number = 0;
+    let (mut number, mut events) = (0, Vec::new());
     bencher
         .with_inputs(|| {
             number += 1;
@@ -69,7 +73,7 @@ fn otp_whole_list(bencher: Bencher, doors: u32) {
         })
         .bench_local_refs(|knocks| {
             for knock in knocks.iter() {
-                black_box(engine.observe(knock, noon()));
+                observe(&mut engine, knock, noon(), &mut events);
             }
         });
 }
@@ -80,10 +84,11 @@ fn otp_period_change(bencher: Bencher, doors: u32) {
     let mut engine = engine(&otp(doors));
     let knock = knock(knocker(1), tcp(1010));
     let mut now = noon();
-    engine.observe(&knock, now);
+    let mut events = Vec::new();
+    observe(&mut engine, &knock, now, &mut events);
     bencher.bench_local(|| {
         now.unix += Duration::from_secs(30);
-        engine.observe(black_box(&knock), now)
+        observe(&mut engine, black_box(&knock), now, &mut events);
     });
 }
 

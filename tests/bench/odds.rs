@@ -37,6 +37,7 @@ impl Numbers {
 /// Scans; how many of them open the door. `renew` makes another engine now and then.
 fn scan(scans: u32, mut engine: Engine, mut renew: impl FnMut(u32) -> Option<Engine>) -> u32 {
     let (mut random, mut now, mut opened) = (Numbers(0x9e37_79b9_7f4a_7c15), noon(), 0);
+    let mut events = Vec::new();
     let mut ports: Vec<u16> = (BASE..=BASE + 255).collect();
     for number in 0..scans {
         engine = renew(number).unwrap_or(engine);
@@ -44,8 +45,8 @@ fn scan(scans: u32, mut engine: Engine, mut renew: impl FnMut(u32) -> Option<Eng
             ports.swap(last, random.below(last + 1));
         }
         for &port in &ports {
-            let events = engine.observe(&knock(knocker(1), tcp(port)), now);
-            opened += u32::from(events.iter().any(|event| matches!(event, Event::Opened { .. })));
+            engine.observe(&knock(knocker(1), tcp(port)), now, &mut events);
+            opened += u32::from(events.drain(..).any(|event| matches!(event, Event::Opened { .. })));
             now.uptime += Duration::from_millis(1);
             now.unix += Duration::from_millis(1);
         }

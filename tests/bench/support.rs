@@ -4,9 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use divan::black_box;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::engine::Engine;
+use knocking::event::Event;
 use knocking::knock::{Flags, Knock, Protocol};
 use knocking::lock::Lock;
 use knocking::otp::Otp;
@@ -43,6 +45,12 @@ pub fn tcp(port: u16) -> Stage {
 /// A time in the middle of a period.
 pub fn noon() -> Now {
     Now { uptime: Duration::from_secs(1000), unix: Duration::from_secs(1_795_350_010) }
+}
+
+/// What the daemon does with a packet; the events of the one before are gone.
+pub fn observe(engine: &mut Engine, knock: &Knock, now: Now, events: &mut Vec<Event>) {
+    events.clear();
+    engine.observe(knock, now, black_box(events));
 }
 
 /// So many doors with a sequence each.

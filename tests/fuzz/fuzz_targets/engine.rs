@@ -126,7 +126,8 @@ impl Scene {
     }
 
     fn observe(&mut self, knock: &Knock) {
-        let events = self.engine.observe(knock, self.now);
+        let mut events = Vec::new();
+        self.engine.observe(knock, self.now, &mut events);
         let expected = self.model.observe(knock, self.now);
         compare(&events, expected);
         if !events.is_empty() {
@@ -135,7 +136,8 @@ impl Scene {
         }
         for event in events {
             // Whatever there is to say can be said.
-            let _ = (event.line(None), event.line(Some("host")), event.debug_line());
+            let _ = (event.line(Some("host")), event.debug_line());
+            assert_eq!(event.is_silent(), event.line(None).is_none());
         }
     }
 
