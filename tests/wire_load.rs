@@ -12,6 +12,7 @@ use crate::wire::{DOOR, KNOCKS, opened};
 
 trials![
     five_hundred_interleaved_knockers_open_five_hundred_doors,
+    five_hundred_open_doors_take_no_process_and_little_memory,
     strangers_do_not_fill_the_memory,
     the_furthest_attempts_survive_strangers,
     as_many_attempts_as_the_file_says,
@@ -40,6 +41,37 @@ fn five_hundred_interleaved_knockers_open_five_hundred_doors() {
     lines.retain(|line| line.ends_with("OPEN SESAME"));
     let wanted: Vec<String> = (0..500).map(|n| format!("{}: d{n}: OPEN SESAME", source(n))).collect();
     assert_eq!(lines, wanted);
+}
+
+/// The original has a process of 300 kB wait for each.
+fn five_hundred_open_doors_take_no_process_and_little_memory() {
+    let world = World::new();
+    let commands =
+        "start_command = echo %IP% >>@/opened\ncmd_timeout = 600\nstop_command = echo %IP% >>@/closed\n";
+    let mut daemon = world.knockd(&format!("[d]\nsequence = 1000\n{commands}")).start();
+    let doorkeeper = process::descendants(daemon.pid).first().expect("a doorkeeper").pid;
+    let taken = || memory(daemon.pid) + memory(doorkeeper);
+    let before = taken();
+    let knockers: Vec<String> = (0..500).map(|n| format!("10.77.{}.{}", 1 + n / 250, 1 + n % 250)).collect();
+    for batch in knockers.chunks(50) {
+        world.send(batch.iter().map(|knocker| tcp(1000).from(knocker)));
+        daemon.sync();
+    }
+    let all = |name: &str| {
+        let mut them: Vec<String> = daemon.read(name).lines().map(str::to_owned).collect();
+        them.sort();
+        let mut wanted = knockers.clone();
+        wanted.sort();
+        them == wanted
+    };
+    assert!(holds_within(seconds(20.0), || all("opened")), "{}", daemon.said());
+    let alone = || process::descendants(daemon.pid).len() == 1;
+    assert!(holds_within(seconds(5.0), alone), "{:?}", process::descendants(daemon.pid));
+    let grown = taken().saturating_sub(before);
+    assert!(grown < 1024, "{grown} kB more than before");
+    daemon.kill(Signal::SIGTERM);
+    assert!(holds_within(seconds(20.0), || all("closed")), "{}", daemon.said());
+    assert_eq!(daemon.wait(8.0), Some(0));
 }
 
 /// How many things the log tells, those included that it sums up.
