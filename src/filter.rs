@@ -5,16 +5,21 @@
 //! [`Interest::includes`] decides. Ports are found by binary search; where they do not fit the
 //! budget, neighbouring ones are taken together.
 
+mod addresses;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::bpf::{
-    AND, Assembler, Instruction, JUMP_ANY_BIT, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X,
-    LD_HALF, LD_HALF_X, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, Label,
+    AND, Assembler, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X, LD_HALF,
+    LD_HALF_X, LD_WORD, Label,
 };
 use crate::coarse::PortPlan;
+use crate::filter::addresses::{
+    MAX_V4_ADDRESSES, MAX_V6_ADDRESSES, from_sources, source_in, v4_packet, v6_packet,
+};
 use crate::interest::{Interest, Interval};
 use crate::interfaces::Several;
 use crate::knock::{PacketRule, Protocol};
@@ -50,10 +55,6 @@ const PACKET_FOR_OTHERS: u32 = 3;
 const PACKET_OUTGOING: u32 = 4;
 const ETHER_TYPE_IPV4: u32 = 0x0800;
 const ETHER_TYPE_IPV6: u32 = 0x86dd;
-
-/// More addresses than these are not checked in the kernel.
-const MAX_V4_ADDRESSES: usize = 64;
-const MAX_V6_ADDRESSES: usize = 16;
 
 /// More interfaces than these cannot be told from others.
 const MAX_INTERFACES: usize = 1024;
@@ -285,47 +286,6 @@ fn packet_rules(
     })
 }
 
-/// Goes on for packets of those who may knock at all, as far as all doors agree on that.
-fn from_sources(code: &mut Assembler, interest: &Interest, is_v4: bool, next: Label, reject: Label) -> Label {
-    let of_family = |prefixes: &[IpNet]| -> Vec<IpNet> {
-        prefixes.iter().filter(|prefix| matches!(prefix, IpNet::V4(_)) == is_v4).copied().collect()
-    };
-    let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
-    let sources = interest.sources();
-    let mut entry = next;
-    if let Some(allow) = sources.allow.as_deref().map(of_family).filter(|allow| allow.len() <= most) {
-        entry = allow.iter().fold(reject, |otherwise, prefix| source_in(code, prefix, entry, otherwise));
-    }
-    let deny = of_family(&sources.deny);
-    if deny.len() <= most {
-        entry = deny.iter().fold(entry, |otherwise, prefix| source_in(code, prefix, reject, otherwise));
-    }
-    entry
-}
-
-/// Compares the source address with a prefix, word by word.
-fn source_in(code: &mut Assembler, prefix: &IpNet, inside: Label, outside: Label) -> Label {
-    const V4_SOURCE: u32 = 12;
-    const V6_SOURCE: u32 = 8;
-    let (offset, network, mask) = match prefix {
-        IpNet::V4(prefix) => (V4_SOURCE, vec![prefix.network().to_bits()], vec![prefix.netmask().to_bits()]),
-        IpNet::V6(prefix) => (V6_SOURCE, words(prefix.network()).to_vec(), words(prefix.netmask()).to_vec()),
-    };
-    let parts = (0_u32..).zip(network).zip(mask).filter(|(_, mask)| *mask != 0);
-    let parts: Vec<((u32, u32), u32)> = parts.collect();
-    parts.into_iter().rev().fold(inside, |matches, ((at, network), mask)| {
-        let compare = code.branch(JUMP_EQUAL, network, matches, outside);
-        let compare = if mask == u32::MAX { compare } else { code.then(AND, mask, compare) };
-        code.then(LD_WORD, offset + 4 * at, compare)
-    })
-}
-
-/// The four words of an IPv6 address, the first one first.
-fn words(address: Ipv6Addr) -> [u32; 4] {
-    let bits = address.to_bits();
-    [96, 64, 32, 0].map(|shift| u32::try_from((bits >> shift) & u128::from(u32::MAX)).unwrap_or(0))
-}
-
 /// Finds the port in A among the intervals, by halves and at last, among `leaf` of them, one by one.
 fn search(code: &mut Assembler, intervals: &[(Interval, Label)], leaf: usize, reject: Label) -> Label {
     if intervals.len() > leaf {
@@ -342,63 +302,5 @@ fn search(code: &mut Assembler, intervals: &[(Interval, Label)], leaf: usize, re
             let below_end = code.branch(JUMP_GREATER, high.into(), otherwise, found);
             code.branch(JUMP_NOT_BELOW, low.into(), below_end, reject)
         }
-    })
-}
-
-fn v4_packet(code: &mut Assembler, addresses: &[IpAddr], transport: Label, reject: Label) -> Label {
-    const FRAGMENT: u32 = 6;
-    const PROTOCOL: u32 = 9;
-    const DESTINATION: u32 = 16;
-    let mut wanted: Vec<Ipv4Addr> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    if wanted.is_empty() {
-        return reject;
-    }
-    let transport = code.then(LD_BYTE, PROTOCOL, transport);
-    let transport = code.then(LDX_HEADER_LENGTH, 0, transport);
-    let whole = code.branch(JUMP_ANY_BIT, 0x1fff, reject, transport);
-    let whole = code.then(LD_HALF, FRAGMENT, whole);
-    if wanted.len() > MAX_V4_ADDRESSES {
-        return whole;
-    }
-    let ours = wanted
-        .iter()
-        .fold(reject, |otherwise, &address| code.branch(JUMP_EQUAL, address.into(), whole, otherwise));
-    code.then(LD_WORD, DESTINATION, ours)
-}
-
-fn v6_packet(code: &mut Assembler, addresses: &[IpAddr], transport: Label, reject: Label) -> Label {
-    const HEADER: u32 = 40;
-    const NEXT_HEADER: u32 = 6;
-    const DESTINATION: u32 = 24;
-    let mut wanted: Vec<Ipv6Addr> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V6(address) => Some(*address),
-            IpAddr::V4(_) => None,
-        })
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    if wanted.is_empty() {
-        return reject;
-    }
-    let transport = code.then(LD_BYTE, NEXT_HEADER, transport);
-    let transport = code.then(LDX_NUMBER, HEADER, transport);
-    if wanted.len() > MAX_V6_ADDRESSES {
-        return transport;
-    }
-    wanted.iter().fold(reject, |otherwise, address| {
-        (0_u32..4).zip(words(*address)).rev().fold(transport, |matches, (at, word)| {
-            let compare = code.branch(JUMP_EQUAL, word, matches, otherwise);
-            code.then(LD_WORD, DESTINATION + 4 * at, compare)
-        })
     })
 }

@@ -10,6 +10,7 @@ mod check;
 pub mod cli;
 mod clock;
 mod commands;
+mod debug;
 mod doorkeeper;
 mod error;
 mod expression;

@@ -22,13 +22,11 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{expression, notify, poll_timeout, state_file, wait_for};
-use crate::door::Door;
+use crate::daemon::{notify, poll_timeout, state_file, wait_for};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::interest::Interest;
 use crate::interfaces::Wanted;
-use crate::knock::Knock;
 use crate::lock::Lock;
 use crate::reason::reason;
 use crate::time::Now;
@@ -351,44 +349,5 @@ impl Watcher {
         self.log.line("shutting down");
         self.log.flush();
         result
-    }
-
-    fn explain(&self, knock: &Knock, link_header: u64, now: Now) {
-        if self.engine.is_of_interest(knock) {
-            log::explain(&format!(
-                "{}: {}: {}:{} -> {}:{} {} bytes",
-                self.log.clock(now),
-                knock.protocol,
-                knock.source,
-                knock.source_port,
-                knock.destination,
-                knock.port,
-                u64::from(knock.length) + link_header
-            ));
-        }
-    }
-
-    fn explain_captures(&self) {
-        if !log::explains() {
-            return;
-        }
-        for interface in self.captures.interfaces() {
-            log::explain(interface.link_words());
-        }
-        for address in self.captures.here() {
-            if address.is_ipv4() || !self.arguments.only_v4 {
-                log::explain(&format!("local IP: {address}"));
-            }
-        }
-        self.explain_doors();
-    }
-
-    pub(super) fn explain_doors(&self) {
-        if log::explains() {
-            let doors: &[Door] = self.engine.doors();
-            for line in expression::lines(doors, self.captures.here(), self.arguments.only_v4) {
-                log::explain(&line);
-            }
-        }
     }
 }
