@@ -8,8 +8,8 @@
 # OpenWrt's ath79 and ramips); without one, all. The files are
 # target/static/TARGET/knockd.
 #
-# It needs rustup, a C compiler, binutils, Python 3 (for zig, which links where
-# Rust has no C library) and util-linux, and installs by itself: targets and
+# It needs rustup, a C compiler, binutils, Python 3 (for zig, which brings the C
+# library where Rust has none) and util-linux, and installs by itself: targets and
 # rust-src of the Rust toolchain, zig into target/static/tools. With
 # qemu-user-static each file is also run, up to a real knock; and so are the tests
 # of the core, built for the same machine with the same linker and C library
@@ -27,7 +27,7 @@ set -euo pipefail
 # Bytes that a file may have: 900 and 800 kB of 1,024 bytes.
 CEILING=921600
 CEILING_X86_64=819200
-ZIG=(ziglang==0.15.2 cargo-zigbuild==0.24.0)
+ZIG=ziglang==0.15.2
 # What needs no more of the machine than the emulator passes on: it cannot make
 # links between namespaces.
 MODULES=(packet filter bpf craft otp password messages state scenarios attempts)
@@ -165,35 +165,55 @@ export RUSTC_BOOTSTRAP=1
 # Not position independent: on MIPS such a static program is broken, as what is
 # weak and not there has the address of the program instead of none.
 options=(--release --locked --bin knockd "-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
-flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
-flags="$flags --cfg sha2_backend=\"soft\" --cfg sha2_backend_soft=\"compact\""
+# Rust's own linker is for every processor, and puts equal functions into one.
+flags=(-Ctarget-feature=+crt-static -Crelocation-model=static -Cforce-unwind-tables=no
+    -Clinker=rust-lld -Clink-arg=--icf=all
+    '--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"')
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
-install_zig() {
-    [ -x "$target/static/tools/bin/cargo-zigbuild" ] || {
-        echo "installing ${ZIG[*]} into $target/static/tools"
-        python3 -m venv "$target/static/tools" &&
-            "$target/static/tools/bin/pip" -q install "${ZIG[@]}"
-    } || die "zig could not be installed (apt-get install python3-venv; is PyPI to be reached?)"
-    export PATH="$target/static/tools/bin:$PATH"
+# The C library of a machine for which Rust has none, as zig has it: prints the
+# folder with crt1.o, libc.a and what else belongs to it.
+libraries() {
+    local name=$1 tools=$target/static/tools folder=$target/static/libraries/$1 file
+    "$tools/bin/python3" -c 'import ziglang' 2>/dev/null || {
+        echo "installing $ZIG into $tools"
+        python3 -m venv "$tools" && "$tools/bin/pip" -q install "$ZIG"
+    } >&2 || die "zig could not be installed (apt-get install python3-venv; is PyPI to be reached?)"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    echo 'int main(void) { return 0; }' >"$folder/main.c"
+    # It makes them for the first program that is linked with them, and says where.
+    ZIG_VERBOSE_LINK=1 "$tools/bin/python3" -m ziglang cc -target "$name-linux-musleabi" -static \
+        "$folder/main.c" -lunwind -o "$folder/main" 2>"$folder/said" ||
+        die "zig makes no C library for $name: $(tail -n 1 "$folder/said")"
+    for file in crt1.o libc.a libzigc.a libcompiler_rt.a libunwind.a; do
+        ln -s "$(tr ' ' '\n' <"$folder/said" | grep "/$file\$" | tail -n 1)" "$folder/$file"
+        [ -e "$folder/$file" ] || die "zig has no $file for $name"
+    done
+    echo "$folder"
 }
 
 # Runs cargo for a target: `cross TARGET build|test OPTION...`.
 cross() {
-    local name=$1 verb=$2 triple
+    local name=$1 verb=$2 triple folder file own=("${flags[@]}")
     triple=$(triple "$name")
     shift 2
-    if [ -d "$sysroot/lib/rustlib/$triple/lib" ] ||
-        rustup -q target add "$triple" >/dev/null 2>&1; then
-        # Rust's own linker is for every processor, and puts equal functions into one.
-        RUSTFLAGS="$flags -C linker=rust-lld -C link-arg=--icf=all" cargo "$verb" "$@" --target "$triple"
-    else
-        install_zig
-        # The code of MIPS is a third longer, and zig's linker leaves equal functions
-        # alone; a panic there does without the place in the source.
-        RUSTFLAGS="$flags -C link-self-contained=no -Zlocation-detail=none" \
-            cargo-zigbuild "$verb" "$@" --target "$triple"
-    fi
+    case $name in
+    mips*)
+        # Rust has no C library for it. And its code is a third longer than that of
+        # others: it does without the place in the source that a panic tells, and
+        # without the words for debugging, of which none of ours are ever printed.
+        folder=$(libraries "$name") || return 1
+        own+=(-Clink-self-contained=no -Zlocation-detail=none "-Lnative=$folder")
+        for file in crt1.o libzigc.a libcompiler_rt.a; do own+=("-Clink-arg=$folder/$file"); done
+        [ "$verb" = test ] || own+=(-Zfmt-debug=none)
+        ;;
+    *)
+        [ -d "$sysroot/lib/rustlib/$triple/lib" ] || rustup -q target add "$triple" ||
+            die "Rust's library for $triple could not be had: rustup target add $triple"
+        ;;
+    esac
+    CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${own[*]}") cargo "$verb" "$@" --target "$triple"
 }
 
 # Builds the tests for a target and runs those of the core; prints how many
