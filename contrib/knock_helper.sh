@@ -74,11 +74,9 @@ flag() {
     esac
 }
 
-# Whether an option has a value.
+# Whether an option has a value. That of -m may be left out, as with knock_helper_ipt.sh.
 takes_value() {
     case $1 in
-    # Its value may be left out, as with knock_helper_ipt.sh.
-    m | comment) return 1 ;;
     f | srcaddr | d | dstport | p | proto | c | chain) ;;
     b | backend | T | table | z | zone) ;;
     *) return 1 ;;
@@ -115,7 +113,7 @@ while [ $# -gt 0 ]; do
             value "$option" "$1"
             shift
         elif [ "$option" = comment ]; then
-            case ${1:--} in -*) ;; *) value comment "$1" && shift ;; esac
+            case ${1--} in -*) ;; *) value comment "$1" && shift ;; esac
         else
             flag "$option" || refuse "$word: there is no such option"
         fi
@@ -137,7 +135,7 @@ while [ $# -gt 0 ]; do
                     value m "$rest"
                     rest=''
                 else
-                    case ${1:--} in -*) ;; *) value m "$1" && shift ;; esac
+                    case ${1--} in -*) ;; *) value m "$1" && shift ;; esac
                 fi
             else
                 flag "$option" || refuse "-$option: there is no such option"
@@ -206,7 +204,7 @@ show() {
     line=''
     for word in "$@"; do
         case $word in
-        *[!0-9a-zA-Z_./:=@,-]*) line="$line '$word'" ;;
+        '' | *[!0-9a-zA-Z_./:=@,-]*) line="$line '$word'" ;;
         *) line="$line $word" ;;
         esac
     done

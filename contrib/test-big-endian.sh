@@ -14,7 +14,7 @@ set -euo pipefail
 
 TARGET=s390x-unknown-linux-gnu
 EMULATOR=qemu-s390x-static
-MODULES=(packet filter bpf craft otp password messages scenarios attempts)
+MODULES=(packet filter bpf craft otp password messages state scenarios attempts)
 
 die() {
     printf 'test-big-endian: %s\n' "$*" >&2

@@ -30,8 +30,15 @@ refused "a port that is none" 1 "is no port" "$HELPER" -i -f $V4 -d no-such-serv
 refused "a range that is turned round" 1 "ends before it begins" "$HELPER" -i -f $V4 -d 90:80
 refused "a protocol without ports" 1 "has no ports" "$HELPER" -i -f $V4 -d 22 -p icmp
 refused "a comment with quotes" 1 "no quotation marks" "$HELPER" -i -f $V4 -d 22 -m 'a"b'
-check "a comment without a value is the usual one" grep -q "'by knockd'" \
-    <("$HELPER" -t -i -f $V4 -d 22 -m -v; "$HELPER" -t -i -f $V4 -d 22 --comment)
+for how in '-m -v' '-vm' '--comment' '--comment -v'; do
+    # shellcheck disable=SC2086 # these are words
+    check "$how: a comment without a value is the usual one" \
+        grep -q "^iptables .* -I INPUT .*'by knockd'" <("$HELPER" -t -i -f $V4 -d 22 $how)
+done
+for how in -m --comment; do
+    check "$how: an empty one is one" grep -q "^iptables .* -I INPUT .*--comment '' -j" \
+        <("$HELPER" -t -i -f $V4 -d 22 $how '')
+done
 refused "an unknown firewall" 1 "-b takes" "$HELPER" -i -f $V4 -d 22 -b pf
 refused "help ends with 0" 0 "usage: knock_helper.sh" "$HELPER" -h
 same "nothing was done by all that" "" "$(rules iptables)"

@@ -112,7 +112,7 @@ config_foreach() {
 	done
 }
 . "$INIT"
-PROG=$KNOCKD CONF=$PWD/knockd.conf DEVICES=$PWD/knockd.devices UCI_FILE=$UCI DEVICE_DIR=$PWD/net
+PROG=$KNOCKD CONF=${VAR_RUN:-$PWD}/knockd.conf DEVICES=$PWD/knockd.devices UCI_FILE=$UCI DEVICE_DIR=$PWD/net
 "$@"
 END
 export INIT=$FILES/knockd.init SEEN=$PWD/seen UCI=$PWD/config
@@ -156,7 +156,9 @@ same "the doors are those of the file" "# Written by /etc/init.d/knockd from /et
 	seq_timeout = 5
 	tcpflags = syn
 	command = nft add element inet fw4 knockd4 { %IP% . tcp . 22 timeout 60s }
-	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }" "$(cat knockd.conf)"
+	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }
+
+# The end." "$(cat knockd.conf)"
 same "and can be read by nobody else" 600 "$(stat -c %a knockd.conf)"
 on_router service_triggers
 same "triggers: a change of the file, and of the network" "procd_add_reload_trigger knockd
@@ -215,7 +217,9 @@ same "its door too" "	sequence = 7000,8000:udp,9000
 	tcpflags = syn
 	command = /usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
 	cmd_timeout = 30
-	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '8,$p' knockd.conf)"
+	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
+
+# The end." "$(sed -n '8,$p' knockd.conf)"
 # Of the shape that it ships: a device, and an option whose name lacks a _.
 cat >config <<'END'
 config options 'common'
@@ -322,7 +326,9 @@ same "each where it belongs" "	UseSyslog
 
 [list]
 	sequence = 7000,8000:udp
-	command = true" "$(sed -n '4,$p' knockd.conf)"
+	command = true
+
+# The end." "$(sed -n '4,$p' knockd.conf)"
 
 # ---------------------------------------------------------------- a mistake
 cat >config <<'END'
@@ -355,6 +361,23 @@ check "the log says so" grep -q 'logger.*not in order: config: section SSH: port
 check "so does the command" grep -q 'going on with the doors of before' said
 same "and its networks still tell it" 1 "$(seen | grep -c 'interface_trigger interface.\* lan')"
 procd "an event of the network too" "procd: as before" reload network
+# Two pages: one for the file in force, and one for the first of the doors to come.
+mkdir small
+mount -t tmpfs -o size=8k tmpfs small
+cp good config
+VAR_RUN=$PWD/small on_router start
+{
+    cat good
+    for number in {1..60}; do
+        printf "config rule 'more%s'\n\toption sequence '7000,8000'\n\toption command '%060d'\n" "$number" 0
+    done
+} >config
+VAR_RUN=$PWD/small procd "doors for which there is no room leave it too" "procd: as before" reload
+check "their file too" cmp small/knockd.conf knockd.good
+check "the log says what to look at" grep -q 'logger.*could not be written: is /var/run full' "$SEEN"
+umount small
+cp good config
+on_router start
 echo "config rule 'SSH" >>config
 procd "a line that UCI cannot read" "procd: as before" reload
 check "is spoken of" grep -q 'uci show knockd' "$SEEN"
