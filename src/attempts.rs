@@ -114,7 +114,7 @@ impl Attempts {
     #[must_use]
     pub fn first_of(&self, knocker: IpAddr) -> Option<AttemptId> {
         let hash = self.hasher.hash_one(knocker);
-        let slot = *self.knockers.find(hash, |&slot| self.is_of(slot, knocker))?;
+        let slot = *self.knockers.find(hash, |&slot| knocker_of(&self.slots, slot) == Some(knocker))?;
         self.id(slot)
     }
 
@@ -252,10 +252,6 @@ impl Attempts {
         Some(AttemptId { slot, born: found.born })
     }
 
-    fn is_of(&self, slot: u32, knocker: IpAddr) -> bool {
-        self.slots.get(slot as usize).is_some_and(|slot| slot.attempt.knocker == knocker)
-    }
-
     fn link_after(&mut self, index: u32, after: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.after = after;
@@ -273,9 +269,7 @@ impl Attempts {
         if length < self.knockers.capacity() || length > most / 4 * 3 || length < most / 2 {
             return;
         }
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash =
-            |&slot: &u32| slots.get(slot as usize).map_or(0, |slot| hasher.hash_one(slot.attempt.knocker));
+        let hash = hash_of_knocker(&self.slots, &self.hasher);
         let mut fresh = HashTable::with_capacity(length + 1);
         for &slot in &self.knockers {
             fresh.insert_unique(hash(&slot), slot, hash);
@@ -286,13 +280,8 @@ impl Attempts {
     fn put_first(&mut self, index: u32, knocker: IpAddr) {
         self.sweep_knockers();
         let hash = self.hasher.hash_one(knocker);
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let of = |slot: u32| slots.get(slot as usize).map(|slot| slot.attempt.knocker);
-        let entry = self.knockers.entry(
-            hash,
-            |&slot| of(slot) == Some(knocker),
-            |&slot| of(slot).map_or(0, |knocker| hasher.hash_one(knocker)),
-        );
+        let is_of = |&slot: &u32| knocker_of(&self.slots, slot) == Some(knocker);
+        let entry = self.knockers.entry(hash, is_of, hash_of_knocker(&self.slots, &self.hasher));
         let after = match entry {
             hashbrown::hash_table::Entry::Occupied(mut first) => std::mem::replace(first.get_mut(), index),
             hashbrown::hash_table::Entry::Vacant(place) => {
@@ -342,4 +331,13 @@ impl Attempts {
             }
         }
     }
+}
+
+fn knocker_of(slots: &[Slot], slot: u32) -> Option<IpAddr> {
+    slots.get(slot as usize).map(|slot| slot.attempt.knocker)
+}
+
+/// What the table of knockers is keyed with.
+fn hash_of_knocker<'a>(slots: &'a [Slot], hasher: &'a RandomState) -> impl Fn(&u32) -> u64 + Copy + 'a {
+    |&slot| knocker_of(slots, slot).map_or(0, |knocker| hasher.hash_one(knocker))
 }

@@ -157,7 +157,7 @@ impl Engine {
             return;
         }
         self.follow_the_clock(now);
-        events.extend(self.expire(now));
+        self.expire(now, events);
         let mut arrival = Arrival {
             knock,
             own,
@@ -191,9 +191,8 @@ impl Engine {
         self.here.binary_search(&address).is_ok()
     }
 
-    /// Ends the attempts whose time is over.
-    pub fn expire(&mut self, now: Now) -> Vec<Event> {
-        let mut events = Vec::new();
+    /// Ends the attempts whose time is over, and adds that to `events`.
+    pub fn expire(&mut self, now: Now, events: &mut Vec<Event>) {
         let mut last = None;
         while let Some(Attempt { knocker, reached, door: index, .. }) = self.attempts.expire(now.uptime) {
             // A door with several lists may have several attempts of one knocker.
@@ -202,7 +201,6 @@ impl Engine {
                 events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
             }
         }
-        events
     }
 
     /// When to call [`Engine::expire`] next, as uptime.
@@ -212,16 +210,19 @@ impl Engine {
     }
 
     /// A one-time door was opened and its line struck: `fresh` is what its file has left, if it
-    /// could be read. Says so when that is nothing.
-    pub fn refill(&mut self, door: usize, fresh: Option<OneTime>) -> Option<Event> {
-        let it = self.doors.get_mut(door)?;
-        let Lock::OneTime(lines) = &mut it.lock else { return None };
+    /// could be read. Says whether that is nothing: [`Event::Exhausted`].
+    pub fn refill(&mut self, door: usize, fresh: Option<OneTime>) -> bool {
+        let Some(Lock::OneTime(lines)) = self.doors.get_mut(door).map(|door| &mut door.lock) else {
+            return false;
+        };
         if let Some(fresh) = fresh {
             **lines = fresh;
         }
-        let event = lines.first().is_none().then(|| Event::Exhausted { door: it.name.clone() });
-        self.learn_sequence(u32::try_from(door).ok()?);
-        event
+        let is_exhausted = lines.first().is_none();
+        if let Ok(index) = u32::try_from(door) {
+            self.learn_sequence(index);
+        }
+        is_exhausted
     }
 
     /// Takes one attempt of the knocker further, leaves it alone, or ends it. Says whether the attempt

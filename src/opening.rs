@@ -145,22 +145,22 @@ impl Openings {
     pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
         let Some(start) = door.start_for(knocker) else { return Vec::new() };
         let Ok(start) = start.fill(knocker) else { return vec![Action::Tell(Event::StartTooLong)] };
-        let stop = match door.stop_for(knocker).map(|stop| stop.fill(knocker)) {
-            None => None,
-            Some(Ok(command)) => Some(Stop {
+        let Ok(stop) = door.stop_for(knocker).map(|stop| stop.fill(knocker)).transpose() else {
+            return vec![Action::Tell(Event::StopTooLong)];
+        };
+        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker) {
+            return self.reopen(door, knocker, now);
+        }
+        let role = stop.map_or(Role::JustRuns, |command| {
+            Role::Opens(Stop {
                 door: door.name.clone(),
                 knocker,
                 command,
                 after: door.cmd_timeout(),
                 limit: door.command_timeout,
                 due: now.uptime.saturating_add(door.cmd_timeout()),
-            }),
-            Some(Err(_)) => return vec![Action::Tell(Event::StopTooLong)],
-        };
-        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker) {
-            return self.reopen(door, knocker, now);
-        }
-        let role = stop.map_or(Role::JustRuns, Role::Opens);
+            })
+        });
         self.run((door.name.clone(), Some(knocker)), start, role, door.command_timeout, now)
     }
 

@@ -78,7 +78,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Profile>, ProfileError> {
     for (line, item) in syntax::items(text) {
         let refuse = |problem| Err(ProfileError { line, problem });
         let (key, value) = match item {
-            Item::TooLong(_) => return refuse("the line is too long"),
+            Item::TooLong => return refuse("the line is too long"),
             Item::Section(name) => {
                 let Ok(name) = str::from_utf8(name) else { return refuse("the name is not UTF-8") };
                 if name.is_empty() {

@@ -34,6 +34,7 @@ fn requests(random: &Random) -> Vec<Request> {
         Request::Prepare(random.number()),
     ];
     requests.extend([0, 1, u64::MAX].map(Request::Prepare));
+    requests.extend([0, 1, 0xffff_ffff].map(Request::Exhausted));
     requests.extend([random.v4(), random.v6()].map(|knocker| Request::Open(opening(knocker))));
     requests.extend([random.v4(), random.v6()].map(|knocker| Request::Logged(opening(knocker))));
     requests.extend(["0.0.0.0", "255.255.255.255", "::", "::ffff:10.0.0.1", "::10.0.0.1"].map(|text| {

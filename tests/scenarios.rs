@@ -194,7 +194,8 @@ impl Scene {
     fn wake_up(&mut self) {
         let was_due = |deadline: Option<Duration>, now: Now| deadline.is_some_and(|due| due <= now.uptime);
         let (attempts, stops) = (self.engine.next_deadline(), self.openings.next_deadline());
-        let events = self.engine.expire(self.now);
+        let mut events = Vec::new();
+        self.engine.expire(self.now, &mut events);
         assert_eq!(was_due(attempts, self.now), !events.is_empty(), "the engine asked for {attempts:?}");
         assert!(!was_due(self.engine.next_deadline(), self.now), "the engine is not done");
         self.engine_says(events);
@@ -225,8 +226,10 @@ impl Scene {
                 panic!("{error}")
             })
         });
-        let event = self.engine.refill(index, fresh);
-        self.engine_says(event.into_iter().collect());
+        if self.engine.refill(index, fresh) {
+            let door = self.engine.doors()[index].name.clone();
+            self.engine_says(vec![Event::Exhausted { door }]);
+        }
     }
 
     /// What the watcher does: it logs, and tells the doorkeeper of what opened.

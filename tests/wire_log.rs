@@ -29,6 +29,7 @@ trials![
     names_come_from_the_hosts_file,
     names_that_come_late_leave_the_order,
     names_that_never_come_leave_the_order,
+    the_last_line_of_a_one_time_file_is_told_behind_its_opening,
     names_that_never_come_delay_nothing,
     a_resolver_that_was_killed_is_replaced,
 ];
@@ -336,6 +337,21 @@ fn names_that_come_late_leave_the_order() {
     let end = ["waiting for child processes...", "closing..."];
     assert_eq!(said, ["listening on knk0..."].into_iter().chain(lines).chain(end).collect::<Vec<_>>());
     server.join().unwrap();
+}
+
+/// The watcher knows that nothing is left, and the doorkeeper speaks of the opening.
+fn the_last_line_of_a_one_time_file_is_told_behind_its_opening() {
+    for look_up in [&[][..], &["-l"]] {
+        let world = World::new();
+        let knockd = world.knockd("[o]\none_time_sequences = @/seqs\ncommand = true\n");
+        knockd.folder().write("seqs", " 1000,2000\n");
+        let daemon = knockd.without_sync().arguments(look_up).start();
+        world.send([1000, 2000].map(tcp));
+        let exhausted =
+            "no more sequences left in the one time sequences file for door o --> disabling the door";
+        daemon.wait_for(exhausted);
+        daemon.expect_log(&format!("{}o: running command: true\n{exhausted}", opened("o", CLIENT, 2)));
+    }
 }
 
 /// Both processes lose their patience, the watcher first.

@@ -140,6 +140,11 @@ fn path(value: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(value))
 }
 
+/// An empty path is none, and not the folder.
+fn path_if_any(value: &[u8]) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| path(value))
+}
+
 /// A number as `atoi` reads it, at most what 32 bits hold.
 fn number(value: &[u8]) -> i32 {
     let number = atoi(&String::from_utf8_lossy(value));
@@ -147,13 +152,13 @@ fn number(value: &[u8]) -> i32 {
 }
 
 fn log_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.log_file = Some(path(value));
+    options.log_file = path_if_any(value);
     reading.understood(format!("config: log file: {}", text(value)));
     Ok(())
 }
 
 fn pid_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.pid_file = Some(path(value));
+    options.pid_file = path_if_any(value);
     reading.understood(format!("config: pid file: {}", text(value)));
     Ok(())
 }
@@ -179,7 +184,7 @@ fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>
 }
 
 fn state_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.state_file = Some(path(value));
+    options.state_file = path_if_any(value);
     reading.understood(format!("config: state file: {}", text(value)));
     Ok(())
 }

@@ -69,8 +69,7 @@ impl Options {
     #[must_use]
     pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
         self.state_file.clone().unwrap_or_else(|| {
-            let pid_file = self.pid_file.as_deref().filter(|path| !path.as_os_str().is_empty());
-            let mut path = pid_file.unwrap_or(default_pid_file).as_os_str().to_owned();
+            let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
             path.push(".state");
             path.into()
         })
@@ -235,7 +234,7 @@ impl Config {
             place = place.filter(|_| !is_first);
             let at = |problem| ConfigError { file: file.map(Path::to_owned), line, problem };
             let (key, value) = match item {
-                Item::TooLong(length) => return Err(at(Problem::TooLong(length))),
+                Item::TooLong => return Err(at(Problem::TooLong)),
                 Item::Section(name) => {
                     let name = String::from_utf8_lossy(name);
                     let shown = cut(&name, SECTION_NAME);
@@ -294,7 +293,7 @@ pub fn includes(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
             Item::Entry(key, value) if is_in_options && key.eq_ignore_ascii_case(b"include") => {
                 return Some((line, value));
             }
-            Item::Entry(..) | Item::Word(_) | Item::TooLong(_) => {}
+            Item::Entry(..) | Item::Word(_) | Item::TooLong => {}
         }
         None
     })

@@ -31,7 +31,7 @@ pub enum Problem {
     /// Something stands before the first section.
     OutsideSection,
     /// More than [`syntax::MAX_LINE`] bytes.
-    TooLong(usize),
+    TooLong,
     /// A word that is no TCP flag, in upper case.
     Flag(String),
     /// A target that is no address.
@@ -79,7 +79,7 @@ fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> 
         Problem::OutsideSection => {
             write!(f, "config: line {line}: all directives must belong to a section")
         }
-        Problem::TooLong(_) => {
+        Problem::TooLong => {
             write!(f, "config: line {line}: longer than {} bytes", syntax::MAX_LINE)
         }
         Problem::Flag(word) => write!(f, "config: line {line}: unrecognized flag \"{word}\""),

@@ -16,7 +16,7 @@ pub enum Item<'a> {
     /// A line without `=`.
     Word(&'a [u8]),
     /// A line of more than [`MAX_LINE`] bytes.
-    TooLong(usize),
+    TooLong,
 }
 
 /// The meaningful lines of a file with their numbers, which count every line from 1.
@@ -28,7 +28,7 @@ pub fn items(text: &[u8]) -> impl Iterator<Item = (usize, Item<'_>)> {
         let line = trim(raw);
         let item = match line {
             [] | [b'#', ..] => return None,
-            _ if line.len() > MAX_LINE => Item::TooLong(line.len()),
+            _ if line.len() > MAX_LINE => Item::TooLong,
             [b'[', name @ .., b']'] => Item::Section(name),
             _ => match line.iter().position(|&byte| byte == b'=') {
                 Some(at) => {

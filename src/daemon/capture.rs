@@ -38,8 +38,8 @@ pub struct Capture {
     /// How thick its packets come.
     pub pace: Pace,
     way: Way,
-    /// The way that packets came until just now, while there may be some left.
-    earlier: Option<Way>,
+    /// The way that packets came until just now, and whether there may be some left.
+    earlier: Option<(Way, bool)>,
     /// When to try again to change the way, as uptime; the last time that did not work.
     next_try: Duration,
     only_v4: bool,
@@ -136,7 +136,7 @@ impl Capture {
             Ok(new)
         });
         match new {
-            Ok(new) => self.earlier = Some(std::mem::replace(&mut self.way, new)),
+            Ok(new) => self.earlier = Some((std::mem::replace(&mut self.way, new), true)),
             Err(_) => self.next_try = uptime.saturating_add(CALM),
         }
     }
@@ -150,9 +150,12 @@ impl Capture {
 
     /// The next packet that waits.
     pub fn take(&mut self) -> Taken {
-        if let Some(earlier) = &mut self.earlier {
+        if let Some((earlier, may_have_some)) = &mut self.earlier
+            && *may_have_some
+        {
             let taken = earlier.take();
-            if !matches!(taken, Taken::Nothing) {
+            *may_have_some = !matches!(taken, Taken::Nothing);
+            if *may_have_some {
                 return taken;
             }
         }

@@ -44,8 +44,8 @@ pub(super) struct Doorkeeper {
     pub(super) memory: Memory,
     commands: Commands,
     pub(super) log: Log,
-    /// When to end at the latest, once we are to end at all.
-    end: Option<Duration>,
+    /// Until when doors may stay open, as uptime, once we are to end at all.
+    last_call: Option<Duration>,
     /// The watcher asked us to end: the daemon ends in good order.
     is_orderly: bool,
 }
@@ -72,7 +72,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         memory: Memory::default(),
         commands: Commands::new(),
         log: Log::new(),
-        end: None,
+        last_call: None,
         is_orderly: false,
     };
     doorkeeper.run(signals);
@@ -88,7 +88,7 @@ impl Doorkeeper {
             let came = signals.take();
             if came.end && self.watcher.is_none() {
                 // Nobody else is left to pass it on; the second one is urgent.
-                self.finish(if self.end.is_none() { GRACE } else { Duration::ZERO });
+                self.finish(if self.last_call.is_none() { GRACE } else { Duration::ZERO });
             }
             self.reap();
             self.listen();
@@ -104,22 +104,22 @@ impl Doorkeeper {
 
     /// When every door is closed, and the daemon ends in good order, its last command is run.
     fn run_last_command(&mut self, now: Now) {
-        let Some(end) = self.end.filter(|_| self.is_orderly) else { return };
-        if !self.is_time_to_end(end, now) {
+        let Some(last_call) = self.last_call.filter(|_| self.is_orderly) else { return };
+        if !self.is_time_to_end(last_call, now) {
             return;
         }
         if let Some(command) = self.config.options.on_stop.take() {
             let limit = self.config.options.command_timeout.filter(|limit| !limit.is_zero());
             let actions = self.openings.run_for_daemon(command, true, limit, now);
             self.actions.extend(actions);
-            self.end = Some(now.uptime + LAST_COMMANDS);
+            self.last_call = Some(now.uptime);
         }
     }
 
     fn is_done(&self, now: Now) -> bool {
-        match (self.end, &self.watcher) {
+        match (self.last_call, &self.watcher) {
             (Some(_), _) if self.is_orderly && self.config.options.on_stop.is_some() => false,
-            (Some(end), _) => self.is_time_to_end(end, now),
+            (Some(last_call), _) => self.is_time_to_end(last_call, now),
             (None, Some(_)) => false,
             (None, None) => self.openings.are_closed(),
         }
@@ -127,19 +127,19 @@ impl Doorkeeper {
 
     /// Whether nothing is left that the end waits for. Commands that nothing follows get the time
     /// that doors get, those that close doors a little more.
-    fn is_time_to_end(&self, end: Duration, now: Now) -> bool {
-        let is_late = end.saturating_sub(LAST_COMMANDS) <= now.uptime;
-        end <= now.uptime || self.openings.are_idle() || is_late && self.openings.are_closed()
+    fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
+        let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
+        is_over || self.openings.are_idle() || is_late && self.openings.are_closed()
     }
 
     /// Sleeps until there is something to do.
     fn wait(&self, signals: &Signals) {
         let now = now();
-        let last_call = self.end.map(|end| end.saturating_sub(LAST_COMMANDS));
+        let end = self.last_call.map(|last_call| last_call + LAST_COMMANDS);
         let deadlines = [
             self.openings.next_deadline(),
-            last_call.filter(|at| *at > now.uptime),
-            self.end,
+            self.last_call.filter(|at| *at > now.uptime),
+            end,
             self.log.next_deadline(),
             self.memory.next_deadline(),
         ];
@@ -177,6 +177,10 @@ impl Doorkeeper {
             Request::Adopt => self.adopt(),
             Request::Open(opening) => self.open(opening),
             Request::Logged(opening) => self.log.go_on(opening),
+            Request::Exhausted(door) => {
+                let door = self.config.doors.get(door).map(|door| door.name.clone());
+                self.actions.extend(door.map(|door| Action::Tell(Event::Exhausted { door })));
+            }
             Request::Begin => self.begin(),
             Request::Finish | Request::FinishNow => {
                 self.is_orderly = true;
@@ -227,13 +231,9 @@ impl Doorkeeper {
                     lines.path.display(),
                     reason(error)
                 );
-                log::complain(&text);
-                self.log.line(&text);
-            }
-            let opened = Event::Opened { door: door.name.clone(), opening };
-            if struck.is_ok() {
-                // Before the watcher hears of it, and says what became of the file.
-                self.log.event(opened, now());
+                self.log.complain(&text);
+            } else {
+                self.log.event(Event::Opened { door: door.name.clone(), opening }, now());
             }
             self.report(Report::Struck(opening.door));
             if struck.is_err() {
@@ -256,8 +256,7 @@ impl Doorkeeper {
     fn finish(&mut self, grace: Duration) {
         let last_call = now().uptime + grace;
         self.openings.finish(last_call);
-        let end = last_call + LAST_COMMANDS;
-        self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
+        self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
     }
 
     fn reap(&mut self) {
@@ -295,7 +294,7 @@ impl Doorkeeper {
         }
         if let Err(errno) = started {
             let text = format!("{door}: could not run the command: {}", reason(&errno.into()));
-            self.complain(&text);
+            self.log.complain(&text);
             // Nothing comes of a command that did not start: no stop follows at once from this.
             for action in self.openings.ended(id, Ending::NotStarted, now) {
                 if let Action::Tell(event) = action {
@@ -303,12 +302,6 @@ impl Doorkeeper {
                 }
             }
         }
-    }
-
-    /// Says something to the log and to standard error.
-    pub(super) fn complain(&mut self, text: &str) {
-        log::complain(text);
-        self.log.line(text);
     }
 
     fn report(&self, report: Report) {

@@ -14,7 +14,8 @@ use crate::daemon::wait_for;
 use crate::daemon::wire::{self, Received, Report, Request};
 use crate::time::Now;
 
-/// How many messages wait for a doorkeeper that is busy; openings beyond that are not made.
+/// How many messages wait for a doorkeeper that is busy (two an opening with `-l`, one otherwise);
+/// openings beyond that are not made.
 const MOST_WAITING: usize = 4096;
 /// A doorkeeper that keeps ending is started anew no more often than this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -150,7 +151,10 @@ impl Link {
     pub fn flush(&mut self) {
         let Some(doorkeeper) = &self.doorkeeper else { return };
         while let Some(request) = self.waiting.front() {
-            let is_early = matches!(request, Request::Open(_) | Request::Logged(_)) && !self.is_serving;
+            // All that names a door has to wait until it knows the doors.
+            let names_a_door =
+                matches!(request, Request::Open(_) | Request::Logged(_) | Request::Exhausted(_));
+            let is_early = names_a_door && !self.is_serving;
             if is_early || wire::transmit(&doorkeeper.socket, request).is_err() {
                 return;
             }

@@ -105,12 +105,8 @@ fn anchor(config: &mut Config, folder: &Path) {
     let options = &mut config.options;
     for path in [&mut options.log_file, &mut options.pid_file, &mut options.state_file].into_iter().flatten()
     {
-        // An empty one is none, and not the folder.
-        if !path.as_os_str().is_empty() {
-            *path = folder.join(&path);
-        }
+        *path = folder.join(&path);
     }
-    options.log_file = options.log_file.take().filter(|path| !path.as_os_str().is_empty());
     for door in &mut config.doors {
         if let Lock::OneTime(lines) = &mut door.lock {
             lines.path = folder.join(&lines.path);

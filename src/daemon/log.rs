@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::flood::Flood;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How many lines wait at most; if there are more, the first goes without its name.
+/// How many lines wait at most; if there are more, the first waits no longer.
 const MOST_WAITING: usize = 4096;
 
 /// How much longer than for a name we wait for the other process, whose line may wait for one.
@@ -133,7 +132,7 @@ pub struct Log {
     names: Option<Names>,
     /// When to start a resolver in place of one that ended, as uptime.
     next_names: Option<Duration>,
-    /// What waits for a name, and all that came after it.
+    /// What waits for a name or for the other process, and all that came after it.
     waiting: VecDeque<(Entry, Now)>,
     /// Marks that were passed.
     passed: Vec<Opening>,
@@ -195,7 +194,7 @@ impl Log {
             return;
         }
         // Asked for at once, though its turn may come later: names are looked up side by side.
-        let _ = event.knocker().map(|knocker| self.name_of(knocker, now));
+        let _ = self.name_for(&event, now);
         self.add(Entry::Event(event), now);
     }
 
@@ -207,6 +206,20 @@ impl Log {
     /// The same, with an empty line after it in the file.
     pub fn line_and_blank(&mut self, text: &str) {
         self.add(Entry::Line(text.to_owned(), true), now());
+    }
+
+    /// Says something on standard error, and in its turn in the log.
+    pub fn complain(&mut self, text: &str) {
+        complain(text);
+        self.line(text);
+    }
+
+    /// Writes lines to the log, and says them to whoever asked for `-v`.
+    pub fn tell(&mut self, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            self.say(&line);
+            self.line(&line);
+        }
     }
 
     /// Says something to whoever asked for `-v`, behind the lines that wait.
@@ -270,9 +283,7 @@ impl Log {
             if names.are_gone() {
                 self.names = None;
                 self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
-                let text = "the resolver ended unexpectedly: another is started when it is needed";
-                complain(text);
-                self.line(text);
+                self.complain("the resolver ended unexpectedly: another is started when it is needed");
             }
         }
         self.advance(now);
@@ -284,10 +295,8 @@ impl Log {
         while let Some((entry, since)) = self.waiting.pop_front() {
             let _ = self.write_entry(entry, since, now, false);
         }
-        if let Some(text) = self.flood.rest() {
-            self.say(&text);
-            self.line(&text);
-        }
+        let rest = self.flood.rest();
+        self.tell(rest);
     }
 
     fn add(&mut self, entry: Entry, now: Now) {
@@ -316,10 +325,10 @@ impl Log {
     /// Does what the entry says, or gives it back if it is to wait.
     fn write_entry(&mut self, entry: Entry, since: Now, now: Now, may_wait: bool) -> Option<Entry> {
         match entry {
-            Entry::Event(event) => match event.knocker().map(|knocker| self.name_of(knocker, now)) {
-                Some(Answer::Asked) if may_wait => return Some(Entry::Event(event)),
-                Some(Answer::Known(name)) => self.write_event(&event, name.as_deref(), since),
-                _ => self.write_event(&event, None, since),
+            Entry::Event(event) => match self.name_for(&event, now) {
+                Answer::Asked if may_wait => return Some(Entry::Event(event)),
+                Answer::Asked => self.write_event(&event, None, since),
+                Answer::Known(name) => self.write_event(&event, name.as_deref(), since),
             },
             Entry::Said(text) => say(&text),
             Entry::Line(text, blank) => self.write(&text, blank, since),
@@ -333,17 +342,17 @@ impl Log {
 
     /// Says how many lines were left out, if it is time to.
     fn sum_up(&mut self, now: Now) {
-        if let Some(text) = self.flood.sum(now.uptime) {
-            self.add(Entry::Said(text.clone()), now);
-            self.add(Entry::Line(text, false), now);
-        }
+        let sum = self.flood.sum(now.uptime);
+        self.tell(sum);
     }
 
     fn has_readers(&self) -> bool {
         self.file.is_some() || self.syslog.is_open() || says()
     }
 
-    fn name_of(&mut self, knocker: IpAddr, now: Now) -> Answer {
+    /// The name that the line of an event would like to show.
+    fn name_for(&mut self, event: &Event, now: Now) -> Answer {
+        let Some(knocker) = event.knocker() else { return Answer::Known(None) };
         if self.next_names.is_some_and(|at| at <= now.uptime) && self.look_up_names().is_err() {
             self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
         }

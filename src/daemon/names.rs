@@ -4,7 +4,7 @@
 //! of the log ever waits for it. What comes back is shown only if it is made of the characters of a
 //! host name: whoever owns an address chooses its name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -42,7 +42,8 @@ pub enum Answer {
 pub struct Names {
     resolver: Sibling,
     known: HashMap<IpAddr, (Option<String>, Duration)>,
-    asked: HashMap<IpAddr, Duration>,
+    /// Whose names are being looked up: the process answers all that it is asked.
+    asked: HashSet<IpAddr>,
     is_gone: bool,
 }
 
@@ -53,7 +54,7 @@ impl Names {
     /// What the operating system says.
     pub fn start() -> io::Result<Names> {
         let resolver = siblings::start_as(Role::Resolver, [], true)?;
-        Ok(Names { resolver, known: HashMap::new(), asked: HashMap::new(), is_gone: false })
+        Ok(Names { resolver, known: HashMap::new(), asked: HashSet::new(), is_gone: false })
     }
 
     /// What is known of this knocker; if that is nothing, asks for it.
@@ -63,15 +64,14 @@ impl Names {
         {
             return Answer::Known(name.clone());
         }
-        self.asked.retain(|_, asked| *asked + PATIENCE > now.uptime);
-        if self.asked.contains_key(&knocker) {
+        if self.asked.contains(&knocker) {
             return Answer::Asked;
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         if self.asked.len() >= MOST_ASKED || send(self.socket(), &octets(knocker), flags).is_err() {
             return Answer::Known(None);
         }
-        self.asked.insert(knocker, now.uptime);
+        self.asked.insert(knocker);
         Answer::Asked
     }
 

@@ -13,7 +13,7 @@ use crate::daemon::error::StartError;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::watcher::{AHEAD, Watcher, wanted};
-use crate::daemon::wire::{Received, Report};
+use crate::daemon::wire::{Received, Report, Request};
 use crate::daemon::{notify, one_time, poll_timeout, state_file};
 use crate::engine::Engine;
 use crate::interest::Interest;
@@ -64,7 +64,7 @@ impl Watcher {
         let deadline = now.uptime + STRIKE;
         while self.link.is_up() {
             match self.link.receive() {
-                Received::Message(Report::Struck(door)) => return self.refill(door, now),
+                Received::Message(Report::Struck(door)) => return self.refill(door),
                 Received::Message(Report::Prepared(is_same)) => self.prepared(is_same),
                 Received::Nonsense => {}
                 Received::Nothing if clock::now().uptime < deadline => {
@@ -77,7 +77,7 @@ impl Watcher {
     }
 
     fn lose_doorkeeper(&mut self) {
-        self.complain(
+        self.log.complain(
             "the doorkeeper ended unexpectedly: starting another, which closes the doors in the state file",
         );
     }
@@ -87,7 +87,7 @@ impl Watcher {
         loop {
             match self.link.receive() {
                 Received::Message(Report::Prepared(is_same)) => self.prepared(is_same),
-                Received::Message(Report::Struck(door)) => self.refill(door, now),
+                Received::Message(Report::Struck(door)) => self.refill(door),
                 Received::Nonsense => {}
                 Received::Nothing => break,
                 Received::Closed => self.lose_doorkeeper(),
@@ -109,7 +109,9 @@ impl Watcher {
                         self.pending.as_ref().map_or(self.fingerprint, |(loaded, _)| loaded.fingerprint);
                     self.link.prepare(fingerprint);
                 }
-                Err(error) => self.complain(&format!("could not start the doorkeeper: {}", reason(&error))),
+                Err(error) => {
+                    self.log.complain(&format!("could not start the doorkeeper: {}", reason(&error)));
+                }
             }
         }
     }
@@ -145,11 +147,11 @@ impl Watcher {
     }
 
     /// A used line was struck: what is left is what the file says now.
-    pub(super) fn refill(&mut self, door: usize, now: Now) {
+    pub(super) fn refill(&mut self, door: usize) {
         let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
         let path = lines.path.clone();
         let fresh = one_time::read(&path).ok().map(|text| OneTime::read(path, &text, |_| {}));
-        let exhausted = self.engine.refill(door, fresh);
+        let is_exhausted = self.engine.refill(door, fresh);
         let next =
             self.engine.doors().get(door).and_then(|door| {
                 Some(format!("new sequence for door {}: {}", door.name, door.lock.written()?))
@@ -158,8 +160,8 @@ impl Watcher {
             log::explain(&text);
         }
         self.renew_filter();
-        if let Some(exhausted) = exhausted {
-            self.log.event(exhausted, now);
+        if is_exhausted {
+            self.link.send(Request::Exhausted(door));
         }
     }
 
@@ -182,14 +184,14 @@ impl Watcher {
         if self.pending.take().is_some() || self.link.is_serving() {
             notify::ready();
         }
-        self.complain(&error.to_string());
+        self.log.complain(&error.to_string());
         if self.link.is_serving() {
-            self.complain("keeping the configuration that was in force");
+            self.log.complain("keeping the configuration that was in force");
             self.reopen_log();
         } else {
             let lost = self.link.forget_waiting();
             self.link.put_off(clock::now());
-            self.complain(&format!(
+            self.log.complain(&format!(
                 "the doorkeeper has no configuration: until there is one, no door opens ({lost} just now) or closes"
             ));
         }
@@ -219,13 +221,13 @@ impl Watcher {
         self.engine = engine;
         self.renew_filter();
         self.explain_doors();
-        self.tell(lines);
+        self.log.tell(lines);
     }
 
     pub(super) fn renew_filter(&mut self) {
         let interest = Interest::of(self.engine.doors(), AHEAD);
         if let Some(text) = self.captures.set_interest(&interest) {
-            self.complain(&text);
+            self.log.complain(&text);
         }
     }
 

@@ -89,7 +89,7 @@ impl Doorkeeper {
         match claimed {
             Some(Claimed::Another) => {
                 let path = self.memory_path();
-                self.complain(&format!(
+                self.log.complain(&format!(
                     "state file {path}: another daemon has it; going on without: doors that are open may stay open if this daemon is killed"
                 ));
             }
@@ -105,7 +105,7 @@ impl Doorkeeper {
             let moment = Moment { now, boot: earlier.boot() };
             let nothing = state::write(&[], &[], &[], moment);
             if let Err(error) = earlier.write(&nothing).and_then(|()| earlier.sync()) {
-                self.complain(&format!(
+                self.log.complain(&format!(
                     "could not write the state file {}: {}",
                     earlier.path().display(),
                     reason(&error)
@@ -124,7 +124,7 @@ impl Doorkeeper {
         match claimed {
             Claimed::Another | Claimed::Unchanged => return,
             Claimed::No(error) => {
-                return self.complain(&format!(
+                return self.log.complain(&format!(
                     "could not claim the state file {path}: {}; going on without: doors that are open may stay open if this daemon is killed",
                     reason(&error)
                 ));
@@ -134,10 +134,10 @@ impl Doorkeeper {
         let Some(file) = &self.memory.file else { return };
         let state = match state_file::read(file.path()) {
             Ok(state) => state,
-            Err(error) => return self.complain(&format!("state file {path}: {}", reason(&error))),
+            Err(error) => return self.log.complain(&format!("state file {path}: {}", reason(&error))),
         };
         for line in &state.left_out {
-            self.complain(&format!("state file {path}: line {line} is not in order and is left out"));
+            self.log.complain(&format!("state file {path}: line {line} is not in order and is left out"));
         }
         state.restore_spent(&mut self.config.doors);
         for stop in state.stops {
@@ -173,7 +173,7 @@ impl Doorkeeper {
             if matches!(claimed, Claimed::Ours) {
                 self.memory.has_changed = true;
                 let path = self.memory_path();
-                self.complain(&format!("state file {path}: the other daemon let go, it is ours now"));
+                self.log.complain(&format!("state file {path}: the other daemon let go, it is ours now"));
                 self.take_over(claimed);
             }
         }
@@ -236,14 +236,14 @@ impl Doorkeeper {
         match result {
             Ok(()) if self.memory.is_in_trouble => {
                 self.memory.is_in_trouble = false;
-                self.complain(&format!("the state file {path} can be written again"));
+                self.log.complain(&format!("the state file {path} can be written again"));
             }
             Ok(()) => {}
             Err(error) => {
                 self.memory.has_changed = true;
                 self.memory.sync = Some(now.uptime.saturating_add(RETRY));
                 if !std::mem::replace(&mut self.memory.is_in_trouble, true) {
-                    self.complain(&format!(
+                    self.log.complain(&format!(
                         "could not write the state file {path}: {}; doors that are open may stay open if this daemon is killed",
                         reason(&error)
                     ));

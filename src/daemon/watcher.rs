@@ -110,7 +110,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let words = watcher.captures.words();
     watcher.log.line(&format!("starting up, {words}"));
     log::say(&format!("{words}..."));
-    watcher.tell(watcher.captures.missing());
+    watcher.log.tell(watcher.captures.missing());
     watcher.link.send(Request::Begin);
     notify::ready();
     let result = watcher.run(signals);
@@ -133,6 +133,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
 impl Watcher {
     /// The loop; ends after SIGTERM or SIGINT, when every door is closed.
     fn run(&mut self, mut signals: Signals) -> Result<(), StartError> {
+        let mut events = Vec::new();
         loop {
             let ready = self.wait(&signals);
             if ready.signals {
@@ -153,13 +154,14 @@ impl Watcher {
             if self.captures.next_look().is_some_and(|at| at <= now.uptime) {
                 let lines = self.captures.look_again(now.uptime, &Interest::of(self.engine.doors(), AHEAD));
                 self.engine.relocate(self.captures.here().iter().copied());
-                self.tell(lines);
+                self.log.tell(lines);
             }
             for capture in ready.captures {
-                self.listen(capture, now);
+                self.listen(capture, &mut events, now);
             }
             self.give_back_rings(now);
-            for event in self.engine.expire(now) {
+            self.engine.expire(now, &mut events);
+            for event in events.drain(..) {
                 self.handle(event, now);
             }
             if ready.doorkeeper || self.link.next_start().is_some() {
@@ -210,11 +212,10 @@ impl Watcher {
         Ready { captures, interfaces, signals, doorkeeper }
     }
 
-    /// Takes packets that wait.
-    fn listen(&mut self, place: usize, now: Now) {
+    /// Takes packets that wait. `events` has room for what follows from one.
+    fn listen(&mut self, place: usize, events: &mut Vec<Event>, now: Now) {
         let mut count = 0;
         let mut is_empty = false;
-        let mut events = Vec::new();
         while count < BATCH && !is_empty {
             let Some(capture) = self.captures.at(place) else { return };
             match capture.take() {
@@ -226,7 +227,7 @@ impl Watcher {
                     if log::explains() {
                         self.explain(&knock, link_header, now);
                     }
-                    self.engine.observe(&knock, now, &mut events);
+                    self.engine.observe(&knock, now, events);
                     for event in events.drain(..) {
                         self.handle(event, now);
                     }
@@ -253,15 +254,7 @@ impl Watcher {
         let interest = Interest::of(self.engine.doors(), AHEAD);
         let lines = self.captures.look(ring, &interest);
         self.engine.relocate(self.captures.here().iter().copied());
-        self.tell(lines);
-    }
-
-    /// Says something to the log and to whoever asked for `-v`.
-    pub(super) fn tell(&mut self, lines: Vec<String>) {
-        for line in lines {
-            self.log.say(&line);
-            self.log.line(&line);
-        }
+        self.log.tell(lines);
     }
 
     /// Does what follows from an event.
@@ -276,7 +269,7 @@ impl Watcher {
             self.log.event(event, now);
         }
         if !self.link.send(Request::Open(opening)) {
-            return self.complain(&format!("{door}: too many openings wait: this one is not made"));
+            return self.log.complain(&format!("{door}: too many openings wait: this one is not made"));
         }
         if self.arguments.lookup {
             self.log.mark(opening, now);
@@ -298,12 +291,6 @@ impl Watcher {
         self.engine.doors().get(door).is_some_and(|door| matches!(door.lock, Lock::OneTime(_)))
     }
 
-    /// Says something to the log and to standard error.
-    pub(super) fn complain(&mut self, text: &str) {
-        log::complain(text);
-        self.log.line(text);
-    }
-
     fn pid_file(&self) -> PathBuf {
         self.options.pid_file.clone().unwrap_or_else(|| self.arguments.pid_file.clone())
     }
@@ -311,7 +298,7 @@ impl Watcher {
     fn write_pid_file(&mut self) {
         let path = self.pid_file();
         if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
-            self.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
+            self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
         }
     }
 

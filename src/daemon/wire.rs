@@ -34,6 +34,8 @@ pub enum Request {
     Begin,
     /// What the watcher has to say up to this opening is in the log; only where names are looked up.
     Logged(Opening),
+    /// The one-time file of this door has no usable line left: to be said behind its last opening.
+    Exhausted(usize),
 }
 
 /// What the doorkeeper says.
@@ -101,6 +103,7 @@ impl Crossing for Request {
             Request::FinishNow => message(5, 0, 0, None),
             Request::Begin => message(6, 0, 0, None),
             Request::Logged(Opening { door, knocker, turn }) => message(7, door, turn.0, Some(knocker)),
+            Request::Exhausted(door) => message(8, door, 0, None),
         }
     }
 
@@ -113,6 +116,7 @@ impl Crossing for Request {
             (5, 0, 0, None) => Request::FinishNow,
             (6, 0, 0, None) => Request::Begin,
             (7, door, turn, Some(knocker)) => Request::Logged(Opening { door, knocker, turn: Turn(turn) }),
+            (8, door, 0, None) => Request::Exhausted(door),
             _ => return None,
         })
     }
