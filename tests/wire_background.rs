@@ -20,6 +20,7 @@ trials![
     a_broken_file_is_an_error,
     a_pid_file_that_cannot_be_written_stops_nothing,
     the_pid_file_of_the_configuration_counts,
+    the_pid_file_that_was_written_is_removed,
     no_pid_file_in_the_foreground,
     a_relative_configuration_is_found_again,
     doors_close_after_the_background_was_killed,
@@ -129,6 +130,25 @@ fn the_pid_file_of_the_configuration_counts() {
     daemon.wait_for("starting up");
     daemon.pid = daemon.read("other").trim().parse().unwrap();
     assert!(!daemon.folder.join("pid").exists());
+}
+
+/// SIGHUP does not write it, so what it names is somebody else's.
+fn the_pid_file_that_was_written_is_removed() {
+    let world = World::new();
+    let mut daemon = world.knockd(DOOR).options("pidfile = @/other").arguments(&["-d"]).launch();
+    assert_eq!(daemon.wait(6.0), Some(0));
+    daemon.wait_for("starting up");
+    daemon.pid = daemon.read("other").trim().parse().unwrap();
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace("/other", "/third")).unwrap();
+    daemon.folder.write("third", "1\n");
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    daemon.sync();
+    daemon.kill(Signal::SIGTERM);
+    daemon.wait_for("shutting down");
+    assert!(holds_within(seconds(2.0), || !daemon.folder.join("other").exists()), "it is left");
+    assert_eq!(daemon.read("third"), "1\n");
 }
 
 fn no_pid_file_in_the_foreground() {

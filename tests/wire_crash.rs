@@ -25,6 +25,7 @@ trials![
     after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time,
     cooldowns_go_on_after_a_reboot,
     a_doorkeeper_that_began_with_a_broken_file_takes_the_next,
+    a_doorkeeper_that_began_with_a_broken_file_closes_nothing_at_the_end,
 ];
 
 /// By rename: whoever has the old one open still reads what was in it. One line an opening.
@@ -173,6 +174,26 @@ fn cooldowns_go_on_after_a_reboot() {
     pause(4.0);
     world.send([tcp(1)]);
     expect_closed(&place, 3.0, "10.77.0.12\n10.77.0.2\n");
+}
+
+/// Nobody knew of the open door any more: that is no success.
+fn a_doorkeeper_that_began_with_a_broken_file_closes_nothing_at_the_end() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut daemon = with_state(&world, &place, &door(60)).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    pause(0.1);
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, "nonsense").unwrap();
+    process::end(doorkeeper(&daemon));
+    daemon.wait_for("the doorkeeper has no configuration");
+    assert_eq!(daemon.stop(), Some(1));
+    daemon.wait_for("doors that are open are closed by the next daemon");
+    assert_eq!(place.read("out"), "");
+    fs::write(&daemon.config, text).unwrap();
+    let mut daemon = with_state(&world, &place, &door(60)).start();
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(place.read("out"), "10.77.0.2\n");
 }
 
 /// Without SIGHUP: whoever repaired the file does not know that it is needed.

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::Signal;
+
 use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{ACK, CLIENT, tcp, udp};
 use crate::support::process;
@@ -25,6 +27,7 @@ trials![
     debug_shows_the_packets,
     addresses_look_as_they_always_did,
     syslog_gets_the_same_lines,
+    syslog_stays_when_a_reload_does_not_name_it,
     syslog_can_be_gone,
     names_come_from_the_hosts_file,
     names_that_come_late_leave_the_order,
@@ -240,6 +243,33 @@ fn syslog_gets_the_same_lines() {
             message.split_at(message.find("knockd: ").unwrap_or_else(|| panic!("{message:?}")));
         assert!(head.starts_with("<29>") && head.len() == 20, "{message:?}");
         assert_eq!(text, format!("knockd: {line}"));
+    }
+}
+
+/// Both processes go on with it.
+fn syslog_stays_when_a_reload_does_not_name_it() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = true").options("UseSyslog");
+    let place = knockd.folder().join("log-socket");
+    let syslog = UnixDatagram::bind(&place).unwrap();
+    syslog.set_read_timeout(Some(seconds(3.0))).unwrap();
+    let mut daemon = knockd.replacing("/dev", "log", &place).start();
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace("UseSyslog", "")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    daemon.sync();
+    world.send([tcp(1)]);
+    daemon.wait_for("d: running command: true");
+    daemon.stop();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 1024];
+    while !seen.last().is_some_and(|line: &String| line.contains("shutting down")) {
+        let length = syslog.recv(&mut buffer).unwrap_or_else(|e| panic!("{e} behind {seen:?}"));
+        seen.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+    for line in ["d: OPEN SESAME", "d: running command: true"] {
+        assert!(seen.iter().any(|it| it.contains(line)), "{seen:?}");
     }
 }
 

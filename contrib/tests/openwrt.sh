@@ -141,7 +141,7 @@ procd_open_instance
 procd_set_param command $KNOCKD -i pppoe-wan -c $PWD/knockd.conf
 procd_set_param file $PWD/knockd.conf
 procd_set_param respawn 3600 10 0
-procd_set_param term_timeout 15
+procd_set_param term_timeout 20
 procd_set_param stdout 1
 procd_set_param stderr 1
 procd_close_instance" "$(seen)"

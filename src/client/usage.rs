@@ -69,5 +69,5 @@ raw packets (port[:proto[:flags]] then names the TCP flags of a single port):
 pub(super) const VERSION: &str = concat!(
     "knock ",
     env!("CARGO_PKG_VERSION"),
-    "\nCopyright (C) 2026 the authors of knockd in Rust; MIT or Apache-2.0\n"
+    "\nCopyright (C) 2026 The knockd maintainers (MIT OR Apache-2.0)\n"
 );

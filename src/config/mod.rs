@@ -75,6 +75,20 @@ impl Options {
         })
     }
 
+    /// These in the place of earlier ones (SIGHUP): what the file does not name of the daemon itself
+    /// stays as it was, as with knockd 0.8.
+    #[must_use]
+    pub fn following(self, earlier: &Options) -> Options {
+        Options {
+            log_file: self.log_file.or_else(|| earlier.log_file.clone()),
+            pid_file: self.pid_file.or_else(|| earlier.pid_file.clone()),
+            interface: self.interface.or_else(|| earlier.interface.clone()),
+            wait_interface: self.wait_interface.or(earlier.wait_interface),
+            use_syslog: self.use_syslog || earlier.use_syslog,
+            ..self
+        }
+    }
+
     /// How many attempts are remembered.
     #[must_use]
     pub fn max_attempts(&self) -> usize {

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -200,16 +201,13 @@ impl Doorkeeper {
 
     fn adopt(&mut self) {
         let Some(mut config) = self.prepared.take() else { return };
-        let path = config.options.log_file.clone();
-        let path =
-            path.or_else(|| self.log.path().map(Into::into)).or_else(|| self.arguments.log_file.clone());
+        config.options = config.options.following(&self.config.options);
+        let path = config.options.log_file.as_ref().or(self.arguments.log_file.as_ref());
         // The watcher opens the same file, and says so when it cannot.
-        let _ = self.log.open(path.as_deref(), config.options.use_syslog);
+        let _ = self.log.open(path.map(PathBuf::as_path), config.options.use_syslog);
         if self.arguments.lookup && self.log.names().is_none() {
             let _ = self.log.look_up_names();
         }
-        // What the file does not name stays as it was.
-        config.options.pid_file = config.options.pid_file.or(self.config.options.pid_file.take());
         self.inherit_spent(&mut config);
         self.config = config;
         self.open_memory();

@@ -90,7 +90,7 @@ impl fmt::Display for StartError {
             StartError::Capture(error) => error.fmt(f),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
             StartError::Unfinished => f.write_str(
-                "the doorkeeper ended unexpectedly: doors that are open are closed by the next daemon with this state file",
+                "the doorkeeper ended unexpectedly, or had no configuration: doors that are open are closed by the next daemon with this state file",
             ),
             StartError::Restless(path) => {
                 write!(f, "{}: changes while it is being read; try again", path.display())

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Config, Options};
+use crate::config::Config;
 use crate::daemon::clock;
 use crate::daemon::error::StartError;
 use crate::daemon::load::{Loaded, load};
@@ -199,15 +199,7 @@ impl Watcher {
 
     pub(super) fn adopt(&mut self, loaded: Loaded) {
         let Config { options, doors } = loaded.config;
-        // What the file does not name stays as it was.
-        self.options = Options {
-            log_file: options.log_file.or(self.options.log_file.take()),
-            pid_file: options.pid_file.or(self.options.pid_file.take()),
-            interface: options.interface.or(self.options.interface.take()),
-            wait_interface: options.wait_interface.or(self.options.wait_interface),
-            use_syslog: options.use_syslog || self.options.use_syslog,
-            ..options
-        };
+        self.options = options.following(&self.options);
         let mut doors = doors;
         if let Ok(state) = state_file::read(&self.options.state_file(&self.arguments.pid_file)) {
             state.restore_spent(&mut doors);

@@ -102,9 +102,10 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         watcher.log.look_up_names().map_err(system("start the resolver"))?;
     }
     watcher.greet_doorkeeper()?;
-    let has_pid_file = launcher.is_some();
+    // What SIGHUP brings counts with the next start.
+    let mut pid_file = None;
     if let Some(launcher) = launcher {
-        watcher.write_pid_file();
+        pid_file = Some(watcher.write_pid_file());
         launcher.detach().map_err(system("run in the background"))?;
     }
     let words = watcher.captures.words();
@@ -114,8 +115,8 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     watcher.link.send(Request::Begin);
     notify::ready();
     let result = watcher.run(signals);
-    if has_pid_file {
-        let _ = std::fs::remove_file(watcher.pid_file());
+    if let Some(path) = pid_file {
+        let _ = std::fs::remove_file(path);
     }
     result
 }
@@ -291,15 +292,12 @@ impl Watcher {
         self.engine.doors().get(door).is_some_and(|door| matches!(door.lock, Lock::OneTime(_)))
     }
 
-    fn pid_file(&self) -> PathBuf {
-        self.options.pid_file.clone().unwrap_or_else(|| self.arguments.pid_file.clone())
-    }
-
-    fn write_pid_file(&mut self) {
-        let path = self.pid_file();
+    fn write_pid_file(&mut self) -> PathBuf {
+        let path = self.options.pid_file.as_ref().unwrap_or(&self.arguments.pid_file).clone();
         if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
             self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
         }
+        path
     }
 
     /// Stops listening, and waits until the doorkeeper has closed every door.
@@ -308,7 +306,9 @@ impl Watcher {
         self.log.flush();
         log::say("waiting for child processes...");
         self.pass_marks_on();
-        if !self.link.is_serving() {
+        // One that began without a configuration knows of no door that is open.
+        let knows_the_doors = self.link.is_serving();
+        if !knows_the_doors {
             self.link.forget_waiting();
         }
         self.link.send(Request::Finish);
@@ -329,7 +329,8 @@ impl Watcher {
             while matches!(self.link.receive(), Received::Message(_) | Received::Nonsense) {}
         }
         log::say("closing...");
-        let result = if self.link.ended_well() { Ok(()) } else { Err(StartError::Unfinished) };
+        let is_finished = knows_the_doors && self.link.ended_well();
+        let result = if is_finished { Ok(()) } else { Err(StartError::Unfinished) };
         if let Err(error) = &result {
             self.log.line(&error.to_string());
         }
