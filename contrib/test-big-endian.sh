@@ -44,6 +44,7 @@ failed=()
 for module in "$@"; do
     printf '\n==> %s\n' "$module"
     # Names of other modules end alike.
-    $EMULATOR -L /usr/s390x-linux-gnu "$tests" "$module::" --skip wire_ --skip client_ || failed+=("$module")
+    $EMULATOR -L /usr/s390x-linux-gnu "$tests" "$module::" --skip wire_ --skip client_ | tee "$log" &&
+        grep -q '^test result: ok\. [1-9]' "$log" || failed+=("$module")
 done
 [ ${#failed[@]} = 0 ] || die "failed: ${failed[*]}"

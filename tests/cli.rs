@@ -120,7 +120,10 @@ fn values_may_look_like_options_or_be_empty() {
     }
     let (_folder, path) = with(SSH);
     assert_ok(&knockd(&["--check", "-g", "", "-p", "", "-c", &path]), &format!("{path}: ok, 1 door\n"));
-    assert_eq!(knockd(&["-c", ""]).code(), Some(1));
+    let refused = knockd(&["-i", "-x", "-c", &path]);
+    assert!(refused.stderr.contains("-x") && !refused.stderr.contains("requires"), "{}", refused.stderr);
+    let refused = knockd(&["-c", ""]);
+    assert_eq!((refused.code(), refused.stderr.as_str()), (Some(1), ": No such file or directory\n"));
     assert_ok(&knockd(&["--config=", "-h"]), USAGE);
 }
 

@@ -29,6 +29,7 @@ trials![
     an_empty_stop_command_is_still_announced,
     a_failing_stop_command_is_logged,
     too_long_a_command_is_not_run,
+    without_any_log_too_long_a_command_is_told,
     too_long_a_stop_command_prevents_the_start,
     running_commands_block_nobody,
     each_knocker_has_a_stop_of_his_own,
@@ -246,6 +247,21 @@ fn too_long_a_command_is_not_run() {
         let refusal = "error: parsed start command has been truncated! --> won't execute it";
         assert_eq!(daemon.lines().contains(&refusal.to_owned()), !runs, "{}", daemon.said());
     }
+}
+
+/// The one place left to say it.
+fn without_any_log_too_long_a_command_is_told() {
+    let world = World::new();
+    let long = "%IP%".repeat(1000);
+    let daemon = world.knockd(&format!("[d]\nsequence = 1\ncommand = : {long}"));
+    let daemon = daemon.without_log().without_sync().launch();
+    let says = "error: parsed start command has been truncated! --> won't execute it\n";
+    let is_told = || {
+        // Nothing says when it listens.
+        world.send([tcp(1)]);
+        daemon.stderr().starts_with(says)
+    };
+    assert!(holds_within(seconds(5.0), is_told), "{}", daemon.said());
 }
 
 fn too_long_a_stop_command_prevents_the_start() {

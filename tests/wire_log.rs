@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,7 @@ trials![
     nothing_is_printed_unasked,
     verbose_byte_for_byte,
     debug_shows_the_packets,
+    debug_shows_what_is_listened_for,
     addresses_look_as_they_always_did,
     syslog_gets_the_same_lines,
     syslog_stays_when_a_reload_does_not_name_it,
@@ -35,6 +36,11 @@ trials![
     the_last_line_of_a_one_time_file_is_told_behind_its_opening,
     names_that_never_come_delay_nothing,
     a_resolver_that_was_killed_is_replaced,
+    an_empty_path_is_no_log_file,
+    syslog_is_told_of_a_reopened_log,
+    syslog_may_be_a_stream,
+    the_end_waits_for_no_name,
+    a_name_that_is_known_delays_nothing,
 ];
 
 /// The text with each timestamp as `[]`.
@@ -190,6 +196,14 @@ fn debug_shows_the_packets() {
         calendar_day(now / 86400)
     };
     assert!([0, 60].iter().any(|ago| packets[0].starts_with(&day(*ago))), "{} is not {}", packets[0], day(0));
+}
+
+/// The names of flags are those of libpcap there.
+fn debug_shows_what_is_listened_for() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1\ntcpflags = psh,!urg").arguments(&["-D"]).start();
+    let wanted = "((tcp dst port 1) and tcp[tcpflags] & tcp-push != 0 and tcp[tcpflags] & tcp-urg == 0)";
+    assert!(daemon.stdout().contains(wanted), "{}", daemon.stdout());
 }
 
 /// The date of a day counted from 1 January 1970.
@@ -476,4 +490,81 @@ fn a_resolver_that_was_killed_is_replaced() {
     daemon.wait_for_times(2, "friend.test): d: OPEN SESAME");
     assert_eq!(resolvers().len(), 1);
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The doorkeeper hears that the watcher has written its lines; it need not lose patience.
+fn a_name_that_is_known_delays_nothing() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
+    let hosts = knockd.folder().write("hosts", format!("{CLIENT} friend.test\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
+    let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
+    let daemon = knockd.without_sync().arguments(&["-l"]).start();
+    let began = Instant::now();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command");
+    assert!(began.elapsed() < seconds(2.5), "{:?}", began.elapsed());
+}
+
+/// All that waits is written, in its order.
+fn the_end_waits_for_no_name() {
+    let world = World::new();
+    let _server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
+    let knockd = world.knockd("[d]\nsequence = 1000\ncommand = echo up >> @/out");
+    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
+    let knockd =
+        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
+    let mut daemon = knockd.without_sync().arguments(&["-l", "-v"]).start();
+    world.send([tcp(1000)]);
+    daemon.wait_for_file("out", "up\n");
+    let began = Instant::now();
+    daemon.stop();
+    assert!(began.elapsed() < seconds(2.5), "{:?}", began.elapsed());
+    let said = daemon.stdout();
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    assert!(at("OPEN SESAME") < at("waiting for child"), "{said}");
+    let lines = daemon.lines();
+    assert!(lines[lines.len() - 2].starts_with("d: running command"), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "shutting down");
+}
+
+/// As some daemons have it: then lines are sent otherwise.
+fn syslog_may_be_a_stream() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1").options("UseSyslog");
+    let place = knockd.folder().join("log-socket");
+    let _syslog = UnixListener::bind(&place).unwrap();
+    let daemon = knockd.replacing("/dev", "log", &place).start();
+    world.send([tcp(1)]);
+    daemon.expect(&opened("d", CLIENT, 1));
+    assert_eq!(daemon.stderr(), "");
+}
+
+fn syslog_is_told_of_a_reopened_log() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1").options("UseSyslog");
+    let place = knockd.folder().join("log-socket");
+    let syslog = UnixDatagram::bind(&place).unwrap();
+    syslog.set_read_timeout(Some(seconds(3.0))).unwrap();
+    let daemon = knockd.without_sync().replacing("/dev", "log", &place).start();
+    daemon.kill(Signal::SIGHUP);
+    let mut told = String::new();
+    let mut buffer = [0; 1024];
+    while !told.contains("re-opening log file") {
+        let length = syslog.recv(&mut buffer).unwrap_or_else(|e| panic!("{e}: {told}"));
+        told += &String::from_utf8_lossy(&buffer[..length]);
+    }
+}
+
+fn an_empty_path_is_no_log_file() {
+    let world = World::new();
+    for options in ["logfile =", ""] {
+        let knockd = world.knockd("[d]\nsequence = 1\ncommand = touch @/up");
+        let daemon =
+            knockd.without_log().without_sync().options(options).arguments(&["-v", "-g", ""]).start();
+        world.send([tcp(1)]);
+        assert!(holds_within(seconds(3.0), || daemon.folder.join("up").exists()), "{}", daemon.said());
+        assert_eq!(daemon.stderr(), "");
+    }
 }

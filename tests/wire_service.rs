@@ -89,7 +89,7 @@ fn exit_code_0_only_after_a_clean_stop() {
     process::end(doorkeeper.pid);
     assert_eq!(daemon.wait(4.0), Some(1));
     assert!(
-        daemon.stderr().contains("the doorkeeper ended unexpectedly: doors that are open"),
+        daemon.stderr().contains("doors that are open are closed by the next daemon"),
         "{}",
         daemon.said()
     );

@@ -36,6 +36,7 @@ trials![
     the_end_waits_for_stop_commands,
     the_end_waits_for_commands_that_run,
     the_end_does_not_wait_for_ever,
+    the_end_waits_five_seconds_for_a_start_command,
 ];
 
 /// Sends SIGHUP and waits until the new file is in force.
@@ -378,4 +379,17 @@ fn the_end_does_not_wait_for_ever() {
     daemon.kill(Signal::SIGTERM);
     assert_eq!(daemon.wait(12.0), Some(0));
     assert!(commands.iter().all(|pid| process::alive(*pid)), "a command was ended");
+}
+
+/// A command that closes nothing has the time that doors have.
+fn the_end_waits_five_seconds_for_a_start_command() {
+    let world = World::new();
+    let mut daemon =
+        world.knockd("[e]\nsequence = 2\nstart_command = echo $$ > @/other; exec sleep 100").start();
+    world.send([tcp(2)]);
+    assert!(holds_within(seconds(3.0), || !daemon.read("other").is_empty()), "{}", daemon.said());
+    let began = Instant::now();
+    assert_eq!(daemon.stop(), Some(0));
+    let took = began.elapsed();
+    assert!(took > seconds(4.5) && took < seconds(7.0), "{took:?}");
 }

@@ -169,6 +169,9 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         let later = second + CALM;
         assert_eq!(capture.next_change(), Some(later));
         assert!(capture.is_to_change(later));
+        // Nothing to wait for, once they come thin again.
+        capture.pace.took(1, true, later);
+        assert_eq!(capture.next_change(), Some(Duration::ZERO));
         // The interface is not there any more.
         capture.interface.index = 4_000_000;
         capture.change(&layout, &interest, later);

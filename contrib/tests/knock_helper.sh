@@ -91,8 +91,13 @@ check "ip6tables: delete" "$HELPER" -x -f $V6 -d 22
 same "ip6tables: it is gone" "" "$(rules ip6tables)"
 
 # Many at once: the same rule is still one.
-for _ in {1..12}; do "$HELPER" -i -f 198.51.100.9 -d 22 & done
-wait
+helpers=() late=0
+for _ in {1..12}; do
+    "$HELPER" -i -f 198.51.100.9 -d 22 &
+    helpers+=($!)
+done
+for pid in "${helpers[@]}"; do wait "$pid" || late=$((late + 1)); done
+same "iptables: all twelve got their turn" 0 $late
 same "iptables: twelve at once make one rule" 1 "$(rules iptables | count 198.51.100.9/32)"
 
 # A link with the name of the helper of knockd 0.8.

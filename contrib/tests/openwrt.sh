@@ -197,6 +197,18 @@ sed -i "s/option interface .*/list interface 'lan'\n\tlist interface 'wan'/" con
 on_router start
 same "a list of networks" 1 "$(seen | grep -c 'command .* -i br-lan,pppoe-wan -c')"
 
+sed -i "/list interface/d; s/^config options .*/&\n\toption interface 'auto'/" config
+on_router start
+same "auto" "1 0" "$(seen | grep -c 'command .* -i auto -c') $(seen | grep -c 'network_get_device\|interface_trigger')"
+sed -i "s/'auto'/'wan,lan'/" config
+on_router start
+same "with commas" 1 "$(seen | grep -c 'command .* -i pppoe-wan,br-lan -c')"
+NETWORKS='' procd "both are remembered" "procd: as before" reload network
+NETWORKS='wan=pppoe-dsl lan=br-lan' later reload network
+NETWORKS='' procd "with the device of last time" "procd: as before" reload network
+sed -i "s/'wan,lan'/'lan any'/" config
+on_router start
+same "any among others is any" "1 0" "$(seen | grep -c 'command .* -i any -c') $(seen | grep -c interface_trigger)"
 # ------------------------------------------------- a file of the other package
 cat >config <<'END'
 config options 'common'
@@ -305,6 +317,9 @@ config rule 'phone'
 	list allow '192.0.2.0/24'
 	list allow '2001:db8::/32'
 	list deny '192.0.2.7'
+	list deny '192.0.2.8'
+	list tcpflags 'syn'
+	list tcpflags '!ack'
 config rule 'list'
 	list sequence '7000'
 	list sequence '8000:udp'
@@ -319,10 +334,11 @@ same "each where it belongs" "	UseSyslog
 [phone]
 	otp = a seed, 60, 20000, on, tcp, udp
 	otp_window = 2
+	tcpflags = syn,!ack
 	command_6 = true
 	strict = yes
 	allow = 192.0.2.0/24,2001:db8::/32
-	deny = 192.0.2.7
+	deny = 192.0.2.7,192.0.2.8
 
 [list]
 	sequence = 7000,8000:udp
@@ -386,6 +402,13 @@ procd "put right" "procd: as before" reload
 sed -i 's/8000/8001/' config
 procd "changed, it counts" "procd: started" reload
 same "without leftovers" "knockd.conf knockd.devices knockd.good" "$(echo knockd.*)"
+sed -i "s/^config options .*/&\n\toption enabled '0'/" config
+procd "switched off" "procd: ended" reload
+check "its doors are forgotten" lacks test -e knockd.conf
+sed -i "/enabled/d; s/8001/80010/" config
+procd "so that they do not come back through a mistake" "procd: as before" reload
+sed -i 's/80010/8001/' config
+on_router start
 rm config
 procd "without /etc/config/knockd there is no daemon" "procd: ended" reload
 check "the log says why" grep -q "logger.*config is missing, so there are no doors" "$SEEN"

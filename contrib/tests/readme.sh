@@ -137,7 +137,14 @@ run_line() {
 
 # --------------------------------------- before and after what a section does
 closed() { iptables -P INPUT ACCEPT && iptables -F; }
+# What has to come up, so that a heading with another name is noticed.
+declare -A due=(['before Installing']='' ['before On a router']='' ['before Knocks with a name']=''
+    ['before Moving from knockd 0.8']='' ['after Installing 1']='' ['after Installing 2']=''
+    ['after Moving from knockd 0.8 1']='' ['after Moving from knockd 0.8 2']=''
+    ['after On a router 6']='' ['after In a container 2']='')
+came() { [ -z "${due[$1]+there}" ] || due[$1]=yes; }
 before() {
+    came "before $1"
     case $1 in
     Installing) rm -f /etc/knockd.conf ;;
     'On a router') closed ;; # nft does it there
@@ -159,6 +166,7 @@ lets_in() {
 }
 # after SECTION BLOCK
 after() {
+    came "after $1 $2"
     case "$1 $2" in
     'Installing 1')
         same "the programs are there" "knockd 0.9.0 knock 0.9.0" \
@@ -183,6 +191,10 @@ after() {
     'On a router 6')
         nft flush set inet router friends
         lets_in "the helper"
+        # After 10 seconds, which is what nothing is said of.
+        if soon lacks goes_in || soon lacks goes_in; then passed "the helper: it closes"; else
+            failed "the helper: it closes" "$(nft list table inet router)"
+        fi
         ;;
     'In a container 2')
         on client "$KNOCK" SERVER 8080
@@ -230,6 +242,7 @@ while IFS= read -r line; do
 done <../README.md
 start_afresh
 same "each fence is closed" "" "$kind"
+for it in "${!due[@]}"; do same "README.md has what is looked at $it" yes "${due[$it]}"; done
 for line in "${!NOT_RUN[@]}"; do
     check "what is not run stands in README.md: $line" test -n "${tried[$line]:-}"
 done

@@ -193,7 +193,7 @@ impl Log {
         if !is_read || event.is_silent() || (event.is_cheap() && !self.flood.admits(now.uptime)) {
             return;
         }
-        // Asked for at once, though its turn may come later: names are looked up side by side.
+        // Asked for at once, though its turn may come later: then the answer may be there.
         let _ = self.name_for(&event, now);
         self.add(Entry::Event(event), now);
     }
