@@ -24,6 +24,7 @@ trials![
     cooldowns_go_on_after_a_crash,
     after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time,
     cooldowns_go_on_after_a_reboot,
+    a_doorkeeper_that_begins_after_a_reload_finds_the_state_file,
     a_doorkeeper_that_began_with_a_broken_file_takes_the_next,
     a_doorkeeper_that_began_with_a_broken_file_closes_nothing_at_the_end,
 ];
@@ -176,6 +177,31 @@ fn cooldowns_go_on_after_a_reboot() {
     expect_closed(&place, 3.0, "10.77.0.12\n10.77.0.2\n");
 }
 
+/// What the file named before is in force still, and a new doorkeeper has never read it.
+fn a_doorkeeper_that_begins_after_a_reload_finds_the_state_file() {
+    let world = World::new();
+    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 3\nstop_command = echo %IP% >> @/out";
+    let daemon = world.knockd(door).options("pidfile = @/other").start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace("pidfile", "#pidfile")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    daemon.sync();
+    process::end(doorkeeper(&daemon));
+    daemon.wait_for_file("out", "10.77.0.2\n");
+}
+
+/// Has a doorkeeper begin with a broken file; what was in it.
+fn lose_the_configuration(daemon: &RunningDaemon) -> String {
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, "nonsense").unwrap();
+    process::end(doorkeeper(daemon));
+    daemon.wait_for("the doorkeeper has no configuration");
+    text
+}
+
 /// Nobody knew of the open door any more: that is no success.
 fn a_doorkeeper_that_began_with_a_broken_file_closes_nothing_at_the_end() {
     let (world, place) = (World::new(), Folder::new());
@@ -183,10 +209,7 @@ fn a_doorkeeper_that_began_with_a_broken_file_closes_nothing_at_the_end() {
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
     pause(0.1);
-    let text = fs::read_to_string(&daemon.config).unwrap();
-    fs::write(&daemon.config, "nonsense").unwrap();
-    process::end(doorkeeper(&daemon));
-    daemon.wait_for("the doorkeeper has no configuration");
+    let text = lose_the_configuration(&daemon);
     assert_eq!(daemon.stop(), Some(1));
     daemon.wait_for("doors that are open are closed by the next daemon");
     assert_eq!(place.read("out"), "");
@@ -203,10 +226,7 @@ fn a_doorkeeper_that_began_with_a_broken_file_takes_the_next() {
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
     pause(0.1);
-    let text = fs::read_to_string(&daemon.config).unwrap();
-    fs::write(&daemon.config, "nonsense").unwrap();
-    process::end(doorkeeper(&daemon));
-    daemon.wait_for("the doorkeeper has no configuration");
+    let text = lose_the_configuration(&daemon);
     fs::write(&daemon.config, text).unwrap();
     expect_closed(&place, 7.0, "10.77.0.2\n");
     world.send([tcp(1).from("10.77.0.12")]);

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::RunningDaemon;
+use crate::support::daemon::{Knockd, RunningDaemon};
 use crate::support::packet::{ACK, CLIENT, tcp, udp};
 use crate::support::process;
 use crate::support::world::World;
@@ -40,6 +40,7 @@ trials![
     syslog_is_told_of_a_reopened_log,
     syslog_may_be_a_stream,
     the_end_waits_for_no_name,
+    mapped_addresses_are_looked_up_once,
     a_name_that_is_known_delays_nothing,
 ];
 
@@ -318,10 +319,7 @@ fn names_come_from_the_hosts_file() {
     let world = World::new();
     let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 1\nstop_command = echo %IP% >> @/out";
     let knockd = world.knockd(doors);
-    let hosts =
-        knockd.folder().write("hosts", format!("{CLIENT} friend.test other.test\nfd77::2 six.test\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
-    let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
+    let knockd = with_hosts(knockd, &format!("{CLIENT} friend.test other.test\nfd77::2 six.test\n"));
     let daemon = knockd.arguments(&["-l"]).start();
     world.send([tcp(1), tcp(1).v6(), tcp(1).from("10.77.0.12")]);
     // What the doorkeeper says of one knocker may come between the watcher's lines about another.
@@ -342,6 +340,20 @@ fn names_come_from_the_hosts_file() {
     assert_eq!(closed, ["10.77.0.12", CLIENT, "fd77::2"]);
 }
 
+/// Names are those of this text, for `/etc/hosts`.
+fn with_hosts<'w>(knockd: Knockd<'w>, hosts: &str) -> Knockd<'w> {
+    let hosts = knockd.folder().write("hosts", hosts);
+    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
+    knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order)
+}
+
+/// Names are looked up at the client's address.
+fn with_name_server(knockd: Knockd<'_>) -> Knockd<'_> {
+    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
+    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
+    knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order)
+}
+
 /// Whoever waits for a name, and in whichever process: the log is in the order of knockd 0.8, and so is
 /// standard output. Commands are not kept.
 fn names_that_come_late_leave_the_order() {
@@ -352,11 +364,7 @@ fn names_that_come_late_leave_the_order() {
     let server = thread::spawn(move || (0..2).for_each(|_| call_friend(&server, 1.0)));
     let doors = "[d]\nsequence = 1000\nstart_command = echo up >> @/out; exit 2\ncmd_timeout = 1\nstop_command = exit 3";
     let knockd = world.knockd(doors);
-    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
-    let knockd =
-        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
-    let mut daemon = knockd.without_sync().arguments(&["-l", "-v"]).start();
+    let mut daemon = with_name_server(knockd).without_sync().arguments(&["-l", "-v"]).start();
     world.send([tcp(1000)]);
     daemon.wait_for_file("out", "up\n");
     assert_eq!(daemon.lines(), Vec::<String>::new(), "the command waited, or a line did not");
@@ -403,11 +411,7 @@ fn names_that_never_come_leave_the_order() {
     let world = World::new();
     let _server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
     let knockd = world.knockd("[d]\nsequence = 1000\ncommand = true");
-    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
-    let knockd =
-        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
-    let daemon = knockd.without_sync().arguments(&["-l"]).start();
+    let daemon = with_name_server(knockd).without_sync().arguments(&["-l"]).start();
     world.send([tcp(1000)]);
     daemon.wait_for("running command");
     let lines = ["10.77.0.2: d: Stage 1", "10.77.0.2: d: OPEN SESAME", "d: running command: true"];
@@ -433,11 +437,7 @@ fn names_that_never_come_delay_nothing() {
     let server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
     server.set_read_timeout(Some(seconds(5.0))).unwrap();
     let knockd = world.knockd("[d]\nsequence = 1,2\ncommand = echo %IP% >> @/out");
-    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
-    let knockd =
-        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
-    let mut daemon = knockd.without_sync().arguments(&["-l"]).start();
+    let mut daemon = with_name_server(knockd).without_sync().arguments(&["-l"]).start();
     let mut wanted = String::new();
     for source in [CLIENT, "10.77.0.12", "10.77.0.13"] {
         let start = Instant::now();
@@ -463,9 +463,7 @@ fn names_that_never_come_delay_nothing() {
 fn a_resolver_that_was_killed_is_replaced() {
     let world = World::new();
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
-    let hosts = knockd.folder().write("hosts", format!("{CLIENT} friend.test\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
-    let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
+    let knockd = with_hosts(knockd, &format!("{CLIENT} friend.test\n"));
     let mut daemon = knockd.arguments(&["-l"]).start();
     let resolvers = || -> Vec<i32> {
         let is_one = |pid: &i32| {
@@ -492,13 +490,22 @@ fn a_resolver_that_was_killed_is_replaced() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// Strangers in the clothes of IPv6 leave room for the names of others.
+fn mapped_addresses_are_looked_up_once() {
+    let world = World::new();
+    let knockd = with_hosts(world.knockd("[d]\nsequence = 1,2"), &format!("{CLIENT} friend.test\n"));
+    let daemon = knockd.arguments(&["-l"]).start();
+    world.send((1..=70).map(|n| tcp(1).v6().from(&format!("::ffff:10.9.0.{n}"))));
+    daemon.sync();
+    world.send([tcp(1)]);
+    daemon.wait_for("10.77.0.2 (friend.test): d: Stage 1");
+}
+
 /// The doorkeeper hears that the watcher has written its lines; it need not lose patience.
 fn a_name_that_is_known_delays_nothing() {
     let world = World::new();
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
-    let hosts = knockd.folder().write("hosts", format!("{CLIENT} friend.test\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: files\n");
-    let knockd = knockd.replacing("/etc", "hosts", &hosts).replacing("/etc", "nsswitch.conf", &order);
+    let knockd = with_hosts(knockd, &format!("{CLIENT} friend.test\n"));
     let daemon = knockd.without_sync().arguments(&["-l"]).start();
     let began = Instant::now();
     world.send([tcp(1)]);
@@ -511,11 +518,7 @@ fn the_end_waits_for_no_name() {
     let world = World::new();
     let _server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
     let knockd = world.knockd("[d]\nsequence = 1000\ncommand = echo up >> @/out");
-    let resolver = knockd.folder().write("resolv.conf", format!("nameserver {CLIENT}\n"));
-    let order = knockd.folder().write("nsswitch.conf", "hosts: dns\n");
-    let knockd =
-        knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order);
-    let mut daemon = knockd.without_sync().arguments(&["-l", "-v"]).start();
+    let mut daemon = with_name_server(knockd).without_sync().arguments(&["-l", "-v"]).start();
     world.send([tcp(1000)]);
     daemon.wait_for_file("out", "up\n");
     let began = Instant::now();

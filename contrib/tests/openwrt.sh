@@ -156,9 +156,7 @@ same "the doors are those of the file" "# Written by /etc/init.d/knockd from /et
 	seq_timeout = 5
 	tcpflags = syn
 	command = nft add element inet fw4 knockd4 { %IP% . tcp . 22 timeout 60s }
-	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }
-
-# The end." "$(cat knockd.conf)"
+	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }" "$(cat knockd.conf)"
 same "and can be read by nobody else" 600 "$(stat -c %a knockd.conf)"
 on_router service_triggers
 same "triggers: a change of the file, and of the network" "procd_add_reload_trigger knockd
@@ -229,9 +227,7 @@ same "its door too" "	sequence = 7000,8000:udp,9000
 	tcpflags = syn
 	command = /usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
 	cmd_timeout = 30
-	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
-
-# The end." "$(sed -n '8,$p' knockd.conf)"
+	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '8,$p' knockd.conf)"
 # Of the shape that it ships: a device, and an option whose name lacks a _.
 cat >config <<'END'
 config options 'common'
@@ -342,9 +338,7 @@ same "each where it belongs" "	UseSyslog
 
 [list]
 	sequence = 7000,8000:udp
-	command = true
-
-# The end." "$(sed -n '4,$p' knockd.conf)"
+	command = true" "$(sed -n '4,$p' knockd.conf)"
 
 # ---------------------------------------------------------------- a mistake
 cat >config <<'END'
@@ -379,12 +373,12 @@ same "and its networks still tell it" 1 "$(seen | grep -c 'interface_trigger int
 procd "an event of the network too" "procd: as before" reload network
 # Two pages: one for the file in force, and one for the first of the doors to come.
 mkdir small
-mount -t tmpfs -o size=8k tmpfs small
+mount -t tmpfs -o size=$((2 * $(getconf PAGESIZE))) tmpfs small
 cp good config
 VAR_RUN=$PWD/small on_router start
 {
     cat good
-    for number in {1..60}; do
+    for ((number = 0; number < $(getconf PAGESIZE) / 64; number++)); do
         printf "config rule 'more%s'\n\toption sequence '7000,8000'\n\toption command '%060d'\n" "$number" 0
     done
 } >config

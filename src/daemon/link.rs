@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+use crate::config::Options;
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::siblings::{self, Role, Sibling};
 use crate::daemon::wait_for;
@@ -39,27 +40,13 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts a doorkeeper for a daemon with this command line.
+    /// Starts a doorkeeper for a daemon with this command line and these options.
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub fn start(arguments: &Arguments, now: Now) -> io::Result<Link> {
-        let mut words: Vec<OsString> = vec!["-c".into(), arguments.config.clone().into()];
-        words.extend(["-p".into(), arguments.pid_file.clone().into()]);
-        if let Some(log_file) = &arguments.log_file {
-            words.extend(["-g".into(), log_file.clone().into()]);
-        }
-        for (is_set, option) in [(arguments.verbose, "-v"), (arguments.debug, "-D"), (arguments.lookup, "-l")]
-        {
-            if is_set {
-                words.push(option.into());
-            }
-        }
-        if arguments.is_launched {
-            words.push(cli::LAUNCHED.into());
-        }
+    pub fn start(arguments: &Arguments, options: &Options, now: Now) -> io::Result<Link> {
         let mut link = Link {
-            arguments: words,
+            arguments: words(arguments, options),
             doorkeeper: None,
             waiting: VecDeque::new(),
             started: Duration::ZERO,
@@ -70,6 +57,12 @@ impl Link {
         };
         link.restart(now)?;
         Ok(link)
+    }
+
+    /// Doorkeepers to come are for a daemon with these options: what the file does not name any more
+    /// (SIGHUP) they cannot know of otherwise.
+    pub fn follow(&mut self, arguments: &Arguments, options: &Options) {
+        self.arguments = words(arguments, options);
     }
 
     /// Starts a doorkeeper in place of one that is gone; what waits for it goes to the new one.
@@ -207,4 +200,23 @@ impl Link {
             self.ended_well = gone.child.wait().is_ok_and(|status| status.success());
         }
     }
+}
+
+/// The doorkeeper's command line.
+fn words(arguments: &Arguments, options: &Options) -> Vec<OsString> {
+    let pid_file = options.pid_file.as_ref().unwrap_or(&arguments.pid_file);
+    let mut words: Vec<OsString> = vec!["-c".into(), arguments.config.clone().into()];
+    words.extend(["-p".into(), pid_file.clone().into()]);
+    if let Some(log_file) = options.log_file.as_ref().or(arguments.log_file.as_ref()) {
+        words.extend(["-g".into(), log_file.clone().into()]);
+    }
+    for (is_set, option) in [(arguments.verbose, "-v"), (arguments.debug, "-D"), (arguments.lookup, "-l")] {
+        if is_set {
+            words.push(option.into());
+        }
+    }
+    if arguments.is_launched {
+        words.push(cli::LAUNCHED.into());
+    }
+    words
 }

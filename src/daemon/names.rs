@@ -59,6 +59,8 @@ impl Names {
 
     /// What is known of this knocker; if that is nothing, asks for it.
     pub fn ask(&mut self, knocker: IpAddr, now: Now) -> Answer {
+        // An IPv4 address in the clothes of IPv6 is answered as what it is.
+        let knocker = knocker.to_canonical();
         if let Some((name, until)) = self.known.get(&knocker)
             && *until > now.uptime
         {

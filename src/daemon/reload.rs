@@ -200,6 +200,7 @@ impl Watcher {
     pub(super) fn adopt(&mut self, loaded: Loaded) {
         let Config { options, doors } = loaded.config;
         self.options = options.following(&self.options);
+        self.link.follow(&self.arguments, &self.options);
         let mut doors = doors;
         if let Ok(state) = state_file::read(&self.options.state_file(&self.arguments.pid_file)) {
             state.restore_spent(&mut doors);

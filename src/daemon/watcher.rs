@@ -71,7 +71,8 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let signals = Signals::new().map_err(system("listen for signals"))?;
     let loaded = load(&arguments, &mut log::pass_on)?;
     // It starts while we open the interface.
-    let link = Link::start(&arguments, now()).map_err(system("start the doorkeeper"))?;
+    let link =
+        Link::start(&arguments, &loaded.config.options, now()).map_err(system("start the doorkeeper"))?;
     let Loaded { config: Config { options, doors }, fingerprint, .. } = loaded;
     // A list that opened a door opens it no more, whoever listened then. What cannot be read, the
     // doorkeeper complains of.

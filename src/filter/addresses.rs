@@ -1,6 +1,6 @@
 //! Who sends and to whom, as a part of the kernel's program.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -76,15 +76,10 @@ pub(super) fn v4_packet(
     const FRAGMENT: u32 = 6;
     const PROTOCOL: u32 = 9;
     const DESTINATION: u32 = 16;
-    let mut wanted: Vec<Ipv4Addr> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
+    let wanted = sorted(addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    }));
     if wanted.is_empty() {
         return reject;
     }
@@ -111,15 +106,10 @@ pub(super) fn v6_packet(
     const HEADER: u32 = 40;
     const NEXT_HEADER: u32 = 6;
     const DESTINATION: u32 = 24;
-    let mut wanted: Vec<Ipv6Addr> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V6(address) => Some(*address),
-            IpAddr::V4(_) => None,
-        })
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
+    let wanted = sorted(addresses.iter().filter_map(|address| match address {
+        IpAddr::V6(address) => Some(*address),
+        IpAddr::V4(_) => None,
+    }));
     if wanted.is_empty() {
         return reject;
     }
@@ -131,4 +121,12 @@ pub(super) fn v6_packet(
     wanted.into_iter().fold(reject, |otherwise, address| {
         address_in(code, DESTINATION, &IpAddr::V6(address).into(), transport, otherwise)
     })
+}
+
+/// Each once.
+fn sorted<T: Ord>(addresses: impl Iterator<Item = T>) -> Vec<T> {
+    let mut addresses: Vec<T> = addresses.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
