@@ -1,10 +1,19 @@
 //! Lines of the log that come too thick.
 
+use std::path::Path;
 use std::time::Duration;
 
 use knocking::flood::{BURST, Flood, LINES};
 
-trials![few_lines_pass, many_lines_are_summed_up, each_second_begins_anew, numbers_are_grouped];
+use crate::support::folder::read;
+
+trials![
+    few_lines_pass,
+    many_lines_are_summed_up,
+    each_second_begins_anew,
+    numbers_are_grouped,
+    the_texts_know_the_numbers,
+];
 
 fn at(milliseconds: u64) -> Duration {
     Duration::from_millis(1_000_000 + milliseconds)
@@ -53,4 +62,18 @@ fn numbers_are_grouped() {
         offer(&mut flood, number + 100, 0);
         assert_eq!(flood.rest().unwrap(), format!("... and {shown} more in the last second"));
     }
+}
+
+fn the_texts_know_the_numbers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (page, readme) = (read(&root.join("man/knockd.1")), read(&root.join("README.md")));
+    for words in [
+        format!("up to {LINES} a second by each process"),
+        format!("after a quiet time up to {BURST} at once"),
+        format!("Beyond {BURST} at once, or {LINES} a second"),
+    ] {
+        assert!(page.replace('\n', " ").contains(&words), "{words}");
+    }
+    let words = format!("beyond {LINES} a second ({BURST} after a quiet time)");
+    assert!(readme.replace("\n  ", " ").contains(&words), "{words}");
 }
