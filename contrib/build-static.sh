@@ -50,6 +50,15 @@ triple() {
     esac
 }
 
+# What zig calls the machine, and the processor that Rust has in mind.
+zig_target() {
+    case $1 in
+    mips*) echo "-target $1-linux-musleabi" ;;
+    armv7) echo "-target arm-linux-musleabihf -mcpu=generic+v7a+vfp3-d32+thumb2-neon" ;;
+    *) echo "-target $1-linux-musl" ;;
+    esac
+}
+
 emulator() {
     case $1 in
     armv7) echo qemu-arm-static ;;
@@ -183,7 +192,8 @@ libraries() {
     mkdir -p "$folder"
     echo 'int main(void) { return 0; }' >"$folder/main.c"
     # It makes them for the first program that is linked with them, and says where.
-    ZIG_VERBOSE_LINK=1 "$tools/bin/python3" -m ziglang cc -target "$name-linux-musleabi" -static \
+    # shellcheck disable=SC2046 # the words of zig_target
+    ZIG_VERBOSE_LINK=1 "$tools/bin/python3" -m ziglang cc $(zig_target "$name") -static \
         "$folder/main.c" -lunwind -o "$folder/main" 2>"$folder/said" ||
         die "zig makes no C library for $name: $(tail -n 1 "$folder/said")"
     for file in crt1.o libc.a libzigc.a libcompiler_rt.a libunwind.a; do
@@ -198,19 +208,19 @@ cross() {
     local name=$1 verb=$2 triple folder file own=("${flags[@]}")
     triple=$(triple "$name")
     shift 2
+    if ! [ -d "$sysroot/lib/rustlib/$triple/lib" ] && ! rustup -q target add "$triple" >/dev/null 2>&1; then
+        # For MIPS there is none; others may be out of reach.
+        folder=$(libraries "$name") || return 1
+        own+=(-Clink-self-contained=no "-Lnative=$folder")
+        for file in crt1.o libzigc.a libcompiler_rt.a; do own+=("-Clink-arg=$folder/$file"); done
+    fi
     case $name in
     mips*)
-        # Rust has no C library for it. And its code is a third longer than that of
-        # others: it does without the place in the source that a panic tells, and
-        # without the words for debugging, of which none of ours are ever printed.
-        folder=$(libraries "$name") || return 1
-        own+=(-Clink-self-contained=no -Zlocation-detail=none "-Lnative=$folder")
-        for file in crt1.o libzigc.a libcompiler_rt.a; do own+=("-Clink-arg=$folder/$file"); done
+        # The code is a third longer than that of others: it does without the place in
+        # the source that a panic tells, and without the words for debugging, of which
+        # none of ours are ever printed.
+        own+=(-Zlocation-detail=none)
         [ "$verb" = test ] || own+=(-Zfmt-debug=none)
-        ;;
-    *)
-        [ -d "$sysroot/lib/rustlib/$triple/lib" ] || rustup -q target add "$triple" ||
-            die "Rust's library for $triple could not be had: rustup target add $triple"
         ;;
     esac
     CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${own[*]}") cargo "$verb" "$@" --target "$triple"
