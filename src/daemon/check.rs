@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::daemon::cli::Arguments;
 use crate::daemon::load::{Loaded, load};
-use crate::daemon::log;
+use crate::daemon::output;
 use crate::lock::Lock;
 
 /// The bits that let group or others read a file.
@@ -14,11 +14,11 @@ const OTHERS_READ: u32 = 0o044;
 /// Checks the configuration: 0 if it would be taken, 1 otherwise.
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
-    log::start_output(arguments.verbose, arguments.debug);
-    let Loaded { config, files, .. } = match load(arguments, &mut log::pass_on) {
+    output::start(arguments.verbose, arguments.debug);
+    let Loaded { config, files, .. } = match load(arguments, &mut output::pass_on) {
         Ok(loaded) => loaded,
         Err(error) => {
-            log::complain(&error.to_string());
+            output::complain(&error.to_string());
             return ExitCode::FAILURE;
         }
     };
@@ -37,10 +37,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     }
     for warning in &warnings {
-        log::complain(&format!("warning: {warning}"));
+        output::complain(&format!("warning: {warning}"));
     }
     let doors = config.doors.len();
-    log::print(&format!(
+    output::print(&format!(
         "{}: ok, {doors} {}\n",
         arguments.config.display(),
         if doors == 1 { "door" } else { "doors" }

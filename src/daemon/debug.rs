@@ -1,7 +1,7 @@
 //! What the watcher says with `-D` beside the log.
 
 use crate::daemon::watcher::Watcher;
-use crate::daemon::{expression, log};
+use crate::daemon::{expression, output};
 use crate::knock::Knock;
 use crate::time::Now;
 
@@ -9,7 +9,7 @@ impl Watcher {
     /// A packet that is of interest.
     pub(super) fn explain(&self, knock: &Knock, link_header: u64, now: Now) {
         if self.engine.is_of_interest(knock) {
-            log::explain(&format!(
+            output::explain(&format!(
                 "{}: {}: {}:{} -> {}:{} {} bytes",
                 self.log.clock(now),
                 knock.protocol,
@@ -24,15 +24,15 @@ impl Watcher {
 
     /// Where it listens, at the start.
     pub(super) fn explain_captures(&self) {
-        if !log::explains() {
+        if !output::explains() {
             return;
         }
         for interface in self.captures.interfaces() {
-            log::explain(interface.link_words());
+            output::explain(interface.link_words());
         }
         for address in self.captures.here() {
             if address.is_ipv4() || !self.arguments.only_v4 {
-                log::explain(&format!("local IP: {address}"));
+                output::explain(&format!("local IP: {address}"));
             }
         }
         self.explain_doors();
@@ -40,10 +40,10 @@ impl Watcher {
 
     /// What it listens for, at the start and after a reload.
     pub(super) fn explain_doors(&self) {
-        if log::explains() {
+        if output::explains() {
             let (doors, here) = (self.engine.doors(), self.captures.here());
             for line in expression::lines(doors, here, self.arguments.only_v4) {
-                log::explain(&line);
+                output::explain(&line);
             }
         }
     }

@@ -15,11 +15,11 @@ use crate::config::Config;
 use crate::daemon::clock::now;
 use crate::daemon::commands::Commands;
 use crate::daemon::load::load;
-use crate::daemon::log::{self, Log};
+use crate::daemon::log::Log;
 use crate::daemon::remember::Memory;
 use crate::daemon::signals::Signals;
 use crate::daemon::wire::{self, Received, Report, Request};
-use crate::daemon::{anchor_paths, cli, one_time, poll_timeout, siblings, wait_for};
+use crate::daemon::{anchor_paths, cli, one_time, output, poll_timeout, siblings, wait_for};
 use crate::event::{Event, Opening};
 use crate::lock::Lock;
 use crate::opening::{Action, Ending, Job, Openings};
@@ -59,7 +59,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     if arguments.is_launched {
         let _ = nix::unistd::chdir("/");
     }
-    log::start_output(arguments.verbose, false);
+    output::start(arguments.verbose, false);
     let (Ok(watcher), Ok(signals)) = (siblings::accept(), Signals::new()) else { return ExitCode::FAILURE };
     // A session of its own: what a terminal sends to the watcher is the watcher's to pass on.
     let _ = nix::unistd::setsid();

@@ -7,18 +7,15 @@
 //! up to that opening are written.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use ::log::{LevelFilter, debug, info};
-use env_logger::{Builder, Target};
-
-use crate::config::Note;
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log_file::LogFile;
 use crate::daemon::names::{Answer, Names, PATIENCE};
+use crate::daemon::output::{complain, explain_detail, say, says};
 use crate::daemon::syslog::Syslog;
 use crate::event::{Event, Opening};
 use crate::flood::Flood;
@@ -33,69 +30,6 @@ const SLACK: Duration = Duration::from_millis(500);
 
 /// How soon a resolver that ended is replaced.
 const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
-
-const VERBOSE: &str = "knockd::verbose";
-const DEBUG: &str = "knockd::debug";
-
-/// Lets `-v` and `-D` through to standard output.
-pub fn start_output(verbose: bool, debug: bool) {
-    let level = |is_on, level| if is_on { level } else { LevelFilter::Off };
-    Builder::new()
-        .filter_level(LevelFilter::Off)
-        .filter_module(VERBOSE, level(verbose, LevelFilter::Info))
-        .filter_module(DEBUG, level(debug, LevelFilter::Debug))
-        .target(Target::Stdout)
-        .format(|to, record| writeln!(to, "{}", record.args()))
-        .init();
-}
-
-/// Says something to whoever asked for `-v`.
-pub fn say(text: &str) {
-    info!(target: VERBOSE, "{text}");
-}
-
-/// Says something to whoever asked for `-D`.
-pub fn explain(text: &str) {
-    debug!(target: DEBUG, "{text}");
-}
-
-/// Whether anybody asked for `-v`.
-fn says() -> bool {
-    ::log::log_enabled!(target: VERBOSE, ::log::Level::Info)
-}
-
-/// Whether anybody asked for `-D`.
-#[must_use]
-pub fn explains() -> bool {
-    ::log::log_enabled!(target: DEBUG, ::log::Level::Debug)
-}
-
-/// Says what the debug output has of an event beside the log.
-pub fn explain_detail(event: &Event) {
-    if explains()
-        && let Some(text) = event.debug_line()
-    {
-        explain(&text);
-    }
-}
-
-/// Says something on standard error; nobody listening is no error.
-pub fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Prints to standard output, whatever was asked for.
-pub fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
-/// Passes on what the parser has to say.
-pub fn pass_on(note: Note) {
-    match note {
-        Note::Understood(text) => explain(&text),
-        Note::LeftOut(text) => complain(&text),
-    }
-}
 
 /// What is to be written, or done, in its turn.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::daemon::log::complain;
+use crate::daemon::output::complain;
 use crate::reason::reason;
 use crate::time::Now;
 

@@ -22,6 +22,7 @@ mod names;
 pub mod netlink;
 mod notify;
 mod one_time;
+mod output;
 mod reload;
 mod remember;
 pub mod ring;
@@ -58,12 +59,12 @@ pub fn main() -> ExitCode {
     let mut arguments = match cli::parse(words.clone()) {
         Ok(arguments) => arguments,
         Err(Instead::Print(text)) => {
-            log::print(text);
+            output::print(text);
             return ExitCode::SUCCESS;
         }
         Err(Instead::Refuse(why)) => {
-            log::complain(&why);
-            log::print(cli::USAGE);
+            output::complain(&why);
+            output::print(cli::USAGE);
             return ExitCode::FAILURE;
         }
     };
@@ -77,9 +78,9 @@ pub fn main() -> ExitCode {
         watcher::main(arguments).map(|()| ExitCode::SUCCESS)
     };
     result.unwrap_or_else(|error| {
-        log::complain(&error.to_string());
+        output::complain(&error.to_string());
         if error.shows_usage() {
-            log::print(cli::USAGE);
+            output::print(cli::USAGE);
         }
         ExitCode::FAILURE
     })

@@ -14,7 +14,7 @@ use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::{self, Log};
 use crate::daemon::watcher::{AHEAD, Watcher, wanted};
 use crate::daemon::wire::{Received, Report, Request};
-use crate::daemon::{notify, one_time, poll_timeout, state_file};
+use crate::daemon::{notify, one_time, output, poll_timeout, state_file};
 use crate::engine::Engine;
 use crate::interest::Interest;
 use crate::lock::{Lock, OneTime};
@@ -157,7 +157,7 @@ impl Watcher {
                 Some(format!("new sequence for door {}: {}", door.name, door.lock.written()?))
             });
         if let Some(text) = next {
-            log::explain(&text);
+            output::explain(&text);
         }
         self.renew_filter();
         if is_exhausted {
@@ -171,7 +171,7 @@ impl Watcher {
         let text = format!("re-reading config file: {}", self.arguments.config.display());
         self.log.say(&text);
         self.log.line_and_blank(&text);
-        match load(&self.arguments, &mut log::pass_on) {
+        match load(&self.arguments, &mut output::pass_on) {
             Ok(loaded) => {
                 self.link.prepare(loaded.fingerprint);
                 self.pending = Some((loaded, 1));
@@ -236,7 +236,7 @@ impl Watcher {
             self.log.line_for_syslog(&text);
         }
         if let Err(error) = result {
-            log::complain(&log::cannot_open(&error));
+            output::complain(&log::cannot_open(&error));
         }
     }
 

@@ -22,7 +22,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::netlink::Ring;
 use crate::daemon::signals::{Came, Signals};
 use crate::daemon::wire::{Received, Request};
-use crate::daemon::{notify, poll_timeout, state_file, wait_for};
+use crate::daemon::{notify, output, poll_timeout, state_file, wait_for};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::interest::Interest;
@@ -65,11 +65,11 @@ struct Ready {
 /// # Errors
 /// Why it cannot start.
 pub fn main(arguments: Arguments) -> Result<(), StartError> {
-    log::start_output(arguments.verbose, arguments.debug);
+    output::start(arguments.verbose, arguments.debug);
     let launcher =
         arguments.is_launched.then(Launcher::accept).transpose().map_err(system("run in the background"))?;
     let signals = Signals::new().map_err(system("listen for signals"))?;
-    let loaded = load(&arguments, &mut log::pass_on)?;
+    let loaded = load(&arguments, &mut output::pass_on)?;
     // It starts while we open the interface.
     let link =
         Link::start(&arguments, &loaded.config.options, now()).map_err(system("start the doorkeeper"))?;
@@ -97,7 +97,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     }
     watcher.explain_captures();
     if let Err(error) = watcher.open_log() {
-        log::complain(&log::cannot_open(&error));
+        output::complain(&log::cannot_open(&error));
     }
     if watcher.arguments.lookup {
         watcher.log.look_up_names().map_err(system("start the resolver"))?;
@@ -111,7 +111,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     }
     let words = watcher.captures.words();
     watcher.log.line(&format!("starting up, {words}"));
-    log::say(&format!("{words}..."));
+    output::say(&format!("{words}..."));
     watcher.log.tell(watcher.captures.missing());
     watcher.link.send(Request::Begin);
     notify::ready();
@@ -226,7 +226,7 @@ impl Watcher {
                 Taken::Knock(knock) => {
                     count += 1;
                     let link_header = capture.interface.link_header();
-                    if log::explains() {
+                    if output::explains() {
                         self.explain(&knock, link_header, now);
                     }
                     self.engine.observe(&knock, now, events);
@@ -266,7 +266,7 @@ impl Watcher {
         let is_one_time = self.is_one_time(opening.door);
         // A one-time door is open when its line is struck: then the doorkeeper says so.
         if is_one_time {
-            log::explain_detail(&event);
+            output::explain_detail(&event);
         } else {
             self.log.event(event, now);
         }
@@ -305,7 +305,7 @@ impl Watcher {
     fn finish(&mut self, mut signals: Signals) -> Result<(), StartError> {
         notify::stopping();
         self.log.flush();
-        log::say("waiting for child processes...");
+        output::say("waiting for child processes...");
         self.pass_marks_on();
         // One that began without a configuration knows of no door that is open.
         let knows_the_doors = self.link.is_serving();
@@ -329,7 +329,7 @@ impl Watcher {
             self.link.flush();
             while matches!(self.link.receive(), Received::Message(_) | Received::Nonsense) {}
         }
-        log::say("closing...");
+        output::say("closing...");
         let is_finished = knows_the_doors && self.link.ended_well();
         let result = if is_finished { Ok(()) } else { Err(StartError::Unfinished) };
         if let Err(error) = &result {
