@@ -14,7 +14,7 @@
 #   -p           print the list and send nothing
 #
 # The seed is never a word on another program's command line: what is here is
-# builtin or a pipe. The other end of it is src/otp.rs.
+# builtin or a pipe. The other end of it is src/door/otp.rs.
 set -eu
 LC_ALL=C
 export LC_ALL

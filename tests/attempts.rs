@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use knocking::attempts::{Attempt, AttemptId, Attempts};
+use knocking::door::lock::Turn;
 use knocking::engine::MAX_ATTEMPTS;
-use knocking::expiring::Expiring;
-use knocking::lock::Turn;
+use knocking::engine::attempts::{Attempt, AttemptId, Attempts};
+use knocking::engine::expiring::Expiring;
 
 use crate::random::Random;
 use crate::support::folder::read;

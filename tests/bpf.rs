@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use knocking::bpf::Instruction;
+use knocking::filter::bpf::Instruction;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use knocking::dissect::flag_names;
-use knocking::knock::{Flags, Protocol};
+use knocking::door::knock::{Flags, Protocol};
+use knocking::packet::describe::flag_names;
+use knocking::plan::profile;
+use knocking::plan::shape::{self, Data};
 use knocking::plan::{self, Asked, AskedError, Errand, Manner, Pace, Port, Resolved, round};
-use knocking::profile;
-use knocking::shape::{self, Data};
 
 use crate::craft::{numbers, stage};
 

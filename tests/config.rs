@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use knocking::config::{Config, ConfigError, Note, Reading};
+use knocking::door::knock::{FlagRule, Flags};
+use knocking::door::lock::Lock;
 use knocking::door::{Door, Template};
-use knocking::knock::{FlagRule, Flags};
-use knocking::lock::Lock;
 use libtest_mimic::Trial;
 
 use crate::support::folder::read;

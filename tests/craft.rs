@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use knocking::craft::{CraftError, Options, Packet, Segment, Tcp};
-use knocking::dissect::{Dissection, flag_names};
-use knocking::knock::{Flags, Protocol};
+use knocking::door::knock::{Flags, Protocol};
+use knocking::door::sequence::Stage;
+use knocking::packet::craft::{CraftError, Options, Packet, Segment, Tcp};
+use knocking::packet::describe::{Dissection, flag_names};
 use knocking::packet::parse;
+use knocking::plan::shape::{self, Route, Shape, SourcePort};
 use knocking::plan::{Asked, Manner, Port};
-use knocking::sequence::Stage;
-use knocking::shape::{self, Route, Shape, SourcePort};
 
 use crate::support::packet::checksum;
 

@@ -5,14 +5,14 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use knocking::bpf::Instruction;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
+use knocking::door::knock::{Knock, Protocol};
+use knocking::door::lock::Lock;
+use knocking::filter::bpf::Instruction;
+use knocking::filter::interest::Interest;
+use knocking::filter::interfaces::Several;
 use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
-use knocking::interest::Interest;
-use knocking::interfaces::Several;
-use knocking::knock::{Knock, Protocol};
-use knocking::lock::Lock;
 use knocking::packet::parse;
 
 use crate::bpf::{Kernel, load};

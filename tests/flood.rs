@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use knocking::flood::{BURST, Flood, LINES};
+use knocking::opening::log_limit::{BURST, Flood, LINES};
 
 use crate::support::folder::read;
 

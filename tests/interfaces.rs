@@ -1,6 +1,6 @@
 //! Which interfaces are listened on, as values: also with links that not every kernel can make.
 
-use knocking::interfaces::{EVERY, Interface, Kind, Layout, Scene, Wanted};
+use knocking::filter::interfaces::{EVERY, Interface, Kind, Layout, Scene, Wanted};
 
 trials![
     names_are_read,

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use knocking::daemon::wire::{Crossing, Message, Received, Report, Request, SIZE, pair, receive, transmit};
-use knocking::event::Opening;
-use knocking::lock::Turn;
+use knocking::daemon::messages::{
+    Crossing, Message, Received, Report, Request, SIZE, pair, receive, transmit,
+};
+use knocking::door::lock::Turn;
+use knocking::opening::event::Opening;
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::random::Random;

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use knocking::config::{Config, Note, Reading};
+use knocking::door::knock::{Flags, Knock, Protocol};
+use knocking::door::otp::{MAX_SEED, Otp};
+use knocking::door::sequence::Stage;
+use knocking::door::spent::Spent;
 use knocking::engine::Engine;
-use knocking::event::Event;
-use knocking::knock::{Flags, Knock, Protocol};
-use knocking::otp::{MAX_SEED, Otp};
-use knocking::sequence::Stage;
-use knocking::spent::Spent;
+use knocking::opening::event::Event;
 use knocking::time::Now;
 
 use crate::craft::numbers;
@@ -63,7 +63,7 @@ fn lists_are_those_of_openssl() {
         };
         let doors = Config::parse(&config, reading).unwrap().doors;
         let lock = &doors[0].lock;
-        let knocking::lock::Lock::Otp(lock) = lock else { panic!("{shown}") };
+        let knocking::door::lock::Lock::Otp(lock) = lock else { panic!("{shown}") };
         let (otp, knocker) = (&lock.otp, ip(word(knocker)));
         let period = otp.period(Duration::from_secs(word(unix).parse().unwrap()));
         let wanted: Vec<u16> = word(ports).split(' ').map(|port| port.parse().unwrap()).collect();
@@ -121,7 +121,7 @@ struct Door {
 impl Door {
     fn new(text: &str) -> Door {
         let config = parse(text, &mut |_| {}).unwrap();
-        let knocking::lock::Lock::Otp(lock) = &config.doors[0].lock else { panic!("{text}") };
+        let knocking::door::lock::Lock::Otp(lock) = &config.doors[0].lock else { panic!("{text}") };
         let otp = lock.otp.clone();
         Door {
             engine: Engine::new(config.doors, [ip("10.0.0.1"), ip("fd00::1")]),
@@ -313,7 +313,7 @@ fn identities_tell_locks_apart_and_nothing_else() {
     let mut wide = otp(texts[0]);
     wide.window = 9;
     assert_eq!(wide.identity(), otp(texts[0]).identity(), "the window is not the lock");
-    wide.digest = knocking::otp::Digest::Sha512;
+    wide.digest = knocking::door::otp::Digest::Sha512;
     assert_ne!(wide.identity(), otp(texts[0]).identity());
     // Seeds that are nearly the same have identities that share nothing but by chance: of 64 bits 32.
     let differing: u32 = (0..1000)

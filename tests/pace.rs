@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knocking::pace::{CALM, Pace, REST};
+use knocking::filter::bursts::{CALM, Pace, REST};
 
 trials![
     a_knock_is_never_made_to_wait,

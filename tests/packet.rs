@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use knocking::knock::{Flags, Knock, Protocol};
+use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::packet::parse;
 
 use crate::random::Random;

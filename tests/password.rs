@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use knocking::engine::Engine;
-use knocking::password::{self, Moment, SeenAs};
+use knocking::plan::password::{self, Moment, SeenAs};
 use knocking::time::Now;
 
 use crate::otp::{UNIX, ip, knock, otp, parse};
@@ -28,7 +28,7 @@ fn nothing_shows_a_seed() {
     let config = parse(good, &mut |note| writeln!(told, "{note:?}").unwrap()).unwrap();
     assert!(told.contains("config: d: otp: change_time 45"), "{told}");
     writeln!(told, "{config:?} {:#?} {:?}", config.doors, config.warnings()).unwrap();
-    let knocking::lock::Lock::Otp(lock) = &config.doors[0].lock else { panic!("no otp") };
+    let knocking::door::lock::Lock::Otp(lock) = &config.doors[0].lock else { panic!("no otp") };
     writeln!(told, "{} {:?} {:?}", lock.otp, lock, lock.otp.identity()).unwrap();
     let mut engine = Engine::new(config.doors.clone(), [ip("10.0.0.1")]);
     let now = Now { uptime: UNIX, unix: UNIX };

@@ -33,10 +33,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use knocking::config::{Config, Reading};
+use knocking::door::knock::{Flags, Knock, Protocol};
+use knocking::door::lock::OneTime;
 use knocking::engine::Engine;
-use knocking::event::Event;
-use knocking::knock::{Flags, Knock, Protocol};
-use knocking::lock::OneTime;
+use knocking::opening::event::Event;
 use knocking::opening::{Action, Ending, Job, Openings};
 use knocking::time::Now;
 use libtest_mimic::Trial;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
-use knocking::lock::{Lock, Turn};
+use knocking::door::lock::{Lock, Turn};
+use knocking::opening::state::{Moment, State, write};
 use knocking::opening::{Phase, Stop};
-use knocking::state::{Moment, State, write};
 use knocking::time::Now;
 
 trials![

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use knocking::opening::state::{Cooldown, Moment, write};
 use knocking::opening::{Phase, Stop};
-use knocking::state::{Cooldown, Moment, write};
 use knocking::time::Now;
 use nix::sys::signal::Signal;
 

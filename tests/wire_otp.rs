@@ -5,9 +5,9 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use knocking::knock::Protocol;
-use knocking::otp::Otp;
-use knocking::sequence::Stage;
+use knocking::door::knock::Protocol;
+use knocking::door::otp::Otp;
+use knocking::door::sequence::Stage;
 use nix::sys::signal::Signal;
 
 use crate::client_otp::{HOUR, not_soon, unix};

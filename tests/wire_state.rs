@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-use knocking::otp::Otp;
+use knocking::door::otp::Otp;
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{Knockd, RunningDaemon};

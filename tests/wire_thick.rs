@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use knocking::config::{Config, Reading};
-use knocking::daemon::capture::{Capture, Taken};
-use knocking::daemon::netlink;
-use knocking::interest::Interest;
-use knocking::interfaces::Wanted;
-use knocking::pace::CALM;
+use knocking::daemon::capture::netlink;
+use knocking::daemon::capture::socket::{Capture, Taken};
+use knocking::filter::bursts::CALM;
+use knocking::filter::interest::Interest;
+use knocking::filter::interfaces::Wanted;
 
 use crate::support::capture::Sender;
 use crate::support::daemon::RunningDaemon;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::knock::Protocol;
+use crate::door::knock::Protocol;
 
 /// What a UDP knock carries.
 const DATAGRAM: &[u8] = &[0];

@@ -12,11 +12,11 @@ use super::options::{Options, Purpose, Raw};
 use super::pcap::Recording;
 use super::raw::Sender;
 use super::{chance, connect, output};
-use crate::dissect::{Dissection, flag_names};
-use crate::knock::Protocol;
+use crate::door::knock::Protocol;
+use crate::packet::describe::{Dissection, flag_names};
+use crate::plan::shape::{Data, Shape};
 use crate::plan::{self, Errand, Planned, in_milliseconds};
 use crate::reason::reason;
-use crate::shape::{Data, Shape};
 
 /// More bytes than a packet can have.
 const MAX_DATA: u64 = 0x1_0000;

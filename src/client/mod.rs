@@ -1,8 +1,8 @@
 //! The client: one knocking, from the command line to the last packet, and what comes after it.
 //!
 //! The order in one knocking: read the command line, look everything up, open what may be refused;
-//! only then send. What is sent is decided by [`plan`], [`shape`](crate::shape) and
-//! [`craft`](crate::craft), which do no I/O.
+//! only then send. What is sent is decided by [`plan`](crate::plan), [`shape`](crate::plan::shape) and
+//! [`craft`](crate::packet::craft), which do no I/O.
 
 mod chance;
 mod cli;
@@ -35,10 +35,10 @@ use self::failure::{Failure, Status};
 use self::knocking::Knocking;
 use self::options::{Options, Purpose, Request, Stages, Wait};
 use self::resolve::Family;
-use crate::knock::Protocol;
+use crate::door::knock::Protocol;
+use crate::door::sequence::Stage;
 use crate::plan::{Asked, Errand, Port, Resolved};
 use crate::reason::reason;
-use crate::sequence::Stage;
 
 /// Runs `knock`; the program's arguments are its input, its exit code is the result.
 #[must_use]

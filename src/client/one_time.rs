@@ -10,9 +10,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::failure::Failure;
 use super::output;
-use crate::lock::one_time_lines;
+use crate::door::lock::one_time_lines;
+use crate::door::sequence::Sequence;
 use crate::reason::reason;
-use crate::sequence::Sequence;
 
 /// The first unused line of a file, held against other clients until it is struck or let go.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use super::failure::Failure;
 use super::otp::{self, Password};
 use super::profiles::{self, Found};
 use super::resolve::Family;
-use crate::knock::Protocol;
+use crate::door::knock::Protocol;
+use crate::plan::shape::{self, Data, Shape, SourcePort};
 use crate::plan::{self, Asked, Manner, Pace, decimal};
-use crate::shape::{self, Data, Shape, SourcePort};
 
 /// More rounds than this are no knocking but a flood.
 const MAX_ROUNDS: u64 = 10_000;

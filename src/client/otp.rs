@@ -21,10 +21,10 @@ use super::options::{Options, text};
 use super::profiles::Found;
 use super::{output, source, written};
 use crate::config::{Config, Reading};
-use crate::lock::Lock;
-use crate::otp::{Digest, Otp};
-use crate::password::{self, Moment, SeenAs};
+use crate::door::lock::Lock;
+use crate::door::otp::{Digest, Otp};
 use crate::plan::Errand;
+use crate::plan::password::{self, Moment, SeenAs};
 use crate::reason::reason;
 
 /// More bytes than a configuration has.

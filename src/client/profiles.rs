@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::{otp, output};
-use crate::profile::{self, Profile};
+use crate::plan::profile::{self, Profile};
 use crate::reason::reason;
 
 /// The profiles of the whole system.

@@ -14,8 +14,8 @@ use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::failure::{Failure, Status};
+use crate::plan::shape::{self, Route};
 use crate::reason::reason;
-use crate::shape::{self, Route};
 
 /// The protocol number of packets that bring their own IP header.
 const HEADER_INCLUDED: i32 = 255;

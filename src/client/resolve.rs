@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo};
 
-use crate::knock::Protocol;
+use crate::door::knock::Protocol;
 
 /// Which address family to knock over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::options::Options;
 use super::raw::Sender;
 use super::stun;
-use crate::password::{SeenAs, said_address};
+use crate::plan::password::{SeenAs, said_address};
 use crate::reason::reason;
 
 /// The address that a server at `destination` sees.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::output;
-use crate::knock::Protocol;
+use crate::door::knock::Protocol;
 
 /// How long the first try waits for its answer; each further one waits twice as long, as a SYN that
 /// a closed door dropped is best sent again soon, and a slow line needs its time.

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::config::rules::{self, ReadRule};
 use crate::config::{Draft, Note, Options, Problem, Reading};
+use crate::door::knock::Flags;
+use crate::door::lock::{Lock, OneTime, OtpLock};
+use crate::door::otp::{Digest, MAX_WINDOW, Otp};
+use crate::door::sequence::{Sequence, atoi};
+use crate::door::spent::Spent;
 use crate::door::{Reopen, Template};
-use crate::interfaces::Wanted;
-use crate::knock::Flags;
-use crate::lock::{Lock, OneTime, OtpLock};
-use crate::otp::{Digest, MAX_WINDOW, Otp};
-use crate::sequence::{Sequence, atoi};
-use crate::spent::Spent;
+use crate::filter::interfaces::Wanted;
 
 /// What `Max_Attempts` may be: a few knockers at once, and what a small machine has memory for.
 const ATTEMPTS: std::ops::RangeInclusive<usize> = 16..=1_000_000;

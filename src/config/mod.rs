@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::door::knock::FlagRule;
+use crate::door::lock::Lock;
+use crate::door::otp::Digest;
+use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
 use crate::engine::MAX_ATTEMPTS;
-use crate::interfaces::Wanted;
-use crate::knock::FlagRule;
-use crate::lock::Lock;
-use crate::otp::Digest;
-use crate::rules::Rules;
+use crate::filter::interfaces::Wanted;
 
 pub use problem::{ConfigError, Problem};
 

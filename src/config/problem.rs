@@ -5,10 +5,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::syntax;
-use crate::event::exhausted;
-use crate::otp::OtpError;
+use crate::door::otp::OtpError;
+use crate::door::sequence::SequenceError;
+use crate::opening::event::exhausted;
 use crate::reason::reason;
-use crate::sequence::SequenceError;
 
 /// Why a configuration was refused; its text is what the user sees.
 #[derive(Debug)]

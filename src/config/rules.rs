@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use crate::config::Problem;
 use crate::config::directives::yes_or_no;
-use crate::knock::Protocol;
-use crate::rules::{Prefixes, Repeat, Rules};
-use crate::sequence::Stage;
+use crate::door::knock::Protocol;
+use crate::door::rules::{Prefixes, Repeat, Rules};
+use crate::door::sequence::Stage;
 
 /// What a section says of rules; nothing where it is silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::config::Config;
 use crate::door::Door;
-use crate::lock::Lock;
-use crate::sequence::{Sequence, Stage};
+use crate::door::lock::Lock;
+use crate::door::sequence::{Sequence, Stage};
 
 /// A one-time file with fewer lines than this gets a warning.
 const FEW_LINES: usize = 5;

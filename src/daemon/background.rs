@@ -13,8 +13,9 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd;
 use std::os::fd::AsRawFd;
 
+use crate::daemon::cli;
 use crate::daemon::error::StartError;
-use crate::daemon::{cli, siblings};
+use crate::daemon::processes;
 
 /// Starts the background process with the same command line, and waits for its word.
 ///
@@ -27,7 +28,7 @@ pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
     // Behind what the user wrote, which is what people look for in a list of processes.
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     words.insert(end, cli::LAUNCHED.into());
-    let mut sibling = siblings::start(&name, words, false)
+    let mut sibling = processes::start(&name, words, false)
         .map_err(|error| StartError::System("run in the background", error))?;
     let mut word = [0; 1];
     loop {
@@ -53,7 +54,7 @@ impl Launcher {
     /// # Errors
     /// What the operating system says.
     pub fn accept() -> io::Result<Launcher> {
-        Ok(Launcher(siblings::accept()?))
+        Ok(Launcher(processes::accept()?))
     }
 
     /// Leaves the terminal behind: a session of its own, the folder `/`, the standard files on

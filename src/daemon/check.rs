@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use crate::daemon::cli::Arguments;
 use crate::daemon::load::{Loaded, load};
-use crate::daemon::output;
-use crate::lock::Lock;
+use crate::daemon::log::output;
+use crate::door::lock::Lock;
 
 /// The bits that let group or others read a file.
 const OTHERS_READ: u32 = 0o044;

@@ -14,7 +14,7 @@ use crate::config::{self, Config, ConfigError, Note, Problem, Reading};
 use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
-use crate::lock::Lock;
+use crate::door::lock::Lock;
 use crate::reason::reason;
 
 /// A configuration, and what tells it from any other.

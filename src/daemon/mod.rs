@@ -5,33 +5,19 @@
 
 mod background;
 pub mod capture;
-mod captures;
 mod check;
 pub mod cli;
 mod clock;
-mod commands;
-mod debug;
 mod doorkeeper;
 mod error;
-mod expression;
-mod link;
 mod load;
 mod log;
-mod log_file;
-mod names;
-pub mod netlink;
+pub mod messages;
 mod notify;
 mod one_time;
-mod output;
-mod reload;
-mod remember;
-pub mod ring;
-mod siblings;
+mod processes;
 mod signals;
-mod state_file;
-mod syslog;
 mod watcher;
-pub mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,7 +28,8 @@ use nix::poll::{PollFd, PollTimeout, poll};
 
 use crate::time::Now;
 use cli::{Arguments, Instead};
-use siblings::Role;
+use log::{names, output};
+use processes::Role;
 
 /// Runs the program: its name and its command line say what it is.
 #[must_use]

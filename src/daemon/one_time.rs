@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::lock::{Turn, one_time_lines};
+use crate::door::lock::{Turn, one_time_lines};
 
 /// Writes `#` over the first byte of the first usable line that is this turn, and waits until that
 /// is on the disk.

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::bpf::{
+use crate::filter::bpf::{
     AND, Assembler, JUMP_ANY_BIT, JUMP_EQUAL, LD_BYTE, LD_HALF, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, Label,
 };
-use crate::interest::Interest;
+use crate::filter::interest::Interest;
 
 /// More addresses than these are not checked in the kernel.
 pub(super) const MAX_V4_ADDRESSES: usize = 64;

@@ -11,10 +11,10 @@ mod support;
 
 use std::time::Duration;
 
+use knocking::door::otp::Otp;
+use knocking::door::sequence::Sequence;
 use knocking::engine::Engine;
-use knocking::event::Event;
-use knocking::otp::Otp;
-use knocking::sequence::Sequence;
+use knocking::opening::event::Event;
 
 use support::{doors, engine, here, knock, knocker, noon, tcp};
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 use divan::black_box;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
+use knocking::door::knock::{Flags, Knock, Protocol};
+use knocking::door::lock::Lock;
+use knocking::door::otp::Otp;
+use knocking::door::sequence::Stage;
 use knocking::engine::Engine;
-use knocking::event::Event;
-use knocking::knock::{Flags, Knock, Protocol};
-use knocking::lock::Lock;
-use knocking::otp::Otp;
-use knocking::sequence::Stage;
+use knocking::opening::event::Event;
 use knocking::time::Now;
 
 /// Ours.

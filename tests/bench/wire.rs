@@ -1,11 +1,11 @@
 //! The parser of packets, and the program for the kernel's filter.
 
 use divan::{Bencher, black_box};
-use knocking::craft::{Options, Packet, Segment, Tcp};
+use knocking::door::knock::Flags;
+use knocking::filter::interest::Interest;
 use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
-use knocking::interest::Interest;
-use knocking::knock::Flags;
 use knocking::packet;
+use knocking::packet::craft::{Options, Packet, Segment, Tcp};
 
 use crate::support::{doors, fixed, here, knocker, otp};
 

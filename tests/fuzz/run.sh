@@ -113,9 +113,9 @@ seed() {
 dictionary() {
     local sources
     case $1 in
-    config) sources=("$tests"/../src/config/*.rs "$tests/../src/otp.rs" "$tests/../src/knock.rs") ;;
-    sequences) sources=("$tests"/../src/{otp,knock,password,plan,shape}.rs) ;;
-    state) sources=("$tests/../src/state.rs") ;;
+    config) sources=("$tests"/../src/config/*.rs "$tests"/../src/door/{otp,knock}.rs) ;;
+    sequences) sources=("$tests"/../src/door/{otp,knock}.rs "$tests"/../src/plan/*.rs) ;;
+    state) sources=("$tests/../src/opening/state.rs") ;;
     *) return ;;
     esac
     grep -hoE '"[A-Za-z0-9_:/-]+"' "${sources[@]}" | sort -u

@@ -1,7 +1,7 @@
 //! Classic BPF, as the kernel runs it on a cooked packet socket. Written from the kernel's
 //! `Documentation/networking/filter.rst`, apart from the assembler under test; the fuzz targets use it too.
 
-use knocking::bpf::Instruction;
+use knocking::filter::bpf::Instruction;
 
 /// What the kernel knows of a packet beside its bytes, which begin with the IP header.
 #[derive(Clone, Copy, Debug)]

@@ -10,8 +10,8 @@ use fuzzing::interpreter::check;
 use knocking::config::{Config, ConfigError, Note, Reading, includes};
 use knocking::engine::Engine;
 use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
-use knocking::interest::Interest;
-use knocking::profile;
+use knocking::filter::interest::Interest;
+use knocking::plan::profile;
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

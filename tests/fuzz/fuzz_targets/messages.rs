@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
-use knocking::daemon::wire::{Crossing, Message, Report, Request};
-use knocking::event::Opening;
-use knocking::lock::Turn;
+use knocking::daemon::messages::{Crossing, Message, Report, Request};
+use knocking::opening::event::Opening;
+use knocking::door::lock::Turn;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

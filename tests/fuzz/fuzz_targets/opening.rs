@@ -8,9 +8,9 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use fuzzing::town::{KNOCKERS, address, one};
 use knocking::door::{Door, Reopen};
-use knocking::event::Event;
+use knocking::opening::event::Event;
 use knocking::opening::{Action, Ending, Job, JobId, Openings, Phase, Stop};
-use knocking::state::{Moment, State, write};
+use knocking::opening::state::{Moment, State, write};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use knocking::lock::{Lock, OneTime, one_time_lines};
-use knocking::otp::Otp;
-use knocking::password::{self, Moment, SeenAs, only_line, said_address};
+use knocking::door::lock::{Lock, OneTime, one_time_lines};
+use knocking::door::otp::Otp;
+use knocking::plan::password::{self, Moment, SeenAs, only_line, said_address};
 use knocking::plan::{Asked, Manner, Pace, delay};
-use knocking::sequence::{MAX_STAGES, Sequence, atoi};
-use knocking::shape;
+use knocking::door::sequence::{MAX_STAGES, Sequence, atoi};
+use knocking::plan::shape;
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use knocking::door::Door;
 use knocking::opening::{Phase, Stop};
-use knocking::state::{Moment, State, write};
+use knocking::opening::state::{Moment, State, write};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

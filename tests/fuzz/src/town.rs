@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
-use knocking::knock::{FlagRule, Flags, Protocol};
-use knocking::sequence::Stage;
+use knocking::door::knock::{FlagRule, Flags, Protocol};
+use knocking::door::sequence::Stage;
 
 /// The most doors of a town.
 pub const MOST_DOORS: usize = 5;

@@ -1,0 +1,324 @@
+//! What the kernel says of interfaces, their addresses and the default routes (rtnetlink(7)), and
+//! when that changes.
+//!
+//! Only what we need of a message is read: one attribute of a newer kernel that nobody here has heard
+//! of must not make an interface disappear.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use netlink_packet_core::{
+    NLA_HEADER_SIZE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator,
+    parse_i32, parse_ip, parse_mac, parse_u16, parse_u32,
+};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::filter::interfaces::{Interface, Kind, Scene};
+
+/// Room for one answer: what the kernel puts into one message at most.
+const ANSWER: usize = 1 << 15;
+/// Rings that are looked at in one go.
+const RINGS: usize = 1024;
+
+/// Bytes of `struct nlmsghdr`.
+const HEADER: usize = 16;
+
+// Message types (linux/rtnetlink.h).
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+
+// Multicast groups.
+const GROUPS_OF_LINKS: u32 = 0x1 | 0x10 | 0x100;
+const GROUPS_OF_ROUTES: u32 = 0x40 | 0x400;
+
+/// All interfaces and addresses and, if asked for, the default routes.
+///
+/// # Errors
+/// What the operating system says.
+pub fn scene(with_routes: bool) -> io::Result<Scene> {
+    let mut scene = Scene::default();
+    dump(RTM_GETLINK, RTM_NEWLINK, &LINK_REQUEST, |message| scene.interfaces.extend(interface(message)))?;
+    dump(RTM_GETADDR, RTM_NEWADDR, &[0; 8], |message| {
+        let Some((index, address)) = own_address(message) else { return };
+        if let Some(interface) = scene.interfaces.iter_mut().find(|interface| interface.index == index) {
+            interface.addresses.push(address);
+        }
+    })?;
+    if with_routes {
+        let mut routes = Vec::new();
+        dump(RTM_GETROUTE, RTM_NEWROUTE, &[0; 12], |message| routes.extend(default_route(message)))?;
+        scene.default_routes = best(&routes);
+    }
+    Ok(scene)
+}
+
+/// Rings when interfaces, addresses or, if asked for, default routes change.
+#[derive(Debug)]
+pub struct Doorbell {
+    socket: OwnedFd,
+}
+
+impl Doorbell {
+    /// Listens for changes from now on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn new(with_routes: bool) -> io::Result<Doorbell> {
+        let groups = GROUPS_OF_LINKS | if with_routes { GROUPS_OF_ROUTES } else { 0 };
+        let socket = open()?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Doorbell { socket })
+    }
+
+    /// What it rang for since the last call, if it did.
+    pub fn rang(&self) -> Option<Ring> {
+        let mut ring = None;
+        // Longer messages are cut off, which does no harm to their beginning.
+        let mut buffer = [0; 512];
+        for _ in 0..RINGS {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    let message = buffer.get(..length).unwrap_or_default();
+                    if concerns_us(message) {
+                        ring.get_or_insert_with(Ring::default).gone.extend(gone(message));
+                    }
+                }
+                // So many that some were lost.
+                Err(Errno::ENOBUFS) => ring.get_or_insert_with(Ring::default).is_incomplete = true,
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        ring
+    }
+}
+
+/// What changed, as far as a look at the scene cannot tell.
+#[derive(Clone, Debug, Default)]
+pub struct Ring {
+    gone: Vec<u32>,
+    is_incomplete: bool,
+}
+
+impl Ring {
+    /// What changed is not known.
+    #[must_use]
+    pub fn of_anything() -> Ring {
+        Ring { gone: Vec::new(), is_incomplete: true }
+    }
+
+    /// Whether this interface may have been removed; what has its number now would be another.
+    #[must_use]
+    pub fn removed(&self, index: u32) -> bool {
+        self.is_incomplete || self.gone.contains(&index)
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Of the routes only default ones concern us: a router may have a million others that change all the
+/// time.
+fn concerns_us(message: &[u8]) -> bool {
+    let is_default = message.get(HEADER + 1) == Some(&0);
+    !matches!(kind(message), Some(RTM_NEWROUTE | RTM_DELROUTE)) || is_default
+}
+
+/// The interface that this message says is gone.
+fn gone(message: &[u8]) -> Option<u32> {
+    const UNSPECIFIED: u8 = 0;
+    // A port that leaves its bridge is gone for the family of bridges alone.
+    let is_meant = kind(message)? == RTM_DELLINK && *message.get(HEADER)? == UNSPECIFIED;
+    word(message.get(HEADER + 4..HEADER + 8)?).filter(|_| is_meant)
+}
+
+fn kind(message: &[u8]) -> Option<u16> {
+    parse_u16(message.get(4..6)?).ok()
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
+}
+
+/// Asks for all objects of a kind, and hands on what each message of the answer holds.
+fn dump(question: u16, answer: u16, body: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let socket = open()?;
+    // The kernel answers at once. Should it ever not, we go on without.
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(2))?;
+    let mut request = vec![0; HEADER];
+    request.extend_from_slice(body);
+    let length = u32::try_from(request.len()).map_err(io::Error::other)?;
+    let mut header = NetlinkBuffer::new(&mut request);
+    header.set_length(length);
+    header.set_message_type(question);
+    header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut buffer = vec![0; ANSWER];
+    loop {
+        let length = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            length => length?,
+        };
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+            match message.message_type() {
+                NLMSG_DONE => return Ok(()),
+                NLMSG_ERROR => {
+                    let code = message.payload().get(..4).and_then(|code| parse_i32(code).ok());
+                    return Err(io::Error::from_raw_os_error(code.unwrap_or_default().saturating_neg()));
+                }
+                kind if kind == answer => each(message.payload()),
+                _ => {}
+            }
+            let length = (message.length() as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+}
+
+/// `struct ifinfomsg`, and `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: their counters do not matter.
+const LINK_REQUEST: [u8; 24] = {
+    let mut request = [0; 24];
+    let (length, kind, mask) = (8_u16.to_ne_bytes(), 29_u16.to_ne_bytes(), 8_u32.to_ne_bytes());
+    (request[16], request[17], request[18], request[19]) = (length[0], length[1], kind[0], kind[1]);
+    (request[20], request[21], request[22], request[23]) = (mask[0], mask[1], mask[2], mask[3]);
+    request
+};
+
+/// The attributes in these bytes, by number.
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let attributes = NlasIterator::new(bytes).map_while(Result::ok);
+    attributes.filter_map(|attribute| {
+        let length = usize::from(attribute.length());
+        Some((attribute.kind(), attribute.into_inner().get(NLA_HEADER_SIZE..length)?))
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
+}
+
+fn word(bytes: &[u8]) -> Option<u32> {
+    parse_u32(bytes).ok()
+}
+
+/// `RTM_NEWLINK`: `struct ifinfomsg`, then `IFLA_*`.
+fn interface(message: &[u8]) -> Option<Interface> {
+    const UP: u32 = 0x1;
+    const LOOPBACK: u32 = 0x8;
+    const LOWER_UP: u32 = 0x1_0000;
+    let flags = word(message.get(8..12)?)?;
+    let mut interface = Interface {
+        index: word(message.get(4..8)?)?,
+        hardware: parse_u16(message.get(2..4)?).ok()?,
+        is_up: flags & UP != 0,
+        has_carrier: flags & LOWER_UP != 0,
+        is_loopback: flags & LOOPBACK != 0,
+        ..Interface::default()
+    };
+    let mut is_elsewhere = false;
+    for (number, value) in attributes(message.get(16..)?) {
+        match number {
+            1 => interface.mac = parse_mac(value).ok(),
+            3 => interface.name = text(value),
+            5 => interface.below = word(value),
+            10 => interface.master = word(value),
+            // IFLA_LINKINFO with IFLA_INFO_KIND
+            18 => {
+                let name = attributes(value).find(|(number, _)| *number == 1);
+                interface.kind = name.map_or(Kind::Usual, |(_, name)| kind_called(name));
+            }
+            // IFLA_LINK_NETNSID: the one below is in another namespace.
+            37 => is_elsewhere = true,
+            _ => {}
+        }
+    }
+    interface.below = interface.below.filter(|_| !is_elsewhere);
+    Some(interface)
+}
+
+fn kind_called(name: &[u8]) -> Kind {
+    match text(name).as_str() {
+        "vrf" => Kind::Vrf,
+        "macvlan" | "macvtap" | "ipvlan" | "ipvtap" => Kind::Share,
+        _ => Kind::Usual,
+    }
+}
+
+/// `RTM_NEWADDR`: `struct ifaddrmsg`, then `IFA_*`.
+fn own_address(message: &[u8]) -> Option<(u32, IpAddr)> {
+    let index = word(message.get(4..8)?)?;
+    let (mut address, mut local) = (None, None);
+    for (number, value) in attributes(message.get(8..)?) {
+        match number {
+            1 => address = parse_ip(value).ok(),
+            2 => local = parse_ip(value).ok(),
+            _ => {}
+        }
+    }
+    // On a link to one other host the first is that of the other.
+    Some((index, local.or(address)?))
+}
+
+/// A default route.
+struct Route {
+    family: u8,
+    metric: u32,
+    /// More than one if it is spread over several.
+    indexes: Vec<u32>,
+}
+
+/// `RTM_NEWROUTE`: `struct rtmsg`, then `RTA_*`; nothing for all but default routes.
+fn default_route(message: &[u8]) -> Option<Route> {
+    const MAIN_TABLE: u32 = 254;
+    const UNICAST: u8 = 1;
+    let &[family, 0, _, _, table, _, _, UNICAST, ..] = message else { return None };
+    let mut route = Route { family, metric: 0, indexes: Vec::new() };
+    let mut table = u32::from(table);
+    for (number, value) in attributes(message.get(12..)?) {
+        match number {
+            4 => route.indexes.extend(word(value)),
+            6 => route.metric = word(value)?,
+            9 => route.indexes.extend(next_hops(value)),
+            15 => table = word(value)?,
+            _ => {}
+        }
+    }
+    (table == MAIN_TABLE).then_some(route)
+}
+
+/// `struct rtnexthop`, each with attributes of its own.
+fn next_hops(mut bytes: &[u8]) -> Vec<u32> {
+    let mut indexes = Vec::new();
+    while let Some(hop) = bytes.get(..8) {
+        let length = hop.get(..2).and_then(|length| parse_u16(length).ok()).map_or(0, usize::from);
+        indexes.extend(hop.get(4..8).and_then(word));
+        bytes = bytes.get(length.max(8).next_multiple_of(4)..).unwrap_or_default();
+    }
+    indexes
+}
+
+/// Where the routes of each family with the lowest metric lead.
+fn best(routes: &[Route]) -> Vec<u32> {
+    let is_best = |route: &&Route| {
+        let others = routes.iter().filter(|other| other.family == route.family);
+        others.map(|other| other.metric).min() == Some(route.metric)
+    };
+    routes.iter().filter(is_best).flat_map(|route| &route.indexes).copied().collect()
+}

@@ -1,0 +1,277 @@
+//! Packets of one interface, from below the firewall.
+//!
+//! A cooked `AF_PACKET` socket (packet(7)): its packets begin at the IP header whatever the link. It
+//! is made with protocol 0, so that it hears nothing until pnet binds it, and then the filter is on.
+//!
+//! Packets come through pnet, one system call or two for each. When they come very thick another
+//! socket takes over, with a ring that is read without system calls, and that is given back when it
+//! is calm again: its memory is a good part of what the whole daemon has.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use pnet::datalink::{self, Channel, DataLinkReceiver, NetworkInterface};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+use crate::daemon::capture::ring::{self, Ring};
+use crate::daemon::error::{CaptureError, CaptureProblem};
+use crate::door::knock::Knock;
+use crate::filter::bpf::Instruction;
+use crate::filter::bursts::{CALM, Pace};
+use crate::filter::interest::Interest;
+use crate::filter::interfaces::{Interface, Layout};
+use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
+use crate::packet;
+
+/// Bytes of packets that may wait for us; the kernel counts its own overhead too.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// Programs shorter than this are not tried when memory for a longer one is refused.
+const MIN_INSTRUCTIONS: usize = 128;
+
+/// An interface that is being listened on.
+pub struct Capture {
+    /// What is known of the interface.
+    pub interface: Interface,
+    /// How thick its packets come.
+    pub pace: Pace,
+    way: Way,
+    /// The way that packets came until just now, and whether there may be some left.
+    earlier: Option<(Way, bool)>,
+    /// When to try again to change the way, as uptime; the last time that did not work.
+    next_try: Duration,
+    only_v4: bool,
+}
+
+/// A packet socket, and how packets are taken from it.
+struct Way {
+    /// A second descriptor of the socket that pnet has.
+    control: Socket,
+    receiver: Box<dyn DataLinkReceiver>,
+    ring: Option<Ring>,
+}
+
+/// What was there to take.
+pub enum Taken {
+    /// A packet that may be a knock.
+    Knock(Knock),
+    /// A packet that is none, whatever the filter thought of it.
+    Other,
+    /// Nothing.
+    Nothing,
+}
+
+impl Capture {
+    /// Listens on an interface for what is of `interest`. One that is down is heard from when it
+    /// comes up.
+    ///
+    /// # Errors
+    /// [`CaptureError`] says which operation failed, and why.
+    pub fn open(
+        interface: Interface,
+        layout: &Layout,
+        interest: &Interest,
+        only_v4: bool,
+    ) -> Result<Capture, CaptureError> {
+        let way = Way::open(&interface, false, |socket| {
+            attach(socket, &programs(&interface, layout, interest, only_v4))
+        });
+        match way {
+            Ok(way) => Ok(Capture {
+                interface,
+                pace: Pace::default(),
+                way,
+                earlier: None,
+                next_try: Duration::ZERO,
+                only_v4,
+            }),
+            Err((operation, error)) => Err(CaptureError {
+                interface: interface.name,
+                problem: CaptureProblem::Failed(operation, error),
+            }),
+        }
+    }
+
+    /// Listens for something else from now on.
+    ///
+    /// # Errors
+    /// What the operating system says; then it listens for what it did.
+    pub fn set_interest(&self, layout: &Layout, interest: &Interest) -> io::Result<()> {
+        attach(&self.way.control, &programs(&self.interface, layout, interest, self.only_v4))
+    }
+
+    /// Whether packets come in another way than they should, for how thick they come.
+    #[must_use]
+    pub fn is_to_change(&self, uptime: Duration) -> bool {
+        self.pace.pays_a_ring(uptime) != self.has_ring() && self.next_try <= uptime
+    }
+
+    /// Whether packets come through a ring.
+    #[must_use]
+    pub fn has_ring(&self) -> bool {
+        self.way.ring.is_some()
+    }
+
+    /// When to ask again whether it [is to change](Self::is_to_change), as uptime.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Duration> {
+        let ends_calm = self.has_ring().then(|| self.pace.ends_calm().unwrap_or_default())?;
+        Some(ends_calm.max(self.next_try))
+    }
+
+    /// Lets packets come in the other way. None is lost where there is room for those of the meantime
+    /// (some ten milliseconds), and none comes twice. Where that does not work (no memory, no
+    /// descriptor, a kernel without rings) they come as they did, and it is tried again later.
+    pub fn change(&mut self, layout: &Layout, interest: &Interest, uptime: Duration) {
+        let with_ring = !self.has_ring();
+        // Until it shares the packets of the earlier one it must not hear any.
+        let new = Way::open(&self.interface, with_ring, deafen).and_then(|new| {
+            let programs = programs(&self.interface, layout, interest, self.only_v4);
+            ring::share(&self.way.control, &new.control)
+                .and_then(|()| attach(&new.control, &programs))
+                .and_then(|()| ring::hand_over(&self.way.control))
+                .map_err(|error| ("packet fanout", error))?;
+            Ok(new)
+        });
+        match new {
+            Ok(new) => self.earlier = Some((std::mem::replace(&mut self.way, new), true)),
+            Err(_) => self.next_try = uptime.saturating_add(CALM),
+        }
+    }
+
+    /// Until when packets are to gather, as uptime, if they are.
+    #[must_use]
+    pub fn rest(&self) -> Option<Duration> {
+        // Nothing comes any more where some may be left.
+        if self.earlier.is_some() { Some(Duration::ZERO) } else { self.pace.rest() }
+    }
+
+    /// The next packet that waits.
+    pub fn take(&mut self) -> Taken {
+        if let Some((earlier, may_have_some)) = &mut self.earlier
+            && *may_have_some
+        {
+            let taken = earlier.take();
+            *may_have_some = !matches!(taken, Taken::Nothing);
+            if *may_have_some {
+                return taken;
+            }
+        }
+        let taken = self.way.take();
+        if matches!(taken, Taken::Nothing) {
+            // To close a socket takes the kernel some ten milliseconds, in which nothing is taken.
+            self.earlier = None;
+        }
+        taken
+    }
+}
+
+impl Way {
+    /// A bound socket, once it is prepared; if that fails, which operation did, and why.
+    fn open(
+        interface: &Interface,
+        with_ring: bool,
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> Result<Way, (&'static str, io::Error)> {
+        let because = |operation| move |error| (operation, error);
+        let control = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))
+            .map_err(because("packet socket"))?;
+        // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
+        if setsockopt(&control, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            let _ = setsockopt(&control, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        }
+        prepare(&control).map_err(because("packet filter"))?;
+        let ring = with_ring.then(|| Ring::of(&control)).transpose().map_err(because("packet ring"))?;
+        let socket = control.try_clone().map_err(because("packet socket"))?;
+        let config = datalink::Config {
+            read_timeout: Some(Duration::ZERO),
+            read_buffer_size: SNAPSHOT as usize,
+            write_buffer_size: 0,
+            promiscuous: false,
+            // pnet binds it, and closes it in the end.
+            socket_fd: Some(socket.into_raw_fd()),
+            ..datalink::Config::default()
+        };
+        let link = NetworkInterface {
+            name: interface.name.clone(),
+            description: String::new(),
+            index: interface.index,
+            mac: None,
+            ips: Vec::new(),
+            flags: 0,
+        };
+        match datalink::channel(&link, config).map_err(because("bind"))? {
+            Channel::Ethernet(_, receiver) => Ok(Way { control, receiver, ring }),
+            _ => Err(because("bind")(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// The next packet that waits.
+    ///
+    /// An interface that goes down puts an error on the socket; taking it off lets the socket go on
+    /// when the interface comes up again.
+    fn take(&mut self) -> Taken {
+        let packet = match &mut self.ring {
+            Some(ring) => ring.take().ok_or(io::ErrorKind::WouldBlock.into()),
+            None => self.receiver.next(),
+        };
+        match packet {
+            Ok(packet) => packet::parse(packet).map_or(Taken::Other, Taken::Knock),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::TimedOut {
+                    let _ = self.control.take_error();
+                }
+                Taken::Nothing
+            }
+        }
+    }
+}
+
+impl AsFd for Capture {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.way.control.as_fd()
+    }
+}
+
+/// The programs for what is of interest: the exact one, and on demand coarser ones.
+fn programs<'a>(
+    interface: &'a Interface,
+    layout: &'a Layout,
+    interest: &'a Interest,
+    only_v4: bool,
+) -> impl Fn(usize) -> Vec<Instruction> + 'a {
+    let around = Surroundings {
+        here: &layout.here,
+        loopback: interface.is_loopback.then_some(interface.index),
+        only_v4,
+        several: layout.several.as_ref(),
+    };
+    move |budget| filter::program(interest, around, budget)
+}
+
+/// Puts the program on the socket, a coarser one where the kernel has no memory for the exact one
+/// (`net.core.optmem_max`).
+fn attach(socket: &Socket, programs: &dyn Fn(usize) -> Vec<Instruction>) -> io::Result<()> {
+    let mut budget = MAX_INSTRUCTIONS;
+    loop {
+        let program: Vec<SockFilter> = programs(budget)
+            .into_iter()
+            .map(|instruction| {
+                SockFilter::new(instruction.code, instruction.jt, instruction.jf, instruction.k)
+            })
+            .collect();
+        match socket.attach_filter(&program) {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && budget > MIN_INSTRUCTIONS => {
+                budget = program.len().min(budget) / 2;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Lets nothing through.
+fn deafen(socket: &Socket) -> io::Result<()> {
+    attach(socket, &|_| filter::nothing())
+}

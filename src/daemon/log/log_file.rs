@@ -1,0 +1,103 @@
+//! The log file, which may be full, gone or read-only: then it says so once, tries again, and tells
+//! how much is missing when it can.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::daemon::log::output::complain;
+use crate::reason::reason;
+use crate::time::Now;
+
+/// How often a file that cannot be opened is tried.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A log file.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
+    /// When to try to open it, as uptime.
+    next_try: Duration,
+    /// Lines that were not written since the last one that was.
+    missing: u64,
+    /// The last line may be half there.
+    is_torn: bool,
+    has_complained: bool,
+}
+
+impl LogFile {
+    /// A file of this path, and why it cannot be opened if it cannot; then it is tried again.
+    pub fn open(path: &Path) -> (LogFile, io::Result<()>) {
+        let (file, result) = match open(path) {
+            Ok(file) => (Some(file), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let log = LogFile {
+            path: path.to_owned(),
+            has_complained: file.is_none(),
+            file,
+            next_try: Duration::ZERO,
+            missing: 0,
+            is_torn: false,
+        };
+        (log, result)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a line with its stamp.
+    pub fn write(&mut self, stamp: &str, text: &str, end: &str, now: Now) {
+        let mut line = String::new();
+        if self.is_torn {
+            line.push('\n');
+        }
+        if self.missing > 0 {
+            let lines = if self.missing == 1 { "line" } else { "lines" };
+            let _ = writeln!(line, "[{stamp}] {} {lines} could not be written here", self.missing);
+        }
+        let _ = write!(line, "[{stamp}] {text}{end}");
+        match self.append(line.as_bytes(), now) {
+            Ok(()) => (self.missing, self.is_torn, self.has_complained) = (0, false, false),
+            Err(error) => {
+                self.missing += 1;
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    let path = self.path.display();
+                    complain(&format!("could not write the log file {path}: {}", reason(&error)));
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, line: &[u8], now: Now) -> io::Result<()> {
+        // Removed, not renamed: nobody would ever read it.
+        if self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|it| it.nlink() == 0)) {
+            self.file = None;
+        }
+        if self.file.is_none() {
+            if now.uptime < self.next_try {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            self.next_try = now.uptime.saturating_add(PAUSE);
+            self.file = Some(open(&self.path)?);
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write(line)?;
+        if written < line.len() {
+            self.is_torn = true;
+            file.write_all(line.get(written..).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}

@@ -1,0 +1,340 @@
+//! Where lines go: standard output for `-v` and `-D`, the log file, syslog.
+//!
+//! Both processes write, each through a log of its own; lines are appended whole, in one write.
+//!
+//! A line that waits for a name (`-l`) keeps all later ones of its process behind it, so that the log
+//! has them in their order. What the doorkeeper says of an opening is kept until the watcher's lines
+//! up to that opening are written.
+
+pub mod log_file;
+pub mod names;
+pub mod output;
+pub mod syslog;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::daemon::clock::{Zone, now};
+use crate::daemon::log::log_file::LogFile;
+use crate::daemon::log::names::{Answer, Names, PATIENCE};
+use crate::daemon::log::output::{complain, explain_detail, say, says};
+use crate::daemon::log::syslog::Syslog;
+use crate::opening::event::{Event, Opening};
+use crate::opening::log_limit::Flood;
+use crate::reason::reason;
+use crate::time::Now;
+
+/// How many lines wait at most; if there are more, the first waits no longer.
+const MOST_WAITING: usize = 4096;
+
+/// How much longer than for a name we wait for the other process, whose line may wait for one.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// How soon a resolver that ended is replaced.
+const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to be written, or done, in its turn.
+#[derive(Debug)]
+enum Entry {
+    /// An event, with its knocker's name.
+    Event(Event),
+    /// For standard output alone.
+    Said(String),
+    /// For the log file and syslog; whether an empty line follows in the file.
+    Line(String, bool),
+    /// For syslog alone.
+    ForSyslog(String),
+    /// What is behind it waits until the other process has written its lines up to this opening.
+    Hold(Opening),
+    /// When it is passed, the other process may write what it has held.
+    Mark(Opening),
+}
+
+impl Entry {
+    /// When it waits no longer, if it came then.
+    fn deadline(&self, since: Now) -> Duration {
+        let slack = if matches!(self, Entry::Hold(_)) { SLACK } else { Duration::ZERO };
+        since.uptime + PATIENCE + slack
+    }
+}
+
+/// The log of one process.
+#[derive(Debug)]
+pub struct Log {
+    file: Option<LogFile>,
+    syslog: Syslog,
+    flood: Flood,
+    zone: Zone,
+    names: Option<Names>,
+    /// When to start a resolver in place of one that ended, as uptime.
+    next_names: Option<Duration>,
+    /// What waits for a name or for the other process, and all that came after it.
+    waiting: VecDeque<(Entry, Now)>,
+    /// Marks that were passed.
+    passed: Vec<Opening>,
+}
+
+impl Log {
+    /// A log that goes nowhere yet.
+    #[must_use]
+    pub fn new() -> Log {
+        Log {
+            file: None,
+            syslog: Syslog::default(),
+            flood: Flood::default(),
+            zone: Zone::local(),
+            names: None,
+            next_names: None,
+            waiting: VecDeque::new(),
+            passed: Vec::new(),
+        }
+    }
+
+    /// Opens the log file, or opens it anew; without a path there is none.
+    ///
+    /// # Errors
+    /// Why the file cannot be opened; that is tried again with later lines.
+    pub fn open(&mut self, path: Option<&Path>, use_syslog: bool) -> io::Result<()> {
+        self.zone = Zone::local();
+        self.syslog.open(use_syslog);
+        self.file = None;
+        let Some(path) = path else { return Ok(()) };
+        let (file, result) = LogFile::open(path);
+        self.file = Some(file);
+        result
+    }
+
+    /// The log file's path, if it has one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(LogFile::path)
+    }
+
+    /// Shows knockers with their names from now on.
+    ///
+    /// # Errors
+    /// Why the process that looks them up cannot be started.
+    pub fn look_up_names(&mut self) -> io::Result<()> {
+        self.names = Some(Names::start()?);
+        self.next_names = None;
+        Ok(())
+    }
+
+    /// Writes what happened, now or, if a name is being looked up, soon.
+    pub fn event(&mut self, event: Event, now: Now) {
+        explain_detail(&event);
+        self.sum_up(now);
+        // Most of a flood ends here: nobody reads it, or it was enough of it.
+        let is_read = event.is_a_complaint() || self.has_readers();
+        if !is_read || event.is_silent() || (event.is_cheap() && !self.flood.admits(now.uptime)) {
+            return;
+        }
+        // Asked for at once, though its turn may come later: then the answer may be there.
+        let _ = self.name_for(&event, now);
+        self.add(Entry::Event(event), now);
+    }
+
+    /// Writes a line to the log file and to syslog.
+    pub fn line(&mut self, text: &str) {
+        self.add(Entry::Line(text.to_owned(), false), now());
+    }
+
+    /// The same, with an empty line after it in the file.
+    pub fn line_and_blank(&mut self, text: &str) {
+        self.add(Entry::Line(text.to_owned(), true), now());
+    }
+
+    /// Says something on standard error, and in its turn in the log.
+    pub fn complain(&mut self, text: &str) {
+        complain(text);
+        self.line(text);
+    }
+
+    /// Writes lines to the log, and says them to whoever asked for `-v`.
+    pub fn tell(&mut self, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            self.say(&line);
+            self.line(&line);
+        }
+    }
+
+    /// Says something to whoever asked for `-v`, behind the lines that wait.
+    pub fn say(&mut self, text: &str) {
+        self.add(Entry::Said(text.to_owned()), now());
+    }
+
+    /// Writes a line to syslog alone.
+    pub fn line_for_syslog(&mut self, text: &str) {
+        self.add(Entry::ForSyslog(text.to_owned()), now());
+    }
+
+    /// Keeps later lines until [`Log::go_on`] is called for this opening, or they waited enough.
+    pub fn hold(&mut self, opening: Opening, now: Now) {
+        self.add(Entry::Hold(opening), now);
+    }
+
+    /// The other process has written its lines up to this opening; [`Log::settle`] writes ours.
+    pub fn go_on(&mut self, opening: Opening) {
+        let is_it = |(entry, _): &(Entry, Now)| matches!(entry, Entry::Hold(it) if *it == opening);
+        if let Some(place) = self.waiting.iter().position(is_it) {
+            self.waiting.remove(place);
+        }
+    }
+
+    /// Notes that what was said up to now belongs to this opening.
+    pub fn mark(&mut self, opening: Opening, now: Now) {
+        self.add(Entry::Mark(opening), now);
+    }
+
+    /// The openings whose lines were written since the last call.
+    pub fn take_marks(&mut self) -> Vec<Opening> {
+        std::mem::take(&mut self.passed)
+    }
+
+    fn write_to_syslog(&mut self, text: &str) {
+        if let Some(words) = self.syslog.write(text) {
+            complain(&words);
+            self.write_to_file(&words, false, now());
+        }
+    }
+
+    /// Readable when a name was found.
+    #[must_use]
+    pub fn names(&self) -> Option<BorrowedFd<'_>> {
+        self.names.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When to call [`Log::settle`] at the latest, as uptime.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let first = self.waiting.front().map(|(entry, since)| entry.deadline(*since));
+        first.into_iter().chain(self.flood.next_deadline()).min()
+    }
+
+    /// Writes the lines that wait no longer: their names came, or they waited enough.
+    pub fn settle(&mut self, now: Now) {
+        self.sum_up(now);
+        if let Some(names) = &mut self.names {
+            names.take(now);
+            if names.are_gone() {
+                self.names = None;
+                self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
+                self.complain("the resolver ended unexpectedly: another is started when it is needed");
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Writes all lines that wait, with or without a name.
+    pub fn flush(&mut self) {
+        let now = now();
+        while let Some((entry, since)) = self.waiting.pop_front() {
+            let _ = self.write_entry(entry, since, now, false);
+        }
+        let rest = self.flood.rest();
+        self.tell(rest);
+    }
+
+    fn add(&mut self, entry: Entry, now: Now) {
+        self.waiting.push_back((entry, now));
+        if self.waiting.len() == 1 {
+            self.advance(now);
+        } else if self.waiting.len() > MOST_WAITING
+            && let Some((entry, since)) = self.waiting.pop_front()
+        {
+            let _ = self.write_entry(entry, since, now, false);
+            self.advance(now);
+        }
+    }
+
+    /// Writes what waits, up to the first that still has to.
+    fn advance(&mut self, now: Now) {
+        while let Some((entry, since)) = self.waiting.pop_front() {
+            let may_wait = entry.deadline(since) > now.uptime;
+            if let Some(entry) = self.write_entry(entry, since, now, may_wait) {
+                self.waiting.push_front((entry, since));
+                return;
+            }
+        }
+    }
+
+    /// Does what the entry says, or gives it back if it is to wait.
+    fn write_entry(&mut self, entry: Entry, since: Now, now: Now, may_wait: bool) -> Option<Entry> {
+        match entry {
+            Entry::Event(event) => match self.name_for(&event, now) {
+                Answer::Asked if may_wait => return Some(Entry::Event(event)),
+                Answer::Asked => self.write_event(&event, None, since),
+                Answer::Known(name) => self.write_event(&event, name.as_deref(), since),
+            },
+            Entry::Said(text) => say(&text),
+            Entry::Line(text, blank) => self.write(&text, blank, since),
+            Entry::ForSyslog(text) => self.write_to_syslog(&text),
+            Entry::Hold(opening) if may_wait => return Some(Entry::Hold(opening)),
+            Entry::Hold(_) => {}
+            Entry::Mark(opening) => self.passed.push(opening),
+        }
+        None
+    }
+
+    /// Says how many lines were left out, if it is time to.
+    fn sum_up(&mut self, now: Now) {
+        let sum = self.flood.sum(now.uptime);
+        self.tell(sum);
+    }
+
+    fn has_readers(&self) -> bool {
+        self.file.is_some() || self.syslog.is_open() || says()
+    }
+
+    /// The name that the line of an event would like to show.
+    fn name_for(&mut self, event: &Event, now: Now) -> Answer {
+        let Some(knocker) = event.knocker() else { return Answer::Known(None) };
+        if self.next_names.is_some_and(|at| at <= now.uptime) && self.look_up_names().is_err() {
+            self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
+        }
+        self.names.as_mut().map_or(Answer::Known(None), |names| names.ask(knocker, now))
+    }
+
+    fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
+        let Some(text) = event.line(host) else { return };
+        if event.is_a_complaint() {
+            complain(&text);
+        } else {
+            say(&text);
+        }
+        self.write(&text, event.is_followed_by_a_blank(), since);
+    }
+
+    fn write(&mut self, text: &str, blank: bool, at: Now) {
+        self.write_to_file(text, blank, at);
+        self.write_to_syslog(text);
+    }
+
+    fn write_to_file(&mut self, text: &str, blank: bool, at: Now) {
+        if let Some(file) = &mut self.file {
+            let end = if blank { "\n\n" } else { "\n" };
+            file.write(&self.zone.to_the_minute(at.unix), text, end, at);
+        }
+    }
+
+    /// The local time to the second, for the debug output.
+    #[must_use]
+    pub fn clock(&self, now: Now) -> String {
+        self.zone.to_the_second(now.unix)
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log::new()
+    }
+}
+
+/// The words for a log file that cannot be opened.
+#[must_use]
+pub fn cannot_open(error: &io::Error) -> String {
+    format!("warning: cannot open logfile: {}", reason(error))
+}

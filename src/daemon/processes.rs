@@ -1,0 +1,108 @@
+//! Other processes of this program: the doorkeeper, the resolver, and the daemon behind `-d`.
+//!
+//! Each is this program run anew, so that it shares no memory with the one that started it; what it
+//! is to be it learns from its name, and what it is to do from a socket in place of its standard
+//! input.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::prctl;
+use nix::unistd;
+
+use crate::daemon::messages;
+
+/// The program that runs, whatever became of its file.
+const OURSELVES: &str = "/proc/self/exe";
+
+/// What a process of this program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Holds the open doors and runs the commands.
+    Doorkeeper,
+    /// Looks up names for the log.
+    Resolver,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Role::Doorkeeper => "knockd: doorkeeper",
+            Role::Resolver => "knockd: resolver",
+        }
+    }
+
+    /// The role that a process of this name has.
+    #[must_use]
+    pub fn of(name: &OsString) -> Option<Role> {
+        [Role::Doorkeeper, Role::Resolver].into_iter().find(|role| name == role.name())
+    }
+}
+
+/// Another process, and our end of the socket to it.
+#[derive(Debug)]
+pub struct Sibling {
+    /// The process.
+    pub child: Child,
+    /// What it reads as its standard input.
+    pub socket: OwnedFd,
+}
+
+/// Starts a process of this program; its standard output and error are ours or, if it is detached,
+/// nobody's.
+///
+/// # Errors
+/// What the operating system says.
+pub fn start(
+    name: &OsString,
+    arguments: impl IntoIterator<Item = OsString>,
+    is_detached: bool,
+) -> io::Result<Sibling> {
+    let output = || if is_detached { Stdio::null() } else { Stdio::inherit() };
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let (ours, theirs) = messages::pair()?;
+    let run = |program: OsString| -> io::Result<Child> {
+        Command::new(program)
+            .arg0(name)
+            .args(&arguments)
+            .stdin(Stdio::from(theirs.as_fd().try_clone_to_owned()?))
+            .stdout(output())
+            .stderr(output())
+            .spawn()
+    };
+    let child = run(OURSELVES.into()).or_else(|error| {
+        // Without /proc there is the name we were called by.
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+        run(std::env::args_os().next().unwrap_or_default())
+    })?;
+    Ok(Sibling { child, socket: ours })
+}
+
+/// Starts a process with this role.
+///
+/// # Errors
+/// What the operating system says.
+pub fn start_as(
+    role: Role,
+    arguments: impl IntoIterator<Item = OsString>,
+    is_detached: bool,
+) -> io::Result<Sibling> {
+    start(&role.name().into(), arguments, is_detached)
+}
+
+/// The other end: takes the socket out of standard input, so that nothing we run inherits it.
+///
+/// # Errors
+/// What the operating system says.
+pub fn accept() -> io::Result<OwnedFd> {
+    // A program that is run as /proc/self/exe is called "exe" by the system.
+    let _ = prctl::set_name(c"knockd");
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(socket)
+}

@@ -1,0 +1,66 @@
+//! What a door listens for, in the words of a pcap filter: the debug output of knockd 0.8 has it so.
+
+use std::net::IpAddr;
+
+use crate::door::Door;
+use crate::door::knock::{Flags, Protocol};
+use crate::door::lock::Lock;
+
+/// The lines about all doors: first those about IPv4, then those about IPv6.
+#[must_use]
+pub fn lines(doors: &[Door], here: &[IpAddr], only_v4: bool) -> Vec<String> {
+    let families: &[bool] = if only_v4 { &[false] } else { &[false, true] };
+    let each = |&is_v6: &bool| {
+        doors.iter().filter_map(move |door| {
+            let expression = expression(door, here, is_v6)?;
+            Some(format!("adding pcap expression for door '{}': {expression}", door.name))
+        })
+    };
+    families.iter().flat_map(each).collect()
+}
+
+fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
+    let target: Vec<IpAddr> = door.target.into_iter().collect();
+    let addresses = if target.is_empty() { here } else { &target };
+    let hosts: Vec<String> = addresses
+        .iter()
+        .filter(|address| address.is_ipv6() == is_v6)
+        .map(|address| format!("dst host {address}"))
+        .collect();
+    let wanted: Vec<(Protocol, String)> = match &door.lock {
+        Lock::Fixed(_) | Lock::OneTime(_) => door
+            .lock
+            .written()?
+            .stages()
+            .iter()
+            .map(|stage| (stage.protocol, stage.port.to_string()))
+            .collect(),
+        // Nothing that would tell which of them are good now.
+        Lock::Otp(lock) => {
+            lock.otp.ranges().map(|(protocol, low, high)| (protocol, format!("{low}-{high}"))).collect()
+        }
+    };
+    let ports = |protocol| {
+        let ports: Vec<&str> =
+            wanted.iter().filter(|it| it.0 == protocol).map(|(_, ports)| ports.as_str()).collect();
+        let range = if matches!(door.lock, Lock::Otp(_)) { "portrange" } else { "port" };
+        (!ports.is_empty()).then(|| format!("({protocol} dst {range} {})", ports.join(" or ")))
+    };
+    let byte = if is_v6 { "ip6[13+40]" } else { "tcp[tcpflags]" };
+    let flags: Vec<String> = Flags::NAMES
+        .iter()
+        .filter(|(_, flag)| door.flags.mask().contains(*flag))
+        .map(|(name, flag)| {
+            let relation = if door.flags.set.contains(*flag) { "!=" } else { "==" };
+            // As libpcap calls it.
+            let name = if *name == "psh" { "push" } else { name };
+            format!(" and {byte} & tcp-{name} {relation} 0")
+        })
+        .collect();
+    let both: Vec<String> =
+        [ports(Protocol::Tcp).map(|ports| format!("({ports}{})", flags.concat())), ports(Protocol::Udp)]
+            .into_iter()
+            .flatten()
+            .collect();
+    (!hosts.is_empty()).then(|| format!("(({}) and ({}))", hosts.join(" or "), both.join(" or ")))
+}

@@ -1,0 +1,195 @@
+//! The lock of a door: which sequences open it now, and what becomes of them when they did.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::door::otp::Otp;
+use crate::door::sequence::{Sequence, SequenceError, Stage};
+use crate::door::spent::Spent;
+use crate::time::Now;
+
+/// One use of a lock: 0 for a fixed sequence, the fingerprint of the line for a one-time file, the
+/// period for a one-time password.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Turn(pub u64);
+
+/// Which sequences open a door. What few doors have is boxed: there may be thousands of doors.
+#[derive(Clone, Debug)]
+pub enum Lock {
+    /// One sequence, for ever.
+    Fixed(Sequence),
+    /// The lines of a file, each of them once.
+    OneTime(Box<OneTime>),
+    /// What a seed and the time make, each list once.
+    Otp(Box<OtpLock>),
+}
+
+/// A lock that changes with the time.
+#[derive(Clone, Debug)]
+pub struct OtpLock {
+    /// What makes the lists.
+    pub otp: Otp,
+    /// Which of them were used.
+    pub spent: Spent,
+    /// A list may be used again while it is accepted (`otp_reuse`).
+    pub is_reusable: bool,
+}
+
+impl OtpLock {
+    /// Whose list it is: with IP protection each knocker has its own.
+    fn owner(&self, knocker: IpAddr) -> Option<IpAddr> {
+        self.otp.is_protected().then_some(knocker)
+    }
+
+    fn is_spent(&self, turn: Turn, knocker: IpAddr) -> bool {
+        !self.is_reusable && self.spent.contains(turn.0, self.owner(knocker))
+    }
+}
+
+impl Lock {
+    /// The written sequence that opens the door now, if it is that kind of lock.
+    #[must_use]
+    pub fn written(&self) -> Option<&Sequence> {
+        match self {
+            Lock::Fixed(sequence) => Some(sequence),
+            Lock::OneTime(lines) => lines.first(),
+            Lock::Otp(_) => None,
+        }
+    }
+
+    /// The first stages of what opens the door now, each with its turn.
+    #[must_use]
+    pub fn beginnings(&self, now: Now) -> Vec<(Stage, Turn)> {
+        match self {
+            Lock::Fixed(_) | Lock::OneTime(_) => self
+                .written()
+                .and_then(|sequence| Some((*sequence.stages().first()?, self.turn_of(sequence))))
+                .into_iter()
+                .collect(),
+            Lock::Otp(lock) => lock
+                .otp
+                .accepted(now.unix)
+                .filter_map(|period| Some((lock.otp.first_stage(period)?, Turn(period))))
+                .collect(),
+        }
+    }
+
+    /// How many stages a turn has for this knocker; `None` if the turn is not good, or no more.
+    #[must_use]
+    pub fn length(&self, turn: Turn, knocker: IpAddr) -> Option<usize> {
+        match self {
+            Lock::Otp(lock) => (!lock.is_spent(turn, knocker)).then(|| lock.otp.stages()),
+            Lock::Fixed(_) | Lock::OneTime(_) => Some(self.sequence(turn)?.stages().len()),
+        }
+    }
+
+    /// The stage with this index, from 0, of a turn that is good for this knocker.
+    #[must_use]
+    pub fn stage(&self, turn: Turn, knocker: IpAddr, index: usize) -> Option<Stage> {
+        match self {
+            Lock::Otp(lock) if lock.is_spent(turn, knocker) => None,
+            Lock::Otp(lock) => lock.otp.stage(turn.0, knocker, index),
+            Lock::Fixed(_) | Lock::OneTime(_) => self.sequence(turn)?.stages().get(index).copied(),
+        }
+    }
+
+    /// A turn that opened the door for this knocker opens it no more, if the lock is of that kind.
+    pub fn spend(&mut self, turn: Turn, knocker: IpAddr, now: Now) {
+        match self {
+            Lock::Fixed(_) => {}
+            Lock::OneTime(lines) => lines.spend(turn),
+            Lock::Otp(lock) if lock.is_reusable => {}
+            Lock::Otp(lock) => {
+                let owner = lock.owner(knocker);
+                lock.spent.insert(turn.0, owner, *lock.otp.accepted(now.unix).start());
+            }
+        }
+    }
+
+    fn turn_of(&self, sequence: &Sequence) -> Turn {
+        match self {
+            Lock::OneTime(_) => sequence.turn(),
+            Lock::Fixed(_) | Lock::Otp(_) => Turn::default(),
+        }
+    }
+
+    fn sequence(&self, turn: Turn) -> Option<&Sequence> {
+        self.written().filter(|sequence| self.turn_of(sequence) == turn)
+    }
+}
+
+impl Sequence {
+    /// What this sequence is called as a turn of a one-time file: FNV-1a over its stages.
+    ///
+    /// Not the place in the file, so that a line is found again after the file was edited.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for stage in self.stages() {
+            let [high, low] = stage.port.to_be_bytes();
+            for byte in [stage.protocol.number(), high, low] {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        Turn(hash)
+    }
+}
+
+/// What a one-time sequence file has left.
+#[derive(Clone, Debug)]
+pub struct OneTime {
+    /// Where the file is.
+    pub path: PathBuf,
+    lines: VecDeque<Sequence>,
+}
+
+/// A line of a one-time sequence file that is neither empty nor a comment.
+pub struct OneTimeLine {
+    /// Bytes from the beginning of the file to the beginning of the line.
+    pub offset: usize,
+    /// What it says.
+    pub sequence: Result<Sequence, SequenceError>,
+}
+
+/// The lines of a one-time sequence file that are neither empty nor comments.
+pub fn one_time_lines(text: &[u8]) -> impl Iterator<Item = OneTimeLine> {
+    let mut offset = 0;
+    text.split(|&byte| byte == b'\n').filter_map(move |raw| {
+        let start = offset;
+        offset += raw.len() + 1;
+        match raw.trim_ascii() {
+            [] | [b'#', ..] => None,
+            line => {
+                Some(OneTimeLine { offset: start, sequence: Sequence::parse(&String::from_utf8_lossy(line)) })
+            }
+        }
+    })
+}
+
+impl OneTime {
+    /// Reads the text of a file; lines that are no sequence are handed to `complain` and left out.
+    pub fn read(path: PathBuf, text: &[u8], mut complain: impl FnMut(SequenceError)) -> OneTime {
+        let lines =
+            one_time_lines(text).filter_map(|line| line.sequence.map_err(&mut complain).ok()).collect();
+        OneTime { path, lines }
+    }
+
+    /// The sequence that is next to be used.
+    #[must_use]
+    pub fn first(&self) -> Option<&Sequence> {
+        self.lines.front()
+    }
+
+    /// What is left, in the order it will be used.
+    #[must_use]
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = &Sequence> {
+        self.lines.iter()
+    }
+
+    fn spend(&mut self, turn: Turn) {
+        if self.first().is_some_and(|sequence| sequence.turn() == turn) {
+            self.lines.pop_front();
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! One-time passwords as port sequences: what a shared seed and the time make of a door.
+//!
+//! The arithmetic is that of the extension to knockd that introduced it, byte for byte: the period is
+//! the Unix time divided by the change time; port i is the base plus byte i of HMAC(seed, period in
+//! decimal), modulo 65536. With IP protection as many ports follow, keyed with the seed followed by
+//! the text of the knocker's address (RFC 5952 for IPv6). HMAC is that of RFC 2104.
+//!
+//! Seeds are zeroed when dropped and never shown.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+use zeroize::Zeroizing;
+
+use crate::door::knock::Protocol;
+use crate::door::sequence::{MAX_STAGES, Stage};
+
+/// The longest seed, in bytes.
+pub const MAX_SEED: usize = 31;
+/// How many neighbouring periods are accepted on each side where nothing is said (RFC 6238, 5.2).
+pub const DEFAULT_WINDOW: u16 = 1;
+/// The most neighbouring periods that may be asked for.
+pub const MAX_WINDOW: u16 = 100;
+/// The ports of a list lie between the base and this many above it.
+pub const SPREAD: u16 = 255;
+/// Bytes of the digest are used in turns of this many; the last of them counts as 0 whatever the
+/// digest, because the first digest had one less.
+const CYCLE: usize = 21;
+
+/// The secret of a door.
+#[derive(Clone)]
+pub struct Seed(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(not shown)")
+    }
+}
+
+/// The hash under the HMAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Digest {
+    /// SHA-1, which existing clients compute; HMAC does not need it to be free of collisions.
+    #[default]
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Digest {
+    /// What it is called in a configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Digest::Sha1 => "sha1",
+            Digest::Sha256 => "sha256",
+            Digest::Sha512 => "sha512",
+        }
+    }
+
+    /// The digest of this name, in any case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Digest> {
+        [Digest::Sha1, Digest::Sha256, Digest::Sha512]
+            .into_iter()
+            .find(|digest| digest.word().eq_ignore_ascii_case(word))
+    }
+}
+
+/// What is wrong with the text of an `otp`; the text itself is not quoted, it holds a seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OtpError {
+    /// The seed is empty or too long.
+    Seed,
+    /// A field that is not there.
+    Missing(&'static str),
+    /// A number that is none, or out of its range: its name, and the range.
+    Number(&'static str, u16, u16),
+    /// Neither on nor off; in upper case.
+    Protection(String),
+    /// A protocol other than tcp and udp; in upper case.
+    Protocol(String),
+    /// More than [`MAX_STAGES`] protocols.
+    TooMany,
+}
+
+impl fmt::Display for OtpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OtpError::Seed => write!(f, "otp: the seed must have 1 to {MAX_SEED} bytes"),
+            OtpError::Missing(field) => {
+                write!(f, "otp: {field} is missing (otp = seed, change_time, base, on|off, protocol, ...)")
+            }
+            OtpError::Number(field, low, high) => {
+                write!(f, "otp: {field} must be a number from {low} to {high}")
+            }
+            OtpError::Protection(word) => write!(f, "Invalid ip_protection value: {word}."),
+            OtpError::Protocol(word) => write!(f, "unknown protocol {word} in knock sequence"),
+            OtpError::TooMany => {
+                write!(f, "too many ports {MAX_STAGES} in knock sequence for otp. MAX = {MAX_STAGES}.")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OtpError {}
+
+/// `otp = SEED, CHANGE_TIME, BASE, on|off, PROTO[, PROTO ...]`.
+#[derive(Clone, Debug)]
+pub struct Otp {
+    seed: Seed,
+    /// Seconds of a period; at least 1.
+    change_time: u16,
+    base: u16,
+    /// The second half is bound to the knocker's address.
+    is_protected: bool,
+    protocols: Box<[Protocol]>,
+    /// The hash under the HMAC.
+    pub digest: Digest,
+    /// How many periods before and after the current one are accepted.
+    pub window: u16,
+}
+
+impl Otp {
+    /// Reads the fields, which are split at commas and trimmed. Without any protocol it is `None`.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn parse(text: &[u8]) -> Result<Option<Otp>, OtpError> {
+        let mut fields = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        let seed = fields.next().unwrap_or_default();
+        if seed.is_empty() || seed.len() > MAX_SEED {
+            return Err(OtpError::Seed);
+        }
+        let seed = Seed(Zeroizing::new(seed.to_vec()));
+        let change_time = number(fields.next(), "change_time", 1)?;
+        let base = number(fields.next(), "base", 0)?;
+        let is_protected = match word(fields.next().ok_or(OtpError::Missing("on or off"))?) {
+            on if on == "ON" => true,
+            off if off == "OFF" => false,
+            other => return Err(OtpError::Protection(other)),
+        };
+        let mut protocols = Vec::new();
+        for field in fields {
+            let name = word(field);
+            let protocol = Protocol::from_word(&name).ok_or(OtpError::Protocol(name))?;
+            if protocols.len() == MAX_STAGES {
+                return Err(OtpError::TooMany);
+            }
+            protocols.push(protocol);
+        }
+        if protocols.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Otp {
+            seed,
+            change_time,
+            base,
+            is_protected,
+            protocols: protocols.into(),
+            digest: Digest::default(),
+            window: DEFAULT_WINDOW,
+        }))
+    }
+
+    /// The period of this time (since 1970).
+    #[must_use]
+    pub fn period(&self, unix: Duration) -> u64 {
+        unix.as_secs() / u64::from(self.change_time)
+    }
+
+    /// When a period begins (since 1970).
+    #[must_use]
+    pub fn begins(&self, period: u64) -> Duration {
+        Duration::from_secs(period.saturating_mul(self.change_time.into()))
+    }
+
+    /// The periods whose lists are accepted at this time.
+    #[must_use]
+    pub fn accepted(&self, unix: Duration) -> RangeInclusive<u64> {
+        let (now, window) = (self.period(unix), u64::from(self.window));
+        now.saturating_sub(window)..=now.saturating_add(window)
+    }
+
+    /// Whether a list is bound to one address.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.is_protected
+    }
+
+    /// How many stages a list has.
+    #[must_use]
+    pub fn stages(&self) -> usize {
+        self.protocols.len() * if self.is_protected { 2 } else { 1 }
+    }
+
+    /// The stage with this index, from 0, of a period's list for this knocker.
+    #[must_use]
+    pub fn stage(&self, period: u64, knocker: IpAddr, index: usize) -> Option<Stage> {
+        let length = self.protocols.len();
+        let digest = match index / length {
+            0 => self.hmac(period, None),
+            1 if self.is_protected => self.hmac(period, Some(knocker)),
+            _ => return None,
+        };
+        self.stage_of(&digest, index % length)
+    }
+
+    /// The first stage of a period's list, which is the same for every knocker.
+    #[must_use]
+    pub fn first_stage(&self, period: u64) -> Option<Stage> {
+        self.stage_of(&self.hmac(period, None), 0)
+    }
+
+    /// The whole list of a period for this knocker.
+    #[must_use]
+    pub fn list(&self, period: u64, knocker: IpAddr) -> Vec<Stage> {
+        let mut stages = Vec::with_capacity(self.stages());
+        for address in [None, Some(knocker)].into_iter().take(if self.is_protected { 2 } else { 1 }) {
+            let digest = self.hmac(period, address);
+            stages.extend((0..self.protocols.len()).filter_map(|index| self.stage_of(&digest, index)));
+        }
+        stages
+    }
+
+    /// Every port that may be on a list, with each protocol of the list: first and last port of one
+    /// or, where they wrap at 65536, two ranges.
+    pub fn ranges(&self) -> impl Iterator<Item = (Protocol, u16, u16)> {
+        let (low, high) = (self.base, self.base.wrapping_add(SPREAD));
+        let parts = if low <= high { vec![(low, high)] } else { vec![(low, u16::MAX), (0, high)] };
+        let used = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|it| self.protocols.contains(it));
+        used.flat_map(move |protocol| parts.clone().into_iter().map(move |(low, high)| (protocol, low, high)))
+    }
+
+    /// Tells this lock's lists from those of any other lock, without telling anything of its seed.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        let text = format!("identity {self} {}", self.digest.word());
+        let digest = mac::<Hmac<Sha256>>(&self.seed.0, text.as_bytes());
+        digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+    }
+
+    fn stage_of(&self, digest: &[u8], index: usize) -> Option<Stage> {
+        let protocol = *self.protocols.get(index)?;
+        let at = index % CYCLE;
+        let byte = if at == CYCLE - 1 { 0 } else { *digest.get(at)? };
+        Some(Stage { protocol, port: self.base.wrapping_add(byte.into()) })
+    }
+
+    fn hmac(&self, period: u64, address: Option<IpAddr>) -> Zeroizing<Vec<u8>> {
+        let mut key = Zeroizing::new(Vec::with_capacity(MAX_SEED + 64));
+        key.extend_from_slice(&self.seed.0);
+        if let Some(address) = address {
+            key.extend_from_slice(address.to_string().as_bytes());
+        }
+        let message = period.to_string();
+        match self.digest {
+            Digest::Sha1 => mac::<Hmac<Sha1>>(&key, message.as_bytes()),
+            Digest::Sha256 => mac::<Hmac<Sha256>>(&key, message.as_bytes()),
+            Digest::Sha512 => mac::<Hmac<Sha512>>(&key, message.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Otp {
+    /// All but the seed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protection = if self.is_protected { "on" } else { "off" };
+        write!(f, "change_time {}, base {}, ip protection {protection}, ", self.change_time, self.base)?;
+        for (i, protocol) in self.protocols.iter().enumerate() {
+            write!(f, "{}{protocol}", if i > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Zeroizing<Vec<u8>> {
+    // HMAC takes keys of any length; a key that is refused would make a list that nobody knows.
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Zeroizing::default() };
+    mac.update(message);
+    Zeroizing::new(mac.finalize().into_bytes().to_vec())
+}
+
+fn word(field: &[u8]) -> String {
+    String::from_utf8_lossy(field).to_ascii_uppercase()
+}
+
+/// A decimal number from `low` to 65535.
+fn number(field: Option<&[u8]>, name: &'static str, low: u16) -> Result<u16, OtpError> {
+    let field = field.ok_or(OtpError::Missing(name))?;
+    let digits =
+        std::str::from_utf8(field).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).filter(|&number| number >= low).ok_or(OtpError::Number(
+        name,
+        low,
+        u16::MAX,
+    ))
+}

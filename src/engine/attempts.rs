@@ -1,0 +1,343 @@
+//! The table of attempts under way: bounded, and equally quick however full it is.
+//!
+//! An attempt is found by its knocker, by its deadline, and, when the table is full, by how little
+//! it has achieved: the one that got least far, and of those the oldest, makes room for a new one.
+//! A flood of first knocks therefore pushes out its own.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::door::lock::Turn;
+
+/// A knocker part-way through a door's sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Who.
+    pub knocker: IpAddr,
+    /// How many stages were reached; at least 1.
+    pub reached: u8,
+    /// The door, counted from 0.
+    pub door: u32,
+    /// Which use of the door's lock.
+    pub turn: Turn,
+}
+
+/// Names an attempt for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptId {
+    slot: u32,
+    born: u32,
+}
+
+/// No slot.
+const NIL: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    attempt: Attempt,
+    /// Tells this attempt from earlier ones in the same slot, and older ones from younger ones.
+    born: u32,
+    live: bool,
+    /// Neighbours among the attempts of one knocker.
+    before: u32,
+    after: u32,
+    /// Neighbours among the attempts that got equally far, the oldest first.
+    older: u32,
+    younger: u32,
+}
+
+/// When an attempt runs out: (nanoseconds of uptime, born, slot).
+type Deadline = Reverse<(u64, u32, u32)>;
+
+/// All attempts under way.
+#[derive(Debug)]
+pub struct Attempts {
+    capacity: usize,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// The first attempt of each knocker.
+    knockers: HashTable<u32>,
+    /// Keyed at random, so that nobody can choose addresses that collide.
+    hasher: RandomState,
+    /// By deadline. Entries of attempts that are gone stay until they are on top, or many.
+    deadlines: BinaryHeap<Deadline>,
+    /// Oldest and youngest slot of those that reached the stage with this index.
+    levels: Vec<(u32, u32)>,
+    born: u32,
+}
+
+impl Attempts {
+    /// An empty table for at most `capacity` attempts.
+    #[must_use]
+    pub fn new(capacity: usize) -> Attempts {
+        Attempts {
+            capacity: capacity.clamp(1, NIL as usize),
+            slots: Vec::new(),
+            free: Vec::new(),
+            knockers: HashTable::new(),
+            hasher: RandomState::new(),
+            deadlines: BinaryHeap::new(),
+            levels: Vec::new(),
+            born: 0,
+        }
+    }
+
+    /// How many attempts are under way.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether none is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes of memory it holds on to, besides itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.knockers.allocation_size()
+            + self.deadlines.capacity() * size_of::<Deadline>()
+            + self.levels.capacity() * size_of::<(u32, u32)>()
+    }
+
+    /// The first attempt of a knocker.
+    #[must_use]
+    pub fn first_of(&self, knocker: IpAddr) -> Option<AttemptId> {
+        let hash = self.hasher.hash_one(knocker);
+        let slot = *self.knockers.find(hash, |&slot| knocker_of(&self.slots, slot) == Some(knocker))?;
+        self.id(slot)
+    }
+
+    /// The next attempt of the same knocker.
+    #[must_use]
+    pub fn next_of(&self, id: AttemptId) -> Option<AttemptId> {
+        self.id(self.slot(id)?.after)
+    }
+
+    /// What is known of an attempt; `None` when it is over.
+    #[must_use]
+    pub fn get(&self, id: AttemptId) -> Option<&Attempt> {
+        self.slot(id).map(|slot| &slot.attempt)
+    }
+
+    /// Adds an attempt that runs out at `deadline` (uptime): behind `previous` in the list of its
+    /// knocker, or at the head of that list.
+    ///
+    /// A full table forgets the attempt that got least far.
+    pub fn begin(
+        &mut self,
+        attempt: Attempt,
+        deadline: Duration,
+        previous: Option<AttemptId>,
+    ) -> Option<AttemptId> {
+        if self.len() >= self.capacity {
+            let victim = self.levels.iter().map(|level| level.0).find(|&oldest| oldest != NIL)?;
+            self.remove(self.id(victim)?);
+        }
+        let previous = previous.filter(|&id| self.slot(id).is_some()).map(|id| id.slot);
+        self.born = self.born.wrapping_add(1);
+        let slot = Slot {
+            attempt,
+            born: self.born,
+            live: true,
+            before: previous.unwrap_or(NIL),
+            after: NIL,
+            older: NIL,
+            younger: NIL,
+        };
+        let index = if let Some(index) = self.free.pop() {
+            *self.slots.get_mut(index as usize)? = slot;
+            index
+        } else {
+            self.slots.push(slot);
+            u32::try_from(self.slots.len() - 1).ok()?
+        };
+        match previous {
+            Some(before) => {
+                let after = std::mem::replace(&mut self.slots.get_mut(before as usize)?.after, index);
+                self.link_after(index, after);
+            }
+            None => self.put_first(index, attempt.knocker),
+        }
+        self.enter_level(index);
+        let nanoseconds = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+        self.deadlines.push(Reverse((nanoseconds, self.born, index)));
+        Some(AttemptId { slot: index, born: self.born })
+    }
+
+    /// The attempt reached one more stage.
+    pub fn advance(&mut self, id: AttemptId) {
+        if self.slot(id).is_none() {
+            return;
+        }
+        self.leave_level(id.slot);
+        if let Some(slot) = self.slots.get_mut(id.slot as usize) {
+            slot.attempt.reached = slot.attempt.reached.saturating_add(1);
+        }
+        self.enter_level(id.slot);
+    }
+
+    /// The attempt is over.
+    pub fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
+        let slot = *self.slot(id)?;
+        self.leave_level(id.slot);
+        if let Some(after) = self.slots.get_mut(slot.after as usize) {
+            after.before = slot.before;
+        }
+        if let Some(before) = self.slots.get_mut(slot.before as usize) {
+            before.after = slot.after;
+        } else {
+            let hash = self.hasher.hash_one(slot.attempt.knocker);
+            if let Ok(mut entry) = self.knockers.find_entry(hash, |&first| first == id.slot) {
+                if slot.after == NIL {
+                    entry.remove();
+                } else {
+                    *entry.get_mut() = slot.after;
+                }
+            }
+        }
+        if let Some(gone) = self.slots.get_mut(id.slot as usize) {
+            gone.live = false;
+        }
+        self.free.push(id.slot);
+        self.forget_stale_deadlines();
+        Some(slot.attempt)
+    }
+
+    /// Takes out one attempt whose deadline has come; call it until there is none.
+    pub fn expire(&mut self, uptime: Duration) -> Option<Attempt> {
+        let id = self.due_first().filter(|_| self.next_deadline().is_some_and(|due| due <= uptime))?;
+        self.remove(id)
+    }
+
+    /// When the next attempt runs out, as uptime.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.peek().map(|Reverse((nanoseconds, _, _))| Duration::from_nanos(*nanoseconds))
+    }
+
+    fn due_first(&self) -> Option<AttemptId> {
+        self.deadlines.peek().map(|Reverse((_, born, slot))| AttemptId { slot: *slot, born: *born })
+    }
+
+    /// Keeps the top of `deadlines` alive, and the heap no more than half as long again as it need be:
+    /// below the power of two at which its memory would double.
+    fn forget_stale_deadlines(&mut self) {
+        while self.due_first().is_some_and(|id| self.slot(id).is_none()) {
+            self.deadlines.pop();
+        }
+        if self.deadlines.len() > self.len() + self.len() / 2 + 64 {
+            let mut deadlines = std::mem::take(&mut self.deadlines);
+            deadlines.retain(|&Reverse((_, born, slot))| self.slot(AttemptId { slot, born }).is_some());
+            self.deadlines = deadlines;
+        }
+    }
+
+    fn slot(&self, id: AttemptId) -> Option<&Slot> {
+        self.slots.get(id.slot as usize).filter(|slot| slot.live && slot.born == id.born)
+    }
+
+    fn id(&self, slot: u32) -> Option<AttemptId> {
+        let found = self.slots.get(slot as usize).filter(|slot| slot.live)?;
+        Some(AttemptId { slot, born: found.born })
+    }
+
+    fn link_after(&mut self, index: u32, after: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.after = after;
+        }
+        if let Some(slot) = self.slots.get_mut(after as usize) {
+            slot.before = index;
+        }
+    }
+
+    /// Entries that were removed leave marks in a hash table, on some processors more than on others.
+    /// One that would double because of them is made anew instead, of the same size.
+    fn sweep_knockers(&mut self) {
+        let (length, most) = (self.knockers.len(), self.knockers.num_buckets() / 8 * 7);
+        // One that is nearly full without them has to grow; one that is half empty helps itself.
+        if length < self.knockers.capacity() || length > most / 4 * 3 || length < most / 2 {
+            return;
+        }
+        let hash = hash_of_knocker(&self.slots, &self.hasher);
+        let mut fresh = HashTable::with_capacity(length + 1);
+        for &slot in &self.knockers {
+            fresh.insert_unique(hash(&slot), slot, hash);
+        }
+        self.knockers = fresh;
+    }
+
+    fn put_first(&mut self, index: u32, knocker: IpAddr) {
+        self.sweep_knockers();
+        let hash = self.hasher.hash_one(knocker);
+        let is_of = |&slot: &u32| knocker_of(&self.slots, slot) == Some(knocker);
+        let entry = self.knockers.entry(hash, is_of, hash_of_knocker(&self.slots, &self.hasher));
+        let after = match entry {
+            hashbrown::hash_table::Entry::Occupied(mut first) => std::mem::replace(first.get_mut(), index),
+            hashbrown::hash_table::Entry::Vacant(place) => {
+                place.insert(index);
+                NIL
+            }
+        };
+        self.link_after(index, after);
+    }
+
+    fn enter_level(&mut self, index: u32) {
+        let Some(level) = self.slots.get(index as usize).map(|slot| usize::from(slot.attempt.reached)) else {
+            return;
+        };
+        if self.levels.len() <= level {
+            self.levels.resize(level + 1, (NIL, NIL));
+        }
+        let Some((oldest, youngest)) = self.levels.get_mut(level) else { return };
+        let older = std::mem::replace(youngest, index);
+        if *oldest == NIL {
+            *oldest = index;
+        }
+        if let Some(slot) = self.slots.get_mut(older as usize) {
+            slot.younger = index;
+        }
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            (slot.older, slot.younger) = (older, NIL);
+        }
+    }
+
+    fn leave_level(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index as usize).copied() else { return };
+        match self.slots.get_mut(slot.older as usize) {
+            Some(older) => older.younger = slot.younger,
+            None => {
+                if let Some((oldest, _)) = self.levels.get_mut(usize::from(slot.attempt.reached)) {
+                    *oldest = slot.younger;
+                }
+            }
+        }
+        match self.slots.get_mut(slot.younger as usize) {
+            Some(younger) => younger.older = slot.older,
+            None => {
+                if let Some((_, youngest)) = self.levels.get_mut(usize::from(slot.attempt.reached)) {
+                    *youngest = slot.older;
+                }
+            }
+        }
+    }
+}
+
+fn knocker_of(slots: &[Slot], slot: u32) -> Option<IpAddr> {
+    slots.get(slot as usize).map(|slot| slot.attempt.knocker)
+}
+
+/// What the table of knockers is keyed with.
+fn hash_of_knocker<'a>(slots: &'a [Slot], hasher: &'a RandomState) -> impl Fn(&u32) -> u64 + Copy + 'a {
+    |&slot| knocker_of(slots, slot).map_or(0, |knocker| hasher.hash_one(knocker))
+}

@@ -1,0 +1,312 @@
+//! An [`Interest`] as a classic BPF program for a cooked packet socket, whose packets begin at the
+//! IP header whatever the link (see the kernel's `Documentation/networking/filter.rst`).
+//!
+//! The program passes all that is of interest and may pass more: it is an optimisation, and
+//! [`Interest::includes`] decides. Ports are found by binary search; where they do not fit the
+//! budget, neighbouring ones are taken together.
+
+pub mod bpf;
+pub mod bursts;
+pub mod coarse;
+pub mod interest;
+pub mod interfaces;
+
+mod addresses;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::door::knock::{PacketRule, Protocol};
+use crate::filter::addresses::{
+    MAX_V4_ADDRESSES, MAX_V6_ADDRESSES, from_sources, source_in, v4_packet, v6_packet,
+};
+use crate::filter::bpf::{
+    AND, Assembler, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X, LD_HALF,
+    LD_HALF_X, LD_WORD, Label,
+};
+use crate::filter::coarse::PortPlan;
+use crate::filter::interest::{Interest, Interval};
+use crate::filter::interfaces::Several;
+
+/// The most instructions the kernel takes (`BPF_MAXINSNS`).
+pub const MAX_INSTRUCTIONS: usize = 4096;
+
+/// How much of a packet is passed on, in bytes: the longest IPv4 header and a TCP header, and some.
+pub const SNAPSHOT: u32 = 128;
+
+/// What else the program is to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Our own addresses.
+    pub here: &'a [IpAddr],
+    /// The index of the loopback interface, if it is listened on: it shows every packet twice, once
+    /// as it leaves.
+    pub loopback: Option<u32>,
+    /// IPv6 does not exist.
+    pub only_v4: bool,
+    /// More than one interface is listened on.
+    pub several: Option<&'a Several>,
+}
+
+// Offsets at which the kernel shows what is not in the packet (linux/filter.h, SKF_AD_*).
+const ANCILLARY: u32 = 0xffff_f000;
+const ETHER_TYPE: u32 = ANCILLARY;
+const PACKET_TYPE: u32 = ANCILLARY + 4;
+const INTERFACE: u32 = ANCILLARY + 8;
+const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
+
+const PACKET_FOR_OTHERS: u32 = 3;
+const PACKET_OUTGOING: u32 = 4;
+const ETHER_TYPE_IPV4: u32 = 0x0800;
+const ETHER_TYPE_IPV6: u32 = 0x86dd;
+
+/// More interfaces than these cannot be told from others.
+const MAX_INTERFACES: usize = 1024;
+
+/// The program for an interest, at most `budget` instructions long where that is possible at all
+/// (about 200 are needed for the frame around the ports).
+#[must_use]
+pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
+    let budget = budget.min(MAX_INSTRUCTIONS);
+    let ports = PortPlan::exact(interest);
+    // Every interval takes an instruction at least.
+    if ports.intervals.len() < budget {
+        for leaf in [4, 8, 16] {
+            let program = assemble(interest, &ports, around, leaf);
+            if program.len() <= budget {
+                return program;
+            }
+        }
+    }
+    coarse_program(interest, &ports, around, budget)
+}
+
+/// The program that rejects all packets.
+#[must_use]
+pub fn nothing() -> Vec<Instruction> {
+    let mut code = Assembler::default();
+    let reject = code.finish(0);
+    code.program(reject)
+}
+
+/// The program for ports that do not fit: as few of them as possible are taken together.
+fn coarse_program(
+    interest: &Interest,
+    ports: &PortPlan,
+    around: Surroundings<'_>,
+    budget: usize,
+) -> Vec<Instruction> {
+    /// Guesses, each nearer to the budget than the one before.
+    const GUESSES: usize = 6;
+    let gaps = ports.gaps();
+    let mut best = assemble(interest, &ports.coarser(&gaps, 1), around, 8);
+    let mut count = budget.min(ports.intervals.len()) / 3;
+    for _ in 0..GUESSES {
+        if count <= 1 {
+            break;
+        }
+        let program = assemble(interest, &ports.coarser(&gaps, count), around, 8);
+        let length = program.len();
+        if length <= budget {
+            // The last hundredth is not worth another program.
+            let is_near = length + length / 100 >= budget;
+            if best.len() > budget || length > best.len() {
+                best = program;
+            }
+            if is_near {
+                break;
+            }
+        }
+        let next = count * budget / length;
+        count = if length > budget { next.min(count - 1) } else { next.max(count + 1) };
+    }
+    best
+}
+
+fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
+    let mut code = Assembler::default();
+    let reject = code.finish(0);
+    let accept = code.finish(SNAPSHOT);
+
+    // From here on upwards, X is the length of the IP header.
+    let mut by_protocol = Vec::new();
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let mut by_rules: HashMap<usize, Label> = HashMap::new();
+        for interval in plan.intervals.iter().filter(|interval| interval.protocol == protocol) {
+            if let Some(set) = plan.rules.get(interval.rules) {
+                by_rules
+                    .entry(interval.rules)
+                    .or_insert_with(|| packet_rules(&mut code, protocol, set, accept, reject));
+            }
+        }
+        let intervals: Vec<(Interval, Label)> = plan
+            .intervals
+            .iter()
+            .filter(|interval| interval.protocol == protocol)
+            .filter_map(|interval| Some((*interval, *by_rules.get(&interval.rules)?)))
+            .collect();
+        if !intervals.is_empty() {
+            let search = search(&mut code, &intervals, leaf, reject);
+            by_protocol.push((protocol, code.then(LD_HALF_X, 2, search)));
+        }
+    }
+    let transport = by_protocol.into_iter().fold(reject, |otherwise, (protocol, found)| {
+        code.branch(JUMP_EQUAL, protocol.number().into(), found, otherwise)
+    });
+
+    let own = if interest.is_for_us() { around.here } else { &[] };
+    let addresses: Vec<IpAddr> = own.iter().copied().chain(interest.targets()).collect();
+    let v4 = v4_packet(&mut code, &addresses, transport, reject);
+    let v4 = from_sources(&mut code, interest, true, v4, reject);
+    let v6 = if around.only_v4 {
+        reject
+    } else {
+        let v6 = v6_packet(&mut code, &addresses, transport, reject);
+        from_sources(&mut code, interest, false, v6, reject)
+    };
+
+    let arriving = untagged(&mut code, v4, v6, reject);
+    let mut entry = arriving;
+    if let Some(several) = around.several {
+        let leaving = leaving(&mut code, interest, around.only_v4, several, transport, reject);
+        entry = one_of_several(&mut code, several, arriving, leaving, reject);
+    } else if let Some(index) = around.loopback {
+        let link = code.branch(JUMP_EQUAL, index, reject, arriving);
+        let link = code.then(LD_WORD, INTERFACE, link);
+        let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, link, arriving);
+        entry = code.then(LD_BYTE, PACKET_TYPE, direction);
+    }
+    code.program(entry)
+}
+
+/// Tells IPv4 from IPv6, and both from all else and from what has a VLAN tag.
+fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label {
+    let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV6, v6, reject);
+    let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV4, v4, family);
+    let family = code.then(LD_HALF, ETHER_TYPE, family);
+    let untagged = code.branch(JUMP_EQUAL, 0, family, reject);
+    code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged)
+}
+
+/// Sorts the packets of several interfaces so that each counts once: those for other stations count
+/// where these are, if at all, and `hidden` and `mute` say what is seen elsewhere.
+fn one_of_several(
+    code: &mut Assembler,
+    several: &Several,
+    arriving: Label,
+    leaving: Label,
+    reject: Label,
+) -> Label {
+    let leaving = if leaving == reject {
+        reject
+    } else {
+        let leaving = is_one_of(code, &several.mute, reject, leaving);
+        code.then(LD_WORD, INTERFACE, leaving)
+    };
+    let direction = code.branch(JUMP_EQUAL, PACKET_FOR_OTHERS, reject, arriving);
+    let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, leaving, direction);
+    let direction = code.then(LD_BYTE, PACKET_TYPE, direction);
+    let interface = is_one_of(code, &several.hidden, reject, direction);
+    code.then(LD_WORD, INTERFACE, interface)
+}
+
+/// Passes what this host sends to a target elsewhere. What it passes on for others was counted when
+/// it came in, and what it sends to itself is when it does.
+fn leaving(
+    code: &mut Assembler,
+    interest: &Interest,
+    only_v4: bool,
+    several: &Several,
+    transport: Label,
+    reject: Label,
+) -> Label {
+    let elsewhere: Vec<IpAddr> = interest.targets().filter(|target| !several.own.contains(target)).collect();
+    let mut families = [reject; 2];
+    for (is_v4, entry) in [true, false].into_iter().zip(&mut families) {
+        let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+            addresses.iter().filter(|address| address.is_ipv4() == is_v4).copied().collect()
+        };
+        let (to, from) = (of_family(&elsewhere), of_family(&several.own));
+        let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
+        // Those that cannot be told from others are left out: twice would be worse than not at all.
+        if to.is_empty() || to.len().max(from.len()) > most || only_v4 && !is_v4 {
+            continue;
+        }
+        let packet = if is_v4 { v4_packet } else { v6_packet };
+        let packet = packet(code, &to, transport, reject);
+        let packet = from_sources(code, interest, is_v4, packet, reject);
+        *entry = from
+            .iter()
+            .fold(reject, |otherwise, &address| source_in(code, &IpNet::from(address), packet, otherwise));
+    }
+    let [v4, v6] = families;
+    if families == [reject; 2] { reject } else { untagged(code, v4, v6, reject) }
+}
+
+/// Finds the index in A among those of some interfaces.
+fn is_one_of(code: &mut Assembler, indexes: &[u32], yes: Label, no: Label) -> Label {
+    fn search(code: &mut Assembler, sorted: &[u32], yes: Label, no: Label) -> Label {
+        if sorted.len() > 4 {
+            let (left, right) = sorted.split_at(sorted.len() / 2);
+            let first = right.first().copied().unwrap_or_default();
+            let right = search(code, right, yes, no);
+            let left = search(code, left, yes, no);
+            return code.branch(JUMP_NOT_BELOW, first, right, left);
+        }
+        sorted.iter().fold(no, |otherwise, &index| code.branch(JUMP_EQUAL, index, yes, otherwise))
+    }
+    let mut sorted: Vec<u32> = indexes.iter().copied().take(MAX_INTERFACES).collect();
+    sorted.sort_unstable();
+    search(code, &sorted, yes, no)
+}
+
+/// Passes a packet that fits one of the rules.
+fn packet_rules(
+    code: &mut Assembler,
+    protocol: Protocol,
+    set: &[PacketRule],
+    accept: Label,
+    reject: Label,
+) -> Label {
+    const TCP_FLAGS: u32 = 13;
+    const UDP_LENGTH: u32 = 4;
+    const UDP_HEADER: u32 = 8;
+    if set.iter().any(|rule| *rule == PacketRule::default()) {
+        return accept;
+    }
+    set.iter().fold(reject, |otherwise, rule| match (protocol, rule.udp_length) {
+        (Protocol::Tcp, _) => {
+            let compare = code.branch(JUMP_EQUAL, rule.flags.set.0.into(), accept, otherwise);
+            let mask = code.then(AND, rule.flags.mask().0.into(), compare);
+            code.then(LD_BYTE_X, TCP_FLAGS, mask)
+        }
+        (Protocol::Udp, None) => accept,
+        (Protocol::Udp, Some((least, most))) => {
+            let (least, most) = (u32::from(least) + UDP_HEADER, u32::from(most) + UDP_HEADER);
+            let not_longer = code.branch(JUMP_GREATER, most, otherwise, accept);
+            let not_shorter = code.branch(JUMP_NOT_BELOW, least, not_longer, otherwise);
+            code.then(LD_HALF_X, UDP_LENGTH, not_shorter)
+        }
+    })
+}
+
+/// Finds the port in A among the intervals, by halves and at last, among `leaf` of them, one by one.
+fn search(code: &mut Assembler, intervals: &[(Interval, Label)], leaf: usize, reject: Label) -> Label {
+    if intervals.len() > leaf {
+        let (left, right) = intervals.split_at(intervals.len() / 2);
+        let first = right.first().map_or(0, |(interval, _)| interval.low.into());
+        let right = search(code, right, leaf, reject);
+        let left = search(code, left, leaf, reject);
+        return code.branch(JUMP_NOT_BELOW, first, right, left);
+    }
+    intervals.iter().rev().fold(reject, |otherwise, &(Interval { low, high, .. }, found)| {
+        if low == high {
+            code.branch(JUMP_EQUAL, low.into(), found, otherwise)
+        } else {
+            let below_end = code.branch(JUMP_GREATER, high.into(), otherwise, found);
+            code.branch(JUMP_NOT_BELOW, low.into(), below_end, reject)
+        }
+    })
+}

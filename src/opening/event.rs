@@ -1,0 +1,244 @@
+//! What happened, and the line that says so in the log.
+//!
+//! The lines are those of knockd 0.8, to the letter: log parsers and fail2ban filters read them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::door::knock::{FlagRule, Flags};
+use crate::door::lock::Turn;
+
+/// A door opened: what the watcher tells the doorkeeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The door, counted from 0 in the order of the configuration.
+    pub door: usize,
+    /// For whom.
+    pub knocker: IpAddr,
+    /// Which use of the door's lock.
+    pub turn: Turn,
+}
+
+/// Something that happened to an attempt, an opening or a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A knocker reached this stage, counted from 1.
+    Advanced {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// The stage.
+        stage: usize,
+    },
+    /// A wrong knock ended an attempt.
+    Failed {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// The last stage that was reached, counted from 1.
+        stage: usize,
+        /// The door wants it in the log, which is silent about it otherwise.
+        is_logged: bool,
+    },
+    /// The whole sequence was knocked, and has to be knocked again before the door opens.
+    Repeated {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// How often it was knocked by now, and how often it must be.
+        count: (usize, usize),
+    },
+    /// A packet that another door wants does not have the flags that this one asks for.
+    Unfit {
+        /// What is asked for.
+        rule: FlagRule,
+        /// What it has.
+        flags: Option<Flags>,
+    },
+    /// An attempt took too long.
+    Expired {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// The last stage that was reached, counted from 1.
+        stage: usize,
+    },
+    /// The whole sequence was knocked.
+    Opened {
+        /// The door's name.
+        door: Arc<str>,
+        /// What the doorkeeper needs to know.
+        opening: Opening,
+    },
+    /// A command is about to be run.
+    Running {
+        /// The door's name.
+        door: Arc<str>,
+        /// The command as the shell gets it.
+        command: Vec<u8>,
+    },
+    /// A command ended, and not well.
+    Unsuccessful {
+        /// The door's name.
+        door: Arc<str>,
+        /// Its exit code; 0 if it was killed by a signal, as knockd 0.8 has it.
+        code: i32,
+    },
+    /// A door's time is over.
+    TimeIsUp {
+        /// The door's name.
+        door: Arc<str>,
+        /// Whom it was open for.
+        knocker: IpAddr,
+    },
+    /// A knock on a door that was open already, which does not run the start command again.
+    AlreadyOpen {
+        /// The door's name.
+        door: Arc<str>,
+        /// Whom it is open for.
+        knocker: IpAddr,
+        /// Its time begins anew.
+        is_extended: bool,
+    },
+    /// A command took too long and is killed.
+    TooSlow {
+        /// The door's name.
+        door: Arc<str>,
+    },
+    /// A start command grew too long and is not run.
+    StartTooLong,
+    /// A stop command would be too long, so that the start command is not run either.
+    StopTooLong,
+    /// A one-time sequence file has no usable line left.
+    Exhausted {
+        /// The door's name.
+        door: Arc<str>,
+    },
+}
+
+impl Event {
+    /// Whether the log is silent of it, without making the line.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Event::Failed { is_logged: false, .. } | Event::Unfit { .. })
+    }
+
+    /// The line of the log, without its time; `None` where the log is silent.
+    ///
+    /// `host` is the name of the knocker, if one is known.
+    #[must_use]
+    pub fn line(&self, host: Option<&str>) -> Option<String> {
+        let who = |knocker: &IpAddr| match host {
+            Some(host) => format!("{knocker} ({host})"),
+            None => knocker.to_string(),
+        };
+        Some(match self {
+            Event::Advanced { door, knocker, stage } => format!("{}: {door}: Stage {stage}", who(knocker)),
+            Event::Failed { is_logged: false, .. } | Event::Unfit { .. } => return None,
+            Event::Failed { door, knocker, stage, is_logged: true } => {
+                format!("{}: {door}: wrong knock (stage {stage})", who(knocker))
+            }
+            Event::Repeated { door, knocker, count: (done, wanted) } => {
+                format!("{}: {door}: sequence {done} of {wanted}", who(knocker))
+            }
+            Event::Expired { door, knocker, stage } => {
+                format!("{}: {door}: sequence timeout (stage {stage})", who(knocker))
+            }
+            Event::Opened { door, opening } => format!("{}: {door}: OPEN SESAME", who(&opening.knocker)),
+            Event::Running { door, command } => {
+                format!("{door}: running command: {}", String::from_utf8_lossy(command))
+            }
+            Event::Unsuccessful { door, code } => {
+                format!("{door}: command returned non-zero status code ({code})")
+            }
+            Event::TimeIsUp { door, knocker } => format!("{}: {door}: command timeout", who(knocker)),
+            Event::AlreadyOpen { door, knocker, is_extended } => {
+                let then = if *is_extended { "its time begins anew" } else { "nothing is done" };
+                format!("{}: {door}: already open, {then}", who(knocker))
+            }
+            Event::TooSlow { door } => format!("{door}: command takes too long, killing it"),
+            Event::StartTooLong => {
+                "error: parsed start command has been truncated! --> won't execute it".to_owned()
+            }
+            Event::StopTooLong => {
+                "error: parsed stop command has been truncated! --> won't execute start command".to_owned()
+            }
+            Event::Exhausted { door } => exhausted(door),
+        })
+    }
+
+    /// What the debug output says beside the log.
+    #[must_use]
+    pub fn debug_line(&self) -> Option<String> {
+        match self {
+            Event::Failed { knocker, .. } => Some(format!("removing failed knock attempt ({knocker})")),
+            Event::Opened { opening, .. } => {
+                Some(format!("removing successful knock attempt ({})", opening.knocker))
+            }
+            Event::Unfit { rule, flags } => {
+                let flags = flags.unwrap_or_default();
+                let (name, flag) = Flags::NAMES.into_iter().find(|(_, flag)| {
+                    let asked = Flags(rule.mask().0 & flag.0);
+                    flags.0 & asked.0 != rule.set.0 & asked.0
+                })?;
+                let not = if rule.clear.contains(flag) { "!" } else { "" };
+                Some(format!("packet is not {not}{}, ignoring...", name.to_ascii_uppercase()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whose name the line would like to show.
+    #[must_use]
+    pub fn knocker(&self) -> Option<IpAddr> {
+        match self {
+            Event::Advanced { knocker, .. }
+            | Event::Expired { knocker, .. }
+            | Event::Failed { knocker, .. }
+            | Event::Repeated { knocker, .. }
+            | Event::TimeIsUp { knocker, .. }
+            | Event::AlreadyOpen { knocker, .. } => Some(*knocker),
+            Event::Opened { opening, .. } => Some(opening.knocker),
+            _ => None,
+        }
+    }
+
+    /// Whether an empty line follows in the log file, as knockd 0.8 has it.
+    #[must_use]
+    pub fn is_followed_by_a_blank(&self) -> bool {
+        matches!(self, Event::Running { .. } | Event::Expired { .. })
+    }
+
+    /// Whether strangers can cause it as often as they like: such lines are summed up when they
+    /// come too thick.
+    #[must_use]
+    pub fn is_cheap(&self) -> bool {
+        matches!(
+            self,
+            Event::Advanced { .. } | Event::Expired { .. } | Event::Failed { .. } | Event::Repeated { .. }
+        )
+    }
+
+    /// Whether the line goes to standard error as well.
+    #[must_use]
+    pub fn is_a_complaint(&self) -> bool {
+        matches!(
+            self,
+            Event::Unsuccessful { .. }
+                | Event::TooSlow { .. }
+                | Event::StartTooLong
+                | Event::StopTooLong
+                | Event::Exhausted { .. }
+        )
+    }
+}
+
+/// The words for a one-time sequence file without a usable line.
+#[must_use]
+pub fn exhausted(door: &str) -> String {
+    format!("no more sequences left in the one time sequences file for door {door} --> disabling the door")
+}

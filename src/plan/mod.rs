@@ -1,0 +1,297 @@
+//! What is to be knocked, and when: the stages as they are asked for, in order and in time.
+
+pub mod password;
+pub mod profile;
+pub mod shape;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::door::knock::{Flags, Protocol};
+use crate::door::sequence::Stage;
+use crate::packet::describe::flag_names;
+
+/// One stage as it was asked for: `port[:protocol[:flags]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The port as it was typed, for messages.
+    pub text: String,
+    /// The port: its number, or the service whose number is still to be found.
+    pub port: Port,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The TCP flags this stage names; only raw packets can have any but SYN.
+    pub flags: Option<Flags>,
+}
+
+/// A port on a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// A number, host byte order.
+    Number(u16),
+    /// The name of a service.
+    Service,
+}
+
+/// What is wrong with a stage. The text is what was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskedError {
+    /// A number that no port has, or nothing at all.
+    Port(String),
+    /// A protocol other than tcp and udp, where that matters.
+    Protocol(String),
+    /// A word that is no TCP flag.
+    Flags(String),
+    /// Flags on a stage that is not sent as a raw packet.
+    Raw(String),
+    /// Flags on a UDP stage.
+    Udp(String),
+}
+
+impl AskedError {
+    /// The same without a word of what was typed, for sequences that are secrets.
+    #[must_use]
+    pub const fn discreet(&self) -> &'static str {
+        match self {
+            AskedError::Port(_) => "a port is not between 0 and 65535",
+            AskedError::Protocol(_) => "a protocol is neither tcp nor udp",
+            AskedError::Flags(_) => "a TCP flag is unknown",
+            AskedError::Raw(_) => "TCP flags in a stage need raw packets (--raw)",
+            AskedError::Udp(_) => "UDP has no TCP flags",
+        }
+    }
+}
+
+impl fmt::Display for AskedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskedError::Port(text) => write!(f, "port '{text}' is not between 0 and 65535"),
+            AskedError::Protocol(text) => write!(f, "protocol '{text}' is neither tcp nor udp"),
+            AskedError::Flags(text) => {
+                write!(f, "'{text}' is not a list of TCP flags; known are none")?;
+                Flags::NAMES.iter().try_for_each(|(name, _)| write!(f, " {name}"))?;
+                f.write_str(", joined by +")
+            }
+            AskedError::Raw(text) => write!(f, "the TCP flags in '{text}' need --raw"),
+            AskedError::Udp(text) => write!(f, "'{text}' is UDP, which has no TCP flags"),
+        }
+    }
+}
+
+impl std::error::Error for AskedError {}
+
+/// How the words of a command line are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Every stage is UDP, whatever it says (`-u`).
+    pub udp: bool,
+    /// The packets are raw: flags may be named.
+    pub raw: bool,
+    /// `tcp` and `udp` in any case, and nothing else. Without this every word but `udp` in lower case
+    /// is TCP, as it was in knock 0.8.
+    pub strict: bool,
+}
+
+impl Asked {
+    /// Reads one stage.
+    ///
+    /// # Errors
+    /// See [`AskedError`].
+    pub fn parse(word: &str, manner: Manner) -> Result<Asked, AskedError> {
+        let mut fields = word.splitn(3, ':');
+        let text = fields.next().unwrap_or_default();
+        let protocol = fields.next().unwrap_or_default();
+        let flags = fields.next();
+        let port = if is_number(text) {
+            Port::Number(text.parse().map_err(|_| AskedError::Port(text.to_owned()))?)
+        } else {
+            Port::Service
+        };
+        let protocol = if manner.udp {
+            Protocol::Udp
+        } else if manner.strict && !protocol.is_empty() {
+            Protocol::from_word(protocol).ok_or_else(|| AskedError::Protocol(protocol.to_owned()))?
+        } else if protocol == "udp" {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        };
+        let flags = match flags {
+            None => None,
+            Some(_) if !manner.raw => return Err(AskedError::Raw(word.to_owned())),
+            Some(_) if protocol == Protocol::Udp => return Err(AskedError::Udp(word.to_owned())),
+            Some(names) => Some(self::flags(names)?),
+        };
+        Ok(Asked { text: text.to_owned(), port, protocol, flags })
+    }
+
+    /// Reads the stages of a profile: separated by commas, as in knockd.conf.
+    ///
+    /// # Errors
+    /// See [`AskedError`].
+    pub fn parse_list(list: &str, manner: Manner) -> Result<Vec<Asked>, AskedError> {
+        list.split(',').map(|word| Asked::parse(word.trim(), manner)).collect()
+    }
+}
+
+/// Reads TCP flags: their names joined by `+`, or `none`.
+///
+/// # Errors
+/// A word that is no flag.
+pub fn flags(names: &str) -> Result<Flags, AskedError> {
+    if names.eq_ignore_ascii_case("none") {
+        return Ok(Flags::NONE);
+    }
+    names.split('+').try_fold(Flags::NONE, |all, name| {
+        Flags::from_word(name).map(|flag| all.union(flag)).ok_or_else(|| AskedError::Flags(names.to_owned()))
+    })
+}
+
+/// Whether a word means a number to the resolver; nothing means 0 to it, which nobody means.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    text.is_empty() || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The value of `--delay`: milliseconds, with a fraction; a word is 0, as it was in knock 0.8.
+///
+/// # Errors
+/// A negative one.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    let text = text.trim_start();
+    let (is_negative, amount) = match text.strip_prefix(['+', '-']) {
+        Some(amount) => (text.starts_with('-'), amount),
+        None => (false, text),
+    };
+    let end = amount.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(amount.len());
+    let amount = amount.get(..end).unwrap_or_default();
+    let whole = amount.split('.').next().unwrap_or_default();
+    let delay = decimal(amount, MILLISECOND).or_else(|| decimal(whole, MILLISECOND)).unwrap_or_default();
+    if is_negative && !delay.is_zero() {
+        return Err("delay cannot be negative".to_owned());
+    }
+    Ok(delay)
+}
+
+/// So many units, with or without a fraction; `None` for what is no such number. What is too long to
+/// be a duration is as long as one can be; less than a nanosecond is nothing.
+#[must_use]
+pub fn decimal(text: &str, unit: Duration) -> Option<Duration> {
+    const NANOSECONDS: u128 = 1_000_000_000;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let all = || whole.bytes().chain(fraction.bytes());
+    if all().next().is_none() || !all().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = |text: &str| text.bytes().map(|digit| u128::from(digit - b'0')).collect::<Vec<u128>>();
+    let whole = digits(whole).iter().fold(0_u128, |sum, digit| sum.saturating_mul(10).saturating_add(*digit));
+    let mut nanoseconds = whole.saturating_mul(unit.as_nanos());
+    let mut place = unit.as_nanos();
+    for digit in digits(fraction) {
+        place /= 10;
+        nanoseconds = nanoseconds.saturating_add(digit * place);
+    }
+    let rest = u32::try_from(nanoseconds % NANOSECONDS).ok()?;
+    Some(
+        u64::try_from(nanoseconds / NANOSECONDS)
+            .map_or(Duration::MAX, |seconds| Duration::new(seconds, rest)),
+    )
+}
+
+/// A duration in milliseconds, with as many decimals as it has.
+#[must_use]
+pub fn in_milliseconds(duration: Duration) -> String {
+    let fraction = format!("{:06}", duration.subsec_nanos() % 1_000_000);
+    let text = format!("{}.{}", duration.as_millis(), fraction.trim_end_matches('0'));
+    text.trim_end_matches('.').to_owned()
+}
+
+/// The time between two stages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// At least this long.
+    pub delay: Duration,
+    /// And up to this much longer, by chance.
+    pub jitter: Duration,
+}
+
+impl Pace {
+    /// The pause after one stage.
+    #[must_use]
+    pub fn pause(self, random: u64) -> Duration {
+        let span = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        self.delay.saturating_add(Duration::from_nanos(random % span))
+    }
+}
+
+/// A stage whose port is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Protocol and port.
+    pub stage: Stage,
+    /// The TCP flags the stage names.
+    pub flags: Option<Flags>,
+    /// The port as it was typed.
+    pub text: String,
+}
+
+impl From<Stage> for Resolved {
+    fn from(stage: Stage) -> Resolved {
+        Resolved { stage, flags: None, text: stage.port.to_string() }
+    }
+}
+
+/// A sequence, and the address it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// Where; its port means nothing.
+    pub address: SocketAddr,
+    /// What to knock there.
+    pub stages: Vec<Resolved>,
+}
+
+impl fmt::Display for Errand {
+    /// The stages, `port:protocol` each and the flags that it names, as a command line takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Resolved { stage, flags, .. }) in self.stages.iter().enumerate() {
+            write!(f, "{}{stage}", if i > 0 { " " } else { "" })?;
+            if let Some(flags) = flags {
+                write!(f, ":{}", flag_names(*flags))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One knock to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What to knock.
+    pub resolved: Resolved,
+    /// Where: address and port.
+    pub destination: SocketAddr,
+    /// How long to wait after it.
+    pub pause: Duration,
+}
+
+/// One round of the sequences: each stage at each address, and a pause after each stage.
+///
+/// Also after the last one, as knock 0.8 has it: scripts count on the door being open by then.
+pub fn round(errands: &[Errand], pace: Pace, random: &mut dyn FnMut() -> u64) -> Vec<Planned> {
+    let longest = errands.iter().map(|errand| errand.stages.len()).max().unwrap_or(0);
+    let mut planned = Vec::with_capacity(longest * errands.len());
+    for index in 0..longest {
+        for errand in errands {
+            let Some(resolved) = errand.stages.get(index).cloned() else { continue };
+            let mut destination = errand.address;
+            destination.set_port(resolved.stage.port);
+            planned.push(Planned { resolved, destination, pause: Duration::ZERO });
+        }
+        if let Some(last) = planned.last_mut() {
+            last.pause = pace.pause(random());
+        }
+    }
+    planned
+}

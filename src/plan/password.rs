@@ -1,0 +1,137 @@
+//! A one-time password as the client knocks it: when, and seen from where.
+//!
+//! The client is told the time and finds out addresses elsewhere; here is decided what follows.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::config::syntax::trim;
+use crate::door::otp::{Otp, OtpError};
+
+/// A period with less than this left is not begun: the knocks may take that long.
+const LEAST: Duration = Duration::from_secs(1);
+/// The port of a STUN server that names none (RFC 8489, 18.6).
+pub const STUN_PORT: u16 = 3478;
+
+/// When to knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Wait this long first.
+    pub wait: Duration,
+    /// Whose list to knock then.
+    pub period: u64,
+}
+
+impl Moment {
+    /// The moment for this password if it is `unix` now (since 1970): at once, or when the next
+    /// period begins, if less than a second of this one is left.
+    #[must_use]
+    pub fn of(otp: &Otp, unix: Duration) -> Moment {
+        let period = otp.period(unix);
+        let next = period.saturating_add(1);
+        let left = otp.begins(next).saturating_sub(unix);
+        if left < LEAST {
+            Moment { wait: left, period: next }
+        } else {
+            Moment { wait: Duration::ZERO, period }
+        }
+    }
+
+    /// Whether it has come: the period has begun, however little of it is left by now.
+    #[must_use]
+    pub fn has_come(self, otp: &Otp, unix: Duration) -> bool {
+        self.wait.is_zero() || otp.period(unix) == self.period
+    }
+}
+
+/// How to find out which of our addresses the server sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SeenAs {
+    /// The one that this machine would use.
+    #[default]
+    Auto,
+    /// This one.
+    Address(IpAddr),
+    /// The one that a STUN server sees: its name, and its port.
+    Stun(String, u16),
+    /// The one that this command says.
+    Command(String),
+}
+
+impl SeenAs {
+    /// Reads `auto`, an address, `stun:SERVER[:PORT]` or `command:CMD`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<SeenAs> {
+        if text == "auto" {
+            return Some(SeenAs::Auto);
+        }
+        if let Some(command) = text.strip_prefix("command:") {
+            return (!command.trim().is_empty()).then(|| SeenAs::Command(command.to_owned()));
+        }
+        match text.strip_prefix("stun:") {
+            Some(server) => stun_server(server),
+            None => text.parse().ok().map(SeenAs::Address),
+        }
+    }
+}
+
+/// `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
+fn stun_server(text: &str) -> Option<SeenAs> {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, "")) => (name, None),
+        Some((name, port)) => (name, Some(port.strip_prefix(':')?)),
+        None if text.parse::<IpAddr>().is_ok() => (text, None),
+        None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
+    };
+    let port = port.map_or(Some(STUN_PORT), |port| port.parse().ok().filter(|&port| port > 0))?;
+    (!name.is_empty()).then(|| SeenAs::Stun(name.to_owned(), port))
+}
+
+/// The address on the first line of what a command said.
+#[must_use]
+pub fn said_address(output: &[u8]) -> Option<IpAddr> {
+    str::from_utf8(trim(output.split(|&byte| byte == b'\n').next()?)).ok()?.parse().ok()
+}
+
+/// The one line of a file that is neither empty nor a comment.
+#[must_use]
+pub fn only_line(text: &[u8]) -> Option<&[u8]> {
+    let mut lines =
+        text.split(|&byte| byte == b'\n').map(trim).filter(|line| !matches!(line, [] | [b'#', ..]));
+    lines.next().filter(|_| lines.next().is_none())
+}
+
+/// What is wrong with the text of a password, without a word of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordError {
+    /// One of its fields.
+    Field(OtpError),
+    /// It ends before the protocols.
+    NoProtocol,
+}
+
+impl fmt::Display for PasswordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PasswordError::Field(OtpError::Protection(_)) => {
+                f.write_str("otp: the fourth field is neither on nor off")
+            }
+            PasswordError::Field(OtpError::Protocol(_)) => {
+                f.write_str("otp: a protocol is neither tcp nor udp")
+            }
+            PasswordError::Field(error) => error.fmt(f),
+            PasswordError::NoProtocol => OtpError::Missing("a protocol").fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PasswordError {}
+
+/// Reads `SEED,CHANGE_TIME,BASE,on|off,PROTO[,PROTO ...]`.
+///
+/// # Errors
+/// See [`PasswordError`].
+pub fn parse(text: &[u8]) -> Result<Otp, PasswordError> {
+    Otp::parse(text).map_err(PasswordError::Field)?.ok_or(PasswordError::NoProtocol)
+}

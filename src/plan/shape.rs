@@ -1,0 +1,224 @@
+//! How a raw packet is to look: what was asked for, and the system's own manners for the rest.
+//!
+//! The defaults are those of a Linux host that opens a connection, so that what lies on the way
+//! treats a crafted SYN as any other.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use crate::door::knock::{Flags, Protocol};
+use crate::door::sequence::Stage;
+use crate::packet::craft::{Options, Packet, Segment, TCP_HEADER, Tcp};
+use crate::packet::{IPV4_HEADER, IPV6_HEADER};
+
+/// Source ports that Linux gives to connections (`net.ipv4.ip_local_port_range`).
+const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
+/// Source ports for which nobody needs a privilege.
+const UNPRIVILEGED: RangeInclusive<u16> = 1024..=65535;
+/// What a UDP knock carries if nothing else is asked for.
+const DATAGRAM: &[u8] = &[0];
+
+/// Which source port a raw packet has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourcePort {
+    /// One of the range from which the system gives them, another one for each packet.
+    #[default]
+    Ephemeral,
+    /// Any from 1024 on, another one for each packet.
+    Random,
+    /// This one.
+    Fixed(u16),
+}
+
+/// Where the bytes of a packet come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The content of this file.
+    Path(String),
+}
+
+/// What was asked for; `None` stands for the manners of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// TCP flags of stages that name none.
+    pub flags: Flags,
+    /// Source address: a spoofed one, in place of the address the route has.
+    pub source: Option<IpAddr>,
+    /// Source port.
+    pub source_port: SourcePort,
+    /// Time to live, hop limit.
+    pub ttl: u8,
+    /// Type of service, traffic class.
+    pub tos: u8,
+    /// IPv4 identification.
+    pub id: Option<u16>,
+    /// The don't-fragment bit of IPv4.
+    pub dont_fragment: bool,
+    /// TCP sequence number.
+    pub sequence: Option<u32>,
+    /// TCP acknowledgment number.
+    pub acknowledgment: u32,
+    /// TCP window in bytes.
+    pub window: Option<u16>,
+    /// TCP urgent pointer.
+    pub urgent: u16,
+    /// Maximum segment size in bytes; without it a SYN has that of its route.
+    pub mss: Option<u16>,
+    /// What the packets carry.
+    pub data: Option<Vec<u8>>,
+    /// Whether the checksums of the segments are to be wrong.
+    pub bad_checksum: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape {
+            flags: Flags::SYN,
+            source: None,
+            source_port: SourcePort::Ephemeral,
+            ttl: 64,
+            tos: 0,
+            id: None,
+            dont_fragment: true,
+            sequence: None,
+            acknowledgment: 0,
+            window: None,
+            urgent: 0,
+            mss: None,
+            data: None,
+            bad_checksum: false,
+        }
+    }
+}
+
+/// What the routing of this host says of the way to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The address this host would send from.
+    pub source: IpAddr,
+    /// The destination.
+    pub destination: IpAddr,
+    /// The largest packet that goes there whole, in bytes.
+    pub mtu: u32,
+    /// The window scale that this host announces, as a power of two.
+    pub window_scale: u8,
+}
+
+/// The window scale that Linux announces where a receive buffer may have this many bytes: enough for
+/// a window of the whole buffer, and no more than RFC 7323 allows.
+#[must_use]
+pub fn window_scale(buffer: u64) -> u8 {
+    let bits = buffer.checked_ilog2().unwrap_or(0);
+    u8::try_from(bits.saturating_sub(15).min(14)).unwrap_or_default()
+}
+
+impl Shape {
+    /// The packet that knocks at `stage` along `route`; `flags` are those the stage itself names.
+    ///
+    /// `random` gives numbers that nobody can guess.
+    pub fn packet(
+        &self,
+        stage: Stage,
+        flags: Option<Flags>,
+        route: &Route,
+        random: &mut dyn FnMut() -> u64,
+    ) -> Packet {
+        let source_port = match self.source_port {
+            SourcePort::Ephemeral => pick(random(), &EPHEMERAL),
+            SourcePort::Random => pick(random(), &UNPRIVILEGED),
+            SourcePort::Fixed(port) => port,
+        };
+        let (segment, data) = match stage.protocol {
+            Protocol::Tcp => (Segment::Tcp(self.tcp(flags.unwrap_or(self.flags), route, random)), &[][..]),
+            Protocol::Udp => (Segment::Udp, DATAGRAM),
+        };
+        Packet {
+            source: self.source.unwrap_or(route.source),
+            destination: route.destination,
+            tos: self.tos,
+            ttl: self.ttl,
+            // Zero would have the kernel choose another one.
+            id: self.id.unwrap_or_else(|| pick(random(), &(1..=u16::MAX))),
+            dont_fragment: self.dont_fragment,
+            flow_label: word(random()) & 0xf_ffff,
+            source_port,
+            port: stage.port,
+            segment,
+            data: self.data.clone().unwrap_or_else(|| data.to_vec()),
+            bad_checksum: self.bad_checksum,
+        }
+    }
+
+    fn tcp(&self, flags: Flags, route: &Route, random: &mut dyn FnMut() -> u64) -> Tcp {
+        let headers = match route.destination {
+            IpAddr::V4(_) => IPV4_HEADER + TCP_HEADER,
+            IpAddr::V6(_) => IPV6_HEADER + TCP_HEADER,
+        };
+        let room = usize::try_from(route.mtu).unwrap_or(usize::MAX).saturating_sub(headers);
+        let mss = self.mss.unwrap_or(u16::try_from(room).unwrap_or(u16::MAX)).max(1);
+        // Only the first segment of a connection speaks of these.
+        let options = if flags.contains(Flags::SYN) {
+            Options {
+                mss: Some(mss),
+                sack: true,
+                timestamp: Some(word(random())),
+                window_scale: Some(route.window_scale),
+            }
+        } else {
+            Options { mss: self.mss, ..Options::default() }
+        };
+        Tcp {
+            sequence: self.sequence.unwrap_or_else(|| word(random())),
+            acknowledgment: self.acknowledgment,
+            flags,
+            // As many whole segments as fit: 64240 on an Ethernet.
+            window: self.window.unwrap_or(u16::MAX / mss * mss),
+            urgent: self.urgent,
+            options,
+        }
+    }
+}
+
+/// Reads what a packet is to carry: `hex:` and digits, `file:` and a path, `size:` and a number of
+/// zero bytes, or text, which may have `text:` before it.
+///
+/// # Errors
+/// Digits that are not whole bytes, a path that is not UTF-8, a number that is none or too large.
+pub fn data(value: &[u8]) -> Result<Data, &'static str> {
+    let after = |prefix: &str| value.strip_prefix(prefix.as_bytes()).map(str::from_utf8);
+    if let Some(digits) = after("hex:") {
+        let digits = digits.map_err(|_| "not hexadecimal digits")?;
+        return bytes(digits).map(Data::Bytes).ok_or("not pairs of hexadecimal digits");
+    }
+    if let Some(path) = after("file:") {
+        return path.map(|path| Data::Path(path.to_owned())).map_err(|_| "the path is not UTF-8");
+    }
+    if let Some(size) = after("size:") {
+        let size: Option<u16> = size.ok().and_then(|size| size.parse().ok());
+        return size
+            .map(|size| Data::Bytes(vec![0; size.into()]))
+            .ok_or("the size is not between 0 and 65535");
+    }
+    Ok(Data::Bytes(value.strip_prefix(b"text:").unwrap_or(value).to_vec()))
+}
+
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let values: Option<Vec<u8>> =
+        digits.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
+    let values = values?;
+    let (pairs, odd) = values.as_chunks::<2>();
+    odd.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+/// 32 bits of a random number.
+fn word(random: u64) -> u32 {
+    u32::try_from(random >> 32).unwrap_or_default()
+}
+
+/// One of a range; the bias of the remainder does not matter for a port.
+fn pick(random: u64, range: &RangeInclusive<u16>) -> u16 {
+    let span = u64::from(range.end() - range.start()) + 1;
+    range.start() + u16::try_from(random % span).unwrap_or_default()
+}
