@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::client_around::{KNOCK, ends};
-use crate::otp::{ip, otp};
-use crate::password::MARK;
+use crate::client::around::{KNOCK, ends};
+use crate::door::otp::{ip, otp};
+use crate::plan::password::MARK;
 use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, SERVER, SERVER6};
 use crate::support::process::Finished;

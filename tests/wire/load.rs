@@ -8,7 +8,7 @@ use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
 use crate::support::process;
 use crate::support::world::World;
 use crate::support::{holds_within, seconds};
-use crate::wire::{DOOR, KNOCKS, opened};
+use crate::wire::attempts::{DOOR, KNOCKS, opened};
 
 trials![
     five_hundred_interleaved_knockers_open_five_hundred_doors,

@@ -15,7 +15,7 @@ use knocking::engine::Engine;
 use knocking::opening::event::Event;
 use knocking::time::Now;
 
-use crate::craft::numbers;
+use crate::packet::craft::numbers;
 
 trials![
     lists_are_those_of_openssl,

@@ -9,7 +9,7 @@ use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SYN, tcp, udp
 use crate::support::process::{self, Process};
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
 use crate::support::{pause, seconds};
-use crate::wire::{DOOR, KNOCKS, opened};
+use crate::wire::attempts::{DOOR, KNOCKS, opened};
 
 trials![
     foreign_destinations_do_not_count,

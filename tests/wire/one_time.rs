@@ -8,7 +8,7 @@ use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::opened;
+use crate::wire::attempts::opened;
 
 trials![
     the_used_line_is_struck,

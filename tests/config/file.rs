@@ -37,7 +37,7 @@ pub fn corpus_tests() -> Vec<Trial> {
     names.sort();
     assert!(names.len() > 20, "where is {CORPUS}?");
     let trial = |name: String| {
-        Trial::test(format!("config::corpus::{name}"), move || {
+        Trial::test(format!("config::file::corpus::{name}"), move || {
             let text = std::fs::read(top(CORPUS).join(&name).with_extension("conf")).unwrap();
             golden(&format!("{CORPUS}/{name}.expected"), &digest(&text));
             Ok(())

@@ -17,7 +17,7 @@ use crate::support::packet::tcp;
 use crate::support::process;
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
-use crate::wire_state::{door, doorkeeper, expect_closed, kill_both, with_state};
+use crate::wire::state::{door, doorkeeper, expect_closed, kill_both, with_state};
 
 trials![
     the_state_file_is_replaced_as_a_whole,

@@ -15,7 +15,7 @@ use knocking::filter::interfaces::Several;
 use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
 use knocking::packet::parse;
 
-use crate::bpf::{Kernel, load};
+use crate::filter::bpf::{Kernel, load};
 use crate::random::Random;
 use crate::support::interpreter::{Around, check, passes};
 use crate::support::packet::{CLIENT, CLIENT6, Packet, SERVER, SERVER6, tcp, udp};

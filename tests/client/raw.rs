@@ -3,7 +3,7 @@
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use crate::client_wire::{QUIET, QUIET6, brief, quiet_world, sent, well};
+use crate::client::knocking::{QUIET, QUIET6, brief, quiet_world, sent, well};
 use crate::support::folder::Folder;
 use crate::support::packet::{ACK, CLIENT, CLIENT6, FIN, PSH, RST, SERVER, SERVER6, SYN, Seen, URG};
 use crate::support::seconds;

@@ -9,7 +9,7 @@ use knocking::plan::profile;
 use knocking::plan::shape::{self, Data};
 use knocking::plan::{self, Asked, AskedError, Errand, Manner, Pace, Port, Resolved, round};
 
-use crate::craft::{numbers, stage};
+use crate::packet::craft::{numbers, stage};
 
 trials![
     stages_are_read_as_knock_0_8_read_them,

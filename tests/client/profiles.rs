@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Instant;
 
-use crate::client_around::{KNOCK, ends};
+use crate::client::around::{KNOCK, ends};
 use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, SERVER};
 use crate::support::process::Finished;

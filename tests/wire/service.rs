@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::support::packet::tcp;
 use crate::support::world::World;
 use crate::support::{pause, process, seconds};
-use crate::wire_trouble::{DOOR, expect_to_listen};
+use crate::wire::trouble::{DOOR, expect_to_listen};
 
 trials![
     a_service_manager_is_told,

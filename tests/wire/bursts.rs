@@ -20,8 +20,8 @@ use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{tcp, udp};
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::{DOOR, KNOCKS};
-use crate::wire_trouble::limit_descriptors;
+use crate::wire::attempts::{DOOR, KNOCKS};
+use crate::wire::trouble::limit_descriptors;
 
 trials![
     packets_come_once_whichever_way_they_come,

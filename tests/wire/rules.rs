@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::support::packet::{CLIENT, CLIENT6, SERVER, tcp, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, seconds};
-use crate::wire::opened;
+use crate::wire::attempts::opened;
 
 trials![
     random_scans_open_a_plain_door_and_never_a_strict_one,

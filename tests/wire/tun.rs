@@ -8,13 +8,13 @@ use libtest_mimic::{Completion, Trial};
 use crate::support::packet::{CLIENT, CLIENT6, Packet, tcp, udp};
 use crate::support::tun::Tun;
 use crate::support::world::World;
-use crate::wire::opened;
+use crate::wire::attempts::opened;
 
 const LINK: &str = "knt0";
 
 /// The tests of this module.
 pub fn tests() -> Vec<Trial> {
-    let name = "wire_tun::knocks_count_without_a_link_header";
+    let name = "wire::tun::knocks_count_without_a_link_header";
     vec![Trial::ignorable_test(name, || Ok(knocks_count_without_a_link_header()))]
 }
 

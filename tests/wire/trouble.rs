@@ -14,7 +14,7 @@ use crate::support::packet::tcp;
 use crate::support::process;
 use crate::support::world::{World, run};
 use crate::support::{holds_within, pause, seconds};
-use crate::wire_load::told;
+use crate::wire::load::told;
 
 trials![
     a_flood_of_lines_is_summed_up,

@@ -49,7 +49,7 @@ pub fn tests() -> Vec<Trial> {
     assert!(files.len() > 20, "the scenarios are not in {}", folder.display());
     let trial = |file: PathBuf| {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        Trial::test(format!("scenarios::{name}"), move || {
+        Trial::test(format!("engine::scenarios::{name}"), move || {
             play(&std::fs::read_to_string(&file).unwrap());
             Ok(())
         })

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use libtest_mimic::{Completion, Trial};
 
-use crate::client_around::ends;
-use crate::client_otp::{HOUR, SEED, not_soon, private};
+use crate::client::around::ends;
+use crate::client::otp::{HOUR, SEED, not_soon, private};
 use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, SERVER, SERVER6};
 use crate::support::process::Finished;
@@ -16,7 +16,7 @@ pub fn tests() -> Vec<Trial> {
     let tests: [(&str, fn()); 2] =
         [("it_opens_doors", it_opens_doors), ("it_computes_what_knock_does", it_computes_what_knock_does)];
     let trial = |(name, test): (&str, fn())| {
-        Trial::ignorable_test(format!("contrib_knockd_sh::{name}"), move || {
+        Trial::ignorable_test(format!("repository::knockd_sh::{name}"), move || {
             if let Some(missing) = ["openssl", "getent"].into_iter().find(|program| !has(program)) {
                 return Ok(Completion::ignored_with(format!("{missing} is missing")));
             }

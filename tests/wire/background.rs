@@ -8,7 +8,7 @@ use crate::support::packet::{CLIENT, tcp};
 use crate::support::process;
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::{DOOR, KNOCKS};
+use crate::wire::attempts::{DOOR, KNOCKS};
 
 trials![
     it_goes_to_the_background_and_comes_to_an_end,

@@ -274,7 +274,7 @@ fn options_in(text: &str, opening: &str) -> BTreeSet<String> {
 fn the_manual_has_every_option() {
     let world = World::new();
     let usage = options_in(&world.knock(&["-h"]).stdout, " --");
-    let manual = include_str!("../man/knock.1");
+    let manual = include_str!("../../man/knock.1");
     let entries: Vec<&str> = manual.lines().filter(|line| line.starts_with(".It Fl ")).collect();
     let described = entries.iter().flat_map(|line| line.split([' ', ',']));
     let described: BTreeSet<String> = described

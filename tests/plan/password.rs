@@ -8,7 +8,7 @@ use knocking::engine::Engine;
 use knocking::plan::password::{self, Moment, SeenAs};
 use knocking::time::Now;
 
-use crate::otp::{UNIX, ip, knock, otp, parse};
+use crate::door::otp::{UNIX, ip, knock, otp, parse};
 
 trials![
     nothing_shows_a_seed,
@@ -83,7 +83,7 @@ fn a_moment_is_not_the_last_second_of_a_period() {
         (false, true, true, false)
     );
     // Periods of a second are all last seconds: the next one is as good as it gets.
-    let short = crate::otp::otp("s,1,20000,off,tcp");
+    let short = crate::door::otp::otp("s,1,20000,off,tcp");
     let moment = Moment::of(&short, Duration::from_millis(7_300));
     assert_eq!(moment, Moment { wait: Duration::from_millis(700), period: 8 });
     assert!(moment.has_come(&short, Duration::from_millis(8_001)));

@@ -10,10 +10,10 @@ use knocking::door::otp::Otp;
 use knocking::door::sequence::Stage;
 use nix::sys::signal::Signal;
 
-use crate::client_otp::{HOUR, not_soon, unix};
-use crate::craft::numbers;
-use crate::otp::{ip, otp};
-use crate::password::MARK;
+use crate::client::otp::{HOUR, not_soon, unix};
+use crate::door::otp::{ip, otp};
+use crate::packet::craft::numbers;
+use crate::plan::password::MARK;
 use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, Packet, tcp, udp};
 use crate::support::world::World;

@@ -7,7 +7,7 @@ use crate::support::packet::{CLIENT, CLIENT6, tcp};
 use crate::support::process::{self, Process};
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::opened;
+use crate::wire::attempts::opened;
 
 trials![
     every_ip_is_replaced,

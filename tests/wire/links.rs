@@ -15,7 +15,7 @@ use crate::support::packet::{CLIENT, CLIENT6, Mac, Packet, SERVER, SERVER_MAC, t
 use crate::support::tun::Tun;
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World, run};
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::{DOOR, KNOCKS, opened};
+use crate::wire::attempts::{DOOR, KNOCKS, opened};
 
 trials![
     an_interface_that_goes_down_is_waited_for,
@@ -381,8 +381,8 @@ pub fn kernel_tests() -> Vec<Trial> {
     let bond = || Ok(any_counts_a_bond_and_its_port_once());
     let macvlan = || Ok(any_counts_a_macvlan_and_what_is_below_once());
     vec![
-        Trial::ignorable_test("wire_links::any_counts_a_bond_and_its_port_once", bond),
-        Trial::ignorable_test("wire_links::any_counts_a_macvlan_and_what_is_below_once", macvlan),
+        Trial::ignorable_test("wire::links::any_counts_a_bond_and_its_port_once", bond),
+        Trial::ignorable_test("wire::links::any_counts_a_macvlan_and_what_is_below_once", macvlan),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::support::packet::{CLIENT, tcp};
 use crate::support::process;
 use crate::support::world::{SERVER_LINK, World};
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::{DOOR, KNOCKS, opened};
+use crate::wire::attempts::{DOOR, KNOCKS, opened};
 
 trials![
     hup_reads_the_file_again,

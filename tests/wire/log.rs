@@ -13,7 +13,7 @@ use crate::support::packet::{ACK, CLIENT, tcp, udp};
 use crate::support::process;
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::{DOOR, KNOCKS, opened};
+use crate::wire::attempts::{DOOR, KNOCKS, opened};
 
 trials![
     the_log_byte_for_byte,
