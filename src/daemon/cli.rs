@@ -65,6 +65,20 @@ pub struct Arguments {
     pub folder: PathBuf,
 }
 
+impl Arguments {
+    /// Makes all paths absolute, so that they keep their meaning when the working directory changes.
+    pub fn anchor_paths(&mut self) {
+        let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+        for path in [&mut self.config, &mut self.pid_file].into_iter().chain(&mut self.log_file) {
+            // An empty path means "none": it must not become the directory.
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&path);
+            }
+        }
+        self.folder = folder;
+    }
+}
+
 /// What else the command line may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Instead {

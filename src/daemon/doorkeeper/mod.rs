@@ -16,7 +16,6 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::config::Config;
-use crate::daemon::anchor_paths;
 use crate::daemon::cli;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
@@ -26,10 +25,10 @@ use crate::daemon::log::Log;
 use crate::daemon::log::output;
 use crate::daemon::messages::{self, Received, Report, Request};
 use crate::daemon::one_time;
-use crate::daemon::poll_timeout;
+use crate::daemon::poll::poll_timeout;
+use crate::daemon::poll::wait_for;
 use crate::daemon::processes;
 use crate::daemon::signals::Signals;
-use crate::daemon::wait_for;
 use crate::door::lock::Lock;
 use crate::opening::event::{Event, Opening};
 use crate::opening::{Action, Ending, Job, Openings};
@@ -65,7 +64,7 @@ pub(super) struct Doorkeeper {
 #[must_use]
 pub fn main(words: Vec<OsString>) -> ExitCode {
     let Ok(mut arguments) = cli::parse(words) else { return ExitCode::FAILURE };
-    anchor_paths(&mut arguments);
+    arguments.anchor_paths();
     if arguments.is_launched {
         let _ = nix::unistd::chdir("/");
     }

@@ -11,8 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use crate::config::Options;
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::messages::{self, Received, Report, Request};
+use crate::daemon::poll::wait_for;
 use crate::daemon::processes::{self, Role, Sibling};
-use crate::daemon::wait_for;
 use crate::time::Now;
 
 /// How many messages wait for a doorkeeper that is busy (two an opening with `-l`, one otherwise);

@@ -17,7 +17,7 @@ use crate::daemon::log::{self, Log};
 use crate::daemon::messages::{Received, Report, Request};
 use crate::daemon::notify;
 use crate::daemon::one_time;
-use crate::daemon::poll_timeout;
+use crate::daemon::poll::poll_timeout;
 use crate::daemon::watcher::{AHEAD, Watcher, wanted};
 use crate::door::lock::{Lock, OneTime};
 use crate::engine::Engine;
