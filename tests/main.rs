@@ -72,6 +72,8 @@ mod engine {
 }
 /// knockd.conf.
 mod config {
+    /// The table of directives: what a key means, and what knockd 0.8 had.
+    pub mod directives;
     /// The configuration file: what is understood, what is refused and how, what is warned of.
     pub mod file;
     /// A configuration of several files.
@@ -177,6 +179,7 @@ fn tests() -> Vec<Trial> {
         filter::program::tests,
         engine::attempts::tests,
         engine::scenarios::tests,
+        config::directives::tests,
         config::file::corpus_tests,
         config::file::tests,
         config::include::tests,

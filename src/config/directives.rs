@@ -1,25 +1,40 @@
-//! The one table of directives: what each is called, where it may stand, and how it is read.
+//! The one table of directives: what each is called, where it may stand, how it is read and shown.
 //!
-//! The manual page is held against this table by a test.
-#![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
+//! To add a directive, add a row to the group it belongs to. The row writes the value into the field that
+//! the acting code reads: of [`Options`] for a directive of `[options]` alone; of the door's
+//! [`Rules`](crate::door::rules::Rules) for one of doors, which a door that is silent takes over from
+//! `[options]`. Tests compare the manual with this table.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::config::draft::{Draft, ReadRule};
+use crate::config::options::Options;
+use crate::config::problem::Problem;
+use crate::config::readers;
+use crate::config::reading::Reading;
+use crate::config::value::Value;
+use crate::door::Reopen;
+use crate::door::otp::{Digest, MAX_WINDOW};
 
-use crate::config::rules::{self, ReadRule};
-use crate::config::{Draft, Note, Options, Problem, Reading};
-use crate::door::knock::Flags;
-use crate::door::lock::{Lock, OneTime, OtpLock};
-use crate::door::otp::{Digest, MAX_WINDOW, Otp};
-use crate::door::sequence::{Sequence, atoi};
-use crate::door::spent::Spent;
-use crate::door::{Reopen, Template};
-use crate::filter::interfaces::Wanted;
+use Origin::{Ours, V08};
+use Shown::{As, ByName, ByReader};
 
 /// What `Max_Attempts` may be: a few knockers at once, and what a small machine has memory for.
 const ATTEMPTS: std::ops::RangeInclusive<usize> = 16..=1_000_000;
+
+/// One directive.
+pub struct Directive {
+    /// Its name, as the manual writes it; the file may write it in any case.
+    pub name: &'static str,
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
+    /// Where it may stand.
+    pub place: Place,
+    /// Whether it is written `name = value`; otherwise it is a word of its own.
+    pub has_value: bool,
+    /// Who introduced it.
+    pub origin: Origin,
+    pub(super) shown: Shown,
+    pub(super) read: Read,
+}
 
 /// Where a directive may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,345 +47,186 @@ pub enum Place {
     Anywhere,
 }
 
+/// Who introduced a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// knockd 0.8 has it: what it means does not change.
+    V08,
+    /// Only this knockd has it.
+    Ours,
+}
+
+/// How the debug output (-D) shows a directive that was read.
+pub(super) enum Shown {
+    /// `config: DOOR: NAME: VALUE`, the name in lower case; without `DOOR: ` in `[options]`.
+    ByName,
+    /// Likewise, with these words in the place of the name.
+    As(&'static str),
+    /// Its reader shows it.
+    ByReader,
+}
+
 /// Reads the value of a directive.
 #[derive(Clone, Copy)]
-pub enum Read {
+pub(super) enum Read {
     /// Into the options.
-    Option(fn(&mut Options, &[u8], &mut Reading<'_>) -> Result<(), Problem>),
+    Option(ReadOption),
     /// Into the door whose section it stands in.
-    Door(fn(&mut Draft, &[u8], &mut Reading<'_>) -> Result<(), Problem>),
-    /// Into the rules of a door or, in the options, of all doors.
+    Door(ReadDoor),
+    /// Into the rules of a door or, in `[options]`, of all doors.
     Rule(ReadRule),
 }
 
-/// One directive.
-pub struct Directive {
-    /// Its name, as the manual writes it; any case will do in the file.
-    pub name: &'static str,
-    /// Other names for it.
-    pub aliases: &'static [&'static str],
-    /// Where it may stand.
-    pub place: Place,
-    /// Whether it is written `name = value`; otherwise it is a word of its own.
-    pub has_value: bool,
-    pub(crate) read: Read,
-}
+type ReadOption = fn(&mut Options, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
+type ReadDoor = fn(&mut Draft<'_>, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 
-/// All directives there are.
+/// All directives there are, by theme. One row is one line.
+#[rustfmt::skip]
 pub const DIRECTIVES: &[Directive] = &[
-    option("LogFile", log_file),
-    option("PidFile", pid_file),
-    option("Interface", interface),
-    option("Include", include),
-    option("Wait_Interface", wait_interface),
-    option("StateFile", state_file),
-    option("On_Start", on_start),
-    option("On_Stop", on_stop),
-    option("Command_Timeout", default_command_timeout),
-    option("Max_Attempts", max_attempts),
-    Directive {
-        name: "UseSyslog",
-        aliases: &[],
-        place: Place::Anywhere,
-        has_value: false,
-        read: Read::Option(use_syslog),
-    },
-    door("Sequence", &[], sequence),
-    door("One_Time_Sequences", &[], one_time_sequences),
-    door("OTP", &[], otp),
-    door("OTP_Window", &[], otp_window),
-    door("OTP_Reuse", &[], otp_reuse),
-    door("OTP_Digest", &[], otp_digest),
-    door("Seq_Timeout", &["Timeout"], seq_timeout),
-    door("TCPFlags", &[], tcp_flags),
-    door("Target", &[], target),
-    door("Start_Command", &["Command"], start_command),
-    door("Start_Command_6", &["Command_6"], start_command_6),
-    door("Cmd_Timeout", &[], cmd_timeout),
-    door("Stop_Command", &[], stop_command),
-    door("Stop_Command_6", &[], stop_command_6),
-    door("Command_Timeout", &[], command_timeout),
-    door("Reopen", &[], reopen),
-    rule("Strict", rules::strict),
-    rule("Strict_Except", rules::strict_except),
-    rule("Allow_Duplicates", rules::allow_duplicates),
-    rule("Allow", rules::allow),
-    rule("Deny", rules::deny),
-    rule("Cooldown", rules::cooldown),
-    rule("UDP_Length", rules::udp_length),
-    rule("Repeat", rules::repeat),
-    rule("Log_Failures", rules::log_failures),
+    // Sequences, and which packets are knocks.
+    door("Sequence", &[], V08, ByReader, readers::sequence),
+    door("One_Time_Sequences", &[], V08, ByReader, readers::one_time_sequences),
+    door("Seq_Timeout", &["Timeout"], V08, ByReader, readers::seq_timeout),
+    door("TCPFlags", &[], V08, ByReader, readers::tcp_flags),
+    door("Target", &[], V08, ByReader, readers::target),
+    rule("Strict", &[], Ours, |rules, value| put(&mut rules.is_strict, value.yes_or_no()?)),
+    rule("Strict_Except", &[], Ours, |rules, value| put(&mut rules.strict_except, value.services()?)),
+    rule("Allow_Duplicates", &[], Ours, |rules, value| put(&mut rules.allows_duplicates, value.yes_or_no()?)),
+    rule("UDP_Length", &[], Ours, |rules, value| put(&mut rules.udp_length, Some(value.payload_bytes()?))),
+    rule("Repeat", &[], Ours, |rules, value| put(&mut rules.repeat, Some(value.repeat()?))),
+
+    // Who may knock.
+    rule("Allow", &[], Ours, |rules, value| put(&mut rules.allow, Some(value.prefixes()?))),
+    rule("Deny", &[], Ours, |rules, value| put(&mut rules.deny, value.prefixes()?)),
+
+    // One-time passwords.
+    door("OTP", &[], Ours, ByReader, readers::otp),
+    door("OTP_Window", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.window, Some(otp_window(value)?))),
+    door("OTP_Reuse", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.reuse, Some(value.yes_or_no()?))),
+    door("OTP_Digest", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.digest, Some(value.parse("sha1, sha256 or sha512", Digest::from_word)?))),
+
+    // Commands.
+    door("Start_Command", &["Command"], V08, ByName, |draft, value, _| put(&mut draft.start, Some(value.template()))),
+    door("Start_Command_6", &["Command_6"], V08, ByName, |draft, value, _| put(&mut draft.start6, Some(value.template()))),
+    door("Stop_Command", &[], V08, ByName, |draft, value, _| put(&mut draft.stop, Some(value.template()))),
+    door("Stop_Command_6", &[], V08, ByName, |draft, value, _| put(&mut draft.stop6, Some(value.template()))),
+    option("On_Start", &[], Ours, ByName, |options, value, _| put(&mut options.on_start, value.command_if_any())),
+    option("On_Stop", &[], Ours, ByName, |options, value, _| put(&mut options.on_stop, value.command_if_any())),
+    option("Command_Timeout", &[], Ours, ByName, |options, value, _| put(&mut options.command_timeout, Some(value.limit()?))),
+    door("Command_Timeout", &[], Ours, ByName, |draft, value, _| put(&mut draft.command_timeout, Some(value.limit()?))),
+
+    // How long a door stays open, and what it opens in the firewall.
+    door("Cmd_Timeout", &[], V08, ByReader, readers::cmd_timeout),
+    door("Reopen", &[], Ours, ByName, |draft, value, _| put(&mut draft.reopen, value.parse("run, extend or ignore", Reopen::from_word)?)),
+
+    // Limits.
+    option("Max_Attempts", &[], Ours, ByName, |options, value, _| put(&mut options.max_attempts, Some(max_attempts(value)?))),
+    rule("Cooldown", &[], Ours, |rules, value| put(&mut rules.cooldown, value.seconds("a number of seconds")?)),
+
+    // Interfaces.
+    option("Interface", &[], V08, ByReader, readers::interface),
+    option("Wait_Interface", &[], Ours, ByName, |options, value, _| put(&mut options.wait_interface, Some(value.yes_or_no()?))),
+
+    // Files. The included ones were found before any was parsed: see `includes`.
+    option("Include", &[], Ours, ByName, |_, _, _| Ok(())),
+    option("PidFile", &[], V08, As("pid file"), |options, value, _| put(&mut options.pid_file, value.path_if_any())),
+    option("StateFile", &[], Ours, As("state file"), |options, value, _| put(&mut options.state_file, value.path_if_any())),
+
+    // Log and status.
+    option("LogFile", &[], V08, As("log file"), |options, value, _| put(&mut options.log_file, value.path_if_any())),
+    word("UseSyslog", V08, readers::use_syslog),
+    rule("Log_Failures", &[], Ours, |rules, value| put(&mut rules.logs_failures, value.yes_or_no()?)),
 ];
 
-const fn option(
-    name: &'static str,
-    read: fn(&mut Options, &[u8], &mut Reading<'_>) -> Result<(), Problem>,
-) -> Directive {
-    Directive { name, aliases: &[], place: Place::Options, has_value: true, read: Read::Option(read) }
-}
+impl Directive {
+    /// Its name and its other names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
 
-const fn door(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    read: fn(&mut Draft, &[u8], &mut Reading<'_>) -> Result<(), Problem>,
-) -> Directive {
-    Directive { name, aliases, place: Place::Door, has_value: true, read: Read::Door(read) }
-}
+    /// Whether it may stand in this place.
+    #[must_use]
+    pub fn may_stand_in(&self, place: Place) -> bool {
+        self.place == place || self.place == Place::Anywhere
+    }
 
-const fn rule(name: &'static str, read: ReadRule) -> Directive {
-    Directive { name, aliases: &[], place: Place::Anywhere, has_value: true, read: Read::Rule(read) }
+    /// The line of the debug output, unless the reader wrote it; `door` is the door's name, if it
+    /// stands in one.
+    pub(super) fn line(&self, door: Option<&str>, value: &Value<'_>) -> Option<String> {
+        let name = match self.shown {
+            ByName => self.name.to_ascii_lowercase(),
+            As(words) => words.to_owned(),
+            ByReader => return None,
+        };
+        let door = door.map(|door| format!("{door}: ")).unwrap_or_default();
+        Some(format!("config: {door}{name}: {}", value.text()))
+    }
 }
 
 /// The directive that this key means here, if there is one.
 #[must_use]
 pub fn find(key: &[u8], place: Place, has_value: bool) -> Option<&'static Directive> {
     DIRECTIVES.iter().find(|directive| {
-        let is_called = |name: &&str| key.eq_ignore_ascii_case(name.as_bytes());
         directive.has_value == has_value
-            && (directive.place == place || directive.place == Place::Anywhere)
-            && (is_called(&directive.name) || directive.aliases.iter().any(is_called))
+            && directive.may_stand_in(place)
+            && directive.names().any(|name| key.eq_ignore_ascii_case(name.as_bytes()))
     })
 }
 
-fn text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).into_owned()
+/// A directive of `[options]`.
+const fn option(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    origin: Origin,
+    shown: Shown,
+    read: ReadOption,
+) -> Directive {
+    let read = Read::Option(read);
+    Directive { name, aliases, place: Place::Options, has_value: true, origin, shown, read }
 }
 
-fn path(value: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(value))
+/// A directive of a door.
+const fn door(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    origin: Origin,
+    shown: Shown,
+    read: ReadDoor,
+) -> Directive {
+    Directive { name, aliases, place: Place::Door, has_value: true, origin, shown, read: Read::Door(read) }
 }
 
-/// An empty path is none, and not the folder.
-fn path_if_any(value: &[u8]) -> Option<PathBuf> {
-    (!value.is_empty()).then(|| path(value))
+/// A directive of a door or, for all doors, of `[options]`.
+const fn rule(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    origin: Origin,
+    read: ReadRule,
+) -> Directive {
+    let (place, read) = (Place::Anywhere, Read::Rule(read));
+    Directive { name, aliases, place, has_value: true, origin, shown: ByName, read }
 }
 
-/// A number as `atoi` reads it, at most what 32 bits hold.
-fn number(value: &[u8]) -> i32 {
-    let number = atoi(&String::from_utf8_lossy(value));
-    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+/// An option without a value. As in knockd 0.8, it may stand in every section.
+const fn word(name: &'static str, origin: Origin, read: ReadOption) -> Directive {
+    let (place, read) = (Place::Anywhere, Read::Option(read));
+    Directive { name, aliases: &[], place, has_value: false, origin, shown: ByReader, read }
 }
 
-fn log_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.log_file = path_if_any(value);
-    reading.understood(format!("config: log file: {}", text(value)));
+#[expect(clippy::unnecessary_wraps, reason = "a row ends with it, and rows can fail")]
+fn put<T>(field: &mut T, value: T) -> Result<(), Problem> {
+    *field = value;
     Ok(())
 }
 
-fn pid_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.pid_file = path_if_any(value);
-    reading.understood(format!("config: pid file: {}", text(value)));
-    Ok(())
+fn otp_window(value: &Value<'_>) -> Result<u16, Problem> {
+    value.parse("a number of periods from 0 to 100", |text| {
+        text.parse().ok().filter(|&window| window <= MAX_WINDOW)
+    })
 }
 
-fn interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    if !reading.interface_is_given {
-        options.interface = Wanted::parse(&text(value));
-        reading.understood(format!("config: interface: {}", text(value)));
-    }
-    Ok(())
-}
-
-/// The files were found before any was parsed: [`crate::config::includes`].
-fn include(_: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    reading.understood(format!("config: include: {}", text(value)));
-    Ok(())
-}
-
-fn wait_interface(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.wait_interface = Some(yes_or_no("wait_interface", &text(value))?);
-    reading.understood(format!("config: wait_interface: {}", text(value)));
-    Ok(())
-}
-
-fn state_file(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.state_file = path_if_any(value);
-    reading.understood(format!("config: state file: {}", text(value)));
-    Ok(())
-}
-
-fn on_start(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.on_start = Some(value.to_vec()).filter(|command| !command.is_empty());
-    reading.understood(format!("config: on_start: {}", text(value)));
-    Ok(())
-}
-
-fn on_stop(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.on_stop = Some(value.to_vec()).filter(|command| !command.is_empty());
-    reading.understood(format!("config: on_stop: {}", text(value)));
-    Ok(())
-}
-
-fn default_command_timeout(
-    options: &mut Options,
-    value: &[u8],
-    reading: &mut Reading<'_>,
-) -> Result<(), Problem> {
-    options.command_timeout = Some(seconds("command_timeout", value)?);
-    reading.understood(format!("config: command_timeout: {}", text(value)));
-    Ok(())
-}
-
-fn max_attempts(options: &mut Options, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let number = text(value).parse().ok().filter(|number| ATTEMPTS.contains(number));
-    let refuse = || Problem::Value("max_attempts", text(value), "a number from 16 to 1000000");
-    options.max_attempts = Some(number.ok_or_else(refuse)?);
-    reading.understood(format!("config: max_attempts: {}", text(value)));
-    Ok(())
-}
-
-fn use_syslog(options: &mut Options, _: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    options.use_syslog = true;
-    reading.understood("config: usesyslog".to_owned());
-    Ok(())
-}
-
-fn sequence(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let sequence =
-        Sequence::parse(&text(value)).map_err(|error| Problem::Sequence(draft.name.clone(), error))?;
-    reading.understood(format!("config: {}: sequence: {sequence}", draft.name));
-    set_lock(draft, Lock::Fixed(sequence))
-}
-
-fn one_time_sequences(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let name = draft.name.clone();
-    let file = path(value);
-    let content = (reading.file)(&file).map_err(|error| Problem::Unreadable(file.clone(), error))?;
-    reading.understood(format!("config: {name}: one time sequences file: {}", text(value)));
-    let lines = OneTime::read(file.clone(), &content, |error| {
-        (reading.note)(Note::LeftOut(Problem::Sequence(name.clone(), error).to_string()));
-    });
-    let Some(sequence) = lines.first() else { return Err(Problem::Exhausted(name, file)) };
-    reading.understood(format!("new sequence for door {name}: {sequence}"));
-    reading.understood(format!("config: {name}: sequence: {sequence}"));
-    set_lock(draft, Lock::OneTime(Box::new(lines)))
-}
-
-/// A door has one lock. Of written sequences the last one counts, as in knockd 0.8; a one-time
-/// password stands alone.
-fn set_lock(draft: &mut Draft, lock: Lock) -> Result<(), Problem> {
-    let is_otp = |lock: &Lock| matches!(lock, Lock::Otp(_));
-    if draft.lock.as_ref().is_some_and(|before| is_otp(before) != is_otp(&lock)) {
-        return Err(Problem::TwoLocks(draft.name.clone()));
-    }
-    draft.lock = Some(lock);
-    Ok(())
-}
-
-fn otp(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let Some(otp) = Otp::parse(value).map_err(|error| Problem::Otp(draft.name.clone(), error))? else {
-        return Err(Problem::NoSequence(draft.name.clone()));
-    };
-    // Its text has no seed.
-    reading.understood(format!("config: {}: otp: {otp}", draft.name));
-    let lock = OtpLock { otp, spent: Spent::default(), is_reusable: false };
-    set_lock(draft, Lock::Otp(Box::new(lock)))
-}
-
-fn otp_window(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let window = text(value).parse().ok().filter(|&window| window <= MAX_WINDOW);
-    let refuse = || Problem::Value("otp_window", text(value), "a number of periods from 0 to 100");
-    draft.otp_window = Some(window.ok_or_else(refuse)?);
-    reading.understood(format!("config: {}: otp_window: {}", draft.name, text(value)));
-    Ok(())
-}
-
-fn otp_reuse(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.otp_reuse = Some(yes_or_no("otp_reuse", &text(value))?);
-    reading.understood(format!("config: {}: otp_reuse: {}", draft.name, text(value)));
-    Ok(())
-}
-
-fn otp_digest(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let refuse = || Problem::Value("otp_digest", text(value), "sha1, sha256 or sha512");
-    draft.otp_digest = Some(Digest::from_word(&text(value)).ok_or_else(refuse)?);
-    reading.understood(format!("config: {}: otp_digest: {}", draft.name, text(value)));
-    Ok(())
-}
-
-pub(super) fn yes_or_no(name: &'static str, value: &str) -> Result<bool, Problem> {
-    match value.to_ascii_lowercase().as_str() {
-        "yes" | "on" | "true" | "1" => Ok(true),
-        "no" | "off" | "false" | "0" => Ok(false),
-        _ => Err(Problem::Value(name, value.to_owned(), "yes or no")),
-    }
-}
-
-fn seq_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.seq_timeout = number(value);
-    reading.understood(format!("config: {}: seq_timeout: {}", draft.name, draft.seq_timeout));
-    Ok(())
-}
-
-fn cmd_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.cmd_timeout = number(value);
-    reading.understood(format!("config: {}: cmd_timeout: {}", draft.name, draft.cmd_timeout));
-    Ok(())
-}
-
-fn command_timeout(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.command_timeout = Some(seconds("command_timeout", value)?);
-    reading.understood(format!("config: {}: command_timeout: {}", draft.name, text(value)));
-    Ok(())
-}
-
-fn reopen(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    let refuse = || Problem::Value("reopen", text(value), "run, extend or ignore");
-    draft.reopen = Reopen::from_word(&text(value)).ok_or_else(refuse)?;
-    reading.understood(format!("config: {}: reopen: {}", draft.name, text(value)));
-    Ok(())
-}
-
-fn seconds(name: &'static str, value: &[u8]) -> Result<Duration, Problem> {
-    let seconds = text(value).parse::<u32>();
-    let refuse = |_| Problem::Value(name, text(value), "a number of seconds, 0 for no limit");
-    seconds.map(|seconds| Duration::from_secs(seconds.into())).map_err(refuse)
-}
-
-/// Flags add up over the lines of a door; blanks belong to the flag.
-fn tcp_flags(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    for word in text(value).split(',') {
-        let shown = word.to_ascii_uppercase();
-        let (name, is_negated) = word.strip_prefix('!').map_or((word, false), |name| (name, true));
-        let known = [Flags::FIN, Flags::SYN, Flags::RST, Flags::PSH, Flags::ACK, Flags::URG];
-        match Flags::from_word(name).filter(|flag| known.contains(flag)) {
-            None => return Err(Problem::Flag(shown)),
-            Some(flag) if is_negated => draft.flags.forbid(flag),
-            Some(flag) => draft.flags.require(flag),
-        }
-        reading.understood(format!("config: tcp flag: {shown}"));
-    }
-    Ok(())
-}
-
-fn target(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    reading.understood(format!("config: {}: target: {}", draft.name, text(value)));
-    let address = text(value).parse().map_err(|_| Problem::Target(text(value)))?;
-    draft.target = Some(address);
-    Ok(())
-}
-
-fn start_command(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.start = Some(command(draft, "start_command", value, reading));
-    Ok(())
-}
-
-fn start_command_6(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.start6 = Some(command(draft, "start_command_6", value, reading));
-    Ok(())
-}
-
-fn stop_command(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.stop = Some(command(draft, "stop_command", value, reading));
-    Ok(())
-}
-
-fn stop_command_6(draft: &mut Draft, value: &[u8], reading: &mut Reading<'_>) -> Result<(), Problem> {
-    draft.stop6 = Some(command(draft, "stop_command_6", value, reading));
-    Ok(())
-}
-
-fn command(draft: &Draft, directive: &str, value: &[u8], reading: &mut Reading<'_>) -> Template {
-    reading.understood(format!("config: {}: {directive}: {}", draft.name, text(value)));
-    Template::new(value)
+fn max_attempts(value: &Value<'_>) -> Result<usize, Problem> {
+    value.parse("a number from 16 to 1000000", |text| {
+        text.parse().ok().filter(|number| ATTEMPTS.contains(number))
+    })
 }

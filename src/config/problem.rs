@@ -103,6 +103,7 @@ fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> 
         }
         Problem::Include(what, why) => write!(f, "config: line {line}: include {what}: {why}"),
         Problem::Value(name, value, wanted) => {
+            let name = name.to_ascii_lowercase();
             write!(f, "config: line {line}: {name} is {wanted}, not \"{value}\"")
         }
         Problem::NoSequence(door) => write!(f, "error: section '{door}' has an empty knock sequence"),

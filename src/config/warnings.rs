@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::config::Config;
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::door::sequence::{Sequence, Stage};
@@ -10,26 +9,17 @@ use crate::door::sequence::{Sequence, Stage};
 /// A one-time file with fewer lines than this gets a warning.
 const FEW_LINES: usize = 5;
 
-impl Config {
-    /// Sentences about what is probably not meant; none of them keeps the daemon from starting.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.doors.is_empty() {
-            warnings.push("There is no door: nothing will ever be opened.".to_owned());
-        }
-        for door in &self.doors {
-            door_warnings(door, &mut warnings);
-        }
-        shadowed(&self.doors, &mut warnings);
-        warnings
+/// Sentences about what is probably not meant; none of them keeps the daemon from starting.
+pub(super) fn about(doors: &[Door]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if doors.is_empty() {
+        warnings.push("There is no door: nothing will ever be opened.".to_owned());
     }
-
-    /// Whether the text holds something that others must not know.
-    #[must_use]
-    pub fn holds_secrets(&self) -> bool {
-        !self.doors.is_empty()
+    for door in doors {
+        door_warnings(door, &mut warnings);
     }
+    shadowed(doors, &mut warnings);
+    warnings
 }
 
 fn door_warnings(door: &Door, warnings: &mut Vec<String>) {

@@ -1,0 +1,126 @@
+//! A door while its section is read: what was said so far, and then the [`Door`].
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::options::Options;
+use crate::config::problem::{ConfigError, Problem};
+use crate::config::value::Value;
+use crate::door::knock::FlagRule;
+use crate::door::lock::{Lock, OtpLock};
+use crate::door::otp::Digest;
+use crate::door::rules::Rules;
+use crate::door::{Door, Reopen, Template};
+
+/// Seconds an attempt may take where the configuration is silent.
+pub const DEFAULT_SEQ_TIMEOUT: i32 = 25;
+/// Seconds a door stays open where the configuration is silent.
+pub const DEFAULT_CMD_TIMEOUT: i32 = 10;
+
+/// Reads a value into the rules of a door, or of all doors.
+pub(super) type ReadRule = fn(&mut Rules, &Value<'_>) -> Result<(), Problem>;
+
+/// A door that is being read.
+pub(super) struct Draft<'a> {
+    pub(super) name: String,
+    file: Option<&'a Path>,
+    line: usize,
+    pub(super) lock: Option<Lock>,
+    pub(super) otp: OtpDraft,
+    pub(super) seq_timeout: i32,
+    pub(super) flags: FlagRule,
+    /// The rules of this door, to be read on top of those of all doors, which may stand further
+    /// down in the file.
+    own_rules: Vec<(ReadRule, Value<'a>)>,
+    pub(super) target: Option<IpAddr>,
+    pub(super) start: Option<Template>,
+    pub(super) start6: Option<Template>,
+    pub(super) stop: Option<Template>,
+    pub(super) stop6: Option<Template>,
+    pub(super) cmd_timeout: i32,
+    pub(super) reopen: Reopen,
+    /// Zero is no limit, whatever `[options]` says.
+    pub(super) command_timeout: Option<Duration>,
+}
+
+/// What is said about the one-time password of a door besides `OTP` itself.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct OtpDraft {
+    pub(super) window: Option<u16>,
+    pub(super) reuse: Option<bool>,
+    pub(super) digest: Option<Digest>,
+}
+
+impl OtpDraft {
+    fn apply(self, lock: &mut OtpLock) {
+        lock.otp.window = self.window.unwrap_or(lock.otp.window);
+        lock.otp.digest = self.digest.unwrap_or(lock.otp.digest);
+        lock.is_reusable = self.reuse.unwrap_or(lock.is_reusable);
+    }
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(name: &str, file: Option<&'a Path>, line: usize) -> Draft<'a> {
+        Draft {
+            name: name.to_owned(),
+            file,
+            line,
+            lock: None,
+            otp: OtpDraft::default(),
+            seq_timeout: DEFAULT_SEQ_TIMEOUT,
+            flags: FlagRule::default(),
+            own_rules: Vec::new(),
+            target: None,
+            start: None,
+            start6: None,
+            stop: None,
+            stop6: None,
+            cmd_timeout: DEFAULT_CMD_TIMEOUT,
+            reopen: Reopen::default(),
+            command_timeout: None,
+        }
+    }
+
+    /// Adds a rule of this door. It is read once here, so that a mistake is told with its line.
+    pub(super) fn add_rule(&mut self, read: ReadRule, value: Value<'a>) -> Result<(), Problem> {
+        read(&mut Rules::default(), &value)?;
+        self.own_rules.push((read, value));
+        Ok(())
+    }
+
+    /// The door. It shares the rules of all doors, unless it has rules of its own.
+    pub(super) fn finish(self, options: &Options, all_doors: &Arc<Rules>) -> Result<Door, ConfigError> {
+        let (file, line) = (self.file, self.line);
+        let fail = |problem| ConfigError { file: file.map(Path::to_owned), line, problem };
+        let Some(mut lock) = self.lock else { return Err(fail(Problem::NoSequence(self.name))) };
+        if let Lock::Otp(lock) = &mut lock {
+            self.otp.apply(lock);
+        } else if self.otp != OtpDraft::default() {
+            return Err(fail(Problem::NoOtp(self.name)));
+        }
+        let mut rules = Arc::clone(all_doors);
+        for (read, value) in &self.own_rules {
+            read(Arc::make_mut(&mut rules), value).map_err(fail)?;
+        }
+        Ok(Door {
+            name: Arc::from(self.name),
+            lock,
+            seq_timeout: self.seq_timeout,
+            flags: self.flags,
+            rules,
+            target: self.target,
+            start: self.start,
+            start6: self.start6,
+            stop: self.stop,
+            stop6: self.stop6,
+            cmd_timeout: self.cmd_timeout,
+            reopen: self.reopen,
+            command_timeout: self
+                .command_timeout
+                .or(options.command_timeout)
+                .filter(|limit| !limit.is_zero()),
+        })
+    }
+}

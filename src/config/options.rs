@@ -1,0 +1,67 @@
+//! What `[options]` says. A field of its own for each directive; [`Default`] is a silent file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::door::rules::Rules;
+use crate::engine::MAX_ATTEMPTS;
+use crate::filter::interfaces::Wanted;
+
+/// What `[options]` says; nothing where it is silent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `LogFile`.
+    pub log_file: Option<PathBuf>,
+    /// `PidFile`.
+    pub pid_file: Option<PathBuf>,
+    /// `Interface`.
+    pub interface: Option<Wanted>,
+    /// `Wait_Interface`.
+    pub wait_interface: Option<bool>,
+    /// `UseSyslog`.
+    pub use_syslog: bool,
+    /// `StateFile`.
+    pub state_file: Option<PathBuf>,
+    /// `On_Start`: run when the daemon listens.
+    pub on_start: Option<Vec<u8>>,
+    /// `On_Stop`: run when the daemon ends in good order.
+    pub on_stop: Option<Vec<u8>>,
+    /// `Command_Timeout`: how long a command may take; zero is no limit.
+    pub command_timeout: Option<Duration>,
+    /// `Max_Attempts`: how many attempts are remembered.
+    pub max_attempts: Option<usize>,
+    /// The rules of all doors that say nothing else.
+    pub rules: Rules,
+}
+
+impl Options {
+    /// Where the state file is: beside the pid file, unless `StateFile` says otherwise.
+    #[must_use]
+    pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
+        self.state_file.clone().unwrap_or_else(|| {
+            let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
+            path.push(".state");
+            path.into()
+        })
+    }
+
+    /// These options after `earlier` ones (SIGHUP): what the file no longer says about the daemon
+    /// itself stays as it was, as with knockd 0.8.
+    #[must_use]
+    pub fn following(self, earlier: &Options) -> Options {
+        Options {
+            log_file: self.log_file.or_else(|| earlier.log_file.clone()),
+            pid_file: self.pid_file.or_else(|| earlier.pid_file.clone()),
+            interface: self.interface.or_else(|| earlier.interface.clone()),
+            wait_interface: self.wait_interface.or(earlier.wait_interface),
+            use_syslog: self.use_syslog || earlier.use_syslog,
+            ..self
+        }
+    }
+
+    /// How many attempts are remembered.
+    #[must_use]
+    pub fn max_attempts(&self) -> usize {
+        self.max_attempts.unwrap_or(MAX_ATTEMPTS)
+    }
+}

@@ -1,0 +1,135 @@
+//! The value of a directive, and the ways of reading one that several directives share.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::config::problem::Problem;
+use crate::door::Template;
+use crate::door::knock::Protocol;
+use crate::door::rules::{Prefixes, Repeat};
+use crate::door::sequence::{Stage, atoi};
+
+/// What stands behind the `=`, without blanks at both ends. It need not be UTF-8.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'a> {
+    /// The directive's name, for messages.
+    directive: &'static str,
+    bytes: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn new(directive: &'static str, bytes: &'a [u8]) -> Value<'a> {
+        Value { directive, bytes }
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What is not UTF-8 is shown as U+FFFD.
+    pub(super) fn text(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.bytes)
+    }
+
+    /// The value as `parse` understands it; otherwise an error that says what is `wanted`.
+    pub(super) fn parse<T>(
+        &self,
+        wanted: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Problem> {
+        let text = self.text();
+        parse(&text).ok_or_else(|| Problem::Value(self.directive, text.into_owned(), wanted))
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        PathBuf::from(OsStr::from_bytes(self.bytes))
+    }
+
+    /// An empty path is none: it does not mean the current folder.
+    pub(super) fn path_if_any(&self) -> Option<PathBuf> {
+        (!self.bytes.is_empty()).then(|| self.path())
+    }
+
+    /// A command with `%IP%` in it.
+    pub(super) fn template(&self) -> Template {
+        Template::new(self.bytes)
+    }
+
+    /// A command that is run as it stands; an empty one is none.
+    pub(super) fn command_if_any(&self) -> Option<Vec<u8>> {
+        (!self.bytes.is_empty()).then(|| self.bytes.to_vec())
+    }
+
+    /// A number as knockd 0.8 reads it: see [`atoi`]. Beyond 32 bits it is the largest there is.
+    pub(super) fn atoi(&self) -> i32 {
+        let number = atoi(&self.text());
+        i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+    }
+
+    pub(super) fn yes_or_no(&self) -> Result<bool, Problem> {
+        self.parse("yes or no", |text| match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" | "1" => Some(true),
+            "no" | "off" | "false" | "0" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// A number of seconds; `wanted` says what it means.
+    pub(super) fn seconds(&self, wanted: &'static str) -> Result<Duration, Problem> {
+        self.parse(wanted, |text| Some(Duration::from_secs(text.parse::<u32>().ok()?.into())))
+    }
+
+    /// Seconds of which 0 means that there is no limit.
+    pub(super) fn limit(&self) -> Result<Duration, Problem> {
+        self.seconds("a number of seconds, 0 for no limit")
+    }
+
+    /// `192.0.2.0/24, 2001:db8::/32`; an address alone is a prefix of its full length.
+    pub(super) fn prefixes(&self) -> Result<Prefixes, Problem> {
+        let prefix = |item: &str| -> Option<IpNet> {
+            let item = item.trim();
+            item.parse().ok().or_else(|| item.parse::<IpAddr>().map(IpNet::from).ok())
+        };
+        self.parse("a list of prefixes such as 192.0.2.0/24, 2001:db8::/32", |text| {
+            let prefixes: Vec<IpNet> = text.split(',').map(prefix).collect::<Option<_>>()?;
+            Some(Prefixes::new(&prefixes))
+        })
+    }
+
+    /// `tcp/443, udp/443`.
+    pub(super) fn services(&self) -> Result<Vec<Stage>, Problem> {
+        let service = |item: &str| {
+            let (protocol, port) = item.trim().split_once('/')?;
+            Some(Stage { protocol: Protocol::from_word(protocol)?, port: port.parse().ok()? })
+        };
+        self.parse("a list of services such as tcp/443, udp/443", |text| {
+            text.split(',').map(service).collect()
+        })
+    }
+
+    /// `40` or `40-60`, both ends included.
+    pub(super) fn payload_bytes(&self) -> Result<(u16, u16), Problem> {
+        self.parse("a number of payload bytes, or two of them joined by '-'", |text| {
+            let (least, most) = text.split_once('-').unwrap_or((text, text));
+            let range: (u16, u16) = least.trim().parse().ok().zip(most.trim().parse().ok())?;
+            (range.0 <= range.1).then_some(range)
+        })
+    }
+
+    /// `3 in 20`.
+    pub(super) fn repeat(&self) -> Result<Repeat, Problem> {
+        self.parse("how often within how many seconds, such as 3 in 20", |text| {
+            let words: Vec<&str> = text.split_ascii_whitespace().collect();
+            let [times, word, seconds] = words.as_slice() else { return None };
+            let (times, seconds): (u8, u32) = times.parse().ok().zip(seconds.parse().ok())?;
+            let is_good = word.eq_ignore_ascii_case("in") && times > 0 && seconds > 0;
+            is_good.then(|| Repeat { times, within: Duration::from_secs(seconds.into()) })
+        })
+    }
+}
