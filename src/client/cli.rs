@@ -1,7 +1,7 @@
 //! The command line, with the manners of the `getopt_long` that knock 0.8 used.
 //!
 //! clap finds out which word is what, here and nowhere else, and the words of its complaints are
-//! replaced by getopt's. What the values mean is the business of [`options`](super::options).
+//! replaced by getopt's. What the values mean is the business of [`wanted`](super::wanted).
 
 use std::ffi::OsString;
 
@@ -9,9 +9,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::failure::Failure;
-use super::profiles::Kind;
-use super::usage::{USAGE, VERSION};
+use crate::client::failure::Failure;
+use crate::client::profiles::Kind;
+use crate::client::usage::{USAGE, VERSION};
 
 /// Options with a value that mean something for raw packets only.
 pub(super) const RAW_VALUES: [&str; 16] = [

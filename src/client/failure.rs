@@ -3,8 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use super::output;
-use super::usage::USAGE;
+use crate::client::output;
+use crate::client::usage::USAGE;
 
 /// What the exit code tells; 0 is a knocking that was sent (and a port that is open, with `--wait`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

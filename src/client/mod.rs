@@ -4,24 +4,16 @@
 //! only then send. What is sent is decided by [`plan`](crate::plan), [`shape`](crate::plan::shape) and
 //! [`craft`](crate::packet::craft), which do no I/O.
 
+mod after;
 mod chance;
 mod cli;
-mod connect;
 mod failure;
-mod knocking;
-mod one_time;
-mod options;
-mod otp;
+mod lookup;
 mod output;
-mod pcap;
 mod profiles;
-mod proxy;
-mod raw;
-mod resolve;
-mod source;
-mod stun;
+mod send;
 mod usage;
-mod wait;
+mod wanted;
 
 use std::env;
 use std::ffi::OsString;
@@ -30,11 +22,11 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use self::cli::Line;
-use self::failure::{Failure, Status};
-use self::knocking::Knocking;
-use self::options::{Options, Purpose, Request, Stages, Wait};
-use self::resolve::Family;
+use crate::client::cli::Line;
+use crate::client::failure::{Failure, Status};
+use crate::client::lookup::resolve::Family;
+use crate::client::send::Knocking;
+use crate::client::wanted::{Options, Purpose, Request, Stages, Wait};
 use crate::door::knock::Protocol;
 use crate::door::sequence::Stage;
 use crate::plan::{Asked, Errand, Port, Resolved};
@@ -57,7 +49,7 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
         // As knock 0.8 has it, whoever asks for help failed to knock.
         Line::Help => return Err(Failure::usage(None)),
     };
-    match options::read(line, &typed)? {
+    match wanted::read(line, &typed)? {
         Request::List { insecure } => profiles::list(insecure)?,
         Request::Knock(options) => knock(&options)?,
     }
@@ -74,7 +66,7 @@ fn knock(options: &Options) -> Result<(), Failure> {
     let (errands, one_time) = match &options.stages {
         Stages::Typed(asked) | Stages::Profile(asked) => (alike(&resolve(options, asked)?), None),
         Stages::OneTime(path) => {
-            let line = one_time::Line::take(path)?;
+            let line = lookup::one_time::Line::take(path)?;
             (alike(&written(options, line.sequence.stages())), Some(line))
         }
         Stages::Otp(password) => (password.errands(options, &addresses)?, None),
@@ -116,7 +108,7 @@ fn written(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
 
 /// The addresses to knock at: one, or with `--both` one of each family there is.
 fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
-    let found = resolve::host(&options.host, options.family).map_err(|reason| {
+    let found = lookup::resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
             Stages::Typed(asked) => asked.first(),
             Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) => None,
@@ -128,7 +120,7 @@ fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     }
     if options.verbose {
         let all: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
-        knocking::note(options, format_args!("addresses of {}: {}", options.host, all.join(" ")));
+        send::note(options, format_args!("addresses of {}: {}", options.host, all.join(" ")));
     }
     let v4 = found.iter().find(|address| address.is_ipv4());
     let v6 = found.iter().find(|address| address.is_ipv6());
@@ -139,7 +131,7 @@ fn resolve(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure>
     let one = |asked: &Asked| {
         let port = match asked.port {
             Port::Number(number) => number,
-            Port::Service => resolve::service(&asked.text, asked.protocol).map_err(|reason| {
+            Port::Service => lookup::resolve::service(&asked.text, asked.protocol).map_err(|reason| {
                 let shown = matches!(options.stages, Stages::Typed(_)).then_some(asked);
                 unresolved(options, shown, &reason)
             })?,
@@ -163,7 +155,7 @@ fn unresolved(options: &Options, asked: Option<&Asked>, reason: &str) -> Failure
 fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failure> {
     let port = match wait.port.parse() {
         Ok(number) => number,
-        Err(_) => resolve::service(&wait.port, wait.protocol)
+        Err(_) => lookup::resolve::service(&wait.port, wait.protocol)
             .map_err(|reason| Failure::refused(format_args!("port '{}': {reason}", wait.port)))?,
     };
     let with_port = |mut address: SocketAddr| {
@@ -181,12 +173,12 @@ fn await_port(
 ) -> Result<(), Failure> {
     for retries_left in (0..=wait.retries).rev() {
         if wait.proxy {
-            if let Some(stream) = wait::for_connection(addresses, wait.timeout) {
-                return proxy::join(&stream).map_err(|error| {
+            if let Some(stream) = after::wait::for_connection(addresses, wait.timeout) {
+                return after::proxy::join(&stream).map_err(|error| {
                     Failure::refused(format_args!("the connection broke: {}", reason(&error)))
                 });
             }
-        } else if wait::for_answer(addresses, wait.protocol, wait.timeout) {
+        } else if after::wait::for_answer(addresses, wait.protocol, wait.timeout) {
             return Ok(());
         }
         if retries_left > 0 {

@@ -7,8 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
-use super::{otp, output};
+use crate::client::failure::Failure;
+use crate::client::output;
+use crate::client::wanted::password;
 use crate::plan::profile::{self, Profile};
 use crate::reason::reason;
 
@@ -76,7 +77,7 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Profile>, Failure> {
              chmod 600 {shown}, or use --insecure"
         )));
     }
-    let text = otp::secret(&mut file).map_err(failed)?;
+    let text = password::secret(&mut file).map_err(failed)?;
     profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))
 }
 

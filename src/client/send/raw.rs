@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::failure::{Failure, Status};
+use crate::client::failure::{Failure, Status};
 use crate::plan::shape::{self, Route};
 use crate::reason::reason;
 
@@ -26,7 +26,7 @@ const USUAL_WINDOW_SCALE: u8 = 7;
 
 /// Sends IP packets. Sockets are opened when the first packet of their family leaves.
 #[derive(Debug, Default)]
-pub(super) struct Sender {
+pub struct Sender {
     interface: Option<String>,
     v4: Option<Socket>,
     v6: Option<Socket>,
@@ -35,7 +35,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// A sender that uses this interface, or the one of each route.
-    pub(super) fn new(interface: Option<String>) -> Sender {
+    pub fn new(interface: Option<String>) -> Sender {
         Sender { interface, ..Sender::default() }
     }
 
@@ -43,7 +43,7 @@ impl Sender {
     ///
     /// # Errors
     /// Not permitted, or no such interface.
-    pub(super) fn open(&mut self, destinations: &[SocketAddr]) -> Result<(), Failure> {
+    pub fn open(&mut self, destinations: &[SocketAddr]) -> Result<(), Failure> {
         for destination in destinations {
             let socket = match destination {
                 SocketAddr::V4(_) => &mut self.v4,
@@ -70,11 +70,7 @@ impl Sender {
     ///
     /// # Errors
     /// No route.
-    pub(super) fn route(
-        &mut self,
-        destination: SocketAddr,
-        spoofed: Option<IpAddr>,
-    ) -> Result<Route, Failure> {
+    pub fn route(&mut self, destination: SocketAddr, spoofed: Option<IpAddr>) -> Result<Route, Failure> {
         // The port has no part in it.
         let mut destination = destination;
         destination.set_port(0);
@@ -103,7 +99,7 @@ impl Sender {
     ///
     /// # Errors
     /// The system refuses it: too long for the interface, no route, forbidden by the local firewall.
-    pub(super) fn send(&self, packet: &[u8], destination: SocketAddr) -> Result<(), Failure> {
+    pub fn send(&self, packet: &[u8], destination: SocketAddr) -> Result<(), Failure> {
         let socket = match destination {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => &self.v6,

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
-use super::failure::Failure;
-use super::options::Options;
-use super::raw::Sender;
-use super::stun;
+use crate::client::failure::Failure;
+use crate::client::lookup::stun;
+use crate::client::send::raw::Sender;
+use crate::client::wanted::Options;
 use crate::plan::password::{SeenAs, said_address};
 use crate::reason::reason;
 
@@ -14,11 +14,7 @@ use crate::reason::reason;
 ///
 /// # Errors
 /// Nobody knows, or it is of the other family.
-pub(super) fn towards(
-    destination: SocketAddr,
-    seen_as: &SeenAs,
-    options: &Options,
-) -> Result<IpAddr, Failure> {
+pub fn towards(destination: SocketAddr, seen_as: &SeenAs, options: &Options) -> Result<IpAddr, Failure> {
     let source = match seen_as {
         SeenAs::Auto => own(destination, options)?,
         SeenAs::Address(address) => *address,

@@ -18,7 +18,7 @@ const DATAGRAM: &[u8] = &[0];
 ///
 /// # Errors
 /// The system grants no socket (out of descriptors, address family not supported).
-pub(super) fn knock(destination: SocketAddr, protocol: Protocol) -> io::Result<()> {
+pub fn knock(destination: SocketAddr, protocol: Protocol) -> io::Result<()> {
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM.nonblocking(),
         Protocol::Udp => Type::DGRAM,

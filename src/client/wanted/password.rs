@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::cli::Typed;
-use super::failure::Failure;
-use super::knocking::note;
-use super::options::{Options, text};
-use super::profiles::Found;
-use super::{output, source, written};
+use crate::client::cli::Typed;
+use crate::client::failure::Failure;
+use crate::client::lookup::source;
+use crate::client::profiles::Found;
+use crate::client::send::note;
+use crate::client::wanted::{Options, text};
+use crate::client::{output, written};
 use crate::config::{Config, Reading};
 use crate::door::lock::Lock;
 use crate::door::otp::{Digest, Otp};
@@ -38,13 +39,13 @@ const SOURCES: [&str; 3] = ["otp", "otp-file", "config"];
 
 /// What a seed and the time make.
 #[derive(Debug)]
-pub(super) struct Password {
+pub struct Password {
     otp: Otp,
     seen_as: SeenAs,
 }
 
 /// Whether the command line names a password.
-pub(super) fn is_asked(typed: &Typed) -> bool {
+pub fn is_asked(typed: &Typed) -> bool {
     SOURCES.into_iter().any(|name| typed.given(name))
 }
 
@@ -52,7 +53,7 @@ pub(super) fn is_asked(typed: &Typed) -> bool {
 ///
 /// # Errors
 /// More than one, a file that cannot be read, or one that has no password.
-pub(super) fn read(typed: &Typed, profile: Option<&Found>) -> Result<Option<Password>, Failure> {
+pub fn read(typed: &Typed, profile: Option<&Found>) -> Result<Option<Password>, Failure> {
     let digest = match text(typed, "otp-digest") {
         Some(word) => Some(Digest::from_word(&word).ok_or_else(|| {
             Failure::refused(format_args!("--otp-digest: '{word}' is not sha1, sha256 or sha512"))
@@ -154,7 +155,7 @@ fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 ///
 /// # Errors
 /// It cannot be read, or is far too long.
-pub(super) fn secret(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn secret(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
     // A buffer that grows leaves copies behind.
     let expected = usize::try_from(file.metadata()?.len().min(MAX_FILE)).unwrap_or(0);
     let mut text = Zeroizing::new(Vec::with_capacity(expected + 4096));
@@ -167,11 +168,7 @@ impl Password {
     ///
     /// # Errors
     /// It is not known which address a server sees.
-    pub(super) fn errands(
-        &self,
-        options: &Options,
-        addresses: &[SocketAddr],
-    ) -> Result<Vec<Errand>, Failure> {
+    pub fn errands(&self, options: &Options, addresses: &[SocketAddr]) -> Result<Vec<Errand>, Failure> {
         let sources: Vec<Option<IpAddr>> = if self.otp.is_protected() {
             addresses
                 .iter()

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
-use super::failure::Failure;
+use crate::client::failure::Failure;
 
 /// A capture file of bare IP packets.
 #[derive(Debug)]
-pub(super) struct Recording {
+pub struct Recording {
     writer: PcapWriter<File>,
     path: PathBuf,
 }
@@ -22,7 +22,7 @@ impl Recording {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn create(path: &Path) -> Result<Recording, Failure> {
+    pub fn create(path: &Path) -> Result<Recording, Failure> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -39,7 +39,7 @@ impl Recording {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn write(&mut self, packet: &[u8], when: SystemTime) -> Result<(), Failure> {
+    pub fn write(&mut self, packet: &[u8], when: SystemTime) -> Result<(), Failure> {
         let time = when.duration_since(UNIX_EPOCH).unwrap_or_default();
         let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         let entry = PcapPacket::new(time, length, packet);

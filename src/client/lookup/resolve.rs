@@ -12,7 +12,7 @@ use crate::door::knock::Protocol;
 
 /// Which address family to knock over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
     /// Whichever the resolver puts first.
     #[default]
     Any,
@@ -38,7 +38,7 @@ impl Family {
 ///
 /// # Errors
 /// The resolver's reason, in its own words.
-pub(super) fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
+pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = name.parse::<IpAddr>() {
         if family.fits(address) {
             return Ok(vec![SocketAddr::new(address, 0)]);
@@ -66,7 +66,7 @@ pub(super) fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String
 ///
 /// # Errors
 /// The resolver's reason, in its own words.
-pub(super) fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
+pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
     let look_up = |socktype: SockType| {
         let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
         getaddrinfo(None, Some(name), Some(hints)).map_err(in_words)

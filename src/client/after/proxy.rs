@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::thread;
 
-use super::output;
+use crate::client::output;
 
 /// How much is carried at once, in bytes: a pipe holds no more.
 const LOAD: usize = 65_536;
@@ -17,7 +17,7 @@ const LOAD: usize = 65_536;
 ///
 /// # Errors
 /// Standard input or output cannot be used, or the connection broke.
-pub(super) fn join(stream: &TcpStream) -> io::Result<()> {
+pub fn join(stream: &TcpStream) -> io::Result<()> {
     // Descriptors of our own: std's handles would put a buffer between the two programs.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let to_user = output::unbuffered()?;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::output;
+use crate::client::output;
 use crate::door::knock::Protocol;
 
 /// How long the first try waits for its answer; each further one waits twice as long, as a SYN that
@@ -19,13 +19,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Tries the addresses in turn until one accepts a connection.
-pub(super) fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Option<TcpStream> {
+pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Option<TcpStream> {
     until(addresses, timeout, |address, patience| TcpStream::connect_timeout(&address, patience))
 }
 
 /// Tries the addresses in turn until one answers: TCP by accepting a connection, UDP by a datagram in
 /// return for one zero byte.
-pub(super) fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> bool {
+pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> bool {
     match protocol {
         Protocol::Tcp => for_connection(addresses, timeout).is_some(),
         Protocol::Udp => until(addresses, timeout, datagram).is_some(),

@@ -1,5 +1,9 @@
 //! One sequence on its way: every stage at every address, round by round.
 
+mod connect;
+mod pcap;
+pub mod raw;
+
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
@@ -7,11 +11,11 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::failure::{Failure, Status};
-use super::options::{Options, Purpose, Raw};
-use super::pcap::Recording;
-use super::raw::Sender;
-use super::{chance, connect, output};
+use crate::client::failure::{Failure, Status};
+use crate::client::send::pcap::Recording;
+use crate::client::send::raw::Sender;
+use crate::client::wanted::{Options, Purpose, Raw};
+use crate::client::{chance, output};
 use crate::door::knock::Protocol;
 use crate::packet::describe::{Dissection, flag_names};
 use crate::plan::shape::{Data, Shape};
@@ -22,7 +26,7 @@ use crate::reason::reason;
 const MAX_DATA: u64 = 0x1_0000;
 
 /// A knocking that can be sent, and sent again.
-pub(super) struct Knocking<'a> {
+pub struct Knocking<'a> {
     options: &'a Options,
     errands: Vec<Errand>,
     random: Box<dyn FnMut() -> u64>,
@@ -45,7 +49,7 @@ impl<'a> Knocking<'a> {
     ///
     /// # Errors
     /// Raw packets are not permitted, a file cannot be read or written, a spoofed source does not fit.
-    pub(super) fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
+    pub fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
         let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
         let crafting = match &options.raw {
             Some(raw) => Some(Crafting::prepare(raw, &addresses, options.purpose)?),
@@ -55,7 +59,7 @@ impl<'a> Knocking<'a> {
     }
 
     /// From now on, sends these sequences to the same addresses.
-    pub(super) fn renew(&mut self, errands: Vec<Errand>) {
+    pub fn renew(&mut self, errands: Vec<Errand>) {
         self.errands = errands;
     }
 
@@ -63,7 +67,7 @@ impl<'a> Knocking<'a> {
     ///
     /// # Errors
     /// A raw packet could not be sent; plain knocks fail only for want of sockets.
-    pub(super) fn send(&mut self) -> Result<(), Failure> {
+    pub fn send(&mut self) -> Result<(), Failure> {
         for _ in 0..self.options.rounds {
             for planned in plan::round(&self.errands, self.options.pace, &mut self.random) {
                 match &mut self.crafting {
@@ -80,7 +84,7 @@ impl<'a> Knocking<'a> {
 }
 
 /// A line for the user, which must not get between the two ends of a proxy, nor into a list.
-pub(super) fn note(options: &Options, line: impl Display) {
+pub fn note(options: &Options, line: impl Display) {
     if options.purpose == Purpose::Print || options.wait.as_ref().is_some_and(|wait| wait.proxy) {
         output::complain(line);
     } else {

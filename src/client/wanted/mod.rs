@@ -3,17 +3,19 @@
 //! Everything that can be refused without asking anybody is refused here, in one line that names
 //! the offender.
 
+pub mod password;
+
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::cli::{self, Typed};
-use super::failure::Failure;
-use super::otp::{self, Password};
-use super::profiles::{self, Found};
-use super::resolve::Family;
+use crate::client::cli::{self, Typed};
+use crate::client::failure::Failure;
+use crate::client::lookup::resolve::Family;
+use crate::client::profiles::{self, Found};
+use crate::client::wanted::password::Password;
 use crate::door::knock::Protocol;
 use crate::plan::shape::{self, Data, Shape, SourcePort};
 use crate::plan::{self, Asked, Manner, Pace, decimal};
@@ -27,23 +29,23 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One knocking.
 #[derive(Debug)]
-pub(super) struct Options {
-    pub(super) host: String,
-    pub(super) stages: Stages,
-    pub(super) family: Family,
-    pub(super) udp: bool,
-    pub(super) verbose: bool,
-    pub(super) pace: Pace,
-    pub(super) rounds: u64,
-    pub(super) raw: Option<Raw>,
-    pub(super) purpose: Purpose,
-    pub(super) wait: Option<Wait>,
-    pub(super) command: Vec<OsString>,
+pub struct Options {
+    pub host: String,
+    pub stages: Stages,
+    pub family: Family,
+    pub udp: bool,
+    pub verbose: bool,
+    pub pace: Pace,
+    pub rounds: u64,
+    pub raw: Option<Raw>,
+    pub purpose: Purpose,
+    pub wait: Option<Wait>,
+    pub command: Vec<OsString>,
 }
 
 /// What is done with the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub enum Purpose {
     /// It is sent.
     Send,
     /// What would be sent is shown, packet by packet.
@@ -54,7 +56,7 @@ pub(super) enum Purpose {
 
 /// Where the sequence comes from.
 #[derive(Debug)]
-pub(super) enum Stages {
+pub enum Stages {
     /// From the command line: words that may be repeated to the user.
     Typed(Vec<Asked>),
     /// From a profile: words that no message repeats.
@@ -67,28 +69,28 @@ pub(super) enum Stages {
 
 /// How raw packets are made and where they go.
 #[derive(Debug)]
-pub(super) struct Raw {
-    pub(super) shape: Shape,
-    pub(super) data: Option<Data>,
-    pub(super) interface: Option<String>,
-    pub(super) pcap: Option<PathBuf>,
+pub struct Raw {
+    pub shape: Shape,
+    pub data: Option<Data>,
+    pub interface: Option<String>,
+    pub pcap: Option<PathBuf>,
 }
 
 /// What is awaited after the knock.
 #[derive(Debug)]
-pub(super) struct Wait {
+pub struct Wait {
     /// A port number, or the name of a service.
-    pub(super) port: String,
-    pub(super) protocol: Protocol,
-    pub(super) timeout: Duration,
+    pub port: String,
+    pub protocol: Protocol,
+    pub timeout: Duration,
     /// How often to knock again.
-    pub(super) retries: u64,
+    pub retries: u64,
     /// Whether the connection is then joined to standard input and output.
-    pub(super) proxy: bool,
+    pub proxy: bool,
 }
 
 /// What to do.
-pub(super) enum Request {
+pub enum Request {
     /// Show the profiles.
     List {
         /// Even if others may read them.
@@ -102,7 +104,7 @@ pub(super) enum Request {
 ///
 /// # Errors
 /// The line is no knocking, a value means nothing, or a profile file is not to be used.
-pub(super) fn read(line: &[OsString], typed: &Typed) -> Result<Request, Failure> {
+pub fn read(line: &[OsString], typed: &Typed) -> Result<Request, Failure> {
     let insecure = typed.switch("insecure");
     if typed.switch("list") {
         return Ok(Request::List { insecure });
@@ -111,7 +113,7 @@ pub(super) fn read(line: &[OsString], typed: &Typed) -> Result<Request, Failure>
     let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
         return Err(Failure::usage(None));
     };
-    if words.len() > 1 || typed.given("one-time-sequences") || otp::is_asked(typed) {
+    if words.len() > 1 || typed.given("one-time-sequences") || password::is_asked(typed) {
         return options(typed, None).map(|options| Request::Knock(Box::new(options)));
     }
     let Some(found) = profiles::find(&name, insecure)? else {
@@ -192,7 +194,7 @@ fn stages(
     let ports = words.get(1..).unwrap_or_default();
     let has = |key| profile.is_some_and(|found| found.profile.setting(key).is_some());
     let has_sequence = !ports.is_empty() || has("sequence");
-    let password = otp::read(typed, profile)?;
+    let password = password::read(typed, profile)?;
     if let Some(path) = typed.value("one-time-sequences") {
         if has_sequence {
             return Err(Failure::refused("a sequence and one-time sequences exclude each other"));
@@ -298,7 +300,7 @@ fn raw(typed: &Typed) -> Result<Raw, Failure> {
 }
 
 /// The value of an option as text.
-pub(super) fn text(typed: &Typed, name: &str) -> Option<String> {
+pub fn text(typed: &Typed, name: &str) -> Option<String> {
     typed.value(name).map(|value| value.to_string_lossy().into_owned())
 }
 

@@ -11,8 +11,8 @@ use stun_types::attribute::XorMappedAddress;
 use stun_types::message::{BINDING, Message, MessageClass, MessageType, MessageWriteVec, TransactionId};
 use stun_types::prelude::MessageWrite;
 
-use super::chance;
-use super::resolve::{self, Family};
+use crate::client::chance;
+use crate::client::lookup::resolve::{self, Family};
 use crate::reason::reason;
 
 /// How long each of the tries waits for an answer.
@@ -25,7 +25,7 @@ const MAX_ANSWER: usize = 1500;
 ///
 /// # Errors
 /// In words: it is not found, cannot be reached, or does not answer.
-pub(super) fn ask(server: &str, port: u16, over_v4: bool) -> Result<IpAddr, String> {
+pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<IpAddr, String> {
     let family = if over_v4 { Family::V4 } else { Family::V6 };
     let found = resolve::host(server, family)?;
     let Some(mut address) = found.first().copied() else { return Err("no address".to_owned()) };

@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::failure::Failure;
-use super::output;
+use crate::client::failure::Failure;
+use crate::client::output;
 use crate::door::lock::one_time_lines;
 use crate::door::sequence::Sequence;
 use crate::reason::reason;
 
 /// The first unused line of a file, held against other clients until it is struck or let go.
 #[derive(Debug)]
-pub(super) struct Line {
+pub struct Line {
     path: PathBuf,
     file: Flock<File>,
     /// Where the line begins in the file, in bytes.
     offset: usize,
     /// The sequence the line holds.
-    pub(super) sequence: Sequence,
+    pub sequence: Sequence,
 }
 
 impl Line {
@@ -30,7 +30,7 @@ impl Line {
     ///
     /// # Errors
     /// The file cannot be read and written, or has no usable line left.
-    pub(super) fn take(path: &Path) -> Result<Line, Failure> {
+    pub fn take(path: &Path) -> Result<Line, Failure> {
         let shown = path.display();
         let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
         let opened = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
@@ -53,7 +53,7 @@ impl Line {
     ///
     /// # Errors
     /// The file cannot be written: the line will be used again, and open nothing.
-    pub(super) fn strike(self) -> Result<(), Failure> {
+    pub fn strike(self) -> Result<(), Failure> {
         let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
         self.file.write_all_at(b"#", offset).and_then(|()| self.file.sync_data()).map_err(|error| {
             let (path, words) = (self.path.display(), reason(&error));
