@@ -1,4 +1,4 @@
-//! Who sends and to whom, as a part of the kernel's program.
+//! The part of the kernel's program that checks source and destination addresses.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,11 +9,11 @@ use crate::filter::bpf::{
 };
 use crate::filter::interest::Interest;
 
-/// More addresses than these are not checked in the kernel.
+/// With more addresses than this, the kernel's program does not check them.
 pub(super) const MAX_V4_ADDRESSES: usize = 64;
 pub(super) const MAX_V6_ADDRESSES: usize = 16;
 
-/// Goes on for packets of those who may knock at all, as far as all doors agree on that.
+/// Rejects the sources that no door admits, and continues at `next` for all others.
 pub(super) fn from_sources(
     code: &mut Assembler,
     interest: &Interest,
@@ -37,7 +37,7 @@ pub(super) fn from_sources(
     entry
 }
 
-/// Compares the source address with a prefix.
+/// Branches on whether the source address is in a prefix.
 pub(super) fn source_in(code: &mut Assembler, prefix: &IpNet, inside: Label, outside: Label) -> Label {
     const V4_SOURCE: u32 = 12;
     const V6_SOURCE: u32 = 8;
@@ -45,7 +45,7 @@ pub(super) fn source_in(code: &mut Assembler, prefix: &IpNet, inside: Label, out
     address_in(code, offset, prefix, inside, outside)
 }
 
-/// Compares the address at an offset with a prefix, word by word.
+/// Branches on whether the address at an offset is in a prefix, comparing word by word.
 fn address_in(code: &mut Assembler, offset: u32, prefix: &IpNet, inside: Label, outside: Label) -> Label {
     let (network, mask) = match prefix {
         IpNet::V4(prefix) => (vec![prefix.network().to_bits()], vec![prefix.netmask().to_bits()]),
@@ -66,7 +66,8 @@ fn words(address: Ipv6Addr) -> [u32; 4] {
     [96, 64, 32, 0].map(|shift| u32::try_from((bits >> shift) & u128::from(u32::MAX)).unwrap_or(0))
 }
 
-/// Goes on with the port of a whole IPv4 packet for one of the addresses, with X as its header's length.
+/// Continues at `transport` for an IPv4 packet (no later fragment) to one of the addresses, with A = its
+/// protocol and X = the length of its header.
 pub(super) fn v4_packet(
     code: &mut Assembler,
     addresses: &[IpAddr],
@@ -76,7 +77,7 @@ pub(super) fn v4_packet(
     const FRAGMENT: u32 = 6;
     const PROTOCOL: u32 = 9;
     const DESTINATION: u32 = 16;
-    let wanted = sorted(addresses.iter().filter_map(|address| match address {
+    let wanted = sorted_unique(addresses.iter().filter_map(|address| match address {
         IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
     }));
@@ -106,7 +107,7 @@ pub(super) fn v6_packet(
     const HEADER: u32 = 40;
     const NEXT_HEADER: u32 = 6;
     const DESTINATION: u32 = 24;
-    let wanted = sorted(addresses.iter().filter_map(|address| match address {
+    let wanted = sorted_unique(addresses.iter().filter_map(|address| match address {
         IpAddr::V6(address) => Some(*address),
         IpAddr::V4(_) => None,
     }));
@@ -123,8 +124,7 @@ pub(super) fn v6_packet(
     })
 }
 
-/// Each once.
-fn sorted<T: Ord>(addresses: impl Iterator<Item = T>) -> Vec<T> {
+fn sorted_unique<T: Ord>(addresses: impl Iterator<Item = T>) -> Vec<T> {
     let mut addresses: Vec<T> = addresses.collect();
     addresses.sort_unstable();
     addresses.dedup();

@@ -1,14 +1,14 @@
 //! Classic BPF: its instructions, and an assembler that works backwards.
 //!
-//! All jumps of classic BPF go forward. Assembled from its end, a program's every target is known when
-//! the jump to it is made, and one that is out of reach gets a stepping stone.
+//! Classic BPF only jumps forward. Because a program is assembled from its end, each target is known when
+//! a jump to it is emitted. A target out of reach of a jump gets a stepping stone in between.
 
 use std::collections::HashMap;
 
 /// One instruction, fields in host byte order (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What to do.
+    /// The operation.
     pub code: u16,
     /// How many instructions to skip if the condition holds.
     pub jt: u8,
@@ -45,19 +45,19 @@ pub const JUMP_GREATER: u16 = 0x25;
 pub const JUMP_NOT_BELOW: u16 = 0x35;
 /// If A & k is not 0.
 pub const JUMP_ANY_BIT: u16 = 0x45;
-/// End; pass k bytes.
+/// End: deliver k bytes of the packet, or reject it if k is 0.
 const RETURN: u16 = 0x06;
 
-/// An instruction that was emitted: its distance from the end of the program.
+/// An emitted instruction, as its distance from the end of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Label(usize);
 
-/// A program in the making.
+/// A program under construction.
 #[derive(Debug, Default)]
 pub struct Assembler {
     /// Last instruction first.
     reversed: Vec<Instruction>,
-    /// For a target that may be far by now, the last instruction that leads there.
+    /// For each target that was out of reach, the latest stepping stone to it.
     stones: HashMap<Label, Label>,
 }
 
@@ -72,12 +72,12 @@ impl Assembler {
         self.reversed.len() - 1 - target.0
     }
 
-    /// Ends the program; 0 rejects the packet.
+    /// Emits an end of the program that delivers so many bytes of the packet; 0 rejects it.
     pub fn finish(&mut self, bytes: u32) -> Label {
         self.push(RETURN, 0, 0, bytes)
     }
 
-    /// An instruction that goes on at `next`.
+    /// Emits an instruction that continues at `next`.
     pub fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
         if self.distance(next) > 0 {
             self.stone(next);
@@ -85,25 +85,24 @@ impl Assembler {
         self.push(code, 0, 0, k)
     }
 
-    /// A jump to `yes` if the condition holds, to `no` if not.
+    /// Emits a jump to `yes` if the condition holds, to `no` if not.
     pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
-        // Making one stepping stone moves the other target away by one instruction, hence twice.
         let (yes, no) = (self.reach(yes), self.reach(no));
         let (jt, jf) = (self.distance(yes), self.distance(no));
         let byte = |distance| u8::try_from(distance).unwrap_or(u8::MAX);
         self.push(code, byte(jt), byte(jf), k)
     }
 
-    /// The target itself, or something near that leads there.
+    /// The target itself, or a stepping stone to it that a jump can reach.
     fn reach(&mut self, target: Label) -> Label {
-        // One less than a jump can do: the other target may need a stone yet.
+        // One less than a jump can span: a stepping stone for the other target may come in between.
         const REACH: usize = u8::MAX as usize - 1;
         let near = self.stones.get(&target).copied().unwrap_or(target);
         if self.distance(near) <= REACH { near } else { self.stone(target) }
     }
 
     fn stone(&mut self, target: Label) -> Label {
-        // A program's end is copied: that is quicker than a jump to it.
+        // A copy of a return is faster than a jump to it.
         let end = self.reversed.get(target.0).copied().filter(|instruction| instruction.code == RETURN);
         let stone = if let Some(end) = end {
             self.push(end.code, 0, 0, end.k)
@@ -115,7 +114,7 @@ impl Assembler {
         stone
     }
 
-    /// The program, which begins at `entry`.
+    /// The finished program, which starts at `entry`.
     #[must_use]
     pub fn program(mut self, entry: Label) -> Vec<Instruction> {
         if self.distance(entry) > 0 {

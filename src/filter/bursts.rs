@@ -1,82 +1,82 @@
-//! How thick packets come on an interface: when they are taken as they come, when they are let gather,
-//! and when a ring that is shared with the kernel pays.
+//! Detects bursts of packets on an interface: when to read packets at once, when to batch them, and when
+//! a ring that is shared with the kernel pays.
 //!
-//! To wake up costs ten times what a packet does. A knock is to be answered at once, so we wake up for
-//! each packet, until they follow each other faster than any knocker sends: then for what gathers
-//! within two milliseconds.
+//! A wake-up costs ten times what a packet does. A knock must be answered at once, so the watcher wakes up
+//! for each packet. Only when packets follow each other faster than any knocker sends does it read them in
+//! batches, every two milliseconds.
 
 use std::time::Duration;
 
-/// How long packets gather, once they are thick.
-pub const REST: Duration = Duration::from_millis(2);
-/// Turns that follow each other within this are hurried.
-const QUICK: Duration = Duration::from_micros(500);
-/// So many hurried turns in a row make packets thick; a sequence is over before that.
-const HURRIED: u32 = 8;
-/// Fewer packets than this after a rest, and they are thin again.
-const FEW: usize = 4;
+/// How long packets of a burst are batched.
+pub const BATCH: Duration = Duration::from_millis(2);
+/// Reads that follow each other within this time are close.
+const CLOSE: Duration = Duration::from_micros(500);
+/// So many close reads in a row start a burst; a sequence is over before that.
+const BURST_READS: u32 = 8;
+/// A batch of fewer packets than this ends the burst.
+const MIN_BATCH: usize = 4;
 
-/// Over such a time packets are counted.
+/// The length of the windows in which packets are counted.
 const WINDOW: Duration = Duration::from_millis(100);
-/// With so many in a window (10,000 a second) a ring pays.
-const MANY: usize = 1000;
-/// With so few in a window (1,000 a second), for as long as [`CALM`], it does not any more.
-const NOT_MANY: usize = 100;
-/// How long it must be calm before a ring is given back.
-pub const CALM: Duration = Duration::from_mins(1);
+/// A ring pays from so many packets in a window on (10,000 a second).
+const RING_FROM: usize = 1000;
+/// More packets than this in a window (1,000 a second) keep a ring for another [`RING_KEPT`].
+const RING_ABOVE: usize = 100;
+/// How long the rate must stay low before a ring is given up.
+pub const RING_KEPT: Duration = Duration::from_mins(1);
 
-/// What is known of the packets of one interface. Times are uptime.
+/// Measures the packets of one interface. Times are uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// When packets were taken last.
-    last: Duration,
-    hurried: u32,
-    rest: Option<Duration>,
-    /// The window that packets are counted in, and how many they are.
+pub struct BurstDetector {
+    last_read: Duration,
+    /// Close reads in a row.
+    close_reads: u32,
+    batch_end: Option<Duration>,
+    /// When the current window began, and the packets in it.
     window: Duration,
     count: usize,
-    /// The latest time at which there were not few of them; `None` while no ring pays.
+    /// When the rate was last high enough for a ring; `None` while no ring pays.
     busy: Option<Duration>,
 }
 
-impl Pace {
-    /// So many packets were taken at `uptime`, and these were all.
-    pub fn took(&mut self, count: usize, were_all: bool, uptime: Duration) {
+impl BurstDetector {
+    /// Records that a read at `uptime` returned `count` packets; `were_all` says whether it emptied the queue.
+    pub fn record(&mut self, count: usize, were_all: bool, uptime: Duration) {
         self.count_in_window(count, uptime);
-        let since = uptime.saturating_sub(std::mem::replace(&mut self.last, uptime));
+        let since = uptime.saturating_sub(std::mem::replace(&mut self.last_read, uptime));
         if !were_all {
             return;
         }
-        let is_thick = if self.rest.is_some() {
-            count >= FEW
+        let is_burst = if self.batch_end.is_some() {
+            count >= MIN_BATCH
         } else {
-            let is_quick = count > 0 && since <= QUICK;
-            self.hurried = if is_quick { self.hurried.saturating_add(1) } else { 0 };
-            self.hurried >= HURRIED
+            let is_close = count > 0 && since <= CLOSE;
+            self.close_reads = if is_close { self.close_reads.saturating_add(1) } else { 0 };
+            self.close_reads >= BURST_READS
         };
-        if is_thick {
-            self.rest = Some(uptime.saturating_add(REST));
-        } else if self.rest.take().is_some() {
-            self.hurried = 0;
+        if is_burst {
+            self.batch_end = Some(uptime.saturating_add(BATCH));
+        } else if self.batch_end.take().is_some() {
+            self.close_reads = 0;
         }
     }
 
-    /// Until when packets gather, if they do.
+    /// When to read the next batch; `None` outside a burst: read at once.
     #[must_use]
-    pub fn rest(&self) -> Option<Duration> {
-        self.rest
+    pub fn batch_end(&self) -> Option<Duration> {
+        self.batch_end
     }
 
     /// Whether a ring pays.
     #[must_use]
-    pub fn pays_a_ring(&self, uptime: Duration) -> bool {
-        self.ends_calm().is_some_and(|end| uptime < end)
+    pub fn wants_ring(&self, uptime: Duration) -> bool {
+        self.ring_end().is_some_and(|end| uptime < end)
     }
 
-    /// When a ring pays no more, should it stay calm.
+    /// When a ring stops paying if the rate stays low.
     #[must_use]
-    pub fn ends_calm(&self) -> Option<Duration> {
-        self.busy.map(|busy| busy.saturating_add(CALM))
+    pub fn ring_end(&self) -> Option<Duration> {
+        self.busy.map(|busy| busy.saturating_add(RING_KEPT))
     }
 
     fn count_in_window(&mut self, count: usize, uptime: Duration) {
@@ -85,12 +85,12 @@ impl Pace {
         }
         self.count = self.count.saturating_add(count);
         let is_busy = match self.busy {
-            None => self.count >= MANY,
-            Some(busy) if uptime >= busy.saturating_add(CALM) => {
+            None => self.count >= RING_FROM,
+            Some(busy) if uptime >= busy.saturating_add(RING_KEPT) => {
                 self.busy = None;
-                self.count >= MANY
+                self.count >= RING_FROM
             }
-            Some(_) => self.count > NOT_MANY,
+            Some(_) => self.count > RING_ABOVE,
         };
         if is_busy {
             self.busy = Some(uptime);

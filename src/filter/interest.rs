@@ -1,7 +1,7 @@
-//! What we listen for, as a predicate.
+//! Which packets the doors listen for, as a predicate.
 //!
-//! A packet that is of interest to no door does not exist: it neither counts nor resets anything.
-//! The kernel's filter is made from the same data and may pass more; what is said here decides.
+//! A packet that is of interest to no door is ignored: it neither advances nor fails an attempt. The
+//! kernel's filter is generated from the same data and may pass more; this predicate decides.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::door::lock::Lock;
 use crate::door::rules::Prefixes;
 use crate::door::sequence::Sequence;
 
-/// Neighbouring ports that are treated alike.
+/// A range of ports with the same rule set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     /// TCP or UDP.
@@ -23,22 +23,22 @@ pub struct Interval {
     pub low: u16,
     /// The last port; not below `low`.
     pub high: u16,
-    /// Which of the rule sets holds for them.
+    /// The index of the rule set in [`Ports::rules`].
     pub rules: usize,
 }
 
-/// A set of ports, each with the flag rules of which a packet must fit at least one.
+/// A set of ports, each with a rule set; at least one rule of the set must allow a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     intervals: Vec<Interval>,
     rules: Vec<Vec<PacketRule>>,
 }
 
-/// The rules that hold at a port, in order, each with how many want it. There are never many.
+/// The rules that apply at a port, sorted, each with how many ranges want it. There are never many.
 #[derive(Default)]
-struct Active(Vec<(PacketRule, i32)>);
+struct ActiveRules(Vec<(PacketRule, i32)>);
 
-impl Active {
+impl ActiveRules {
     fn change(&mut self, rule: PacketRule, change: i32) {
         let place = self.0.binary_search_by_key(&rule, |(rule, _)| *rule);
         let at = place.unwrap_or_else(|at| {
@@ -53,18 +53,18 @@ impl Active {
     }
 }
 
-/// Ports that somebody wants, before they are sorted out.
-type Wish = (Protocol, u16, u16, PacketRule);
+/// Ports that a door wants: protocol, first port, last port, rule.
+type WantedPorts = (Protocol, u16, u16, PacketRule);
 
 impl Ports {
-    /// Sorts wishes, which may overlap, into intervals, which do not.
-    fn of(wishes: &[Wish]) -> Ports {
+    /// Merges ranges, which may overlap, into intervals, which do not.
+    fn of(wanted: &[WantedPorts]) -> Ports {
         let mut ports = Ports::default();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            // Where a wish begins (+1) and where it is over (-1), by port; 65536 is beyond the last.
+            // The first port of each range (+1) and the port after its last (-1), up to 65536.
             let mut edges: Vec<(u32, PacketRule, i32)> = Vec::new();
-            for &(_, low, high, rule) in wishes.iter().filter(|wish| wish.0 == protocol) {
-                // What says nothing of this protocol does not tell rules apart.
+            for &(_, low, high, rule) in wanted.iter().filter(|range| range.0 == protocol) {
+                // Without the part for the other protocol, so that equal rules compare equal.
                 let rule = match protocol {
                     Protocol::Tcp => PacketRule { udp_length: None, ..rule },
                     Protocol::Udp => PacketRule { flags: FlagRule::default(), ..rule },
@@ -72,7 +72,7 @@ impl Ports {
                 edges.extend([(low.into(), rule, 1), (u32::from(high) + 1, rule, -1)]);
             }
             edges.sort_unstable();
-            let mut active = Active::default();
+            let mut active = ActiveRules::default();
             let mut open: Option<(u16, usize)> = None;
             for changes in edges.chunk_by(|a, b| a.0 == b.0) {
                 let edge = changes.first().map_or(0, |change| change.0);
@@ -94,10 +94,10 @@ impl Ports {
         ports
     }
 
-    fn rule_set(&mut self, active: &Active) -> usize {
+    fn rule_set(&mut self, active: &ActiveRules) -> usize {
         let anything = PacketRule::default();
         let has_anything = active.0.iter().any(|(rule, _)| *rule == anything);
-        // A rule that asks for nothing makes the others idle.
+        // A rule that allows everything makes the others redundant.
         let set = || active.0.iter().map(|(rule, _)| *rule).filter(|rule| !has_anything || *rule == anything);
         self.rules.iter().position(|known| known.iter().copied().eq(set())).unwrap_or_else(|| {
             self.rules.push(set().collect());
@@ -129,25 +129,25 @@ impl Ports {
     }
 }
 
-/// Ports at our own addresses, and at those of others.
+/// Ports at this host's addresses, and at the targets of doors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Places {
+struct Destinations {
     here: Ports,
     targets: HashMap<IpAddr, Ports>,
 }
 
-impl Places {
-    fn of(doors: &[Door], wish: impl Fn(&Door, &mut Vec<Wish>)) -> Places {
+impl Destinations {
+    fn of(doors: &[Door], add_ports: impl Fn(&Door, &mut Vec<WantedPorts>)) -> Destinations {
         let mut here = Vec::new();
-        let mut targets: HashMap<IpAddr, Vec<Wish>> = HashMap::new();
+        let mut targets: HashMap<IpAddr, Vec<WantedPorts>> = HashMap::new();
         for door in doors {
             match door.target {
-                None => wish(door, &mut here),
-                Some(target) => wish(door, targets.entry(target).or_default()),
+                None => add_ports(door, &mut here),
+                Some(target) => add_ports(door, targets.entry(target).or_default()),
             }
         }
-        let targets = targets.into_iter().map(|(target, wishes)| (target, Ports::of(&wishes))).collect();
-        Places { here: Ports::of(&here), targets }
+        let targets = targets.into_iter().map(|(target, wanted)| (target, Ports::of(&wanted))).collect();
+        Destinations { here: Ports::of(&here), targets }
     }
 
     fn include(&self, knock: &Knock, own: bool) -> bool {
@@ -159,43 +159,44 @@ impl Places {
 /// What the doors together listen for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
-    /// Knocks: what is on some door's list.
-    knocks: Places,
-    /// Hits: what fails attempts on strict doors.
-    hits: Places,
-    /// Both, at whichever address, where that is more than the knocks at our own addresses.
+    /// The stages of all doors.
+    knocks: Destinations,
+    /// The hits that fail attempts on strict doors.
+    hits: Destinations,
+    /// The ports of both, at any address; `None` if that is the same as `knocks.here`.
     all: Option<Ports>,
     sources: Sources,
 }
 
-/// Whose packets are of interest to no door, whatever they are.
+/// The sources whose packets can be of interest to any door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// All but these, if every door names who may knock.
+    /// Only these; `None` unless every door names who may knock.
     pub allow: Option<Vec<IpNet>>,
-    /// These, where every door says so.
+    /// Not these: every door denies them.
     pub deny: Vec<IpNet>,
 }
 
 impl Interest {
-    /// What these doors listen for now and, of one-time files, for `ahead` lines more.
+    /// What these doors listen for now, and for the next `ahead` lines of one-time files.
     #[must_use]
     pub fn of(doors: &[Door], ahead: usize) -> Interest {
-        let knocks = Places::of(doors, |door, wishes| wish_knocks(door, ahead, wishes));
-        let hits = Places::of(doors, wish_hits);
-        let is_simple = knocks.targets.is_empty() && hits == Places::default();
+        let knocks = Destinations::of(doors, |door, wanted| add_knock_ports(door, ahead, wanted));
+        let hits = Destinations::of(doors, add_hit_ports);
+        let is_simple = knocks.targets.is_empty() && hits == Destinations::default();
         let all = (!is_simple).then(|| {
             let mut all = Vec::new();
             for door in doors {
-                wish_knocks(door, ahead, &mut all);
-                wish_hits(door, &mut all);
+                add_knock_ports(door, ahead, &mut all);
+                add_hit_ports(door, &mut all);
             }
             Ports::of(&all)
         });
         Interest { knocks, hits, all, sources: sources(doors) }
     }
 
-    /// Whether a packet may be a knock; `own` tells whether its destination is one of our addresses.
+    /// Whether a packet may be a knock; `own` says whether its destination is one of this host's
+    /// addresses.
     #[must_use]
     pub fn includes(&self, knock: &Knock, own: bool) -> bool {
         self.knocks.include(knock, own)
@@ -207,49 +208,49 @@ impl Interest {
         self.hits.include(knock, own)
     }
 
-    /// Whether some door listens for knocks at our own addresses.
+    /// Whether some door listens for knocks at this host's addresses.
     #[must_use]
-    pub fn is_for_us(&self) -> bool {
+    pub fn is_at_own_addresses(&self) -> bool {
         !self.knocks.here.intervals.is_empty()
     }
 
-    /// The addresses of others that doors listen for.
+    /// The targets of all doors.
     pub fn targets(&self) -> impl Iterator<Item = IpAddr> {
         self.knocks.targets.keys().copied()
     }
 
-    /// All ports of all doors, whichever address they are for.
+    /// All ports of all doors, at any address.
     #[must_use]
     pub fn ports(&self) -> &Ports {
         self.all.as_ref().unwrap_or(&self.knocks.here)
     }
 
-    /// Whose packets count at all.
+    /// The sources whose packets can be of interest.
     #[must_use]
     pub fn sources(&self) -> &Sources {
         &self.sources
     }
 }
 
-fn wish_knocks(door: &Door, ahead: usize, wishes: &mut Vec<Wish>) {
+fn add_knock_ports(door: &Door, ahead: usize, wanted: &mut Vec<WantedPorts>) {
     let rule = door.packet_rule();
     let sequences = match &door.lock {
         Lock::Fixed(sequence) => vec![sequence],
         Lock::OneTime(lines) => lines.lines().take(1 + ahead).collect(),
         Lock::Otp(lock) => {
-            // All that may ever be on a list: a wrong guess costs the attempt, and the filter need
-            // not change with the period.
-            wishes.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, rule)));
+            // All ports that a list can ever have: a wrong guess must fail the attempt, and the filter
+            // need not change with the period.
+            wanted.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, rule)));
             return;
         }
     };
     for stage in sequences.into_iter().flat_map(Sequence::stages) {
-        wishes.push((stage.protocol, stage.port, stage.port, rule));
+        wanted.push((stage.protocol, stage.port, stage.port, rule));
     }
 }
 
-/// Every port but the excepted ones, of packets that begin something.
-fn wish_hits(door: &Door, wishes: &mut Vec<Wish>) {
+/// Hits on all ports but the excepted ones.
+fn add_hit_ports(door: &Door, wanted: &mut Vec<WantedPorts>) {
     if !door.rules.is_strict {
         return;
     }
@@ -268,12 +269,12 @@ fn wish_hits(door: &Door, wishes: &mut Vec<Wish>) {
             if let Some(low) = low
                 && low < port
             {
-                wishes.push((protocol, low, port - 1, rule));
+                wanted.push((protocol, low, port - 1, rule));
             }
             low = port.checked_add(1);
         }
         if let Some(low) = low {
-            wishes.push((protocol, low, u16::MAX, rule));
+            wanted.push((protocol, low, u16::MAX, rule));
         }
     }
 }

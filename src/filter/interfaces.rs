@@ -1,14 +1,14 @@
-//! Which interfaces are listened on: what was asked for, what there is, and what follows.
+//! Which interfaces to listen on, given the configuration and the interfaces that exist.
 //!
-//! With several of them a packet that passes more than one must count once. It counts where it comes
-//! up to this host's own addresses or first enters it, and a packet that this host sends counts where
-//! the host sends it: [`Wanted::layout`] says what that means for each interface.
+//! A packet that passes several interfaces must count once. It counts where it is delivered to this
+//! host's addresses or first enters the host; a packet that the host sends counts where it leaves.
+//! [`Wanted::layout`] works out what that means for each interface.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The interface that is listened on where nobody names one.
+/// The interface to listen on if none is named.
 pub const DEFAULT: &str = "eth0";
 
 /// The name that means the interface of the default route.
@@ -19,67 +19,67 @@ const ANY: &str = "any";
 /// The index that means every interface.
 pub const EVERY: u32 = 0;
 
-/// What the value of `Interface` asks for.
+/// The value of the directive `Interface`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted(Vec<Wish>);
+pub struct Wanted(Vec<Selector>);
 
 /// One item of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wish {
+enum Selector {
     /// The interface of this name.
     Named(String),
-    /// All there are.
+    /// All interfaces.
     Any,
     /// Those of the default routes, IPv4 and IPv6.
     Auto,
 }
 
 impl Wanted {
-    /// Reads a name or a list of names; nothing if there is none in it.
+    /// Parses a name or a list of names; `None` if it names nothing.
     #[must_use]
     pub fn parse(text: &str) -> Option<Wanted> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let mut wishes: Vec<Wish> = Vec::new();
+        let mut selectors: Vec<Selector> = Vec::new();
         for name in names {
-            let wish = match name {
-                ANY => Wish::Any,
-                AUTO => Wish::Auto,
-                name => Wish::Named(name.to_owned()),
+            let selector = match name {
+                ANY => Selector::Any,
+                AUTO => Selector::Auto,
+                name => Selector::Named(name.to_owned()),
             };
-            if !wishes.contains(&wish) {
-                wishes.push(wish);
+            if !selectors.contains(&selector) {
+                selectors.push(selector);
             }
         }
-        if wishes.contains(&Wish::Any) {
-            wishes = vec![Wish::Any];
+        if selectors.contains(&Selector::Any) {
+            selectors = vec![Selector::Any];
         }
-        (!wishes.is_empty()).then_some(Wanted(wishes))
+        (!selectors.is_empty()).then_some(Wanted(selectors))
     }
 
-    /// Whether what is missing is waited for where nothing is said of that.
+    /// The default of `Wait_Interface`: whether to wait for interfaces that are missing.
     #[must_use]
-    pub fn is_patient(&self) -> bool {
-        !matches!(self.0.as_slice(), [Wish::Named(_)])
+    pub fn waits_by_default(&self) -> bool {
+        !matches!(self.0.as_slice(), [Selector::Named(_)])
     }
 
-    /// Whether it depends on the routes.
+    /// Whether the choice depends on the default routes.
     #[must_use]
     pub fn follows_routes(&self) -> bool {
-        self.0.contains(&Wish::Auto)
+        self.0.contains(&Selector::Auto)
     }
 
-    /// What is to be listened on, as things are.
+    /// What to listen on, given the interfaces that exist now.
     #[must_use]
     pub fn layout(&self, scene: &Scene) -> Layout {
-        let is_any = self.0.contains(&Wish::Any);
-        let standing: Vec<Standing> = self.0.iter().map(|wish| wish.standing(scene)).collect();
-        let chosen: HashSet<u32> = standing.iter().flat_map(|standing| &standing.indexes).copied().collect();
+        let is_any = self.0.contains(&Selector::Any);
+        let status: Vec<Status> = self.0.iter().map(|selector| selector.status(scene)).collect();
+        let chosen: HashSet<u32> = status.iter().flat_map(|status| &status.indexes).copied().collect();
         let chosen: Vec<&Interface> =
             scene.interfaces.iter().filter(|interface| is_any || chosen.contains(&interface.index)).collect();
         let here = chosen.iter().flat_map(|interface| &interface.addresses).copied().collect();
         if !is_any && self.0.len() == 1 && chosen.len() < 2 {
             let indexes = chosen.iter().map(|interface| interface.index).collect();
-            return Layout { indexes, here, several: None, standing };
+            return Layout { indexes, here, several: None, status };
         }
         let up: Vec<&Interface> = chosen.iter().copied().filter(|interface| interface.is_up).collect();
         let of = |test: &dyn Fn(&Interface) -> bool| -> Vec<u32> {
@@ -90,39 +90,39 @@ impl Wanted {
         let addresses = |interface: &Interface| interface.addresses.clone();
         let own = scene.interfaces.iter().flat_map(addresses).collect();
         let indexes = if is_any { vec![EVERY] } else { of(&|interface| !hidden.contains(&interface.index)) };
-        Layout { indexes, here, several: Some(Several { own, hidden, mute }), standing }
+        Layout { indexes, here, several: Some(Several { own, hidden, mute }), status }
     }
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted(vec![Wish::Named(DEFAULT.to_owned())])
+        Wanted(vec![Selector::Named(DEFAULT.to_owned())])
     }
 }
 
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.0.iter().map(Wish::name).collect();
+        let names: Vec<&str> = self.0.iter().map(Selector::name).collect();
         f.write_str(&names.join(", "))
     }
 }
 
-impl Wish {
+impl Selector {
     fn name(&self) -> &str {
         match self {
-            Wish::Named(name) => name,
-            Wish::Any => ANY,
-            Wish::Auto => AUTO,
+            Selector::Named(name) => name,
+            Selector::Any => ANY,
+            Selector::Auto => AUTO,
         }
     }
 
-    fn standing(&self, scene: &Scene) -> Standing {
+    fn status(&self, scene: &Scene) -> Status {
         let found: Vec<&Interface> = match self {
-            Wish::Any => return Standing { what: ANY.to_owned(), indexes: vec![], state: State::Ready },
-            Wish::Named(name) => {
+            Selector::Any => return Status { what: ANY.to_owned(), indexes: vec![], state: State::Ready },
+            Selector::Named(name) => {
                 scene.interfaces.iter().find(|interface| interface.name == *name).into_iter().collect()
             }
-            Wish::Auto => scene
+            Selector::Auto => scene
                 .interfaces
                 .iter()
                 .filter(|interface| scene.default_routes.contains(&interface.index))
@@ -139,16 +139,16 @@ impl Wish {
         };
         let names: Vec<&str> = found.iter().map(|interface| interface.name.as_str()).collect();
         let what = if found.is_empty() { self.name().to_owned() } else { names.join(", ") };
-        Standing { what, indexes: found.iter().map(|interface| interface.index).collect(), state }
+        Status { what, indexes: found.iter().map(|interface| interface.index).collect(), state }
     }
 }
 
-/// What there is.
+/// The interfaces and default routes of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scene {
     /// All interfaces.
     pub interfaces: Vec<Interface>,
-    /// The indexes of those that the default routes lead to.
+    /// The indexes of the interfaces that the default routes use.
     pub default_routes: Vec<u32>,
 }
 
@@ -163,7 +163,7 @@ impl Scene {
 /// One interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its number; a name that comes back has another one.
+    /// Its index; an interface that is created again under the same name gets another one.
     pub index: u32,
     /// Its name.
     pub name: String,
@@ -171,56 +171,56 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     /// Its hardware address, if it has one.
     pub mac: Option<[u8; 6]>,
-    /// It was switched on.
+    /// It is switched on (`IFF_UP`).
     pub is_up: bool,
-    /// It can carry packets.
+    /// It can carry packets (`IFF_LOWER_UP`).
     pub has_carrier: bool,
-    /// It leads back to this host.
+    /// It is a loopback interface.
     pub is_loopback: bool,
-    /// The kernel's number for what its frames look like (`ARPHRD_*`).
+    /// The kernel's number of its link type (`ARPHRD_*`).
     pub hardware: u16,
-    /// How it treats the packets of others.
+    /// How it shares packets with other interfaces.
     pub kind: Kind,
-    /// The bridge, bond or routing domain that it is a port of.
+    /// The index of the bridge, bond or routing domain that it is a port of.
     pub master: Option<u32>,
-    /// The interface below it.
+    /// The index of the interface below it.
     pub below: Option<u32>,
 }
 
-/// Interfaces that share their packets with others.
+/// How an interface shares packets with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// All others, and those whose ports say that they are.
+    /// Not at all, or as a bridge or bond, which its ports name as their `master`.
     #[default]
     Usual,
-    /// A routing domain (VRF): shows what its ports receive as packets that leave.
+    /// A routing domain (VRF): what its ports receive shows up here as outgoing packets.
     Vrf,
-    /// Takes part in the packets of the one below (macvlan, ipvlan and their taps).
+    /// Shares the packets of the interface below (macvlan, ipvlan and their taps).
     Share,
 }
 
 impl Interface {
-    /// All interfaces, as one.
+    /// The pseudo-interface that stands for all.
     #[must_use]
     pub fn every() -> Interface {
         Interface { index: EVERY, name: ANY.to_owned(), is_up: true, ..Interface::default() }
     }
 
-    /// Whether everything that comes in or leaves here is seen at one of `others` too, and counts
-    /// there.
+    /// Whether one of `others` sees all packets of this interface too, so that they count there.
     fn is_seen_elsewhere(&self, others: &[&Interface]) -> bool {
         let find = |index: Option<u32>| others.iter().find(|other| Some(other.index) == index);
         match (find(self.master), self.kind) {
-            // What comes in at a port goes up to its bridge or bond, and what leaves comes from there.
+            // A bridge or bond sees all that its ports receive and send.
             (Some(master), _) if master.kind != Kind::Vrf => true,
             (_, Kind::Vrf) => others.iter().any(|other| other.master == Some(self.index)),
-            // With the same address the one below cannot tell whom a packet is for.
+            // With the same hardware address, the one below takes all packets as its own.
             (_, Kind::Share) => find(self.below).is_some_and(|below| below.mac == self.mac),
             _ => false,
         }
     }
 
-    /// Whether everything that leaves here is seen at one of `others` too, and counts there.
+    /// Whether all packets that leave here are seen again, at one of `others` or (loopback) coming in,
+    /// so that they count there.
     fn sends_through(&self, others: &[&Interface]) -> bool {
         let shares = || others.iter().any(|other| Some(other.index) == self.below);
         self.is_loopback || self.kind == Kind::Share && shares()
@@ -236,7 +236,7 @@ impl Interface {
         }
     }
 
-    /// What the debug output of knockd 0.8 says of this link.
+    /// How the debug output of knockd 0.8 describes this link.
     #[must_use]
     pub fn link_words(&self) -> &'static str {
         match self.link() {
@@ -257,43 +257,43 @@ impl Interface {
     }
 }
 
-/// How libpcap would see a link; nothing but the debug output depends on it.
+/// The link type that libpcap would report; only the debug output depends on it.
 enum Link {
     Ethernet,
     Cooked,
     Raw,
 }
 
-/// What is to be listened on.
+/// What to listen on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The interfaces that get a capture.
     pub indexes: Vec<u32>,
-    /// The addresses that knocks may be for.
+    /// The addresses of this host that knocks may be sent to.
     pub here: Vec<IpAddr>,
     /// What keeps packets from being counted twice; needed for more than one interface.
     pub several: Option<Several>,
-    /// How things stand with each that was asked for.
-    pub standing: Vec<Standing>,
+    /// The status of each item of [`Wanted`], in the same order.
+    pub status: Vec<Status>,
 }
 
 /// What keeps packets from being counted twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Several {
-    /// All addresses of this host: what leaves counts if this host itself sends it to another.
+    /// All addresses of this host: an outgoing packet counts if it is from one of them to another host.
     pub own: Vec<IpAddr>,
-    /// Interfaces whose packets all count elsewhere.
+    /// Interfaces whose packets all count at another interface.
     pub hidden: Vec<u32>,
-    /// Interfaces whose leaving packets count elsewhere.
+    /// Interfaces whose outgoing packets count elsewhere.
     pub mute: Vec<u32>,
 }
 
-/// How it stands with one that was asked for.
+/// Whether one item of [`Wanted`] can be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its name.
+pub struct Status {
+    /// The names of its interfaces, or its own if there are none.
     pub what: String,
-    /// The interfaces that it stands for now.
+    /// The indexes of its interfaces.
     pub indexes: Vec<u32>,
     /// Whether it can be listened on.
     pub state: State,
@@ -302,20 +302,20 @@ pub struct Standing {
 /// Whether an interface can be listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It can.
+    /// It is up and has a carrier.
     Ready,
-    /// It is up, but nothing is at its other end.
+    /// It is up but has no carrier.
     NoCarrier,
     /// It is switched off.
     Down,
-    /// There is none.
+    /// It does not exist.
     Missing,
 }
 
-impl Standing {
-    /// What the log says when it has come to this; `before` it was another.
+impl Status {
+    /// The log line for a change to this status from `before`.
     #[must_use]
-    pub fn line(&self, before: Option<&Standing>) -> String {
+    pub fn line(&self, before: Option<&Status>) -> String {
         let what = &self.what;
         match self.state {
             State::Ready => format!("listening on {what}"),

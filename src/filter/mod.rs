@@ -1,15 +1,15 @@
-//! An [`Interest`] as a classic BPF program for a cooked packet socket, whose packets begin at the
-//! IP header whatever the link (see the kernel's `Documentation/networking/filter.rst`).
+//! Compiles an [`Interest`] to a classic BPF program for a cooked packet socket, whose packets begin
+//! at the IP header on every link type (see the kernel's `Documentation/networking/filter.rst`).
 //!
-//! The program passes all that is of interest and may pass more: it is an optimisation, and
-//! [`Interest::includes`] decides. Ports are found by binary search; where they do not fit the
-//! budget, neighbouring ones are taken together.
+//! The program is an optimisation: it passes all packets of interest and may pass more, because
+//! [`Interest::includes`] decides. It finds ports by binary search; if they do not fit the budget,
+//! it merges neighbouring ones.
 
 pub mod bpf;
 pub mod bursts;
-pub mod coarse;
 pub mod interest;
 pub mod interfaces;
+pub mod port_plan;
 
 mod addresses;
 
@@ -26,31 +26,31 @@ use crate::filter::bpf::{
     AND, Assembler, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X, LD_HALF,
     LD_HALF_X, LD_WORD, Label,
 };
-use crate::filter::coarse::PortPlan;
 use crate::filter::interest::{Interest, Interval};
 use crate::filter::interfaces::Several;
+use crate::filter::port_plan::PortPlan;
 
 /// The most instructions the kernel takes (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
-/// How much of a packet is passed on, in bytes: the longest IPv4 header and a TCP header, and some.
+/// How many bytes of a packet the kernel delivers: more than the longest IPv4 header and a TCP header.
 pub const SNAPSHOT: u32 = 128;
 
-/// What else the program is to know.
+/// What the program depends on besides the interest.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// Our own addresses.
+    /// The addresses of this host that knocks may be sent to.
     pub here: &'a [IpAddr],
     /// The index of the loopback interface, if it is listened on: it shows every packet twice, once
-    /// as it leaves.
+    /// as an outgoing one.
     pub loopback: Option<u32>,
-    /// IPv6 does not exist.
+    /// Reject IPv6.
     pub only_v4: bool,
-    /// More than one interface is listened on.
+    /// Set if more than one interface is listened on.
     pub several: Option<&'a Several>,
 }
 
-// Offsets at which the kernel shows what is not in the packet (linux/filter.h, SKF_AD_*).
+// Offsets of the kernel's data about a packet that are not in the packet (linux/filter.h, SKF_AD_*).
 const ANCILLARY: u32 = 0xffff_f000;
 const ETHER_TYPE: u32 = ANCILLARY;
 const PACKET_TYPE: u32 = ANCILLARY + 4;
@@ -62,16 +62,16 @@ const PACKET_OUTGOING: u32 = 4;
 const ETHER_TYPE_IPV4: u32 = 0x0800;
 const ETHER_TYPE_IPV6: u32 = 0x86dd;
 
-/// More interfaces than these cannot be told from others.
+/// The program looks for at most this many interfaces.
 const MAX_INTERFACES: usize = 1024;
 
-/// The program for an interest, at most `budget` instructions long where that is possible at all
-/// (about 200 are needed for the frame around the ports).
+/// The program for an interest, at most `budget` instructions long if that is possible (everything
+/// but the ports takes about 200).
 #[must_use]
 pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
     let ports = PortPlan::exact(interest);
-    // Every interval takes an instruction at least.
+    // An interval takes at least one instruction.
     if ports.intervals.len() < budget {
         for leaf in [4, 8, 16] {
             let program = assemble(interest, &ports, around, leaf);
@@ -80,37 +80,37 @@ pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> 
             }
         }
     }
-    coarse_program(interest, &ports, around, budget)
+    merged_program(interest, &ports, around, budget)
 }
 
 /// The program that rejects all packets.
 #[must_use]
-pub fn nothing() -> Vec<Instruction> {
+pub fn reject_all() -> Vec<Instruction> {
     let mut code = Assembler::default();
     let reject = code.finish(0);
     code.program(reject)
 }
 
-/// The program for ports that do not fit: as few of them as possible are taken together.
-fn coarse_program(
+/// The program for ports that do not fit the budget: merges as few of them as possible.
+fn merged_program(
     interest: &Interest,
     ports: &PortPlan,
     around: Surroundings<'_>,
     budget: usize,
 ) -> Vec<Instruction> {
-    /// Guesses, each nearer to the budget than the one before.
-    const GUESSES: usize = 6;
+    /// How many numbers of intervals to try, each closer to the budget.
+    const TRIES: usize = 6;
     let gaps = ports.gaps();
     let mut best = assemble(interest, &ports.coarser(&gaps, 1), around, 8);
     let mut count = budget.min(ports.intervals.len()) / 3;
-    for _ in 0..GUESSES {
+    for _ in 0..TRIES {
         if count <= 1 {
             break;
         }
         let program = assemble(interest, &ports.coarser(&gaps, count), around, 8);
         let length = program.len();
         if length <= budget {
-            // The last hundredth is not worth another program.
+            // The last 1 % is not worth another try.
             let is_near = length + length / 100 >= budget;
             if best.len() > budget || length > best.len() {
                 best = program;
@@ -130,7 +130,7 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
     let reject = code.finish(0);
     let accept = code.finish(SNAPSHOT);
 
-    // From here on upwards, X is the length of the IP header.
+    // The code emitted up to `transport` runs with X = the length of the IP header.
     let mut by_protocol = Vec::new();
     for protocol in [Protocol::Udp, Protocol::Tcp] {
         let mut by_rules: HashMap<usize, Label> = HashMap::new();
@@ -156,7 +156,7 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
         code.branch(JUMP_EQUAL, protocol.number().into(), found, otherwise)
     });
 
-    let own = if interest.is_for_us() { around.here } else { &[] };
+    let own = if interest.is_at_own_addresses() { around.here } else { &[] };
     let addresses: Vec<IpAddr> = own.iter().copied().chain(interest.targets()).collect();
     let v4 = v4_packet(&mut code, &addresses, transport, reject);
     let v4 = from_sources(&mut code, interest, true, v4, reject);
@@ -181,7 +181,7 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
     code.program(entry)
 }
 
-/// Tells IPv4 from IPv6, and both from all else and from what has a VLAN tag.
+/// Branches on IPv4 and IPv6; rejects all else, and packets with a VLAN tag.
 fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label {
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV6, v6, reject);
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV4, v4, family);
@@ -190,8 +190,8 @@ fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label 
     code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged)
 }
 
-/// Sorts the packets of several interfaces so that each counts once: those for other stations count
-/// where these are, if at all, and `hidden` and `mute` say what is seen elsewhere.
+/// With several interfaces, lets each packet count once: rejects packets for other stations, all
+/// packets of `hidden` interfaces and the outgoing packets of `mute` ones.
 fn one_of_several(
     code: &mut Assembler,
     several: &Several,
@@ -212,8 +212,8 @@ fn one_of_several(
     code.then(LD_WORD, INTERFACE, interface)
 }
 
-/// Passes what this host sends to a target elsewhere. What it passes on for others was counted when
-/// it came in, and what it sends to itself is when it does.
+/// Passes packets that this host sends to a target elsewhere. Packets that it forwards, or sends to
+/// itself, count when they come in.
 fn leaving(
     code: &mut Assembler,
     interest: &Interest,
@@ -230,7 +230,7 @@ fn leaving(
         };
         let (to, from) = (of_family(&elsewhere), of_family(&several.own));
         let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
-        // Those that cannot be told from others are left out: twice would be worse than not at all.
+        // Too many addresses to check: pass none, as counting twice would be worse than not at all.
         if to.is_empty() || to.len().max(from.len()) > most || only_v4 && !is_v4 {
             continue;
         }
@@ -245,7 +245,7 @@ fn leaving(
     if families == [reject; 2] { reject } else { untagged(code, v4, v6, reject) }
 }
 
-/// Finds the index in A among those of some interfaces.
+/// Branches on whether the interface index in A is one of `indexes`.
 fn is_one_of(code: &mut Assembler, indexes: &[u32], yes: Label, no: Label) -> Label {
     fn search(code: &mut Assembler, sorted: &[u32], yes: Label, no: Label) -> Label {
         if sorted.len() > 4 {
@@ -262,7 +262,7 @@ fn is_one_of(code: &mut Assembler, indexes: &[u32], yes: Label, no: Label) -> La
     search(code, &sorted, yes, no)
 }
 
-/// Passes a packet that fits one of the rules.
+/// Passes a packet that one of the rules allows.
 fn packet_rules(
     code: &mut Assembler,
     protocol: Protocol,
@@ -292,7 +292,7 @@ fn packet_rules(
     })
 }
 
-/// Finds the port in A among the intervals, by halves and at last, among `leaf` of them, one by one.
+/// Looks up the port in A: binary search down to `leaf` intervals, then one by one.
 fn search(code: &mut Assembler, intervals: &[(Interval, Label)], leaf: usize, reject: Label) -> Label {
     if intervals.len() > leaf {
         let (left, right) = intervals.split_at(intervals.len() / 2);

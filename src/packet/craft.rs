@@ -1,9 +1,8 @@
-//! Values to IP packets: TCP segments with any flags, and UDP datagrams, over IPv4 and IPv6.
+//! Builds IP packets from values: TCP segments with any flags, and UDP datagrams, over IPv4 and IPv6.
 //!
-//! The counterpart of [`packet`](crate::packet): what is built here, `packet::parse` reads. Lengths
-//! and checksums are always right, unless a wrong checksum is asked for. Nothing here knows what a
-//! usual packet looks like; see [`shape`](crate::plan::shape). There is no fragmentation: a packet leaves
-//! whole or not at all.
+//! The counterpart of [`packet::parse`](crate::packet::parse). Lengths and checksums are correct unless
+//! a bad checksum is requested. [`shape`](crate::plan::shape) decides what a usual packet looks like.
+//! Nothing here fragments.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,7 +28,7 @@ pub struct Packet {
     pub ttl: u8,
     /// Identification; IPv4 only.
     pub id: u16,
-    /// The don't-fragment bit; IPv4 only, as nobody on the way may fragment IPv6.
+    /// The don't-fragment bit; IPv4 only, as routers never fragment IPv6.
     pub dont_fragment: bool,
     /// Flow label (RFC 6437), 20 bits; IPv6 only.
     pub flow_label: u32,
@@ -41,7 +40,7 @@ pub struct Packet {
     pub segment: Segment,
     /// What follows the transport header.
     pub data: Vec<u8>,
-    /// Whether the checksum of the segment is to be wrong.
+    /// Whether the segment gets a wrong checksum.
     pub bad_checksum: bool,
 }
 
@@ -71,7 +70,7 @@ pub struct Tcp {
     pub options: Options,
 }
 
-/// The TCP options of a SYN; those that are set are written in the order in which Linux writes them.
+/// The TCP options of a SYN, written in the order of Linux.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Maximum segment size in bytes (RFC 9293, 3.7.1).
@@ -85,7 +84,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The options as they stand in a header, a multiple of four bytes.
+    /// The options as in a TCP header, padded to a multiple of four bytes.
     #[must_use]
     pub fn bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(20);
@@ -93,7 +92,7 @@ impl Options {
             bytes.extend([2, 4]);
             bytes.extend(mss.to_be_bytes());
         }
-        // Padding where Linux has it: SACK and the timestamp fill twelve bytes together.
+        // Padded as by Linux: SACK and the timestamp fill twelve bytes together.
         match (self.sack, self.timestamp) {
             (true, Some(_)) => bytes.extend([4, 2, 8, 10]),
             (false, Some(_)) => bytes.extend([1, 1, 8, 10]),
@@ -111,10 +110,10 @@ impl Options {
     }
 }
 
-/// Why there is no such packet.
+/// Why a packet cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CraftError {
-    /// It would have this many bytes, more than the length field of IP can say.
+    /// It has this many bytes, too many for the length field of IP.
     TooLong(usize),
     /// One address is IPv4, the other is IPv6.
     Families,
@@ -187,7 +186,7 @@ impl Packet {
         Ok(bytes)
     }
 
-    /// What the checksum covers besides the segment (RFC 9293, 3.1; RFC 8200, 8.1).
+    /// The pseudo-header that the checksum covers too (RFC 9293, 3.1; RFC 8200, 8.1).
     fn pseudo_header(&self, segment: usize) -> Result<Vec<u8>, CraftError> {
         let mut bytes = Vec::with_capacity(40);
         let protocol = self.protocol().number();
@@ -240,9 +239,9 @@ impl Packet {
         Ok(bytes)
     }
 
-    /// The checksum to send where this one is right.
+    /// The checksum to send, given the correct one.
     fn sent_checksum(&self, right: u16) -> u16 {
-        // For UDP zero means that there is none, and IPv6 forbids that.
+        // A UDP checksum of 0 means "none" (RFC 768), which IPv6 forbids.
         let right = if matches!(self.segment, Segment::Udp) && right == 0 { 0xffff } else { right };
         if !self.bad_checksum {
             return right;

@@ -1,13 +1,13 @@
-//! A packet in words: every field of its headers on a line of its own, then all bytes.
+//! A packet as readable text: each header field on a line, then a hex dump.
 //!
-//! It reads the bytes, not the values they were made of: what is shown is what is sent.
+//! Decodes the bytes instead of showing the values they were built from: what is shown is what is sent.
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::door::knock::{Flags, Protocol};
 
-/// Shows an IP packet, as `--dry-run` prints it. Bytes that are cut or no IP are shown as far as they go.
+/// Shows an IP packet as `--dry-run` prints it; truncated or malformed bytes as far as they can be decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Dissection<'a>(pub &'a [u8]);
 
@@ -15,7 +15,7 @@ impl fmt::Display for Dissection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = String::new();
         let mut reader = Reader { bytes: self.0, out: &mut fields };
-        // Where the bytes end too early, the fields end with them.
+        // `None` means that the bytes ended too early; the fields before that are in `fields`.
         let _cut = reader.packet();
         f.write_str(&fields)?;
         hex(self.0, f)
@@ -30,7 +30,7 @@ pub fn flag_names(flags: Flags) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join("+") }
 }
 
-/// Takes bytes from the front and writes about them.
+/// Decodes bytes from the front and writes a line for each field.
 struct Reader<'a> {
     bytes: &'a [u8],
     out: &'a mut String,
@@ -201,7 +201,7 @@ impl Reader<'_> {
     }
 }
 
-/// Sixteen bytes a line, with their offset before and what is ASCII of them behind.
+/// A hex dump, sixteen bytes a line: offset, bytes, printable ASCII.
 fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (index, row) in bytes.chunks(16).enumerate() {
         write!(f, "  {:04x}  ", index * 16)?;

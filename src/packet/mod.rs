@@ -1,10 +1,10 @@
-//! IP bytes to a [`Knock`].
+//! Parses an IP packet into a [`Knock`].
 //!
-//! Input is what a cooked packet socket delivers: a packet that begins with its IP header, whole or
-//! cut. Nothing here panics on any input: every access is checked, and a packet that is not a port
-//! pair over IP is `None`, without a reason, because nobody acts on the reason.
+//! The input is what a cooked packet socket delivers: a packet that begins with its IP header and may
+//! be truncated. No input makes this panic: every access is checked. A packet without a TCP or UDP
+//! port pair is `None`, without a reason, because no caller acts on the reason.
 //!
-//! What counts is what knockd 0.8 counted: first fragments only, IPv4 options skipped, IPv6 without
+//! Accepts what knockd 0.8 accepted: first fragments only, IPv4 options skipped, IPv6 without
 //! extension headers; checksums, TTL and payload do not matter.
 
 pub mod craft;
@@ -32,7 +32,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
-/// Reads one IP packet. `None` for anything that is not a whole TCP or UDP port pair over IP.
+/// Parses one IP packet. `None` unless it holds a whole TCP or UDP port pair.
 #[must_use]
 pub fn parse(ip: &[u8]) -> Option<Knock> {
     match ip.first()? >> 4 {
@@ -55,8 +55,8 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
     let protocol = protocol(*ip.get(9)?)?;
     let source: [u8; 4] = *ip.get(12..)?.first_chunk()?;
     let destination: [u8; 4] = *ip.get(16..)?.first_chunk()?;
-    // What follows the packet's own end is the link's padding. A length of 0 is how Linux marks a
-    // merged packet of more than 65,535 bytes.
+    // Bytes beyond the packet's length are padding of the link. Linux sets the length to 0 in packets
+    // of more than 65,535 bytes that it merged itself.
     let end = if total == 0 { ip.len() } else { total.min(ip.len()) };
     let length = if total == 0 { ip.len() } else { total };
     segment(

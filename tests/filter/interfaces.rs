@@ -43,7 +43,7 @@ fn layout(wanted: &str, scene: &Scene) -> Layout {
 
 /// What the log says of each.
 fn lines(layout: &Layout) -> Vec<String> {
-    layout.standing.iter().map(|standing| standing.line(None)).collect()
+    layout.status.iter().map(|status| status.line(None)).collect()
 }
 
 fn names_are_read() {
@@ -78,7 +78,7 @@ fn one_name_is_one_interface() {
 }
 
 fn what_waits_for_what() {
-    let patient = |text| Wanted::parse(text).unwrap().is_patient();
+    let patient = |text| Wanted::parse(text).unwrap().waits_by_default();
     assert!(!patient("eth0"));
     assert!(patient("eth0,eth1") && patient("auto") && patient("any"));
     let down = Interface { is_up: false, has_carrier: false, ..interface("eth0", 2) };
@@ -95,7 +95,7 @@ fn what_waits_for_what() {
             "there is no default route, waiting for one",
         ]
     );
-    let gone = &layout.standing[3];
+    let gone = &layout.status[3];
     assert_eq!(gone.line(Some(gone)), "eth3 is gone, waiting for it");
     // A capture on what is down hears it from its first packet.
     assert_eq!(layout.indexes, [2, 3, 4]);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use knocking::config::{Config, Reading};
 use knocking::daemon::capture::netlink;
 use knocking::daemon::capture::socket::{Capture, Taken};
-use knocking::filter::bursts::CALM;
+use knocking::filter::bursts::RING_KEPT;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::Wanted;
 
@@ -145,9 +145,9 @@ fn a_ring_is_given_back_after_a_calm_minute() {
     let daemon = world.knockd(DOOR).start();
     assert!(flood_until_ring(&world, &daemon), "a flood, and no ring");
     // The flood may have taken breath.
-    pause(CALM.as_secs_f64() / 2.0);
+    pause(RING_KEPT.as_secs_f64() / 2.0);
     assert!(has_ring(&daemon), "the ring is given back at once");
-    assert!(holds_within(CALM + seconds(15.0), || !has_ring(&daemon)), "the ring is kept");
+    assert!(holds_within(RING_KEPT + seconds(15.0), || !has_ring(&daemon)), "the ring is kept");
     opens(&world, &daemon, "10.77.0.12");
 }
 
@@ -165,22 +165,22 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         let mut capture = Capture::open(interface, &layout, &interest, false).expect("a capture");
         let second = Duration::from_secs(1);
         // Thick enough for a ring, and then calm for long.
-        capture.pace.took(1000, true, second);
+        capture.bursts.record(1000, true, second);
         assert!(capture.is_to_change(second));
         capture.change(&layout, &interest, second);
         assert!(capture.has_ring() && !capture.is_to_change(second));
-        let later = second + CALM;
+        let later = second + RING_KEPT;
         assert_eq!(capture.next_change(), Some(later));
         assert!(capture.is_to_change(later));
         // Nothing to wait for, once they come thin again.
-        capture.pace.took(1, true, later);
+        capture.bursts.record(1, true, later);
         assert_eq!(capture.next_change(), Some(Duration::ZERO));
         // The interface is not there any more.
         capture.interface.index = 4_000_000;
         capture.change(&layout, &interest, later);
         assert!(capture.has_ring() && !capture.is_to_change(later));
-        assert_eq!(capture.next_change(), Some(later + CALM));
-        assert!(capture.is_to_change(later + CALM));
+        assert_eq!(capture.next_change(), Some(later + RING_KEPT));
+        assert!(capture.is_to_change(later + RING_KEPT));
     });
 }
 

@@ -15,7 +15,7 @@ use crate::daemon::capture::socket::Capture;
 use crate::daemon::clock::now;
 use crate::daemon::error::{CaptureError, CaptureProblem};
 use crate::filter::interest::Interest;
-use crate::filter::interfaces::{AUTO, EVERY, Interface, Layout, Scene, Standing, State, Wanted};
+use crate::filter::interfaces::{AUTO, EVERY, Interface, Layout, Scene, State, Status, Wanted};
 use crate::reason::reason;
 
 /// When to look again after what did not work: nothing need ever ring for it.
@@ -58,8 +58,8 @@ impl Captures {
         let doorbell = Doorbell::new(wanted.follows_routes()).map_err(look)?;
         let scene = netlink::scene(wanted.follows_routes()).map_err(look)?;
         let layout = wanted.layout(&scene);
-        let stands_at = |state| layout.standing.iter().find(|it| it.state == state && !waits);
-        if let Some(Standing { what, .. }) = stands_at(State::Missing) {
+        let stands_at = |state| layout.status.iter().find(|it| it.state == state && !waits);
+        if let Some(Status { what, .. }) = stands_at(State::Missing) {
             let is_auto = what == AUTO;
             let problem = if is_auto { CaptureProblem::NoDefaultRoute } else { CaptureProblem::Missing };
             return Err(fail(what, problem(scene.names())));
@@ -68,8 +68,8 @@ impl Captures {
         for &index in &layout.indexes {
             open.push(Capture::open(find(&scene, index), &layout, interest, only_v4)?);
         }
-        if let Some(standing) = stands_at(State::Down) {
-            return Err(fail(&standing.what, CaptureProblem::Down));
+        if let Some(status) = stands_at(State::Down) {
+            return Err(fail(&status.what, CaptureProblem::Down));
         }
         Ok(Captures { wanted, doorbell, layout, open, only_v4, trouble: None })
     }
@@ -84,7 +84,7 @@ impl Captures {
             Err(error) => return vec![cannot_look(&error)],
         }
         self.wanted = wanted;
-        self.layout.standing.clear();
+        self.layout.status.clear();
         self.look(&Ring::default(), interest)
     }
 
@@ -149,12 +149,12 @@ impl Captures {
                 }
             }
         }
-        for (at, standing) in layout.standing.iter().enumerate() {
-            let before = self.layout.standing.get(at);
-            let is_new = standing.indexes.iter().any(|index| renewed.contains(index));
-            let is_deaf = standing.indexes.iter().any(|index| failed.contains(index));
-            if (before != Some(standing) || is_new) && !is_deaf {
-                lines.push(standing.line(before));
+        for (at, status) in layout.status.iter().enumerate() {
+            let before = self.layout.status.get(at);
+            let is_new = status.indexes.iter().any(|index| renewed.contains(index));
+            let is_deaf = status.indexes.iter().any(|index| failed.contains(index));
+            if (before != Some(status) || is_new) && !is_deaf {
+                lines.push(status.line(before));
             }
         }
         self.layout = layout;
@@ -216,11 +216,11 @@ impl Captures {
     /// What is listened on, or what is waited for if that is nothing yet.
     #[must_use]
     pub fn words(&self) -> String {
-        let here = |standing: &&Standing| matches!(standing.state, State::Ready | State::NoCarrier);
-        let names = |standing: Vec<&Standing>| {
-            standing.iter().map(|standing| standing.what.clone()).collect::<Vec<_>>().join(", ")
+        let here = |status: &&Status| matches!(status.state, State::Ready | State::NoCarrier);
+        let names = |status: Vec<&Status>| {
+            status.iter().map(|status| status.what.clone()).collect::<Vec<_>>().join(", ")
         };
-        let listening: Vec<&Standing> = self.layout.standing.iter().filter(here).collect();
+        let listening: Vec<&Status> = self.layout.status.iter().filter(here).collect();
         if listening.is_empty() {
             format!("waiting for {}", self.wanted)
         } else {
@@ -231,8 +231,8 @@ impl Captures {
     /// A line for each that is waited for.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let missing = self.layout.standing.iter().filter(|standing| standing.state != State::Ready);
-        missing.map(|standing| standing.line(None)).collect()
+        let missing = self.layout.status.iter().filter(|status| status.state != State::Ready);
+        missing.map(|status| status.line(None)).collect()
     }
 }
 

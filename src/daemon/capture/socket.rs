@@ -19,7 +19,7 @@ use crate::daemon::capture::ring::{self, Ring};
 use crate::daemon::error::{CaptureError, CaptureProblem};
 use crate::door::knock::Knock;
 use crate::filter::bpf::Instruction;
-use crate::filter::bursts::{CALM, Pace};
+use crate::filter::bursts::{BurstDetector, RING_KEPT};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{Interface, Layout};
 use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
@@ -36,7 +36,7 @@ pub struct Capture {
     /// What is known of the interface.
     pub interface: Interface,
     /// How thick its packets come.
-    pub pace: Pace,
+    pub bursts: BurstDetector,
     way: Way,
     /// The way that packets came until just now, and whether there may be some left.
     earlier: Option<(Way, bool)>,
@@ -81,7 +81,7 @@ impl Capture {
         match way {
             Ok(way) => Ok(Capture {
                 interface,
-                pace: Pace::default(),
+                bursts: BurstDetector::default(),
                 way,
                 earlier: None,
                 next_try: Duration::ZERO,
@@ -105,7 +105,7 @@ impl Capture {
     /// Whether packets come in another way than they should, for how thick they come.
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
-        self.pace.pays_a_ring(uptime) != self.has_ring() && self.next_try <= uptime
+        self.bursts.wants_ring(uptime) != self.has_ring() && self.next_try <= uptime
     }
 
     /// Whether packets come through a ring.
@@ -117,8 +117,8 @@ impl Capture {
     /// When to ask again whether it [is to change](Self::is_to_change), as uptime.
     #[must_use]
     pub fn next_change(&self) -> Option<Duration> {
-        let ends_calm = self.has_ring().then(|| self.pace.ends_calm().unwrap_or_default())?;
-        Some(ends_calm.max(self.next_try))
+        let ring_end = self.has_ring().then(|| self.bursts.ring_end().unwrap_or_default())?;
+        Some(ring_end.max(self.next_try))
     }
 
     /// Lets packets come in the other way. None is lost where there is room for those of the meantime
@@ -137,7 +137,7 @@ impl Capture {
         });
         match new {
             Ok(new) => self.earlier = Some((std::mem::replace(&mut self.way, new), true)),
-            Err(_) => self.next_try = uptime.saturating_add(CALM),
+            Err(_) => self.next_try = uptime.saturating_add(RING_KEPT),
         }
     }
 
@@ -145,7 +145,7 @@ impl Capture {
     #[must_use]
     pub fn rest(&self) -> Option<Duration> {
         // Nothing comes any more where some may be left.
-        if self.earlier.is_some() { Some(Duration::ZERO) } else { self.pace.rest() }
+        if self.earlier.is_some() { Some(Duration::ZERO) } else { self.bursts.batch_end() }
     }
 
     /// The next packet that waits.
@@ -273,5 +273,5 @@ fn attach(socket: &Socket, programs: &dyn Fn(usize) -> Vec<Instruction>) -> io::
 
 /// Lets nothing through.
 fn deafen(socket: &Socket) -> io::Result<()> {
-    attach(socket, &|_| filter::nothing())
+    attach(socket, &|_| filter::reject_all())
 }

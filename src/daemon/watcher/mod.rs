@@ -89,7 +89,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let state = state_file::read(&options.state_file(&arguments.pid_file)).unwrap_or_default();
     state.restore_spent(&mut doors);
     let wanted = wanted(&arguments, &options);
-    let waits = options.wait_interface.unwrap_or(wanted.is_patient());
+    let waits = options.wait_interface.unwrap_or(wanted.waits_by_default());
     let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
     let mut watcher = Watcher {
         engine: Engine::with_capacity(doors, captures.here().iter().copied(), options.max_attempts()),
@@ -246,7 +246,7 @@ impl Watcher {
             }
         }
         if let Some(capture) = self.captures.at(place) {
-            capture.pace.took(count, is_empty, now.uptime);
+            capture.bursts.record(count, is_empty, now.uptime);
         }
         self.captures.adapt(place, now.uptime, || Interest::of(self.engine.doors(), AHEAD));
     }

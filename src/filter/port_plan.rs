@@ -1,9 +1,9 @@
-//! The ports of an interest, and neighbouring ones taken together where there is no room for all.
+//! The ports that the kernel's program passes, with neighbours merged if there is no room for all.
 
 use crate::door::knock::PacketRule;
 use crate::filter::interest::{Interest, Interval};
 
-/// The ports to pass, and under which flag rules.
+/// The ports to pass, with their rule sets.
 #[derive(Clone, Debug)]
 pub struct PortPlan {
     /// TCP before UDP, ascending, not overlapping.
@@ -13,14 +13,14 @@ pub struct PortPlan {
 }
 
 impl PortPlan {
-    /// The ports as they are.
+    /// The exact ports of an interest.
     #[must_use]
     pub fn exact(interest: &Interest) -> PortPlan {
         let ports = interest.ports();
         PortPlan { intervals: ports.intervals().to_vec(), rules: ports.rules().to_vec() }
     }
 
-    /// The gaps between intervals, the widest first.
+    /// The widths of the gaps between intervals, the widest first.
     #[must_use]
     pub fn gaps(&self) -> Vec<u32> {
         let gaps = self.intervals.windows(2).filter_map(|pair| match pair {
@@ -35,7 +35,7 @@ impl PortPlan {
     /// At most `count` intervals (and one for each protocol), by closing the narrowest gaps.
     #[must_use]
     pub fn coarser(&self, gaps: &[u32], count: usize) -> PortPlan {
-        // Gaps at least this wide stay open; of equal ones as many as there is room for.
+        // Wider gaps stay open; of those with exactly this width, as many as there is room for.
         let width = gaps.get(count.saturating_sub(1)).copied().unwrap_or(0);
         let mut room = count.saturating_sub(gaps.iter().filter(|&&gap| gap > width).count());
         let mut plan = PortPlan { intervals: Vec::new(), rules: self.rules.clone() };
