@@ -1,8 +1,8 @@
-//! Why the operating system said no, in its own words.
+//! The text of an operating-system error.
 
 use std::io;
 
-/// The words of an error as `strerror` has them, without the number that Rust appends.
+/// The text of `strerror`, without the ` (os error N)` that Rust appends.
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();

@@ -1,4 +1,4 @@
-//! The daemon; called as `knock`, the client, so that a router carries one file and a link.
+//! The daemon, or the client if called as `knock`, so that a router needs one file and a link.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

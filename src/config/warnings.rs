@@ -30,7 +30,7 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
             "Door '{name}' has a stop command but no start command: neither will ever be run."
         ));
     }
-    let written = door.lock.written().map(Sequence::stages).unwrap_or_default();
+    let written = door.lock.current_sequence().map(Sequence::stages).unwrap_or_default();
     if written.iter().any(|stage| stage.port == 0) {
         warnings.push(format!(
             "Door '{name}' has port 0 in its sequence, which is what a word that is no number means."
@@ -60,10 +60,10 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
 /// Doors whose whole sequence is how another one begins.
 fn shadowed(doors: &[Door], warnings: &mut Vec<String>) {
     let stages = |door: &Door| -> Vec<Stage> {
-        door.lock.written().map(|sequence| sequence.stages().to_vec()).unwrap_or_default()
+        door.lock.current_sequence().map(|sequence| sequence.stages().to_vec()).unwrap_or_default()
     };
     let mut whole: HashMap<Vec<Stage>, Vec<&Door>> = HashMap::new();
-    for door in doors.iter().filter(|door| door.lock.written().is_some()) {
+    for door in doors.iter().filter(|door| door.lock.current_sequence().is_some()) {
         whole.entry(stages(door)).or_default().push(door);
     }
     for longer in doors {

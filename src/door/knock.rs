@@ -1,4 +1,4 @@
-//! What arrives: one packet, reduced to what a door can ask about it.
+//! A knock: one packet, reduced to the fields that the rules of a door test.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -105,7 +105,7 @@ impl Flags {
     }
 }
 
-/// Which TCP flags a door asks for: `tcpflags = syn,!ack`.
+/// The TCP flags that a door requires and forbids: `tcpflags = syn,!ack`.
 ///
 /// Flags that are not named do not matter, and UDP ignores the whole rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,27 +117,27 @@ pub struct FlagRule {
 }
 
 impl FlagRule {
-    /// Asks for `flag`; what was said of it before is forgotten.
+    /// Requires `flag`, overriding an earlier `forbid`.
     pub fn require(&mut self, flag: Flags) {
         self.set = self.set.union(flag);
         self.clear = self.clear.without(flag);
     }
 
-    /// Forbids `flag`; what was said of it before is forgotten.
+    /// Forbids `flag`, overriding an earlier `require`.
     pub fn forbid(&mut self, flag: Flags) {
         self.clear = self.clear.union(flag);
         self.set = self.set.without(flag);
     }
 
-    /// The bits the rule looks at; none of them means that every segment fits.
+    /// The bits that the rule tests; without any, it allows every segment.
     #[must_use]
     pub const fn mask(self) -> Flags {
         self.set.union(self.clear)
     }
 
-    /// Whether a segment's flags fit.
+    /// Whether the rule allows a segment with these flags.
     ///
-    /// A TCP header that was cut before its flags fits only a rule that asks for none.
+    /// `None` (a TCP header cut before its flags) is allowed only if the rule tests no flag.
     #[must_use]
     pub fn allows(self, flags: Option<Flags>) -> bool {
         match flags {
@@ -147,17 +147,17 @@ impl FlagRule {
     }
 }
 
-/// Which packets are knocks, beyond their port: a door's flags and its length of datagrams.
+/// What a door requires of a packet besides its port: TCP flags, UDP payload length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PacketRule {
-    /// For TCP.
+    /// TCP: the flags.
     pub flags: FlagRule,
-    /// For UDP: the least and the most payload bytes.
+    /// UDP: the minimum and maximum payload length in bytes.
     pub udp_length: Option<(u16, u16)>,
 }
 
 impl PacketRule {
-    /// Whether a packet fits.
+    /// Whether the rule allows this packet.
     #[must_use]
     pub fn allows(self, knock: &Knock) -> bool {
         match (knock.protocol, self.udp_length) {
@@ -173,20 +173,20 @@ impl PacketRule {
 /// One packet that may be a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knock {
-    /// Who knocks.
+    /// The knocker's address.
     pub source: IpAddr,
-    /// The port it was sent from; no rule looks at it, the debug output shows it.
+    /// The source port; only the debug output uses it.
     pub source_port: u16,
-    /// Which address was knocked at.
+    /// The destination address.
     pub destination: IpAddr,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The port that was knocked at.
+    /// The destination port.
     pub port: u16,
     /// The TCP flags; `None` for UDP and for a TCP header cut before them.
     pub flags: Option<Flags>,
-    /// Payload bytes of a datagram, as its header gives them; `None` for TCP and where it was cut.
+    /// Payload bytes of a datagram according to its header; `None` for TCP and for a cut header.
     pub udp_length: Option<u16>,
-    /// Bytes of the IP packet, header included, as the packet itself gives them.
+    /// Bytes of the IP packet, header included, according to that header.
     pub length: u32,
 }

@@ -1,4 +1,4 @@
-//! The lock of a door: which sequences open it now, and what becomes of them when they did.
+//! The lock of a door: which sequences open it now, and which are used up.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -14,30 +14,30 @@ use crate::time::Now;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Turn(pub u64);
 
-/// Which sequences open a door. What few doors have is boxed: there may be thousands of doors.
+/// Which sequences open a door. The rare variants are boxed, so that thousands of doors stay small.
 #[derive(Clone, Debug)]
 pub enum Lock {
-    /// One sequence, for ever.
+    /// One sequence that never changes.
     Fixed(Sequence),
-    /// The lines of a file, each of them once.
+    /// The lines of a file; each opens the door once.
     OneTime(Box<OneTime>),
-    /// What a seed and the time make, each list once.
+    /// Lists of ports derived from a seed and the time; each opens the door once.
     Otp(Box<OtpLock>),
 }
 
-/// A lock that changes with the time.
+/// The lock of a door with one-time passwords.
 #[derive(Clone, Debug)]
 pub struct OtpLock {
-    /// What makes the lists.
+    /// Derives the lists.
     pub otp: Otp,
-    /// Which of them were used.
+    /// The lists that have opened the door.
     pub spent: Spent,
     /// A list may be used again while it is accepted (`otp_reuse`).
     pub is_reusable: bool,
 }
 
 impl OtpLock {
-    /// Whose list it is: with IP protection each knocker has its own.
+    /// The knocker that a list belongs to; without IP protection all knockers share it.
     fn owner(&self, knocker: IpAddr) -> Option<IpAddr> {
         self.otp.is_protected().then_some(knocker)
     }
@@ -48,9 +48,9 @@ impl OtpLock {
 }
 
 impl Lock {
-    /// The written sequence that opens the door now, if it is that kind of lock.
+    /// The fixed sequence, or the next line of the file; `None` if there is none.
     #[must_use]
-    pub fn written(&self) -> Option<&Sequence> {
+    pub fn current_sequence(&self) -> Option<&Sequence> {
         match self {
             Lock::Fixed(sequence) => Some(sequence),
             Lock::OneTime(lines) => lines.first(),
@@ -58,12 +58,12 @@ impl Lock {
         }
     }
 
-    /// The first stages of what opens the door now, each with its turn.
+    /// The first stage of each sequence that opens the door now, with its turn.
     #[must_use]
-    pub fn beginnings(&self, now: Now) -> Vec<(Stage, Turn)> {
+    pub fn first_stages(&self, now: Now) -> Vec<(Stage, Turn)> {
         match self {
             Lock::Fixed(_) | Lock::OneTime(_) => self
-                .written()
+                .current_sequence()
                 .and_then(|sequence| Some((*sequence.stages().first()?, self.turn_of(sequence))))
                 .into_iter()
                 .collect(),
@@ -75,7 +75,7 @@ impl Lock {
         }
     }
 
-    /// How many stages a turn has for this knocker; `None` if the turn is not good, or no more.
+    /// How many stages this turn has; `None` if it does not open the door for this knocker (any more).
     #[must_use]
     pub fn length(&self, turn: Turn, knocker: IpAddr) -> Option<usize> {
         match self {
@@ -84,7 +84,7 @@ impl Lock {
         }
     }
 
-    /// The stage with this index, from 0, of a turn that is good for this knocker.
+    /// The stage with this index, from 0, of a turn that opens the door for this knocker.
     #[must_use]
     pub fn stage(&self, turn: Turn, knocker: IpAddr, index: usize) -> Option<Stage> {
         match self {
@@ -94,7 +94,7 @@ impl Lock {
         }
     }
 
-    /// A turn that opened the door for this knocker opens it no more, if the lock is of that kind.
+    /// Marks a turn as used, so that it does not open the door again; a fixed sequence always does.
     pub fn spend(&mut self, turn: Turn, knocker: IpAddr, now: Now) {
         match self {
             Lock::Fixed(_) => {}
@@ -115,14 +115,14 @@ impl Lock {
     }
 
     fn sequence(&self, turn: Turn) -> Option<&Sequence> {
-        self.written().filter(|sequence| self.turn_of(sequence) == turn)
+        self.current_sequence().filter(|sequence| self.turn_of(sequence) == turn)
     }
 }
 
 impl Sequence {
-    /// What this sequence is called as a turn of a one-time file: FNV-1a over its stages.
+    /// The turn of this sequence as a line of a one-time file: FNV-1a over its stages.
     ///
-    /// Not the place in the file, so that a line is found again after the file was edited.
+    /// A hash instead of a line number, so that it still finds the line after the file was edited.
     #[must_use]
     pub fn turn(&self) -> Turn {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -136,10 +136,10 @@ impl Sequence {
     }
 }
 
-/// What a one-time sequence file has left.
+/// The unused sequences of a one-time sequence file.
 #[derive(Clone, Debug)]
 pub struct OneTime {
-    /// Where the file is.
+    /// The path of the file.
     pub path: PathBuf,
     lines: VecDeque<Sequence>,
 }
@@ -148,7 +148,7 @@ pub struct OneTime {
 pub struct OneTimeLine {
     /// Bytes from the beginning of the file to the beginning of the line.
     pub offset: usize,
-    /// What it says.
+    /// The line, parsed.
     pub sequence: Result<Sequence, SequenceError>,
 }
 
@@ -168,20 +168,20 @@ pub fn one_time_lines(text: &[u8]) -> impl Iterator<Item = OneTimeLine> {
 }
 
 impl OneTime {
-    /// Reads the text of a file; lines that are no sequence are handed to `complain` and left out.
+    /// Parses the text of a file; passes the error of each invalid line to `complain` and skips the line.
     pub fn read(path: PathBuf, text: &[u8], mut complain: impl FnMut(SequenceError)) -> OneTime {
         let lines =
             one_time_lines(text).filter_map(|line| line.sequence.map_err(&mut complain).ok()).collect();
         OneTime { path, lines }
     }
 
-    /// The sequence that is next to be used.
+    /// The next sequence to be used.
     #[must_use]
     pub fn first(&self) -> Option<&Sequence> {
         self.lines.front()
     }
 
-    /// What is left, in the order it will be used.
+    /// The unused sequences, in the order of their use.
     #[must_use]
     pub fn lines(&self) -> impl ExactSizeIterator<Item = &Sequence> {
         self.lines.iter()

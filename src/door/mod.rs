@@ -25,14 +25,14 @@ pub struct Door {
     pub name: Arc<str>,
     /// Which sequences open it.
     pub lock: Lock,
-    /// Seconds from the first knock of an attempt to its end; nothing but a single knock can
-    /// succeed in 0 or less.
+    /// Seconds that an attempt may take from its first knock; at 0 or less, only a sequence of one
+    /// stage can succeed.
     pub seq_timeout: i32,
-    /// Which TCP segments are knocks.
+    /// The TCP flags that a knock must have.
     pub flags: FlagRule,
-    /// What it asks beyond that; shared by the doors that say nothing of their own.
+    /// Further rules; doors without any share one value.
     pub rules: Arc<Rules>,
-    /// Knocks are for this address instead of one of our own.
+    /// The address that knocks must be sent to, instead of one of this host's.
     pub target: Option<IpAddr>,
     /// Run when the door opens.
     pub start: Option<Template>,
@@ -44,26 +44,26 @@ pub struct Door {
     pub stop6: Option<Template>,
     /// Seconds from the end of the start command to the stop command.
     pub cmd_timeout: i32,
-    /// What a knock does while the door is open for the knocker.
+    /// What happens when the knocker repeats the sequence while the door is open.
     pub reopen: Reopen,
-    /// How long a command may take; it is killed then.
+    /// How long a command may run before it is killed.
     pub command_timeout: Option<Duration>,
 }
 
-/// What a knock on a door does that is open for the knocker already.
+/// What happens when a knocker completes the sequence of a door that is already open for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reopen {
-    /// The start command is run again, and a stop command of its own follows.
+    /// Run the start command again, and later one more stop command.
     #[default]
     Run,
-    /// The time until the stop command begins anew.
+    /// Restart the time until the stop command.
     Extend,
-    /// Nothing.
+    /// Do nothing.
     Ignore,
 }
 
 impl Reopen {
-    /// What this word means, in any case.
+    /// Reads `run`, `extend` or `ignore`, in any case.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Reopen> {
         [("run", Reopen::Run), ("extend", Reopen::Extend), ("ignore", Reopen::Ignore)]
@@ -74,7 +74,7 @@ impl Reopen {
 }
 
 impl Door {
-    /// Which packets are knocks, beyond their port.
+    /// What the door requires of a packet besides its port.
     #[must_use]
     pub fn packet_rule(&self) -> PacketRule {
         PacketRule { flags: self.flags, udp_length: self.rules.udp_length }
@@ -92,21 +92,21 @@ impl Door {
         seconds(self.cmd_timeout)
     }
 
-    /// Whether a knock at `destination` is meant for this door; `own` tells whether that address is
-    /// one of ours.
+    /// Whether the door accepts knocks sent to `destination`; `own` says whether that address is one
+    /// of this host's.
     #[must_use]
-    pub fn is_meant(&self, destination: IpAddr, own: bool) -> bool {
+    pub fn accepts_destination(&self, destination: IpAddr, own: bool) -> bool {
         self.target.map_or(own, |target| target == destination)
     }
 
-    /// The start command for a knocker of this family; an empty one is none.
+    /// The start command for a knocker of this address family; an empty one counts as none.
     #[must_use]
     pub fn start_for(&self, knocker: IpAddr) -> Option<&Template> {
         pick(knocker, self.start.as_ref(), self.start6.as_ref()).filter(|template| !template.is_empty())
     }
 
-    /// The stop command for a knocker of this family. An empty one counts: it takes its time and
-    /// its lines in the log.
+    /// The stop command for a knocker of this address family. An empty one counts: it has its time
+    /// and its log lines.
     #[must_use]
     pub fn stop_for(&self, knocker: IpAddr) -> Option<&Template> {
         pick(knocker, self.stop.as_ref(), self.stop6.as_ref())
@@ -149,7 +149,7 @@ impl Template {
         self.0.is_empty()
     }
 
-    /// The command for this knocker: every `%IP%`, in this case only, becomes its address.
+    /// The command with each `%IP%` (upper case only) replaced by the knocker's address.
     ///
     /// # Errors
     /// [`TooLong`] beyond [`MAX_COMMAND`] bytes.

@@ -1,9 +1,9 @@
-//! One-time passwords as port sequences: what a shared seed and the time make of a door.
+//! One-time passwords: lists of ports derived from a shared seed and the time.
 //!
-//! The arithmetic is that of the extension to knockd that introduced it, byte for byte: the period is
-//! the Unix time divided by the change time; port i is the base plus byte i of HMAC(seed, period in
-//! decimal), modulo 65536. With IP protection as many ports follow, keyed with the seed followed by
-//! the text of the knocker's address (RFC 5952 for IPv6). HMAC is that of RFC 2104.
+//! The arithmetic equals that of the knockd extension that introduced it: the period is the Unix time
+//! divided by the change time; port i is the base plus byte i of HMAC(seed, period in decimal), modulo
+//! 65536. IP protection appends as many ports again, with the text of the knocker's address (RFC 5952
+//! for IPv6) appended to the seed as the key. HMAC is that of RFC 2104.
 //!
 //! Seeds are zeroed when dropped and never shown.
 
@@ -22,14 +22,14 @@ use crate::door::sequence::{MAX_STAGES, Stage};
 
 /// The longest seed, in bytes.
 pub const MAX_SEED: usize = 31;
-/// How many neighbouring periods are accepted on each side where nothing is said (RFC 6238, 5.2).
+/// How many neighbouring periods are accepted on each side by default (RFC 6238, 5.2).
 pub const DEFAULT_WINDOW: u16 = 1;
-/// The most neighbouring periods that may be asked for.
+/// The most neighbouring periods that may be configured.
 pub const MAX_WINDOW: u16 = 100;
 /// The ports of a list lie between the base and this many above it.
 pub const SPREAD: u16 = 255;
-/// Bytes of the digest are used in turns of this many; the last of them counts as 0 whatever the
-/// digest, because the first digest had one less.
+/// Digest bytes repeat after this many stages. The last one is always 0: SHA-1, the first digest, has
+/// one byte less.
 const CYCLE: usize = 21;
 
 /// The secret of a door.
@@ -42,10 +42,10 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// The hash under the HMAC.
+/// The hash function of the HMAC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Digest {
-    /// SHA-1, which existing clients compute; HMAC does not need it to be free of collisions.
+    /// SHA-1, which existing clients use; HMAC does not depend on its collision resistance.
     #[default]
     Sha1,
     /// SHA-256.
@@ -55,7 +55,7 @@ pub enum Digest {
 }
 
 impl Digest {
-    /// What it is called in a configuration.
+    /// Its name in a configuration.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -74,18 +74,18 @@ impl Digest {
     }
 }
 
-/// What is wrong with the text of an `otp`; the text itself is not quoted, it holds a seed.
+/// What is wrong with the value of `otp`; never quotes all of it, because it holds the seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OtpError {
     /// The seed is empty or too long.
     Seed,
-    /// A field that is not there.
+    /// This field is missing.
     Missing(&'static str),
-    /// A number that is none, or out of its range: its name, and the range.
+    /// Not a number, or out of range: the field, its minimum and its maximum.
     Number(&'static str, u16, u16),
-    /// Neither on nor off; in upper case.
+    /// Neither on nor off: the word in upper case.
     Protection(String),
-    /// A protocol other than tcp and udp; in upper case.
+    /// A protocol other than tcp and udp: the word in upper case.
     Protocol(String),
     /// More than [`MAX_STAGES`] protocols.
     TooMany,
@@ -116,20 +116,20 @@ impl std::error::Error for OtpError {}
 #[derive(Clone, Debug)]
 pub struct Otp {
     seed: Seed,
-    /// Seconds of a period; at least 1.
+    /// Length of a period in seconds; at least 1.
     change_time: u16,
     base: u16,
-    /// The second half is bound to the knocker's address.
+    /// The second half of a list depends on the knocker's address.
     is_protected: bool,
     protocols: Box<[Protocol]>,
-    /// The hash under the HMAC.
+    /// The hash function of the HMAC.
     pub digest: Digest,
     /// How many periods before and after the current one are accepted.
     pub window: u16,
 }
 
 impl Otp {
-    /// Reads the fields, which are split at commas and trimmed. Without any protocol it is `None`.
+    /// Parses the comma-separated fields; `None` if they name no protocol.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -176,7 +176,7 @@ impl Otp {
         unix.as_secs() / u64::from(self.change_time)
     }
 
-    /// When a period begins (since 1970).
+    /// When a period begins, as Unix time.
     #[must_use]
     pub fn begins(&self, period: u64) -> Duration {
         Duration::from_secs(period.saturating_mul(self.change_time.into()))
@@ -189,7 +189,7 @@ impl Otp {
         now.saturating_sub(window)..=now.saturating_add(window)
     }
 
-    /// Whether a list is bound to one address.
+    /// Whether lists depend on the knocker's address.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         self.is_protected
@@ -230,8 +230,8 @@ impl Otp {
         stages
     }
 
-    /// Every port that may be on a list, with each protocol of the list: first and last port of one
-    /// or, where they wrap at 65536, two ranges.
+    /// All ports that a list can have, as protocol, first and last port: for each protocol one range,
+    /// or two if it wraps at 65536.
     pub fn ranges(&self) -> impl Iterator<Item = (Protocol, u16, u16)> {
         let (low, high) = (self.base, self.base.wrapping_add(SPREAD));
         let parts = if low <= high { vec![(low, high)] } else { vec![(low, u16::MAX), (0, high)] };
@@ -239,7 +239,7 @@ impl Otp {
         used.flat_map(move |protocol| parts.clone().into_iter().map(move |(low, high)| (protocol, low, high)))
     }
 
-    /// Tells this lock's lists from those of any other lock, without telling anything of its seed.
+    /// A fingerprint of everything that determines the lists; it reveals nothing about the seed.
     #[must_use]
     pub fn identity(&self) -> u64 {
         let text = format!("identity {self} {}", self.digest.word());
@@ -270,7 +270,7 @@ impl Otp {
 }
 
 impl fmt::Display for Otp {
-    /// All but the seed.
+    /// Everything but the seed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protection = if self.is_protected { "on" } else { "off" };
         write!(f, "change_time {}, base {}, ip protection {protection}, ", self.change_time, self.base)?;
@@ -282,7 +282,7 @@ impl fmt::Display for Otp {
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Zeroizing<Vec<u8>> {
-    // HMAC takes keys of any length; a key that is refused would make a list that nobody knows.
+    // HMAC takes keys of any length, so this does not fail.
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Zeroizing::default() };
     mac.update(message);
     Zeroizing::new(mac.finalize().into_bytes().to_vec())

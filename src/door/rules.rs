@@ -1,4 +1,4 @@
-//! Rules that a door can add, against scanners and noise. A rule is data; the engine asks here.
+//! The optional rules of a door, against scanners and noise. They are data; the engine applies them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use ipnet::IpNet;
 use crate::door::knock::{Flags, Knock, Protocol};
 use crate::door::sequence::Stage;
 
-/// What a door asks beyond its sequence. The default asks for nothing.
+/// What a door requires besides its sequence. The default requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Any other hit of the knocker fails the attempt, whatever the port.
+    /// Any [hit](is_hit) of the knocker that is not the next stage fails the attempt.
     pub is_strict: bool,
-    /// Hits that do not: services in use.
+    /// Ports exempt from that: services in use.
     pub strict_except: Vec<Stage>,
     /// A repeat of the stage just reached is ignored.
     pub allows_duplicates: bool,
-    /// Who may knock; everybody, if there are none.
+    /// Who may knock; `None` is everybody.
     pub allow: Option<Prefixes>,
-    /// Who may not, whatever `allow` says.
+    /// Who may not knock, even if `allow` has them.
     pub deny: Prefixes,
     /// How long a knocker's knocks are ignored after it opened the door.
     pub cooldown: Duration,
-    /// How many payload bytes a datagram has that counts: the least and the most.
+    /// The minimum and maximum payload of a UDP knock in bytes.
     pub udp_length: Option<(u16, u16)>,
-    /// How often the sequence must be made.
+    /// How often the sequence must be completed.
     pub repeat: Option<Repeat>,
     /// Wrong knocks are logged.
     pub logs_failures: bool,
@@ -34,9 +34,9 @@ pub struct Rules {
 /// `Repeat = TIMES in SECONDS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
-    /// How often the sequence must be made; at least once.
+    /// How often the sequence must be completed; at least once.
     pub times: u8,
-    /// Within which time.
+    /// Completions longer ago than this do not count.
     pub within: Duration,
 }
 
@@ -49,12 +49,12 @@ impl Rules {
 
     /// Whether this packet, which is not the next stage, fails an attempt under the strict rule.
     #[must_use]
-    pub fn is_other_hit(&self, knock: &Knock) -> bool {
+    pub fn fails_strict(&self, knock: &Knock) -> bool {
         self.is_strict && is_hit(knock) && !self.strict_except.contains(&Stage::of(knock))
     }
 }
 
-/// Whether a packet begins something: a TCP segment with SYN and without ACK, or any datagram.
+/// Whether a packet opens an exchange: a TCP segment with SYN and without ACK, or any datagram.
 #[must_use]
 pub fn is_hit(knock: &Knock) -> bool {
     match (knock.protocol, knock.flags) {
@@ -69,11 +69,11 @@ pub fn is_hit(knock: &Knock) -> bool {
 pub struct Prefixes(Vec<IpNet>);
 
 impl Prefixes {
-    /// The addresses that at least one of the prefixes has.
+    /// The union of the prefixes.
     #[must_use]
     pub fn new(prefixes: &[IpNet]) -> Prefixes {
         let truncated: Vec<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
-        // Joined and not overlapping, so that one look decides.
+        // Aggregated prefixes do not overlap, so one comparison decides.
         let mut joined = IpNet::aggregate(&truncated);
         joined.sort_unstable();
         Prefixes(joined)

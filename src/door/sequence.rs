@@ -17,7 +17,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The stage that this knock would be.
+    /// The stage that this knock matches.
     #[must_use]
     pub const fn of(knock: &Knock) -> Stage {
         Stage { protocol: knock.protocol, port: knock.port }
@@ -66,8 +66,8 @@ impl Sequence {
 
     /// Reads the grammar of knockd 0.8: `port[:protocol]`, joined by commas.
     ///
-    /// Numbers are read as C's `atoi` reads them, so that a word or nothing is port 0. Numbers that
-    /// are no port are refused where knockd 0.8 took them modulo 65536.
+    /// Numbers are read as by C's `atoi`: a word or an empty field is port 0. Numbers out of range are
+    /// errors, where knockd 0.8 took them modulo 65536.
     ///
     /// # Errors
     /// A number above 65535 or below 0, an unknown protocol, or more than [`MAX_STAGES`] stages.
@@ -110,14 +110,14 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// A blank as C's `isspace` has it.
+/// White space as defined by C's `isspace`.
 fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t'..='\r')
 }
 
 /// Reads a number as C's `atoi` does: blanks, a sign, digits, and whatever follows is ignored.
 ///
-/// Where `atoi` overflows, this stops at the ends of `i64`.
+/// Saturates where `atoi` overflows.
 #[must_use]
 pub fn atoi(text: &str) -> i64 {
     let text = text.trim_start_matches(is_blank);

@@ -1,20 +1,20 @@
-//! Lists of one-time ports that opened their door, and open it no more.
+//! The lists of one-time ports that opened their door and must not open it again.
 //!
-//! A list is remembered for as long as it could be accepted, and longer: nothing here looks at a
-//! clock, so that one that is set back makes no spent list good again.
+//! A spent list stays spent, even after its time: nothing here reads a clock, so setting the clock
+//! back makes no list valid again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// How many lists that are too old to be accepted are still remembered one by one.
-const MOST: usize = 256;
+/// Above this many lists, those too old to be accepted are merged into `floor`.
+const MERGE_ABOVE: usize = 256;
 
-/// What is spent of one lock.
+/// The spent lists of one lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Period, and whose list it was; nobody's where a list is everybody's.
+    /// Period and knocker; no knocker for a list that all share.
     lists: BTreeSet<(u64, Option<IpAddr>)>,
-    /// Whatever is not younger than this is spent: it was forgotten one by one.
+    /// All lists of this period and earlier ones are spent.
     floor: Option<u64>,
 }
 
@@ -25,10 +25,10 @@ impl Spent {
         self.floor.is_some_and(|floor| period <= floor) || self.lists.contains(&(period, owner))
     }
 
-    /// This list opened the door; lists from before period `accepted` cannot do so now.
+    /// Adds a list; lists from before the period `accepted` are not accepted any more.
     pub fn insert(&mut self, period: u64, owner: Option<IpAddr>, accepted: u64) {
         self.lists.insert((period, owner));
-        while self.lists.len() > MOST
+        while self.lists.len() > MERGE_ABOVE
             && let Some(&oldest) = self.lists.first()
             && oldest.0 < accepted
         {
@@ -37,18 +37,18 @@ impl Spent {
         }
     }
 
-    /// The lists that are remembered one by one.
+    /// The lists that are stored one by one.
     pub fn lists(&self) -> impl Iterator<Item = (u64, Option<IpAddr>)> {
         self.lists.iter().copied()
     }
 
-    /// The youngest period that is spent with all before it.
+    /// The latest period that is spent together with all earlier ones.
     #[must_use]
     pub fn floor(&self) -> Option<u64> {
         self.floor
     }
 
-    /// Everything up to this period is spent.
+    /// Marks all lists up to this period as spent.
     pub fn raise_floor(&mut self, period: u64) {
         self.floor = self.floor.max(Some(period));
     }

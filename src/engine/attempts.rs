@@ -1,8 +1,7 @@
-//! The table of attempts under way: bounded, and equally quick however full it is.
+//! The table of attempts in progress: bounded, and equally fast however full it is.
 //!
-//! An attempt is found by its knocker, by its deadline, and, when the table is full, by how little
-//! it has achieved: the one that got least far, and of those the oldest, makes room for a new one.
-//! A flood of first knocks therefore pushes out its own.
+//! It finds attempts by knocker and by deadline. When it is full, it evicts the attempt that got least
+//! far, and of those the oldest: a flood of first knocks evicts only attempts of its own kind.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,17 +17,17 @@ use crate::door::lock::Turn;
 /// A knocker part-way through a door's sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Who.
+    /// The knocker's address.
     pub knocker: IpAddr,
-    /// How many stages were reached; at least 1.
+    /// How many stages it has reached; at least 1.
     pub reached: u8,
-    /// The door, counted from 0.
+    /// The index of the door.
     pub door: u32,
-    /// Which use of the door's lock.
+    /// The turn of the door's lock.
     pub turn: Turn,
 }
 
-/// Names an attempt for as long as it lives.
+/// Identifies an attempt; finds nothing once it is over, even if another one has its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptId {
     slot: u32,
@@ -41,21 +40,21 @@ const NIL: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     attempt: Attempt,
-    /// Tells this attempt from earlier ones in the same slot, and older ones from younger ones.
+    /// A serial number: tells this attempt from earlier ones in the same slot, and orders equal deadlines.
     born: u32,
     live: bool,
-    /// Neighbours among the attempts of one knocker.
+    /// Links of the list of one knocker's attempts.
     before: u32,
     after: u32,
-    /// Neighbours among the attempts that got equally far, the oldest first.
+    /// Links of the list of attempts that got equally far, the oldest first.
     older: u32,
     younger: u32,
 }
 
-/// When an attempt runs out: (nanoseconds of uptime, born, slot).
+/// When an attempt expires: (nanoseconds of uptime, born, slot).
 type Deadline = Reverse<(u64, u32, u32)>;
 
-/// All attempts under way.
+/// All attempts in progress.
 #[derive(Debug)]
 pub struct Attempts {
     capacity: usize,
@@ -65,9 +64,9 @@ pub struct Attempts {
     knockers: HashTable<u32>,
     /// Keyed at random, so that nobody can choose addresses that collide.
     hasher: RandomState,
-    /// By deadline. Entries of attempts that are gone stay until they are on top, or many.
+    /// The earliest on top. Entries of attempts that are over stay until they are on top, or many.
     deadlines: BinaryHeap<Deadline>,
-    /// Oldest and youngest slot of those that reached the stage with this index.
+    /// By number of stages reached: the oldest and the youngest slot.
     levels: Vec<(u32, u32)>,
     born: u32,
 }
@@ -88,19 +87,19 @@ impl Attempts {
         }
     }
 
-    /// How many attempts are under way.
+    /// How many attempts are in progress.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether none is under way.
+    /// Whether none is in progress.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes of memory it holds on to, besides itself.
+    /// How many bytes it has allocated.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
@@ -124,16 +123,16 @@ impl Attempts {
         self.id(self.slot(id)?.after)
     }
 
-    /// What is known of an attempt; `None` when it is over.
+    /// The attempt; `None` when it is over.
     #[must_use]
     pub fn get(&self, id: AttemptId) -> Option<&Attempt> {
         self.slot(id).map(|slot| &slot.attempt)
     }
 
-    /// Adds an attempt that runs out at `deadline` (uptime): behind `previous` in the list of its
+    /// Adds an attempt that expires at `deadline` (uptime): behind `previous` in the list of its
     /// knocker, or at the head of that list.
     ///
-    /// A full table forgets the attempt that got least far.
+    /// A full table evicts the attempt that got least far.
     pub fn begin(
         &mut self,
         attempt: Attempt,
@@ -175,7 +174,7 @@ impl Attempts {
         Some(AttemptId { slot: index, born: self.born })
     }
 
-    /// The attempt reached one more stage.
+    /// Records that the attempt reached one more stage.
     pub fn advance(&mut self, id: AttemptId) {
         if self.slot(id).is_none() {
             return;
@@ -187,7 +186,7 @@ impl Attempts {
         self.enter_level(id.slot);
     }
 
-    /// The attempt is over.
+    /// Removes an attempt that is over.
     pub fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
         let slot = *self.slot(id)?;
         self.leave_level(id.slot);
@@ -214,13 +213,13 @@ impl Attempts {
         Some(slot.attempt)
     }
 
-    /// Takes out one attempt whose deadline has come; call it until there is none.
+    /// Removes one attempt whose deadline has come; call it until it returns `None`.
     pub fn expire(&mut self, uptime: Duration) -> Option<Attempt> {
         let id = self.due_first().filter(|_| self.next_deadline().is_some_and(|due| due <= uptime))?;
         self.remove(id)
     }
 
-    /// When the next attempt runs out, as uptime.
+    /// When the next attempt expires, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.peek().map(|Reverse((nanoseconds, _, _))| Duration::from_nanos(*nanoseconds))
@@ -230,8 +229,8 @@ impl Attempts {
         self.deadlines.peek().map(|Reverse((_, born, slot))| AttemptId { slot: *slot, born: *born })
     }
 
-    /// Keeps the top of `deadlines` alive, and the heap no more than half as long again as it need be:
-    /// below the power of two at which its memory would double.
+    /// Removes stale entries from the top of `deadlines`, and all of them once they are half as many as
+    /// the live ones, before the heap reaches the power of two at which its memory doubles.
     fn forget_stale_deadlines(&mut self) {
         while self.due_first().is_some_and(|id| self.slot(id).is_none()) {
             self.deadlines.pop();
@@ -261,11 +260,11 @@ impl Attempts {
         }
     }
 
-    /// Entries that were removed leave marks in a hash table, on some processors more than on others.
-    /// One that would double because of them is made anew instead, of the same size.
+    /// Rebuilds `knockers` at the same size if it would double only because of tombstones, which removed
+    /// entries leave in a hash table (on some processors more than on others).
     fn sweep_knockers(&mut self) {
         let (length, most) = (self.knockers.len(), self.knockers.num_buckets() / 8 * 7);
-        // One that is nearly full without them has to grow; one that is half empty helps itself.
+        // If nearly full of live entries, it has to grow; if half empty, it rehashes in place by itself.
         if length < self.knockers.capacity() || length > most / 4 * 3 || length < most / 2 {
             return;
         }
@@ -337,7 +336,7 @@ fn knocker_of(slots: &[Slot], slot: u32) -> Option<IpAddr> {
     slots.get(slot as usize).map(|slot| slot.attempt.knocker)
 }
 
-/// What the table of knockers is keyed with.
+/// The hash function of the table of knockers.
 fn hash_of_knocker<'a>(slots: &'a [Slot], hasher: &'a RandomState) -> impl Fn(&u32) -> u64 + Copy + 'a {
     |&slot| knocker_of(slots, slot).map_or(0, |knocker| hasher.hash_one(knocker))
 }

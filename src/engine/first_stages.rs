@@ -1,4 +1,4 @@
-//! Where sequences begin: which doors an attempt begins on with a knock.
+//! The index of first stages: which doors a knock begins an attempt on.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::time::Now;
 
 /// The first stage of one of a door's sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Beginning {
+struct FirstStage {
     stage: Stage,
     /// The door's target, if it has one.
     target: Option<IpAddr>,
@@ -17,40 +17,44 @@ struct Beginning {
     turn: Turn,
 }
 
-/// The first stages of all sequences that are good now, in order: with thousands of doors a table
-/// of lists takes several times the memory, and finds them no faster than the rest of a knock takes.
+/// The first stages of all sequences that open a door now, sorted. With thousands of doors, a hash
+/// table of lists would take several times the memory and save little of the time of a knock.
 #[derive(Debug, Default)]
-pub struct Beginnings(Vec<Beginning>);
+pub struct FirstStages(Vec<FirstStage>);
 
-impl Beginnings {
-    /// The sequences of some of the doors, whose indexes ascend, are now what their locks say.
-    pub fn renew(&mut self, doors: &[Door], changed: &[u32], now: Now) {
-        self.0.retain(|beginning| changed.binary_search(&beginning.door).is_err());
+impl FirstStages {
+    /// Reads the first stages of the `changed` doors (indexes in ascending order) from their locks.
+    pub fn update(&mut self, doors: &[Door], changed: &[u32], now: Now) {
+        self.0.retain(|first| changed.binary_search(&first.door).is_err());
         for &index in changed {
             let Some(Door { lock, target, .. }) = doors.get(index as usize) else { continue };
-            let fresh = lock.beginnings(now).into_iter();
-            self.0.extend(fresh.map(|(stage, turn)| Beginning { stage, target: *target, door: index, turn }));
+            let fresh = lock.first_stages(now).into_iter();
+            self.0.extend(fresh.map(|(stage, turn)| FirstStage {
+                stage,
+                target: *target,
+                door: index,
+                turn,
+            }));
         }
-        // Stable: quick where most of it is in order already.
+        // The stable sort is fast on what is mostly sorted.
         self.0.sort();
         self.0.shrink_to_fit();
     }
 
-    /// The doors, in their order, that begin with this stage at one of our own addresses (`own`) or
-    /// at this destination.
+    /// The doors that this stage begins at this destination, in order; `own` says whether that is one
+    /// of this host's addresses.
     #[must_use]
-    pub fn at(&self, stage: Stage, destination: IpAddr, own: bool) -> Vec<(u32, Turn)> {
-        let ours = own.then(|| self.with(stage, None)).into_iter().flatten();
-        let mut doors: Vec<(u32, Turn)> = ours.chain(self.with(stage, Some(destination))).collect();
+    pub fn doors_at(&self, stage: Stage, destination: IpAddr, own: bool) -> Vec<(u32, Turn)> {
+        let ours = own.then(|| self.entries(stage, None)).into_iter().flatten();
+        let mut doors: Vec<(u32, Turn)> = ours.chain(self.entries(stage, Some(destination))).collect();
         doors.sort_by_key(|(door, _)| *door);
         doors
     }
 
-    fn with(&self, stage: Stage, target: Option<IpAddr>) -> impl Iterator<Item = (u32, Turn)> {
+    fn entries(&self, stage: Stage, target: Option<IpAddr>) -> impl Iterator<Item = (u32, Turn)> {
         let key = (stage, target);
-        let start = self.0.partition_point(|beginning| (beginning.stage, beginning.target) < key);
+        let start = self.0.partition_point(|first| (first.stage, first.target) < key);
         let rest = self.0.get(start..).unwrap_or_default().iter();
-        rest.take_while(move |beginning| (beginning.stage, beginning.target) == key)
-            .map(|beginning| (beginning.door, beginning.turn))
+        rest.take_while(move |first| (first.stage, first.target) == key).map(|first| (first.door, first.turn))
     }
 }

@@ -1,14 +1,14 @@
 //! The engine: knocks in, events out.
 //!
-//! It knows who is knocking. The rules are those of knockd 0.8 (knockd(1), "How knocks are
-//! matched") without its slips: knockers never disturb each other, and an attempt runs out when its
-//! time is over, not when the next packet comes.
+//! It knows who is knocking. Its rules are those of knockd 0.8 (knockd(1), "How knocks are matched")
+//! without its bugs: knockers never disturb each other, and an attempt expires at its deadline, not
+//! with the next packet.
 //!
-//! Total and bounded: no knock makes it fail or block, and it remembers at most so many attempts,
-//! cooldowns and repeats as it was made for.
+//! No knock makes it fail or block, and its capacity limits how many attempts, cooldowns and repeats
+//! it stores.
 
 pub mod attempts;
-pub mod expiring;
+pub mod expiring_map;
 pub mod first_stages;
 
 use std::collections::HashMap;
@@ -23,62 +23,63 @@ use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
 use crate::engine::attempts::{Attempt, AttemptId, Attempts};
-use crate::engine::expiring::Expiring;
-use crate::engine::first_stages::Beginnings;
+use crate::engine::expiring_map::ExpiringMap;
+use crate::engine::first_stages::FirstStages;
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
 
-/// How many attempts are remembered where nothing is said; a few megabytes when it is full.
+/// The default capacity; a full table of attempts takes a few megabytes.
 pub const MAX_ATTEMPTS: usize = 65_536;
 
-/// What is written opens a door whatever the time is.
+/// The time to pass for doors whose sequences do not depend on it.
 const AT_ANY_TIME: Now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
 
-/// Who is knocking.
+/// The attempts of all knockers at all doors.
 #[derive(Debug)]
 pub struct Engine {
     doors: Vec<Door>,
-    /// Our own addresses, sorted.
+    /// This host's addresses, sorted.
     here: Vec<IpAddr>,
     interest: Interest,
-    beginnings: Beginnings,
+    first_stages: FirstStages,
     /// The doors whose sequences change with the time.
     otp_doors: Vec<u32>,
-    /// Unix times at which `beginnings` are right.
-    is_right: Range<Duration>,
+    /// The Unix times for which `first_stages` is up to date.
+    valid_times: Range<Duration>,
     attempts: Attempts,
-    /// Knockers whose knocks are ignored for a time, because they opened the door just now.
-    cooldowns: Expiring<()>,
-    /// When (uptime) a knocker made the sequence of a door that wants it more than once.
-    repeats: Expiring<Vec<Duration>>,
+    /// Knockers whose knocks are ignored for a while, because they have just opened the door.
+    cooldowns: ExpiringMap<()>,
+    /// The uptimes at which a knocker completed the sequence of a door with `Repeat`.
+    repeats: ExpiringMap<Vec<Duration>>,
 }
 
-/// A knock, and what is known of it.
+/// A knock that is being processed, and what it has caused so far.
 struct Arrival<'a> {
     knock: &'a Knock,
-    /// It is for one of our own addresses.
+    /// Its destination is one of this host's addresses.
     own: bool,
-    /// It is on some door's list.
-    is_known: bool,
+    /// It may be a stage of some door, and is not only a hit on a strict one.
+    may_be_stage: bool,
     now: Now,
     events: &'a mut Vec<Event>,
-    /// The door that was last opened by it.
+    /// The door that it opened last.
     opened: Option<u32>,
-    /// The door that was last told about, whether one of its lists fits, and if not, how it failed.
-    told_about: Option<u32>,
-    fits: bool,
+    /// The door that events are reported for, whether the knock advanced one of its lists, and the
+    /// failure to report if it advances none.
+    current_door: Option<u32>,
+    has_advanced: bool,
     failure: Option<Event>,
 }
 
 impl Engine {
-    /// An engine for these doors and our own addresses, with nobody knocking yet.
+    /// An engine for these doors and this host's addresses, without attempts.
     #[must_use]
     pub fn new(doors: Vec<Door>, here: impl IntoIterator<Item = IpAddr>) -> Engine {
         Engine::with_capacity(doors, here, MAX_ATTEMPTS)
     }
 
-    /// The same for at most so many attempts, and as many cooldowns and repeats.
+    /// The same for at most `capacity` attempts, and as many cooldowns and repeats.
     #[must_use]
     pub fn with_capacity(
         doors: Vec<Door>,
@@ -90,15 +91,15 @@ impl Engine {
             interest: Interest::of(&doors, 0),
             doors,
             here: sorted(here),
-            beginnings: Beginnings::default(),
-            is_right: Duration::ZERO..Duration::ZERO,
+            first_stages: FirstStages::default(),
+            valid_times: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(capacity),
-            cooldowns: Expiring::new(capacity),
-            repeats: Expiring::new(capacity),
+            cooldowns: ExpiringMap::new(capacity),
+            repeats: ExpiringMap::new(capacity),
         };
         let indexes = (0..).zip(&engine.doors);
-        let written: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
-        engine.beginnings.renew(&engine.doors, &written, AT_ANY_TIME);
+        let others: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
+        engine.first_stages.update(&engine.doors, &others, AT_ANY_TIME);
         engine
     }
 
@@ -108,19 +109,18 @@ impl Engine {
         &self.doors
     }
 
-    /// How many attempts are under way.
+    /// How many attempts are in progress.
     #[must_use]
     pub fn attempts(&self) -> usize {
         self.attempts.len()
     }
 
-    /// Our own addresses changed; attempts under way go on.
+    /// Replaces this host's addresses; attempts in progress continue.
     pub fn relocate(&mut self, here: impl IntoIterator<Item = IpAddr>) {
         self.here = sorted(here);
     }
 
-    /// Lists that were spent on the doors of `earlier` stay spent on the same doors of this engine,
-    /// and cooldowns go on.
+    /// Takes over the spent lists and the cooldowns of an earlier engine, for the doors that both have.
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
         let doors: HashMap<Arc<str>, u32> =
             (0..).zip(&self.doors).map(|(index, door)| (door.name.clone(), index)).collect();
@@ -144,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// A cooldown goes on that began before this engine did.
+    /// Continues a cooldown that began before this engine was created.
     pub fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
         let named = (0..).zip(&self.doors).find(|(_, it)| *it.name == *door);
         if let Some((index, _)) = named {
@@ -152,40 +152,40 @@ impl Engine {
         }
     }
 
-    /// A packet arrived. Adds what that changed to `events`, in the order it happened: to those of the
-    /// caller, so that a flood does not ask for memory with each packet.
+    /// Processes a packet and appends what it changed to `events`, in order. The vector is the caller's,
+    /// so that a flood does not allocate memory for each packet.
     pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
         let own = self.is_here(knock.destination);
-        let is_known = self.interest.includes(knock, own);
-        if !is_known && !self.interest.includes_hit(knock, own) {
+        let may_be_stage = self.interest.includes(knock, own);
+        if !may_be_stage && !self.interest.includes_hit(knock, own) {
             return;
         }
-        self.follow_the_clock(now);
+        self.update_otp_doors(now);
         self.expire(now, events);
         let mut arrival = Arrival {
             knock,
             own,
-            is_known,
+            may_be_stage,
             now,
             events,
             opened: None,
-            told_about: None,
-            fits: false,
+            current_door: None,
+            has_advanced: false,
             failure: None,
         };
-        let mut is_under_way = false;
+        let mut has_attempt = false;
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
             next = self.attempts.next_of(id);
-            is_under_way |= self.carry_on(id, &mut arrival);
+            has_attempt |= self.carry_on(id, &mut arrival);
         }
-        if is_known && !is_under_way {
+        if may_be_stage && !has_attempt {
             self.begin(&mut arrival);
         }
-        arrival.turn_to(None);
+        arrival.switch_to(None);
     }
 
-    /// Whether a packet exists for us at all.
+    /// Whether any door can use this packet as a knock.
     #[must_use]
     pub fn is_of_interest(&self, knock: &Knock) -> bool {
         self.interest.includes(knock, self.is_here(knock.destination))
@@ -195,13 +195,13 @@ impl Engine {
         self.here.binary_search(&address).is_ok()
     }
 
-    /// Ends the attempts whose time is over, and adds that to `events`.
+    /// Ends the attempts whose deadline has come, and appends that to `events`.
     pub fn expire(&mut self, now: Now, events: &mut Vec<Event>) {
         let mut last = None;
         while let Some(Attempt { knocker, reached, door: index, .. }) = self.attempts.expire(now.uptime) {
-            // A door with several lists may have several attempts of one knocker.
-            let is_told = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
-            if let Some(door) = self.doors.get(index as usize).filter(|_| !is_told) {
+            // A door with several lists may have several attempts of one knocker: they are reported once.
+            let is_reported = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
+            if let Some(door) = self.doors.get(index as usize).filter(|_| !is_reported) {
                 events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
             }
         }
@@ -213,8 +213,8 @@ impl Engine {
         self.attempts.next_deadline()
     }
 
-    /// A one-time door was opened and its line struck: `fresh` is what its file has left, if it
-    /// could be read. Says whether that is nothing: [`Event::Exhausted`].
+    /// Stores what the file of a one-time door has left after the used line was struck; `None` if it
+    /// could not be read. Returns whether no line is left: [`Event::Exhausted`].
     pub fn refill(&mut self, door: usize, fresh: Option<OneTime>) -> bool {
         let Some(Lock::OneTime(lines)) = self.doors.get_mut(door).map(|door| &mut door.lock) else {
             return false;
@@ -224,34 +224,34 @@ impl Engine {
         }
         let is_exhausted = lines.first().is_none();
         if let Ok(index) = u32::try_from(door) {
-            self.learn_sequence(index);
+            self.sequence_changed(index);
         }
         is_exhausted
     }
 
-    /// Takes one attempt of the knocker further, leaves it alone, or ends it. Says whether the attempt
-    /// is for the address that was knocked at. All rules about packets under way are here.
+    /// Advances one attempt of the knocker, leaves it alone, or ends it. Returns whether the attempt is
+    /// for the destination of the knock. All rules for attempts in progress are here.
     fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
         let knock = arrival.knock;
         let Some(&Attempt { door: index, reached, turn, .. }) = self.attempts.get(id) else { return false };
         let Some(door) = self.doors.get(index as usize) else { return false };
-        if !door.is_meant(knock.destination, arrival.own) {
+        if !door.accepts_destination(knock.destination, arrival.own) {
             return false;
         }
         if arrival.opened == Some(index) {
-            // Two lists of one door ended with the same knocks: they open it once.
+            // Two lists of the door were completed by the same knocks: they open it once.
             self.attempts.remove(id);
             return true;
         }
         let reached = usize::from(reached);
         let is_stage = |index| door.lock.stage(turn, knock.source, index) == Some(Stage::of(knock));
-        let counts = arrival.is_known && door.packet_rule().allows(knock);
+        let counts = arrival.may_be_stage && door.packet_rule().allows(knock);
         if !(counts && is_stage(reached)) {
             let is_repeat = door.rules.allows_duplicates && is_stage(reached - 1);
-            if !is_repeat && (counts || door.rules.is_other_hit(knock)) {
+            if !is_repeat && (counts || door.rules.fails_strict(knock)) {
                 self.attempts.remove(id);
                 arrival.failed(index, door, reached);
-            } else if arrival.is_known && !counts {
+            } else if arrival.may_be_stage && !counts {
                 arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
             }
             return true;
@@ -267,11 +267,11 @@ impl Engine {
         true
     }
 
-    /// Begins an attempt on every door whose sequence begins with this knock, in their order.
+    /// Begins an attempt on each door whose sequence begins with this knock, in the order of the doors.
     fn begin(&mut self, arrival: &mut Arrival<'_>) {
         let knock = arrival.knock;
         let mut previous = None;
-        for (index, turn) in self.beginnings.at(Stage::of(knock), knock.destination, arrival.own) {
+        for (index, turn) in self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own) {
             let Some(door) = self.doors.get(index as usize) else { continue };
             if !door.packet_rule().allows(knock) {
                 arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
@@ -296,7 +296,7 @@ impl Engine {
         }
     }
 
-    /// The whole sequence was knocked: opens the door, or counts how often it was.
+    /// Opens the door after a completed sequence, or counts it if the door wants it repeatedly.
     fn open(&mut self, index: u32, turn: Turn, arrival: &mut Arrival<'_>) {
         let Some(door) = self.doors.get_mut(index as usize) else { return };
         let (knocker, uptime) = (arrival.knock.source, arrival.now.uptime);
@@ -320,23 +320,23 @@ impl Engine {
         }
         door.lock.spend(turn, knocker, arrival.now);
         if matches!(door.lock, Lock::OneTime(_)) {
-            self.learn_sequence(index);
+            self.sequence_changed(index);
         }
     }
 
-    /// Brings up to date what follows from the sequence that is good now on a one-time door.
-    fn learn_sequence(&mut self, index: u32) {
+    /// Updates everything derived from the current sequence of a one-time door.
+    fn sequence_changed(&mut self, index: u32) {
         self.interest = Interest::of(&self.doors, 0);
-        self.beginnings.renew(&self.doors, &[index], AT_ANY_TIME);
+        self.first_stages.update(&self.doors, &[index], AT_ANY_TIME);
     }
 
-    /// Brings up to date what follows from the time: costs nothing until some period is over, and
-    /// nothing has to wake up for it.
-    fn follow_the_clock(&mut self, now: Now) {
-        if self.otp_doors.is_empty() || self.is_right.contains(&now.unix) {
+    /// Updates the first stages of doors with one-time passwords: costs nothing until some period is
+    /// over, and needs no timer.
+    fn update_otp_doors(&mut self, now: Now) {
+        if self.otp_doors.is_empty() || self.valid_times.contains(&now.unix) {
             return;
         }
-        let was_right = std::mem::replace(&mut self.is_right, Duration::ZERO..Duration::MAX);
+        let before = std::mem::replace(&mut self.valid_times, Duration::ZERO..Duration::MAX);
         let mut changed = Vec::new();
         for &index in &self.otp_doors {
             let Some(Lock::Otp(lock)) = self.doors.get(index as usize).map(|door| &door.lock) else {
@@ -345,39 +345,38 @@ impl Engine {
             let otp = &lock.otp;
             let period = otp.period(now.unix);
             let (begin, end) = (otp.begins(period), otp.begins(period.saturating_add(1)));
-            self.is_right = self.is_right.start.max(begin)..self.is_right.end.min(end);
-            // Doors whose period goes on have the right beginnings already.
-            let goes_on = !was_right.is_empty() && otp.period(was_right.start) == period;
-            if !goes_on {
+            self.valid_times = self.valid_times.start.max(begin)..self.valid_times.end.min(end);
+            let is_same_period = !before.is_empty() && otp.period(before.start) == period;
+            if !is_same_period {
                 changed.push(index);
             }
         }
-        self.beginnings.renew(&self.doors, &changed, now);
+        self.first_stages.update(&self.doors, &changed, now);
     }
 }
 
 impl Arrival<'_> {
-    /// What is told from here on is about this door.
-    fn turn_to(&mut self, door: Option<u32>) {
-        if self.told_about != door {
+    /// Reports the failure of the current door, if any, and makes this one current.
+    fn switch_to(&mut self, door: Option<u32>) {
+        if self.current_door != door {
             self.events.extend(self.failure.take());
-            (self.told_about, self.fits) = (door, false);
+            (self.current_door, self.has_advanced) = (door, false);
         }
     }
 
-    /// Tells that the knocker reached a stage: once for all lists of a door.
+    /// Reports that the knocker reached a stage: once for all lists of a door.
     fn advanced(&mut self, index: u32, door: &Door, stage: usize) {
-        self.turn_to(Some(index));
-        if !self.fits {
+        self.switch_to(Some(index));
+        if !self.has_advanced {
             self.events.push(Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage });
         }
-        (self.fits, self.failure) = (true, None);
+        (self.has_advanced, self.failure) = (true, None);
     }
 
-    /// Tells that an attempt failed, unless another list of the door fits.
+    /// Reports that an attempt failed, unless the knock advances another list of the door.
     fn failed(&mut self, index: u32, door: &Door, stage: usize) {
-        self.turn_to(Some(index));
-        if !self.fits {
+        self.switch_to(Some(index));
+        if !self.has_advanced {
             self.failure = Some(Event::Failed {
                 door: door.name.clone(),
                 knocker: self.knock.source,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use knocking::door::lock::Turn;
 use knocking::engine::MAX_ATTEMPTS;
 use knocking::engine::attempts::{Attempt, AttemptId, Attempts};
-use knocking::engine::expiring::Expiring;
+use knocking::engine::expiring_map::ExpiringMap;
 
 use crate::random::Random;
 use crate::support::folder::read;
@@ -302,7 +302,7 @@ fn the_manual_knows_what_a_full_table_costs() {
 
 fn what_is_remembered_for_a_time_is_bounded_too() {
     for later in [false, true] {
-        let mut expiring = Expiring::new(100);
+        let mut expiring = ExpiringMap::new(100);
         for who in 0..10_000_u32 {
             // The same ones over and over, and others that go before or after those there are.
             let until = seconds(if later { 1_000 + u64::from(who) } else { 100_000 - u64::from(who) });

@@ -183,9 +183,9 @@ fn what_is_of_interest_is_what_the_doors_want() {
         for _ in 0..200 {
             let knock = parse(&world.packet().ip()).unwrap();
             let own = world.is_own(&knock);
-            let wanted = world.is_wanted(&knock, |door| door.is_meant(knock.destination, own));
+            let wanted = world.is_wanted(&knock, |door| door.accepts_destination(knock.destination, own));
             assert_eq!(interest.includes(&knock, own), wanted, "{knock:?} {:#?}", world.doors);
-            let hit = world.is_hit(&knock, |door| door.is_meant(knock.destination, own));
+            let hit = world.is_hit(&knock, |door| door.accepts_destination(knock.destination, own));
             assert_eq!(interest.includes_hit(&knock, own), hit, "{knock:?} {:#?}", world.doors);
         }
     }

@@ -30,7 +30,7 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
     let wanted: Vec<(Protocol, String)> = match &door.lock {
         Lock::Fixed(_) | Lock::OneTime(_) => door
             .lock
-            .written()?
+            .current_sequence()?
             .stages()
             .iter()
             .map(|stage| (stage.protocol, stage.port.to_string()))

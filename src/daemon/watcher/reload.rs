@@ -156,10 +156,9 @@ impl Watcher {
         let path = lines.path.clone();
         let fresh = one_time::read(&path).ok().map(|text| OneTime::read(path, &text, |_| {}));
         let is_exhausted = self.engine.refill(door, fresh);
-        let next =
-            self.engine.doors().get(door).and_then(|door| {
-                Some(format!("new sequence for door {}: {}", door.name, door.lock.written()?))
-            });
+        let next = self.engine.doors().get(door).and_then(|door| {
+            Some(format!("new sequence for door {}: {}", door.name, door.lock.current_sequence()?))
+        });
         if let Some(text) = next {
             output::explain(&text);
         }

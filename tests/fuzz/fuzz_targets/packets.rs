@@ -73,7 +73,7 @@ impl World {
                 interest.includes(&at(door), true) || interest.includes_hit(&at(door), true)
             };
             assert!(self.doors.iter().zip(&self.each).any(wants), "nobody wants {knock:?}");
-            let is_place = |door: &Door| door.is_meant(knock.destination, own);
+            let is_place = |door: &Door| door.accepts_destination(knock.destination, own);
             assert!(self.doors.iter().any(is_place), "nobody listens there: {knock:?}");
         }
     }

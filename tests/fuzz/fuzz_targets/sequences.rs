@@ -42,9 +42,9 @@ fn one_time(text: &[u8]) {
     let mut lock = Lock::OneTime(Box::new(file));
     let now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
     let knocker = IpAddr::from([10, 0, 0, 1]);
-    while let Some((stage, turn)) = lock.beginnings(now).first().copied() {
+    while let Some((stage, turn)) = lock.first_stages(now).first().copied() {
         assert_eq!(lock.stage(turn, knocker, 0), Some(stage));
-        assert_eq!(lock.length(turn, knocker), lock.written().map(|line| line.stages().len()));
+        assert_eq!(lock.length(turn, knocker), lock.current_sequence().map(|line| line.stages().len()));
         lock.spend(turn, knocker, now);
         left -= 1;
     }
