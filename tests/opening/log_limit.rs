@@ -68,8 +68,7 @@ fn the_texts_know_the_numbers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (page, readme) = (read(&root.join("man/knockd.1")), read(&root.join("README.md")));
     for words in [
-        format!("up to {LINES} a second by each process"),
-        format!("after a quiet time up to {BURST} at once"),
+        format!("at most {LINES} of these lines a second, and up to {BURST} at once"),
         format!("Beyond {BURST} at once, or {LINES} a second"),
     ] {
         assert!(page.replace('\n', " ").contains(&words), "{words}");
