@@ -1,31 +1,35 @@
 //! Port knocking: the parts that `knockd` and `knock` are made of.
 //!
-//! Two small state machines that do no I/O, and two programs around them. The [`engine`] knows who
-//! is knocking, the [`opening`] room knows which doors stand open; both are told what happened and what
-//! time it is, and answer with values. The client turns the same sequences into packets.
+//! Two state machines without I/O, and two programs around them. The [`engine`] tracks who is knocking,
+//! [`opening`] tracks which doors stand open. Both are told what happened and what time it is, and return
+//! values that say what to do. The client turns the same sequences into packets.
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`time`] | both clocks at one instant, passed down |
-//! | [`reason`] | why the operating system said no, in its own words |
-//! | [`door`] | what a door is: knocks, sequences, rules, locks, one-time passwords |
-//! | [`packet`] | IP bytes to a knock, values to IP packets, packets in words |
-//! | [`opening`] | which doors stand open: events and their log lines, what to run and when, the state |
-//! | [`filter`] | what is listened for and where, as a predicate and as a program for the kernel |
-//! | [`engine`] | who is knocking: knocks in, events out |
-//! | [`config`] | a knockd.conf, from text to doors |
-//! | [`plan`] | what the client sends, in which order; a knock.conf, from text to targets |
-//! | [`daemon`] | the daemon's processes: sockets, commands, log, signals |
-//! | [`client`] | the client's command line, sockets and files |
+//! | [`time`] | the time as a value: uptime and Unix time, read at one instant |
+//! | [`reason`] | the text of an operating-system error |
+//! | [`door`] | what a door is: knock, sequence, rules, lock, one-time passwords |
+//! | [`packet`] | parses an IP packet into a knock, builds packets, describes them as text |
+//! | [`opening`] | which doors stand open: events and their log lines, which command to run when, the saved state |
+//! | [`filter`] | what to listen for and on which interfaces: a predicate, and a program for the kernel |
+//! | [`engine`] | who is knocking: takes knocks, returns events |
+//! | [`config`] | parses a knockd.conf into doors and options |
+//! | [`plan`] | what the client sends and in which order; parses the client's profiles and passwords |
+//! | [`daemon`] | knockd's two processes: sockets, commands, log, signals |
+//! | [`client`] | knock: command line, files, sockets |
 //!
-//! **Everything outside [`daemon`], [`client`] and `bin/` is pure**: it opens nothing, asks no clock and
-//! prints nothing. A room sees only the rooms above it in this table ([`packet`], the first to touch what
-//! strangers send, sees only [`door::knock`]); inside a room the order is free, but no two files import
-//! each other. [`daemon`] and [`client`] do not know each other. A test, `tests/architecture.rs`, reads
-//! the sources and holds them to this.
+//! **Everything outside [`daemon`], [`client`] and `bin/` is pure**: it does no I/O, reads no clock and
+//! prints nothing.
 //!
-//! To read: [`door::knock`], [`door::sequence`], [`door`], [`door::lock`], [`engine`], [`opening::event`],
-//! [`opening`]; that is port knocking. Then `daemon/watcher/` and `daemon/doorkeeper/`; that is the daemon.
+//! Who may import whom: a room imports only from rooms above it in the table, but [`daemon`] and [`client`]
+//! never from each other. [`packet`], the first to read what strangers send, imports only [`door::knock`].
+//! Inside a room the order is free. No two files import each other, directly or through others. The test
+//! `tests/repository/architecture.rs` reads the sources and enforces all of this.
+//!
+//! Reading order: [`door::knock`], [`door::sequence`], [`door`], [`door::lock`], [`engine`],
+//! [`opening::event`], [`opening`] are port knocking; [`packet`] and [`filter`] bring the knocks in. Then the
+//! daemon: `daemon/watcher/` faces the network, `daemon/doorkeeper/` runs the commands, and
+//! [`daemon::messages`] is what they say to each other.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod client;
