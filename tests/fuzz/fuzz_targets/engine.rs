@@ -10,11 +10,11 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use fuzzing::model::{Model, Told};
 use fuzzing::town::{self, KNOCKERS, OURS, PLACES, PlainLock, Town, address, one};
-use knocking::engine::{Engine, MAX_ATTEMPTS};
-use knocking::opening::event::Event;
 use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::OneTime;
 use knocking::door::sequence::Stage;
+use knocking::engine::{Engine, MAX_ATTEMPTS};
+use knocking::opening::event::Event;
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

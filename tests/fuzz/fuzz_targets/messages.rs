@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
 use knocking::daemon::messages::{Crossing, Message, Report, Request};
-use knocking::opening::event::Opening;
 use knocking::door::lock::Turn;
+use knocking::opening::event::Opening;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -9,8 +9,8 @@ use arbitrary::Arbitrary;
 use fuzzing::town::{KNOCKERS, address, one};
 use knocking::door::{Door, Reopen};
 use knocking::opening::event::Event;
-use knocking::opening::{Action, Ending, Job, JobId, Openings, Phase, Stop};
 use knocking::opening::state::{Moment, State, write};
+use knocking::opening::{Action, Ending, Job, JobId, Openings, Phase, Stop};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

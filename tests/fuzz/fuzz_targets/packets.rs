@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use fuzzing::interpreter::{Around, check, passes};
-use knocking::filter::bpf::Instruction;
-use knocking::packet::describe::Dissection;
 use knocking::door::Door;
-use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, program};
-use knocking::filter::interest::Interest;
 use knocking::door::knock::Knock;
+use knocking::filter::bpf::Instruction;
+use knocking::filter::interest::Interest;
+use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, program};
+use knocking::packet::describe::Dissection;
 use knocking::packet::parse;
 use libfuzzer_sys::fuzz_target;
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use knocking::door::lock::{Lock, OneTime, one_time_lines};
 use knocking::door::otp::Otp;
-use knocking::plan::password::{self, Moment, SeenAs, only_line, said_address};
-use knocking::plan::{Asked, Manner, Pace, delay};
 use knocking::door::sequence::{MAX_STAGES, Sequence, atoi};
+use knocking::plan::password::{self, Moment, SeenAs, only_line, said_address};
 use knocking::plan::shape;
+use knocking::plan::{Asked, Manner, Pace, delay};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use knocking::door::Door;
-use knocking::opening::{Phase, Stop};
 use knocking::opening::state::{Moment, State, write};
+use knocking::opening::{Phase, Stop};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use knocking::opening::event::Event;
 use knocking::door::knock::{Flags, Knock, PacketRule, Protocol};
 use knocking::door::otp::{Otp, SPREAD};
 use knocking::door::sequence::Stage;
+use knocking::opening::event::Event;
 use knocking::time::Now;
 
 use crate::town::{Plain, PlainLock};
