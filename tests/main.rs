@@ -1,10 +1,9 @@
 //! All tests that need more than one file of the library, in one binary.
 //!
-//! Before anything else this program leaves the machine: it moves into namespaces of its own (as an ordinary
-//! user into a user namespace too), so that the real programs can be started as root on real interfaces
-//! without touching anything outside. `cargo test -- --list` shows the tests, `cargo test -- NAME` runs those
-//! whose name contains NAME, `KNOCKD_UNDER_TEST=/path/knockd` puts another daemon in the place of ours, and
-//! `KNOCKD_BLESS=1` rewrites the expected files.
+//! The program first moves into its own namespaces (as an ordinary user also a user namespace), so that it can
+//! start the real programs as root on real interfaces without touching anything outside. `cargo test -- --list`
+//! shows the tests, `cargo test -- NAME` runs those whose name contains NAME, `KNOCKD_UNDER_TEST=/path/knockd`
+//! tests another daemon, and `KNOCKD_BLESS=1` rewrites the expected files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub)] // the modules offer their tests with `pub fn tests()`
@@ -13,16 +12,16 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// Namespaces, links, packets, running programs: what the tests are made with.
+/// The tools of the tests: namespaces, links, packets, running programs.
 #[macro_use]
-#[allow(dead_code)] // a tool box is not emptied every day
+#[allow(dead_code)] // not every tool is in use
 mod support;
 
-/// Random input that can be had again.
+/// Repeatable random input.
 mod random;
-/// The tools of `support` themselves: what a broken tool would hide.
+/// Tests of the tools in `support`: a broken one would hide faults.
 mod tools;
-/// The sources, the manuals and contrib, held against the programs.
+/// Checks of the sources, the manuals and contrib against the programs.
 mod repository {
     /// The dependency rules of the sources.
     pub mod architecture;
@@ -30,60 +29,60 @@ mod repository {
     pub mod knockd_sh;
     /// The manual pages against the programs.
     pub mod manuals;
-    /// contrib/openwrt, as far as it repeats what the program knows.
+    /// contrib/openwrt, where it repeats what the program knows.
     pub mod openwrt;
 }
 /// What a door is.
 mod door {
-    /// One-time passwords: arithmetic, what is spent, and what must not be shown.
+    /// One-time passwords: arithmetic, accepted periods, spent lists.
     pub mod otp;
 }
-/// Bytes to knocks, values to packets.
+/// Parsing and building packets.
 mod packet {
     /// Crafted packets as values.
     pub mod craft;
-    /// The parser of packets, on whole, cut, odd and random ones.
+    /// The packet parser, on whole, truncated, odd and random packets.
     pub mod parse;
 }
-/// Which doors stand open, and what the log says of it.
+/// Which doors stand open, and the log lines about them.
 mod opening {
-    /// Lines of the log that come too thick.
+    /// The limit on log lines.
     pub mod log_limit;
-    /// What is remembered over the end of a process, as values and as text.
+    /// The saved state, as values and as text.
     pub mod state;
 }
-/// What is listened for and where.
+/// What to listen for, and where.
 mod filter {
-    /// Classic BPF: an interpreter, held against the kernel.
+    /// The BPF interpreter of the tests, compared with the kernel.
     pub mod bpf;
-    /// When packets gather, and when a ring pays.
+    /// When packets are batched, and when a ring pays.
     pub mod bursts;
-    /// Which interfaces are listened on, as values.
+    /// The choice of interfaces, as values.
     pub mod interfaces;
-    /// The kernel's filter: what it passes, and that the kernel takes it.
+    /// The kernel's filter: what it passes, and that the kernel accepts it.
     pub mod program;
 }
 /// Who is knocking.
 mod engine {
-    /// The table of attempts under way, and its bounds.
+    /// The table of attempts in progress, and its bounds.
     pub mod attempts;
-    /// The rules of knocking, as scenarios that can be read.
+    /// The rules of knocking, as readable scenarios.
     pub mod scenarios;
 }
 /// knockd.conf.
 mod config {
     /// The table of directives: what a key means, and what knockd 0.8 had.
     pub mod directives;
-    /// The configuration file: what is understood, what is refused and how, what is warned of.
+    /// The configuration file: what it accepts, its errors, its warnings.
     pub mod file;
     /// A configuration of several files.
     pub mod include;
 }
 /// What the client sends, as values.
 mod plan {
-    /// One-time passwords in words, and what the client is asked for.
+    /// The client's one-time passwords, as values and as text.
     pub mod password;
-    /// What the client is asked for, as values.
+    /// The client's targets and their stages, as values.
     pub mod targets;
 }
 /// The daemon without a network.
@@ -95,7 +94,7 @@ mod daemon {
 }
 /// The real client.
 mod client {
-    /// What the client does around a knock, and the manners of its command line.
+    /// What the client does before and after a knock, and its command line.
     pub mod around;
     /// The client's packets on the wire.
     pub mod knocking;
@@ -103,48 +102,48 @@ mod client {
     pub mod otp;
     /// Where the client finds its sequences.
     pub mod profiles;
-    /// Crafted packets on the other end of the cable.
+    /// Raw packets, as they arrive at the server.
     pub mod raw;
 }
 /// The real daemon on real interfaces.
 mod wire {
-    /// Attempts on the wire: what opens a door, what ends an attempt, what it leaves alone.
+    /// Attempts on the wire: what opens a door, what ends an attempt, what changes nothing.
     pub mod attempts;
-    /// `-d`, the pid file, and the interface under the daemon's feet.
+    /// `-d`, the pid file, and interfaces that are missing or go down.
     pub mod background;
-    /// Packets that come thick, and the ring.
+    /// Bursts of packets, and the ring.
     pub mod bursts;
     /// What runs when a door opens, and what closes it again.
     pub mod commands;
-    /// What outlives a crash or a reboot beside doors.
+    /// What survives a crash or a reboot, besides open doors.
     pub mod crash;
     /// Interfaces, addresses and routes that come, go and change while the daemon runs.
     pub mod links;
     /// Many doors, many knockers, many strangers.
     pub mod load;
-    /// What the daemon says: log file, standard output, syslog, names.
+    /// The daemon's output: log file, standard output, syslog, names.
     pub mod log;
     /// One-time sequences: each line of the file opens its door once.
     pub mod one_time;
     /// One-time passwords at the daemon.
     pub mod otp;
-    /// Which packets count, and which do not exist for the daemon.
+    /// Which packets count, and which the daemon ignores.
     pub mod packets;
-    /// Rules that a door adds, on real packets.
+    /// The optional rules of a door, on real packets.
     pub mod rules;
-    /// What the service manager learns.
+    /// Notifications to the service manager.
     pub mod service;
     /// SIGHUP, SIGTERM and SIGINT.
     pub mod signals;
-    /// Doors close, whatever ends before its time.
+    /// Open doors are closed even after a crash.
     pub mod state;
-    /// What is full, gone, forbidden or used up.
+    /// Full disks, missing files, refused permissions, exhausted limits.
     pub mod trouble;
-    /// A link without a link-level header, as tunnels have it.
+    /// Links without a link-level header, such as tunnels.
     pub mod tun;
 }
 
-/// Most tests wait for a clock most of the time, so more of them run at once than there are processors.
+/// Most tests mostly wait, so more of them run at once than there are processors.
 const TESTS_AT_ONCE: usize = 8;
 
 fn main() -> ExitCode {
@@ -159,7 +158,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, tests()).exit_code()
 }
 
-#[rustfmt::skip] // one module a line: branches that add one do not meet
+#[rustfmt::skip] // one module a line, so that branches that add one do not conflict
 fn tests() -> Vec<Trial> {
     let modules = [
         random::tests,

@@ -1,4 +1,4 @@
-//! Random input that can be had again: a test that fails says its seed, and `KNOCKD_SEED=N` repeats it.
+//! Repeatable random input: a test that fails prints its seed, and `KNOCKD_SEED=N` repeats it.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,14 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 trials![the_same_seed_gives_the_same_numbers, numbers_are_spread];
 
-/// A generator (`SplitMix64`) that says its seed when the test that holds it fails.
+/// A generator (`SplitMix64`) that prints its seed when its test fails.
 pub struct Random {
     seed: u64,
     state: Cell<u64>,
 }
 
 impl Random {
-    /// Seeded by `KNOCKD_SEED`, or anew at each run.
+    /// Seeded by `KNOCKD_SEED`, or by the clock.
     pub fn new() -> Random {
         let given =
             std::env::var("KNOCKD_SEED").ok().map(|text| text.parse().expect("KNOCKD_SEED is a number"));

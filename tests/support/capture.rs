@@ -1,4 +1,4 @@
-//! Frames onto an interface and frames off it.
+//! Sends and captures frames on an interface.
 
 use std::os::fd::IntoRawFd;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use socket2::{Domain, SockFilter, Socket, Type};
 use super::namespace::Namespace;
 use super::packet::{Seen, decode};
 
-/// Puts frames onto an interface.
+/// Sends frames on an interface.
 pub struct Sender(Box<dyn DataLinkSender>);
 
 impl Sender {
@@ -31,18 +31,18 @@ pub struct Capture {
 
 impl Capture {
     pub fn new(namespace: &Namespace, interface: &str) -> Capture {
-        // Load the packet type; outgoing ones are 4.
+        // Load the packet type, and reject type 4: outgoing packets.
         let (load, compare) = (SockFilter::new(0x20, 0, 0, 0xffff_f004), SockFilter::new(0x15, 0, 1, 4));
         let filter = [load, compare, returning(0), returning(0xffff)];
         Capture { receiver: open(namespace, interface, &filter).1, seen: Vec::new() }
     }
 
-    /// Reads for so long.
+    /// Reads until `limit` is over.
     pub fn read_for(&mut self, limit: Duration) -> &[Seen] {
         self.until(usize::MAX, limit)
     }
 
-    /// Reads until so many packets have been seen, but not longer than `limit`.
+    /// Reads until `count` packets have been seen or `limit` is over.
     pub fn until(&mut self, count: usize, limit: Duration) -> &[Seen] {
         let end = Instant::now() + limit;
         while self.seen.len() < count && Instant::now() < end {
@@ -54,8 +54,8 @@ impl Capture {
     }
 }
 
-/// A packet socket on an interface. It is made here and not by pnet so that programs started by other tests
-/// do not inherit it, and so that the filter is on before the first packet.
+/// A packet socket on an interface. Not opened by pnet, so that programs started by other tests do not
+/// inherit it, and so that the filter is attached before the first packet.
 fn open(
     namespace: &Namespace,
     interface: &str,

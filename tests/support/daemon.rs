@@ -17,7 +17,7 @@ use super::process::{self, Finished, Process};
 use super::world::{SERVER_LINK, World};
 use super::{holds_within, seconds};
 
-/// Who knocks at the door `sync`.
+/// The knocker at the door `sync`.
 const SYNC: &str = "10.77.0.99";
 
 /// A daemon to be started.
@@ -72,7 +72,7 @@ impl<'w> Knockd<'w> {
         self
     }
 
-    /// The whole file, as it is: no log, no door `sync`; only `@` is still replaced.
+    /// The whole file, without a log and the door `sync`; only `@` is still replaced.
     pub fn file(mut self, text: &str) -> Self {
         self.whole = Some(text.to_owned());
         self.log = false;
@@ -97,13 +97,13 @@ impl<'w> Knockd<'w> {
         self
     }
 
-    /// In the daemon's eyes the file `name` of `folder` is `by`. All else in that folder stays.
+    /// Shows the daemon the file `by` as `name` in `folder`; all else in that folder stays.
     pub fn replacing(mut self, folder: &str, name: &str, by: &Path) -> Self {
         self.replaced.push((folder.into(), name.to_owned(), by.to_owned()));
         self
     }
 
-    /// Started by this command, which becomes the daemon: `env -i`, `nice`.
+    /// Starts it through a command that executes the daemon: `env -i`, `nice`.
     pub fn through(mut self, words: &[&str]) -> Self {
         self.through.extend(words.iter().map(OsString::from));
         self
@@ -167,7 +167,7 @@ impl<'w> Knockd<'w> {
         if let Some(interface) = &self.interface {
             command.args(["-i", interface]);
         }
-        // A pid file of its own, never the machine's.
+        // Its own pid file, never the machine's.
         command.arg("-c").arg(&config).arg("-p").arg(self.folder.join("pid")).args(&self.arguments);
         command.env("LC_ALL", "C").envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.path());
@@ -196,7 +196,7 @@ pub fn program() -> OsString {
     std::env::var_os("KNOCKD_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_knockd").into())
 }
 
-/// Gives the calling thread mounts of its own, in which files of system folders are other files.
+/// Gives the calling thread its own mounts, in which other files replace those of system folders.
 fn replace(scratch: &Folder, replaced: &[(PathBuf, String, PathBuf)]) {
     let none = None::<&str>;
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -217,7 +217,7 @@ fn replace(scratch: &Folder, replaced: &[(PathBuf, String, PathBuf)]) {
     }
 }
 
-/// A daemon that was started; it and all that it started end with the value.
+/// A running daemon. Dropping it ends the daemon and everything that it started.
 pub struct RunningDaemon<'w> {
     world: &'w World,
     child: Child,
@@ -230,13 +230,13 @@ pub struct RunningDaemon<'w> {
 }
 
 impl RunningDaemon<'_> {
-    /// The log without timestamps, empty lines, the start line and what the door `sync` says.
+    /// The log without timestamps, empty lines, the start line and the lines of the door `sync`.
     #[track_caller]
     pub fn lines(&self) -> Vec<String> {
         lines_of(&self.log)
     }
 
-    /// The log as it is.
+    /// The whole log.
     pub fn raw_log(&self) -> String {
         read(&self.log)
     }
@@ -254,7 +254,7 @@ impl RunningDaemon<'_> {
         self.folder.read(name)
     }
 
-    /// Waits until all packets sent before have been looked at, by knocking at the door `sync`.
+    /// Waits until the daemon has processed all packets sent before, by knocking at the door `sync`.
     #[track_caller]
     pub fn sync(&self) {
         assert!(self.sync, "this daemon has no door to sync with");
@@ -268,7 +268,7 @@ impl RunningDaemon<'_> {
         );
     }
 
-    /// After a sync, the log is exactly these lines (indented as you like), but for those `lines` leaves out.
+    /// After a sync, the log must be exactly these lines (in any indentation), but for those `lines` leaves out.
     #[track_caller]
     pub fn expect(&self, wanted: &str) {
         self.sync();
@@ -289,7 +289,7 @@ impl RunningDaemon<'_> {
         self.wait_for_times(1, text);
     }
 
-    /// Waits for so many of them.
+    /// Waits for `count` such lines.
     #[track_caller]
     pub fn wait_for_times(&self, count: usize, text: &str) {
         let there = || lines_with_start(&self.log).iter().filter(|line| line.contains(text)).count();
@@ -308,15 +308,15 @@ impl RunningDaemon<'_> {
         assert!(process::signal(self.pid, signal), "there is no daemon to send {signal} to");
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM; returns the exit code.
     #[track_caller]
     pub fn stop(&mut self) -> Option<i32> {
         self.kill(Signal::SIGTERM);
         self.wait(8.0)
     }
 
-    /// Waits for the end of the starting process (which without `-d` is the daemon); its exit code, None if a
-    /// signal ended it.
+    /// Waits for the end of the starting process (without `-d`, the daemon); returns its exit code, or None if
+    /// a signal ended it.
     #[track_caller]
     pub fn wait(&mut self, limit: f64) -> Option<i32> {
         match process::wait(&mut self.child, seconds(limit)) {
@@ -325,7 +325,7 @@ impl RunningDaemon<'_> {
         }
     }
 
-    /// Has the starting process not ended yet?
+    /// Whether the starting process still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("waiting for the daemon").is_none()
     }
@@ -335,7 +335,7 @@ impl RunningDaemon<'_> {
         process::descendants(self.pid)
     }
 
-    /// What it said so far, for messages.
+    /// All its output so far, for failure messages.
     pub fn said(&self) -> String {
         format!("log: {:?} stdout: {:?} stderr: {:?}", self.raw_log(), self.stdout(), self.stderr())
     }
@@ -361,7 +361,7 @@ impl Drop for RunningDaemon<'_> {
     }
 }
 
-/// Log lines of any file, as `RunningDaemon::lines` gives them.
+/// The log lines of any file, as by `RunningDaemon::lines`.
 #[track_caller]
 pub fn lines_of(path: &Path) -> Vec<String> {
     let mut lines = lines_with_start(path);

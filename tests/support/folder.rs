@@ -1,4 +1,4 @@
-//! A folder of its own for each test.
+//! A separate folder for each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A temporary folder, removed with the value. It lies in the memory file system that only the tests see.
+/// A temporary folder on the tmpfs that only the tests see, removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {

@@ -1,11 +1,11 @@
-//! Texts held against files in the repository.
+//! Compares texts with files in the repository.
 
 use std::path::Path;
 
 use super::folder::read;
 
-/// Fails with both texts if `actual` is not what the file says. `KNOCKD_BLESS=1` rewrites the file instead.
-/// The path counts from the top of the repository.
+/// Fails, showing both texts, if `actual` differs from the file; `KNOCKD_BLESS=1` rewrites the file instead.
+/// The path is relative to the top of the repository.
 #[track_caller]
 pub fn golden(file: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -16,7 +16,7 @@ pub fn golden(file: &str, actual: &str) {
     let expected = read(&path);
     assert!(
         expected == actual,
-        "{file} is not what came out (KNOCKD_BLESS=1 accepts it)\n{}",
+        "{file} differs from the output (KNOCKD_BLESS=1 accepts that)\n{}",
         difference(&expected, actual)
     );
 }
@@ -26,26 +26,7 @@ pub fn difference(expected: &str, actual: &str) -> String {
     let (expected, actual): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let same = expected.iter().zip(&actual).take_while(|(a, b)| a == b).count();
     let rest = |mark: char, lines: &[&str]| -> String {
-        lines
-            .iter()
-            .skip(same)
-            .take(20)
-            .map(|line| {
-                [
-                    &mark.to_string(),
-                    " ",
-                    line,
-                    "
-",
-                ]
-                .concat()
-            })
-            .collect()
+        lines.iter().skip(same).take(20).map(|line| [&mark.to_string(), " ", line, "\n"].concat()).collect()
     };
-    format!(
-        "the first {same} lines are equal, then
-{}{}",
-        rest('-', &expected),
-        rest('+', &actual)
-    )
+    format!("the first {same} lines are equal, then\n{}{}", rest('-', &expected), rest('+', &actual))
 }

@@ -1,13 +1,13 @@
-//! Classic BPF, as the kernel runs it on a cooked packet socket. Written from the kernel's
-//! `Documentation/networking/filter.rst`, apart from the assembler under test; the fuzz targets use it too.
+//! An interpreter of classic BPF, as the kernel runs it on a cooked packet socket. Written from the kernel's
+//! `Documentation/networking/filter.rst`, not from the assembler under test; the fuzz targets use it too.
 
 use knocking::filter::bpf::Instruction;
 
-/// What the kernel knows of a packet beside its bytes, which begin with the IP header.
+/// What the kernel knows of a packet besides its bytes, which begin with the IP header.
 #[derive(Clone, Copy, Debug)]
 pub struct Around {
     pub ether_type: u32,
-    /// 0 for us, 4 on its way out.
+    /// 0: to this host, 4: outgoing.
     pub packet_type: u32,
     pub interface: u32,
     pub is_tagged: bool,
@@ -21,7 +21,7 @@ impl Around {
     }
 }
 
-/// Whether the program passes the packet. Panics where the kernel would refuse the program.
+/// Whether the program passes the packet. Panics if the kernel would refuse the program.
 pub fn passes(program: &[Instruction], ip: &[u8], around: Around) -> bool {
     run(program, ip, around) != 0
 }
@@ -50,7 +50,7 @@ pub fn run(program: &[Instruction], ip: &[u8], around: Around) -> u32 {
             0x20 | 0x28 | 0x30 | 0x40 | 0x48 | 0x50 => {
                 let size = [4, 2, 1][usize::from(code >> 3 & 3)];
                 let from = if code >= 0x40 { x.wrapping_add(k) } else { k };
-                // What lies behind the end of the packet ends the program.
+                // A load beyond the end of the packet rejects it.
                 let Some(word) = load(from, size) else { return 0 };
                 a = word;
             }
@@ -72,7 +72,7 @@ pub fn run(program: &[Instruction], ip: &[u8], around: Around) -> u32 {
     }
 }
 
-/// What the kernel checks when it takes a program: known instructions, jumps that stay inside, an end.
+/// The kernel's checks when a program is attached: known instructions, jumps within the program, a return.
 pub fn check(program: &[Instruction]) {
     assert!(!program.is_empty() && program.len() <= 4096, "{} instructions", program.len());
     for (at, instruction) in program.iter().enumerate() {

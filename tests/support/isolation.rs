@@ -1,4 +1,4 @@
-//! Leaves the machine: own network, own mounts and, for an ordinary user, an own user namespace.
+//! Moves the tests into their own network and mount namespaces and, for an ordinary user, a user namespace.
 
 use std::fs;
 
@@ -9,14 +9,14 @@ use nix::unistd::{getegid, geteuid};
 /// Moves this process, which must not have started a thread yet, into namespaces of its own.
 ///
 /// # Errors
-/// A sentence that says what to switch on when the machine does not allow it.
+/// If the machine does not allow that, a sentence that says what to enable.
 pub fn enter() -> Result<(), String> {
-    leave().map_err(|(step, why)| {
+    enter_namespaces().map_err(|(step, why)| {
         format!("the tests need network namespaces of their own, and {step} failed: {why}; {}", advice())
     })
 }
 
-fn leave() -> Result<(), (&'static str, String)> {
+fn enter_namespaces() -> Result<(), (&'static str, String)> {
     let (user, group) = (geteuid(), getegid());
     let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     if !(user.is_root() && unshare(own).is_ok()) {
@@ -28,7 +28,7 @@ fn leave() -> Result<(), (&'static str, String)> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(|e| ("making the mounts private", e.to_string()))?;
-    // Default pid files, temporary folders: all of it is gone with the last process of the tests.
+    // Holds default pid files and temporary folders; the kernel removes it with the last process of the tests.
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
         .map_err(|e| ("mounting a tmpfs on /run", e.to_string()))
 }
@@ -37,7 +37,7 @@ fn write(path: &'static str, text: &str) -> Result<(), (&'static str, String)> {
     fs::write(path, text).map_err(|e| (path, e.to_string()))
 }
 
-/// The switches that forbid it, with their present values.
+/// The settings that may forbid it, with their present values.
 fn advice() -> String {
     let switches = [
         ("kernel.unprivileged_userns_clone", "1"),

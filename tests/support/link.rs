@@ -1,4 +1,4 @@
-//! Interfaces and addresses, set up through rtnetlink: the tests need no iproute2.
+//! Sets up interfaces and addresses through rtnetlink, so that the tests need no iproute2.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ use super::namespace::Namespace;
 use super::packet::Mac;
 use super::{holds_within, seconds};
 
-/// The requests that a link set-up is made of.
+/// Requests that set up links.
 impl Namespace {
     /// A cable from `here` in this namespace to `there` in `other`; both ends are down.
     pub fn add_veth(&self, here: (&str, Mac), other: &Namespace, there: (&str, Mac)) {
@@ -38,17 +38,17 @@ impl Namespace {
         self.create(RouteNetlinkMessage::NewLink(link), "adding a veth pair");
     }
 
-    /// An interface without a cable; `kind` is one that needs no further words, such as Dummy or Bridge.
+    /// An interface without a cable; `kind` is one that needs no further attributes, such as Dummy or Bridge.
     pub fn add_link(&self, name: &str, kind: InfoKind) {
         let mut link = link_named(name);
         link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
         self.create(RouteNetlinkMessage::NewLink(link), "adding a link");
     }
 
-    /// An interface that shares the packets of the one below, or another that not every kernel knows.
+    /// An interface on top of `below`, or of another kind that not every kernel supports.
     ///
     /// # Errors
-    /// The kernel's words.
+    /// The kernel's message.
     pub fn try_add_link(&self, name: &str, kind: InfoKind, below: Option<&str>) -> Result<(), String> {
         let mut link = link_named(name);
         link.attributes.extend(below.map(|below| LinkAttribute::Link(self.index(below))));
@@ -57,7 +57,7 @@ impl Namespace {
         self.run(|| request(RouteNetlinkMessage::NewLink(link), flags))
     }
 
-    /// All packets for nobody here go to `gateway`; of several such routes the one with the lowest metric counts.
+    /// Adds a default route; of several, the kernel uses the one with the lowest metric.
     pub fn add_default_route(&self, gateway: &str, metric: u32) {
         let gateway: IpAddr = gateway.parse().expect("an IP address");
         let mut message = RouteMessage::default();
@@ -109,7 +109,7 @@ impl Namespace {
         self.change(name, |link| link.attributes.push(LinkAttribute::Mtu(mtu)));
     }
 
-    /// Says which hardware address an address has, so that nobody is asked for it.
+    /// Sets the hardware address of a neighbour, so that the kernel need not resolve it.
     pub fn add_neighbour(&self, name: &str, address: &str, mac: Mac) {
         let ip: IpAddr = address.parse().expect("an IP address");
         let mut message = NeighbourMessage::default();
@@ -129,7 +129,7 @@ impl Namespace {
         let message = RouteNetlinkMessage::NewAddress(self.address_message(name, address));
         self.request(message, NLM_F_CREATE | NLM_F_REPLACE, &format!("adding {address} to {name}"));
         if address.contains(':') {
-            // The kernel makes the route to it later, in the background.
+            // The kernel adds the route to it later, in the background.
             let routed = || self.run(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"));
             let mine = |route: &str| route.starts_with(&hexadecimal(address)) && is_local(route);
             let there = || routed().expect("the table of routes").lines().any(mine);
@@ -142,14 +142,14 @@ impl Namespace {
         self.request(message, 0, &format!("deleting {address} from {name}"));
     }
 
-    /// Waits until an interface that is up, at both ends of its cable, carries packets. The flags say so too
-    /// early: until the kernel's linkwatch has been there, what is sent is lost.
+    /// Waits until an interface whose cable is up at both ends carries packets. The flags are set too early:
+    /// until the kernel's linkwatch has run, packets are lost.
     pub fn wait_until_running(&self, name: &str) {
         let runs = || self.state(name) == Some(State::Up);
         assert!(holds_within(seconds(5.0), runs), "{name} does not come up");
     }
 
-    /// What the kernel makes of an interface's cable (RFC 2863).
+    /// The operational state of an interface (RFC 2863).
     fn state(&self, name: &str) -> Option<State> {
         let link = self.describe(name);
         link.attributes.into_iter().find_map(|attribute| match attribute {
@@ -158,14 +158,14 @@ impl Namespace {
         })
     }
 
-    /// How many have asked an interface for the frames of other machines.
+    /// How many sockets have made an interface promiscuous.
     pub fn promiscuity(&self, name: &str) -> u32 {
         let link = self.describe(name);
         let count = link.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Promiscuity(count) => Some(*count),
             _ => None,
         });
-        count.expect("the kernel counts who wants all frames")
+        count.expect("a promiscuity count from the kernel")
     }
 
     fn describe(&self, name: &str) -> LinkMessage {
@@ -178,7 +178,7 @@ impl Namespace {
         }
     }
 
-    /// The kernel's number for an interface.
+    /// The index of an interface.
     pub fn index(&self, name: &str) -> u32 {
         self.try_index(name).unwrap_or_else(|| panic!("there is no interface {name}"))
     }
@@ -218,14 +218,14 @@ impl Namespace {
     }
 }
 
-/// An IPv6 address as the table of routes has it.
+/// An IPv6 address in the format of the table of routes.
 fn hexadecimal(address: &str) -> String {
     let plain = address.split('/').next().unwrap_or_default();
     let address: std::net::Ipv6Addr = plain.parse().expect("an IPv6 address");
     format!("{:032x} 80", address.to_bits())
 }
 
-/// Is this route of that table one to this machine? `RTF_LOCAL` says so, in the ninth column.
+/// Whether a route of that table leads to this machine: `RTF_LOCAL`, in the ninth column.
 fn is_local(route: &str) -> bool {
     let flags = route.split_whitespace().nth(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
     flags.is_some_and(|flags| flags & 0x8000_0000 != 0)
@@ -237,7 +237,7 @@ fn link_named(name: &str) -> LinkMessage {
     link
 }
 
-/// One request, and the kernel's yes or no.
+/// Sends one request; an error if the kernel refuses it.
 fn request(message: RouteNetlinkMessage, flags: u16) -> Result<(), String> {
     match ask(message, NLM_F_ACK | flags)? {
         NetlinkPayload::Error(answer) if answer.code.is_some() => Err(answer.to_io().to_string()),
@@ -245,7 +245,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Result<(), String> {
     }
 }
 
-/// One request, and what the kernel says to it.
+/// Sends one request and returns the kernel's answer.
 fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<NetlinkPayload<RouteNetlinkMessage>, String> {
     let mut socket = Socket::new(NETLINK_ROUTE).map_err(|e| e.to_string())?;
     socket.bind_auto().map_err(|e| e.to_string())?;

@@ -1,4 +1,4 @@
-//! What the tests are made with; nothing here knows what a daemon should do.
+//! The tools of the tests; nothing here knows what a daemon should do.
 
 pub mod capture;
 pub mod daemon;
@@ -31,7 +31,7 @@ macro_rules! trials {
     };
 }
 
-/// Waits until `condition` holds; whether it did within `limit`.
+/// Waits until `condition` holds; returns whether it did within `limit`.
 pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {
@@ -50,7 +50,7 @@ pub fn seconds(count: f64) -> Duration {
     Duration::from_secs_f64(count)
 }
 
-/// Lets time pass.
+/// Sleeps for so many seconds.
 pub fn pause(count: f64) {
     std::thread::sleep(seconds(count));
 }

@@ -1,4 +1,4 @@
-//! A network namespace that lives as long as the value.
+//! A network namespace, owned by a value.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -9,14 +9,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::process;
 
-/// A network namespace; the kernel removes it when the value and all that was opened in it are gone.
+/// A network namespace. The kernel removes it when the value is dropped and everything opened in it is closed.
 pub struct Namespace {
     net: File,
     inode: u64,
 }
 
 impl Namespace {
-    /// A new one: only `lo`, up, and no IPv6 chatter on the interfaces to come.
+    /// A new namespace with only `lo`, up, and without IPv6 autoconfiguration on later interfaces.
     pub fn new() -> Namespace {
         let net = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
@@ -64,12 +64,13 @@ impl Namespace {
         self.inode
     }
 
-    /// What can be put into a message for the kernel to name this namespace.
+    /// The descriptor that identifies this namespace in a message to the kernel.
     pub fn descriptor(&self) -> i32 {
         std::os::fd::AsRawFd::as_raw_fd(&self.net)
     }
 
-    /// No duplicate address detection, no addresses made up, no routers asked for: tests see their own packets.
+    /// Disables duplicate address detection, generated addresses and router solicitations, so that tests see
+    /// only their own packets.
     fn quiet(&self, whom: &str) {
         if !fs::exists("/proc/sys/net/ipv6").unwrap_or(false) {
             return;
@@ -81,7 +82,7 @@ impl Namespace {
 }
 
 impl Drop for Namespace {
-    /// Ends what still runs inside: nothing that a test started outlives it.
+    /// Kills what still runs inside, so that nothing outlives its test.
     fn drop(&mut self) {
         for _ in 0..3 {
             let left = self.processes();

@@ -1,5 +1,5 @@
-//! Packets as the tests send and read them. Written apart from the parser under test, on purpose: a mistake
-//! there must not be repeated here.
+//! Builds and reads the packets of the tests. Deliberately independent of the parser under test, so as not to
+//! repeat its mistakes.
 
 use std::net::IpAddr;
 
@@ -256,7 +256,7 @@ pub fn decode(frame: &[u8]) -> Option<Seen> {
     Some(Seen { source, destination, protocol, source_port, port, flags, data, frame })
 }
 
-/// The Internet checksum; 0 over bytes that hold their own.
+/// The Internet checksum; 0 over bytes that include their correct checksum.
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {

@@ -1,4 +1,4 @@
-//! Processes: who is there, how they are related, how to end them, how they ended.
+//! Finds, signals and waits for processes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::holds_within;
 
-/// How a program ended and what it said.
+/// How a program ended, and its output.
 #[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
@@ -54,12 +54,12 @@ pub fn find(pid: i32) -> Option<Process> {
     Some(Process { pid, parent, session, state, name })
 }
 
-/// Is it there, and not only as a zombie?
+/// Whether the process exists and is not a zombie.
 pub fn alive(pid: i32) -> bool {
     find(pid).is_some_and(|process| process.state != 'Z')
 }
 
-/// All that descend from `root` (without `root`), zombies included.
+/// All descendants of `root`, zombies included.
 pub fn descendants(root: i32) -> Vec<Process> {
     let table: Vec<Process> = all().filter_map(find).collect();
     let mut family = vec![root];
@@ -87,17 +87,17 @@ pub fn network_of(pid: i32) -> Option<u64> {
     Some(fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino())
 }
 
-/// Sends a signal; whether there was someone to take it.
+/// Sends a signal; returns whether there was such a process.
 pub fn signal(pid: i32, signal: Signal) -> bool {
     kill(Pid::from_raw(pid), signal).is_ok()
 }
 
-/// Ends a process for good.
+/// Kills a process.
 pub fn end(pid: i32) {
     signal(pid, Signal::SIGKILL);
 }
 
-/// Waits for the end of a child; None if it takes longer than `limit`.
+/// Waits for a child to end; None if that takes longer than `limit`.
 pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let mut status = None;
     holds_within(limit, || {

@@ -83,8 +83,8 @@ impl World {
         table.lines().skip(1).map(|row| bytes(row).expect("the column Rmem")).sum()
     }
 
-    /// A daemon to be started on the server's end of the cable, with these sections in its file. In them `@`
-    /// stands for the daemon's own folder.
+    /// A daemon to be started on the server's end of the cable, with these sections in its file; `@` in them
+    /// stands for the daemon's folder.
     pub fn knockd(&self, sections: &str) -> Knockd<'_> {
         Knockd::new(self, sections)
     }
