@@ -10,7 +10,7 @@ use crate::support::seconds;
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World, run};
 
 trials![
-    namespaces_are_apart,
+    namespaces_are_isolated,
     the_cable_carries_both_families,
     crafted_packets_are_right,
     crafted_packets_reach_a_socket,
@@ -19,7 +19,7 @@ trials![
     nothing_outlives_a_namespace,
 ];
 
-fn namespaces_are_apart() {
+fn namespaces_are_isolated() {
     let (one, two) = (Namespace::new(), Namespace::new());
     let listener = one.run(|| TcpListener::bind("127.0.0.1:0")).unwrap();
     let there = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Reading a configuration, and putting it in force.
+//! Parsing a configuration, and applying it.
 
 use divan::{Bencher, black_box};
 use knocking::engine::Engine;
@@ -19,7 +19,7 @@ fn put_in_force(bencher: Bencher, number: u32) {
     bencher.with_inputs(|| read.clone()).bench_local_values(|doors| Engine::new(doors, [here()]));
 }
 
-/// What SIGHUP does besides, for doors with a one-time password.
+/// What SIGHUP does in addition for doors with a one-time password.
 #[divan::bench(args = DOORS)]
 fn inherit(bencher: Bencher, number: u32) {
     let (text, earlier) = (otp(number), engine(&otp(number)));

@@ -9,7 +9,7 @@ use crate::support::{engine, fixed, knock, knocker, noon, observe, otp, password
 
 const DOORS: [u32; 3] = [1, 1000, 5000];
 
-/// A packet that no door asks for.
+/// A packet that is of interest to no door.
 #[divan::bench(args = DOORS)]
 fn stranger(bencher: Bencher, doors: u32) {
     let mut engine = engine(&fixed(doors));
@@ -27,7 +27,7 @@ fn begin_and_fail(bencher: Bencher, doors: u32) {
     bencher.bench_local(|| observe(&mut engine, black_box(&knock), noon(), &mut events));
 }
 
-/// A first knock each from ever more knockers, when the table of attempts is full.
+/// First knocks, each from a new knocker, when the table of attempts is full.
 #[divan::bench(args = DOORS)]
 fn flood(bencher: Bencher, doors: u32) {
     let mut engine = engine(&fixed(doors));
@@ -57,8 +57,7 @@ fn otp_wrong_port(bencher: Bencher, doors: u32) {
     bencher.bench_local(|| observe(&mut engine, black_box(&knock), noon(), &mut events));
 }
 
-/// The second half of a list is keyed with the address: the dearest knock there is. One stage of it,
-/// and the knocks that begin an attempt and end it, on average.
+/// A whole list. Its second half is keyed with the address, which makes these the most expensive knocks.
 #[divan::bench(args = DOORS)]
 fn otp_whole_list(bencher: Bencher, doors: u32) {
     let mut engine = engine(&otp(doors));
@@ -92,7 +91,7 @@ fn otp_period_change(bencher: Bencher, doors: u32) {
     });
 }
 
-/// What a client computes.
+/// The list that a client computes.
 #[divan::bench]
 fn otp_list(bencher: Bencher) {
     let otp = password(&engine(&otp(1)));

@@ -1,17 +1,17 @@
 #!/bin/bash
-# Counts the instructions of what the benchmarks measure, which do not depend on
-# the machine's mood, with callgrind.
+# Counts the instructions of the benchmarks with callgrind: unlike times, they do
+# not depend on the load of the machine.
 #
 #     tests/bench/instructions.sh             a table of all
-#     tests/bench/instructions.sh BENCH       where those of one are spent, such as
-#                                             engine::stranger::1000
+#     tests/bench/instructions.sh BENCH       the functions that one spends them in,
+#                                             such as engine::stranger::1000
 #
-# It needs valgrind, and builds the benchmarks with their symbols.
+# Needs valgrind, and builds the benchmarks with their symbols.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# What is measured, and the function whose instructions count: what a benchmark
-# does besides, to come where it measures, does not.
+# The benchmarks, each with the function whose instructions count; its preparation
+# does not count.
 OBSERVE='knocking::engine::Engine::observe*'
 BENCHES=(
     "wire::parse knocking::packet::parse*"
@@ -53,7 +53,7 @@ program=$(cargo bench --bench bench --no-run --message-format=json |
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
 
-# Instructions of so many rounds of a benchmark.
+# count BENCH FUNCTION ROUNDS: the instructions of so many rounds.
 count() {
     local counted
     valgrind --tool=callgrind --callgrind-out-file="$here/out" --toggle-collect="$2" \
@@ -73,7 +73,7 @@ known=no
 for line in "${BENCHES[@]}"; do
     read -r name function <<<"$line"
     if [ $# = 0 ]; then
-        # The difference of two runs is what a round takes, without all that comes first.
+        # The difference of two runs leaves out what comes before the first round.
         few=$(count "$name" "$function" 10) || exit 1
         many=$(count "$name" "$function" 30) || exit 1
         printf '%-34s %12d\n' "$name" $(((many - few) / 20))

@@ -1,4 +1,4 @@
-//! What things cost: `cargo bench` measures, `cargo bench -- --test` only tries each once.
+//! The benches: `cargo bench` measures, `cargo bench -- --test` only runs each once.
 //!
 //! `cargo bench -- NAME` measures those whose name contains NAME; `odds.rs` is a program of its own.
 #![allow(clippy::unwrap_used, missing_docs)]

@@ -1,12 +1,12 @@
 //! How often a blind scan opens a door with a one-time password: the figures of SECURITY in knockd(1).
 //!
-//! A scanner that knows `base` and nothing else sends the 256 ports from there on, once each, in random order,
-//! one in a millisecond, over and over. The engine is the real one. Under the rule of the extension that
-//! introduced these doors, ports that are not on the list do not exist: for that the door gets the list of a
-//! period as its `sequence`. `cargo bench --bench odds` counts, with `-- --test` only a little.
+//! A scanner that knows only `base` sends to the 256 ports from there on, once each, in random order, one packet
+//! a millisecond, again and again, to the real engine. The extension that introduced these doors ignores ports
+//! that are not on the list; the `old rule` models that with the list of a period as the door's `sequence`.
+//! `cargo bench --bench odds` counts; with `-- --test` it makes only a few scans.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-#[allow(dead_code)] // it is there for the other benchmarks too
+#[allow(dead_code)] // shared with the other benches
 mod support;
 
 use std::time::Duration;
@@ -19,10 +19,10 @@ use knocking::opening::event::Event;
 use support::{doors, engine, here, knock, knocker, noon, tcp};
 
 const BASE: u16 = 20_000;
-/// Under the old rule, so many scans meet the same list.
+/// Under the old rule, how many scans meet the same list.
 const SAME: u32 = 50;
 
-/// Numbers without rhyme, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -34,7 +34,7 @@ impl Numbers {
     }
 }
 
-/// Scans; how many of them open the door. `renew` makes another engine now and then.
+/// Runs `scans` scans and returns how many opened the door; `renew` may replace the engine before each.
 fn scan(scans: u32, mut engine: Engine, mut renew: impl FnMut(u32) -> Option<Engine>) -> u32 {
     let (mut random, mut now, mut opened) = (Numbers(0x9e37_79b9_7f4a_7c15), noon(), 0);
     let mut events = Vec::new();

@@ -1,4 +1,4 @@
-//! Configurations and knocks to measure with.
+//! Configurations and knocks for the benches.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,12 +15,12 @@ use knocking::engine::Engine;
 use knocking::opening::event::Event;
 use knocking::time::Now;
 
-/// Ours.
+/// The address of this host.
 pub fn here() -> IpAddr {
     IpAddr::from([10, 0, 0, 1])
 }
 
-/// Knocker number so and so.
+/// The address of the knocker with this number.
 pub fn knocker(number: u32) -> IpAddr {
     IpAddr::from((0x0b00_0000 + number % 0x0100_0000).to_be_bytes())
 }
@@ -47,13 +47,13 @@ pub fn noon() -> Now {
     Now { uptime: Duration::from_secs(1000), unix: Duration::from_secs(1_795_350_010) }
 }
 
-/// What the daemon does with a packet; the events of the one before are gone.
+/// Processes a packet as the daemon does, after the events of the previous one were drained.
 pub fn observe(engine: &mut Engine, knock: &Knock, now: Now, events: &mut Vec<Event>) {
     events.clear();
     engine.observe(knock, now, black_box(events));
 }
 
-/// So many doors with a sequence each.
+/// A configuration of so many doors with a fixed sequence.
 pub fn fixed(doors: u32) -> String {
     let door = |number: u32| {
         let port = |step: u32| 1000 + (number * 7 + step * 13_007) % 60_000;
@@ -67,7 +67,7 @@ pub fn fixed(doors: u32) -> String {
     (0..doors).map(door).collect()
 }
 
-/// So many doors with a one-time password each, whose periods end together.
+/// A configuration of so many doors with one-time passwords, whose periods end together.
 pub fn otp(doors: u32) -> String {
     let door = |number: u32| {
         let base = 1000 + number * 60 % 60_000;

@@ -1,4 +1,4 @@
-//! The parser of packets, and the program for the kernel's filter.
+//! The packet parser, and the program for the kernel's filter.
 
 use divan::{Bencher, black_box};
 use knocking::door::knock::Flags;
@@ -9,7 +9,7 @@ use knocking::packet::craft::{Options, Packet, Segment, Tcp};
 
 use crate::support::{doors, fixed, here, knocker, otp};
 
-/// A SYN as the system's own connections begin.
+/// A SYN like those of the system's own connections.
 fn syn() -> Vec<u8> {
     let options = Options { mss: Some(1460), sack: true, timestamp: Some(7), window_scale: Some(7) };
     Packet {

@@ -1,4 +1,4 @@
-//! One-time passwords as values: the arithmetic, what is accepted when, and what stays spent.
+//! One-time passwords as values: the arithmetic, which lists are accepted when, and which stay spent.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -18,17 +18,17 @@ use knocking::time::Now;
 use crate::packet::craft::numbers;
 
 trials![
-    lists_are_those_of_openssl,
+    lists_match_openssl,
     every_stage_lies_in_its_range,
     the_window_moves_with_the_clock,
     spent_lists_stay_spent_under_any_order_of_knocks,
-    a_clock_set_back_makes_no_spent_list_good,
+    setting_the_clock_back_revives_no_spent_list,
     an_attempt_outlives_its_period,
-    what_is_spent_is_bounded_and_never_forgotten,
-    identities_tell_locks_apart_and_nothing_else,
+    spent_lists_are_bounded_and_never_forgotten,
+    identities_differ_between_locks_only,
 ];
 
-/// Any day.
+/// An arbitrary time.
 pub const UNIX: Duration = Duration::from_mins(29_922_500);
 
 pub fn ip(text: &str) -> IpAddr {
@@ -40,7 +40,7 @@ pub fn otp(text: &str) -> Otp {
 }
 
 /// The table was made by tests/corpus/otp/vectors.sh with the openssl command line.
-fn lists_are_those_of_openssl() {
+fn lists_match_openssl() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/otp/vectors.txt");
     let table = fs::read(path).unwrap();
     let mut lengths = HashSet::new();
@@ -76,7 +76,7 @@ fn lists_are_those_of_openssl() {
     assert!(lengths.len() >= 3 * 32, "{} kinds of lists", lengths.len());
 }
 
-/// Any password; a few protocols more often than many.
+/// A random password, in half the cases with few protocols.
 fn any_otp(random: &mut dyn FnMut() -> u64) -> Otp {
     let mut below = |most: usize| usize::try_from(random() >> 34).unwrap() % most;
     let count = if below(2) == 0 { 1 + below(4) } else { 1 + below(32) };
@@ -111,7 +111,7 @@ fn every_stage_lies_in_its_range() {
     }
 }
 
-/// An engine with one door, and what it says about knocks.
+/// An engine with one door.
 struct Door {
     engine: Engine,
     otp: Otp,
@@ -130,7 +130,7 @@ impl Door {
         }
     }
 
-    /// One knock; the turn it opened the door with, if it did.
+    /// Knocks once; returns the turn if that opened the door.
     fn knock(&mut self, source: IpAddr, stage: Stage) -> Option<u64> {
         let knock = knock(source, stage);
         let mut events = Vec::new();
@@ -141,7 +141,7 @@ impl Door {
         })
     }
 
-    /// A whole list; whether it opened the door.
+    /// Knocks a whole list; returns whether it opened the door.
     fn list(&mut self, source: IpAddr, period: u64) -> bool {
         let list = self.otp.list(period, source);
         list.into_iter().fold(false, |opened, stage| opened | (self.knock(source, stage) == Some(period)))
@@ -180,7 +180,7 @@ fn the_window_moves_with_the_clock() {
             let now = door.period();
             for period in now - window - 3..=now + window + 3 {
                 let is_accepted = now.abs_diff(period) <= window;
-                // Lists of earlier hops are spent.
+                // A fresh door, because `door` may have spent the list on an earlier hop.
                 let mut fresh = Door::new(&format!(
                     "[d]\notp = moving,30,20000,off,tcp,udp,tcp\notp_window = {window}\n"
                 ));
@@ -191,12 +191,12 @@ fn the_window_moves_with_the_clock() {
         }
     }
     let otp = otp("s,45,20000,off,tcp");
-    assert_eq!(otp.accepted(Duration::ZERO), 0..=1, "nothing was before 1970");
+    assert_eq!(otp.accepted(Duration::ZERO), 0..=1, "no period is before 1970");
     assert_eq!(otp.accepted(Duration::from_secs(44)), 0..=1);
     assert_eq!(otp.accepted(Duration::from_secs(45)), 0..=2);
 }
 
-/// Knockers with genuine lists, at the same time, in any order, while the clock jumps about.
+/// Several knockers with genuine lists, interleaved at random, while the clock jumps.
 fn spent_lists_stay_spent_under_any_order_of_knocks() {
     let mut random = numbers();
     for text in [
@@ -207,15 +207,15 @@ fn spent_lists_stay_spent_under_any_order_of_knocks() {
         let mut door = Door::new(text);
         let is_protected = door.otp.is_protected();
         let mut used = BTreeSet::new();
-        // For each knocker the rest of the list it is on.
-        let mut under_way: Vec<(IpAddr, Vec<Stage>)> = (2..6)
+        // For each knocker, the rest of its current list in reverse.
+        let mut in_progress: Vec<(IpAddr, Vec<Stage>)> = (2..6)
             .flat_map(|host| [ip(&format!("10.0.0.{host}")), ip(&format!("fd00::{host}"))])
             .map(|source| (source, Vec::new()))
             .collect();
         for _ in 0..20_000 {
-            let chosen = usize::try_from(random() >> 34).unwrap() % under_way.len();
+            let chosen = usize::try_from(random() >> 34).unwrap() % in_progress.len();
             let period = door.period();
-            let (source, left) = &mut under_way[chosen];
+            let (source, left) = &mut in_progress[chosen];
             if left.is_empty() {
                 *left = door.otp.list((period + (random() >> 30) % 5).saturating_sub(2), *source);
                 left.reverse();
@@ -236,14 +236,14 @@ fn spent_lists_stay_spent_under_any_order_of_knocks() {
     }
 }
 
-fn a_clock_set_back_makes_no_spent_list_good() {
+fn setting_the_clock_back_revives_no_spent_list() {
     let (mut door, knocker) = (Door::new("[d]\notp = back,30,20000,on,tcp,udp\n"), ip("10.0.0.2"));
     let first = door.period();
     for period in first..first + 600 {
         assert!(door.list(knocker, period), "{period}");
         door.now.unix += Duration::from_secs(30);
     }
-    // Back again, by a little, and to before the first.
+    // Set the clock back, by a little, and to before the first period.
     for back in [30, 60, 3600, 600 * 30] {
         let earlier = Now { unix: UNIX + Duration::from_secs(600 * 30 - back), ..door.now };
         let now = std::mem::replace(&mut door.now, earlier);
@@ -273,7 +273,7 @@ fn an_attempt_outlives_its_period() {
     assert!(!door.list(other, period), "the old list still begins attempts");
 }
 
-fn what_is_spent_is_bounded_and_never_forgotten() {
+fn spent_lists_are_bounded_and_never_forgotten() {
     let mut spent = Spent::default();
     for period in 0..10_000_u64 {
         assert!(!spent.contains(period, None));
@@ -282,7 +282,7 @@ fn what_is_spent_is_bounded_and_never_forgotten() {
     }
     assert!((0..10_000).all(|period| spent.contains(period, None)), "a list was forgotten");
     assert!(!spent.contains(10_000, None) && spent.floor().is_some_and(|floor| floor < 9_999));
-    // Those that are accepted are never lumped together: nobody shuts out anybody else.
+    // Lists that are still accepted are not merged: one knocker's list must not spend another's.
     let mut spent = Spent::default();
     let knockers: Vec<IpAddr> =
         (0..2_000_u32).map(|host| IpAddr::from((0x0a00_0000 + host).to_be_bytes())).collect();
@@ -291,13 +291,13 @@ fn what_is_spent_is_bounded_and_never_forgotten() {
         spent.insert(7, Some(knocker), 7);
     }
     assert!(knockers.iter().all(|&knocker| spent.contains(7, Some(knocker))) && spent.floor().is_none());
-    // Once they are too old they are: with the period they go all at once.
+    // Lists that are too old are merged, all of one period at once.
     spent.insert(9, None, 8);
     assert_eq!((spent.lists().count(), spent.floor()), (256, Some(7)));
     assert!(spent.contains(7, Some(ip("192.0.2.1"))) && !spent.contains(8, None));
 }
 
-fn identities_tell_locks_apart_and_nothing_else() {
+fn identities_differ_between_locks_only() {
     let texts = [
         "seed,45,20000,on,tcp",
         "seee,45,20000,on,tcp",
@@ -312,10 +312,10 @@ fn identities_tell_locks_apart_and_nothing_else() {
     assert_eq!(identities.len(), texts.len());
     let mut wide = otp(texts[0]);
     wide.window = 9;
-    assert_eq!(wide.identity(), otp(texts[0]).identity(), "the window is not the lock");
+    assert_eq!(wide.identity(), otp(texts[0]).identity(), "the window does not change the lock");
     wide.digest = knocking::door::otp::Digest::Sha512;
     assert_ne!(wide.identity(), otp(texts[0]).identity());
-    // Seeds that are nearly the same have identities that share nothing but by chance: of 64 bits 32.
+    // Identities of similar seeds are unrelated: on average, 32 of 64 bits differ.
     let differing: u32 = (0..1000)
         .map(|number| {
             let of = |seed: u32| otp(&format!("seed {seed},45,20000,on,tcp")).identity();

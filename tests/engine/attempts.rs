@@ -1,4 +1,4 @@
-//! The table of attempts under way, held against the simplest one that could be written, and its bounds.
+//! The table of attempts in progress, compared with a simple model, and its bounds.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -13,22 +13,22 @@ use crate::random::Random;
 use crate::support::folder::read;
 
 trials![
-    it_is_what_a_simple_table_is,
-    names_of_the_dead_mean_nothing,
-    the_least_advanced_makes_room,
-    who_waited_longest_makes_room_first,
+    it_matches_a_simple_table,
+    ids_of_ended_attempts_find_nothing,
+    the_least_advanced_is_evicted,
+    the_oldest_of_equals_is_evicted,
     a_million_sources_are_bounded,
-    coming_and_going_leaves_nothing_behind,
-    the_manual_knows_what_a_full_table_costs,
-    what_is_remembered_for_a_time_is_bounded_too,
+    ended_attempts_leave_no_memory_behind,
+    the_manual_states_the_memory_of_a_full_table,
+    the_expiring_map_is_bounded_too,
 ];
 
-/// The same table as a list, searched from end to end.
+/// The same table as a plain list.
 struct Model {
     capacity: usize,
     /// In the order in which they began.
     list: Vec<Entry>,
-    /// Counts everything that happens.
+    /// Counts the changes.
     time: u64,
 }
 
@@ -37,7 +37,7 @@ struct Entry {
     id: AttemptId,
     attempt: Attempt,
     deadline: Duration,
-    /// When it got as far as it is.
+    /// When it reached its present stage.
     since: u64,
 }
 
@@ -102,7 +102,7 @@ fn of(attempts: &Attempts, knocker: IpAddr) -> Vec<u32> {
         .collect()
 }
 
-fn it_is_what_a_simple_table_is() {
+fn it_matches_a_simple_table() {
     for _ in 0..40 {
         let random = Random::new();
         let capacity = 1 + random.below(40);
@@ -173,8 +173,8 @@ fn it_is_what_a_simple_table_is() {
     }
 }
 
-/// A place in the table is used again; whoever still has the name of the one before gets nothing.
-fn names_of_the_dead_mean_nothing() {
+/// A slot is reused; the id of its former attempt finds nothing.
+fn ids_of_ended_attempts_find_nothing() {
     let mut attempts = Attempts::new(1);
     let old = attempts.begin(attempt(1, 1), seconds(5), None).unwrap();
     assert_eq!(attempts.remove(old), Some(attempt(1, 1)));
@@ -186,14 +186,14 @@ fn names_of_the_dead_mean_nothing() {
     assert_eq!((attempts.expire(seconds(8)), attempts.next_deadline()), (None, Some(seconds(9))));
 }
 
-fn the_least_advanced_makes_room() {
+fn the_least_advanced_is_evicted() {
     let mut attempts = Attempts::new(3);
     let ids: Vec<AttemptId> =
         (0..3).map(|who| attempts.begin(attempt(who, 1), seconds(9), None).unwrap()).collect();
     for (id, times) in ids.iter().zip([1, 0, 2]) {
         (0..times).for_each(|_| attempts.advance(*id));
     }
-    // However many come, they push out each other.
+    // However many come, they evict each other.
     for who in 3..100 {
         let id = attempts.begin(attempt(who, 1), seconds(9), None).unwrap();
         assert_eq!(attempts.get(id), Some(&attempt(who, 1)));
@@ -205,7 +205,7 @@ fn the_least_advanced_makes_room() {
         if who < 99 {
             continue;
         }
-        // Once nobody has got less far, the next one to go is the one that got to stage 2.
+        // Once no attempt is less advanced, the one at stage 2 is evicted next.
         attempts.advance(id);
         attempts.advance(id);
         attempts.begin(attempt(100, 1), seconds(9), None).unwrap();
@@ -213,7 +213,7 @@ fn the_least_advanced_makes_room() {
     }
 }
 
-fn who_waited_longest_makes_room_first() {
+fn the_oldest_of_equals_is_evicted() {
     let mut attempts = Attempts::new(4);
     let ids: Vec<AttemptId> =
         (0..4).map(|who| attempts.begin(attempt(who, 1), seconds(9), None).unwrap()).collect();
@@ -236,9 +236,9 @@ fn a_million_sources_are_bounded() {
     assert_eq!(attempts.get(faithful), Some(&attempt(u32::MAX, 2)));
     let each = attempts.bytes() / MAX_ATTEMPTS;
     assert!((32..=128).contains(&each), "{each} bytes an attempt");
-    // The last ones are there, those before them are not.
+    // Only the latest are left.
     assert!(attempts.first_of(address(999_999)).is_some() && attempts.first_of(address(0)).is_none());
-    // All of them time out, and in their order.
+    // All of them expire, in order.
     let mut last = 0;
     while let Some(ended) = attempts.expire(seconds(2_000_000)) {
         let IpAddr::V4(who) = ended.knocker else { panic!("{ended:?}") };
@@ -248,8 +248,8 @@ fn a_million_sources_are_bounded() {
     assert_eq!((attempts.len(), attempts.next_deadline()), (1, Some(seconds(3_000_000))));
 }
 
-/// Attempts that end long before their time leave no trace behind that grows.
-fn coming_and_going_leaves_nothing_behind() {
+/// Attempts that end long before their deadline leave nothing behind that grows.
+fn ended_attempts_leave_no_memory_behind() {
     let mut attempts = Attempts::new(MAX_ATTEMPTS);
     for who in 0..30_000 {
         let id = attempts.begin(attempt(who, 1), seconds(1_000_000 - u64::from(who)), None).unwrap();
@@ -258,8 +258,8 @@ fn coming_and_going_leaves_nothing_behind() {
     assert!(attempts.is_empty());
     assert_eq!(attempts.next_deadline(), None);
     assert!(attempts.bytes() < 20_000, "{} bytes for nobody", attempts.bytes());
-    // A flood of attempts of which the later ones run out earlier, so that the deadlines of those that were pushed
-    // out are in the way; and the table is as useful afterwards.
+    // A flood whose later attempts expire earlier, so that the stale deadlines of evicted attempts never get on top;
+    // the table works as before afterwards.
     for _ in 0..2 {
         for who in 0..150_000 {
             attempts.begin(attempt(who, 1), seconds(u64::from(900_000 - who)), None).unwrap();
@@ -273,9 +273,9 @@ fn coming_and_going_leaves_nothing_behind() {
     assert!(each <= 128, "{each} bytes an attempt");
 }
 
-/// What a table of each size holds on to when it is as full, and as untidy, as can be.
-fn the_manual_knows_what_a_full_table_costs() {
-    // The number, and how many bytes it says an attempt takes.
+/// The memory of a table of each size in the worst case: full, and with many stale entries.
+fn the_manual_states_the_memory_of_a_full_table() {
+    // The capacity, and the bytes that an attempt takes according to the manual.
     for (capacity, says) in [
         (1_000, 160),
         (33_000, 160),
@@ -300,17 +300,17 @@ fn the_manual_knows_what_a_full_table_costs() {
     }
 }
 
-fn what_is_remembered_for_a_time_is_bounded_too() {
+fn the_expiring_map_is_bounded_too() {
     for later in [false, true] {
-        let mut expiring = ExpiringMap::new(100);
+        let mut map = ExpiringMap::new(100);
         for who in 0..10_000_u32 {
-            // The same ones over and over, and others that go before or after those there are.
+            // The same keys over and over, and others that expire before or after them.
             let until = seconds(if later { 1_000 + u64::from(who) } else { 100_000 - u64::from(who) });
-            expiring.set(who % 3, address(who % 7), who, until, seconds(1));
-            expiring.set(0, address(1_000 + who), who, until, seconds(1));
-            assert!(expiring.iter().count() <= 100);
+            map.set(who % 3, address(who % 7), who, until, seconds(1));
+            map.set(0, address(1_000 + who), who, until, seconds(1));
+            assert!(map.iter().count() <= 100);
         }
-        assert_eq!(expiring.get(0, address(10_999), seconds(1)).is_some(), later);
+        assert_eq!(map.get(0, address(10_999), seconds(1)).is_some(), later);
     }
 }
 

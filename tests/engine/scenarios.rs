@@ -1,8 +1,8 @@
-//! The rules of knocking, one scenario to a file: `corpus/scenarios/*.txt`, which is also where to read them.
+//! The rules of knocking as scenarios, one in each file of `corpus/scenarios/*.txt`.
 //!
-//! A scenario begins with doors as in a knockd.conf, and sequence files that they name, each after a line
-//! `--- PATH`. After a line `---` come steps, each with a time in seconds and with the lines of the log that
-//! it must cause, and no others:
+//! A scenario begins with doors as in a knockd.conf, and the sequence files that they name, each after a line
+//! `--- PATH`. After a line `---` come steps, each with a time in seconds and exactly the log lines that it
+//! must cause:
 //!
 //! ```text
 //! 0.4  10.0.0.2 > 10.0.0.1 tcp 8000 syn    => 10.0.0.2: ssh: Stage 2 | 10.0.0.2: ssh: OPEN SESAME
@@ -12,19 +12,19 @@
 //!
 //! | step | what happens |
 //! |---|---|
-//! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` before them |
-//! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte where nothing is said |
-//! | `0.4` | the daemon wakes up: whatever is due is done |
+//! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` for a header cut before them |
+//! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte by default |
+//! | `0.4` | the daemon wakes up and does whatever is due |
 //! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
 //! | `0.4 finish 5` | the daemon is asked to end within 5 seconds |
 //! | `0.4 closed`, `0.4 not closed` | every stop command was run and has ended, or not |
-//! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck, and this is left in the file; or `unreadable` |
-//! | `address 10.0.0.1 fd00::1` | our own addresses from now on; these two to begin with |
+//! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck; these lines are left in the file, or it is `unreadable` |
+//! | `address 10.0.0.1 fd00::1` | this host's addresses from now on; these two at the start |
 //! | `clock +30`, `clock 1700000000` | the wall clock is moved, or set |
-//! | `debug` | what `-D` says about attempts is expected as well |
+//! | `debug` | the output of `-D` about attempts is expected as well |
 //!
-//! Who wakes up does so when the engine and the openings asked for it, neither earlier nor later: that is
-//! checked with every step that only lets time pass.
+//! Each step that only lets time pass checks the deadlines: something is due exactly if the engine or the
+//! openings asked to be woken by then.
 
 use std::collections::HashMap;
 use std::io;
@@ -93,7 +93,7 @@ fn play(text: &str) {
     for Step { line, what, expected } in steps {
         scene.told.clear();
         scene.step(what).unwrap_or_else(|| panic!("line {line}: '{what}' is no step"));
-        // A line may end in the blank before an empty command, which cannot be seen in a file.
+        // A line with an empty command ends in a blank, which cannot be seen in a file.
         let told: Vec<&str> = scene.told.iter().map(|line| line.trim_end()).collect();
         assert!(told == expected, "line {line}: {what}\n  expected {expected:#?}\n  and got {told:#?}");
     }
@@ -111,7 +111,7 @@ struct Scene {
     running: Vec<Job>,
     now: Now,
     debug: bool,
-    /// What went to the log since the step began.
+    /// The log lines since the step began.
     told: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ impl Scene {
         }
     }
 
-    /// Takes one step; `None` if the words mean nothing.
+    /// Takes one step; `None` if it cannot be parsed.
     fn step(&mut self, what: &str) -> Option<()> {
         let (first, rest) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
         let rest = rest.trim();
@@ -232,7 +232,7 @@ impl Scene {
         }
     }
 
-    /// What the watcher does: it logs, and tells the doorkeeper of what opened.
+    /// Does what the watcher does: logs, and passes openings to the doorkeeper.
     fn engine_says(&mut self, events: Vec<Event>) {
         for event in &events {
             assert_eq!(event.is_silent(), event.line(None).is_none(), "{event:?}");
@@ -248,7 +248,7 @@ impl Scene {
         }
     }
 
-    /// What the doorkeeper does; commands are announced before they are run.
+    /// Does what the doorkeeper does; each command must be logged before it is run.
     fn take(&mut self, actions: Vec<Action>) {
         let mut announced = None;
         for action in actions {

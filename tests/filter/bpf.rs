@@ -1,4 +1,4 @@
-//! Classic BPF: the interpreter, and the kernel itself to hold it against.
+//! The BPF interpreter of the tests, compared with the kernel.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -8,9 +8,9 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::support::interpreter::{Around, check, passes, run};
 
-trials![the_interpreter_is_right, the_kernel_runs_programs_alike];
+trials![the_interpreter_is_right, the_kernel_agrees_with_the_interpreter];
 
-/// Gives a program to the kernel, on a socket such as the daemon's; whether there is memory for it.
+/// Attaches a program to a socket like the daemon's; returns whether the kernel has memory for it.
 pub fn load(program: &[Instruction]) -> bool {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0))).unwrap();
     match socket.attach_filter(&for_the_kernel(program)) {
@@ -27,16 +27,16 @@ fn for_the_kernel(program: &[Instruction]) -> Vec<SockFilter> {
     program.iter().map(|it| SockFilter::new(it.code, it.jt, it.jf, it.k)).collect()
 }
 
-/// The kernel as an interpreter: a pair of local sockets whose datagrams go through a program.
+/// The kernel as an interpreter: a pair of local sockets with a program attached.
 pub struct Kernel {
     sender: UnixDatagram,
     receiver: UnixDatagram,
 }
 
 impl Kernel {
-    /// There are no link types on such a socket: it is told what it would have seen.
+    /// Such a socket has no link-layer protocol: loads of that become loads of the constant `ether_type`.
     pub fn with(program: &[Instruction], ether_type: u32) -> Kernel {
-        let told: Vec<Instruction> = program
+        let adapted: Vec<Instruction> = program
             .iter()
             .map(|&it| match it {
                 Instruction { code: 0x28, k: 0xffff_f000, .. } => {
@@ -47,12 +47,12 @@ impl Kernel {
             .collect();
         let (sender, receiver) = UnixDatagram::pair().unwrap();
         receiver.set_nonblocking(true).unwrap();
-        SockRef::from(&receiver).attach_filter(&for_the_kernel(&told)).unwrap();
+        SockRef::from(&receiver).attach_filter(&for_the_kernel(&adapted)).unwrap();
         Kernel { sender, receiver }
     }
 
     pub fn passes(&self, bytes: &[u8]) -> bool {
-        assert!(!bytes.is_empty(), "an empty datagram says nothing");
+        assert!(!bytes.is_empty(), "a rejected datagram and an empty one look alike");
         self.sender.send(bytes).unwrap();
         self.receiver.recv(&mut [0; 2048]).is_ok()
     }
@@ -70,14 +70,14 @@ fn the_interpreter_is_right() {
     assert!(value_of(&[op(0x28, 0, 0, 1)], 0x1122) && value_of(&[op(0x30, 0, 0, 4)], 0x44));
     assert!(value_of(&[op(0x01, 0, 0, 2), op(0x48, 0, 0, 1)], 0x3344));
     assert!(value_of(&[op(0xb1, 0, 0, 0), op(0x50, 0, 0, 0xffff_ffea)], 0x22));
-    assert!(!value_of(&[op(0x20, 0, 0, 2)], 0), "behind the end");
+    assert!(!value_of(&[op(0x20, 0, 0, 2)], 0), "beyond the end");
     for (offset, value) in [(0, 0x0800), (4, 4), (8, 9), (48, 1)] {
         assert!(value_of(&[op(0x20, 0, 0, 0xffff_f000 + offset)], value));
     }
 }
 
-/// What the interpreter says of conditions, the kernel says too.
-fn the_kernel_runs_programs_alike() {
+/// Compares conditional jumps.
+fn the_kernel_agrees_with_the_interpreter() {
     let op = |code, jt, jf, k| Instruction { code, jt, jf, k };
     for code in [0x15, 0x25, 0x35, 0x45] {
         for k in [0, 1, 6, 7, 8, 255] {

@@ -1,78 +1,78 @@
-//! When packets are let gather, and when a ring pays.
+//! When packets are batched, and when a ring pays.
 
 use std::time::Duration;
 
 use knocking::filter::bursts::{BATCH, BurstDetector, RING_KEPT};
 
 trials![
-    a_knock_is_never_made_to_wait,
-    packets_that_follow_each_other_closely_are_let_gather,
-    they_gather_for_as_long_as_they_are_many,
-    what_is_left_behind_is_taken_at_once,
+    a_knock_is_never_delayed,
+    close_packets_are_batched,
+    batching_lasts_while_batches_are_large,
+    a_queue_that_was_not_emptied_is_read_at_once,
     a_ring_pays_from_ten_thousand_packets_a_second,
     a_short_burst_pays_no_ring,
-    a_ring_is_given_back_when_it_was_calm_for_long,
+    a_ring_is_given_up_after_a_calm_minute,
 ];
 
 fn micros(micros: u64) -> Duration {
     Duration::from_secs(1000) + Duration::from_micros(micros)
 }
 
-/// So many turns of one packet each, so many microseconds apart.
-fn turns(bursts: &mut BurstDetector, count: u64, apart: u64) -> Duration {
-    for turn in 0..count {
-        bursts.record(1, true, micros(turn * apart));
+/// Records `count` reads of one packet each, `apart` microseconds apart; returns the time of the last.
+fn reads(bursts: &mut BurstDetector, count: u64, apart: u64) -> Duration {
+    for read in 0..count {
+        bursts.record(1, true, micros(read * apart));
     }
     micros((count - 1) * apart)
 }
 
-/// Packets of a million microseconds, taken whenever they have gathered.
+/// Records one second of packets at this rate, read in batches; returns its end.
 fn second_of(bursts: &mut BurstDetector, per_second: u64, begin: Duration) -> Duration {
-    let rests = Duration::from_secs(1).as_micros() / BATCH.as_micros();
-    let each = usize::try_from(per_second / u64::try_from(rests).unwrap()).unwrap();
+    let batches = Duration::from_secs(1).as_micros() / BATCH.as_micros();
+    let each = usize::try_from(per_second / u64::try_from(batches).unwrap()).unwrap();
     let mut uptime = begin;
-    for _ in 0..rests {
+    for _ in 0..batches {
         uptime += BATCH;
         bursts.record(each, true, uptime);
     }
     uptime
 }
 
-fn a_knock_is_never_made_to_wait() {
+fn a_knock_is_never_delayed() {
     for apart in [501, 1000, 50_000] {
         let mut bursts = BurstDetector::default();
-        turns(&mut bursts, 1000, apart);
+        reads(&mut bursts, 1000, apart);
         assert_eq!(bursts.batch_end(), None, "{apart} us apart");
     }
     // A whole sequence at once.
     let mut bursts = BurstDetector::default();
-    turns(&mut bursts, 7, 10);
+    reads(&mut bursts, 7, 10);
     assert_eq!(bursts.batch_end(), None);
 }
 
-fn packets_that_follow_each_other_closely_are_let_gather() {
+fn close_packets_are_batched() {
     let mut bursts = BurstDetector::default();
-    let last = turns(&mut bursts, 9, 50);
+    let last = reads(&mut bursts, 9, 50);
     assert_eq!(bursts.batch_end(), Some(last + BATCH));
 }
 
-fn they_gather_for_as_long_as_they_are_many() {
+fn batching_lasts_while_batches_are_large() {
     let mut bursts = BurstDetector::default();
-    let last = turns(&mut bursts, 9, 50);
+    let last = reads(&mut bursts, 9, 50);
     bursts.record(40, true, last + BATCH);
     assert_eq!(bursts.batch_end(), Some(last + 2 * BATCH));
     bursts.record(3, true, last + 2 * BATCH);
     assert_eq!(bursts.batch_end(), None);
-    // And it takes as many hurried turns as before until they gather again.
-    for turn in 1..8 {
-        bursts.record(1, true, last + 2 * BATCH + Duration::from_micros(turn * 10));
-        assert_eq!(bursts.batch_end(), None, "{turn}");
+    // Then it takes as many close reads as before to start the next burst.
+    for read in 1..8 {
+        bursts.record(1, true, last + 2 * BATCH + Duration::from_micros(read * 10));
+        assert_eq!(bursts.batch_end(), None, "{read}");
     }
 }
 
-fn what_is_left_behind_is_taken_at_once() {
+fn a_queue_that_was_not_emptied_is_read_at_once() {
     let mut bursts = BurstDetector::default();
-    let last = turns(&mut bursts, 9, 50);
+    let last = reads(&mut bursts, 9, 50);
     bursts.record(256, false, last + BATCH);
     assert!(bursts.batch_end().is_none_or(|end| end <= last + BATCH), "{bursts:?}");
 }
@@ -92,20 +92,20 @@ fn a_short_burst_pays_no_ring() {
     assert_eq!(bursts.ring_end(), None);
 }
 
-fn a_ring_is_given_back_when_it_was_calm_for_long() {
+fn a_ring_is_given_up_after_a_calm_minute() {
     let mut bursts = BurstDetector::default();
     let busy = second_of(&mut bursts, 20_000, micros(0));
     assert_eq!(bursts.ring_end(), Some(busy + RING_KEPT));
     let nearly = busy + Duration::from_secs(59);
     assert!(bursts.wants_ring(nearly));
     assert!(!bursts.wants_ring(busy + RING_KEPT));
-    // Less than 1,000 a second do not put that off, more do.
+    // More than 1,000 packets a second postpone that, fewer do not.
     bursts.record(100, true, nearly);
     assert_eq!(bursts.ring_end(), Some(busy + RING_KEPT));
     let nearly = nearly + Duration::from_millis(500);
     bursts.record(101, true, nearly);
     assert_eq!(bursts.ring_end(), Some(nearly + RING_KEPT));
-    // Later it takes as much as the first time.
+    // Once given up, a ring pays again only from 10,000 a second on.
     let later = nearly + 2 * RING_KEPT;
     bursts.record(200, true, later);
     assert!(!bursts.wants_ring(later));

@@ -1,19 +1,19 @@
-//! Which interfaces are listened on, as values: also with links that not every kernel can make.
+//! The choice of interfaces, as values, including links that not every kernel supports.
 
 use knocking::filter::interfaces::{EVERY, Interface, Kind, Layout, Scene, Wanted};
 
 trials![
-    names_are_read,
+    names_are_parsed,
     one_name_is_one_interface,
-    what_waits_for_what,
-    auto_is_where_the_default_route_goes,
-    ports_are_heard_at_their_master,
-    a_routing_domain_is_heard_at_its_ports,
-    shares_are_heard_once,
+    missing_interfaces_are_waited_for,
+    auto_is_the_interface_of_the_default_route,
+    packets_of_ports_count_at_their_master,
+    packets_of_a_vrf_count_at_its_ports,
+    shared_packets_count_once,
     any_is_every_interface,
 ];
 
-/// Interfaces that are up, by name and number.
+/// An interface that is up.
 fn interface(name: &str, index: u32) -> Interface {
     let addresses = vec![format!("192.0.2.{index}").parse().unwrap()];
     let mac = Some([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]);
@@ -41,12 +41,12 @@ fn layout(wanted: &str, scene: &Scene) -> Layout {
     Wanted::parse(wanted).unwrap().layout(scene)
 }
 
-/// What the log says of each.
+/// The log line of each item.
 fn lines(layout: &Layout) -> Vec<String> {
     layout.status.iter().map(|status| status.line(None)).collect()
 }
 
-fn names_are_read() {
+fn names_are_parsed() {
     let read = |text| Wanted::parse(text).map(|wanted| wanted.to_string());
     for (text, wanted) in [
         ("eth0", Some("eth0")),
@@ -68,7 +68,7 @@ fn one_name_is_one_interface() {
     let scene = scene(&[interface("lo", 1), port("eth0", 2, 3), bridge]);
     for (name, index) in [("lo", 1), ("eth0", 2), ("br0", 3)] {
         let layout = layout(name, &scene);
-        // As knockd 0.8 has it: a port too, and what is meant for others.
+        // As in knockd 0.8: also a port of a bridge, and packets for other hosts.
         assert_eq!((layout.indexes, layout.several), (vec![index], None), "{name}");
         assert_eq!(layout.here, scene.interfaces[index as usize - 1].addresses);
     }
@@ -77,7 +77,7 @@ fn one_name_is_one_interface() {
     assert_eq!(lines(&missing), ["eth1 is not there, waiting for it"]);
 }
 
-fn what_waits_for_what() {
+fn missing_interfaces_are_waited_for() {
     let patient = |text| Wanted::parse(text).unwrap().waits_by_default();
     assert!(!patient("eth0"));
     assert!(patient("eth0,eth1") && patient("auto") && patient("any"));
@@ -97,11 +97,11 @@ fn what_waits_for_what() {
     );
     let gone = &layout.status[3];
     assert_eq!(gone.line(Some(gone)), "eth3 is gone, waiting for it");
-    // A capture on what is down hears it from its first packet.
+    // Interfaces that are down get a capture too, so that no packet is missed when they come up.
     assert_eq!(layout.indexes, [2, 3, 4]);
 }
 
-fn auto_is_where_the_default_route_goes() {
+fn auto_is_the_interface_of_the_default_route() {
     let mut scene = scene(&[interface("eth0", 2), interface("ppp0", 3)]);
     assert_eq!(layout("auto", &scene).indexes, []);
     scene.default_routes = vec![3];
@@ -114,24 +114,24 @@ fn auto_is_where_the_default_route_goes() {
     assert!(both.several.is_some());
 }
 
-fn ports_are_heard_at_their_master() {
+fn packets_of_ports_count_at_their_master() {
     let mut scene =
         scene(&[port("eth0", 2, 4), port("eth1", 3, 4), interface("bond0", 4), interface("ppp0", 5)]);
     assert_eq!(layout("eth0,eth1,bond0,ppp0", &scene).indexes, [4, 5]);
-    // The master is not listened on.
+    // Without a capture on the master.
     assert_eq!(layout("eth0,ppp0", &scene).indexes, [2, 5]);
     assert_eq!(layout("any", &scene).several.unwrap().hidden, [2, 3]);
     // A master that is down passes nothing up.
     scene.interfaces[2].is_up = false;
     assert_eq!(layout("any", &scene).several.unwrap().hidden, []);
-    // Ports of ports.
+    // A master that is a port itself.
     scene.interfaces[2].is_up = true;
     scene.interfaces[2].master = Some(6);
     scene.interfaces.push(interface("br0", 6));
     assert_eq!(layout("any", &scene).several.unwrap().hidden, [2, 3, 4]);
 }
 
-fn a_routing_domain_is_heard_at_its_ports() {
+fn packets_of_a_vrf_count_at_its_ports() {
     let domain = Interface { kind: Kind::Vrf, ..interface("red", 4) };
     let scene = scene(&[port("eth0", 2, 4), interface("eth1", 3), domain]);
     assert_eq!(layout("any", &scene).several.unwrap().hidden, [4]);
@@ -139,7 +139,7 @@ fn a_routing_domain_is_heard_at_its_ports() {
     assert_eq!(layout("eth1,red", &scene).indexes, [3, 4]);
 }
 
-fn shares_are_heard_once() {
+fn shared_packets_count_once() {
     let share = |name, index| Interface { kind: Kind::Share, below: Some(2), ..interface(name, index) };
     let below = interface("eth0", 2);
     let same = Interface { mac: below.mac, ..share("ipvl0", 4) };

@@ -1,5 +1,5 @@
-//! The kernel's filter: it passes all that is of interest, nothing else as long as there is room to be exact, and
-//! the kernel takes it.
+//! The kernel's filter: it passes all packets of interest, no others if the budget allows an exact program, and
+//! the kernel accepts it.
 
 use std::io;
 use std::net::IpAddr;
@@ -21,29 +21,29 @@ use crate::support::interpreter::{Around, check, passes};
 use crate::support::packet::{CLIENT, CLIENT6, Packet, SERVER, SERVER6, tcp, udp};
 
 trials![
-    what_is_of_interest_is_what_the_doors_want,
+    interest_matches_the_doors,
     everything_of_interest_passes,
-    nothing_else_passes_if_there_is_room,
+    nothing_else_passes_within_the_budget,
     the_kernel_agrees,
-    little_room_makes_it_coarse,
+    a_small_budget_merges_ports,
     five_thousand_doors_fit,
-    flags_of_many_kinds,
+    flag_rules_of_many_kinds,
     many_addresses_are_not_checked,
     tagged_frames_do_not_pass,
     other_link_protocols_do_not_pass,
     on_loopback_packets_pass_once,
-    of_several_interfaces_each_packet_passes_once,
+    with_several_interfaces_each_packet_passes_once,
     only_ipv4_means_only_ipv4,
-    later_lines_of_a_file_can_be_let_through,
-    no_doors_no_packets,
+    interest_can_include_later_lines,
+    without_doors_no_packet_passes,
     programs_are_short,
 ];
 
-/// Who may knock, or may not.
+/// Prefixes to allow or deny.
 const PREFIXES: [&str; 4] =
     ["", "10.77.0.0/24, fd77::/64", "10.77.0.64/26, 192.0.2.1, 2001:db8::/29", "0.0.0.0/0"];
 
-/// Doors, our addresses, and packets that have something to do with them.
+/// Random doors, addresses of this host, and packets that are related to them.
 struct World {
     doors: Vec<Door>,
     here: Vec<IpAddr>,
@@ -64,7 +64,7 @@ impl World {
         let mut places = here.clone();
         places.extend([random.v4(), random.v6(), random.v4(), random.v6()]);
         let mut text = String::new();
-        // Rules that all doors share, or some of them.
+        // Rules that all or some doors share.
         let everywhere = random.once_in(2);
         let shared = [random.pick(&PREFIXES), random.pick(&PREFIXES)];
         for _ in 0..=random.below(12) {
@@ -134,7 +134,7 @@ strict_except = ",
         packet.data(&random.bytes(random.below(24)))
     }
 
-    /// What fails attempts on a strict door, said once more.
+    /// Whether a packet fails attempts on a strict door: a second, simpler implementation.
     fn is_hit(&self, knock: &Knock, at: impl Fn(&Door) -> bool) -> bool {
         let begins = match knock.protocol {
             Protocol::Tcp => knock.flags.is_some_and(|flags| flags.0 & 0x12 == 0x02),
@@ -147,7 +147,7 @@ strict_except = ",
         begins && self.doors.iter().any(|door| at(door) && door.rules.is_strict && !is_excepted(door))
     }
 
-    /// Whether all doors agree that this knocker may not knock, in a way that the filter knows of.
+    /// Whether all doors reject this knocker in a way that the filter can check.
     fn is_shut_out(&self, knock: &Knock) -> bool {
         let is_in = |prefix: &IpNet| prefix.contains(&knock.source);
         let allows = |door: &Door| door.rules.allow.as_ref().is_none_or(|it| it.prefixes().iter().any(is_in));
@@ -161,7 +161,7 @@ strict_except = ",
         self.here.contains(&knock.destination)
     }
 
-    /// What a door asks for, said once more and without any data structure.
+    /// Whether a packet is a knock: a second implementation, without data structures.
     fn is_wanted(&self, knock: &Knock, at: impl Fn(&Door) -> bool) -> bool {
         let has_port = |door: &Door| match &door.lock {
             Lock::Fixed(sequence) => {
@@ -176,7 +176,7 @@ strict_except = ",
     }
 }
 
-fn what_is_of_interest_is_what_the_doors_want() {
+fn interest_matches_the_doors() {
     for _ in 0..200 {
         let world = World::new(Random::new());
         let interest = Interest::of(&world.doors, 0);
@@ -191,7 +191,7 @@ fn what_is_of_interest_is_what_the_doors_want() {
     }
 }
 
-/// Also when cut, with options, with any budget: what is of interest passes.
+/// Also truncated packets, packets with options, and with any budget.
 fn everything_of_interest_passes() {
     let mut passed = 0;
     for _ in 0..200 {
@@ -218,8 +218,8 @@ fn everything_of_interest_passes() {
     assert!(passed > 1000, "only {passed} packets were of interest");
 }
 
-/// The one thing that is not told apart: which of the addresses a port is for.
-fn nothing_else_passes_if_there_is_room() {
+/// But for one thing: the filter does not check which of the addresses a port belongs to.
+fn nothing_else_passes_within_the_budget() {
     let mut passed = 0;
     for _ in 0..200 {
         let world = World::new(Random::new());
@@ -269,7 +269,7 @@ fn the_kernel_agrees() {
     }
 }
 
-fn little_room_makes_it_coarse() {
+fn a_small_budget_merges_ports() {
     let (doors, knocks) = many_doors(400, "tcpflags = syn");
     let interest = Interest::of(&doors, 0);
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
@@ -281,7 +281,7 @@ fn little_room_makes_it_coarse() {
         assert!(program.len() <= budget.max(50), "{} instructions for {budget}", program.len());
         assert!(load(&program), "the kernel has no memory for {} instructions", program.len());
         assert!(knocks.iter().all(|&port| passes(&program, &tcp(port).ip(), Around::of(&tcp(port).ip()))));
-        // More room lets fewer of the others through; with enough of it, none.
+        // The larger the budget, the fewer other packets pass; with a large enough one, none.
         let ports = (0..=u16::MAX).step_by(16);
         let passed = ports.filter(|&port| passes(&program, &tcp(port).ip(), Around::of(&[]))).count();
         assert!(passed <= passed_before, "{passed} pass with {budget}, {passed_before} with less");
@@ -304,13 +304,13 @@ fn five_thousand_doors_fit() {
         }
     }
     assert!(!passes(&program, &udp(knocks[0]).ip(), Around::of(&[])));
-    // Where the kernel's memory for filters is short, the daemon asks for half as much until there is enough.
+    // If the kernel lacks memory for a filter, the daemon halves the budget until the filter fits.
     let interest = Interest::of(&doors, 0);
     let mut budgets = std::iter::successors(Some(MAX_INSTRUCTIONS), |budget| Some(budget / 2)).take(5);
     assert!(budgets.any(|budget| load(&knocking::filter::program(&interest, around, budget))));
 }
 
-fn flags_of_many_kinds() {
+fn flag_rules_of_many_kinds() {
     let mut text = String::new();
     let rules = [
         "syn",
@@ -341,7 +341,7 @@ fn flags_of_many_kinds() {
     }
 }
 
-/// An interface with hundreds of addresses costs no more than one with some: other hosts' packets are rare there.
+/// An interface with hundreds of addresses must not need a longer program than one with a few.
 fn many_addresses_are_not_checked() {
     let doors = doors("[d]\nsequence = 7000,8000:udp\ntcpflags = syn\n");
     for count in [1, 16, 17, 64, 65, 1000] {
@@ -381,13 +381,13 @@ fn on_loopback_packets_pass_once() {
     let ip = tcp(7000).ip();
     let leaving = |interface| Around { packet_type: 4, interface, ..Around::of(&ip) };
     let on_lo = simple(Some(1), false);
-    assert!(!passes(&on_lo, &ip, leaving(1)), "on its way out of lo");
-    assert!(passes(&on_lo, &ip, Around { interface: 1, ..Around::of(&ip) }), "coming in on lo");
-    assert!(passes(&on_lo, &ip, leaving(2)), "on its way out elsewhere");
+    assert!(!passes(&on_lo, &ip, leaving(1)), "outgoing on lo");
+    assert!(passes(&on_lo, &ip, Around { interface: 1, ..Around::of(&ip) }), "incoming on lo");
+    assert!(passes(&on_lo, &ip, leaving(2)), "outgoing elsewhere");
     assert!(passes(&simple(None, false), &ip, leaving(2)), "lo is not listened on");
 }
 
-fn of_several_interfaces_each_packet_passes_once() {
+fn with_several_interfaces_each_packet_passes_once() {
     let here: Vec<IpAddr> = [SERVER, SERVER6].map(|address| address.parse().unwrap()).to_vec();
     let (target, target6) = ("198.51.100.7", "2001:db8::7");
     let text = format!(
@@ -414,12 +414,12 @@ fn of_several_interfaces_each_packet_passes_once() {
                 tcp(7000).v6().from(SERVER6),
             ),
         ] {
-            // Arrives: for us, for all, for others.
+            // Incoming: to this host, broadcast, multicast, to other hosts.
             for (packet_type, wanted) in [(0, true), (1, true), (2, true), (3, false)] {
                 assert_eq!(pass(&to_us, packet_type, 7), wanted, "{packet_type}");
                 assert_eq!(pass(&to_target, packet_type, 9), wanted, "{packet_type}");
             }
-            // Leaves: ours for others, what passes through, ours for us.
+            // Outgoing: from this host to others, forwarded, from this host to itself.
             assert!(pass(&from_us, 4, 7));
             assert!(!pass(&to_target, 4, 7) && !pass(&own, 4, 7) && !pass(&to_us, 4, 7));
             assert!(!pass(&from_us, 4, 1) && !pass(&from_us, 4, 9));
@@ -440,7 +440,7 @@ fn only_ipv4_means_only_ipv4() {
     }
 }
 
-fn later_lines_of_a_file_can_be_let_through() {
+fn interest_can_include_later_lines() {
     let doors = doors("[d]\none_time_sequences = /once\n");
     let own = |ahead| {
         let interest = Interest::of(&doors, ahead);
@@ -449,7 +449,7 @@ fn later_lines_of_a_file_can_be_let_through() {
     assert_eq!((own(0), own(1), own(9)), ([true, false, false], [true, true, false], [true; 3]));
 }
 
-fn no_doors_no_packets() {
+fn without_doors_no_packet_passes() {
     let here = [SERVER.parse().unwrap()];
     for budget in [0, 100, MAX_INSTRUCTIONS] {
         let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
@@ -460,7 +460,7 @@ fn no_doors_no_packets() {
     }
 }
 
-/// The kernel runs it for every packet of the interface.
+/// The kernel runs the program for every packet of the interface.
 fn programs_are_short() {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
     let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };

@@ -1,4 +1,4 @@
-//! Crafted packets as values: their bytes, and their usual look.
+//! Crafted packets as values: their bytes, and their defaults.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -14,21 +14,21 @@ use knocking::plan::{Asked, Manner, Port};
 use crate::support::packet::checksum;
 
 trials![
-    what_is_built_is_read_back,
-    checksums_are_right_unless_asked_otherwise,
+    built_packets_parse_back,
+    checksums_are_right_unless_a_wrong_one_is_requested,
     a_udp_checksum_is_never_zero,
-    packets_that_cannot_be_are_refused,
-    options_stand_as_linux_writes_them,
+    impossible_packets_are_errors,
+    options_are_in_the_order_of_linux,
     a_syn_looks_like_the_systems_own,
     only_a_syn_carries_options,
     the_window_scale_follows_the_buffer,
-    what_is_asked_for_beats_the_usual,
+    requests_override_the_defaults,
     source_ports_stay_in_their_ranges,
     a_dissection_names_every_field,
     cut_packets_can_be_shown,
 ];
 
-/// Numbers without rhyme, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 pub fn numbers() -> impl FnMut() -> u64 {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     move || {
@@ -43,7 +43,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Any packet at all.
+/// A random packet.
 fn any_packet(random: &mut dyn FnMut() -> u64) -> Packet {
     let six = random().is_multiple_of(2);
     let mut bytes = |count: usize| (0..count).map(|_| random().to_be_bytes()[3]).collect::<Vec<u8>>();
@@ -90,7 +90,7 @@ fn bytes_of(length: usize) -> Vec<u8> {
     (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
-/// The sum over the segment and its pseudo header; 0 if the checksum in it is right.
+/// The checksum over the segment and its pseudo-header; 0 if the one in the segment is correct.
 fn sum_of_segment(packet: &[u8]) -> u16 {
     let (addresses, protocol, segment) = match packet[0] >> 4 {
         4 => (&packet[12..20], packet[9], &packet[20..]),
@@ -103,7 +103,7 @@ fn sum_of_segment(packet: &[u8]) -> u16 {
     checksum(&covered)
 }
 
-fn what_is_built_is_read_back() {
+fn built_packets_parse_back() {
     let mut random = numbers();
     for _ in 0..2_000 {
         let packet = any_packet(&mut random);
@@ -121,7 +121,7 @@ fn what_is_built_is_read_back() {
     }
 }
 
-fn checksums_are_right_unless_asked_otherwise() {
+fn checksums_are_right_unless_a_wrong_one_is_requested() {
     let mut random = numbers();
     for _ in 0..2_000 {
         let mut packet = any_packet(&mut random);
@@ -152,7 +152,7 @@ fn a_udp_checksum_is_never_zero() {
     assert_eq!(wrong, 65536);
 }
 
-fn packets_that_cannot_be_are_refused() {
+fn impossible_packets_are_errors() {
     let mut packet = Shape::default().packet(stage("9:udp"), None, &route4(), &mut numbers());
     packet.data = vec![0; 65_507];
     assert!(packet.build().is_ok());
@@ -163,7 +163,7 @@ fn packets_that_cannot_be_are_refused() {
     assert_eq!(packet.build(), Err(CraftError::Families));
 }
 
-fn options_stand_as_linux_writes_them() {
+fn options_are_in_the_order_of_linux() {
     let all = Options { mss: Some(1460), sack: true, timestamp: Some(0x0102_0304), window_scale: Some(7) };
     let none = Options::default();
     assert_eq!(all.bytes(), [2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]);
@@ -233,7 +233,7 @@ fn only_a_syn_carries_options() {
     assert_eq!(tcp_of(&packet).options, Options { mss: Some(1000), ..Options::default() });
 }
 
-fn what_is_asked_for_beats_the_usual() {
+fn requests_override_the_defaults() {
     let shape = Shape {
         flags: Flags::ACK,
         source: Some(ip("192.0.2.9")),

@@ -1,5 +1,4 @@
-//! The parser of packets: nothing that the network sends makes it panic, and a knock is read from what is really
-//! there.
+//! The packet parser: no input makes it panic, and a knock holds only what the packet holds.
 
 use std::net::IpAddr;
 
@@ -10,20 +9,20 @@ use crate::random::Random;
 use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, tcp, udp};
 
 trials![
-    what_was_built_is_read,
+    built_packets_are_parsed,
     every_truncation_is_harmless,
     options_are_skipped,
-    a_header_shorter_than_a_header_is_none,
+    an_ipv4_header_below_20_bytes_is_none,
     only_first_fragments_count,
-    ipv6_without_extensions_counts,
+    only_ipv6_without_extensions_counts,
     other_protocols_and_versions_are_none,
-    the_packet_ends_where_it_says,
-    a_length_of_zero_is_no_length,
+    the_length_field_ends_the_packet,
+    a_length_of_zero_means_all_bytes,
     random_bytes_are_harmless,
     random_changes_are_harmless,
 ];
 
-fn what_was_built_is_read() {
+fn built_packets_are_parsed() {
     let random = Random::new();
     for _ in 0..2000 {
         let (port, source_port) = (random.port(), random.port());
@@ -50,7 +49,7 @@ fn what_was_built_is_read() {
     }
 }
 
-/// As long as the ports are there it is a knock; flags and length are known if they are there.
+/// A packet with both ports is a knock; flags and length are `None` if they are cut off.
 fn every_truncation_is_harmless() {
     for packet in samples() {
         let ip = packet.ip();
@@ -67,13 +66,13 @@ fn every_truncation_is_harmless() {
 
 fn options_are_skipped() {
     for words in 0..=10 {
-        // Options that look like ports, lest they be taken for them.
+        // Options that look like ports, to catch a parser that takes them for ports.
         let knock = parse(&tcp(7000).ip_options(&vec![0x11; words * 4]).ip()).unwrap();
         assert_eq!((knock.port, knock.flags), (7000, Some(Flags(SYN))), "{words} words");
     }
 }
 
-fn a_header_shorter_than_a_header_is_none() {
+fn an_ipv4_header_below_20_bytes_is_none() {
     for words in 0..16 {
         let mut ip = tcp(7000).ip_options(&[0; 40]).ip();
         ip[0] = 4 << 4 | words;
@@ -87,7 +86,7 @@ fn only_first_fragments_count() {
     for bit in 0..13 {
         assert_eq!((knock(1 << bit, true), knock(1 << bit, false)), (None, None), "place {}", 1 << bit);
     }
-    // "Don't fragment" and the reserved bit say nothing about the place.
+    // "Don't fragment" and the reserved bit are not part of the offset.
     for bits in [0x40, 0x80, 0xc0] {
         let mut ip = tcp(7000).ip();
         ip[6] = bits;
@@ -95,7 +94,7 @@ fn only_first_fragments_count() {
     }
 }
 
-fn ipv6_without_extensions_counts() {
+fn only_ipv6_without_extensions_counts() {
     let knock = parse(&tcp(7000).v6().ip()).unwrap();
     assert_eq!((knock.source, knock.destination), (address(CLIENT6), address(SERVER6)));
     let segment = tcp(7000).v6().segment();
@@ -119,8 +118,8 @@ fn other_protocols_and_versions_are_none() {
     }
 }
 
-/// Ethernet fills short packets up: what comes after the end that the IP header gives belongs to nobody.
-fn the_packet_ends_where_it_says() {
+/// Ethernet pads short packets: bytes beyond the length in the IP header do not count.
+fn the_length_field_ends_the_packet() {
     for (packet, header, length_at) in [(tcp(7000), 20, 2), (tcp(7000).v6(), 40, 4)] {
         let whole = packet.ip();
         let padded = [whole.clone(), vec![0x55; 46]].concat();
@@ -139,8 +138,8 @@ fn the_packet_ends_where_it_says() {
     assert_eq!(parse(&too_short), None, "an end within the header");
 }
 
-/// As Linux shows packets of more than 64 kB that it put together itself.
-fn a_length_of_zero_is_no_length() {
+/// Linux sets the length to 0 in packets of more than 64 kB that it merged itself.
+fn a_length_of_zero_means_all_bytes() {
     for (packet, length_at) in [(tcp(7000), 2), (tcp(7000).v6(), 4)] {
         let mut ip = packet.ip();
         let whole = parse(&ip);
@@ -174,7 +173,7 @@ fn random_changes_are_harmless() {
     }
 }
 
-/// What is read from any bytes is really there.
+/// Checks that what is parsed from any bytes is really there.
 fn agree(bytes: &[u8]) {
     let Some(knock) = parse(bytes) else { return };
     let is_v4 = bytes[0] >> 4 == 4;
