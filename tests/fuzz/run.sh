@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Throws inputs at whatever reads what others say: builds the fuzz targets and runs each.
+# Builds the fuzz targets, one for each reader of untrusted input, and runs each.
 #
 #     tests/fuzz/run.sh [--runs N | --seconds S] [TARGET...]
 #
-# Needs cargo and a C++ compiler, neither cargo-fuzz nor nightly: the compiler's own
-# coverage counters do on stable too.  Without TARGET it runs all of them; each begins
-# with its seeds (from tests/corpus and tests/fuzz/seeds) and what earlier runs found
-# (tests/fuzz/corpus).  Ends with a table, and with 1 if anything was found: the inputs
-# that found it are in tests/fuzz/artifacts.
+# Needs cargo and a C++ compiler, but neither cargo-fuzz nor nightly: the compiler's
+# coverage counters also work on stable.  Without TARGET it runs all of them; each begins
+# with its seeds (from tests/corpus and tests/fuzz/seeds) and the inputs of earlier runs
+# (tests/fuzz/corpus).  Prints a table, and exits with 1 if a target failed: the inputs
+# that made it fail are in tests/fuzz/artifacts.
 set -euo pipefail
 
 fuzz=$(cd "$(dirname "$0")" && pwd)
@@ -51,15 +51,15 @@ if [ ${#targets[@]} = 0 ]; then
     done
 fi
 
-# What cargo-fuzz asks of the compiler, less the sanitizer, which only nightly has and
-# which finds nothing where no code is unsafe.
+# The compiler options of cargo-fuzz without the sanitizer, which only nightly has and
+# which finds nothing in code without unsafe.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module
     -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
     -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares"
 
-# A folder of their own: with other flags, everything else would be built anew each time.
+# A separate folder: the other flags would cause a full rebuild in the usual one.
 built=${CARGO_TARGET_DIR:+$(realpath -m "$CARGO_TARGET_DIR")/fuzz}
 built=${built:-$fuzz/target}
 
@@ -68,7 +68,7 @@ build() {
     host=$("${1:-rustc}" "${@:2}" -vV | sed -n 's/^host: //p')
     [ -n "$host" ] || return 1
     programs=$built/$host/release
-    # --target, or the flags would hold for build scripts and macros too.
+    # --target keeps the flags away from build scripts and macros.
     "${cargo[@]}" build --manifest-path "$fuzz/Cargo.toml" --target-dir "$built" \
         --release --locked --target "$host" --bins
 }
@@ -84,7 +84,7 @@ fi
 seeds=$(mktemp -d)
 trap 'rm -rf "$seeds"' EXIT
 
-# Seeds that are there for other tests already.
+# Copies seeds from the corpus of the other tests.
 seed() {
     local target=$1 number=0 file line
     mkdir -p "$seeds/$target"
@@ -109,7 +109,7 @@ seed() {
     esac
 }
 
-# Words that the sources of a target compare with, as a dictionary.
+# Prints a dictionary: the words that the sources behind a target compare with.
 dictionary() {
     local sources
     case $1 in
@@ -121,7 +121,7 @@ dictionary() {
     grep -hoE '"[A-Za-z0-9_:/-]+"' "${sources[@]}" | sort -u
 }
 
-# The figure behind a word in the last line that libFuzzer wrote about coverage.
+# figure WORD LOG: the number behind a word in libFuzzer's last line about coverage.
 figure() {
     sed -n "s/.* $1: \([0-9]*\).*/\1/p" "$2" | tail -n 1
 }

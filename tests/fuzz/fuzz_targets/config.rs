@@ -1,6 +1,6 @@
-//! Text as knockd.conf. What follows a line `---` is a second file: included, and the one-time file that
-//! every `One_Time_Sequences` names. A configuration that is refused says why; of one that is accepted
-//! the filter can be made, within its limits, and the engine.
+//! Parses text as knockd.conf. What follows a line `---` is a second file: the one that it includes, and the
+//! file of every `One_Time_Sequences`. An invalid configuration must give an error with its line; a valid
+//! one must give an engine, and a filter within its limits.
 #![no_main]
 
 use std::io;
@@ -15,7 +15,7 @@ use knocking::plan::profile;
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
-/// More addresses than the filter checks are no different from these.
+/// More addresses than the filter checks would make no difference.
 const HERE: [&str; 2] = ["10.0.0.1", "fd00::1"];
 
 fn read(files: &[(Option<&Path>, &[u8])], once: &[u8], given: bool) -> Result<Config, ConfigError> {
@@ -30,7 +30,7 @@ fn read(files: &[(Option<&Path>, &[u8])], once: &[u8], given: bool) -> Result<Co
     Config::parse_all(files.iter().copied(), reading)
 }
 
-/// All that comes of a configuration, as text.
+/// The result of parsing a configuration, as text.
 fn digest(result: &Result<Config, ConfigError>) -> String {
     match result {
         Ok(config) => format!("{config:?}"),
@@ -65,7 +65,7 @@ fuzz_target!(|text: &[u8]| {
     let _ = profile::parse(first);
 
     let one = read(&[(None, first)], second, false);
-    // A comment at the end changes nothing, and neither does another end of line.
+    // Neither a comment at the end nor another end of line changes anything.
     let commented = [first, b"\n# the end"].concat();
     assert_eq!(digest(&one), digest(&read(&[(None, &commented)], second, false)), "with a comment");
     if let Err(error) = &one {
@@ -77,7 +77,7 @@ fuzz_target!(|text: &[u8]| {
     }
     let files = [(None, first), (Some(Path::new("/etc/knockd.d/a.conf")), second)];
     if let Ok(config) = read(&files, second, true) {
-        assert!(config.options.interface.is_none(), "the one of the command line counts");
+        assert!(config.options.interface.is_none(), "the one on the command line counts");
         use_it(config);
     }
 });

@@ -1,6 +1,5 @@
-//! The engine as a whole: doors of all kinds, and whatever happens to them. After every step it is held
-//! against the model: the same stages, openings, failures and ends, the same attempts under way, the
-//! same next deadline.
+//! Runs the engine with random doors and steps, and compares it with the model after every step: the same
+//! events, the same number of attempts in progress, the same next deadline.
 #![no_main]
 
 use std::net::IpAddr;
@@ -8,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fuzzing::model::{Model, Told};
+use fuzzing::model::{Model, Reported};
 use fuzzing::town::{self, KNOCKERS, OURS, PLACES, PlainLock, Town, address, one};
 use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::OneTime;
@@ -18,7 +17,7 @@ use knocking::opening::event::Event;
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
-/// The most steps of a run: more of them say nothing new, slowly.
+/// The most steps of a run; more would be slow and find nothing new.
 const MOST_STEPS: usize = 60;
 
 #[derive(Arbitrary, Debug)]
@@ -31,17 +30,17 @@ struct Input {
 enum Step {
     /// One packet.
     Packet { from: u8, to: u8, stage: u8, flags: u8, length: u8 },
-    /// The first knocks of what opens a door, or of a list some periods away.
+    /// The first knocks of a list that opens a door, or of one some periods away.
     Play { from: u8, door: u8, count: u8, offset: i8, repeats_at: Option<u8> },
-    /// Time passes, in quarters of a second; nobody wakes up.
+    /// Time passes, in quarters of a second, without a wake-up.
     Pass(u8),
-    /// Somebody wakes up when the engine asked for it, or a little later.
+    /// The watcher wakes up at the engine's deadline, or a little later.
     WakeUp { later: bool },
     /// The wall clock is set.
     Clock(u8),
-    /// A line was struck, and the file has these left; or it could not be read.
+    /// A line was struck: these are left in the file, or it could not be read.
     Refill { door: u8, left: Option<Vec<Vec<u8>>> },
-    /// Our own addresses change.
+    /// The addresses of this host change.
     Relocate(u8),
     /// SIGHUP.
     Reload,
@@ -89,7 +88,7 @@ impl Scene {
                 self.engine.relocate(self.model.here.iter().copied());
             }
             Step::Reload => {
-                // What is used up is no more in the files.
+                // The files no longer have the used lines.
                 let mut plain = self.model.doors.clone();
                 plain.retain(|door| !matches!(&door.lock, PlainLock::OneTime(lines) if lines.is_empty()));
                 if plain.len() == self.model.doors.len() {
@@ -103,7 +102,7 @@ impl Scene {
             }
         }
         assert!(self.engine.attempts() <= MAX_ATTEMPTS);
-        assert_eq!(self.engine.attempts(), self.model.attempts(), "attempts under way");
+        assert_eq!(self.engine.attempts(), self.model.attempts(), "attempts in progress");
         assert_eq!(self.engine.next_deadline(), self.model.next_deadline(), "the next deadline");
     }
 
@@ -135,7 +134,7 @@ impl Scene {
             assert!(!self.engine.next_deadline().is_some_and(is_past), "a deadline in the past");
         }
         for event in events {
-            // Whatever there is to say can be said.
+            // Every event can be shown.
             let _ = (event.line(Some("host")), event.debug_line());
             assert_eq!(event.is_silent(), event.line(None).is_none());
         }
@@ -145,7 +144,7 @@ impl Scene {
         let due = self.engine.next_deadline();
         if let Some(due) = due {
             let wait = due.saturating_sub(self.now.uptime) + Duration::from_millis(later.into());
-            // Nobody waits for decades.
+            // Deadlines are at most decades away.
             if wait < Duration::from_hours(1) {
                 self.pass(wait);
             }
@@ -194,19 +193,19 @@ fn packet(source: IpAddr, destination: IpAddr, stage: Stage, flags: Option<Flags
     }
 }
 
-/// Holds what the engine told against what the model expects. A line of a one-time file has no period.
-fn compare(events: &[Event], mut expected: Vec<Told>) {
+/// Compares the engine's events with those of the model. A line of a one-time file has no period.
+fn compare(events: &[Event], mut expected: Vec<Reported>) {
     let is_timed = |door: usize| {
-        expected.iter().any(|it| matches!(it, Told::Opened(other, _, Some(_)) if *other == door))
+        expected.iter().any(|it| matches!(it, Reported::Opened(other, _, Some(_)) if *other == door))
     };
-    let without_line = |told: Told| match told {
-        Told::Opened(door, knocker, _) if !is_timed(door) => Told::Opened(door, knocker, None),
+    let without_line = |told: Reported| match told {
+        Reported::Opened(door, knocker, _) if !is_timed(door) => Reported::Opened(door, knocker, None),
         told => told,
     };
-    let mut told: Vec<Told> = events.iter().filter_map(Told::of).map(without_line).collect();
+    let mut told: Vec<Reported> = events.iter().filter_map(Reported::of).map(without_line).collect();
     told.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(told, expected, "what the engine told, and what the model expects");
+    assert_eq!(told, expected, "the engine's events and those of the model");
 }
 
 fuzz_target!(|input: Input| {

@@ -1,5 +1,5 @@
-//! The messages between the processes: bytes that are one are spelled in one way only, and each message
-//! there can be is understood as itself.
+//! The messages between the processes: bytes that decode to a message are its only encoding, and each
+//! message decodes to itself.
 #![no_main]
 
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! Doors that stand open, in the hands of a doorkeeper who is told whatever there is, ends at any time and
-//! begins again from what was remembered: each start of a door that has a stop gets exactly one stop.
+//! Runs the openings of a doorkeeper through random steps, including crashes after which another one
+//! resumes from the saved state: each start of a door with a stop command is followed by exactly one stop.
 #![no_main]
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use knocking::opening::{Action, Ending, Job, JobId, Openings, Phase, Stop};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
-/// The most steps of a run, and the most that it may take to close every door after that.
+/// The most steps of a run, and of closing every door after it.
 const MOST_STEPS: usize = 60;
 const MOST_WAITS: usize = 10_000;
 const DOORS: &str = "[0]\nsequence = 1\nstart_command = start %IP%\nstop_command = stop 0 %IP%\ncmd_timeout = 3\n\
@@ -34,20 +34,20 @@ struct Input {
 enum Step {
     /// A door opens; its command may not start.
     Admit { door: u8, knocker: u8, starts: bool },
-    /// Some command that runs ends.
+    /// A running command ends.
     End { which: u8, code: u8 },
     /// Time passes, in quarters of a second, and what is due is done.
     Pass { quarters: u8, start: bool },
     /// Time passes until something is due.
     WakeUp { start: bool },
-    /// A command of the daemon itself.
+    /// The daemon runs a command of its own.
     Daemon { limit: Option<u8> },
-    /// The daemon is to end within so many seconds.
+    /// The daemon must end within so many seconds.
     Finish(u8),
-    /// The doorkeeper is killed, perhaps when a door opened and before its command ran; another takes
-    /// over, in this boot or the next.
+    /// The doorkeeper is killed, perhaps between an opening and its command; another takes over, in this
+    /// boot or the next.
     Crash { opening: Option<(u8, u8)>, is_reboot: bool },
-    /// Another doorkeeper asked for the doors whose time runs, and gives them back.
+    /// The open doors are handed over to another doorkeeper, which hands them back.
     HandOver,
 }
 
@@ -59,9 +59,9 @@ struct Scene {
     now: Now,
     boot: u32,
     running: Vec<Job>,
-    /// The stop commands that run.
+    /// The running stop commands.
     closing: HashMap<JobId, Whose>,
-    /// How many stops are due to whom.
+    /// How many stops each door and knocker is still owed.
     owed: HashMap<Whose, usize>,
     last_call: Option<Duration>,
     known: (u64, Vec<(Phase, Stop)>),
@@ -123,7 +123,7 @@ impl Scene {
                 self.last_call = Some(self.last_call.map_or(last, |earlier| earlier.min(last)));
             }
             Step::Crash { opening, is_reboot } => {
-                // It is remembered that a door opens before its command is started.
+                // The opening is saved before the command is started.
                 if let Some((door, knocker)) = opening {
                     let _never_taken = self.admit(door, knocker);
                 }
@@ -133,12 +133,12 @@ impl Scene {
         }
         let standing = owned(&self.openings.standing());
         if standing != self.known.1 {
-            assert_ne!(self.openings.changes(), self.known.0, "a change that nobody hears of");
+            assert_ne!(self.openings.changes(), self.known.0, "a change that is not counted");
         }
         self.known = (self.openings.changes(), standing);
         for (phase, stop) in &self.known.1 {
             let is_late = *phase == Phase::Open && self.last_call.is_some_and(|last| stop.due > last);
-            // What could not be started is tried again, also after the last call.
+            // A command that could not be started is retried, even while the daemon ends.
             assert!(!is_late || stop.due <= self.now.uptime + Duration::from_secs(5), "{stop:?}");
         }
     }
@@ -163,7 +163,7 @@ impl Scene {
         actions
     }
 
-    /// What the doorkeeper does with actions; whether the commands can be started is `starts`.
+    /// Does what the doorkeeper does with actions; `starts` says whether commands can be started.
     fn take(&mut self, actions: Vec<Action>, starts: bool) {
         let mut announced = None;
         for action in actions {
@@ -209,7 +209,7 @@ impl Scene {
         assert!(self.openings.ended(job.id, ending, self.now).is_empty(), "it ended twice");
     }
 
-    /// Does what is due; whether there was anything.
+    /// Does what is due; returns whether there was anything.
     fn due(&mut self, starts: bool) -> bool {
         let actions = self.openings.due(self.now);
         let is_over = |due: Duration| due <= self.now.uptime;
@@ -252,7 +252,7 @@ impl Scene {
         if is_reboot {
             self.boot += 1;
             self.now.uptime = Duration::from_secs(7);
-            // The commands did not live through that: they are run again.
+            // The commands did not survive the reboot: they are run again.
             for whose in closing.into_values() {
                 *self.owed.entry(whose).or_default() += 1;
             }
@@ -278,7 +278,7 @@ impl Scene {
         }
     }
 
-    /// Every door is closed in the end, and nobody waits for one that is not open.
+    /// Ends the daemon: every door must be closed, and nothing be left to wait for.
     fn close(mut self) {
         for _ in 0..MOST_WAITS {
             while !self.running.is_empty() {

@@ -1,6 +1,6 @@
-//! Bytes as the kernel hands them over. The parser says the same of a packet and of as much of it as the
-//! filter passes on; the filter passes what is of interest and, where there is room to be exact, nothing
-//! else; and whatever it is, it can be shown.
+//! Bytes as delivered by the kernel. The parser returns the same for a packet and for the part of it that
+//! the filter delivers; the filter passes all packets of interest and, if its program is exact, no others;
+//! and every packet can be described.
 #![no_main]
 
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use knocking::packet::parse;
 use libfuzzer_sys::fuzz_target;
 
 const HERE: [&str; 4] = ["10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2"];
-/// The filters differ by what doors ask for.
+/// Doors that lead to different filters.
 const CONFIGS: [&str; 7] = [
     "[a]\nsequence = 7,8:udp,9\n",
     "[a]\nsequence = 7,8:udp,9\ntcpflags = syn,!ack\n[b]\nsequence = 9,10,11\ntcpflags = fin\n",
@@ -30,7 +30,7 @@ const CONFIGS: [&str; 7] = [
 
 struct World {
     doors: Vec<Door>,
-    /// What each door listens for by itself.
+    /// The interest of each single door.
     each: Vec<Interest>,
     here: Vec<IpAddr>,
     interest: Interest,
@@ -52,7 +52,7 @@ impl World {
         World { doors, each, here, interest, exact, coarse }
     }
 
-    /// The filter and the parser agree on these bytes.
+    /// Checks that the filter and the parser agree on these bytes.
     fn try_on(&self, ip: &[u8], knock: Option<&Knock>) {
         let around = Around::of(ip);
         let (exact, coarse) = (passes(&self.exact, ip, around), passes(&self.coarse, ip, around));
@@ -67,7 +67,7 @@ impl World {
         if exact && is_header(ip) {
             let knock = &parse(&endless(ip)).expect("what is no knock passes");
             let own = self.here.contains(&knock.destination);
-            // Not told apart is only which of the addresses a port is for.
+            // But the filter does not check which of the addresses a port belongs to.
             let at = |door: &Door| Knock { destination: door.target.unwrap_or(self.here[0]), ..*knock };
             let wants = |(door, interest): (&Door, &Interest)| {
                 interest.includes(&at(door), true) || interest.includes_hit(&at(door), true)
@@ -79,12 +79,12 @@ impl World {
     }
 }
 
-/// Whether it begins as a packet does: the filter, which is told the kind of packet, does not look.
+/// Whether the bytes begin like a packet; the filter relies on the link for that.
 fn is_header(ip: &[u8]) -> bool {
     matches!(ip, [0x45..=0x4f | 0x60..=0x6f, ..])
 }
 
-/// The packet without a length of its own, which the filter does not look at either.
+/// The packet with a length field of 0; the filter does not look at that field.
 fn endless(ip: &[u8]) -> Vec<u8> {
     let mut ip = ip.to_vec();
     let at = if ip.first().is_some_and(|first| first >> 4 == 6) { 4..6 } else { 2..4 };
@@ -100,9 +100,9 @@ fuzz_target!(|ip: &[u8]| {
     let knock = parse(ip);
     let snapshot = &ip[..ip.len().min(SNAPSHOT as usize)];
     let seen = parse(snapshot);
-    // A packet without a length of its own is as long as it is seen.
+    // With a length field of 0, the length of a packet is what has been delivered of it.
     let without_length = |knock: Knock| Knock { length: 0, ..knock };
-    assert_eq!(seen.map(without_length), knock.map(without_length), "a snapshot says something else");
+    assert_eq!(seen.map(without_length), knock.map(without_length), "the snapshot is parsed differently");
     for world in worlds {
         world.try_on(ip, knock.as_ref());
     }

@@ -1,5 +1,5 @@
 //! Sequences in all their forms: those of a configuration, the lines of one-time files, passwords and the
-//! words of the client. What is understood is written so that it is understood again, as the same.
+//! client's arguments. What is parsed and written again must parse to the same.
 #![no_main]
 
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ fn sequence(text: &str) {
     let _ = atoi(text);
 }
 
-/// Every line is found where it is, and spent once, in the order of the file.
+/// Every line is found at its offset, and spent once, in the order of the file.
 fn one_time(text: &[u8]) {
     let lines: Vec<_> = one_time_lines(text).collect();
     for line in &lines {
@@ -74,7 +74,7 @@ fn one_time_password(text: &[u8]) {
         assert!(moment.has_come(&otp, unix.saturating_add(moment.wait)), "{moment:?}");
         assert!(otp.accepted(unix).contains(&moment.period) || otp.window == 0);
     }
-    // An identity does not depend on what is accepted for how long.
+    // The identity does not depend on the window.
     let mut other = otp.clone();
     other.window = 7;
     assert_eq!(other.identity(), otp.identity());

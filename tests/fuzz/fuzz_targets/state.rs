@@ -1,6 +1,6 @@
-//! Text as a state file, and values as one. Lines get their sums here, or no fuzzer would ever get beyond
-//! them; those of an input that begins with `!` are left as they are. What is read is written so that it
-//! is read again, as the same, and what is damaged is never run.
+//! State files, from text and from values. The target adds the checksums of the lines, which a fuzzer would
+//! not guess, unless the input begins with `!`. What is read and written again must read as the same, and
+//! damaged lines must never be executed.
 #![no_main]
 
 use std::time::Duration;
@@ -14,14 +14,14 @@ use libfuzzer_sys::fuzz_target;
 const NOW: Now = Now { uptime: Duration::from_secs(5_000), unix: Duration::from_secs(1_790_000_000) };
 const OTP: &str = "[a]\notp = sesame,60,20000,on,tcp,tcp\n[b]\notp = sesame,60,20000,off,tcp,udp";
 
-/// FNV-1a, as the format has it.
+/// FNV-1a, as in the format.
 fn sum(line: &[u8]) -> u64 {
     line.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// The text with a sum behind each line but the first.
+/// The text with a checksum behind each line but the first.
 fn summed(text: &[u8]) -> Vec<u8> {
     let mut with_sums = Vec::new();
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -69,7 +69,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Changes a byte, which the input chooses, of a text in order.
+/// Changes one byte, chosen by the input, of a valid text.
 fn damage(text: &[u8], input: &[u8], whole: &State, moment: Moment<'_>) {
     let [.., high, low, change] = *input else { return };
     let mut damaged = text.to_vec();

@@ -1,6 +1,6 @@
-//! What the fuzz targets share: doors of all kinds, and a second opinion on what opens them.
+//! Shared by the fuzz targets: random doors, and a model of what opens them.
 
-/// Classic BPF, as the tests of the programs have it.
+/// The interpreter of classic BPF, shared with the other tests.
 #[allow(missing_docs, reason = "a tool of the tests, where nothing is public")]
 #[path = "../../support/interpreter.rs"]
 pub mod interpreter;
@@ -12,7 +12,7 @@ use std::io;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
 
-/// The doors of a configuration that is in order; `files` are what it calls `/0`, `/1` and so on.
+/// The doors of a valid configuration; `files` are the texts of the files that it calls `/0`, `/1` and so on.
 pub fn doors(text: &str, files: &[String]) -> Vec<Door> {
     let mut file = |path: &std::path::Path| {
         let number = path.to_str().and_then(|path| path.strip_prefix('/')?.parse::<usize>().ok());

@@ -1,6 +1,6 @@
-//! What opens a door, said once more and as plainly as can be: lists that are searched from end to end,
-//! after HOW KNOCKS ARE MATCHED and the directives of knockd(1). Slow, and without any of the engine's
-//! data structures; only the arithmetic of one-time passwords is the same.
+//! A model of the engine: a second, simple implementation of HOW KNOCKS ARE MATCHED and the directives in
+//! knockd(1). It searches plain lists instead of using the engine's data structures; only the arithmetic of
+//! one-time passwords is shared.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,35 +15,35 @@ use knocking::time::Now;
 
 use crate::town::{Plain, PlainLock};
 
-/// What there is to compare of an event; the door is its number.
+/// The part of an event that is compared; a door is its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Told {
+pub enum Reported {
     /// A stage was reached.
     Advanced(usize, IpAddr, usize),
-    /// A wrong knock; whether the log has it.
+    /// A wrong knock, and whether it is logged.
     Failed(usize, IpAddr, usize, bool),
-    /// The time was over.
+    /// The attempt expired.
     Expired(usize, IpAddr, usize),
-    /// The sequence was made, not often enough.
+    /// The sequence was completed, but not often enough.
     Repeated(usize, IpAddr, usize),
     /// The door opened.
     Opened(usize, IpAddr, Option<u64>),
 }
 
-impl Told {
-    /// What the engine told; what only the debug output shows is nothing.
-    pub fn of(event: &Event) -> Option<Told> {
+impl Reported {
+    /// The event, unless only the debug output shows it.
+    pub fn of(event: &Event) -> Option<Reported> {
         let number = |door: &str| door.parse().expect("doors are called by their numbers");
         Some(match event {
-            Event::Advanced { door, knocker, stage } => Told::Advanced(number(door), *knocker, *stage),
+            Event::Advanced { door, knocker, stage } => Reported::Advanced(number(door), *knocker, *stage),
             Event::Failed { door, knocker, stage, is_logged } => {
-                Told::Failed(number(door), *knocker, *stage, *is_logged)
+                Reported::Failed(number(door), *knocker, *stage, *is_logged)
             }
-            Event::Expired { door, knocker, stage } => Told::Expired(number(door), *knocker, *stage),
-            Event::Repeated { door, knocker, count } => Told::Repeated(number(door), *knocker, count.0),
+            Event::Expired { door, knocker, stage } => Reported::Expired(number(door), *knocker, *stage),
+            Event::Repeated { door, knocker, count } => Reported::Repeated(number(door), *knocker, count.0),
             Event::Opened { door, opening } => {
                 assert_eq!(number(door), opening.door, "the door of an opening");
-                Told::Opened(opening.door, opening.knocker, Some(opening.turn.0))
+                Reported::Opened(opening.door, opening.knocker, Some(opening.turn.0))
             }
             Event::Unfit { .. } => return None,
             other => panic!("the engine does not tell {other:?}"),
@@ -51,7 +51,7 @@ impl Told {
     }
 }
 
-/// A list of stages that opens a door, and the period it is of.
+/// A list of stages that opens a door, and its period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct List {
     stages: Vec<Stage>,
@@ -67,20 +67,20 @@ struct Attempt {
     list: List,
 }
 
-/// A door that wants its sequence more than once: when it was made, by whom.
-type Made = HashMap<(usize, IpAddr), Vec<Duration>>;
+/// For doors with `Repeat`: when a knocker completed the sequence.
+type Completions = HashMap<(usize, IpAddr), Vec<Duration>>;
 
-/// Everything that is known.
+/// The state of the model.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The doors.
     pub doors: Vec<Plain>,
-    /// Our addresses.
+    /// This host's addresses.
     pub here: Vec<IpAddr>,
     attempts: Vec<Attempt>,
     spent: HashSet<(usize, u64, Option<IpAddr>)>,
     cooldowns: HashMap<(usize, IpAddr), Duration>,
-    made: Made,
+    completions: Completions,
 }
 
 fn otp(text: &str) -> Otp {
@@ -100,7 +100,7 @@ impl Plain {
         !is_in(&self.deny, knocker) && (self.allow.is_empty() || is_in(&self.allow, knocker))
     }
 
-    /// The line that is good now; that of a password is made for a knocker and a period.
+    /// The sequence that opens the door now; `None` for a one-time password.
     fn line(&self) -> Option<&Vec<Stage>> {
         match &self.lock {
             PlainLock::Fixed(stages) => Some(stages),
@@ -109,7 +109,7 @@ impl Plain {
         }
     }
 
-    /// Whether the port is on the door's list, or may be.
+    /// Whether the stage is, or can be, on a list of the door.
     fn lists(&self, stage: Stage) -> bool {
         match &self.lock {
             PlainLock::Otp(text, ..) => {
@@ -122,7 +122,7 @@ impl Plain {
         }
     }
 
-    /// Whether a packet fails an attempt that it does not carry on, by the strict rule.
+    /// Whether a packet that does not advance an attempt fails it, by the strict rule.
     fn is_hit(&self, knock: &Knock) -> bool {
         let begins = match knock.flags {
             Some(flags) => flags.contains(Flags::SYN) && !flags.contains(Flags::ACK),
@@ -133,7 +133,7 @@ impl Plain {
 }
 
 impl Model {
-    /// Nobody knocks.
+    /// A model without attempts.
     pub fn new(doors: Vec<Plain>, here: Vec<IpAddr>) -> Model {
         Model {
             doors,
@@ -141,34 +141,34 @@ impl Model {
             attempts: Vec::new(),
             spent: HashSet::new(),
             cooldowns: HashMap::new(),
-            made: HashMap::new(),
+            completions: HashMap::new(),
         }
     }
 
-    /// How many attempts are under way.
+    /// How many attempts are in progress.
     pub fn attempts(&self) -> usize {
         self.attempts.len()
     }
 
-    /// When the next attempt is over.
+    /// When the next attempt expires.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.attempts.iter().map(|attempt| attempt.deadline).min()
     }
 
-    /// The configuration was read again.
+    /// Reloads the configuration.
     pub fn reload(&mut self) {
         self.attempts.clear();
-        self.made.clear();
+        self.completions.clear();
     }
 
-    /// What a one-time file has now.
+    /// Sets the lines that a one-time file has left.
     pub fn refill(&mut self, door: usize, lines: Vec<Vec<Stage>>) {
         if let Some(PlainLock::OneTime(here)) = self.doors.get_mut(door).map(|door| &mut door.lock) {
             *here = lines;
         }
     }
 
-    /// What opens a door for this knocker, of those lists the one that is `offset` periods away.
+    /// The list of a door for this knocker, with one-time passwords that of `offset` periods from now.
     pub fn list(&self, door: usize, knocker: IpAddr, offset: i8, now: Now) -> Vec<Stage> {
         match &self.doors[door].lock {
             PlainLock::Otp(text, ..) => {
@@ -179,7 +179,7 @@ impl Model {
         }
     }
 
-    /// The lists that open a door, for somebody who begins now.
+    /// The lists that open a door for a knocker who begins now.
     fn lists(&self, door: usize, knocker: IpAddr, now: Now) -> Vec<List> {
         let PlainLock::Otp(text, window, _) = &self.doors[door].lock else {
             let line = self.doors[door].line().into_iter();
@@ -207,60 +207,61 @@ impl Model {
         }
     }
 
-    fn is_meant(&self, door: &Plain, knock: &Knock) -> bool {
+    fn accepts_destination(&self, door: &Plain, knock: &Knock) -> bool {
         match door.target {
             Some(target) => target == knock.destination,
             None => self.here.contains(&knock.destination),
         }
     }
 
-    /// Ends what is over.
-    pub fn expire(&mut self, now: Now) -> Vec<Told> {
+    /// Ends the attempts whose deadline has come.
+    pub fn expire(&mut self, now: Now) -> Vec<Reported> {
         let (mut over, left) = std::mem::take(&mut self.attempts)
             .into_iter()
             .partition(|it: &Attempt| it.deadline <= now.uptime);
         self.attempts = left;
-        // Those that began first are over first.
+        // The sort is stable: of attempts with the same deadline, those that began first expire first.
         over.sort_by_key(|attempt| attempt.deadline);
-        let mut told: Vec<Told> =
-            over.iter().map(|it| Told::Expired(it.door, it.knocker, it.reached)).collect();
+        let mut told: Vec<Reported> =
+            over.iter().map(|it| Reported::Expired(it.door, it.knocker, it.reached)).collect();
         told.dedup();
         told
     }
 
-    /// A packet arrives.
-    pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Told> {
+    /// Processes a packet.
+    pub fn observe(&mut self, knock: &Knock, now: Now) -> Vec<Reported> {
         let stage = Stage::of(knock);
-        let meant: Vec<bool> = self.doors.iter().map(|door| self.is_meant(door, knock)).collect();
-        let is_meant_for = |door: usize| meant[door];
-        let doors = || self.doors.iter().enumerate().filter(|(index, _)| is_meant_for(*index));
-        let is_known = doors().any(|(_, door)| door.lists(stage) && door.rule().allows(knock));
-        if !is_known && !doors().any(|(_, door)| door.is_hit(knock)) {
+        let accepted: Vec<bool> =
+            self.doors.iter().map(|door| self.accepts_destination(door, knock)).collect();
+        let accepts = |door: usize| accepted[door];
+        let doors = || self.doors.iter().enumerate().filter(|(index, _)| accepts(*index));
+        let may_be_stage = doors().any(|(_, door)| door.lists(stage) && door.rule().allows(knock));
+        if !may_be_stage && !doors().any(|(_, door)| door.is_hit(knock)) {
             return Vec::new();
         }
         let mut told = self.expire(now);
-        let mut is_under_way = false;
-        let mut failed: HashMap<usize, Told> = HashMap::new();
+        let mut has_attempt = false;
+        let mut failed: HashMap<usize, Reported> = HashMap::new();
         let (mut advanced, mut opened) = (HashSet::new(), HashSet::new());
         let mut left = Vec::new();
         for mut attempt in std::mem::take(&mut self.attempts) {
             let (index, knocker) = (attempt.door, attempt.knocker);
-            if knocker != knock.source || !is_meant_for(index) {
+            if knocker != knock.source || !accepts(index) {
                 left.push(attempt);
                 continue;
             }
-            is_under_way = true;
+            has_attempt = true;
             if opened.contains(&index) {
                 continue;
             }
             let door = &self.doors[index];
             let is_good = self.is_good(index, knocker, &attempt.list);
             let is_stage = |at: usize| is_good && attempt.list.stages.get(at) == Some(&stage);
-            let counts = is_known && door.rule().allows(knock);
+            let counts = may_be_stage && door.rule().allows(knock);
             if counts && is_stage(attempt.reached) {
                 attempt.reached += 1;
                 if advanced.insert(index) {
-                    told.push(Told::Advanced(index, knocker, attempt.reached));
+                    told.push(Reported::Advanced(index, knocker, attempt.reached));
                 }
                 if attempt.reached == attempt.list.stages.len() {
                     opened.insert(index);
@@ -271,22 +272,22 @@ impl Model {
             } else if door.allows_duplicates && is_stage(attempt.reached - 1) {
                 left.push(attempt);
             } else if counts || door.is_hit(knock) {
-                failed.insert(index, Told::Failed(index, knocker, attempt.reached, door.logs_failures));
+                failed.insert(index, Reported::Failed(index, knocker, attempt.reached, door.logs_failures));
             } else {
                 left.push(attempt);
             }
         }
         self.attempts = left;
         told.extend(failed.into_iter().filter(|(door, _)| !advanced.contains(door)).map(|(_, told)| told));
-        if is_known && !is_under_way {
-            for index in (0..self.doors.len()).filter(|&index| is_meant_for(index)) {
+        if may_be_stage && !has_attempt {
+            for index in (0..self.doors.len()).filter(|&index| accepts(index)) {
                 self.begin(index, knock, now, &mut told);
             }
         }
         told
     }
 
-    fn begin(&mut self, index: usize, knock: &Knock, now: Now, told: &mut Vec<Told>) {
+    fn begin(&mut self, index: usize, knock: &Knock, now: Now, told: &mut Vec<Reported>) {
         let (door, knocker) = (&self.doors[index], knock.source);
         let cools = self.cooldowns.get(&(index, knocker)).is_some_and(|until| *until > now.uptime);
         if !door.rule().allows(knock) || !door.admits(knocker) || cools {
@@ -299,7 +300,7 @@ impl Model {
                 continue;
             }
             if !std::mem::replace(&mut is_told, true) {
-                told.push(Told::Advanced(index, knocker, 1));
+                told.push(Reported::Advanced(index, knocker, 1));
             }
             if list.stages.len() == 1 {
                 told.push(self.open(index, knocker, &list, now));
@@ -310,18 +311,18 @@ impl Model {
         }
     }
 
-    fn open(&mut self, index: usize, knocker: IpAddr, list: &List, now: Now) -> Told {
+    fn open(&mut self, index: usize, knocker: IpAddr, list: &List, now: Now) -> Reported {
         let key = (index, knocker);
         if let Some((times, seconds)) = self.doors[index].repeat {
             let within = Duration::from_secs(seconds.into());
-            let made = self.made.entry(key).or_default();
-            made.retain(|time| *time + within > now.uptime);
-            made.push(now.uptime);
-            let count = made.len();
+            let completions = self.completions.entry(key).or_default();
+            completions.retain(|time| *time + within > now.uptime);
+            completions.push(now.uptime);
+            let count = completions.len();
             if count < usize::from(times) {
-                return Told::Repeated(index, knocker, count);
+                return Reported::Repeated(index, knocker, count);
             }
-            self.made.remove(&key);
+            self.completions.remove(&key);
         }
         let cooldown = Duration::from_secs(self.doors[index].cooldown.into());
         self.cooldowns.insert(key, now.uptime + cooldown);
@@ -331,6 +332,6 @@ impl Model {
             PlainLock::OneTime(lines) => drop(lines.remove(0)),
             PlainLock::Otp(..) => drop(self.spent.insert((index, list.period.unwrap_or(0), owner))),
         }
-        Told::Opened(index, knocker, list.period)
+        Reported::Opened(index, knocker, list.period)
     }
 }

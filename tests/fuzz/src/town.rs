@@ -1,5 +1,4 @@
-//! Doors of all kinds, as a fuzzer makes them up, and the few places and ports they share, so that they
-//! meet.
+//! Random doors of all kinds. They share a few addresses and ports, so that knocks often match.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -23,19 +22,19 @@ const WINDOWS: [u16; 4] = [1, 0, 2, 100];
 const COOLDOWNS: [u32; 4] = [0, 1, 10, u32::MAX];
 const REPEATS: [Option<(u8, u32)>; 5] = [None, None, Some((1, 5)), Some((2, 5)), Some((3, u32::MAX))];
 const LENGTHS: [Option<(u16, u16)>; 4] = [None, None, Some((1, 1)), Some((0, 9))];
-/// Whom doors admit or do not: nothing said, then lists.
+/// Prefixes that doors allow or deny: first none, then lists.
 const PREFIXES: [&[&str]; 5] =
     [&[], &[], &["10.1.0.0/31", "10.1.0.2/31"], &["10.1.0.2/32", "fd01::/64"], &["0.0.0.0/0"]];
 
-/// Addresses that are ours, some of the time.
+/// Addresses that this host has, some of the time.
 pub const OURS: [&str; 3] = ["10.0.0.1", "fd00::1", "10.0.0.2"];
 const TARGETS: [&str; 5] = ["", "", "10.0.0.1", "192.0.2.9", "fd00::9"];
-/// Where knocks go.
+/// Destinations of knocks.
 pub const PLACES: [&str; 6] = ["10.0.0.1", "fd00::1", "10.0.0.2", "192.0.2.9", "fd00::9", "10.9.9.9"];
-/// Who knocks.
+/// Sources of knocks.
 pub const KNOCKERS: [&str; 5] = ["10.1.0.1", "10.1.0.2", "10.2.0.1", "fd01::1", "::ffff:10.1.0.1"];
 
-/// One of some things, chosen by a byte.
+/// The item that a byte chooses.
 pub fn one<T: Copy>(of: &[T], by: u8) -> T {
     of[usize::from(by) % of.len()]
 }
@@ -59,7 +58,7 @@ fn stages(of: &[u8]) -> Vec<Stage> {
     stages
 }
 
-/// Doors.
+/// Random doors.
 #[derive(Arbitrary, Debug)]
 pub struct Town(Vec<Plan>);
 
@@ -92,16 +91,16 @@ struct RulesPlan {
     logs_failures: bool,
 }
 
-/// A door in plain words, from which its section is written.
+/// A door as plain values, from which its section is written.
 #[derive(Clone, Debug)]
 pub struct Plain {
     /// What opens it.
     pub lock: PlainLock,
     /// Seconds.
     pub seq_timeout: i32,
-    /// Which segments are knocks.
+    /// The TCP flags that a knock must have.
     pub flags: FlagRule,
-    /// Where the knocks go, if not to us.
+    /// The destination of knocks, if not this host.
     pub target: Option<IpAddr>,
     /// Any other hit fails the attempt.
     pub is_strict: bool,
@@ -109,17 +108,17 @@ pub struct Plain {
     pub except: Vec<Stage>,
     /// A repeat of the stage just reached is ignored.
     pub allows_duplicates: bool,
-    /// Prefixes of who may knock.
+    /// Prefixes that may knock.
     pub allow: Vec<&'static str>,
-    /// Prefixes of who may not.
+    /// Prefixes that may not.
     pub deny: Vec<&'static str>,
     /// Seconds.
     pub cooldown: u32,
-    /// Payload bytes of a datagram.
+    /// Minimum and maximum payload bytes of a datagram.
     pub udp_length: Option<(u16, u16)>,
-    /// How often in how many seconds.
+    /// How many completions in how many seconds.
     pub repeat: Option<(u8, u32)>,
-    /// Wrong knocks are told.
+    /// Wrong knocks are logged.
     pub logs_failures: bool,
 }
 
@@ -185,7 +184,7 @@ impl Plan {
     }
 }
 
-/// Lines of a one-time file; one at least.
+/// Lines of a one-time file, at least one.
 pub fn lines(of: &[Vec<u8>]) -> Vec<Vec<Stage>> {
     let mut lines: Vec<Vec<Stage>> = of.iter().take(MOST_LINES).map(|bytes| stages(bytes)).collect();
     if lines.is_empty() {
@@ -194,7 +193,7 @@ pub fn lines(of: &[Vec<u8>]) -> Vec<Vec<Stage>> {
     lines
 }
 
-/// Lines as they stand in a file.
+/// The text of a one-time file.
 pub fn file(lines: &[Vec<Stage>]) -> String {
     lines.iter().map(|line| sequence(line) + "\n").collect()
 }
