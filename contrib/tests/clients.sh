@@ -1,12 +1,11 @@
 #!/bin/bash
-# Real clients as knockers: nc, curl, and two connections at once, as a browser
-# makes them. At ports that answer with a reset, and at ports where the firewall
-# drops the SYN, so that it comes again after a second.
+# Knocks with real clients: nc, curl, and two connections at once, like a browser.
+# At ports that answer with a reset, and at ports where the firewall drops the SYN,
+# so that the client repeats it after a second.
 #
-# Doors with each of the rules that are meant for this listen side by side, and
-# with them knockd 0.8, where it is installed: a door without rules has to open
-# just where that one does.
-# shellcheck disable=SC2317 # functions that are handed to others
+# Daemons with different rules listen side by side, and knockd 0.8 with them, where it
+# is installed: doors without rules must open exactly when those of 0.8 do.
+# shellcheck disable=SC2317 # functions that are passed as arguments
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$CONTRIB/tests/lib.sh"
 
@@ -49,10 +48,10 @@ listens both "$KNOCKD" <<<$'Strict = yes\nAllow_Duplicates = yes'
 if [ "$("$ORIGINAL" -V 2>/dev/null | head -n 1)" = 'knockd 0.8' ]; then
     listens original "$ORIGINAL" </dev/null
 else
-    skipped "the same knocks at knockd 0.8" "$ORIGINAL is not there, or another one"
+    skipped "the same knocks at knockd 0.8" "$ORIGINAL is missing or another version"
 fi
 
-# Knocks that have been read by all: one comes behind them.
+# Waits until all daemons have read all knocks: knocks at another door, and waits for that.
 marks=0
 marked() { [ "$(grep -c 'mark: OPEN SESAME' "$1.log")" = "$marks" ]; }
 all_read() {
@@ -60,11 +59,11 @@ all_read() {
     at_client "$KNOCK" $SERVER 9009:udp
     local daemon
     for daemon in "${daemons[@]}"; do
-        soon marked "$daemon" || failed "$daemon reads what comes" "$(tail -n 5 "$daemon.log")"
+        soon marked "$daemon" || failed "$daemon reads all knocks" "$(tail -n 5 "$daemon.log")"
     done
 }
 
-# Each client has an address of its own.
+# Each knock comes from a new address.
 knocker=10.83.0.10
 number=10
 next_knocker() {
@@ -73,7 +72,7 @@ next_knocker() {
     at_client ip addr add "$knocker/24" dev eth0
 }
 
-# opens DOOR WHAT DAEMONS: these opened it for the last knocker, and no others
+# opens DOOR WHAT DAEMONS: checks that exactly these opened it for the last knocker
 opens() {
     local daemon wanted="${3:+$3 }" seen=''
     all_read
@@ -101,7 +100,7 @@ with_pair() {
     wait "$two"
 }
 with_nc_udp() { echo x | at_client nc -u -q 0 -w 1 -s "$knocker" $SERVER "$1"; }
-# Given up before the SYN is repeated.
+# nc that is stopped before it repeats the SYN.
 once() { at_client timeout 0.4 nc -z -s "$knocker" $SERVER "$1"; }
 # each CLIENT PORT...
 each() {
@@ -110,24 +109,24 @@ each() {
     for port in "$@"; do $with "$port"; done
 }
 
-# Closed ports: a reset comes at once, and nothing is repeated.
+# Closed ports: a reset is sent at once, and nothing is repeated.
 each nc 7001 7002 7003
 opens closed "nc -z at closed ports" "$EVERY"
 each curl 7001 7002 7003
 opens closed "curl at closed ports" "$EVERY"
 each pair 7001 7002 7003
-opens closed "two connections at a time at closed ports" "duplicates both"
+opens closed "two connections at once at closed ports" "duplicates both"
 each nc_udp 7001 7002
 opens udp "nc -u" "$EVERY"
 
-# Dropped ones: after a second the SYN comes again.
+# Dropped ports: the client repeats the SYN after a second.
 each nc 8001 8002 8003
 opens dropped "nc -z at dropped ports" "duplicates both"
 each curl 8001 8002 8003
 opens dropped "curl at dropped ports" "duplicates both"
 each pair 8001 8002 8003
-opens dropped "two connections at a time at dropped ports" "duplicates both"
-# Two lines are two datagrams, where no refusal comes back.
+opens dropped "two connections at once at dropped ports" "duplicates both"
+# Two lines are two datagrams if no ICMP error comes back.
 for port in 8001 8002; do
     { echo x && sleep 0.1 && echo x; } | at_client nc -u -q 0 -w 1 -s "$knocker" $SERVER $port
 done
@@ -135,9 +134,9 @@ opens udp-dropped "nc -u with two lines" "duplicates both"
 once 8001
 once 8002
 once 8003
-opens dropped "nc that gives up in time" "$EVERY"
+opens dropped "nc that is stopped before it repeats the SYN" "$EVERY"
 
-# A SYN that is repeated when the next stage is reached is no repeat of that.
+# A repeated SYN of the first stage, after the second stage has been reached.
 with_nc 8001 &
 late=$!
 sleep 0.2
@@ -146,7 +145,7 @@ wait $late
 once 8003
 opens dropped "a late repeat of the first stage" ""
 
-# ------------------------------------------------- what else the knocker does
+# ----------------------------------------------- other traffic of the knocker
 mkdir www && echo page >www/index.html
 for port in 8080 8443; do busybox httpd -f -p $port -h www & done
 page() { [ "$(at_client curl -s --interface "$knocker" "http://$SERVER:$1/")" = page ]; }
@@ -174,7 +173,7 @@ with_nc_udp 5354
 each nc 7002 7003
 opens closed "a datagram to another port in between" "plain duplicates"
 
-# A connection that stands, and is used at each stage.
+# An established connection that is used at each stage.
 mkfifo typed
 nc -l -k -p 7777 >received &
 soon grep -q ':1E61 .* 0A ' /proc/net/tcp # 7777, listening
@@ -186,6 +185,6 @@ for port in 7001 7002 7003; do
     each nc $port
 done
 exec 7>&-
-# It was made before the first knock, so it hit no attempt.
-opens closed "a connection that stands" "$EVERY"
+# It was established before the first knock, so its packets fail no attempt.
+opens closed "an established connection in use" "$EVERY"
 exit 0

@@ -19,7 +19,7 @@ ip addr add 127.0.0.9/8 dev lo
 daemon=$!
 soon grep -q 'listening on lo' knockd.log
 
-# From 127.0.0.1: a wrong knock, then an attempt that runs out, then one that opens.
+# From 127.0.0.1: a wrong knock, then an attempt that times out, then one that opens.
 "$KNOCK" -u 127.0.0.1 1111 3333
 soon grep -q 'wrong knock (stage 1)' knockd.log
 "$KNOCK" -u 127.0.0.1 1111
@@ -30,12 +30,12 @@ kill $daemon
 wait $daemon
 
 matched=$(fail2ban-regex --print-all-matched knockd.log "$filter" 2>&1)
-same "two lines of the log are failures" "Lines: 2 matched" \
+same "two lines of the log match" "Lines: 2 matched" \
     "$(printf '%s\n' "$matched" | sed -n 's/^Lines: .* \([0-9]*\) matched.*/Lines: \1 matched/p')"
-check "the wrong knock is" grep -q '127.0.0.1: my door: wrong knock (stage 1)' <<<"$matched"
-check "the timeout is" grep -q '127.0.0.1: my door: sequence timeout (stage 1)' <<<"$matched"
+check "the wrong knock matches" grep -q '127.0.0.1: my door: wrong knock (stage 1)' <<<"$matched"
+check "the timeout matches" grep -q '127.0.0.1: my door: sequence timeout (stage 1)' <<<"$matched"
 
-# Named knockers, IPv6, syslog; and what only looks like it.
+# Knockers with names, IPv6, syslog; and lines that only look similar.
 cat >others.log <<'END'
 [2026-11-22 14:53] 192.0.2.8 (host.example): my door: sequence timeout (stage 2)
 [2026-11-22 14:53] 2001:db8::7: ssh: wrong knock (stage 3)
@@ -44,14 +44,14 @@ Nov 22 14:53:07 gate knockd: 192.0.2.77: ssh: wrong knock (stage 1)
 [2026-11-22 14:53] 192.0.2.9: ssh: Stage 1
 [2026-11-22 14:53] ssh: running command: echo 192.0.2.9: x: wrong knock (stage 1)
 END
-same "and so are they in their other forms" "3" \
+same "names, IPv6 and syslog lines match, other lines do not" "3" \
     "$(fail2ban-regex --print-all-matched others.log "$filter" 2>&1 | sed -n 's/^Lines: .* \([0-9]*\) matched.*/\1/p')"
 
-# The jail is one that fail2ban takes, with its own actions.
+# fail2ban accepts the jail, with its own actions.
 mkdir -p etc
 cp -r /etc/fail2ban/. etc/
 cp "$filter" etc/filter.d/
 cp "$CONTRIB/fail2ban/jail.d/knockd.conf" etc/jail.d/
 rm -f etc/jail.d/defaults-debian.conf
 sed -i "s#^logpath .*#logpath = $PWD/knockd.log#" etc/jail.d/knockd.conf
-check "fail2ban takes the jail" fail2ban-client -c etc -t
+check "fail2ban accepts the jail" fail2ban-client -c etc -t

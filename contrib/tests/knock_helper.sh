@@ -16,20 +16,20 @@ count() { grep -cF -- "$1" || true; }
 check "shellcheck of the helper" shellcheck "$HELPER"
 
 # ------------------------------------------------------------- command line
-refused "no action" 1 "say what to do" "$HELPER" -f $V4 -d 22
+refused "no action" 1 "action is missing" "$HELPER" -f $V4 -d 22
 refused "no address" 1 "address is missing" "$HELPER" -i -d 22
 refused "no port" 1 "port is missing" "$HELPER" -i -f $V4
 refused "two actions" 1 "only one of" "$HELPER" -i -x -f $V4 -d 22
-refused "an unknown option" 1 "-q: there is no such option" "$HELPER" -iq
-refused "an unknown long option" 1 "--quick: there is no such option" "$HELPER" --quick
-refused "a value that is missing" 1 "-f: its value is missing" "$HELPER" -i -f
-refused "a stray word" 1 "what is that" "$HELPER" -i -f $V4 -d 22 now
-refused "an address that is none" 1 "is no IPv4 or IPv6 address" "$HELPER" -i -f 'x;y' -d 22
+refused "an unknown option" 1 "-q: no such option" "$HELPER" -iq
+refused "an unknown long option" 1 "--quick: no such option" "$HELPER" --quick
+refused "an option without its value" 1 "-f: the value is missing" "$HELPER" -i -f
+refused "an unexpected argument" 1 "unexpected argument" "$HELPER" -i -f $V4 -d 22 now
+refused "an invalid address" 1 "not an IPv4 or IPv6 address" "$HELPER" -i -f 'x;y' -d 22
 refused "a port that is too large" 1 "from 1 to 65535" "$HELPER" -i -f $V4 -d 65536
-refused "a port that is none" 1 "is no port" "$HELPER" -i -f $V4 -d no-such-service
-refused "a range that is turned round" 1 "ends before it begins" "$HELPER" -i -f $V4 -d 90:80
-refused "a protocol without ports" 1 "has no ports" "$HELPER" -i -f $V4 -d 22 -p icmp
-refused "a comment with quotes" 1 "no quotation marks" "$HELPER" -i -f $V4 -d 22 -m 'a"b'
+refused "an unknown service" 1 "not a port" "$HELPER" -i -f $V4 -d no-such-service
+refused "a reversed range" 1 "below its start" "$HELPER" -i -f $V4 -d 90:80
+refused "a protocol without ports" 1 "not a protocol with ports" "$HELPER" -i -f $V4 -d 22 -p icmp
+refused "a comment with quotes" 1 "must not contain quotation marks" "$HELPER" -i -f $V4 -d 22 -m 'a"b'
 for how in '-m -v' '-vm' '--comment' '--comment -v'; do
     # shellcheck disable=SC2086 # these are words
     check "$how: a comment without a value is the usual one" \
@@ -209,7 +209,7 @@ if soon firewall-cmd --state; then
     same "firewalld: nothing is left" "" "$(rich)"
     check "firewalld: a zone" "$HELPER" -b firewalld -z trusted -i -f $V4 -d 22
     same "firewalld: the rule is in it" 1 "$(firewall-cmd --zone=trusted --list-rich-rules | count "$V4")"
-    refused "firewalld: a zone that is not there" 2 "this failed: firewall-cmd" \
+    refused "firewalld: a zone that is not there" 2 "command failed: firewall-cmd" \
         "$HELPER" -b firewalld -z nowhere -i -f $V4 -d 22
 else
     failed "firewalld starts" "$(cat firewalld.log)"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the tests of contrib/ have in common. Run them with contrib/tests/run.sh.
+# Functions for the tests of contrib/. Run the tests with contrib/tests/run.sh.
 set -u
 export LC_ALL=C
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 : "${RESULTS:?run this with contrib/tests/run.sh}" "${CONTRIB:?}" "${KNOCKD:?}" "${KNOCK:?}"
 
-# One line for each thing that holds, or does not; what was said goes below it.
+# Each check prints one line, with the output of the command below it if it failed.
 passed() {
     echo pass >>"$RESULTS"
     printf '  ok      %s\n' "$1"
@@ -18,13 +18,13 @@ failed() {
     [ -z "${2:-}" ] || printf '%s\n' "$2" | sed 's/^/          | /'
 }
 
-# What cannot be tried here counts as neither; it is said, with the reason.
+# A check that this machine cannot run counts as neither; it is printed with the reason.
 skipped() {
     echo skip >>"$RESULTS"
     printf '  SKIPPED %s: %s\n' "$1" "$2"
 }
 
-# check WHAT COMMAND...: the command has to succeed.
+# check WHAT COMMAND...: the command must succeed.
 check() {
     local what=$1 said code=0
     shift
@@ -33,7 +33,7 @@ check() {
 (code $code of: $*)"; fi
 }
 
-# refused WHAT CODE TEXT COMMAND...: it has to end with this code and say this.
+# refused WHAT CODE TEXT COMMAND...: the command must exit with this code and print this text.
 refused() {
     local what=$1 wanted=$2 text=$3 said code=0
     shift 3
@@ -41,17 +41,17 @@ refused() {
     case "$code $said" in
     "$wanted "*"$text"*) passed "$what" ;;
     *) failed "$what" "$said
-(code $code, wanted $wanted and '$text')" ;;
+(code $code, expected $wanted and '$text')" ;;
     esac
 }
 
-# same WHAT WANTED SEEN
+# same WHAT EXPECTED ACTUAL: the two texts must be equal.
 same() {
-    if [ "$2" = "$3" ]; then passed "$1"; else failed "$1" "wanted: $2
-seen:   $3"; fi
+    if [ "$2" = "$3" ]; then passed "$1"; else failed "$1" "expected: $2
+actual:   $3"; fi
 }
 
-# soon COMMAND...: it has to succeed within ten seconds.
+# soon COMMAND...: the command must succeed within ten seconds.
 soon() {
     local _
     for _ in {1..200}; do
@@ -65,8 +65,9 @@ lacks() {
     ! "$@"
 }
 
-# cable NEAR FAR: a client in a network of its own. NEAR is our end of the cable,
-# with 10.83.0.1 and 2001:db8:83::1, FAR its end, with the same addresses in 2.
+# cable NEAR FAR: creates a client with its own network. NEAR is our end of the cable,
+# with the addresses 10.83.0.1 and 2001:db8:83::1; FAR is the client's end, with
+# 10.83.0.2 and 2001:db8:83::2.
 cable() {
     unshare --net sleep 290 &
     client=$!

@@ -1,15 +1,15 @@
 #!/bin/bash
-# contrib/openwrt: the init script with stand-ins for OpenWrt's functions, in the
-# shell that routers have; what it writes, what procd is told, and whether the
-# daemon that it starts opens a door in the firewall's sets.
-# shellcheck disable=SC2317 # functions that are handed to others
+# contrib/openwrt: runs the init script in BusyBox's shell with mocks of OpenWrt's
+# functions; checks what it writes, what it tells procd, and that the daemon it starts
+# adds an address to the firewall's sets.
+# shellcheck disable=SC2317 # functions that are passed as arguments
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$CONTRIB/tests/lib.sh"
 
 FILES=$CONTRIB/openwrt/files
 
 check "shellcheck of the init script" shellcheck "$FILES/knockd.init"
-check "BusyBox's shell reads it" busybox sh -n "$FILES/knockd.init"
+check "BusyBox's shell parses it" busybox sh -n "$FILES/knockd.init"
 
 mkdir -p root/lib/functions net/lo
 cat >root/lib/functions/network.sh <<'END'
@@ -27,7 +27,7 @@ network_get_device() {
 	return 1
 }
 END
-# rc.common, procd.sh and functions.sh, as far as they are used.
+# The parts of rc.common, procd.sh and functions.sh that the script uses.
 cat >rc.common <<'END'
 IPKG_INSTROOT=$PWD/root
 logger() { echo "logger $*" >>"$SEEN"; }
@@ -55,11 +55,11 @@ tell() {
 procd_set_param() {
 	tell procd_set_param "$@"
 	INSTANCE="$INSTANCE$*;"
-	# procd compares what is in the files.
+	# procd compares the contents of the files.
 	[ "$1" != file ] || INSTANCE="$INSTANCE$(cat "$2");"
 }
-# As the real one: how the function ends is not asked, and the instances that it
-# has opened, none too, are those that there have to be.
+# Like the real one: it ignores the exit code of the function; the instances that the
+# function opened (maybe none) are those that should run.
 rc_procd() {
 	local before
 	INSTANCE=''
@@ -85,7 +85,7 @@ config_load() {
 	SECTIONS='' section=''
 	for it in $(set | sed -n 's/^\(CONFIG_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$it"; done
 	[ -f "$UCI" ] || return 1
-	# What cannot be read is left out.
+	# UCI ignores what it cannot parse.
 	busybox sh -n "$UCI" 2>/dev/null || return 0
 	config() { section=$2; SECTIONS="$SECTIONS $2"; eval "TYPE_$2=\$1"; }
 	option() { eval "CONFIG_${section}_$1=\$2"; }
@@ -116,9 +116,9 @@ PROG=$KNOCKD CONF=${VAR_RUN:-$PWD}/knockd.conf DEVICES=$PWD/knockd.devices UCI_F
 "$@"
 END
 export INIT=$FILES/knockd.init SEEN=$PWD/seen UCI=$PWD/config
-# Which networks are up, with which device, and which there are at all.
+# The networks that are up, with their devices; and all that are configured.
 export NETWORKS='wan=pppoe-wan lan=br-lan' CONFIGURED='wan wan6 lan lte'
-# later FUNCTION: as OpenWrt would call it; on_router FUNCTION: when it just came up
+# later FUNCTION: calls it like OpenWrt; on_router FUNCTION: calls it after a fresh boot
 later() {
     : >"$SEEN"
     busybox sh ./rc.common "$@" >said 2>&1
@@ -132,10 +132,10 @@ seen() { cat "$SEEN"; }
 # ------------------------------------------------------- the file as shipped
 cp "$FILES/knockd.config" config
 on_router start_service
-same "as shipped it starts nothing" "" "$(seen)"
+same "the shipped file starts nothing" "" "$(seen)"
 sed -i "/option enabled/d" config
-check "switched on, it starts" on_router start_service
-same "the device is that of the network, and procd is told all of it" "network_flush_cache
+check "when it is enabled, knockd starts" on_router start_service
+same "procd gets the device of the network and all parameters" "network_flush_cache
 network_get_device wan
 procd_open_instance
 procd_set_param command $KNOCKD -i pppoe-wan -c $PWD/knockd.conf
@@ -145,7 +145,7 @@ procd_set_param term_timeout 20
 procd_set_param stdout 1
 procd_set_param stderr 1
 procd_close_instance" "$(seen)"
-same "the doors are those of the file" "# Written by /etc/init.d/knockd from /etc/config/knockd.
+same "the doors are those of the shipped file" "# Written by /etc/init.d/knockd from /etc/config/knockd.
 # interface: wan
 [options]
 	UseSyslog
@@ -157,16 +157,16 @@ same "the doors are those of the file" "# Written by /etc/init.d/knockd from /et
 	tcpflags = syn
 	command = nft add element inet fw4 knockd4 { %IP% . tcp . 22 timeout 60s }
 	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }" "$(cat knockd.conf)"
-same "and can be read by nobody else" 600 "$(stat -c %a knockd.conf)"
+same "only the owner can read the configuration" 600 "$(stat -c %a knockd.conf)"
 on_router service_triggers
-same "triggers: a change of the file, and of the network" "procd_add_reload_trigger knockd
+same "triggers: changes of the file and of the network" "procd_add_reload_trigger knockd
 procd_add_interface_trigger interface.* wan /etc/init.d/knockd reload network" "$(seen)"
 
 # ------------------------------------------------------------ late networks
-NETWORKS='lan=br-lan' check "a network that is not up yet is no error" on_router start_service
-same "knockd waits for it" 1 "$(NETWORKS='' on_router start_service; seen | grep -c 'is not up yet')"
-same "nothing is started" 0 "$(NETWORKS='' on_router start_service; seen | grep -c procd_open_instance)"
-# procd WHAT WANTED FUNCTION...: what procd makes of it
+NETWORKS='lan=br-lan' check "a network that is not up yet is not an error" on_router start_service
+same "the log says that the network is not up" 1 "$(NETWORKS='' on_router start_service; seen | grep -c 'is not up yet')"
+same "nothing is started while it is down" 0 "$(NETWORKS='' on_router start_service; seen | grep -c procd_open_instance)"
+# procd WHAT EXPECTED FUNCTION...: checks what procd does after the call
 procd() {
     local what=$1 wanted=$2
     shift 2
@@ -174,40 +174,40 @@ procd() {
     same "$what" "$wanted" "$(seen | grep '^procd:\|^kill')"
 }
 NETWORKS='' on_router start
-procd "when it is up, knockd starts" "procd: started" reload network
-procd "an event that changes nothing does nothing" "procd: as before" reload network
-NETWORKS='' procd "nor does a line that is down for a while: the daemon waits for it" "procd: as before" reload network
-procd "and up again" "procd: as before" reload network
-NETWORKS='wan=pppoe-dsl' procd "another device is another command line" "procd: started" reload network
-same "which has it" 1 "$(seen | grep -c 'command .* -i pppoe-dsl -c')"
-procd "and back again" "procd: started" reload network
-procd "a reload by hand finds nothing to read either" "procd: as before" reload
+procd "knockd starts when the network comes up" "procd: started" reload network
+procd "a network event without a change has no effect" "procd: as before" reload network
+NETWORKS='' procd "a line that goes down has no effect: the daemon waits for it" "procd: as before" reload network
+procd "a line that comes up again has no effect" "procd: as before" reload network
+NETWORKS='wan=pppoe-dsl' procd "a changed device restarts knockd" "procd: started" reload network
+same "the new command line has the new device" 1 "$(seen | grep -c 'command .* -i pppoe-dsl -c')"
+procd "changing back restarts it again" "procd: started" reload network
+procd "a manual reload without changes has no effect" "procd: as before" reload
 sed -i 's/38281/38282/' config
-procd "a change of a door does" "procd: started" reload
+procd "a changed door restarts it" "procd: started" reload
 sed -i "s/option interface 'wan'/option interface 'wan wan6 lte'/" config
 NETWORKS='wan=pppoe-wan wan6=pppoe-wan' on_router start
-same "several networks: each device once" 1 "$(seen | grep -c 'command .* -i pppoe-wan -c')"
-same "a trigger for each" "wan wan6 lte" "$(seen | sed -n 's/^procd_add_interface_trigger interface\.\* \([^ ]*\) .*/\1/p' | paste -sd ' ')"
-same "the one that is not up is named" 1 "$(seen | grep -c "the network 'lte' is not up yet")"
-NETWORKS='wan=pppoe-wan wan6=pppoe-wan lte=wwan0' procd "it joins them" "procd: started" reload network
-same "with a comma" 1 "$(seen | grep -c 'command .* -i pppoe-wan,wwan0 -c')"
+same "several networks: each device is listed once" 1 "$(seen | grep -c 'command .* -i pppoe-wan -c')"
+same "several networks: a trigger for each" "wan wan6 lte" "$(seen | sed -n 's/^procd_add_interface_trigger interface\.\* \([^ ]*\) .*/\1/p' | paste -sd ' ')"
+same "several networks: the log names the one that is down" 1 "$(seen | grep -c "the network 'lte' is not up yet")"
+NETWORKS='wan=pppoe-wan wan6=pppoe-wan lte=wwan0' procd "knockd restarts when that network comes up" "procd: started" reload network
+same "the devices are separated by a comma" 1 "$(seen | grep -c 'command .* -i pppoe-wan,wwan0 -c')"
 sed -i "s/option interface .*/list interface 'lan'\n\tlist interface 'wan'/" config
 on_router start
-same "a list of networks" 1 "$(seen | grep -c 'command .* -i br-lan,pppoe-wan -c')"
+same "interface as a UCI list of networks" 1 "$(seen | grep -c 'command .* -i br-lan,pppoe-wan -c')"
 
 sed -i "/list interface/d; s/^config options .*/&\n\toption interface 'auto'/" config
 on_router start
-same "auto" "1 0" "$(seen | grep -c 'command .* -i auto -c') $(seen | grep -c 'network_get_device\|interface_trigger')"
+same "interface auto" "1 0" "$(seen | grep -c 'command .* -i auto -c') $(seen | grep -c 'network_get_device\|interface_trigger')"
 sed -i "s/'auto'/'wan,lan'/" config
 on_router start
-same "with commas" 1 "$(seen | grep -c 'command .* -i pppoe-wan,br-lan -c')"
-NETWORKS='' procd "both are remembered" "procd: as before" reload network
+same "interface with commas" 1 "$(seen | grep -c 'command .* -i pppoe-wan,br-lan -c')"
+NETWORKS='' procd "the devices of both networks are remembered while they are down" "procd: as before" reload network
 NETWORKS='wan=pppoe-dsl lan=br-lan' later reload network
-NETWORKS='' procd "with the device of last time" "procd: as before" reload network
+NETWORKS='' procd "the remembered device is the latest one" "procd: as before" reload network
 sed -i "s/'wan,lan'/'lan any'/" config
 on_router start
-same "any among others is any" "1 0" "$(seen | grep -c 'command .* -i any -c') $(seen | grep -c interface_trigger)"
-# ------------------------------------------------- a file of the other package
+same "any in a list means any" "1 0" "$(seen | grep -c 'command .* -i any -c') $(seen | grep -c interface_trigger)"
+# ---------------------------------------- the file of the third-party package
 cat >config <<'END'
 config options 'common'
 	option interface 'lan'
@@ -221,14 +221,14 @@ config rule 'SSH'
 	option stop_command '/usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT'
 END
 check "a file of the third-party package" on_router start_service
-same "its network is taken" 1 "$(seen | grep -c 'command .* -i br-lan')"
-same "its door too" "	sequence = 7000,8000:udp,9000
+same "its network is used" 1 "$(seen | grep -c 'command .* -i br-lan')"
+same "its door is used" "	sequence = 7000,8000:udp,9000
 	seq_timeout = 15
 	tcpflags = syn
 	command = /usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
 	cmd_timeout = 30
 	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '8,$p' knockd.conf)"
-# Of the shape that it ships: a device, and an option whose name lacks a _.
+# The file that it ships: interface is a device, and an option name lacks a _.
 cat >config <<'END'
 config options 'common'
         option interface eth0
@@ -244,16 +244,16 @@ config rule 'SSH'
         option stop_command6 'close6 %IP%'
 END
 on_router start
-same "the file as that package ships it: interface is a device" "procd: started 1" \
+same "the file that the third-party package ships: interface is a device" "procd: started 1" \
     "$(seen | grep '^procd:') $(seen | grep -c 'command .* -i eth0 -c')"
-same "which is waited for" 1 "$(grep -c '^	wait_interface = yes$' knockd.conf)"
-same "and, if it is not there, spoken of" 1 "$(seen | grep -c "logger.*'eth0'.* is neither a network nor, now, a device")"
-same "doors close over IPv6 too" "	stop_command_6 = close6 %IP%" "$(grep stop_command_6 knockd.conf)"
+same "the daemon waits for the device" 1 "$(grep -c '^	wait_interface = yes$' knockd.conf)"
+same "the log says that the device does not exist" 1 "$(seen | grep -c "logger.*'eth0'.* is not a network, and no such device exists now")"
+same "stop_command6 is used as stop_command_6" "	stop_command_6 = close6 %IP%" "$(grep stop_command_6 knockd.conf)"
 sed -i 's/interface eth0/interface lo/' config
 on_router start
-same "a device that is there is nothing to speak of" 0 "$(seen | grep -c logger)"
+same "an existing device causes no log line" 0 "$(seen | grep -c logger)"
 
-# ------------------------------------------------------------- what is ours
+# ----------------------------------------- features that 0.8 does not have
 echo ' 4871,50112:udp,9133' >once
 chmod 600 once
 cat >config <<END
@@ -281,24 +281,24 @@ config rule 'two'
 	sequence = 1'
 END
 check "any, target, one-time sequences" on_router start_service
-same "any has no device to wait for" 0 "$(seen | grep -c 'network_get_device\|netdev')"
-same "the command line has it" 1 "$(seen | grep -c 'command .* -i any -c')"
-same "target" 1 "$(grep -c '^	target = 192.0.2.20$' knockd.conf)"
-same "one-time sequences" 1 "$(grep -c "^	one_time_sequences = $PWD/once\$" knockd.conf)"
+same "any: no device is looked up" 0 "$(seen | grep -c 'network_get_device\|netdev')"
+same "any: it is in the command line" 1 "$(seen | grep -c 'command .* -i any -c')"
+same "target is copied" 1 "$(grep -c '^	target = 192.0.2.20$' knockd.conf)"
+same "one_time_sequences is copied" 1 "$(grep -c "^	one_time_sequences = $PWD/once\$" knockd.conf)"
 # shellcheck disable=SC2016
-same "a command is taken as it is" '	stop_command_6 = echo "it is $HOME; 100 % `sure`"' \
+same "a command is copied unchanged" '	stop_command_6 = echo "it is $HOME; 100 % `sure`"' \
     "$(grep stop_command_6 knockd.conf)"
-same "a rule that is switched off is left out" 0 "$(grep -c '^\[off\]' knockd.conf)"
-same "a rule of the daemon's own name is left out" 1 "$(grep -c '^\[options\]' knockd.conf)"
+same "a disabled rule is left out" 0 "$(grep -c '^\[off\]' knockd.conf)"
+same "a rule named options is left out" 1 "$(grep -c '^\[options\]' knockd.conf)"
 same "a value cannot begin a section" 0 "$(grep -c '^\[evil\]' knockd.conf)"
 on_router service_triggers
-same "any has no network to be told of" "procd_add_reload_trigger knockd" "$(seen)"
+same "any: no trigger for a network" "procd_add_reload_trigger knockd" "$(seen)"
 on_router start
-procd "one-time sequences are read again at a reload" "procd: as before
+procd "a reload makes knockd reread one-time sequences" "procd: as before
 kill -HUP 4711" reload
-procd "but not at events of the network" "procd: as before" reload network
+procd "a network event does not" "procd: as before" reload network
 sed -i 's/6301/6302/' config
-procd "what was started anew has read them" "procd: started" reload
+procd "a restart needs no reread" "procd: started" reload
 
 cat >config <<'END'
 config options 'common'
@@ -321,8 +321,8 @@ config rule 'list'
 	list sequence '8000:udp'
 	option command 'true'
 END
-check "a one-time password, rules of a door, and for all doors" on_router start_service
-same "each where it belongs" "	UseSyslog
+check "OTP, rules of a door, and rules for all doors" on_router start_service
+same "each is written into its section" "	UseSyslog
 	wait_interface = yes
 	on_start = true
 	strict_except = tcp/443,udp/53
@@ -340,19 +340,19 @@ same "each where it belongs" "	UseSyslog
 	sequence = 7000,8000:udp
 	command = true" "$(sed -n '4,$p' knockd.conf)"
 
-# ---------------------------------------------------------------- a mistake
+# ---------------------------------------------------------------- an error
 cat >config <<'END'
 config options 'common'
 config rule 'SSH'
 	option sequence '7000,80000'
 	option command 'true'
 END
-refused "doors that are not in order are not started" 1 "" on_router start_service
-check "the log says why" grep -q 'not in order: config: section SSH: port 80000 is invalid' "$SEEN"
-same "procd is not told anything" 0 "$(seen | grep -c procd_open_instance)"
+refused "knockd is not started if a door has an error" 1 "" on_router start_service
+check "the log says why" grep -q 'error in the doors of /etc/config/knockd: config: section SSH: port 80000 is invalid' "$SEEN"
+same "no instance is opened" 0 "$(seen | grep -c procd_open_instance)"
 
-same "the file is left to be looked at, and to nobody else" 600 "$(stat -c %a knockd.conf.new)"
-check "but does not count" lacks test -e knockd.conf
+same "the file with the error is kept for inspection, readable by its owner only" 600 "$(stat -c %a knockd.conf.new)"
+check "it is not used" lacks test -e knockd.conf
 
 cat >config <<'END'
 config options 'common'
@@ -365,13 +365,13 @@ on_router start
 cp config good
 cp knockd.conf knockd.good
 sed -i 's/8000/80000/; s/lan/wan/' config
-procd "a typo and a reload leave the running daemon as it is" "procd: as before" reload
-check "its file too" cmp knockd.conf knockd.good
-check "the log says so" grep -q 'logger.*not in order: config: section SSH: port 80000' "$SEEN"
-check "so does the command" grep -q 'going on with the doors of before' said
-same "and its networks still tell it" 1 "$(seen | grep -c 'interface_trigger interface.\* lan')"
-procd "an event of the network too" "procd: as before" reload network
-# Two pages: one for the file in force, and one for the first of the doors to come.
+procd "a reload with an error does not affect the running daemon" "procd: as before" reload
+check "its configuration is unchanged" cmp knockd.conf knockd.good
+check "the log has the error" grep -q 'logger.*error in the doors of .*: config: section SSH: port 80000' "$SEEN"
+check "the command prints that the previous doors stay" grep -q 'continuing with the previous doors' said
+same "the triggers are still those of its networks" 1 "$(seen | grep -c 'interface_trigger interface.\* lan')"
+procd "a network event does not affect it either" "procd: as before" reload network
+# Two pages: one for the current file, and one for the first of the new doors.
 mkdir small
 mount -t tmpfs -o size=$((2 * $(getconf PAGESIZE))) tmpfs small
 cp good config
@@ -382,33 +382,33 @@ VAR_RUN=$PWD/small on_router start
         printf "config rule 'more%s'\n\toption sequence '7000,8000'\n\toption command '%060d'\n" "$number" 0
     done
 } >config
-VAR_RUN=$PWD/small procd "doors for which there is no room leave it too" "procd: as before" reload
-check "their file too" cmp small/knockd.conf knockd.good
-check "the log says what to look at" grep -q 'logger.*could not be written: is /var/run full' "$SEEN"
+VAR_RUN=$PWD/small procd "a full disk does not affect it either" "procd: as before" reload
+check "the configuration is unchanged after a full disk" cmp small/knockd.conf knockd.good
+check "the log names the full directory" grep -q 'logger.*could not be written: is /var/run full' "$SEEN"
 umount small
 cp good config
 on_router start
 echo "config rule 'SSH" >>config
-procd "a line that UCI cannot read" "procd: as before" reload
-check "is spoken of" grep -q 'uci show knockd' "$SEEN"
+procd "a UCI syntax error does not affect it" "procd: as before" reload
+check "the log says how to find the syntax error" grep -q 'uci show knockd' "$SEEN"
 cp good config
-procd "put right" "procd: as before" reload
+procd "the corrected file has no changes" "procd: as before" reload
 sed -i 's/8000/8001/' config
-procd "changed, it counts" "procd: started" reload
-same "without leftovers" "knockd.conf knockd.devices knockd.good" "$(echo knockd.*)"
+procd "a changed file restarts knockd" "procd: started" reload
+same "no temporary files are left" "knockd.conf knockd.devices knockd.good" "$(echo knockd.*)"
 sed -i "s/^config options .*/&\n\toption enabled '0'/" config
-procd "switched off" "procd: ended" reload
-check "its doors are forgotten" lacks test -e knockd.conf
+procd "disabling stops knockd" "procd: ended" reload
+check "disabling removes the configuration" lacks test -e knockd.conf
 sed -i "/enabled/d; s/8001/80010/" config
-procd "so that they do not come back through a mistake" "procd: as before" reload
+procd "an error later does not bring the old doors back" "procd: as before" reload
 sed -i 's/80010/8001/' config
 on_router start
 rm config
-procd "without /etc/config/knockd there is no daemon" "procd: ended" reload
+procd "without /etc/config/knockd knockd is stopped" "procd: ended" reload
 check "the log says why" grep -q "logger.*config is missing, so there are no doors" "$SEEN"
 echo "config options 'common'" >config
 on_router start
-same "nor without doors" 0 "$(seen | grep -c procd_open_instance)"
+same "without doors nothing is started" 0 "$(seen | grep -c procd_open_instance)"
 check "the log says why" grep -q "logger.*there is no door in" "$SEEN"
 rm -f knockd.good
 
@@ -416,7 +416,7 @@ rm -f knockd.good
 cp "$FILES/knockd.config" config
 sed -i "/option enabled/d" config
 cable wan0 eth0
-# As firewall4 puts them together.
+# The table as firewall4 assembles it.
 cat >fw4.nft <<END
 table inet fw4 {
 	include "$FILES/knockd-sets.nft"
@@ -430,7 +430,7 @@ table inet fw4 {
 	}
 }
 END
-check "the firewall takes the recipe" nft -f fw4.nft
+check "nft accepts the sets and rules" nft -f fw4.nft
 NETWORKS='wan=wan0' on_router start_service
 command=$(sed -n 's/^procd_set_param command //p' "$SEEN")
 # shellcheck disable=SC2086
@@ -440,11 +440,11 @@ listening() { grep -q . /proc/net/packet && [ "$(wc -l </proc/net/packet)" -ge 2
 soon listening
 busybox nc -l -p 22 -e true >/dev/null 2>&1 &
 connects() { at_client timeout 2 bash -c "exec 3<>/dev/tcp/$1/22" 2>/dev/null; }
-check "closed before" lacks connects 10.83.0.1
+check "the port is closed before the knock" lacks connects 10.83.0.1
 at_client "$KNOCK" 10.83.0.1 38281 29374 4921 54918
 let_in() { nft list set inet fw4 "$1" | grep -q "$2 . tcp . 22 timeout 1m"; }
-if soon let_in knockd4 10.83.0.2; then passed "four knocks, and the address is in the set"; else
-    failed "four knocks, and the address is in the set" "$(cat knockd.said; nft list ruleset)"
+if soon let_in knockd4 10.83.0.2; then passed "four knocks add the address to the set"; else
+    failed "four knocks add the address to the set" "$(cat knockd.said; nft list ruleset)"
 fi
 counted() { nft list chain inet fw4 input | grep "$1" | grep -q 'packets [1-9]'; }
 connects 10.83.0.1
@@ -464,10 +464,10 @@ cat >package.mk <<'END'
 BuildPackage = $(file >$(PWD)/postinst,$(Package/$(1)/postinst))$(eval all: ; $$(call Package/$(1)/install,$(PWD)/install))
 END
 mkdir -p tree && cp -r "$CONTRIB/openwrt/." tree/ && cp "$KNOCKD" tree/files/knockd
-check "the package puts everything in its place" make -s -C tree all TOPDIR="$PWD" INCLUDE_DIR="$PWD" \
+check "the package installs its files" make -s -C tree all TOPDIR="$PWD" INCLUDE_DIR="$PWD" \
     INSTALL_DIR='install -d -m 755' INSTALL_BIN='install -m 755' INSTALL_CONF='install -m 600' \
     INSTALL_DATA='install -m 644' LN='ln -sf' PWD="$PWD"
-same "with the right modes" "drwxr-xr-x etc
+same "the paths and modes are right" "drwxr-xr-x etc
 drwxr-xr-x etc/config
 -rw------- etc/config/knockd
 drwxr-xr-x etc/init.d
@@ -489,24 +489,24 @@ drwxr-xr-x usr/share/nftables.d/chain-pre/input
 drwxr-xr-x usr/share/nftables.d/table-pre
 -rw-r--r-- usr/share/nftables.d/table-pre/knockd.nft" \
     "$(cd install && find . -mindepth 1 -printf '%M %P\n' | sort -k 2)"
-same "the version is that of the program" "$(sed -n 's/^PKG_VERSION:=//p' "$CONTRIB/openwrt/Makefile")" \
+same "the package has the version of the program" "$(sed -n 's/^PKG_VERSION:=//p' "$CONTRIB/openwrt/Makefile")" \
     "$("$KNOCKD" -V | sed -n 's/^knockd //p')"
 
-same "one-time sequences are kept at upgrades" "$(sed -n "s/.*one_time_sequences '\([^']*\)'.*/\1/p" "$FILES/knockd.config")" \
+same "sysupgrade keeps the one-time sequences" "$(sed -n "s/.*one_time_sequences '\([^']*\)'.*/\1/p" "$FILES/knockd.config")" \
     "$(cat install/lib/upgrade/keep.d/knockd)"
 printf '#!/bin/sh\necho "firewall $*"\n' >firewall
 chmod 755 firewall
 sed -i "s|/etc/init.d/firewall|$PWD/firewall|g" postinst
-same "after the package is installed, the firewall has the sets" "firewall reload" "$(busybox sh postinst)"
-same "but in an image being built there is none" "" "$(IPKG_INSTROOT=/x busybox sh postinst)"
+same "installing the package reloads the firewall" "firewall reload" "$(busybox sh postinst)"
+same "building an image does not reload it" "" "$(IPKG_INSTROOT=/x busybox sh postinst)"
 
-# ------------------------------------------------- by hand, as README.md has it
+# -------------------------------------------- without a package, as in README.md
 mkdir -p clone/target/static/mips router/usr/sbin router/usr/bin router/etc/init.d router/etc/config router/etc/rc.d
 ln -s "$CONTRIB" clone/contrib
 cp "$KNOCKD" clone/target/static/mips/knockd
 ROUTER=$PWD/router
 scp() {
-    # What dropbear answers to: not the SFTP that OpenSSH would use.
+    # dropbear supports only the old protocol (-O), not SFTP.
     [ "$1" = -O ] || return 1
     cp "$2" "$ROUTER${3#ROUTER:}" && chmod 644 "$ROUTER${3#ROUTER:}"
 }
@@ -518,8 +518,8 @@ block() {
     awk -v wanted="$1" '/^```sh/ { block++; inside = 1; next } /^```/ { inside = 0 } inside && block == wanted' \
         "$CONTRIB/openwrt/README.md"
 }
-check "the copies that README.md makes" eval "cd clone && $(block 1 | sed 's/ *#.*//; $!s/$/ \&\&/') && cd .."
-same "are the files of the package" "$(cd install && find . -type f ! -path './lib/*' | sort)" "$(cd router && find . -type f | sort)"
+check "the copy commands of README.md" eval "cd clone && $(block 1 | sed 's/ *#.*//; $!s/$/ \&\&/') && cd .."
+same "they install the files of the package" "$(cd install && find . -type f ! -path './lib/*' | sort)" "$(cd router && find . -type f | sort)"
 cat >on_router.sh <<'END'
 # The init scripts, uci and logread of a router whose / is $ROUTER.
 uci() {
@@ -545,7 +545,7 @@ init() {
 set -e
 END
 export ROUTER
-# on_its_own BLOCK: as it stands there, but for the / of the router.
+# on_its_own BLOCK: runs a block of README.md with $ROUTER as the root directory.
 on_its_own() {
     # shellcheck disable=SC2016
     block "$1" | sed '/^chmod/!s#/etc/init\.d/\([a-z]*\) \([a-z]\)#init \1 \2#g; s#\(^\|[ >]\)/\(etc\|usr\)/#\1$ROUTER/\2/#g' >>on_router.sh
@@ -554,16 +554,16 @@ on_its_own() {
 : >"$SEEN"
 rm -f knockd.conf* procd.*
 cp on_router.sh empty.sh
-check "what README.md does then on the router" on_its_own 2
-same "the firewall, then knockd" "firewall reload
+check "the commands of README.md on the router" on_its_own 2
+same "they reload the firewall, then start knockd" "firewall reload
 knockd enable
 knockd start
 procd: started" "$(grep '^firewall\|^knockd\|^procd:' "$SEEN")"
-same "with the modes of the package" "$(cd install && find . ! -type d ! -path './lib/*' -printf '%M %P\n' | sort -k 2 | grep -v ' usr/share\|^-rw-r--r--')" \
+same "they set the modes of the package" "$(cd install && find . ! -type d ! -path './lib/*' -printf '%M %P\n' | sort -k 2 | grep -v ' usr/share\|^-rw-r--r--')" \
     "$(cd router && find . ! -type d ! -path './etc/rc.d/*' -printf '%M %P\n' | sort -k 2 | grep -v ' usr/share')"
 cp empty.sh on_router.sh
-check "what it tells sysupgrade" on_its_own 3
+check "the commands of README.md for sysupgrade" on_its_own 3
 # shellcheck disable=SC2016
-same "is all that was put there, and one-time sequences" "$({ cd router && find . ! -type d ! -path ./etc/sysupgrade.conf -printf '/%P\n'; cat ../install/lib/upgrade/keep.d/knockd; } | sort)" \
+same "they list all installed files and the one-time sequences" "$({ cd router && find . ! -type d ! -path ./etc/sysupgrade.conf -printf '/%P\n'; cat ../install/lib/upgrade/keep.d/knockd; } | sort)" \
     "$(sed 's|^\$ROUTER||' router/etc/sysupgrade.conf | sort)"
 exit 0

@@ -1,23 +1,23 @@
 #!/bin/bash
-# README.md, followed word for word: each line of its shell blocks is run, on the
-# server or on the client, as its fence says (```sh server), and files are written
-# as theirs say (```ini server door.conf). Each section begins with a server that
-# drops everything. Where a client goes in by ssh, the door was closed before.
-# shellcheck disable=SC2317 # functions that are handed to others
+# Follows README.md line by line: runs each line of its shell blocks on the server or
+# the client, as the fence says (```sh server), and writes the files that fences name
+# (```ini server door.conf). Each section begins with a server that drops everything.
+# Before a client uses ssh, the test checks that the port is closed.
+# shellcheck disable=SC2317 # functions that are passed as arguments
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$CONTRIB/tests/lib.sh"
 
-# What is not run here, and why. Everything else is.
+# Lines that are not run, and why. All others are.
 declare -A NOT_RUN=(
-    ['contrib/demo.sh']='it is a test by itself, and .ci/run has it'
-    ['cargo test']='.ci/run has it'
+    ['contrib/demo.sh']='.ci/run runs it by itself'
+    ['cargo test']='.ci/run runs it by itself'
     ['cargo build --release']='contrib/demo.sh does it'
-    ['contrib/build-static.sh x86_64']='it downloads a toolchain; it tries by itself what it built'
+    ['contrib/build-static.sh x86_64']='it downloads a toolchain, and tests what it builds itself'
 )
 ORIGINAL=/usr/sbin/knockd
 
 # ------------------------------------------------------------------ two hosts
-# The server is a machine that may be changed: copies, just for here.
+# The server's system directories are writable copies, for this test only.
 mkdir copy && mount -t tmpfs tmpfs copy
 for at in etc usr var/lib/dpkg; do
     mkdir -p "copy/$at/upper" "copy/$at/work"
@@ -29,20 +29,20 @@ done
 cable eth0 eth0
 echo '10.83.0.1 SERVER' >>/etc/hosts
 
-# On the server is what was cloned and built; on the client an empty folder, and
-# `knock` is installed.
+# The server has the cloned and built repository; the client has an empty directory and
+# `knock` installed.
 mkdir -p server/target/release client/home bin
 cp -r ../contrib ../man ../knockd.conf server/
 cp "$KNOCKD" "$KNOCK" server/target/release/
 cp "$KNOCK" bin/
 export PATH=$PWD/bin:$PATH
 
-# Stand-ins. An ssh that goes as far as to the connection:
+# Mocks. An ssh that only connects:
 cat >bin/ssh <<'END_OF_SSH'
 #!/bin/bash
 exec timeout 4 bash -c 'exec 3<>"/dev/tcp/$0/22"' "$1"
 END_OF_SSH
-# A service manager with one service, which does what its unit says, or Debian's:
+# A service manager with one service, started as its unit, or Debian's, says:
 cat >bin/systemctl <<'END_OF_SYSTEMCTL'
 #!/bin/bash
 case "$*" in
@@ -66,19 +66,19 @@ done
 exit 1
 END_OF_SYSTEMCTL
 chmod 755 bin/*
-# And somebody who answers on port 22:
+# And a listener on port 22:
 nc -l -k -p 22 </dev/null >/dev/null &
 soon grep -q ':0016 .* 0A ' /proc/net/tcp
 
-# The doorkeeper ends with its watcher.
+# Whether watcher and doorkeeper have exited.
 ended() { [ -z "$(pgrep -x knockd)" ]; }
 end_knockd() {
     local pid
     for pid in $(pgrep -a -x knockd | sed '/doorkeeper/d; s/ .*//'); do kill "$pid"; done
-    soon ended || failed "knockd ends when it is told to" "$(pgrep -a -x knockd)"
+    soon ended || failed "knockd exits on SIGTERM" "$(pgrep -a -x knockd)"
 }
 
-# Nothing runs, and everything is dropped.
+# No daemon runs, and the firewall drops everything.
 start_afresh() {
     end_knockd
     rm -f /run/service.pid
@@ -102,7 +102,7 @@ on() {
 goes_in() { on client ssh SERVER >/dev/null 2>&1; }
 
 declare -A tried=()
-# What was exported on the server.
+# The export lines of the server, which apply to all later lines.
 exports=''
 # run_line PLACE LINE
 run_line() {
@@ -114,20 +114,20 @@ run_line() {
         tried[$line]=no
         return
     fi
-    case $1 in server | client) ;; *) failed "$line" "neither server nor client stands at its fence" && return ;; esac
+    case $1 in server | client) ;; *) failed "$line" "its fence says neither server nor client" && return ;; esac
     case $line in
     'export '*)
         exports+="$line; "
         passed "$1: $line"
         ;;
-    # These stay in the foreground, for somebody to look at.
+    # These run in the foreground until they are stopped.
     'knockd -v '* | 'knockd -D '*)
         end_knockd
         on "$1" bash -c "${exports}exec $line" >said 2>&1 &
         if soon grep -q '^listening on' said; then passed "$1: $line"; else failed "$1: $line" "$(cat said)"; fi
         ;;
     *)
-        case $line in *ssh\ *) check "it is closed before" lacks goes_in ;; esac
+        case $line in *ssh\ *) check "the port is closed before" lacks goes_in ;; esac
         if [ "$1" = server ]; then check "$1: $line" on "$1" bash -c "$exports$line"; else
             check "$1: $line" on "$1" bash -c "$line"
         fi
@@ -135,9 +135,9 @@ run_line() {
     esac
 }
 
-# --------------------------------------- before and after what a section does
+# ----------------------------------- checks before sections and after blocks
 closed() { iptables -P INPUT ACCEPT && iptables -F; }
-# What has to come up, so that a heading with another name is noticed.
+# The checks that must be reached, so that a renamed heading is noticed.
 declare -A due=(['before Installing']='' ['before On a router']='' ['before Knocks with a name']=''
     ['before Moving from knockd 0.8']='' ['after Installing 1']='' ['after Installing 2']=''
     ['after Moving from knockd 0.8 1']='' ['after Moving from knockd 0.8 2']=''
@@ -147,8 +147,8 @@ before() {
     came "before $1"
     case $1 in
     Installing) rm -f /etc/knockd.conf ;;
-    'On a router') closed ;; # nft does it there
-    # There the first door is still listened for.
+    'On a router') closed ;; # its firewall is made with nft
+    # This section expects the daemon of the first door.
     'Knocks with a name') run_line server 'knockd -v -i eth0 -c door.conf' ;;
     'Moving from knockd 0.8')
         cp server/door.conf /etc/knockd.conf
@@ -160,7 +160,7 @@ before() {
 }
 version() { "$1" -V | head -n 1; }
 lets_in() {
-    check "$1: it is closed" lacks goes_in
+    check "$1: the port is closed" lacks goes_in
     on client "$KNOCK" -d 100 SERVER 38281 29374 4921 54918
     check "$1: four knocks open it" goes_in
 }
@@ -180,20 +180,20 @@ after() {
         rm /usr/local/sbin/knockd /usr/local/bin/knock /etc/systemd/system/knockd.service
         ;;
     'Moving from knockd 0.8 1')
-        same "the new one is in the old one's place" "$(version "$KNOCKD")" "$(version $ORIGINAL)"
+        same "the new program has replaced the old one" "$(version "$KNOCKD")" "$(version $ORIGINAL)"
         lets_in "the new one"
         start_afresh
         ;;
     'Moving from knockd 0.8 2')
-        same "the old one is back" "knockd 0.8" "$(version $ORIGINAL)"
+        same "the old program is back" "knockd 0.8" "$(version $ORIGINAL)"
         lets_in "the old one"
         ;;
     'On a router 6')
         nft flush set inet router friends
         lets_in "the helper"
-        # After 10 seconds, which is what nothing is said of.
-        if soon lacks goes_in || soon lacks goes_in; then passed "the helper: it closes"; else
-            failed "the helper: it closes" "$(nft list table inet router)"
+        # After 10 seconds, the default of Cmd_Timeout.
+        if soon lacks goes_in || soon lacks goes_in; then passed "the helper: the port is closed again"; else
+            failed "the helper: the port is closed again" "$(nft list table inet router)"
         fi
         ;;
     'In a container 2')
@@ -217,7 +217,7 @@ while IFS= read -r line; do
         before "$section"
         ;;
     '```')
-        [ -n "$kind" ] || failed "a fence in $section" "it does not say what is in it"
+        [ -n "$kind" ] || failed "a fence in $section" "it does not name its language"
         case $kind in
         sh)
             for words in "${body[@]}"; do run_line "$place" "$words"; done
@@ -229,7 +229,7 @@ while IFS= read -r line; do
             printf '%s\n' "${body[@]}" >"$place/${file/#\~/home}"
             ;;
         text) ;;
-        *) failed "a fence in $section" "nothing is known of $kind" ;;
+        *) failed "a fence in $section" "unknown language $kind" ;;
         esac
         kind=''
         ;;
@@ -242,8 +242,8 @@ while IFS= read -r line; do
 done <../README.md
 start_afresh
 same "each fence is closed" "" "$kind"
-for it in "${!due[@]}"; do same "README.md has what is looked at $it" yes "${due[$it]}"; done
+for it in "${!due[@]}"; do same "README.md has a block for the check '$it'" yes "${due[$it]}"; done
 for line in "${!NOT_RUN[@]}"; do
-    check "what is not run stands in README.md: $line" test -n "${tried[$line]:-}"
+    check "README.md has the line that is not run: $line" test -n "${tried[$line]:-}"
 done
 exit 0

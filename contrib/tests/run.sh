@@ -1,13 +1,13 @@
 #!/bin/bash
-# Runs the tests that need more than Rust: those of contrib/ (the helper, the
-# unit, the OpenWrt package, the container, fail2ban), those with real clients, and
-# README.md word for word; each in namespaces of its own, where the file system is
-# read-only. Needs root.
+# Runs the tests that need more than Rust: those of contrib/ (the helper script, the
+# systemd unit, the OpenWrt package, the container, fail2ban), those with real
+# clients, and README.md line by line; each in its own namespaces, with the file
+# system read-only. Needs root.
 #
 #     contrib/tests/run.sh [TEST...]
-#     contrib/tests/run.sh --missing    prints the Debian packages that it lacks
+#     contrib/tests/run.sh --missing    prints the missing Debian packages
 #
-# KNOCKD=PATH and KNOCK=PATH test other programs than those of this folder.
+# KNOCKD=PATH and KNOCK=PATH test other programs than those built here.
 #
 # Exit code: 0 if all passed, 1 otherwise.
 set -euo pipefail
@@ -17,12 +17,12 @@ die() {
     exit 1
 }
 
-[ "$(id -u)" = 0 ] || die "this makes network namespaces and firewalls: run it as root"
+[ "$(id -u)" = 0 ] || die "these tests create network namespaces and firewalls: run them as root"
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 CONTRIB=$(cd "$(dirname "$0")/.." && pwd)
 
 missing=()
-# The command, and the Debian package that brings it.
+# want COMMAND PACKAGE: notes the Debian package if the command is missing.
 want() {
     command -v "$1" >/dev/null 2>&1 || missing+=("$2")
 }
@@ -47,7 +47,7 @@ if [ "${1:-}" = --missing ]; then
     exit
 fi
 if [ ${#missing[@]} -gt 0 ]; then
-    die "this is missing: apt-get install --no-install-recommends ${missing[*]}"
+    die "missing packages: apt-get install --no-install-recommends ${missing[*]}"
 fi
 
 if [ -z "${KNOCKD:-}" ] || [ -z "${KNOCK:-}" ]; then
@@ -68,8 +68,8 @@ cp "$KNOCKD" "$SCRATCH/bin/knockd"
 cp "$KNOCK" "$SCRATCH/bin/knock"
 : >"$SCRATCH/results"
 
-# What a test sees: this machine, but nothing of it can be written; /run, /tmp
-# and the logs are empty; its own folder is in /run/here.
+# A test sees this machine's file system read-only, with empty /run, /tmp and log
+# directories; its own directory is in /run/here.
 cat >"$SCRATCH/enter" <<'END'
 set -e
 mount --make-rprivate /
@@ -87,7 +87,7 @@ for at in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $at; done
 mount -t tmpfs -o mode=755 tmpfs /var/log
 if (: >/etc/.contrib-tests || : >/usr/.contrib-tests) 2>/dev/null; then
     rm -f /etc/.contrib-tests /usr/.contrib-tests
-    echo "contrib/tests: the file system cannot be made read-only here, so nothing is tried" >&2
+    echo "contrib/tests: the file system cannot be made read-only here, so no test is run" >&2
     exit 1
 fi
 export RESULTS=/run/here/results CONTRIB=/run/here/contrib
@@ -100,14 +100,14 @@ all=(knock_helper systemd openwrt container fail2ban clients readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
-    [[ " ${all[*]} " = *" $test "* ]] || die "there is no test '$test'; there are: ${all[*]}"
+    [[ " ${all[*]} " = *" $test "* ]] || die "there is no test '$test'; the tests are: ${all[*]}"
     printf '%s\n' "$test"
     mkdir "$SCRATCH/$test"
-    # When the first process of the namespace ends, so does all that it started.
+    # When the first process of the namespace exits, all others in it are killed.
     if ! timeout -k 5 300 unshare --net --mount --pid --fork --kill-child --mount-proc \
         bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
         echo fail >>"$SCRATCH/results"
-        printf '  FAILED  %s did not come to its end\n' "$test"
+        printf '  FAILED  %s timed out or crashed\n' "$test"
     fi
 done
 

@@ -1,4 +1,4 @@
-"""The daemon of a soak (contrib/soak): started again whenever it was killed, listened to and measured."""
+"""The daemon of a soak test (contrib/soak): restarted whenever it was killed, observed and measured."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import threading
 
 
 class Tail:
-    """The lines of a file that grows, with the time at which each was seen."""
+    """Reads the new lines of a growing file."""
 
     def __init__(self, path):
         self.path, self.place, self.rest = path, 0, ""
@@ -25,7 +25,7 @@ class Tail:
 
 
 class Daemon:
-    """knockd, started again whenever it was killed."""
+    """knockd, restarted whenever it was killed."""
 
     def __init__(self, program, folder, failures):
         self.program, self.folder, self.failures = program, folder, failures
@@ -34,7 +34,7 @@ class Daemon:
         self.may_start = True
         self.expects_end = False
         self.restarts = 0
-        # What it says of itself.
+        # Its state according to its own output.
         self.listens = self.extra_listens = False
         self.reloads = 0
         self.replaced = 0
@@ -64,7 +64,7 @@ class Daemon:
         return self.alive() and self.listens
 
     def look(self):
-        """Reads what it says, starts it when it ended, and measures it; often."""
+        """Reads its output, restarts it if it has exited, and measures it; called often."""
         with self.lock:
             for line in self.tail.lines() if self.tail else []:
                 self.hear(line)
@@ -74,7 +74,7 @@ class Daemon:
                 if self.process is not None:
                     code = self.process.returncode
                     if not self.expects_end:
-                        self.failures.append(f"the daemon ended by itself, code {code}: {self.last_words()}")
+                        self.failures.append(f"the daemon exited by itself, code {code}: {self.last_words()}")
                     self.restarts += 1
                 self.start()
 
@@ -98,7 +98,7 @@ class Daemon:
             return " | ".join(file.read().splitlines()[-6:])
 
     def doorkeepers(self):
-        """The doorkeepers there are, those of watchers that were killed included."""
+        """The PIDs of all doorkeepers, including those whose watcher was killed."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:

@@ -1,8 +1,8 @@
-"""What happens in a soak (contrib/soak): the rounds that follow from a seed, and the doors.
+"""The rounds of a soak test (contrib/soak), generated from a seed, and its doors.
 
-Nothing here does anything; a round is two lists of steps.  In the first, disturbances and knocks
-that they meet; then the daemon is given time to say that it listens; in the second, knocks that it
-must answer, among changes that must not matter to them.
+This only plans; a round is two lists of steps.  The first has disturbances, and knocks that they
+may affect.  Then the daemon gets time to report that it is listening.  The second has knocks that it
+must answer, among changes that must not affect them.
 """
 
 import random
@@ -14,21 +14,21 @@ DOORS = {
     "mixed": [(4001, "tcp"), (4002, "udp"), (4003, "tcp"), (4004, "udp")],
     "slow": [(5001, "tcp"), (5002, "tcp")],
 }
-# Those that a file may lack.
+# Doors that a variant of the file may leave out.
 SOME = ("mixed", "slow")
 
 INTERFACES = ("srv0", "srv0, ext0", "any", "auto")
-# Those that ext0 belongs to.
+# The settings under which the daemon listens on ext0.
 WITH_EXTRA = ("srv0, ext0", "any")
 FIRST = {"interface": "srv0", "open": 2, "without": None, "reopen": "run", "attempts": 65536}
 
-# Packets a second.  Few enough that a usual receive buffer is not full before a daemon that shares
-# its processor has its turn; more than that is for benchmarks.
+# Packets per second.  Low enough that a receive buffer of default size does not overflow while the
+# daemon waits for the processor; higher rates are for benchmarks.
 FLOOD = 3000
 
 
 def config(variant, folder):
-    """The file of a variant."""
+    """The configuration file of a variant."""
     lines = ["[options]", f"LogFile = {folder}/knockd.log", "Wait_Interface = yes"]
     lines += [f"Interface = {variant['interface']}", f"Max_Attempts = {variant['attempts']}"]
     for number, (name, stages) in enumerate(DOORS.items()):
@@ -36,7 +36,7 @@ def config(variant, folder):
             continue
         sequence = ",".join(f"{port}:{protocol}" for port, protocol in stages)
         pause = "sleep 0.3; " if name == "slow" else ""
-        # %IP% is put in by knockd, the variable is in the environment of the command.
+        # knockd replaces %IP%; the variable comes from the environment of the command.
         lines += [f"[{name}]", f"Sequence = {sequence}", "Seq_Timeout = 10", "TCPFlags = syn"]
         lines += [f"Reopen = {variant['reopen']}", f"Cmd_Timeout = {1 + (variant['open'] + number) % 3}"]
         lines += [f'Start_Command = {pause}echo "$KNOCKD_EVENT %IP%" >>{folder}/events']
@@ -45,7 +45,7 @@ def config(variant, folder):
 
 
 class Planner:
-    """Draws rounds; everything depends on the seed and on nothing else."""
+    """Generates rounds; everything depends on the seed alone."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -57,7 +57,7 @@ class Planner:
         return ("pause", round(self.random.uniform(0, most), 3))
 
     def source(self, how, target):
-        """Nobody knocks twice."""
+        """A new source address: each knocks only once."""
         self.number += 1
         high, low = divmod(self.number, 250)
         if how == "knock":
@@ -82,7 +82,7 @@ class Planner:
                 "target": target,
                 "door": self.random.choice(doors),
                 "how": how,
-                # Milliseconds; a program that overtakes itself would not be knockd's doing.
+                # Milliseconds.  `knock` needs a delay, so that its packets stay in order.
                 "delay": self.random.choice([0, 1, 20, 150] if how == "packets" else [5, 20, 150]),
             },
         )
@@ -107,11 +107,11 @@ class Planner:
             return (kind,)
         if kind.startswith("kill"):
             return (kind, draw.choice(["watcher", "doorkeeper", "both"]))
-        # For how long it is so.
+        # How many seconds it lasts.
         return (kind, round(draw.choice([0, 0.02, 0.2, draw.uniform(0, 1)]), 3))
 
     def change(self):
-        """What must not matter to knocks that are under way."""
+        """A change that must not affect knocks in progress."""
         kind = self.random.choice(["second", "second", "extra", "bridge", "flood", "flood"])
         if kind == "extra":
             self.is_extra = not self.is_extra
@@ -139,7 +139,7 @@ class Planner:
 
 
 def rounds(seed):
-    """All rounds of a seed."""
+    """Generates all rounds of a seed."""
     planner = Planner(seed)
     while True:
         yield planner.round()

@@ -1,8 +1,8 @@
-"""The world of a soak (contrib/soak): a server and a client with a cable between them, and what can
-become of it.
+"""The network of a soak test (contrib/soak): a server and a client connected by a cable, and the
+disturbances of that cable.
 
-The server is the namespace that this runs in; srv0 is its end of the cable.  Every change ends as it
-began: up, with the addresses and routes it had.
+The server is the namespace that this runs in; srv0 is its end of the cable.  Every disturbance ends
+in the initial state: links up, with their addresses and routes.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ MACS = {"cli0": (SERVER_MAC, CLIENT_MAC), "extc": (EXTRA_MAC, EXTRA_CLIENT_MAC)}
 
 
 def run(words, check=True):
-    """Runs a program; what went wrong is told."""
+    """Runs a program; prints its errors."""
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         print(f"soak: {' '.join(words)}: {done.stderr.strip()}", file=sys.stderr, flush=True)
@@ -54,13 +54,13 @@ class World:
         return run([*self.enter, *words], check=False)
 
     def send(self, request):
-        """Packets, by the process on the client's side."""
+        """Has the process on the client's side send packets."""
         with self.lock:
             self.sender.stdin.write(json.dumps(request) + "\n")
             self.sender.stdin.flush()
 
     def address(self, target, source):
-        """Where to knock."""
+        """The address to knock at."""
         if target == "second":
             return self.second
         if target == "extra":
@@ -76,7 +76,7 @@ class World:
         self.restore()
 
     def restore(self):
-        """Both ends are up, and have what they lose when they are not."""
+        """Brings both ends up, with the addresses and routes that they lose when they go down."""
         ip("link set srv0 up")
         for address in ("10.77.0.1/16", f"{self.second}/16", "fd77::1/64"):
             self.add(address)
@@ -91,20 +91,20 @@ class World:
         ip(f"address replace {address} dev srv0" + (" nodad" if ":" in address else ""))
 
     def introduce(self, address):
-        """The client knows the way without asking."""
+        """Gives the client a permanent neighbour entry."""
         words = f"ip neighbour replace {address} lladdr {SERVER_MAC} nud permanent dev cli0"
         self.on_client(words.split())
 
     @contextlib.contextmanager
     def client_address(self, source):
-        """The client's packets to the server come from here for a while."""
+        """Makes this the source of the client's packets to the server, for the block."""
         self.on_client(f"ip address add {source}/32 dev cli0".split())
         for address in ("10.77.0.1", self.second):
             self.on_client(f"ip route replace {address}/32 dev cli0 src {source}".split())
         yield
         self.on_client(f"ip address del {source}/32 dev cli0".split())
 
-    # --------------------------------------------- each ends as it began
+    # ----------------------------------- each restores the initial state
     def down(self, seconds, meanwhile=lambda: None):
         ip("link set srv0 down")
         meanwhile()
@@ -132,12 +132,12 @@ class World:
         self.restore()
 
     def readdress(self, seconds):
-        """All addresses of the cable are gone, and come back."""
+        """Removes all addresses of the cable, and adds them again."""
         ip("address flush dev srv0 scope global")
         time.sleep(seconds)
         self.restore()
 
-    # ------------------------------------------------------- and these not
+    # ------------------------------------------------- these do not restore it
     def replace_second(self, address):
         if address != self.second:
             ip(f"address delete {self.second}/16 dev srv0")
@@ -146,7 +146,7 @@ class World:
             self.introduce(address)
 
     def extra(self, is_wanted):
-        """Another cable between the two."""
+        """Adds or removes a second cable between the two."""
         if is_wanted and not self.is_extra:
             ip(
                 f"link add ext0 address {EXTRA_MAC} type veth"
@@ -160,7 +160,7 @@ class World:
         self.is_extra = is_wanted
 
     def bridge(self):
-        """An interface that concerns nobody."""
+        """Adds and removes an unrelated interface."""
         ip("link add br7 type bridge")
         ip("link set br7 up")
         ip("address add 10.80.0.1/24 dev br7")
@@ -175,7 +175,7 @@ def checksum(data):
 
 
 def frame(macs, source, destination, protocol, port, source_port):
-    """A SYN, or a datagram of one byte."""
+    """An Ethernet frame with a SYN, or with a datagram of one byte."""
     source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)
     if protocol == "tcp":
         number, length = 6, 20
@@ -217,7 +217,7 @@ def send_knock(request):
 
 
 def send_flood(request):
-    """First knocks of strangers, no faster than was said."""
+    """Sends first knocks of strangers, at most at the given rate."""
     draw = random.Random(request["flood"])
     began, sent = time.monotonic(), 0
     with opened("cli0") as link:
@@ -235,7 +235,7 @@ def serve():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def take(request):
-        # The cable may be gone: then there is nothing to send on.
+        # The cable may be gone; ignore that.
         with contextlib.suppress(OSError):
             (send_knock if "knock" in request else send_flood)(request)
 

@@ -1,14 +1,14 @@
 #!/bin/bash
-# contrib/systemd/knockd.service: what systemd says of it, and then under a
-# systemd of its own: doors that call each firewall, reload, stop, a crash.
-# shellcheck disable=SC2317 # functions that are handed to others
+# contrib/systemd/knockd.service: checks it with systemd-analyze, then runs it under a
+# separate systemd: doors that call each firewall, reload, stop, a crash.
+# shellcheck disable=SC2317 # functions that are passed as arguments
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$CONTRIB/tests/lib.sh"
 
 UNIT=$CONTRIB/systemd/knockd.service
-# What `systemd-analyze security` may say at most (4.0); Debian's unit has 7.4.
+# The highest allowed score of `systemd-analyze security` (4.0); Debian's unit has 7.4.
 EXPOSURE=40
-# systemd 252 and older do not know the second one.
+# systemd 252 and older do not know notify-reload.
 TYPE=notify-reload
 [ "$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')" -ge 253 ] || TYPE=notify
 
@@ -22,19 +22,19 @@ state() {
     tail -n 8 /run/knockd.log
     tail -n 8 /run/knockd.said
 }
-# From a network behind a cable.
+# Knocks from the client's network.
 knock() { at_client "$KNOCK" "$@"; }
-# holds WHAT COMMAND...: soon
+# holds WHAT COMMAND...: the command must succeed within ten seconds
 holds() {
     local what=$1
     shift
     if soon "$@"; then passed "$what"; else failed "$what" "$("$@" 2>&1; state)"; fi
 }
-# opens WHAT PORTS COMMAND...: after these knocks
+# opens WHAT PORTS COMMAND...: after these knocks, the command must succeed
 opens() {
     local what=$1 ports=$2
     shift 2
-    # shellcheck disable=SC2086 # the ports are words
+    # shellcheck disable=SC2086 # split the ports
     knock 10.83.0.1 $ports
     holds "$what" "$@"
 }
@@ -49,7 +49,7 @@ has_element() { nft list set inet mine friends | grep -q 10.83.0.2; }
 ufw_has() { grep -q '^### tuple.*10.83.0.2' /etc/ufw/user.rules; }
 firewalld_has() { firewall-cmd --list-rich-rules | grep -q 10.83.0.2; }
 woke() { nft list chain netdev seen out | grep -q 'packets 1 '; }
-# own LINES: a unit of one's own, for a program that knows nothing of systemd.
+# own LINES: tests a simple unit of a user, without notification.
 own() {
     local type=${1%%\\n*}
     # shellcheck disable=SC2016 # for systemd
@@ -58,15 +58,15 @@ own() {
     systemctl daemon-reload
     : >/run/knockd.log
     systemctl start own
-    holds "a unit of one's own, $type" logged 'starting up, listening on knock0'
+    holds "a simple unit, $type, starts" logged 'starting up, listening on knock0'
     rm -f /run/long
-    opens "it opens" "7081 7082" grep -q opened /run/long
+    opens "its door opens" "7081 7082" grep -q opened /run/long
     systemctl reload own
-    holds "reloads" logged 're-reading config file'
-    check "is active" systemctl -q is-active own
+    holds "it reloads" logged 're-reading config file'
+    check "it is active" systemctl -q is-active own
     systemctl stop own
-    same "and closes its doors when it is stopped" closed "$(cat /run/long)"
-    same "in good order" success "$(systemctl show -P Result own)"
+    same "it closes its doors when it is stopped" closed "$(cat /run/long)"
+    same "and counts as a success" success "$(systemctl show -P Result own)"
 }
 restarted() { is ActiveState active && [ "$(main_pid)" != "$pid" ] && [ "$(main_pid)" != 0 ]; }
 
@@ -100,29 +100,29 @@ inside() {
     printf 'START_KNOCKD=0\nKNOCKD_OPTS="-v -i knock0"\n' >/etc/default/knockd
 
     systemctl start knockd
-    # Without waiting.
-    check "it starts, with KNOCKD_OPTS of /etc/default/knockd; then it listens" \
+    # systemctl returns when knockd is ready, so this does not wait.
+    check "when the start is complete, it listens, with KNOCKD_OPTS of /etc/default/knockd" \
         logged 'starting up, listening on knock0'
-    check "and is active" is ActiveState active
-    same "it says when it is ready" "$TYPE" "$(property Type)"
+    check "it is active" is ActiveState active
+    same "it notifies systemd when it is ready" "$TYPE" "$(property Type)"
 
     # ----------------------------------------------- what commands can do
     opens "a door with iptables" "7001 7002" has_rule
-    holds "and its stop command" lacks has_rule
+    holds "its stop command removes the rule" lacks has_rule
     knock 2001:db8:83::1 7001 7002
     holds "a door with ip6tables" has_rule6
-    holds "and its stop command" lacks has_rule6
+    holds "its stop command removes the rule" lacks has_rule6
     if iptables-legacy -S >/dev/null 2>&1; then
         opens "a door with iptables-legacy" "7005 7006" has_rule_legacy
     else
         skipped "a door with iptables-legacy" "it does not work here outside of the unit either"
     fi
     opens "a door with nft" "7011 7012" has_element
-    holds "and its stop command" lacks has_element
-    # What is left of ufw would be in the way of no one: knocks are seen before.
+    holds "its stop command removes the element" lacks has_element
+    # Rules that ufw leaves behind do no harm: knockd sees knocks before the firewall.
     if said=$(ufw --force enable 2>&1); then
         opens "a door with ufw, which rewrites /etc/ufw" "7021 7022" ufw_has
-        opens "and one that closes it" "7031 7032" lacks ufw_has
+        opens "a door that removes it with ufw" "7031 7032" lacks ufw_has
         ufw --force disable >/dev/null
     else
         skipped "a door with ufw" "ufw cannot be switched on here: $said"
@@ -139,40 +139,40 @@ inside() {
         nft add rule netdev seen out ether type 0x0842 counter
         opens "a door with etherwake" "7051 7052" woke
     else
-        skipped "a door with etherwake" "this kernel has no egress hook to see its packet with"
+        skipped "a door with etherwake" "this kernel has no egress hook to count its packet"
     fi
     opens "a door that starts a unit" "7061 7062" test -e /run/woken
     opens "a one-time sequence is struck in /etc" "7091 7092" grep -q '^#7091' /etc/knockd-once
 
-    # ------------------------------------------- and what they cannot do
+    # ------------------------------------------- what commands cannot do
     opens "a door that looks at its rights" "7071 7072" grep -q looked /run/rights
-    check "rights can be given up: chroot, setuid, capabilities" grep -q drops /run/rights
-    same "of the capabilities seven are left" 00000000000531c0 "$(sed -n 's/^CapBnd:.//p' /run/rights)"
-    check "programs give no new ones" grep -q '^NoNewPrivs:.1' /run/rights
-    check "system calls are filtered" grep -q '^Seccomp:.2' /run/rights
-    check "/home is not there to be written" lacks grep -q home /run/rights
+    check "a command can drop privileges: chroot, setuid, capabilities" grep -q drops /run/rights
+    same "the bounding set has seven capabilities" 00000000000531c0 "$(sed -n 's/^CapBnd:.//p' /run/rights)"
+    check "no_new_privs is set" grep -q '^NoNewPrivs:.1' /run/rights
+    check "a system call filter is active" grep -q '^Seccomp:.2' /run/rights
+    check "/home is read-only" lacks grep -q home /run/rights
 
     # -------------------------------------------------------------- reload
     pid=$(main_pid)
-    check "reload" systemctl reload knockd
-    holds "is a SIGHUP" logged 're-reading config file'
-    same "to the same process" "$pid" "$(main_pid)"
+    check "systemctl reload succeeds" systemctl reload knockd
+    holds "a reload is a SIGHUP" logged 're-reading config file'
+    same "the process stays the same" "$pid" "$(main_pid)"
     sleep 0.5
-    same "once" 1 "$(grep -c 're-reading config file' /run/knockd.log)"
+    same "the configuration is reread once" 1 "$(grep -c 're-reading config file' /run/knockd.log)"
     cp /etc/knockd.conf /run/good
     echo nonsense >>/etc/knockd.conf
     systemctl reload knockd
-    holds "with a mistake in the file" logged 'keeping the configuration that was in force'
-    check "it goes on" is ActiveState active
+    holds "a reload with an error keeps the configuration" logged 'keeping the configuration that was in force'
+    check "the service stays active" is ActiveState active
     cp /run/good /etc/knockd.conf
 
     # ---------------------------------------------------------------- stop
     opens "a door that is open for an hour" "7081 7082" grep -q opened /run/long
     began=$SECONDS
-    check "stop" systemctl stop knockd
-    same "closes it" closed "$(cat /run/long)"
-    check "within 12 seconds" test $((SECONDS - began)) -le 12
-    check "and counts as success" is Result success
+    check "systemctl stop succeeds" systemctl stop knockd
+    same "stopping closes the door" closed "$(cat /run/long)"
+    check "stopping takes at most 12 seconds" test $((SECONDS - began)) -le 12
+    check "stopping counts as a success" is Result success
     same "no process is left" "" "$(pgrep -x knockd)"
 
     # --------------------------------------------------------------- crash
@@ -181,36 +181,36 @@ inside() {
     sleep 1
     pid=$(main_pid)
     rm -f /run/long
-    opens "the door is opened once more" "7081 7082" grep -q opened /run/long
-    opens "and one that takes long to close" "7083 7084" grep -q closing /run/slow
+    opens "the door opens again" "7081 7082" grep -q opened /run/long
+    opens "a door whose stop command is slow opens" "7083 7084" grep -q closing /run/slow
     kill -KILL "$pid"
-    holds "after a crash it starts again" restarted
-    holds "what was closing is closed" grep -q closed /run/slow
-    # Until then the doorkeeper of before the crash has it, and closes it in its time.
-    holds "what is open is taken over" logged 'still open, closing it in its time'
+    holds "systemd restarts it after a crash" restarted
+    holds "the stop command that was running finishes" grep -q closed /run/slow
+    # Until then the doorkeeper from before the crash holds the door, and would close it.
+    holds "the new daemon takes over the open door" logged 'still open, closing it in its time'
     systemctl stop knockd
-    same "what was open is closed at the end" closed "$(cat /run/long)"
-    same "and no process is left" "" "$(pgrep -x knockd)"
+    same "the door is closed when the service is stopped" closed "$(cat /run/long)"
+    same "no process is left after a crash" "" "$(pgrep -x knockd)"
 
-    # ---------------------------------------------------------- a mistake
+    # ---------------------------------------------------------- an error
     echo nonsense >>/etc/knockd.conf
-    check "a mistake in the configuration is an error of the start" lacks systemctl start knockd
-    holds "with exit code 1" is ExecMainStatus 1
+    check "the start fails if the configuration has an error" lacks systemctl start knockd
+    holds "the exit code is 1" is ExecMainStatus 1
     systemctl stop knockd
     cp /run/good /etc/knockd.conf
 
-    # ------------------------------------- units that people have already
+    # ------------------------------------- simple units that users have
     # shellcheck disable=SC2016 # for systemd
     own 'Type=simple\nExecStart=/usr/sbin/knockd $KNOCKD_OPTS'
     # shellcheck disable=SC2016 # for systemd
     own 'Type=forking\nPIDFile=/run/knockd.pid\nExecStart=/usr/sbin/knockd -d $KNOCKD_OPTS'
 }
 
-# ------------------------------------------------- before systemd: its machine
+# ------------------------------------------- prepares the namespaces of systemd
 machine() {
     set -e
     mount -t proc proc /proc
-    # Settings of the whole kernel are not for a systemd in a test.
+    # Keep the systemd in the test from changing settings of the whole kernel.
     mount --bind /proc/sys/net /proc/sys/net
     mount --bind /proc/sys /proc/sys
     mount -o remount,bind,ro /proc/sys
@@ -227,7 +227,7 @@ machine() {
     mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/copy/upper,workdir=/run/copy/work /etc
     mount -t overlay overlay -o lowerdir=/run/here/bin:/usr/sbin /usr/sbin
 
-    # The only units there are: those of the machine would tidy it up.
+    # Only these units exist: those of the machine would change it.
     mkdir -p /run/units /run/lock /run/dbus
     cp "$UNIT" /run/units/knockd.service
     for target in sysinit basic network shutdown umount multi-user sockets; do
@@ -263,22 +263,22 @@ if mount -t overlay overlay -o lowerdir=/run/here/bin:/usr/sbin /usr/sbin; then
     check "systemd-analyze verify" systemd-analyze verify --man=no "$UNIT"
     complaint="Failed to parse service type, ignoring: notify-reload"
     [ "$TYPE" = notify ] || complaint=''
-    same "and it has no more to say than what is known" "$complaint" \
+    same "systemd-analyze verify has no unexpected warnings" "$complaint" \
         "$(systemd-analyze verify --man=no "$UNIT" 2>&1 | sed 's/^[^ ]*: //')"
     umount /usr/sbin
 else
-    skipped "systemd-analyze verify" "there is no overlay file system to put knockd at its place"
+    skipped "systemd-analyze verify" "no overlay file system to put knockd into /usr/sbin"
 fi
 if score=$(systemd-analyze security --offline=yes --no-pager "$UNIT" 2>&1); then
     score=$(printf '%s\n' "$score" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
     check "systemd-analyze security: $score, and ${EXPOSURE:0:1}.${EXPOSURE:1} is allowed" \
         test "${score/./}" -le $EXPOSURE
 else
-    skipped "systemd-analyze security" "this systemd cannot look at a file (before 250)"
+    skipped "systemd-analyze security" "systemd before 250 cannot analyze a file"
 fi
 check "it can be enabled" grep -q '^WantedBy=multi-user.target' "$UNIT"
 
-# A place of our own in the control groups, for a systemd in namespaces.
+# A separate control group for the systemd in namespaces.
 if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
     kind=unified
     groups=(/sys/fs/cgroup)
@@ -305,7 +305,7 @@ for _ in {1..2800}; do
 done
 if [ -e said ]; then
     cat said
-    [ -e ended ] || failed "the test under systemd comes to its end" "$(tail -n 5 machine.log)"
+    [ -e ended ] || failed "the test under systemd finishes" "$(tail -n 5 machine.log)"
 else
     skipped "the unit under systemd" "systemd does not run in namespaces here: $(tail -n 5 machine.log)"
 fi
