@@ -1,35 +1,36 @@
 #!/bin/bash
 # Builds static programs for routers and other machines: one file that is knockd
-# and, called by that name, knock.
+# and acts as knock when called by that name.
 #
 #     contrib/build-static.sh [TARGET...]
 #
 # TARGET is x86_64, aarch64, armv7, riscv64, mips or mipsel (both soft float:
-# OpenWrt's ath79 and ramips); without one, all. The files are
+# OpenWrt's ath79 and ramips); default: all of them. The files are
 # target/static/TARGET/knockd.
 #
-# It needs rustup, a C compiler, binutils, Python 3 (for zig, which brings the C
-# library where Rust has none) and util-linux, and installs by itself: targets and
-# rust-src of the Rust toolchain, zig into target/static/tools. With
-# qemu-user-static each file is also run, up to a real knock; and so are the tests
-# of the core, built for the same machine with the same linker and C library
-# (packets, filters, one-time passwords and others: MODULES below). UNTESTED=1
-# leaves those out.
+# It needs rustup, a C compiler, binutils, Python 3 (for zig, which provides the C
+# library for targets that Rust has none for) and util-linux. It installs targets
+# and rust-src of the Rust toolchain, and zig into target/static/tools. With
+# qemu-user-static it also runs each file, up to a real knock, and the tests of the
+# core, built for the same machine with the same linker and C library (packets,
+# filters, one-time passwords and others: MODULES below). UNTESTED=1 skips those
+# tests.
 #
-# The standard library is built anew, without what prints backtraces: that is a
-# third of the program, and a stripped one has none to print. What is hashed is
-# short, so the compact code for it will do. A small program is also what keeps
-# memory small: nearly all that an idle daemon has there is the program.
+# The standard library is rebuilt without the code that prints backtraces: that is
+# a third of the program, and a stripped program has no backtraces to print. The
+# hashed data is short, so the compact hash implementations are fast enough. A small
+# program also keeps memory use small: nearly all memory of an idle daemon is its
+# code.
 #
 # Exit code: 0 if every file was built, passed, and is small enough.
 set -euo pipefail
 
-# Bytes that a file may have: 900 and 800 kB of 1,024 bytes.
+# The largest allowed file sizes in bytes: 900 and 800 KiB.
 CEILING=921600
 CEILING_X86_64=819200
 ZIG=ziglang==0.15.2
-# What needs no more of the machine than the emulator passes on: it cannot make
-# links between namespaces.
+# The tests that run under the user-mode emulator, which cannot create links between
+# namespaces.
 MODULES=(door::otp packet::parse packet::craft opening::state filter::bpf filter::program engine::attempts engine::scenarios
     plan::password daemon::messages)
 
@@ -47,11 +48,11 @@ triple() {
     x86_64 | aarch64 | mips | mipsel) echo "$1-unknown-linux-musl" ;;
     armv7) echo armv7-unknown-linux-musleabihf ;;
     riscv64) echo riscv64gc-unknown-linux-musl ;;
-    *) die "$1: there are x86_64, aarch64, armv7, riscv64, mips and mipsel" ;;
+    *) die "$1: unknown target; the targets are x86_64, aarch64, armv7, riscv64, mips and mipsel" ;;
     esac
 }
 
-# What zig calls the machine, and the processor that Rust has in mind.
+# zig's name for the target, with the processor that Rust assumes for it.
 zig_target() {
     case $1 in
     mips*) echo "-target $1-linux-musleabi" ;;
@@ -69,7 +70,7 @@ emulator() {
 
 # ------------------------------------------------------------------- running
 
-# Everything below `inside` runs in namespaces of its own, as its root.
+# inside runs in its own namespaces, as root there.
 inside() {
     local program=$1 emulator=$2 here said code=0
     here=$(mktemp -d)
@@ -77,9 +78,10 @@ inside() {
     cp "$program" "$here/knockd"
     ln -s knockd "$here/knock"
     if [ -n "$emulator" ]; then
-        # The kernel is told of the emulator, here only: knockd runs itself anew
-        # for its second process, under another name (P keeps it). The magic is
-        # the head of the file, but for what differs between files of a machine.
+        # Register the emulator with the kernel, for this namespace only: knockd executes
+        # itself for its second process, under another name (flag P preserves it). The
+        # magic is the start of the file; the mask leaves out the bytes that differ between
+        # files for the same machine.
         local header magic='' mask='' byte at=0
         header=$(od -An -v -tx1 -N20 "$program")
         for byte in $header; do
@@ -93,7 +95,7 @@ inside() {
         mkdir "$here/binfmt"
         if ! mount -t binfmt_misc binfmt_misc "$here/binfmt" ||
             ! printf '%s' ":emulated:M:0:$magic:$mask:$(command -v "$emulator"):PF" >"$here/binfmt/register"; then
-            echo "this kernel has no emulators for a namespace alone (before 6.7)"
+            echo "this kernel cannot register an emulator for one namespace (needs 6.7)"
             return 1
         fi
     fi
@@ -114,7 +116,7 @@ END
         # qemu-user (10.0 and before, big-endian, Linux 6.7 and later) leaves the last
         # attribute of each interface in the wrong byte order; getifaddrs loops on it.
         said=$(tail -n 1 "$here/said")
-        echo "it does not come to listen (${said:-it says nothing, and hangs})"
+        echo "knockd does not start listening (${said:-it prints nothing and hangs})"
         return 1
     fi
     timeout 20 "$here/knock" -d 50 127.0.0.1 7001 7002:udp 7003 || code=$?
@@ -123,7 +125,7 @@ END
         sleep 0.1
     done
     if [ "$(cat "$here/opened" 2>/dev/null)" != 127.0.0.1 ]; then
-        echo "the knock (code $code) opens nothing: $(tail -n 1 "$here/said")"
+        echo "the knock (code $code) did not open the door: $(tail -n 1 "$here/said")"
         return 1
     fi
 }
@@ -133,17 +135,17 @@ if [ "${1:-}" = --inside ]; then
     exit
 fi
 
-# What each file has to do. Prints what went wrong.
+# Checks that a file runs. Prints what went wrong.
 try() {
     local file=$1 emulator=$2 run=() said
     [ -z "$emulator" ] || run=("$emulator")
     said=$(timeout 60 "${run[@]}" "$file" --version 2>&1) || { echo "--version: $said"; return 1; }
-    case $said in knockd\ [0-9]*) ;; *) echo "--version says: $said" && return 1 ;; esac
+    case $said in knockd\ [0-9]*) ;; *) echo "--version prints: $said" && return 1 ;; esac
     said=$(timeout 60 "${run[@]}" "$file" --check -c knockd.conf 2>&1) || { echo "--check: $said"; return 1; }
     ln -sf knockd "${file%/*}/knock"
     if [ -n "$emulator" ]; then run+=(-0 knock); fi
     said=$(timeout 60 "${run[@]}" "${file%/*}/knock" -h 2>&1) || true
-    case $said in *"usage: knock "*) ;; *) echo "knock -h says: $said" && return 1 ;; esac
+    case $said in *"usage: knock "*) ;; *) echo "knock -h prints: $said" && return 1 ;; esac
 }
 
 knocks() {
@@ -169,34 +171,34 @@ sysroot=$(rustc --print sysroot)
 host=$(rustc -vV | sed -n 's/^host: //p')
 sources=$sysroot/lib/rustlib/src/rust/library/Cargo.lock
 [ -e "$sources" ] || rustup -q component add rust-src ||
-    die "the sources of Rust's library could not be had: rustup component add rust-src"
-# They need a compiler that takes unstable options; this makes ours one.
+    die "the sources of the standard library are missing: rustup component add rust-src"
+# Building them needs unstable compiler options; this enables them on a stable compiler.
 export RUSTC_BOOTSTRAP=1
-# Not position independent: on MIPS such a static program is broken, as what is
-# weak and not there has the address of the program instead of none.
+# Not position-independent: on MIPS, undefined weak symbols in a static PIE get the load
+# address instead of null.
 options=(--release --locked --bin knockd "-Zbuild-std=std,panic_abort" -Zbuild-std-features=optimize_for_size)
-# Rust's own linker is for every processor, and puts equal functions into one.
+# Rust's own linker supports every target and merges identical functions.
 flags=(-Ctarget-feature=+crt-static -Crelocation-model=static -Cforce-unwind-tables=no
     -Clinker=rust-lld -Clink-arg=--icf=all
     '--cfg=sha2_backend="soft"' '--cfg=sha2_backend_soft="compact"')
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
-# The C library of a machine for which Rust has none, as zig has it: prints the
-# folder with crt1.o, libc.a and what else belongs to it.
+# Builds zig's C library for a target that Rust has none for; prints the directory with
+# crt1.o, libc.a and the other files of it.
 libraries() {
     local name=$1 tools=$target/static/tools folder=$target/static/libraries/$1 file
     "$tools/bin/python3" -c 'import ziglang' 2>/dev/null || {
         echo "installing $ZIG into $tools"
         python3 -m venv "$tools" && "$tools/bin/pip" -q install "$ZIG"
-    } >&2 || die "zig could not be installed (apt-get install python3-venv; is PyPI to be reached?)"
+    } >&2 || die "zig could not be installed (is python3-venv installed, and can PyPI be reached?)"
     rm -rf "$folder"
     mkdir -p "$folder"
     echo 'int main(void) { return 0; }' >"$folder/main.c"
-    # It makes them for the first program that is linked with them, and says where.
-    # shellcheck disable=SC2046 # the words of zig_target
+    # zig builds the files when the first program is linked with them, and prints where.
+    # shellcheck disable=SC2046 # split the output of zig_target
     ZIG_VERBOSE_LINK=1 "$tools/bin/python3" -m ziglang cc $(zig_target "$name") -static \
         "$folder/main.c" -lunwind -o "$folder/main" 2>"$folder/said" ||
-        die "zig makes no C library for $name: $(tail -n 1 "$folder/said")"
+        die "zig cannot build the C library for $name: $(tail -n 1 "$folder/said")"
     for file in crt1.o libc.a libzigc.a libcompiler_rt.a libunwind.a; do
         ln -s "$(tr ' ' '\n' <"$folder/said" | grep "/$file\$" | tail -n 1)" "$folder/$file"
         [ -e "$folder/$file" ] || die "zig has no $file for $name"
@@ -210,16 +212,15 @@ cross() {
     triple=$(triple "$name")
     shift 2
     if ! [ -d "$sysroot/lib/rustlib/$triple/lib" ] && ! rustup -q target add "$triple" >/dev/null 2>&1; then
-        # For MIPS there is none; others may be out of reach.
+        # Rust has no C library for MIPS; those of other targets may not be downloadable here.
         folder=$(libraries "$name") || return 1
         own+=(-Clink-self-contained=no "-Lnative=$folder")
         for file in crt1.o libzigc.a libcompiler_rt.a; do own+=("-Clink-arg=$folder/$file"); done
     fi
     case $name in
     mips*)
-        # The code is a third longer than that of others: it does without the place in
-        # the source that a panic tells, and without the words for debugging, of which
-        # none of ours are ever printed.
+        # MIPS code is a third larger than that of other targets: leave out the source
+        # locations of panics and the derived Debug output, which we never print.
         own+=(-Zlocation-detail=none)
         [ "$verb" = test ] || own+=(-Zfmt-debug=none)
         ;;
@@ -227,8 +228,8 @@ cross() {
     CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${own[*]}") cargo "$verb" "$@" --target "$triple"
 }
 
-# Builds the tests for a target and runs those of the core; prints how many
-# passed, or what went wrong.
+# Builds the tests for a target and runs those in MODULES; prints how many passed, or
+# what went wrong.
 core_tests() {
     local name=$1 emulator=$2 run=() program module said passed=0
     [ -z "$emulator" ] || run=("$emulator")
@@ -239,7 +240,7 @@ core_tests() {
         return 1
     }
     program=$(sed -n 's/^ *Executable tests.main\.rs (\(.*\))$/\1/p' <<<"$said")
-    [ -x "$program" ] || { echo "cargo did not say where the tests are"; return 1; }
+    [ -x "$program" ] || { echo "cargo did not print the path of the tests"; return 1; }
     for module in "${MODULES[@]}"; do
         said=$(timeout 300 "${run[@]}" "$program" "$module::" 2>&1) || {
             printf '%s\n' "$said" >&2
@@ -247,7 +248,7 @@ core_tests() {
             return 1
         }
         said=$(sed -n 's/^test result: ok\. \([1-9][0-9]*\) passed.*/\1/p' <<<"$said")
-        [ -n "$said" ] || { echo "there are no tests of $module"; return 1; }
+        [ -n "$said" ] || { echo "found no tests of $module"; return 1; }
         passed=$((passed + said))
     done
     echo "$passed"
@@ -263,7 +264,7 @@ for name in "${targets[@]}"; do
     fi
     mkdir -p "$target/static/$name"
     file=$target/static/$name/knockd
-    # MIPS has a table for debuggers that strip leaves alone, of 100 kB.
+    # On MIPS, strip leaves a debugger table of 100 kB.
     LD_LIBRARY_PATH=$sysroot/lib "$sysroot/lib/rustlib/$host/bin/rust-objcopy" --strip-all \
         -R .pdr -R .mdebug.abi32 -R .comment "$target/$(triple "$name")/release/knockd" "$file"
     size=$(stat -c %s "$file")
@@ -273,7 +274,7 @@ for name in "${targets[@]}"; do
     result='' ran=$(uname -m) emulator='' tests='-'
     if LC_ALL=C readelf -lW "$file" | grep -q 'DYNAMIC\|INTERP'; then result='is not static'; fi
     if LC_ALL=C readelf -SW "$file" | grep -q '\.symtab'; then result='is not stripped'; fi
-    if [ "$size" -gt $ceiling ]; then result="is larger than $ceiling"; fi
+    if [ "$size" -gt $ceiling ]; then result="is larger than $ceiling bytes"; fi
     if [ "$name" != "$(uname -m)" ]; then
         emulator=$(emulator "$name")
         ran=$emulator
@@ -292,8 +293,8 @@ for name in "${targets[@]}"; do
     elif [ -z "$emulator" ]; then
         failures=$((failures + 1))
     else
-        # It may well be the emulator.
-        result="runs; a knock could not be tried: $(printf '%s' "$result" | tail -n 1)"
+        # This may be a fault of the emulator.
+        result="runs; a knock could not be tested: $(printf '%s' "$result" | tail -n 1)"
     fi
     table+=("$name|$size|$ran|$tests|$result")
 done

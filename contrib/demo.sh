@@ -1,15 +1,15 @@
 #!/bin/bash
-# Port knocking, shown for real: a server whose firewall drops everything, a
-# client that knocks, and a stranger that does not.  Each lives in a network
-# namespace of its own on this machine; nothing outside of them is touched.
+# Demonstrates port knocking with real packets: a server whose firewall drops
+# everything, a client that knocks, and a stranger that does not.  Each has its
+# own network namespace on this machine; nothing outside of them is touched.
 #
 #     contrib/demo.sh
 #
-# As root it installs what is missing (apt-get).  As an ordinary user it needs
+# As root it installs missing packages (apt-get).  As an ordinary user it needs
 # iproute2, nftables (or iptables), and user namespaces.  KNOCKD=PATH and
-# KNOCK=PATH show other programs than those of this folder.
+# KNOCK=PATH demonstrate other programs than those built here.
 #
-# Exit code: 0 if every step held, 1 otherwise.
+# Exit code: 0 if every step passed, 1 otherwise.
 set -euo pipefail
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -38,7 +38,7 @@ commas() {
 
 # ------------------------------------------------------------------ outside
 
-# The Debian packages of the commands that are not here.
+# The Debian packages of the missing commands.
 missing_packages() {
     has ip || echo iproute2
     has unshare || echo util-linux
@@ -55,20 +55,20 @@ install_packages() {
     mapfile -t packages < <(missing_packages)
     [ ${#packages[@]} -gt 0 ] || return 0
     if ! has apt-get; then
-        die "this is missing here: ${packages[*]} (names of the Debian packages)"
+        die "missing programs; the Debian packages that have them are: ${packages[*]}"
     fi
     if [ "$(id -u)" != 0 ]; then
-        die "this is missing here: ${packages[*]}. Install it (apt-get install ${packages[*]}) or run this as root."
+        die "missing packages: ${packages[*]}. Install them (apt-get install ${packages[*]}) or run this script as root."
     fi
     echo "Installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update >/dev/null || true # a stale list of packages may do
+    apt-get -qq update >/dev/null || true # an outdated package list may be good enough
     apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null </dev/null ||
         die "apt-get could not install ${packages[*]}"
 }
 
-# Builds both programs.  Under sudo this is done as the user who called it, so
-# that no file of root's is left in the user's folder.
+# Builds both programs.  Under sudo it does so as the calling user, so that no
+# files owned by root are left in the user's directory.
 build() {
     local here="$1" home="$HOME" as=()
     if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; then
@@ -96,18 +96,18 @@ outside() {
     [ -x "$KNOCKD" ] || die "$KNOCKD cannot be run"
     [ -x "$KNOCK" ] || die "$KNOCK cannot be run"
 
-    # The server's network, a view of the file system to mount the other two
-    # networks in, and, where that is allowed, a process tree of its own: when
-    # its first process ends, so does all that it started.
+    # The server's network namespace, a mount namespace to pin the other two networks
+    # in, and, where that is allowed, a PID namespace: when its first process ends, all
+    # others in it are killed.
     local new=(unshare --net --mount --fork)
     if [ "$(id -u)" != 0 ]; then
         new+=(--user --map-root-user)
     fi
     if ! "${new[@]}" true 2>/dev/null; then
         if [ "$(id -u)" = 0 ]; then
-            die "root may not make network namespaces here (a container without CAP_SYS_ADMIN?)"
+            die "root cannot create network namespaces here (a container without CAP_SYS_ADMIN?)"
         fi
-        die "ordinary users may not make network namespaces here. Run this as root, or switch on" \
+        die "ordinary users cannot create network namespaces here. Run this as root, or enable" \
             "user namespaces: sysctl user.max_user_namespaces=1000, and, where they exist," \
             "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0."
     fi
@@ -115,14 +115,14 @@ outside() {
         new+=(--pid --mount-proc)
     fi
 
-    # A process group of its own, so that it can be ended as a whole.
+    # Its own process group, so that it can be killed as a whole.
     set -m
     "${new[@]}" "$BASH" "$here/contrib/demo.sh" --inside </dev/null &
     set +m
     job=$!
-    # shellcheck disable=SC2064  # the number is known now
+    # shellcheck disable=SC2064  # expand the PID now
     trap "kill -TERM -- -$job 2>/dev/null" HUP INT TERM
-    # A signal ends `wait`, not what it waits for.
+    # A signal interrupts `wait`, but not the job.
     while wait "$job" || status=$?; kill -0 "$job" 2>/dev/null; do status=0; done
     exit "$status"
 }
@@ -131,7 +131,7 @@ outside() {
 
 step=0
 
-# What is done, and what should be seen.
+# Prints the heading of a step; seen prints a result.
 step() {
     step=$((step + 1))
     printf '\n%d. %s\n' "$step" "$*"
@@ -141,7 +141,7 @@ seen() {
     printf '   %s\n' "$*"
 }
 
-# Runs a command and shows both its words and what it printed.
+# Prints a command, runs it, and prints its output.
 show() {
     printf '   $ %s\n' "${*//"$work"\//}"
     "$@" 2>&1 | sed 's/^/   | /'
@@ -157,7 +157,8 @@ failed() {
     exit 1
 }
 
-# The server is the namespace this script is in; the others have a file each.
+# Runs a command in the namespace of the client or the stranger; this script itself runs
+# in that of the server.
 on() {
     nsenter --net="$work/$1" "${@:2}"
 }
@@ -176,11 +177,11 @@ logged() {
     grep -qF -- "$1" "$work/knockd.log" 2>/dev/null
 }
 
-# Connects from a host to the server's port and prints what answers there.
-# 124: nothing came back in a second.
-# shellcheck disable=SC2016  # the inner shell's words
+# Connects from a host to the server's port and prints the first line of the answer.
+# Exit code 124: no answer within a second.
+# shellcheck disable=SC2016  # expanded by the inner shell
 connect() {
-    on "$1" timeout 1 bash -c 'exec 3<>"/dev/tcp/$0/$1" && read -r line <&3 && echo "$line"' \
+    on "$1" timeout 1 bash -c 'exec 3<>"/dev/tcp/$0/$1" && read -r line <&3 && echo "${line%[[:cntrl:]]}"' \
         "$SERVER" "$PORT" 2>/dev/null
 }
 
@@ -189,14 +190,14 @@ must_not_connect() {
     answer=$(connect "$1") || code=$?
     case $code in
     124) seen "$1 -> $SERVER:$PORT: no answer" ;;
-    0) failed "$1 -> $SERVER:$PORT: connected (\"$answer\"), which it must not be" ;;
-    *) failed "$1 -> $SERVER:$PORT: refused (code $code), but the firewall should have been silent" ;;
+    0) failed "$1 -> $SERVER:$PORT: connected (\"$answer\"), but the firewall should have dropped it" ;;
+    *) failed "$1 -> $SERVER:$PORT: refused (code $code), but the firewall should have dropped it" ;;
     esac
 }
 
 must_connect() {
     local answer
-    answer=$(connect "$1") || failed "$1 -> $SERVER:$PORT: no connection, but there must be one"
+    answer=$(connect "$1") || failed "$1 -> $SERVER:$PORT: no connection, but the door should be open"
     seen "$1 -> $SERVER:$PORT: connected, \"$answer\""
 }
 
@@ -215,7 +216,7 @@ must_be_logged() {
     done
 }
 
-# A namespace whose eth0 is connected with a link of the server's.
+# Creates a namespace whose eth0 is connected to the interface $link of the server.
 new_host() {
     local name="$1" link="$2" server="$3" address="$4"
     : >"$work/$name"
@@ -235,7 +236,7 @@ linked() {
     ip link show dev "$1" | grep -q LOWER_UP
 }
 
-# Sets the words of the rules for the firewall tool that works here.
+# Sets up a firewall with the tool that works here, and sets the commands for its rules.
 choose_firewall() {
     local tool
     if has nft && nft add table inet demo 2>/dev/null; then
@@ -263,11 +264,11 @@ END
             return
         fi
     done
-    failed "neither nft nor iptables can make rules here (does the kernel have nf_tables?)"
+    failed "neither nft nor iptables can add rules here (does the kernel have nf_tables?)"
 }
 
-# Something on the port that speaks first, as SSH does.  Perl is on every Debian.
-# shellcheck disable=SC2016  # Perl's words
+# Starts a listener that speaks first, as SSH does.  Every Debian has Perl.
+# shellcheck disable=SC2016  # Perl code
 start_listener() {
     perl -MIO::Socket::INET -e '
         my $s = IO::Socket::INET->new(LocalAddr => $ARGV[0], LocalPort => $ARGV[1],
@@ -276,7 +277,7 @@ start_listener() {
         while (my $c = $s->accept) { print $c "SSH-2.0-demo\r\n"; close($c); }
     ' "$SERVER" "$PORT" "$work/listening" &
     listener=$!
-    disown "$listener" # no notice of its end
+    disown "$listener" # so that bash prints no notice when it is killed
     soon test -e "$work/listening" || failed "nothing listens on port $PORT"
 }
 
@@ -303,15 +304,15 @@ inside() {
     trap clean_up EXIT
     trap 'exit 1' HUP INT TERM
 
-    step "A server ($SERVER), a client ($CLIENT) and a stranger ($STRANGER), each with a network of its own"
+    step "A server ($SERVER), a client ($CLIENT) and a stranger ($STRANGER), each with its own network"
     ip link set lo up
     new_host client eth0 "$SERVER" "$CLIENT"
     new_host stranger eth1 10.83.1.1 "$STRANGER"
-    soon linked eth0 || failed "the link to the client does not come up"
-    soon linked eth1 || failed "the link to the stranger does not come up"
+    soon linked eth0 || failed "the link to the client did not come up"
+    soon linked eth1 || failed "the link to the stranger did not come up"
     show ip -br -4 address show
 
-    step "Something like SSH listens on the server's port $PORT"
+    step "An SSH-like service listens on the server's port $PORT"
     start_listener
     connect_locally=$(timeout 1 bash -c "exec 3<>/dev/tcp/$SERVER/$PORT && head -c 12 <&3") ||
         failed "the listener does not answer the server itself"
@@ -356,7 +357,7 @@ END
     must_be_logged "$CLIENT: open: Stage 1" "$CLIENT: open: Stage 2" "$CLIENT: open: Stage 3" \
         "$CLIENT: open: Stage 4" "$CLIENT: open: OPEN SESAME" "open: running command: ${allow//%IP%/$CLIENT}"
 
-    step "Port $PORT is open to the client, and to no other"
+    step "Port $PORT is open to the client, and to nobody else"
     soon connect client >/dev/null || true
     must_connect client
     must_not_connect stranger
@@ -369,22 +370,22 @@ END
 
     step "Port $PORT is closed again"
     closed_again() { ! "${list[@]}" | grep -qF "$CLIENT"; }
-    soon closed_again || failed "the rule for $CLIENT is still there"
+    soon closed_again || failed "the firewall still has the rule for $CLIENT"
     must_not_connect client
     must_not_connect stranger
-    kill -0 "$listener" 2>/dev/null || failed "the listener has ended by itself"
-    seen "and yet the listener is still there"
+    kill -0 "$listener" 2>/dev/null || failed "the listener has exited"
+    seen "the listener is still running: the firewall dropped these connections"
 
-    step "knockd is told to stop (SIGTERM)"
+    step "knockd is stopped with SIGTERM"
     kill -TERM "$pid"
     soon daemon_ended "$pid" || failed "knockd is still running"
     must_be_logged "shutting down"
     [ ! -e "$work/knockd.pid" ] || failed "knockd left its pid file behind"
-    seen "its pid file is gone"
+    seen "it has removed its pid file"
 
     printf '\nThe log of knockd:\n'
     sed 's/^/   | /' "$work/knockd.log"
-    printf '\ndemo: all %d steps held (%d s)\n' "$step" "$((SECONDS - began))"
+    printf '\ndemo: all %d steps passed (%d s)\n' "$step" "$((SECONDS - began))"
 }
 
 case "${1:-}" in

@@ -1,20 +1,20 @@
 #!/bin/sh
-# Knocks at a door with a one-time password (otp in knockd.conf), step by step:
-# to see how it goes, or where there is no knock. Needs openssl, and bash, nc or
-# nmap to send with.
+# Knocks at a door with a one-time password (OTP in knockd.conf) where there is no
+# knock, and shows the algorithm step by step. Needs openssl, and bash, nc or nmap
+# to send packets.
 #
 #   knockd.sh -f FILE HOST                                the seed stays in FILE
-#   knockd.sh -o 'SEED,45,20000,on,tcp,udp,tcp' HOST      others can see it
+#   knockd.sh -o 'SEED,45,20000,on,tcp,udp,tcp' HOST      other users can see it
 #
-#   -4 -6        over this family only
-#   -a ADDRESS   HOST sees us as this one (else: what ip route get says)
+#   -4 -6        use only IPv4, or only IPv6
+#   -a ADDRESS   the address that HOST sees us as (default: from ip route get)
 #   -g DIGEST    sha1 (default), sha256 or sha512
-#   -d SECONDS   between two knocks (default 0.2)
-#   -s PROGRAM   send with bash, nc or nmap (default: the first that is there)
+#   -d SECONDS   pause between two knocks (default 0.2)
+#   -s PROGRAM   send with bash, nc or nmap (default: the first one installed)
 #   -p           print the list and send nothing
 #
-# The seed is never a word on another program's command line: what is here is
-# builtin or a pipe. The other end of it is src/door/otp.rs.
+# The seed never appears on the command line of another program: only shell
+# builtins and pipes handle it. src/door/otp.rs computes the same lists.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -52,7 +52,7 @@ sha512) block=128 ;;
 *) die "$digest is not sha1, sha256 or sha512" ;;
 esac
 
-# --- the fields; the first comma ends the seed, whatever else is in it ---------
+# --- the fields; the seed ends at the first comma ------------------------------
 
 trim() {
     trimmed=${1#"${1%%[![:space:]]*}"}
@@ -63,10 +63,10 @@ trim "${line%%,*}"
 seed=$trimmed
 set -f
 IFS=' ,	'
-# shellcheck disable=SC2086 # to be split
+# shellcheck disable=SC2086 # split on purpose
 set -- "$1" ${line#*,}
 unset IFS
-if [ $# -lt 5 ] || [ -z "$seed" ]; then die 'wanted: SEED,CHANGE_TIME,BASE,on|off,PROTO[,PROTO ...]'; fi
+if [ $# -lt 5 ] || [ -z "$seed" ]; then die 'expected SEED,CHANGE_TIME,BASE,on|off,PROTO[,PROTO ...]'; fi
 name=$1 change_time=$2 base=$3 protection=$4
 shift 4
 case $change_time:$base in
@@ -84,10 +84,10 @@ esac
 case $protection in
 [Oo][Nn])
     [ -n "$source" ] || source=$(ip route get "$host" | sed -n 's/.* src \([^ ]*\).*/\1/p')
-    [ -n "$source" ] || die 'which address does the host see? -a says it'
+    [ -n "$source" ] || die 'cannot find out which address the host sees: give it with -a'
     ;;
 [Oo][Ff][Ff]) source='' ;;
-*) die 'the fourth field is neither on nor off' ;;
+*) die 'the fourth field must be on or off' ;;
 esac
 
 # --- HMAC (RFC 2104): H(key ^ 5c.. | H(key ^ 36.. | message)) ---------------------
@@ -100,7 +100,7 @@ hash() {
     openssl dgst "-$digest" -binary
 }
 
-# The bytes of which $1 are the hexadecimal digits, each xored with $2.
+# Prints the bytes with the hexadecimal digits $1, each XORed with $2.
 bytes() {
     left=$1 escaped=
     while [ -n "$left" ]; do
@@ -112,7 +112,7 @@ bytes() {
     printf %b "$escaped"
 }
 
-# Of key $1 and message $2, in hexadecimal digits.
+# Prints the HMAC of key $1 and message $2 in hexadecimal digits.
 hmac() {
     key=$(printf %s "$1" | hex)
     [ ${#key} -le $((2 * block)) ] || key=$(bytes "$key" 0 | hash | hex)
@@ -123,7 +123,7 @@ hmac() {
     } | hash | hex
 }
 
-# --- the period: not its last second -------------------------------------------------
+# --- the period; in its last second, wait for the next one ---------------------------
 
 now=$(date +%s)
 if [ $((change_time - now % change_time)) -le 1 ]; then
@@ -132,9 +132,9 @@ if [ $((change_time - now % change_time)) -le 1 ]; then
 fi
 period=$((now / change_time))
 
-# --- the list: a byte of the digest each; the 21st of every 21 is 0 ------------------
+# --- the list: one byte of the digest per port; every 21st byte counts as 0 ---------
 
-# Of key $1; the rest are the protocols.
+# Prints the ports for key $1; the other arguments are the protocols.
 half() {
     code=$(hmac "$1" "$period")
     shift
@@ -143,7 +143,7 @@ half() {
         case $protocol in
         [Tt][Cc][Pp]) protocol=tcp ;;
         [Uu][Dd][Pp]) protocol=udp ;;
-        *) die 'a protocol is neither tcp nor udp' ;;
+        *) die 'a protocol must be tcp or udp' ;;
         esac
         digits=$(printf %s "$code" | cut -c "$((2 * at + 1))-$((2 * at + 2))")
         [ "$at" -lt 20 ] || digits=0
@@ -155,12 +155,12 @@ half() {
 list=$(half "$seed" "$@")
 [ -z "$source" ] || list="$list $(half "$seed$source" "$@")"
 if [ -n "$print" ]; then
-    # shellcheck disable=SC2086 # to be joined
+    # shellcheck disable=SC2086 # join the lines
     echo $list
     exit
 fi
 
-# --- the knocks: one packet each, and nobody waits for an answer ---------------------
+# --- the knocks: one packet each, without waiting for an answer ----------------------
 
 if [ -z "$with" ]; then
     for with in bash nc nmap nothing; do
@@ -169,7 +169,7 @@ if [ -z "$with" ]; then
 fi
 case $host in *:*) six=-6 ;; *) six= ;; esac
 
-# By protocol $1 to port $2.
+# Sends a packet of protocol $1 to port $2.
 send() {
     case $with:$1 in
     bash:tcp) exec bash -c ': >"/dev/tcp/$1/$2"' - "$host" "$2" ;;
@@ -185,11 +185,12 @@ any byte
 
 case $with in
 bash | nc | nmap) ;;
-*) die 'bash, nc or nmap must be there to send with' ;;
+*) die 'bash, nc or nmap is needed to send packets' ;;
 esac
 for knock in $list; do
     send "${knock#*:}" "${knock%:*}" >/dev/null 2>&1 &
     sleep "$pause"
-    # Who still waits for an answer would knock a second time; nmap takes its time, and would not.
+    # Kill a program that still waits for an answer, because it would knock a second time.
+    # nmap would not, but needs more time.
     if [ "$with" = nmap ]; then wait $! || :; else kill $! 2>/dev/null || :; fi
 done

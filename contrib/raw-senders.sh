@@ -1,14 +1,14 @@
 #!/bin/bash
-# The table RAW SENDERS of knock(1), run line by line: each packet that hping3,
-# sendip or packit was used for is sent by knock, and by those of the three
-# that are installed, and read back with tcpdump.
+# Tests each line of the table RAW SENDERS in knock(1): knock, and those of
+# hping3, sendip and packit that are installed, send the packet, and tcpdump
+# checks it.
 #
 #     contrib/raw-senders.sh [KNOCK]
 #
-# Needs root, tcpdump and iproute2.  Everything happens in a network namespace
-# of its own, on a cable that leads nowhere.
+# Needs root, tcpdump and iproute2.  Everything happens in its own network
+# namespace, on a veth pair whose other end nobody uses.
 #
-# Exit code: 0 if every packet of knock was as it should be, 1 otherwise.
+# Exit code: 0 if every packet of knock was correct, 1 otherwise.
 set -euo pipefail
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -25,8 +25,8 @@ die() {
 }
 
 if [ "${1:-}" != --inside ]; then
-    knock=${1:-$(command -v knock)} || die "where is knock?"
-    [ -x "$knock" ] || die "$knock is not a program"
+    knock=${1:-$(command -v knock)} || die "knock is not in PATH: give its path as the argument"
+    [ -x "$knock" ] || die "$knock is not executable"
     [ "$(id -u)" = 0 ] || die "raw packets need root"
     exec unshare --net "$0" --inside "$(realpath "$knock")"
 fi
@@ -53,7 +53,7 @@ for _ in $(seq 100); do
     grep -q 'listening on' "$scratch/tcpdump" && break
     sleep 0.05
 done
-grep -q 'listening on' "$scratch/tcpdump" || die "tcpdump does not listen: $(cat "$scratch/tcpdump")"
+grep -q 'listening on' "$scratch/tcpdump" || die "tcpdump does not capture: $(cat "$scratch/tcpdump")"
 
 # ------------------------------------------------------------------ sending
 
@@ -63,7 +63,7 @@ who=()
 wanted=()
 ports=()
 
-# Every command has a port of its own, by which its packets are found again.
+# Each command sends to a different port, by which its packets are found later.
 send() {
     local program=$1
     shift
@@ -75,13 +75,13 @@ send() {
     port=$((port + 1))
 }
 
-# A line of the table, and what tcpdump says of its packet.
+# Begins a line of the table: its name, and the pattern that tcpdump's output must match.
 line() {
     line=$1
     pattern=$2
 }
 
-# The word PORT stands for the port.
+# PORT in an argument is replaced with the port.
 knock() {
     local words=() word
     for word in "$@"; do
@@ -285,7 +285,7 @@ dump=
 failed=0
 last=
 for index in "${!what[@]}"; do
-    # One line for each packet, with its data in hexadecimal behind it.
+    # All output on one line, with the data in hexadecimal.
     seen=$(tcpdump -nn -vvv -x -r "$scratch/all.pcap" "dst port ${ports[$index]}" 2>/dev/null |
         tr -s '\n\t ' ' ')
     if [ "${what[$index]}" != "$last" ]; then
@@ -302,7 +302,7 @@ for index in "${!what[@]}"; do
         verdict=FAIL
         if [ "${who[$index]}" = knock ]; then
             failed=1
-            printf '\nwanted %s, saw: %s\n' "$pattern" "$seen" >&2
+            printf '\nexpected %s, saw: %s\n' "$pattern" "$seen" >&2
         fi
     fi
     [ -n "$first" ] || printf '  '
@@ -312,6 +312,6 @@ for index in "${!what[@]}"; do
 done
 
 if [ "$failed" = 0 ]; then
-    echo "Every packet of knock was as it should be."
+    echo "Every packet of knock was correct."
 fi
 exit "$failed"

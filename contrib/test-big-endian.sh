@@ -1,13 +1,13 @@
 #!/bin/bash
-# Runs the tests of the core on a big-endian machine: s390x, 64 bits, as
-# qemu-user-static has it. (MIPS, 32 bits, is run by build-static.sh.)
+# Runs the tests of the core on a big-endian machine: s390x, 64 bits, emulated by
+# qemu-user-static. (build-static.sh tests MIPS, 32 bits.)
 #
 #     contrib/test-big-endian.sh [MODULE...]
 #
-# MODULE is a module of the tests; without one, all that need no more of the
-# machine than the emulator passes on: it cannot make links between namespaces.
+# MODULE is a module of the tests; default: all that work under the user-mode
+# emulator, which cannot create links between namespaces.
 # It needs rustup, qemu-user-static, gcc-s390x-linux-gnu and
-# libc6-dev-s390x-cross, and installs the Rust target by itself.
+# libc6-dev-s390x-cross, and installs the Rust target.
 #
 # Exit code: 0 if every test passed.
 set -euo pipefail
@@ -39,7 +39,7 @@ if ! CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc \
     die "the tests could not be built"
 fi
 tests=$(sed -n 's/^ *Executable tests.main\.rs (\(.*\))$/\1/p' "$log")
-[ -x "$tests" ] || die "cargo did not say where the tests are"
+[ -x "$tests" ] || die "cargo did not print the path of the tests"
 
 failed=()
 for module in "$@"; do
