@@ -1,7 +1,7 @@
-//! The command line, with the manners of the `getopt_long` that knock 0.8 used.
+//! Stage 1, what was typed: the command line, read the way the `getopt_long` of knock 0.8 read it.
 //!
-//! clap finds out which word is what, here and nowhere else, and the words of its complaints are
-//! replaced by getopt's. What the values mean is the business of [`wanted`](super::wanted).
+//! clap finds out which word is what, here and nowhere else; its complaints are replaced by getopt's.
+//! What the values mean is decided in [`wanted`](super::wanted).
 
 use std::ffi::OsString;
 
@@ -10,7 +10,6 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::client::failure::Failure;
-use crate::client::profiles::Kind;
 use crate::client::usage::{USAGE, VERSION};
 
 /// Options with a value that mean something for raw packets only.
@@ -60,6 +59,7 @@ pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
 }
 
 /// A command line, word by word.
+#[derive(Clone)]
 pub(super) struct Typed(ArgMatches);
 
 impl Typed {
@@ -73,9 +73,19 @@ impl Typed {
         self.0.get_one(name)
     }
 
+    /// The value of this option as text; what is not UTF-8 becomes U+FFFD.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.value(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
     /// Whether this option was typed at all.
     pub(super) fn given(&self, name: &str) -> bool {
         self.0.value_source(name) == Some(ValueSource::CommandLine)
+    }
+
+    /// Whether this is an option, and was typed.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.try_contains_id(name).is_ok() && self.given(name)
     }
 
     /// The words that are no options: a host and its ports, or a profile.
@@ -95,6 +105,15 @@ impl Typed {
     fn many(&self, name: &str) -> Vec<&OsString> {
         self.0.get_many(name).unwrap_or_default().collect()
     }
+}
+
+/// What an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing: it is on or off.
+    Switch,
+    /// A value.
+    Value,
 }
 
 /// What an option takes, for those that a profile may set.

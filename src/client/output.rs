@@ -23,6 +23,11 @@ pub(super) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// One line about the progress: on standard output, or on standard error where that `is_taken`.
+pub(super) fn note(is_taken: bool, line: impl Display) {
+    if is_taken { complain(line) } else { say(line) }
+}
+
 /// Standard output as a file: no buffer stands between the two programs it joins.
 ///
 /// # Errors

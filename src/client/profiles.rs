@@ -1,4 +1,6 @@
-//! The profile files: where they are, who may read them, what stands in them.
+//! Stage 2, what a profile says: the command line, completed by the profile that it names.
+//!
+//! Here is known where the profile files are, who may read them, and how a profile becomes options.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,14 +9,26 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::client::cli::{self, Kind, Typed};
 use crate::client::failure::Failure;
-use crate::client::output;
-use crate::client::wanted::password;
-use crate::plan::profile::{self, Profile};
+use crate::client::{output, secret};
+use crate::plan::profile::{self, Profile, Setting};
 use crate::reason::reason;
 
 /// The profiles of the whole system.
 const SYSTEM: &str = "/etc/knock.conf";
+/// Options that say what to knock; without any of them, a single word is the name of a profile.
+const SEQUENCES: [&str; 4] = ["one-time-sequences", "otp", "otp-file", "config"];
+
+/// A command line, completed by the profile that it names.
+pub(super) struct Completed {
+    /// The options: those of the profile, overridden by those that were typed.
+    pub(super) typed: Typed,
+    /// Where the host and the sequence stand, unless they were typed.
+    pub(super) profile: Option<Found>,
+    /// What was typed, without the profile.
+    by_hand: Typed,
+}
 
 /// A profile and the file it stands in.
 pub(super) struct Found {
@@ -22,8 +36,64 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
 }
 
+impl Completed {
+    /// The host to knock at.
+    pub(super) fn host(&self) -> String {
+        match &self.profile {
+            Some(found) => found.profile.host().to_owned(),
+            None => {
+                self.typed.words().first().map_or_else(String::new, |it| it.to_string_lossy().into_owned())
+            }
+        }
+    }
+
+    /// A setting that is no option: `sequence`, `otp`.
+    pub(super) fn setting(&self, key: &str) -> Option<&Setting> {
+        self.profile.as_ref()?.profile.setting(key)
+    }
+
+    /// What a complaint about an option calls it: `--ttl`, or `PATH: line 7: ttl`.
+    pub(super) fn name(&self, option: &str) -> String {
+        match self.place(&[option]) {
+            place if place.is_empty() => format!("--{option}"),
+            place => format!("{place}{option}"),
+        }
+    }
+
+    /// `PATH: line 7: ` where the first of these settings stands that comes from the profile, and
+    /// nothing if all were typed.
+    pub(super) fn place(&self, settings: &[&str]) -> String {
+        let of_profile = settings.iter().filter(|name| !self.by_hand.has(name));
+        let place = |found: &Found| {
+            let line = of_profile.clone().find_map(|name| found.profile.setting(name))?.line;
+            Some(format!("{}: line {line}: ", found.path.display()))
+        };
+        self.profile.as_ref().and_then(place).unwrap_or_default()
+    }
+}
+
+/// Completes a command line, given as its words and as they were understood.
+///
+/// # Errors
+/// There is nothing to knock, no such profile, or its file must not be used.
+pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Failure> {
+    let words = typed.words();
+    let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
+        return Err(Failure::usage(None));
+    };
+    if words.len() > 1 || SEQUENCES.into_iter().any(|name| typed.given(name)) {
+        return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
+    }
+    let Some(found) = find(&name, typed.switch("insecure"))? else {
+        let paths: Vec<String> = paths().iter().map(|path| path.display().to_string()).collect();
+        let paths = paths.join(" or ");
+        return Err(Failure::usage(Some(format!("error: no ports, and no profile '{name}' in {paths}"))));
+    };
+    found.complete(line, typed)
+}
+
 /// The files in which profiles are looked for, first one first.
-pub(super) fn paths() -> Vec<PathBuf> {
+fn paths() -> Vec<PathBuf> {
     // Relative paths are to be ignored (XDG Base Directory Specification).
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
@@ -31,10 +101,7 @@ pub(super) fn paths() -> Vec<PathBuf> {
 }
 
 /// The profile of this name, if there is one; the user's own file comes first.
-///
-/// # Errors
-/// A file cannot be read, is not private (unless `insecure`), or is not a profile file.
-pub(super) fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
+fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
     for path in paths() {
         let found = read(&path, insecure)?.into_iter().find(|profile| profile.name == name);
         if let Some(profile) = found {
@@ -47,7 +114,7 @@ pub(super) fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure>
 /// Shows every profile: its name, its host, its file. The sequences stay where they are.
 ///
 /// # Errors
-/// As [`find`].
+/// A file cannot be read, is not private (unless `insecure`), or is not a profile file.
 pub(super) fn list(insecure: bool) -> Result<(), Failure> {
     for path in paths() {
         for profile in read(&path, insecure)? {
@@ -77,26 +144,28 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Profile>, Failure> {
              chmod 600 {shown}, or use --insecure"
         )));
     }
-    let text = password::secret(&mut file).map_err(failed)?;
+    let text = secret::read(&mut file).map_err(failed)?;
     profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))
 }
 
-/// What an option takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nothing: it is on or off.
-    Switch,
-    /// A value.
-    Value,
-}
-
 impl Found {
-    /// The profile as words of a command line, in its own order. `kind` knows the options.
+    /// The options of the profile, overridden by a command line that may have no words at all.
+    fn complete(self, line: &[OsString], by_hand: Typed) -> Result<Completed, Failure> {
+        let mut words: Vec<OsString> = line.iter().take(1).cloned().collect();
+        words.extend(self.options()?);
+        words.extend(line.iter().skip(1).cloned());
+        match cli::read(&words)? {
+            cli::Line::Typed(typed) => Ok(Completed { typed, profile: Some(self), by_hand }),
+            cli::Line::Help | cli::Line::Version => Err(Failure::usage(None)),
+        }
+    }
+
+    /// The settings as words of a command line, in the order of the file.
     ///
     /// # Errors
     /// A key that is no option, a value where none belongs, none where one does.
-    pub(super) fn arguments(&self, kind: impl Fn(&str) -> Option<Kind>) -> Result<Vec<OsString>, Failure> {
-        let mut arguments = Vec::new();
+    fn options(&self) -> Result<Vec<OsString>, Failure> {
+        let mut options = Vec::new();
         for setting in &self.profile.settings {
             let key = setting.key.as_str();
             if matches!(key, "host" | "sequence" | "otp") {
@@ -106,19 +175,19 @@ impl Found {
                 let (path, line) = (self.path.display(), setting.line);
                 Err(Failure::refused(format_args!("{path}: line {line}: {problem}")))
             };
-            match (kind(key), setting.value()) {
+            match (cli::kind(key), setting.value()) {
                 (None, _) => return refuse(&format!("unknown setting '{key}'")),
                 (Some(Kind::Value), None) => return refuse(&format!("'{key}' needs a value")),
-                (Some(Kind::Value), Some(value)) => arguments.push(format!("--{key}={value}").into()),
+                (Some(Kind::Value), Some(value)) => options.push(format!("--{key}={value}").into()),
                 (Some(Kind::Switch), None | Some("yes" | "true" | "on" | "1")) => {
-                    arguments.push(format!("--{key}").into());
+                    options.push(format!("--{key}").into());
                 }
                 (Some(Kind::Switch), Some("no" | "false" | "off" | "0")) => {
-                    arguments.retain(|argument| *argument != *format!("--{key}"));
+                    options.retain(|option| *option != *format!("--{key}"));
                 }
                 (Some(Kind::Switch), Some(_)) => return refuse(&format!("'{key}' is yes or no")),
             }
         }
-        Ok(arguments)
+        Ok(options)
     }
 }

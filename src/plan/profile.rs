@@ -15,6 +15,8 @@ use crate::config::syntax::{self, Item};
 pub struct Profile {
     /// The name of the section.
     pub name: String,
+    /// The line of its heading, from 1.
+    pub line: usize,
     /// Its entries, in their order in the file.
     pub settings: Vec<Setting>,
 }
@@ -87,7 +89,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Profile>, ProfileError> {
                 if profiles.iter().any(|profile| profile.name == name) {
                     return refuse("there is an earlier section of this name");
                 }
-                profiles.push(Profile { name: name.to_owned(), settings: Vec::new() });
+                profiles.push(Profile { name: name.to_owned(), line, settings: Vec::new() });
                 continue;
             }
             Item::Entry(key, value) => (key, Some(value)),

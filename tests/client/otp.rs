@@ -167,7 +167,8 @@ fn a_profile_may_have_a_seed() {
     ends(&knock(&["home"]), 0, "");
     daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
     let path = folder.join("knock.conf").display().to_string();
-    ends(&knock(&["both"]), 1, "error: a sequence and a one-time password exclude each other\n");
+    let wanted = "line 7: a sequence and a one-time password exclude each other";
+    ends(&knock(&["both"]), 1, &format!("error: {path}: {wanted}\n"));
     let wanted = "line 10: otp: change_time must be a number from 1 to 65535";
     ends(&knock(&["bad"]), 1, &format!("error: {path}: {wanted}\n"));
     // Of a file that others can read nothing is used.

@@ -159,7 +159,7 @@ fn each_door_to_the_system_has_one_place() {
             &[
                 "daemon/doorkeeper/commands.rs",
                 "daemon/processes.rs",
-                "client/mod.rs",
+                "client/after/mod.rs",
                 "client/lookup/source.rs",
             ],
         ),

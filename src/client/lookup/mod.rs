@@ -1,6 +1,119 @@
-//! What has to be found out before the first knock: addresses, ports, the next line of a file.
+//! What must be known before the first knock: the addresses of the host, the numbers of services, the
+//! next line of a file, the list of a password.
+//!
+//! Everything is looked up before the first knock: half a sequence would open nothing, and tell an
+//! eavesdropper half of it.
 
-pub mod one_time;
-pub mod resolve;
-pub mod source;
-pub mod stun;
+mod one_time;
+mod password;
+mod resolve;
+pub mod route;
+mod source;
+mod stun;
+
+use std::net::SocketAddr;
+
+use crate::client::failure::{Failure, Status};
+use crate::client::output;
+use crate::client::wanted::{Family, Options, Stages, Wait};
+use crate::door::knock::Protocol;
+use crate::door::sequence::Stage;
+use crate::plan::{Asked, Errand, Port, Resolved};
+
+pub use one_time::Line;
+
+/// The addresses to knock at: one, or with `--both` one of each family there is. Their port is 0.
+///
+/// # Errors
+/// The host is not found, or not in this family.
+pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
+    let found = resolve::host(&options.host, options.family).map_err(|reason| {
+        let first = match &options.stages {
+            Stages::Typed(asked) => asked.first(),
+            Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) => None,
+        };
+        unresolved(options, first, &reason)
+    })?;
+    if options.family != Family::Both {
+        return Ok(found.into_iter().take(1).collect());
+    }
+    if options.verbose {
+        let all: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
+        let line = format_args!("addresses of {}: {}", options.host, all.join(" "));
+        output::note(options.takes_stdout(), line);
+    }
+    let v4 = found.iter().find(|address| address.is_ipv4());
+    let v6 = found.iter().find(|address| address.is_ipv6());
+    Ok(v4.into_iter().chain(v6).copied().collect())
+}
+
+/// What to knock at each address, and the line of a one-time file that is to be struck afterwards.
+/// With a password, this may wait for the next period.
+///
+/// # Errors
+/// A service is not known, a one-time file has no usable line, or it is not known which address of
+/// ours a server sees.
+pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Errand>, Option<Line>), Failure> {
+    let alike = |stages: Vec<Resolved>| -> Vec<Errand> {
+        addresses.iter().map(|&address| Errand { address, stages: stages.clone() }).collect()
+    };
+    Ok(match &options.stages {
+        Stages::Typed(asked) | Stages::Profile(asked) => (alike(services(options, asked)?), None),
+        Stages::OneTime(path) => {
+            let line = Line::take(path)?;
+            (alike(given(options, line.sequence.stages())), Some(line))
+        }
+        Stages::Otp(password) => {
+            let lists = password::lists(password, options, addresses)?;
+            let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| Errand {
+                address,
+                stages: given(options, &list),
+            };
+            (addresses.iter().zip(lists).map(errand).collect(), None)
+        }
+    })
+}
+
+/// The addresses, with the port that is awaited.
+///
+/// # Errors
+/// The service is not known.
+pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failure> {
+    let port = match wait.port.parse() {
+        Ok(number) => number,
+        Err(_) => resolve::service(&wait.port, wait.protocol)
+            .map_err(|reason| Failure::refused(format_args!("port '{}': {reason}", wait.port)))?,
+    };
+    Ok(addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect())
+}
+
+/// Stages that nobody typed; `-u` holds for them all the same.
+fn given(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
+    let protocol = |stage: &Stage| if options.udp { Protocol::Udp } else { stage.protocol };
+    stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
+}
+
+/// Stages with the numbers of their services.
+fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure> {
+    let one = |asked: &Asked| {
+        let port = match asked.port {
+            Port::Number(number) => number,
+            Port::Service => resolve::service(&asked.text, asked.protocol).map_err(|reason| {
+                let shown = matches!(options.stages, Stages::Typed(_)).then_some(asked);
+                unresolved(options, shown, &reason)
+            })?,
+        };
+        let stage = Stage { protocol: asked.protocol, port };
+        Ok(Resolved { stage, flags: asked.flags, text: asked.text.clone() })
+    };
+    asked.iter().map(one).collect()
+}
+
+/// In the words of knock 0.8; a port is named only if it was typed.
+fn unresolved(options: &Options, asked: Option<&Asked>, reason: &str) -> Failure {
+    let port = asked.map(|asked| format!(" on port {}", asked.text)).unwrap_or_default();
+    Failure::new(
+        Status::Refused,
+        format_args!("Failed to resolve hostname '{}'{port}\ngetaddrinfo: {reason}", options.host),
+    )
+}

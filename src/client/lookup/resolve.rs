@@ -8,31 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo};
 
+use crate::client::wanted::Family;
 use crate::door::knock::Protocol;
-
-/// Which address family to knock over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
-    /// Whichever the resolver puts first.
-    #[default]
-    Any,
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
-    /// One address of each.
-    Both,
-}
-
-impl Family {
-    fn fits(self, address: IpAddr) -> bool {
-        match self {
-            Family::Any | Family::Both => true,
-            Family::V4 => address.is_ipv4(),
-            Family::V6 => address.is_ipv6(),
-        }
-    }
-}
 
 /// The addresses of a host, best first, at least one; their port is 0.
 ///
@@ -40,7 +17,7 @@ impl Family {
 /// The resolver's reason, in its own words.
 pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = name.parse::<IpAddr>() {
-        if family.fits(address) {
+        if fits(address, family) {
             return Ok(vec![SocketAddr::new(address, 0)]);
         }
         return Err("Address family for hostname not supported".to_owned());
@@ -86,5 +63,13 @@ fn in_words(error: LookupError) -> String {
     match text.split_once("information: ") {
         Some((_, reason)) => reason.to_owned(),
         None => text,
+    }
+}
+
+fn fits(address: IpAddr, family: Family) -> bool {
+    match family {
+        Family::Any | Family::Both => true,
+        Family::V4 => address.is_ipv4(),
+        Family::V6 => address.is_ipv6(),
     }
 }

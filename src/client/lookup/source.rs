@@ -4,8 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use crate::client::failure::Failure;
-use crate::client::lookup::stun;
-use crate::client::send::raw::Sender;
+use crate::client::lookup::{route, stun};
 use crate::client::wanted::Options;
 use crate::plan::password::{SeenAs, said_address};
 use crate::reason::reason;
@@ -38,8 +37,8 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     if let Some(source) = spoofed {
         return Ok(source);
     }
-    let interface = raw.and_then(|raw| raw.interface.clone());
-    Sender::new(interface).route(destination, None).map(|route| route.source)
+    let interface = raw.and_then(|raw| raw.interface.as_deref());
+    route::find(destination, interface, None).map(|route| route.source)
 }
 
 /// The address on the first line of what a command prints.

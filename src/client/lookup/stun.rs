@@ -12,7 +12,8 @@ use stun_types::message::{BINDING, Message, MessageClass, MessageType, MessageWr
 use stun_types::prelude::MessageWrite;
 
 use crate::client::chance;
-use crate::client::lookup::resolve::{self, Family};
+use crate::client::lookup::resolve;
+use crate::client::wanted::Family;
 use crate::reason::reason;
 
 /// How long each of the tries waits for an answer.

@@ -2,9 +2,8 @@
 
 mod connect;
 mod pcap;
-pub mod raw;
+mod raw;
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -83,15 +82,6 @@ impl<'a> Knocking<'a> {
     }
 }
 
-/// A line for the user, which must not get between the two ends of a proxy, nor into a list.
-pub fn note(options: &Options, line: impl Display) {
-    if options.purpose == Purpose::Print || options.wait.as_ref().is_some_and(|wait| wait.proxy) {
-        output::complain(line);
-    } else {
-        output::say(line);
-    }
-}
-
 fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
     let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
     if options.purpose == Purpose::DryRun {
@@ -99,7 +89,10 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     if options.verbose {
-        note(options, format_args!("hitting {protocol} {address}:{}", planned.resolved.text));
+        output::note(
+            options.takes_stdout(),
+            format_args!("hitting {protocol} {address}:{}", planned.resolved.text),
+        );
     }
     connect::knock(planned.destination, protocol).map_err(|error| {
         Failure::refused(format_args!("cannot open a {protocol} socket: {}", reason(&error)))
@@ -165,7 +158,7 @@ impl Crafting {
             output::print(Dissection(&bytes));
         } else {
             if options.verbose {
-                note(options, format_args!("hitting {said}"));
+                output::note(options.takes_stdout(), format_args!("hitting {said}"));
             }
             self.sender.send(&bytes, planned.destination)?;
         }

@@ -6,23 +6,18 @@
 //! the kernel writes the header checksum of IPv4, and nothing else that is not zero.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
-use crate::plan::shape::{self, Route};
+use crate::client::lookup::route;
+use crate::plan::shape::Route;
 use crate::reason::reason;
 
 /// The protocol number of packets that bring their own IP header.
 const HEADER_INCLUDED: i32 = 255;
-/// The largest packet where the system does not say: that of an Ethernet.
-const USUAL_MTU: u32 = 1500;
-/// The window scale where the system does not say: that of a receive buffer of six megabytes.
-const USUAL_WINDOW_SCALE: u8 = 7;
 
 /// Sends IP packets. Sockets are opened when the first packet of their family leaves.
 #[derive(Debug, Default)]
@@ -63,13 +58,10 @@ impl Sender {
         Ok(())
     }
 
-    /// What this host's routing says of the way to a destination. Nothing is sent.
-    ///
-    /// With `spoofed`, a source that is given anyway, a destination without a route is none of our
-    /// business: the kernel may still find a way for the packet.
+    /// The way to a destination, as [`route::find`] has it.
     ///
     /// # Errors
-    /// No route.
+    /// As there.
     pub fn route(&mut self, destination: SocketAddr, spoofed: Option<IpAddr>) -> Result<Route, Failure> {
         // The port has no part in it.
         let mut destination = destination;
@@ -77,20 +69,7 @@ impl Sender {
         if let Some(route) = self.routes.get(&destination) {
             return Ok(*route);
         }
-        let asked = ask_route(destination, self.interface.as_deref());
-        let route = match (asked, spoofed) {
-            (Ok(route), _) => route,
-            (Err(_), Some(source)) => {
-                Route { source, destination: destination.ip(), mtu: USUAL_MTU, window_scale: window_scale() }
-            }
-            (Err(error), None) => {
-                let to = destination.ip();
-                return Err(Failure::new(
-                    Status::NotSent,
-                    format_args!("error: no way to {to}: {}", reason(&error)),
-                ));
-            }
-        };
+        let route = route::find(destination, self.interface.as_deref(), spoofed)?;
         self.routes.insert(destination, route);
         Ok(route)
     }
@@ -146,40 +125,4 @@ fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failur
             Failure::refused(format_args!("cannot use interface {name}: {}", reason(&error)))
         }
     })
-}
-
-/// A datagram socket that is connected knows its own address and the largest packet of its route,
-/// and has sent nothing for it.
-fn ask_route(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
-    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
-    if let Some(name) = interface {
-        socket.bind_device(Some(name.as_bytes()))?;
-    }
-    let mut address = destination;
-    // Any port but 0, which is no place to connect to.
-    address.set_port(9);
-    socket.connect(&SockAddr::from(address))?;
-    let source = match (socket.local_addr()?.as_socket(), destination) {
-        (Some(local), _) => local.ip(),
-        (None, SocketAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        (None, SocketAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    // Linux answers this for IPv6 sockets, too.
-    let mtu = getsockopt(&socket, sockopt::IpMtu).ok().and_then(|mtu| u32::try_from(mtu).ok());
-    Ok(Route {
-        source,
-        destination: destination.ip(),
-        mtu: mtu.unwrap_or(USUAL_MTU),
-        window_scale: window_scale(),
-    })
-}
-
-/// The window scale that the system's own connections announce: it follows from the largest receive
-/// buffer (tcp(7), `tcp_rmem` and `rmem_max`).
-fn window_scale() -> u8 {
-    let last_number = |path: &str| -> Option<u64> {
-        fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()
-    };
-    let largest = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/core/rmem_max"].map(last_number);
-    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, shape::window_scale)
 }

@@ -1,0 +1,78 @@
+//! The lists of a one-time password: seen from which address, and for which period.
+
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::client::failure::Failure;
+use crate::client::lookup::source;
+use crate::client::output;
+use crate::client::wanted::Options;
+use crate::client::wanted::password::Password;
+use crate::door::otp::Otp;
+use crate::door::sequence::Stage;
+use crate::plan::password::Moment;
+
+/// The clock may be set while we wait for the next period; after this many waits we go on anyway.
+const WAITS: u32 = 3;
+
+/// The list for each address, all of one period. May wait for the next period.
+///
+/// # Errors
+/// It is not known which address of ours a server sees.
+pub fn lists(
+    password: &Password,
+    options: &Options,
+    addresses: &[SocketAddr],
+) -> Result<Vec<Vec<Stage>>, Failure> {
+    let otp = &password.otp;
+    let sources: Vec<Option<IpAddr>> = if otp.is_protected() {
+        addresses
+            .iter()
+            .map(|&address| source::towards(address, &password.seen_as, options).map(Some))
+            .collect::<Result<_, _>>()?
+    } else {
+        addresses.iter().map(|_| None).collect()
+    };
+    let period = await_period(otp);
+    let list = |(address, source): (&SocketAddr, Option<IpAddr>)| {
+        if options.verbose {
+            let seen = source.map_or("any address".to_owned(), |source| source.to_string());
+            let left = otp.begins(period.saturating_add(1)).saturating_sub(unix()).as_secs();
+            let line = format_args!("one-time password for {seen}, period {period} ({left} s left)");
+            output::note(options.takes_stdout(), line);
+        }
+        // Without protection the address makes no difference.
+        otp.list(period, source.unwrap_or(address.ip()))
+    };
+    Ok(addresses.iter().zip(sources).map(list).collect())
+}
+
+/// The period to knock in, once it is time to.
+fn await_period(otp: &Otp) -> u64 {
+    let mut moment = Moment::of(otp, unix());
+    for _ in 0..WAITS {
+        if moment.wait.is_zero() {
+            break;
+        }
+        let is_shown = output::is_watched();
+        if is_shown {
+            output::progress("\rwaiting for the next period ");
+        }
+        thread::sleep(moment.wait);
+        if is_shown {
+            output::progress("\r\x1b[K");
+        }
+        let now = unix();
+        if moment.has_come(otp, now) {
+            break;
+        }
+        moment = Moment::of(otp, now);
+    }
+    moment.period
+}
+
+/// The wall clock, since 1970.
+fn unix() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}

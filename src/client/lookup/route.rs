@@ -1,0 +1,78 @@
+//! Which way packets take from this host.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::client::failure::{Failure, Status};
+use crate::plan::shape::{self, Route};
+use crate::reason::reason;
+
+/// The largest packet where the system does not say: that of an Ethernet.
+const USUAL_MTU: u32 = 1500;
+/// The window scale where the system does not say: that of a receive buffer of six megabytes.
+const USUAL_WINDOW_SCALE: u8 = 7;
+
+/// What the routing of this host says of the way to a destination, through this interface if one is
+/// named. Nothing is sent.
+///
+/// With a `spoofed` source, a destination without a route is no error: the kernel may still find a way
+/// for the packet.
+///
+/// # Errors
+/// No route.
+pub fn find(
+    destination: SocketAddr,
+    interface: Option<&str>,
+    spoofed: Option<IpAddr>,
+) -> Result<Route, Failure> {
+    match (ask(destination, interface), spoofed) {
+        (Ok(route), _) => Ok(route),
+        (Err(_), Some(source)) => {
+            Ok(Route { source, destination: destination.ip(), mtu: USUAL_MTU, window_scale: window_scale() })
+        }
+        (Err(error), None) => {
+            let (to, why) = (destination.ip(), reason(&error));
+            Err(Failure::new(Status::NotSent, format_args!("error: no way to {to}: {why}")))
+        }
+    }
+}
+
+/// A connected datagram socket knows its own address and the largest packet of its route, although
+/// nothing was sent.
+fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
+    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
+    if let Some(name) = interface {
+        socket.bind_device(Some(name.as_bytes()))?;
+    }
+    let mut address = destination;
+    // Any port but 0, to which a socket cannot be connected.
+    address.set_port(9);
+    socket.connect(&SockAddr::from(address))?;
+    let source = match (socket.local_addr()?.as_socket(), destination) {
+        (Some(local), _) => local.ip(),
+        (None, SocketAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (None, SocketAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    // Linux answers this for IPv6 sockets, too.
+    let mtu = getsockopt(&socket, sockopt::IpMtu).ok().and_then(|mtu| u32::try_from(mtu).ok());
+    Ok(Route {
+        source,
+        destination: destination.ip(),
+        mtu: mtu.unwrap_or(USUAL_MTU),
+        window_scale: window_scale(),
+    })
+}
+
+/// The window scale that the system's own connections announce: it follows from the largest receive
+/// buffer (tcp(7), `tcp_rmem` and `rmem_max`).
+fn window_scale() -> u8 {
+    let last_number = |path: &str| -> Option<u64> {
+        fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()
+    };
+    let largest = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/core/rmem_max"].map(last_number);
+    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, shape::window_scale)
+}
