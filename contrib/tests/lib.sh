@@ -69,7 +69,7 @@ lacks() {
 # with the addresses 10.83.0.1 and 2001:db8:83::1; FAR is the client's end, with
 # 10.83.0.2 and 2001:db8:83::2.
 cable() {
-    unshare --net sleep 290 &
+    unshare --net sleep 890 &
     client=$!
     soon lacks test "$(readlink /proc/self/ns/net)" = "$(readlink "/proc/$client/ns/net")"
     ip link set lo up

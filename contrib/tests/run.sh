@@ -41,11 +41,23 @@ want busybox busybox
 want fail2ban-regex fail2ban
 want nc netcat-openbsd
 want curl curl
+want python3 python3
 want /usr/sbin/knockd knockd # 0.8, to compare with
-if [ "${1:-}" = --missing ]; then
+# Programs without which a test skips what needs them.
+optional=()
+use() {
+    command -v "$1" >/dev/null 2>&1 || optional+=("$2")
+}
+use chromium chromium
+use chromedriver chromium-driver
+use firefox-esr firefox-esr
+case "${1:-}" in
+--missing | --optional)
+    [ "$1" = --missing ] || missing=("${optional[@]}")
     [ ${#missing[@]} = 0 ] || printf '%s\n' "${missing[@]}"
     exit
-fi
+    ;;
+esac
 if [ ${#missing[@]} -gt 0 ]; then
     die "missing packages: apt-get install --no-install-recommends ${missing[*]}"
 fi
@@ -63,7 +75,7 @@ SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 mkdir "$SCRATCH/bin"
 cp -r "$CONTRIB" "$SCRATCH/contrib"
-cp -r "$CONTRIB/../README.md" "$CONTRIB/../knockd.conf" "$CONTRIB/../man" "$SCRATCH/"
+cp -r "$CONTRIB/../README.md" "$CONTRIB/../knockd.conf" "$CONTRIB/../man" "$CONTRIB/../tests/corpus/otp" "$SCRATCH/"
 cp "$KNOCKD" "$SCRATCH/bin/knockd"
 cp "$KNOCK" "$SCRATCH/bin/knock"
 : >"$SCRATCH/results"
@@ -96,7 +108,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper systemd openwrt container fail2ban clients readme)
+all=(knock_helper systemd openwrt container fail2ban clients web readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
@@ -104,7 +116,10 @@ for test in "${tests[@]}"; do
     printf '%s\n' "$test"
     mkdir "$SCRATCH/$test"
     # When the first process of the namespace exits, all others in it are killed.
-    if ! timeout -k 5 300 unshare --net --mount --pid --fork --kill-child --mount-proc \
+    # Two browsers, each started several times, take longer on a busy machine.
+    limit=300
+    [ "$test" != web ] || limit=900
+    if ! timeout -k 5 "$limit" unshare --net --mount --pid --fork --kill-child --mount-proc \
         bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
         echo fail >>"$SCRATCH/results"
         printf '  FAILED  %s timed out or crashed\n' "$test"
