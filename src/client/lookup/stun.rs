@@ -1,7 +1,8 @@
 //! STUN (RFC 8489): a server on the other side of the NAT tells which address it sees.
 //!
-//! One binding request, sent again a few times, and whatever answers to it. Who can forge the answer
-//! can keep the door shut, not open it.
+//! Sends one binding request, a few times, and takes the first answer to it. Nothing authenticates the
+//! answer: anyone who can forge it can keep the door shut, and anyone who can also watch the knocks can make
+//! us send the list for another address and open the door from there.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
