@@ -48,6 +48,12 @@ impl Failure {
         Failure { status: Status::Refused, message, usage: true }
     }
 
+    /// Several failures with a line each; the exit code is 1.
+    pub(super) fn all(failures: Vec<Failure>) -> Failure {
+        let messages: Vec<String> = failures.into_iter().filter_map(|failure| failure.message).collect();
+        Failure::new(Status::Refused, messages.join("\n"))
+    }
+
     /// Tells the user, and the shell.
     pub(super) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {

@@ -10,6 +10,7 @@ mod after;
 mod chance;
 mod cli;
 mod failure;
+mod list;
 mod lookup;
 mod output;
 mod profiles;
@@ -45,7 +46,7 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
         Line::Help => return Err(Failure::usage(None)),
     };
     if typed.switch("list") {
-        profiles::list(typed.switch("insecure"))?;
+        list::show(typed.switch("insecure"))?;
     } else {
         let completed = profiles::complete(line, typed)?;
         knock(&wanted::read(&completed)?)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::cli::{self, Kind, Typed};
 use crate::client::failure::Failure;
-use crate::client::{output, secret};
+use crate::client::secret;
 use crate::plan::profile::{self, Profile, Setting};
 use crate::reason::reason;
 
@@ -103,29 +103,23 @@ fn paths() -> Vec<PathBuf> {
 /// The profile of this name, if there is one; the user's own file comes first.
 fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
     for path in paths() {
-        let found = read(&path, insecure)?.into_iter().find(|profile| profile.name == name);
-        if let Some(profile) = found {
-            return Ok(Some(Found { profile, path }));
+        let mut named = read(&path, insecure)?.into_iter().filter(|found| found.profile.name == name);
+        if let Some(found) = named.next() {
+            // Of two sections with this name, nobody can tell which one is meant.
+            named.try_for_each(|other| other.check())?;
+            return Ok(Some(found));
         }
     }
     Ok(None)
 }
 
-/// Shows every profile: its name, its host, its file. The sequences stay where they are.
-///
-/// # Errors
-/// A file cannot be read, is not private (unless `insecure`), or is not a profile file.
-pub(super) fn list(insecure: bool) -> Result<(), Failure> {
-    for path in paths() {
-        for profile in read(&path, insecure)? {
-            output::say(format_args!("{:<15} {:<30} {}", profile.name, profile.host(), path.display()));
-        }
-    }
-    Ok(())
+/// All profiles there are, file by file.
+pub(super) fn all(insecure: bool) -> Vec<Result<Vec<Found>, Failure>> {
+    paths().iter().map(|path| read(path, insecure)).collect()
 }
 
 /// The profiles of one file; none if it does not exist, or is the system's and not for us.
-fn read(path: &Path, insecure: bool) -> Result<Vec<Profile>, Failure> {
+fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
     let mut file = match File::open(path) {
@@ -145,10 +139,31 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Profile>, Failure> {
         )));
     }
     let text = secret::read(&mut file).map_err(failed)?;
-    profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))
+    let profiles =
+        profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))?;
+    Ok(profiles.into_iter().map(|profile| Found { profile, path: path.to_owned() }).collect())
 }
 
 impl Found {
+    /// The profile as if nothing else had been typed.
+    ///
+    /// # Errors
+    /// There is a mistake in its section.
+    pub(super) fn alone(self) -> Result<Completed, Failure> {
+        let line = [OsString::from("knock")];
+        match cli::read(&line)? {
+            cli::Line::Typed(typed) => self.complete(&line, typed),
+            cli::Line::Help | cli::Line::Version => Err(Failure::usage(None)),
+        }
+    }
+
+    /// Whether its section could be read.
+    fn check(&self) -> Result<(), Failure> {
+        let path = self.path.display();
+        let refuse = |error| Failure::refused(format_args!("{path}: {error}"));
+        self.profile.mistake.as_ref().map_or(Ok(()), |error| Err(refuse(error)))
+    }
+
     /// The options of the profile, overridden by a command line that may have no words at all.
     fn complete(self, line: &[OsString], by_hand: Typed) -> Result<Completed, Failure> {
         let mut words: Vec<OsString> = line.iter().take(1).cloned().collect();
@@ -165,19 +180,21 @@ impl Found {
     /// # Errors
     /// A key that is no option, a value where none belongs, none where one does.
     fn options(&self) -> Result<Vec<OsString>, Failure> {
+        self.check()?;
         let mut options = Vec::new();
         for setting in &self.profile.settings {
             let key = setting.key.as_str();
-            if matches!(key, "host" | "sequence" | "otp") {
-                continue;
-            }
             let refuse = |problem: &str| {
                 let (path, line) = (self.path.display(), setting.line);
                 Err(Failure::refused(format_args!("{path}: line {line}: {problem}")))
             };
-            match (cli::kind(key), setting.value()) {
+            // These stay in memory that is zeroed afterwards.
+            let is_ours = matches!(key, "host" | "sequence" | "otp");
+            let kind = if is_ours { Some(Kind::Value) } else { cli::kind(key) };
+            match (kind, setting.value()) {
                 (None, _) => return refuse(&format!("unknown setting '{key}'")),
                 (Some(Kind::Value), None) => return refuse(&format!("'{key}' needs a value")),
+                (Some(Kind::Value), Some(_)) if is_ours => {}
                 (Some(Kind::Value), Some(value)) => options.push(format!("--{key}={value}").into()),
                 (Some(Kind::Switch), None | Some("yes" | "true" | "on" | "1")) => {
                     options.push(format!("--{key}").into());

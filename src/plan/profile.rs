@@ -19,6 +19,8 @@ pub struct Profile {
     pub line: usize,
     /// Its entries, in their order in the file.
     pub settings: Vec<Setting>,
+    /// The first thing that is wrong with the section, if anything is: it must not be used then.
+    pub mistake: Option<ProfileError>,
 }
 
 /// One entry of a profile.
@@ -32,6 +34,13 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Reads one, if it is UTF-8.
+    fn read(line: usize, key: &[u8], value: Option<&[u8]>) -> Option<Setting> {
+        let key = str::from_utf8(key).ok()?.to_ascii_lowercase().replace('_', "-");
+        let value = value.map(str::from_utf8).transpose().ok()?;
+        Some(Setting { line, key, value: value.map(|value| Zeroizing::new(value.to_owned())) })
+    }
+
     /// What stands behind the `=`; nothing where there is none.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
@@ -53,7 +62,7 @@ impl Profile {
     }
 }
 
-/// What is wrong with a profile file. Values appear in no message: they may be secrets.
+/// What is wrong with a profile or a whole file. Values appear in no message: they may be secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileError {
     /// The line of the file, from 1.
@@ -70,43 +79,46 @@ impl fmt::Display for ProfileError {
 
 impl std::error::Error for ProfileError {}
 
-/// Reads a profile file.
+/// Reads a profile file. A mistake that concerns one section is noted in its profile; the others can
+/// be used.
 ///
 /// # Errors
-/// Lines before the first section, sections without a name or with the name of an earlier one, lines
-/// that are too long or not UTF-8.
+/// The file cannot be divided into sections and settings: a line before the first section, a heading
+/// without a name or one that is not UTF-8, a line that is no heading, no setting and no single word.
 pub fn parse(text: &[u8]) -> Result<Vec<Profile>, ProfileError> {
     let mut profiles: Vec<Profile> = Vec::new();
     for (line, item) in syntax::items(text) {
-        let refuse = |problem| Err(ProfileError { line, problem });
+        let error = |problem| ProfileError { line, problem };
         let (key, value) = match item {
-            Item::TooLong => return refuse("the line is too long"),
             Item::Section(name) => {
-                let Ok(name) = str::from_utf8(name) else { return refuse("the name is not UTF-8") };
+                let name = str::from_utf8(name).map_err(|_| error("the name is not UTF-8"))?;
                 if name.is_empty() {
-                    return refuse("bad section name");
+                    return Err(error("bad section name"));
                 }
-                if profiles.iter().any(|profile| profile.name == name) {
-                    return refuse("there is an earlier section of this name");
-                }
-                profiles.push(Profile { name: name.to_owned(), line, settings: Vec::new() });
+                let is_taken = profiles.iter().any(|profile| profile.name == name);
+                let mistake = is_taken.then(|| error("there is an earlier section of this name"));
+                profiles.push(Profile { name: name.to_owned(), line, settings: Vec::new(), mistake });
                 continue;
             }
-            Item::Entry(key, value) => (key, Some(value)),
-            Item::Word(key) => (key, None),
+            Item::Entry(key, value) => (Ok(key), Some(value)),
+            Item::Word(word) if word.iter().any(|byte| is_blank(*byte)) => {
+                return Err(error("neither a section nor a setting"));
+            }
+            Item::Word(key) => (Ok(key), None),
+            Item::TooLong => (Err("the line is too long"), None),
         };
         let Some(profile) = profiles.last_mut() else {
-            return refuse("all settings must belong to a section");
+            return Err(error("all settings must belong to a section"));
         };
-        let (Ok(key), Ok(value)) = (str::from_utf8(key), value.map(str::from_utf8).transpose()) else {
-            return refuse("the line is not UTF-8");
-        };
-        let key = key.to_ascii_lowercase().replace('_', "-");
-        profile.settings.push(Setting {
-            line,
-            key,
-            value: value.map(|value| Zeroizing::new(value.to_owned())),
-        });
+        let setting = key.and_then(|key| Setting::read(line, key, value).ok_or("the line is not UTF-8"));
+        match setting {
+            Ok(setting) => profile.settings.push(setting),
+            Err(problem) => profile.mistake = profile.mistake.take().or(Some(error(problem))),
+        }
     }
     Ok(profiles)
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }

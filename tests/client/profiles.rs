@@ -18,6 +18,10 @@ trials![
     a_profile_file_that_others_can_read_is_refused,
     profiles_are_listed_without_their_sequences,
     broken_profiles_name_the_line_and_no_secret,
+    a_setting_that_is_overridden_is_not_complained_of,
+    the_list_names_the_mistakes_of_every_section,
+    a_mistake_in_another_section_does_not_matter,
+    a_file_that_cannot_be_divided_into_sections_is_not_used,
     one_time_sequences_are_used_and_struck,
     a_dry_run_and_a_failure_strike_nothing,
     two_clients_use_two_lines,
@@ -112,8 +116,30 @@ fn broken_profiles_name_the_line_and_no_secret() {
         ("sequence = 4711,", "line 2: sequence: a port is not between 0 and 65535"),
         ("sequence = 4711:sctp", "line 2: sequence: a protocol is neither tcp nor udp"),
         ("sequence = 4711:tcp:fin", "line 2: sequence: TCP flags in a stage need raw packets (--raw)"),
-        ("sequence = 4711\none_time_sequences = /x", "a sequence and one-time sequences exclude each other"),
-        ("host = 4711", "profile 'p' has neither sequence, one_time_sequences nor otp"),
+        (
+            "sequence = 4711\none_time_sequences = /x",
+            "line 3: a sequence and one-time sequences exclude each other",
+        ),
+        ("host = 4711", "line 1: profile 'p' has neither sequence, one_time_sequences nor otp"),
+        ("sequence = 4711\nhost", "line 3: 'host' needs a value"),
+        ("sequence = 4711\ndelay = -1", "line 3: delay cannot be negative"),
+        ("sequence = 4711\nttl = 9", "line 3: ttl needs --raw"),
+        ("sequence = 4711\nraw\nttl = 999", "line 4: ttl: '999' is not between 0 and 255"),
+        ("sequence = 4711\nraw\ndf = maybe", "line 4: df: 'maybe' is neither yes nor no"),
+        ("sequence = 4711\nraw\nflags = x", "line 4: 'x' is not a list of TCP flags"),
+        ("sequence = 4711\nraw\nsource = x", "line 4: source: 'x' is no IP address"),
+        ("sequence = 4711\nraw\ndata = hex:1", "line 4: data: not pairs of hexadecimal digits"),
+        ("sequence = 4711\nraw\ntos = 1\ndscp = 1", "line 5: --tos and --dscp exclude each other"),
+        ("sequence = 4711\njitter = soon", "line 3: jitter: 'soon' is not between 0 and 86400 milliseconds"),
+        ("sequence = 4711\ncount = 0", "line 3: count: '0' is not between 1 and 10000"),
+        ("sequence = 4711\nwait = 0", "line 3: port '0' is not between 1 and 65535"),
+        ("sequence = 4711\nproxy = 22/udp", "line 3: '22/udp' cannot be awaited"),
+        ("sequence = 4711\nretries = 1", "line 3: retries needs --wait or --proxy"),
+        ("sequence = 4711\notp_digest = md5", "line 3: otp-digest: 'md5' is not sha1, sha256 or sha512"),
+        ("sequence = 4711\nsource_ip = x", "line 3: source-ip: 'x' is not auto, an address"),
+        ("sequence = 4711\ndoor = x", "line 3: door needs --config"),
+        ("config = /x", "line 2: config needs --door"),
+        ("otp_file = /no/such", "line 2: /no/such: No such file or directory"),
         ("sequence = 4711\ncolour = 4711", "line 3: unknown setting 'colour'"),
         ("sequence = 4711\nlist", "line 3: unknown setting 'list'"),
         ("sequence = 4711\nttl", "line 3: 'ttl' needs a value"),
@@ -124,6 +150,64 @@ fn broken_profiles_name_the_line_and_no_secret() {
         assert_eq!(refused.code(), Some(1), "{entries}: {}", refused.stderr);
         assert!(refused.stderr.contains(wanted), "{entries}: {}", refused.stderr);
         assert!(!(refused.stderr + &refused.stdout).contains("4711"), "{entries} is repeated");
+    }
+}
+
+/// What was typed counts, so the mistake is not in the file.
+fn a_setting_that_is_overridden_is_not_complained_of() {
+    let world = World::new();
+    let folder = profiles(&format!("{HOME}raw\nttl = 999\n"));
+    let knock = |ttl: &str| knock_with(&world, &folder, &["--dry-run", "--ttl", ttl, "home"]);
+    assert_eq!(knock("9").code(), Some(0), "{}", knock("9").stderr);
+    ends(&knock("998"), 1, "error: --ttl: '998' is not between 0 and 255\n");
+}
+
+const MISTAKES: &str = "[a]\nsequence = 4711,70000\n[b]\nsequence = 4711\ncolour = 4711\n\
+    [c]\nsequence = 4711\nraw\nttl = 999\n[d]\nhost = 4711\n[e]\nsequence = 4711\n[d]\nsequence = 4711\n";
+
+fn the_list_names_the_mistakes_of_every_section() {
+    let world = World::new();
+    let folder = profiles(&format!("{HOME}{MISTAKES}"));
+    let path = folder.join("knock.conf").to_string_lossy().into_owned();
+    let listed = knock_with(&world, &folder, &["--list"]);
+    assert_eq!(listed.code(), Some(1));
+    let names: Vec<&str> = listed.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["home", "a", "b", "c", "d", "e", "d"]);
+    let mistakes = [
+        "line 6: sequence: a port is not between 0 and 65535",
+        "line 9: unknown setting 'colour'",
+        "line 13: ttl: '999' is not between 0 and 255",
+        "line 14: profile 'd' has neither sequence, one_time_sequences nor otp",
+        "line 18: there is an earlier section of this name",
+    ];
+    let wanted = mistakes.map(|mistake| format!("error: {path}: {mistake}\n")).concat();
+    assert_eq!(listed.stderr, wanted);
+    // What is typed beside it has no part in it.
+    assert_eq!(knock_with(&world, &folder, &["--list", "--ttl", "3"]).stderr, wanted);
+}
+
+fn a_mistake_in_another_section_does_not_matter() {
+    let world = World::new();
+    let folder = profiles(&format!("{HOME}{MISTAKES}"));
+    let finished = knock_with(&world, &folder, &["home"]);
+    ends(&finished, 0, "");
+    assert_eq!(finished.stdout.lines().count(), 3, "{}", finished.stdout);
+    // Of two sections with one name, neither is used.
+    for (name, line) in [("a", 6), ("b", 9), ("c", 13), ("d", 18)] {
+        let refused = knock_with(&world, &folder, &[name]);
+        assert_eq!((refused.code(), refused.stdout.as_str()), (Some(1), ""), "{name}");
+        assert!(refused.stderr.contains(&format!(": line {line}: ")), "{name}: {}", refused.stderr);
+    }
+}
+
+/// Nobody can tell where the section of the line before it ends.
+fn a_file_that_cannot_be_divided_into_sections_is_not_used() {
+    let world = World::new();
+    let folder = profiles(&format!("{HOME}[x\nbogus line\n"));
+    let path = folder.join("knock.conf").to_string_lossy().into_owned();
+    for words in [&["home"][..], &["--list"]] {
+        let refused = knock_with(&world, &folder, words);
+        ends(&refused, 1, &format!("error: {path}: line 6: neither a section nor a setting\n"));
     }
 }
 

@@ -23,6 +23,7 @@ trials![
     data_has_four_forms,
     profiles_are_sections,
     broken_profile_files_are_refused_with_their_line,
+    a_broken_section_leaves_the_others_alone,
 ];
 
 fn stages_are_read_as_knock_0_8_read_them() {
@@ -187,14 +188,33 @@ fn broken_profile_files_are_refused_with_their_line() {
     for (text, wanted) in [
         (&b"host = a\n[x]\n"[..], "line 1: all settings must belong to a section"),
         (b"\n[]\n", "line 2: bad section name"),
-        (b"[a]\n[b]\n[a]\n", "line 3: there is an earlier section of this name"),
-        (b"[a]\nseq\xff = 1\n", "line 2: the line is not UTF-8"),
         (b"[a\xff]\n", "line 1: the name is not UTF-8"),
-        (&[b"[a]\nsequence = ".as_slice(), &[b'1'; 5000]].concat(), "line 2: the line is too long"),
+        (b"[a]\nraw\n[b\nraw\ntwo words\n", "line 5: neither a section nor a setting"),
     ] {
         match profile::parse(text) {
             Err(error) => assert_eq!(error.to_string(), wanted),
             Ok(_) => panic!("accepted: {:?}", String::from_utf8_lossy(text)),
         }
+    }
+}
+
+fn a_broken_section_leaves_the_others_alone() {
+    for (text, line, wanted) in [
+        (&b"raw\n[x]\nttl = 3\n"[..], 5, "there is an earlier section of this name"),
+        (b"seq\xff = 1\n\xff\n", 4, "the line is not UTF-8"),
+        (b"raw = \xff\n", 4, "the line is not UTF-8"),
+        (&[b"sequence = ".as_slice(), &[b'1'; 5000], b"\n"].concat(), 4, "the line is too long"),
+    ] {
+        let text = [b"[home]\nttl = 3\n[x]\n", text, b"[y]\nttl = 4\n"].concat();
+        let profiles = profile::parse(&text).unwrap();
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for profile in &profiles {
+            match &profile.mistake {
+                None => good.push((profile.name.as_str(), profile.line)),
+                Some(mistake) => bad.push((profile.name.as_str(), mistake.to_string())),
+            }
+        }
+        assert_eq!(bad, [("x", format!("line {line}: {wanted}"))]);
+        assert_eq!((good.first(), good.last().map(|it| it.0)), (Some(&("home", 1)), Some("y")));
     }
 }
