@@ -14,8 +14,9 @@
 //! | [`filter`] | what to listen for and on which interfaces: a predicate, and a program for the kernel |
 //! | [`engine`] | who is knocking: takes knocks, returns events |
 //! | [`config`] | parses a knockd.conf into doors and options |
+//! | [`protocol`] | what the daemon's two processes say to each other, and who waits for whom |
 //! | [`plan`] | what the client sends and in which order; parses the client's profiles and passwords |
-//! | [`daemon`] | knockd's two processes: sockets, commands, log, signals |
+//! | [`daemon`] | knockd's processes: sockets, commands, log, signals |
 //! | [`client`] | knock: command line, files, sockets |
 //!
 //! **Everything outside [`daemon`], [`client`] and `bin/` is pure**: it does no I/O, reads no clock and
@@ -28,8 +29,8 @@
 //!
 //! Reading order: [`door::knock`], [`door::sequence`], [`door`], [`door::lock`], [`engine`],
 //! [`opening::event`], [`opening`] are port knocking; [`packet`] and [`filter`] bring the knocks in. Then the
-//! daemon: `daemon/watcher/` faces the network, `daemon/doorkeeper/` runs the commands, and
-//! [`daemon::messages`] is what they say to each other.
+//! daemon: `daemon/watcher/` faces the network, `daemon/doorkeeper/` is the main process and runs the commands,
+//! and [`protocol`] is what they say to each other.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod client;
@@ -41,5 +42,6 @@ pub mod filter;
 pub mod opening;
 pub mod packet;
 pub mod plan;
+pub mod protocol;
 pub mod reason;
 pub mod time;

@@ -27,7 +27,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Lock::OneTime(lines) => Some(&lines.path),
         Lock::Fixed(_) | Lock::Otp(_) => None,
     });
-    let files = files.iter().filter(|_| config.holds_secrets()).chain(one_time);
+    let files = files.iter().map(|(path, _)| path).filter(|_| config.holds_secrets()).chain(one_time);
     for file in files {
         if std::fs::metadata(file).is_ok_and(|it| it.permissions().mode() & OTHERS_READ != 0) {
             let path = file.display();

@@ -5,57 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::filter::trouble::CaptureError;
 use crate::reason::reason;
-
-/// Why an interface cannot be listened on.
-#[derive(Debug)]
-pub struct CaptureError {
-    /// The interface.
-    pub interface: String,
-    /// What is wrong with it.
-    pub problem: CaptureProblem,
-}
-
-/// What can be wrong with an interface.
-#[derive(Debug)]
-pub enum CaptureProblem {
-    /// There is none of that name; these are there.
-    Missing(Vec<String>),
-    /// There is no default route to tell which one is meant; these are there.
-    NoDefaultRoute(Vec<String>),
-    /// It is down.
-    Down,
-    /// An operation on its socket failed.
-    Failed(&'static str, io::Error),
-}
-
-impl fmt::Display for CaptureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.interface;
-        write!(f, "could not open {name}: ")?;
-        match &self.problem {
-            CaptureProblem::Missing(names) => write!(
-                f,
-                "No such device exists; there are: {}; name one with -i or with 'Interface' in the configuration, or 'auto' for that of the default route",
-                names.join(", ")
-            ),
-            CaptureProblem::NoDefaultRoute(names) => write!(
-                f,
-                "There is no default route; there are: {}; name one with -i or with 'Interface' in the configuration",
-                names.join(", ")
-            ),
-            CaptureProblem::Down => {
-                write!(f, "That device is not up; bring it up first (ip link set {name} up)")
-            }
-            CaptureProblem::Failed(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(f, "{}; run as root or give knockd CAP_NET_RAW", reason(error))
-            }
-            CaptureProblem::Failed(operation, error) => write!(f, "{operation}: {}", reason(error)),
-        }
-    }
-}
-
-impl std::error::Error for CaptureError {}
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -68,10 +19,10 @@ pub enum StartError {
     Capture(CaptureError),
     /// Something else that the operating system refused.
     System(&'static str, io::Error),
-    /// It did start, but the doorkeeper ended before it had closed every door.
-    Unfinished,
-    /// The configuration changes while it is being read.
-    Restless(PathBuf),
+    /// The watcher ended, or did not say in time what it listens on.
+    Watcher,
+    /// It did start, but not every door could be closed at the end: these, each with whom it is open for.
+    Unfinished(Vec<String>),
 }
 
 impl StartError {
@@ -89,12 +40,12 @@ impl fmt::Display for StartError {
             StartError::Config(error) => error.fmt(f),
             StartError::Capture(error) => error.fmt(f),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
-            StartError::Unfinished => f.write_str(
-                "the doorkeeper ended unexpectedly, or had no configuration: doors that are open are closed by the next daemon with this state file",
+            StartError::Watcher => f.write_str("could not start the watcher: it ended, or does not answer"),
+            StartError::Unfinished(doors) => write!(
+                f,
+                "doors that are open could not be closed: {}; the next daemon with this state file closes them",
+                doors.join(", ")
             ),
-            StartError::Restless(path) => {
-                write!(f, "{}: changes while it is being read; try again", path.display())
-            }
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Reads the configuration and the files it names.
 
 use std::ffi::OsStr;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use glob::MatchOptions;
 use zeroize::Zeroizing;
@@ -15,17 +13,18 @@ use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
 use crate::door::lock::Lock;
+use crate::protocol::bundle::File;
 use crate::reason::reason;
 
-/// A configuration, and what tells it from any other.
+/// A configuration, and the text that it was read from.
 #[derive(Debug)]
 pub struct Loaded {
     /// What it says.
     pub config: Config,
     /// The files that were read, those that were included behind the first.
-    pub files: Vec<PathBuf>,
-    /// Of all bytes that were read: two processes with the same one have read the same.
-    pub fingerprint: u64,
+    pub files: Vec<File>,
+    /// The one-time sequence files, by the names that the configuration has for them.
+    pub one_time: Vec<File>,
 }
 
 /// Reads the configuration that the command line names. Relative paths in it are relative to where
@@ -36,14 +35,10 @@ pub struct Loaded {
 pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded, StartError> {
     let mut files = Vec::new();
     gather(&arguments.config, &mut files, note)?;
-    let mut hasher = DefaultHasher::new();
-    for (path, text) in &files {
-        path.hash(&mut hasher);
-        text.hash(&mut hasher);
-    }
+    let mut lists = Vec::new();
     let mut file = |path: &Path| {
         let text = one_time::read(&arguments.folder.join(path))?;
-        hasher.write(&text);
+        lists.push((path.to_owned(), Zeroizing::new(text.clone())));
         Ok(text)
     };
     let reading = Reading { file: &mut file, note, interface_is_given: arguments.interface.is_some() };
@@ -53,16 +48,12 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
         .map(|(index, (path, text))| ((index > 0).then_some(path.as_path()), text.as_slice()));
     let mut config = Config::parse_all(sources, reading).map_err(StartError::Config)?;
     anchor(&mut config, &arguments.folder);
-    let files = files.into_iter().map(|(path, _)| path).collect();
-    Ok(Loaded { config, files, fingerprint: hasher.finish() })
+    Ok(Loaded { config, files, one_time: lists })
 }
-
-/// A file with its text, which may hold seeds.
-type Source = (PathBuf, Rc<Zeroizing<Vec<u8>>>);
 
 /// Reads a file, and all that it includes, in their order: each included file stands behind the one
 /// that includes it.
-fn gather(path: &Path, files: &mut Vec<Source>, note: &mut dyn FnMut(Note)) -> Result<(), StartError> {
+fn gather(path: &Path, files: &mut Vec<File>, note: &mut dyn FnMut(Note)) -> Result<(), StartError> {
     let text = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory && files.is_empty() => {
             note(Note::LeftOut(format!("{}: is a folder, read as an empty file", path.display())));
@@ -70,11 +61,12 @@ fn gather(path: &Path, files: &mut Vec<Source>, note: &mut dyn FnMut(Note)) -> R
         }
         text => text.map_err(|error| StartError::Unreadable(path.to_owned(), error))?,
     };
-    let text = Rc::new(Zeroizing::new(text));
     let file = (!files.is_empty()).then(|| path.to_owned());
-    files.push((path.to_owned(), Rc::clone(&text)));
-    for (line, pattern) in config::includes(&text) {
-        let pattern = path.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(pattern));
+    let included: Vec<(usize, Vec<u8>)> =
+        config::includes(&text).map(|(line, pattern)| (line, pattern.to_vec())).collect();
+    files.push((path.to_owned(), Zeroizing::new(text)));
+    for (line, pattern) in included {
+        let pattern = path.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(&pattern));
         let fail = |what: &Path, why: String| {
             let problem = Problem::Include(what.display().to_string(), why);
             StartError::Config(ConfigError { file: file.clone(), line, problem })

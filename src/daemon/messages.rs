@@ -1,143 +1,23 @@
-//! The closed set of messages between the watcher and the doorkeeper.
+//! The socket between the watcher and the doorkeeper: messages, some of which come with a descriptor.
 //!
-//! Every message has the same size and is checked when it is read: what the watcher learns from the
-//! network reaches the doorkeeper as a door's number, an address and a turn, and as nothing else.
-//! Both ends are one program on one machine; numbers are little-endian all the same.
+//! What is said, in which order and why stands in [`crate::protocol`]; here it is sent and received, without waiting.
 
-use std::io;
-use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use zeroize::Zeroizing;
 
-use crate::door::lock::Turn;
-use crate::opening::event::Opening;
-
-/// Bytes of a message: kind, family, two of nothing, door (4), turn (8), address (16).
-pub const SIZE: usize = 32;
-
-/// What the watcher says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Read the configuration and say whether its fingerprint is this one.
-    Prepare(u64),
-    /// Use the configuration that was read last.
-    Adopt,
-    /// A door opened.
-    Open(Opening),
-    /// Close every door within the time there is, and end.
-    Finish,
-    /// Close every door at once, and end.
-    FinishNow,
-    /// The daemon listens for the first time.
-    Begin,
-    /// What the watcher has to say up to this opening is in the log; only where names are looked up.
-    Logged(Opening),
-    /// The one-time file of this door has no usable line left: to be said behind its last opening.
-    Exhausted(usize),
-}
-
-/// What the doorkeeper says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// The configuration was read; whether it is the one that was meant.
-    Prepared(bool),
-    /// A used line of this door's one-time file was struck, if that is possible.
-    Struck(usize),
-}
-
-/// A message as it crosses.
-pub type Message = [u8; SIZE];
-
-/// What crosses, in either direction.
-pub trait Crossing: Sized {
-    /// The bytes of a message.
-    fn encode(&self) -> Message;
-    /// The message, if these bytes are one.
-    fn decode(message: &Message) -> Option<Self>;
-}
-
-fn message(kind: u8, door: usize, number: u64, address: Option<IpAddr>) -> Message {
-    let mut message = [0; SIZE];
-    let (family, octets) = match address {
-        None => (0, [0; 16]),
-        Some(IpAddr::V4(address)) => (4, address.to_ipv6_compatible().octets()),
-        Some(IpAddr::V6(address)) => (6, address.octets()),
-    };
-    let door = u32::try_from(door).unwrap_or(u32::MAX).to_le_bytes();
-    let head = [kind, family, 0, 0].into_iter();
-    let bytes = head.chain(door).chain(number.to_le_bytes()).chain(octets);
-    message.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    message
-}
-
-/// The parts of a message; `None` if it is not one that [`message`] made.
-fn parts(bytes: &Message) -> Option<(u8, usize, u64, Option<IpAddr>)> {
-    let (head, rest) = bytes.split_first_chunk::<4>()?;
-    let (door, rest) = rest.split_first_chunk::<4>()?;
-    let (number, rest) = rest.split_first_chunk::<8>()?;
-    let octets = std::net::Ipv6Addr::from(*rest.first_chunk::<16>()?);
-    let address = match head[1] {
-        0 => None,
-        4 => {
-            let [.., a, b, c, d] = octets.octets();
-            Some(IpAddr::from([a, b, c, d]))
-        }
-        6 => Some(IpAddr::V6(octets)),
-        _ => return None,
-    };
-    let door = usize::try_from(u32::from_le_bytes(*door)).ok()?;
-    let number = u64::from_le_bytes(*number);
-    // Whatever was not copied over must be as it was made.
-    (message(head[0], door, number, address) == *bytes).then_some((head[0], door, number, address))
-}
-
-impl Crossing for Request {
-    fn encode(&self) -> Message {
-        match *self {
-            Request::Prepare(fingerprint) => message(1, 0, fingerprint, None),
-            Request::Adopt => message(2, 0, 0, None),
-            Request::Open(Opening { door, knocker, turn }) => message(3, door, turn.0, Some(knocker)),
-            Request::Finish => message(4, 0, 0, None),
-            Request::FinishNow => message(5, 0, 0, None),
-            Request::Begin => message(6, 0, 0, None),
-            Request::Logged(Opening { door, knocker, turn }) => message(7, door, turn.0, Some(knocker)),
-            Request::Exhausted(door) => message(8, door, 0, None),
-        }
-    }
-
-    fn decode(message: &Message) -> Option<Request> {
-        Some(match parts(message)? {
-            (1, 0, fingerprint, None) => Request::Prepare(fingerprint),
-            (2, 0, 0, None) => Request::Adopt,
-            (3, door, turn, Some(knocker)) => Request::Open(Opening { door, knocker, turn: Turn(turn) }),
-            (4, 0, 0, None) => Request::Finish,
-            (5, 0, 0, None) => Request::FinishNow,
-            (6, 0, 0, None) => Request::Begin,
-            (7, door, turn, Some(knocker)) => Request::Logged(Opening { door, knocker, turn: Turn(turn) }),
-            (8, door, 0, None) => Request::Exhausted(door),
-            _ => return None,
-        })
-    }
-}
-
-impl Crossing for Report {
-    fn encode(&self) -> Message {
-        match *self {
-            Report::Prepared(is_same) => message(1, 0, is_same.into(), None),
-            Report::Struck(door) => message(2, door, 0, None),
-        }
-    }
-
-    fn decode(message: &Message) -> Option<Report> {
-        Some(match parts(message)? {
-            (1, 0, number @ 0..=1, None) => Report::Prepared(number == 1),
-            (2, door, 0, None) => Report::Struck(door),
-            _ => return None,
-        })
-    }
-}
+use crate::protocol::messages::{Crossing, LONGEST};
 
 /// A connected pair of sockets that keep messages apart, closed when another program is run.
 ///
@@ -147,21 +27,32 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Sends one message without waiting.
+/// Sends one message without waiting, with a copy of a descriptor where one belongs to it.
 ///
 /// # Errors
 /// `WouldBlock` when there is no room, or what the operating system says.
-pub fn transmit(socket: &OwnedFd, message: &impl Crossing) -> io::Result<()> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    send(socket.as_raw_fd(), &message.encode(), flags)?;
+pub fn transmit(
+    socket: &OwnedFd,
+    message: &impl Crossing,
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(|descriptor| [descriptor]);
+    if let Some(descriptors) = &descriptors {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let bytes = message.encode();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, flags)?;
     Ok(())
 }
 
 /// What a look at the socket showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Received<T> {
-    /// A message.
-    Message(T),
+    /// A message, and the descriptor that came with it.
+    Message(T, Option<OwnedFd>),
     /// Something that is no message of ours.
     Nonsense,
     /// Nothing for now.
@@ -172,12 +63,56 @@ pub enum Received<T> {
 
 /// Takes one message without waiting.
 pub fn receive<T: Crossing>(socket: &OwnedFd) -> Received<T> {
-    let mut bytes = [0; SIZE + 1];
-    match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-        Ok(0) => Received::Closed,
-        Ok(SIZE) => bytes.first_chunk().and_then(T::decode).map_or(Received::Nonsense, Received::Message),
-        Ok(_) => Received::Nonsense,
-        Err(Errno::EAGAIN | Errno::EINTR) => Received::Nothing,
-        Err(_) => Received::Closed,
+    let mut bytes = [0; LONGEST + 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let length = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
+            Ok(received) => break received.bytes,
+            Err(Errno::AGAIN) => return Received::Nothing,
+            // The other end is gone and had not read all that we sent. That is said once, in front of what it had sent.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(_) => return Received::Closed,
+        }
+    };
+    let mut descriptor = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            descriptor = descriptors.last().or(descriptor);
+        }
     }
+    match bytes.get(..length) {
+        Some([]) => Received::Closed,
+        Some(bytes) => {
+            T::decode(bytes).map_or(Received::Nonsense, |message| Received::Message(message, descriptor))
+        }
+        None => Received::Nonsense,
+    }
+}
+
+/// A file in memory with this text, which nobody can change any more.
+///
+/// # Errors
+/// What the operating system says.
+pub fn hand_out(text: &[u8]) -> io::Result<OwnedFd> {
+    let file = memfd_create("knockd", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(text)?;
+    let seals =
+        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
+/// The text of such a file, whoever else reads it.
+///
+/// # Errors
+/// What the operating system says.
+pub fn read_all(descriptor: &impl AsFd) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::from(descriptor.as_fd().try_clone_to_owned()?);
+    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut text = Zeroizing::new(vec![0; length]);
+    file.read_exact_at(&mut text, 0)?;
+    Ok(text)
 }

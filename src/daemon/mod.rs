@@ -1,7 +1,10 @@
-//! knockd: the two processes around the pure parts, and how they start.
+//! knockd: the processes around the pure parts, and how they start.
 //!
-//! Everything that can fail does so in the foreground, in this order: command line, configuration,
-//! capture and filter, log file, doorkeeper; then the background, the pid file, the loop.
+//! The doorkeeper is the main process; it starts the watcher, which faces the network. What they say to each other and who
+//! waits for whom is told in [`crate::protocol`], with a drawing.
+//!
+//! Everything that can fail does so in the foreground, in this order: command line, configuration, watcher (capture and
+//! filter), log file, state; then the background, the pid file, the loop.
 
 mod background;
 pub mod capture;
@@ -32,7 +35,7 @@ use processes::Role;
 pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     match words.first().and_then(Role::of) {
-        Some(Role::Doorkeeper) => return doorkeeper::main(words),
+        Some(Role::Watcher) => return watcher::main(words),
         Some(Role::Resolver) => return names::main(),
         None => {}
     }
@@ -58,7 +61,7 @@ pub fn main() -> ExitCode {
     let result = if arguments.daemon && !arguments.is_launched {
         background::launch(words)
     } else {
-        watcher::main(arguments).map(|()| ExitCode::SUCCESS)
+        doorkeeper::main(arguments).map(|()| ExitCode::SUCCESS)
     };
     result.unwrap_or_else(|error| {
         output::complain(&error.to_string());

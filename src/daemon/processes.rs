@@ -1,4 +1,4 @@
-//! Other processes of this program: the doorkeeper, the resolver, and the daemon behind `-d`.
+//! Other processes of this program: the watcher, the resolver, and the daemon behind `-d`.
 //!
 //! Each is this program run anew, so that it shares no memory with the one that started it; what it
 //! is to be it learns from its name, and what it is to do from a socket in place of its standard
@@ -11,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::prctl;
-use nix::unistd;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{self, Pid};
 
 use crate::daemon::messages;
 
@@ -21,8 +22,8 @@ const OURSELVES: &str = "/proc/self/exe";
 /// What a process of this program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Holds the open doors and runs the commands.
-    Doorkeeper,
+    /// Listens for knocks.
+    Watcher,
     /// Looks up names for the log.
     Resolver,
 }
@@ -30,7 +31,7 @@ pub enum Role {
 impl Role {
     const fn name(self) -> &'static str {
         match self {
-            Role::Doorkeeper => "knockd: doorkeeper",
+            Role::Watcher => "knockd: watcher",
             Role::Resolver => "knockd: resolver",
         }
     }
@@ -38,7 +39,7 @@ impl Role {
     /// The role that a process of this name has.
     #[must_use]
     pub fn of(name: &OsString) -> Option<Role> {
-        [Role::Doorkeeper, Role::Resolver].into_iter().find(|role| name == role.name())
+        [Role::Watcher, Role::Resolver].into_iter().find(|role| name == role.name())
     }
 }
 
@@ -49,6 +50,21 @@ pub struct Sibling {
     pub child: Child,
     /// What it reads as its standard input.
     pub socket: OwnedFd,
+}
+
+impl Sibling {
+    /// Ends the process, and takes it out of the process table.
+    pub fn end(mut self) {
+        drop(self.socket);
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        // Whoever waits for any child of ours may have waited for this one: then its number may be another's by now.
+        let is_ours =
+            waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
+        if is_ours.is_ok() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// Starts a process of this program; its standard output and error are ours or, if it is detached,
@@ -95,6 +111,14 @@ pub fn start_as(
     start(&role.name().into(), arguments, is_detached)
 }
 
+/// Puts nothing in the place of standard input, so that commands have nothing to read.
+///
+/// # Errors
+/// What the operating system says, say that there is no `/dev/null`.
+pub fn empty_stdin() -> io::Result<()> {
+    Ok(unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?)
+}
+
 /// The other end: takes the socket out of standard input, so that nothing we run inherits it.
 ///
 /// # Errors
@@ -103,6 +127,6 @@ pub fn accept() -> io::Result<OwnedFd> {
     // A program that is run as /proc/self/exe is called "exe" by the system.
     let _ = prctl::set_name(c"knockd");
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    empty_stdin()?;
     Ok(socket)
 }

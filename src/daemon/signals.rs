@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::low_level::pipe;
 
 /// Which signals came since the last look.
@@ -18,6 +19,18 @@ pub struct Came {
     pub reload: bool,
     /// SIGCHLD: a child ended.
     pub child: bool,
+}
+
+/// Never hears of a signal that is meant for the daemon as a whole, and that somebody may send to all processes of
+/// this name (`killall -HUP`): for those that end when the daemon's main process does.
+pub fn ignore_all() {
+    let all =
+        [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
+    let mut set = SigSet::empty();
+    for signal in all {
+        set.add(signal);
+    }
+    let _ = set.thread_block();
 }
 
 /// SIGTERM, SIGINT, SIGHUP and SIGCHLD, from now on.
@@ -50,6 +63,8 @@ impl Signals {
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             pipe::register(signal, ringer.try_clone()?)?;
         }
+        // A file that reached RLIMIT_FSIZE: writing fails, and that is told. What we run gets the default again.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         Ok(signals)
     }
 

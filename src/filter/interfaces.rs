@@ -264,6 +264,19 @@ enum Link {
     Raw,
 }
 
+/// What is listened on, or what is waited for if that is nothing yet: the words behind "starting up, ".
+#[must_use]
+pub fn words<'a>(standing: impl IntoIterator<Item = (&'a str, State)>, wanted: &str) -> String {
+    let standing = standing.into_iter();
+    let here = standing.filter(|(_, state)| matches!(state, State::Ready | State::NoCarrier));
+    let names: Vec<&str> = here.map(|(what, _)| what).collect();
+    if names.is_empty() {
+        format!("waiting for {wanted}")
+    } else {
+        format!("listening on {}", names.join(", "))
+    }
+}
+
 /// What to listen on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -313,16 +326,23 @@ pub enum State {
 }
 
 impl Status {
-    /// The log line for a change to this status from `before`.
+    /// The log line for a change to this status.
     #[must_use]
-    pub fn line(&self, before: Option<&Status>) -> String {
-        let what = &self.what;
-        match self.state {
+    pub fn line(&self, was_known: bool) -> String {
+        self.state.line(&self.what, was_known)
+    }
+}
+
+impl State {
+    /// What the log says when `what` has come to this; `was_known` if it was spoken of before.
+    #[must_use]
+    pub fn line(self, what: &str, was_known: bool) -> String {
+        match self {
             State::Ready => format!("listening on {what}"),
             State::NoCarrier => format!("{what} has no carrier, waiting for it"),
             State::Down => format!("{what} is down, waiting for it"),
             State::Missing if what == AUTO => "there is no default route, waiting for one".to_owned(),
-            State::Missing if before.is_some() => format!("{what} is gone, waiting for it"),
+            State::Missing if was_known => format!("{what} is gone, waiting for it"),
             State::Missing => format!("{what} is not there, waiting for it"),
         }
     }

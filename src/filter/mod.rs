@@ -10,6 +10,7 @@ pub mod bursts;
 pub mod interest;
 pub mod interfaces;
 pub mod port_plan;
+pub mod trouble;
 
 mod addresses;
 

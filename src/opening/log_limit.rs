@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 /// How many such lines a second are written one by one, as long as it lasts.
-pub const LINES: u32 = 20;
-/// How many are at once, after a quiet time: a sequence of 32 stages, or ten knockers at a time.
-pub const BURST: u32 = 100;
+pub const LINES: u32 = 100;
+/// How many are at once, after a quiet time: thirty hosts that knock at the same minute, from cron.
+pub const BURST: u32 = 500;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What may be written, and what was not, in a second.
@@ -33,7 +33,9 @@ impl Flood {
         let seconds = uptime.saturating_sub(self.began).as_secs();
         if seconds > 0 && self.held == 0 {
             let more = u32::try_from(seconds).unwrap_or(BURST).saturating_mul(LINES);
-            (self.began, self.left) = (uptime, self.left.saturating_add(more).min(BURST));
+            // Whole seconds, so that none of them gets lost in fractions.
+            let began = self.began.saturating_add(Duration::from_secs(seconds));
+            (self.began, self.left) = (began, self.left.saturating_add(more).min(BURST));
         }
         let is_admitted = self.left > 0;
         if is_admitted {
@@ -44,15 +46,15 @@ impl Flood {
         is_admitted
     }
 
-    /// The line that says how many were not written, when their second is over.
-    pub fn sum(&mut self, uptime: Duration) -> Option<String> {
+    /// How many were not written, when their second is over.
+    pub fn sum(&mut self, uptime: Duration) -> Option<u64> {
         self.next_deadline().is_some_and(|end| end <= uptime).then(|| self.rest()).flatten()
     }
 
     /// The same, whatever the time.
-    pub fn rest(&mut self) -> Option<String> {
+    pub fn rest(&mut self) -> Option<u64> {
         let held = std::mem::take(&mut self.held);
-        (held > 0).then(|| format!("... and {} more in the last second", with_commas(held)))
+        (held > 0).then_some(held)
     }
 
     /// When to call [`Flood::sum`], as uptime.
@@ -60,6 +62,12 @@ impl Flood {
     pub fn next_deadline(&self) -> Option<Duration> {
         (self.held > 0).then(|| self.began.saturating_add(SECOND))
     }
+}
+
+/// The line that says how many lines were left out.
+#[must_use]
+pub fn left_out(lines: u64) -> String {
+    format!("... and {} more in the last second", with_commas(lines))
 }
 
 fn with_commas(number: u64) -> String {

@@ -320,6 +320,13 @@ impl Openings {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
+    /// The doors whose stop command was not started, each with whom it is open for, in words.
+    #[must_use]
+    pub fn open_doors(&self) -> Vec<String> {
+        let standing = self.standing().into_iter().filter(|(phase, _)| !matches!(phase, Phase::Closing));
+        standing.map(|(_, stop)| format!("{} for {}", stop.door, stop.knocker)).collect()
+    }
+
     /// Whether this knocker has this door open, or is about to.
     fn is_open(&self, door: &Arc<str>, knocker: IpAddr) -> bool {
         let is_it = |stop: &Stop| stop.knocker == knocker && stop.door == *door;

@@ -43,7 +43,7 @@ fn layout(wanted: &str, scene: &Scene) -> Layout {
 
 /// The log line of each item.
 fn lines(layout: &Layout) -> Vec<String> {
-    layout.status.iter().map(|status| status.line(None)).collect()
+    layout.status.iter().map(|status| status.line(false)).collect()
 }
 
 fn names_are_parsed() {
@@ -96,7 +96,7 @@ fn missing_interfaces_are_waited_for() {
         ]
     );
     let gone = &layout.status[3];
-    assert_eq!(gone.line(Some(gone)), "eth3 is gone, waiting for it");
+    assert_eq!(gone.line(true), "eth3 is gone, waiting for it");
     // Interfaces that are down get a capture too, so that no packet is missed when they come up.
     assert_eq!(layout.indexes, [2, 3, 4]);
 }

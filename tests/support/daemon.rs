@@ -335,6 +335,30 @@ impl RunningDaemon<'_> {
         process::descendants(self.pid)
     }
 
+    /// The process that faces the network, if there is one now.
+    pub fn watcher(&self) -> Option<i32> {
+        let is_one = |it: &Process| {
+            it.parent == self.pid
+                && fs::read(format!("/proc/{}/cmdline", it.pid))
+                    .is_ok_and(|it| it.starts_with(b"knockd: watcher\0"))
+        };
+        self.descendants().into_iter().find(is_one).map(|it| it.pid)
+    }
+
+    /// Kills the watcher, and waits until another one listens.
+    #[track_caller]
+    pub fn replace_watcher(&self) {
+        let sockets = || {
+            let text = fs::read_to_string(format!("/proc/{}/net/packet", self.pid)).unwrap_or_default();
+            // Those that are bound to an interface: fields are sk, RefCnt, Type, Proto, Iface...
+            text.lines().skip(1).filter(|line| line.split_whitespace().nth(3) != Some("0000")).count()
+        };
+        let (before, listening) = (self.watcher().expect("a watcher"), sockets());
+        process::end(before);
+        let is_replaced = || self.watcher().is_some_and(|pid| pid != before) && sockets() >= listening;
+        assert!(holds_within(seconds(5.0), is_replaced), "no other watcher listens; {}", self.said());
+    }
+
     /// All its output so far, for failure messages.
     pub fn said(&self) -> String {
         format!("log: {:?} stdout: {:?} stderr: {:?}", self.raw_log(), self.stdout(), self.stderr())

@@ -23,7 +23,7 @@ trials![
     the_pid_file_that_was_written_is_removed,
     no_pid_file_in_the_foreground,
     a_relative_configuration_is_found_again,
-    doors_close_after_the_background_was_killed,
+    the_watcher_ends_with_the_background,
     it_survives_its_interface_going_down,
     a_dead_interface_costs_nothing,
 ];
@@ -170,14 +170,12 @@ fn a_relative_configuration_is_found_again() {
     daemon.wait_for("n: OPEN SESAME");
 }
 
-fn doors_close_after_the_background_was_killed() {
+fn the_watcher_ends_with_the_background() {
     let world = World::new();
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 2\nstop_command = echo %IP% >> @/out";
-    let daemon = world.knockd(doors).start_in_background();
-    world.send([tcp(1)]);
-    daemon.wait_for("running command: true");
+    let daemon = world.knockd(DOOR).start_in_background();
+    let watcher = daemon.watcher().expect("a watcher");
     daemon.kill(Signal::SIGKILL);
-    daemon.wait_for_file("out", "10.77.0.2\n");
+    assert!(holds_within(seconds(2.0), || !process::alive(watcher)), "it stays");
 }
 
 fn it_survives_its_interface_going_down() {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use knocking::config::{Config, Reading};
 use knocking::daemon::capture::netlink;
-use knocking::daemon::capture::socket::{Capture, Taken};
+use knocking::daemon::capture::socket::{Capture, Taken, bare};
 use knocking::filter::bursts::RING_KEPT;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::Wanted;
+use knocking::filter::trouble::Code;
 
 use crate::support::capture::Sender;
 use crate::support::daemon::RunningDaemon;
@@ -33,7 +34,8 @@ trials![
 
 /// Whether the daemon shares memory with a packet socket.
 fn has_ring(daemon: &RunningDaemon<'_>) -> bool {
-    let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.pid)).expect("the daemon's mappings");
+    let watcher = daemon.watcher().expect("a watcher");
+    let maps = fs::read_to_string(format!("/proc/{watcher}/maps")).expect("the watcher's mappings");
     maps.lines().any(|line| line.contains("socket:"))
 }
 
@@ -95,7 +97,9 @@ fn packets_come_once_whichever_way_they_come() {
             let scene = netlink::scene(false).expect("the interfaces");
             let layout = Wanted::parse(SERVER_LINK).expect("an interface").layout(&scene);
             let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
-            let mut capture = Capture::open(interface, &layout, &interest, false).expect("a capture");
+            let mut sockets = || bare().map_err(|error| Code::of(&error));
+            let mut capture =
+                Capture::open(interface, &layout, &interest, false, &mut sockets).expect("a capture");
             let mut sources = Vec::new();
             let end = Instant::now() + Duration::from_secs(30);
             for change in 0..=CHANGES {
@@ -112,7 +116,7 @@ fn packets_come_once_whichever_way_they_come() {
                 }
                 if change < CHANGES {
                     assert_eq!(capture.has_ring(), change % 2 == 1, "before change {change}");
-                    capture.change(&layout, &interest, Duration::ZERO);
+                    capture.change(&layout, &interest, Duration::ZERO, &mut sockets);
                     assert_eq!(capture.has_ring(), change % 2 == 0, "after change {change}");
                 }
             }
@@ -162,12 +166,14 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         let scene = netlink::scene(false).expect("the interfaces");
         let layout = Wanted::parse(SERVER_LINK).expect("an interface").layout(&scene);
         let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
-        let mut capture = Capture::open(interface, &layout, &interest, false).expect("a capture");
+        let mut sockets = || bare().map_err(|error| Code::of(&error));
+        let mut capture =
+            Capture::open(interface, &layout, &interest, false, &mut sockets).expect("a capture");
         let second = Duration::from_secs(1);
         // Thick enough for a ring, and then calm for long.
         capture.bursts.record(1000, true, second);
         assert!(capture.is_to_change(second));
-        capture.change(&layout, &interest, second);
+        capture.change(&layout, &interest, second, &mut sockets);
         assert!(capture.has_ring() && !capture.is_to_change(second));
         let later = second + RING_KEPT;
         assert_eq!(capture.next_change(), Some(later));
@@ -177,7 +183,7 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         assert_eq!(capture.next_change(), Some(Duration::ZERO));
         // The interface is not there any more.
         capture.interface.index = 4_000_000;
-        capture.change(&layout, &interest, later);
+        capture.change(&layout, &interest, later, &mut sockets);
         assert!(capture.has_ring() && !capture.is_to_change(later));
         assert_eq!(capture.next_change(), Some(later + RING_KEPT));
         assert!(capture.is_to_change(later + RING_KEPT));

@@ -49,8 +49,8 @@ fn five_hundred_open_doors_take_no_process_and_little_memory() {
     let commands =
         "start_command = echo %IP% >>@/opened\ncmd_timeout = 600\nstop_command = echo %IP% >>@/closed\n";
     let mut daemon = world.knockd(&format!("[d]\nsequence = 1000\n{commands}")).start();
-    let doorkeeper = process::descendants(daemon.pid).first().expect("a doorkeeper").pid;
-    let taken = || memory(daemon.pid) + memory(doorkeeper);
+    let watcher = daemon.watcher().expect("a watcher");
+    let taken = || memory(daemon.pid) + memory(watcher);
     let before = taken();
     let knockers: Vec<String> = (0..500).map(|n| format!("10.77.{}.{}", 1 + n / 250, 1 + n % 250)).collect();
     for batch in knockers.chunks(50) {
@@ -167,9 +167,9 @@ fn five_thousand_doors() {
     // The processor's time, not the clock's: other tests run beside this one. And this is the slow build.
     let took = process::ticks(daemon.pid);
     assert!(took < 200, "the start took {took} hundredths of a second");
-    let doorkeeper = process::descendants(daemon.pid).first().expect("a doorkeeper").pid;
+    let watcher = daemon.watcher().expect("a watcher");
     // A router has no room for more; a few hundred bytes more a door would be over it.
-    let taken = memory(daemon.pid) + memory(doorkeeper);
+    let taken = memory(daemon.pid) + memory(watcher);
     assert!(taken < 5200, "{taken} kB for 5,000 doors");
     let mut wanted = String::new();
     for n in [0, 4999] {

@@ -261,7 +261,6 @@ fn syslog_gets_the_same_lines() {
     }
 }
 
-/// Both processes go on with it.
 fn syslog_stays_when_a_reload_does_not_name_it() {
     let world = World::new();
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true").options("UseSyslog");
@@ -314,7 +313,6 @@ fn syslog_can_be_gone() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// In the lines of both processes.
 fn names_come_from_the_hosts_file() {
     let world = World::new();
     let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 1\nstop_command = echo %IP% >> @/out";
@@ -322,7 +320,6 @@ fn names_come_from_the_hosts_file() {
     let knockd = with_hosts(knockd, &format!("{CLIENT} friend.test other.test\nfd77::2 six.test\n"));
     let daemon = knockd.arguments(&["-l"]).start();
     world.send([tcp(1), tcp(1).v6(), tcp(1).from("10.77.0.12")]);
-    // What the doorkeeper says of one knocker may come between the watcher's lines about another.
     daemon.wait_for_times(3, "command timeout");
     daemon.wait_for_times(6, "running command");
     let mut lines = daemon.lines();
@@ -354,14 +351,13 @@ fn with_name_server(knockd: Knockd<'_>) -> Knockd<'_> {
     knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order)
 }
 
-/// Whoever waits for a name, and in whichever process: the log is in the order of knockd 0.8, and so is
+/// Whoever waits for a name: the log is in the order of knockd 0.8, and so is
 /// standard output. Commands are not kept.
 fn names_that_come_late_leave_the_order() {
     let world = World::new();
     let server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
     server.set_read_timeout(Some(seconds(15.0))).unwrap();
-    // One question of the watcher, one of the doorkeeper.
-    let server = thread::spawn(move || (0..2).for_each(|_| call_friend(&server, 1.0)));
+    let server = thread::spawn(move || call_friend(&server, 1.0));
     let doors = "[d]\nsequence = 1000\nstart_command = echo up >> @/out; exit 2\ncmd_timeout = 1\nstop_command = exit 3";
     let knockd = world.knockd(doors);
     let mut daemon = with_name_server(knockd).without_sync().arguments(&["-l", "-v"]).start();
@@ -391,7 +387,6 @@ fn names_that_come_late_leave_the_order() {
     server.join().unwrap();
 }
 
-/// The watcher knows that nothing is left, and the doorkeeper speaks of the opening.
 fn the_last_line_of_a_one_time_file_is_told_behind_its_opening() {
     for look_up in [&[][..], &["-l"]] {
         let world = World::new();
@@ -406,7 +401,6 @@ fn the_last_line_of_a_one_time_file_is_told_behind_its_opening() {
     }
 }
 
-/// Both processes lose their patience, the watcher first.
 fn names_that_never_come_leave_the_order() {
     let world = World::new();
     let _server = world.client.run(|| UdpSocket::bind((CLIENT, 53))).unwrap();
@@ -459,7 +453,7 @@ fn names_that_never_come_delay_nothing() {
     assert_eq!(lines.last().unwrap(), "shutting down");
 }
 
-/// One of each process; nobody is busy with its end.
+/// Nobody is busy with its end.
 fn a_resolver_that_was_killed_is_replaced() {
     let world = World::new();
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
@@ -474,9 +468,9 @@ fn a_resolver_that_was_killed_is_replaced() {
     world.send([tcp(1)]);
     daemon.wait_for("friend.test): d: OPEN SESAME");
     let before = resolvers();
-    assert_eq!(before.len(), 2);
+    assert_eq!(before.len(), 1);
     before.into_iter().for_each(process::end);
-    daemon.wait_for_times(2, "the resolver ended unexpectedly");
+    daemon.wait_for("the resolver ended unexpectedly");
     let ticks = |daemon: &RunningDaemon| -> u64 {
         let of_ours = daemon.descendants().into_iter().map(|it| it.pid).chain([daemon.pid]);
         of_ours.map(process::ticks).sum()
@@ -501,7 +495,6 @@ fn mapped_addresses_are_looked_up_once() {
     daemon.wait_for("10.77.0.2 (friend.test): d: Stage 1");
 }
 
-/// The doorkeeper hears that the watcher has written its lines; it need not lose patience.
 fn a_name_that_is_known_delays_nothing() {
     let world = World::new();
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");

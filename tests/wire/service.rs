@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::support::packet::tcp;
 use crate::support::world::World;
-use crate::support::{pause, process, seconds};
+use crate::support::{pause, seconds};
 use crate::wire::trouble::{DOOR, expect_to_listen};
 
 trials![
@@ -75,22 +75,21 @@ fn a_service_manager_that_is_gone_is_no_trouble() {
     assert_eq!(daemon.stderr(), "");
 }
 
-/// So that `Restart=on-failure` is right.
+/// So that `Restart=on-failure` is right: no stop command could be run, for want of a shell.
 fn exit_code_0_only_after_a_clean_stop() {
     let world = World::new();
-    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = sleep 2";
-    let mut daemon = world.knockd(door).start();
+    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = true";
+    let knockd = world.knockd(door);
+    // A link, so that it can lead elsewhere later.
+    let shell = knockd.folder().join("shell");
+    std::os::unix::fs::symlink("/usr/bin/dash", &shell).unwrap();
+    let mut daemon = knockd.replacing("/usr/bin", "sh", &shell).start();
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
     pause(0.2);
-    let doorkeeper = daemon.descendants().into_iter().find(|it| it.parent == daemon.pid).unwrap();
+    fs::remove_file(&shell).unwrap();
     daemon.kill(Signal::SIGTERM);
-    pause(0.3);
-    process::end(doorkeeper.pid);
-    assert_eq!(daemon.wait(4.0), Some(1));
-    assert!(
-        daemon.stderr().contains("doors that are open are closed by the next daemon"),
-        "{}",
-        daemon.said()
-    );
+    assert_eq!(daemon.wait(12.0), Some(1));
+    let says = "doors that are open could not be closed: d for 10.77.0.2; the next daemon with this state file closes them";
+    assert!(daemon.stderr().contains(says) && daemon.raw_log().contains(says), "{}", daemon.said());
 }

@@ -16,14 +16,12 @@ use crate::support::{holds_within, pause, seconds};
 
 trials![
     the_state_file_is_beside_the_pid_file,
-    doors_close_in_time_after_both_processes_were_killed,
+    doors_close_in_time_after_all_processes_were_killed,
     a_door_that_nothing_closes_is_not_remembered,
     overdue_doors_close_at_once,
     a_door_that_was_opening_is_closed,
-    an_orphaned_doorkeeper_hands_its_doors_on,
-    an_orphaned_doorkeeper_keeps_its_doors_if_nobody_takes_them,
-    a_killed_doorkeeper_is_replaced_and_every_door_closes,
-    a_replaced_doorkeeper_has_nothing_of_the_watcher,
+    a_killed_watcher_is_replaced_and_no_door_is_touched,
+    commands_have_nothing_of_a_replaced_watcher,
     every_stop_runs_once_however_often_all_is_killed,
     a_second_daemon_says_so_and_goes_on_without,
     the_second_takes_the_file_when_the_first_has_ended,
@@ -51,19 +49,14 @@ pub fn with_state<'w>(world: &'w World, place: &Folder, doors: &str) -> Knockd<'
     world.knockd(&doors.replace("{}", &path)).options(&format!("statefile = {path}/state"))
 }
 
-/// The watcher and the doorkeeper, at once; commands live on.
+/// The daemon with all its processes; commands live on.
 #[track_caller]
-pub fn kill_both(daemon: &mut RunningDaemon) {
-    let doorkeeper = doorkeeper(daemon);
+pub fn kill_all(daemon: &mut RunningDaemon) {
+    let watcher = daemon.watcher();
     daemon.kill(Signal::SIGKILL);
-    process::end(doorkeeper);
     daemon.wait(2.0);
-}
-
-#[track_caller]
-pub fn doorkeeper(daemon: &RunningDaemon) -> i32 {
-    let of_ours = |it: &process::Process| it.parent == daemon.pid && it.name.starts_with("knockd");
-    daemon.descendants().into_iter().find(of_ours).expect("a doorkeeper").pid
+    let is_gone = || watcher.is_none_or(|pid| !process::alive(pid));
+    assert!(holds_within(seconds(2.0), is_gone), "the watcher outlives the daemon");
 }
 
 #[track_caller]
@@ -93,14 +86,14 @@ fn the_state_file_is_beside_the_pid_file() {
     }
 }
 
-fn doors_close_in_time_after_both_processes_were_killed() {
+fn doors_close_in_time_after_all_processes_were_killed() {
     let (world, place) = (World::new(), Folder::new());
     let mut daemon = with_state(&world, &place, &door(2)).start();
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
     let opened = Instant::now();
     pause(0.1);
-    kill_both(&mut daemon);
+    kill_all(&mut daemon);
     pause(0.3);
     // The door is not even in the configuration any more.
     let daemon = with_state(&world, &place, "[other]\nsequence = 9\ncommand = true").start();
@@ -132,7 +125,7 @@ fn overdue_doors_close_at_once() {
     world.send([tcp(1), tcp(1).from("10.77.0.12")]);
     daemon.wait_for_times(2, "running command: true");
     pause(0.2);
-    kill_both(&mut daemon);
+    kill_all(&mut daemon);
     pause(3.2);
     assert_eq!(place.read("out"), "");
     let _daemon = with_state(&world, &place, "").start();
@@ -146,70 +139,37 @@ fn a_door_that_was_opening_is_closed() {
     let mut daemon = with_state(&world, &place, &doors).start();
     world.send([tcp(1)]);
     daemon.wait_for("running command: sleep");
-    kill_both(&mut daemon);
+    kill_all(&mut daemon);
     let _daemon = with_state(&world, &place, "").start();
     expect_closed(&place, 3.0, "10.77.0.2\n");
 }
 
-/// Only the watcher was killed: the old doorkeeper still has doors to close when the new one comes.
-fn an_orphaned_doorkeeper_hands_its_doors_on() {
+/// It faces the network and can be lost: no door knows of it.
+fn a_killed_watcher_is_replaced_and_no_door_is_touched() {
     let (world, place) = (World::new(), Folder::new());
-    let mut first = with_state(&world, &place, &door(3)).start();
+    let mut daemon = with_state(&world, &place, &door(2)).start();
     world.send([tcp(1)]);
-    first.wait_for("running command: true");
-    pause(0.1);
-    let orphan = doorkeeper(&first);
-    first.kill(Signal::SIGKILL);
-    first.wait(2.0);
-    let mut second = with_state(&world, &place, &door(3)).start();
+    daemon.wait_for("running command: true");
+    let opened = Instant::now();
+    daemon.replace_watcher();
+    daemon.wait_for("the watcher ended unexpectedly: starting another; attempts under way are lost");
     world.send([tcp(1).from("10.77.0.12")]);
-    second.wait_for("10.77.0.2: d: still open");
-    assert!(holds_within(seconds(2.0), || !process::alive(orphan)), "the orphan stays");
-    // What was opened meanwhile is in the file as well.
-    pause(0.1);
-    kill_both(&mut second);
-    let third = with_state(&world, &place, &door(3)).start();
-    third.wait_for_times(2, "still open");
-    expect_closed(&place, 5.0, "10.77.0.2\n10.77.0.12\n");
-}
-
-/// It was not a daemon that opened the lock file.
-fn an_orphaned_doorkeeper_keeps_its_doors_if_nobody_takes_them() {
-    let (world, place) = (World::new(), Folder::new());
-    let mut daemon = with_state(&world, &place, &door(2)).start();
-    world.send([tcp(1)]);
-    daemon.wait_for("running command: true");
-    pause(0.1);
-    daemon.kill(Signal::SIGKILL);
-    daemon.wait(2.0);
-    assert_eq!(place.read("state.lock"), "");
-    expect_closed(&place, 4.0, "10.77.0.2\n");
-}
-
-fn a_killed_doorkeeper_is_replaced_and_every_door_closes() {
-    let (world, place) = (World::new(), Folder::new());
-    let mut daemon = with_state(&world, &place, &door(2)).start();
-    world.send([tcp(1)]);
-    daemon.wait_for("running command: true");
-    pause(0.1);
-    process::end(doorkeeper(&daemon));
-    daemon.wait_for("the doorkeeper ended unexpectedly: starting another");
-    daemon.wait_for("10.77.0.2: d: still open");
-    expect_closed(&place, 4.0, "10.77.0.2\n");
+    expect_closed(&place, 4.0, "10.77.0.2\n10.77.0.12\n");
+    assert!(opened.elapsed() > seconds(2.0), "too early");
+    assert!(!daemon.raw_log().contains("still open"), "{}", daemon.said());
     assert_eq!(daemon.stop(), Some(0));
 }
 
 /// Its packet sockets above all: one in the hands of a command goes on listening.
-fn a_replaced_doorkeeper_has_nothing_of_the_watcher() {
+fn commands_have_nothing_of_a_replaced_watcher() {
     let (world, place) = (World::new(), Folder::new());
     let command = "ls -l /proc/self/fd > @/new; mv @/new @/out";
     let mut daemon = with_state(&world, &place, &format!("[d]\nsequence = 1\ncommand = {command}")).start();
-    process::end(doorkeeper(&daemon));
-    daemon.wait_for("the doorkeeper ended unexpectedly: starting another");
+    daemon.replace_watcher();
     world.send([tcp(1)]);
     assert!(holds_within(seconds(5.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
     let files = daemon.read("out");
-    assert!(!files.contains("socket:"), "{files}");
+    assert!(!files.contains("socket:") && !files.contains("memfd:"), "{files}");
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -223,12 +183,7 @@ fn every_stop_runs_once_however_often_all_is_killed() {
         daemon.wait_for_times(2, "running command: true");
         wanted.extend(knockers);
         pause(f64::from(round) * 0.05);
-        if round % 2 == 0 {
-            kill_both(&mut daemon);
-        } else {
-            daemon.kill(Signal::SIGKILL);
-            daemon.wait(2.0);
-        }
+        kill_all(&mut daemon);
     }
     let _last = with_state(&world, &place, "").start();
     wanted.sort();
@@ -291,7 +246,7 @@ fn a_file_that_others_can_write_is_not_trusted() {
     world.send([tcp(1)]);
     assert!(holds_within(seconds(3.0), || place.read("state").contains("open ")));
     pause(0.2);
-    kill_both(&mut daemon);
+    kill_all(&mut daemon);
     for name in ["state", "state.new"] {
         let _ = fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o622));
     }
@@ -307,7 +262,7 @@ fn a_damaged_line_is_reported_and_not_run() {
     world.send([tcp(1), tcp(1).from("10.77.0.12")]);
     daemon.wait_for_times(2, "running command: true");
     pause(1.5);
-    kill_both(&mut daemon);
+    kill_all(&mut daemon);
     let text = place.read("state");
     assert!(!place.join("state.new").exists() && text.contains(" 10.77.0.2 "), "{text}");
     place.write("state", text.replacen(" 10.77.0.2 ", " 10.77.0.3 ", 1));
@@ -341,28 +296,21 @@ fn spent_lists_stay_spent_over_a_crash() {
     let knock = || world.send(list.iter().map(|stage| tcp(stage.port)));
     knock();
     expect_closed(&place, 3.0, "10.77.0.2\n");
-    for both in [true, false, true] {
-        if both {
-            kill_both(&mut daemon);
-        } else {
-            daemon.kill(Signal::SIGKILL);
-            daemon.wait(2.0);
-        }
+    for _ in 0..2 {
+        kill_all(&mut daemon);
         daemon = with_state(&world, &place, &doors).start();
         knock();
         daemon.sync();
         assert!(!daemon.raw_log().contains(": d: OPEN SESAME"), "{}", daemon.said());
         assert!(!place.read("state").contains("sesame"));
     }
-    // The doorkeeper alone: the next state file still has it.
-    process::end(doorkeeper(&daemon));
-    daemon.wait_for("starting another");
-    pause(1.5);
-    kill_both(&mut daemon);
-    let daemon = with_state(&world, &place, &doors).start();
+    // The watcher alone: the next one knows.
+    let stages = daemon.raw_log().matches(": d: Stage").count();
+    daemon.replace_watcher();
     knock();
     daemon.sync();
     assert!(!daemon.raw_log().contains(": d: OPEN SESAME"), "{}", daemon.said());
+    assert_eq!(daemon.raw_log().matches(": d: Stage").count(), stages, "{}", daemon.said());
 }
 
 fn on_start_and_on_stop_run_once() {
@@ -374,8 +322,7 @@ fn on_start_and_on_stop_run_once() {
     daemon.wait_for("options: running command: echo start");
     daemon.kill(Signal::SIGHUP);
     daemon.wait_for("re-reading");
-    process::end(doorkeeper(&daemon));
-    daemon.wait_for("starting another");
+    daemon.replace_watcher();
     world.send([tcp(1)]);
     daemon.wait_for("d: running command: true");
     // Every door is closed before.

@@ -5,26 +5,28 @@ pub mod netlink;
 pub mod ring;
 pub mod socket;
 
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::daemon::capture::netlink::{Doorbell, Ring};
 use crate::daemon::capture::socket::Capture;
 use crate::daemon::clock::now;
-use crate::daemon::error::{CaptureError, CaptureProblem};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{AUTO, EVERY, Interface, Layout, Scene, State, Status, Wanted};
-use crate::reason::reason;
+use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
+use crate::protocol::messages::Report;
+
+/// Gives a packet socket that is not bound yet: the watcher may not open one.
+pub type Sockets<'a> = dyn FnMut() -> Result<OwnedFd, Code> + 'a;
 
 /// When to look again after what did not work: nothing need ever ring for it.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What did not work the last time.
-struct Trouble {
+struct Failed {
     /// What was said of it.
-    lines: Vec<String>,
+    said: Vec<Report>,
     /// It was not seen what there is: what rang for it is lost.
     is_blind: bool,
     /// When to try again, as uptime.
@@ -38,7 +40,7 @@ pub struct Captures {
     layout: Layout,
     open: Vec<Capture>,
     only_v4: bool,
-    trouble: Option<Trouble>,
+    failed: Option<Failed>,
 }
 
 impl Captures {
@@ -51,9 +53,12 @@ impl Captures {
         waits: bool,
         interest: &Interest,
         only_v4: bool,
+        sockets: &mut Sockets<'_>,
     ) -> Result<Captures, CaptureError> {
         let fail = |interface: &str, problem| CaptureError { interface: interface.to_owned(), problem };
-        let look = |error| fail(&wanted.to_string(), CaptureProblem::Failed("interfaces", error));
+        let look = |error| {
+            fail(&wanted.to_string(), CaptureProblem::Failed(Operation::Interfaces, Code::of(&error)))
+        };
         // In this order: what changes after the first look rings.
         let doorbell = Doorbell::new(wanted.follows_routes()).map_err(look)?;
         let scene = netlink::scene(wanted.follows_routes()).map_err(look)?;
@@ -62,65 +67,76 @@ impl Captures {
         if let Some(Status { what, .. }) = stands_at(State::Missing) {
             let is_auto = what == AUTO;
             let problem = if is_auto { CaptureProblem::NoDefaultRoute } else { CaptureProblem::Missing };
-            return Err(fail(what, problem(scene.names())));
+            return Err(fail(what, problem(scene.names().join(", "))));
         }
         let mut open = Vec::new();
         for &index in &layout.indexes {
-            open.push(Capture::open(find(&scene, index), &layout, interest, only_v4)?);
+            open.push(Capture::open(find(&scene, index), &layout, interest, only_v4, sockets)?);
         }
         if let Some(status) = stands_at(State::Down) {
             return Err(fail(&status.what, CaptureProblem::Down));
         }
-        Ok(Captures { wanted, doorbell, layout, open, only_v4, trouble: None })
+        Ok(Captures { wanted, doorbell, layout, open, only_v4, failed: None })
     }
 
     /// Listens on something else from now on, and says what that changed.
-    pub fn want(&mut self, wanted: Wanted, interest: &Interest) -> Vec<String> {
+    pub fn want(&mut self, wanted: Wanted, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
         if wanted == self.wanted {
-            return self.look(&Ring::default(), interest);
+            return self.look(&Ring::default(), interest, sockets);
         }
         match Doorbell::new(wanted.follows_routes()) {
             Ok(doorbell) => self.doorbell = doorbell,
-            Err(error) => return vec![cannot_look(&error)],
+            Err(error) => return vec![Report::Trouble(Trouble::Look(Code::of(&error)))],
         }
         self.wanted = wanted;
         self.layout.status.clear();
-        self.look(&Ring::default(), interest)
+        self.look(&Ring::default(), interest, sockets)
     }
 
     /// Looks what there is, listens accordingly, and says what that changed.
-    pub fn look(&mut self, ring: &Ring, interest: &Interest) -> Vec<String> {
-        let was_blind = self.trouble.as_ref().is_some_and(|trouble| trouble.is_blind);
+    pub fn look(&mut self, ring: &Ring, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
+        let was_blind = self.failed.as_ref().is_some_and(|failed| failed.is_blind);
         match netlink::scene(self.wanted.follows_routes()) {
-            Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest),
-            Ok(scene) => self.settle(ring, &scene, interest),
-            Err(error) => self.try_again(vec![cannot_look(&error)], true),
+            Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest, sockets),
+            Ok(scene) => self.settle(ring, &scene, interest, sockets),
+            Err(error) => self.try_again(vec![Report::Trouble(Trouble::Look(Code::of(&error)))], true),
         }
     }
 
     /// Looks again, if that did not work and its time has come.
-    pub fn look_again(&mut self, uptime: Duration, interest: &Interest) -> Vec<String> {
+    pub fn look_again(
+        &mut self,
+        uptime: Duration,
+        interest: &Interest,
+        sockets: &mut Sockets<'_>,
+    ) -> Vec<Report> {
         let is_due = self.next_look().is_some_and(|next| next <= uptime);
-        if is_due { self.look(&Ring::default(), interest) } else { Vec::new() }
+        if is_due { self.look(&Ring::default(), interest, sockets) } else { Vec::new() }
     }
 
     /// When to call [`Captures::look_again`], as uptime.
     #[must_use]
     pub fn next_look(&self) -> Option<Duration> {
-        self.trouble.as_ref().map(|trouble| trouble.next)
+        self.failed.as_ref().map(|failed| failed.next)
     }
 
     /// Remembers what did not work, and says what was not said before.
-    fn try_again(&mut self, lines: Vec<String>, is_blind: bool) -> Vec<String> {
-        let said = self.trouble.take().map(|before| before.lines).unwrap_or_default();
-        let new = lines.iter().filter(|line| !said.contains(line)).cloned().collect();
-        self.trouble = Some(Trouble { lines, is_blind, next: now().uptime.saturating_add(RETRY) });
+    fn try_again(&mut self, troubles: Vec<Report>, is_blind: bool) -> Vec<Report> {
+        let said = self.failed.take().map(|before| before.said).unwrap_or_default();
+        let new = troubles.iter().filter(|it| !said.contains(it)).cloned().collect();
+        self.failed = Some(Failed { said: troubles, is_blind, next: now().uptime.saturating_add(RETRY) });
         new
     }
 
-    fn settle(&mut self, ring: &Ring, scene: &Scene, interest: &Interest) -> Vec<String> {
+    fn settle(
+        &mut self,
+        ring: &Ring,
+        scene: &Scene,
+        interest: &Interest,
+        sockets: &mut Sockets<'_>,
+    ) -> Vec<Report> {
         let layout = self.wanted.layout(scene);
-        let mut lines = Vec::new();
+        let mut reports = Vec::new();
         self.open.retain(|Capture { interface, .. }| {
             layout.indexes.contains(&interface.index)
                 && (interface.index == EVERY || !ring.removed(interface.index))
@@ -129,7 +145,7 @@ impl Captures {
         for capture in &mut self.open {
             capture.interface = find(scene, capture.interface.index);
             if has_changed && let Err(error) = capture.set_interest(&layout, interest) {
-                lines.push(cannot_renew(&error));
+                reports.push(Report::Trouble(Trouble::Filter(Code::of(&error))));
             }
         }
         let mut complaints = Vec::new();
@@ -137,13 +153,13 @@ impl Captures {
         let mut renewed = Vec::new();
         for &index in &layout.indexes {
             if self.open.iter().all(|capture| capture.interface.index != index) {
-                match Capture::open(find(scene, index), &layout, interest, self.only_v4) {
+                match Capture::open(find(scene, index), &layout, interest, self.only_v4, sockets) {
                     Ok(capture) => {
                         self.open.push(capture);
                         renewed.push(index);
                     }
                     Err(error) => {
-                        complaints.push(error.to_string());
+                        complaints.push(Report::Trouble(Trouble::Capture(error)));
                         failed.push(index);
                     }
                 }
@@ -154,29 +170,36 @@ impl Captures {
             let is_new = status.indexes.iter().any(|index| renewed.contains(index));
             let is_deaf = status.indexes.iter().any(|index| failed.contains(index));
             if (before != Some(status) || is_new) && !is_deaf {
-                lines.push(status.line(before));
+                reports.push(report(status, before.is_some()));
             }
         }
         self.layout = layout;
         if complaints.is_empty() {
-            self.trouble = None;
+            self.failed = None;
         } else {
-            lines.extend(self.try_again(complaints, false));
+            reports.extend(self.try_again(complaints, false));
         }
-        lines
+        reports
     }
 
     /// Listens for something else from now on, and says what did not work.
-    pub fn set_interest(&self, interest: &Interest) -> Option<String> {
-        let results = self.open.iter().map(|capture| capture.set_interest(&self.layout, interest));
-        results.filter_map(Result::err).map(|error| cannot_renew(&error)).next()
+    pub fn set_interest(&self, interest: &Interest) -> Option<Report> {
+        let mut results = self.open.iter().map(|capture| capture.set_interest(&self.layout, interest));
+        let error = results.find_map(Result::err)?;
+        Some(Report::Trouble(Trouble::Filter(Code::of(&error))))
     }
 
     /// Lets the packets of this capture come in another way, if it is time to.
-    pub fn adapt(&mut self, place: usize, uptime: Duration, interest: impl FnOnce() -> Interest) {
+    pub fn adapt(
+        &mut self,
+        place: usize,
+        uptime: Duration,
+        interest: impl FnOnce() -> Interest,
+        sockets: &mut Sockets<'_>,
+    ) {
         let capture = self.open.get_mut(place).filter(|capture| capture.is_to_change(uptime));
         if let Some(capture) = capture {
-            capture.change(&self.layout, &interest(), uptime);
+            capture.change(&self.layout, &interest(), uptime, sockets);
         }
     }
 
@@ -213,38 +236,17 @@ impl Captures {
         self.open.get_mut(place)
     }
 
-    /// What is listened on, or what is waited for if that is nothing yet.
-    #[must_use]
-    pub fn words(&self) -> String {
-        let here = |status: &&Status| matches!(status.state, State::Ready | State::NoCarrier);
-        let names = |status: Vec<&Status>| {
-            status.iter().map(|status| status.what.clone()).collect::<Vec<_>>().join(", ")
-        };
-        let listening: Vec<&Status> = self.layout.status.iter().filter(here).collect();
-        if listening.is_empty() {
-            format!("waiting for {}", self.wanted)
-        } else {
-            format!("listening on {}", names(listening))
-        }
+    /// How things stand with each interface that was asked for, none of which was spoken of before.
+    pub fn status(&self) -> impl Iterator<Item = Report> {
+        self.layout.status.iter().map(|status| report(status, false))
     }
+}
 
-    /// A line for each that is waited for.
-    #[must_use]
-    pub fn missing(&self) -> Vec<String> {
-        let missing = self.layout.status.iter().filter(|status| status.state != State::Ready);
-        missing.map(|status| status.line(None)).collect()
-    }
+fn report(status: &Status, was_known: bool) -> Report {
+    Report::Interface(status.what.clone(), status.state, was_known)
 }
 
 fn find(scene: &Scene, index: u32) -> Interface {
     let known = scene.interfaces.iter().find(|interface| interface.index == index);
     known.cloned().unwrap_or_else(Interface::every)
-}
-
-fn cannot_look(error: &io::Error) -> String {
-    format!("could not look at the interfaces: {}", reason(error))
-}
-
-fn cannot_renew(error: &io::Error) -> String {
-    format!("could not renew the packet filter: {}", reason(error))
 }

@@ -8,20 +8,21 @@
 //! is calm again: its memory is a good part of what the whole daemon has.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use pnet::datalink::{self, Channel, DataLinkReceiver, NetworkInterface};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use crate::daemon::capture::Sockets;
 use crate::daemon::capture::ring::{self, Ring};
-use crate::daemon::error::{CaptureError, CaptureProblem};
 use crate::door::knock::Knock;
 use crate::filter::bpf::Instruction;
 use crate::filter::bursts::{BurstDetector, RING_KEPT};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{Interface, Layout};
+use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation};
 use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
 use crate::packet;
 
@@ -30,6 +31,20 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Programs shorter than this are not tried when memory for a longer one is refused.
 const MIN_INSTRUCTIONS: usize = 128;
+
+/// A packet socket that hears nothing until it is bound, for whoever may not open one: all else can be done with it
+/// without any rights.
+///
+/// # Errors
+/// What the operating system says.
+pub fn bare() -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
+    // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
+    }
+    Ok(socket.into())
+}
 
 /// An interface that is being listened on.
 pub struct Capture {
@@ -43,6 +58,11 @@ pub struct Capture {
     /// When to try again to change the way, as uptime; the last time that did not work.
     next_try: Duration,
     only_v4: bool,
+}
+
+/// Which operation failed, and why.
+fn because(operation: Operation) -> impl Fn(io::Error) -> (Operation, Code) {
+    move |error| (operation, Code::of(&error))
 }
 
 /// A packet socket, and how packets are taken from it.
@@ -74,8 +94,9 @@ impl Capture {
         layout: &Layout,
         interest: &Interest,
         only_v4: bool,
+        sockets: &mut Sockets<'_>,
     ) -> Result<Capture, CaptureError> {
-        let way = Way::open(&interface, false, |socket| {
+        let way = Way::open(&interface, false, sockets, |socket| {
             attach(socket, &programs(&interface, layout, interest, only_v4))
         });
         match way {
@@ -87,9 +108,9 @@ impl Capture {
                 next_try: Duration::ZERO,
                 only_v4,
             }),
-            Err((operation, error)) => Err(CaptureError {
+            Err((operation, code)) => Err(CaptureError {
                 interface: interface.name,
-                problem: CaptureProblem::Failed(operation, error),
+                problem: CaptureProblem::Failed(operation, code),
             }),
         }
     }
@@ -124,15 +145,21 @@ impl Capture {
     /// Lets packets come in the other way. None is lost where there is room for those of the meantime
     /// (some ten milliseconds), and none comes twice. Where that does not work (no memory, no
     /// descriptor, a kernel without rings) they come as they did, and it is tried again later.
-    pub fn change(&mut self, layout: &Layout, interest: &Interest, uptime: Duration) {
+    pub fn change(
+        &mut self,
+        layout: &Layout,
+        interest: &Interest,
+        uptime: Duration,
+        sockets: &mut Sockets<'_>,
+    ) {
         let with_ring = !self.has_ring();
         // Until it shares the packets of the earlier one it must not hear any.
-        let new = Way::open(&self.interface, with_ring, deafen).and_then(|new| {
+        let new = Way::open(&self.interface, with_ring, sockets, deafen).and_then(|new| {
             let programs = programs(&self.interface, layout, interest, self.only_v4);
             ring::share(&self.way.control, &new.control)
                 .and_then(|()| attach(&new.control, &programs))
                 .and_then(|()| ring::hand_over(&self.way.control))
-                .map_err(|error| ("packet fanout", error))?;
+                .map_err(because(Operation::Fanout))?;
             Ok(new)
         });
         match new {
@@ -173,18 +200,13 @@ impl Way {
     fn open(
         interface: &Interface,
         with_ring: bool,
+        sockets: &mut Sockets<'_>,
         prepare: impl FnOnce(&Socket) -> io::Result<()>,
-    ) -> Result<Way, (&'static str, io::Error)> {
-        let because = |operation| move |error| (operation, error);
-        let control = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))
-            .map_err(because("packet socket"))?;
-        // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
-        if setsockopt(&control, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            let _ = setsockopt(&control, sockopt::RcvBuf, &RECEIVE_BUFFER);
-        }
-        prepare(&control).map_err(because("packet filter"))?;
-        let ring = with_ring.then(|| Ring::of(&control)).transpose().map_err(because("packet ring"))?;
-        let socket = control.try_clone().map_err(because("packet socket"))?;
+    ) -> Result<Way, (Operation, Code)> {
+        let control = Socket::from(sockets().map_err(|code| (Operation::Socket, code))?);
+        prepare(&control).map_err(because(Operation::Filter))?;
+        let ring = with_ring.then(|| Ring::of(&control)).transpose().map_err(because(Operation::Ring))?;
+        let socket = control.try_clone().map_err(because(Operation::Socket))?;
         let config = datalink::Config {
             read_timeout: Some(Duration::ZERO),
             read_buffer_size: SNAPSHOT as usize,
@@ -202,9 +224,9 @@ impl Way {
             ips: Vec::new(),
             flags: 0,
         };
-        match datalink::channel(&link, config).map_err(because("bind"))? {
+        match datalink::channel(&link, config).map_err(because(Operation::Bind))? {
             Channel::Ethernet(_, receiver) => Ok(Way { control, receiver, ring }),
-            _ => Err(because("bind")(io::ErrorKind::Unsupported.into())),
+            _ => Err(because(Operation::Bind)(io::ErrorKind::Unsupported.into())),
         }
     }
 

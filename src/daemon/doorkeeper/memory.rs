@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -48,14 +47,14 @@ impl Memory {
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.sync.into_iter().chain(self.file.as_ref()?.next_look()).min()
     }
-
-    /// Readable when somebody asks for it.
-    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref()?.bell()
-    }
 }
 
 impl Memory {
+    /// The cooldowns that are kept, the latest last.
+    pub(super) fn cooldowns(&self) -> &[Cooldown] {
+        &self.cooldowns
+    }
+
     /// Whether the file lacks something, when the openings have changed so often.
     pub(super) fn is_behind(&self, changes: u64) -> bool {
         self.has_changed || self.written != changes
@@ -168,7 +167,6 @@ impl Doorkeeper {
     /// Looks after the state file: claims it, syncs it, hands it over.
     pub(super) fn attend_to_memory(&mut self, now: Now) {
         if let Some(file) = &mut self.memory.file {
-            file.listen();
             let claimed = file.look();
             if matches!(claimed, Claimed::Ours) {
                 self.memory.has_changed = true;
@@ -182,14 +180,6 @@ impl Doorkeeper {
             self.memory.sync = None;
             self.remember(now);
             self.sync_memory(now);
-        }
-        // Only who lost its watcher: it has nothing else to do than to close doors.
-        let is_wanted = self.memory.file.as_ref().is_some_and(StateFile::is_wanted);
-        if is_wanted && self.watcher.is_none() && !self.openings.are_opening() {
-            self.remember_at_last();
-            if self.memory.file.as_mut().is_some_and(StateFile::give_up) {
-                self.openings.hand_over();
-            }
         }
     }
 

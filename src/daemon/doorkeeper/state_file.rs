@@ -5,19 +5,16 @@
 //! killed loses nothing, without waiting for the disk. Then it is synced and renamed, and the folder is
 //! synced: so nothing is lost with the power either.
 //!
-//! Whoever holds the lock on `PATH.lock` owns the file. A doorkeeper that lost its watcher gives it up
-//! when another daemon asks for it, which it does by opening the lock file.
+//! Whoever holds the lock on `PATH.lock` owns the file.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::daemon::clock::now;
 use crate::opening::state::{Moment, State};
@@ -40,14 +37,12 @@ pub struct StateFile {
     claim: Claim,
     /// Written, and not yet synced.
     unsynced: Option<File>,
-    /// Somebody asked for it while it was ours.
-    is_wanted: bool,
 }
 
 #[derive(Debug)]
 enum Claim {
-    /// It is ours while this is open; the other tells when somebody asks for it.
-    Held(File, Option<Inotify>),
+    /// It is ours while this is open.
+    Held { _lock: File },
     /// Another daemon has it. To be looked at again at this uptime, so many times in a row.
     Waits { file: Option<File>, next: Duration, looks: u32 },
     /// It cannot be claimed at all.
@@ -71,7 +66,7 @@ impl StateFile {
     /// The state file of this path, not claimed yet.
     #[must_use]
     pub fn new(path: PathBuf) -> StateFile {
-        StateFile { path, boot: boot(), claim: Claim::Failed, unsynced: None, is_wanted: false }
+        StateFile { path, boot: boot(), claim: Claim::Failed, unsynced: None }
     }
 
     /// Where it is.
@@ -89,7 +84,7 @@ impl StateFile {
     /// Whether it is ours.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        matches!(self.claim, Claim::Held(..))
+        matches!(self.claim, Claim::Held { .. })
     }
 
     /// Claims it for the first time.
@@ -113,7 +108,7 @@ impl StateFile {
     pub fn next_look(&self) -> Option<Duration> {
         match &self.claim {
             Claim::Waits { next, .. } => Some(*next),
-            Claim::Held(..) | Claim::Failed => None,
+            Claim::Held { .. } | Claim::Failed => None,
         }
     }
 
@@ -156,65 +151,8 @@ impl StateFile {
     }
 
     fn hold(&mut self, file: File) -> Claimed {
-        // Without it nobody can ask us, and has to wait until we end.
-        let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok();
-        let watch = watch
-            .filter(|watch| watch.add_watch(&beside(&self.path, ".lock"), AddWatchFlags::IN_OPEN).is_ok());
-        self.claim = Claim::Held(file, watch);
+        self.claim = Claim::Held { _lock: file };
         Claimed::Ours
-    }
-
-    /// Readable when somebody asks for it.
-    #[must_use]
-    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
-        match &self.claim {
-            Claim::Held(_, watch) => watch.as_ref().map(AsFd::as_fd),
-            Claim::Waits { .. } | Claim::Failed => None,
-        }
-    }
-
-    /// Looks whether somebody asks for it.
-    pub fn listen(&mut self) {
-        let Claim::Held(_, Some(watch)) = &self.claim else { return };
-        self.is_wanted |= watch.read_events().is_ok_and(|events| !events.is_empty());
-    }
-
-    /// Whether somebody asked for it since it was last given up, or should have been.
-    #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.is_wanted
-    }
-
-    /// Lets somebody else have it, and says whether somebody took it; otherwise it is ours again.
-    pub fn give_up(&mut self) -> bool {
-        self.is_wanted = false;
-        let Claim::Held(file, _) = &self.claim else { return false };
-        if self.unsynced.is_some() || file.unlock().is_err() {
-            return false;
-        }
-        // Whoever asked looks every 50 ms. If it was no daemon that opened the file, nobody takes it.
-        for _ in 0..10 {
-            std::thread::sleep(LOOK);
-            match try_lock(file) {
-                Ok(true) => {
-                    if file.unlock().is_err() {
-                        return false;
-                    }
-                }
-                Ok(false) => {
-                    self.claim = Claim::Failed;
-                    return true;
-                }
-                Err(_) => break,
-            }
-        }
-        match try_lock(file) {
-            Ok(false) => {
-                self.claim = Claim::Failed;
-                true
-            }
-            _ => false,
-        }
     }
 
     /// Puts a text in its place. From now on it survives this process, but not yet the power.

@@ -1,10 +1,7 @@
 //! Where lines go: standard output for `-v` and `-D`, the log file, syslog.
 //!
-//! Both processes write, each through a log of its own; lines are appended whole, in one write.
-//!
-//! A line that waits for a name (`-l`) keeps all later ones of its process behind it, so that the log
-//! has them in their order. What the doorkeeper says of an opening is kept until the watcher's lines
-//! up to that opening are written.
+//! Only the doorkeeper writes, so that there is one order: that in which things are told to it. Lines are appended
+//! whole, in one write. A line that waits for a name (`-l`) keeps all later ones behind it.
 
 pub mod log_file;
 pub mod names;
@@ -13,25 +10,21 @@ pub mod syslog;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log::log_file::LogFile;
 use crate::daemon::log::names::{Answer, Names, PATIENCE};
-use crate::daemon::log::output::{complain, explain_detail, say, says};
+use crate::daemon::log::output::{complain, explain_piece, say, says};
 use crate::daemon::log::syslog::Syslog;
-use crate::opening::event::{Event, Opening};
-use crate::opening::log_limit::Flood;
+use crate::opening::event::Event;
 use crate::reason::reason;
 use crate::time::Now;
 
 /// How many lines wait at most; if there are more, the first waits no longer.
 const MOST_WAITING: usize = 4096;
-
-/// How much longer than for a name we wait for the other process, whose line may wait for one.
-const SLACK: Duration = Duration::from_millis(500);
 
 /// How soon a resolver that ended is replaced.
 const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
@@ -47,34 +40,21 @@ enum Entry {
     Line(String, bool),
     /// For syslog alone.
     ForSyslog(String),
-    /// What is behind it waits until the other process has written its lines up to this opening.
-    Hold(Opening),
-    /// When it is passed, the other process may write what it has held.
-    Mark(Opening),
+    /// For the debug output alone; whether a line ends with it.
+    Explained(String, bool),
 }
 
-impl Entry {
-    /// When it waits no longer, if it came then.
-    fn deadline(&self, since: Now) -> Duration {
-        let slack = if matches!(self, Entry::Hold(_)) { SLACK } else { Duration::ZERO };
-        since.uptime + PATIENCE + slack
-    }
-}
-
-/// The log of one process.
+/// The log.
 #[derive(Debug)]
 pub struct Log {
     file: Option<LogFile>,
     syslog: Syslog,
-    flood: Flood,
     zone: Zone,
     names: Option<Names>,
     /// When to start a resolver in place of one that ended, as uptime.
     next_names: Option<Duration>,
-    /// What waits for a name or for the other process, and all that came after it.
+    /// What waits for a name, and all that came after it.
     waiting: VecDeque<(Entry, Now)>,
-    /// Marks that were passed.
-    passed: Vec<Opening>,
 }
 
 impl Log {
@@ -84,12 +64,10 @@ impl Log {
         Log {
             file: None,
             syslog: Syslog::default(),
-            flood: Flood::default(),
             zone: Zone::local(),
             names: None,
             next_names: None,
             waiting: VecDeque::new(),
-            passed: Vec::new(),
         }
     }
 
@@ -125,11 +103,8 @@ impl Log {
 
     /// Writes what happened, now or, if a name is being looked up, soon.
     pub fn event(&mut self, event: Event, now: Now) {
-        explain_detail(&event);
-        self.sum_up(now);
-        // Most of a flood ends here: nobody reads it, or it was enough of it.
         let is_read = event.is_a_complaint() || self.has_readers();
-        if !is_read || event.is_silent() || (event.is_cheap() && !self.flood.admits(now.uptime)) {
+        if !is_read || event.is_silent() {
             return;
         }
         // Asked for at once, though its turn may come later: then the answer may be there.
@@ -171,27 +146,9 @@ impl Log {
         self.add(Entry::ForSyslog(text.to_owned()), now());
     }
 
-    /// Keeps later lines until [`Log::go_on`] is called for this opening, or they waited enough.
-    pub fn hold(&mut self, opening: Opening, now: Now) {
-        self.add(Entry::Hold(opening), now);
-    }
-
-    /// The other process has written its lines up to this opening; [`Log::settle`] writes ours.
-    pub fn go_on(&mut self, opening: Opening) {
-        let is_it = |(entry, _): &(Entry, Now)| matches!(entry, Entry::Hold(it) if *it == opening);
-        if let Some(place) = self.waiting.iter().position(is_it) {
-            self.waiting.remove(place);
-        }
-    }
-
-    /// Notes that what was said up to now belongs to this opening.
-    pub fn mark(&mut self, opening: Opening, now: Now) {
-        self.add(Entry::Mark(opening), now);
-    }
-
-    /// The openings whose lines were written since the last call.
-    pub fn take_marks(&mut self) -> Vec<Opening> {
-        std::mem::take(&mut self.passed)
+    /// Writes a piece of the debug output, behind the lines that wait; whether a line ends with it.
+    pub fn explain(&mut self, text: String, is_end: bool, now: Now) {
+        self.add(Entry::Explained(text, is_end), now);
     }
 
     fn write_to_syslog(&mut self, text: &str) {
@@ -204,19 +161,17 @@ impl Log {
     /// Readable when a name was found.
     #[must_use]
     pub fn names(&self) -> Option<BorrowedFd<'_>> {
-        self.names.as_ref().map(AsFd::as_fd)
+        self.names.as_ref()?.descriptor()
     }
 
     /// When to call [`Log::settle`] at the latest, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let first = self.waiting.front().map(|(entry, since)| entry.deadline(*since));
-        first.into_iter().chain(self.flood.next_deadline()).min()
+        self.waiting.front().map(|(_, since)| since.uptime + PATIENCE)
     }
 
     /// Writes the lines that wait no longer: their names came, or they waited enough.
     pub fn settle(&mut self, now: Now) {
-        self.sum_up(now);
         if let Some(names) = &mut self.names {
             names.take(now);
             if names.are_gone() {
@@ -234,8 +189,6 @@ impl Log {
         while let Some((entry, since)) = self.waiting.pop_front() {
             let _ = self.write_entry(entry, since, now, false);
         }
-        let rest = self.flood.rest();
-        self.tell(rest);
     }
 
     fn add(&mut self, entry: Entry, now: Now) {
@@ -253,7 +206,7 @@ impl Log {
     /// Writes what waits, up to the first that still has to.
     fn advance(&mut self, now: Now) {
         while let Some((entry, since)) = self.waiting.pop_front() {
-            let may_wait = entry.deadline(since) > now.uptime;
+            let may_wait = since.uptime + PATIENCE > now.uptime;
             if let Some(entry) = self.write_entry(entry, since, now, may_wait) {
                 self.waiting.push_front((entry, since));
                 return;
@@ -272,20 +225,14 @@ impl Log {
             Entry::Said(text) => say(&text),
             Entry::Line(text, blank) => self.write(&text, blank, since),
             Entry::ForSyslog(text) => self.write_to_syslog(&text),
-            Entry::Hold(opening) if may_wait => return Some(Entry::Hold(opening)),
-            Entry::Hold(_) => {}
-            Entry::Mark(opening) => self.passed.push(opening),
+            Entry::Explained(text, is_end) => explain_piece(&text, is_end),
         }
         None
     }
 
-    /// Says how many lines were left out, if it is time to.
-    fn sum_up(&mut self, now: Now) {
-        let sum = self.flood.sum(now.uptime);
-        self.tell(sum);
-    }
-
-    fn has_readers(&self) -> bool {
+    /// Whether anybody reads what is told of attempts.
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
         self.file.is_some() || self.syslog.is_open() || says()
     }
 
@@ -318,12 +265,6 @@ impl Log {
             let end = if blank { "\n\n" } else { "\n" };
             file.write(&self.zone.to_the_minute(at.unix), text, end, at);
         }
-    }
-
-    /// The local time to the second, for the debug output.
-    #[must_use]
-    pub fn clock(&self, now: Now) -> String {
-        self.zone.to_the_second(now.unix)
     }
 }
 

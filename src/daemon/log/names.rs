@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::daemon::processes::{self, Role, Sibling};
+use crate::daemon::signals;
 use crate::time::Now;
 
 /// How long a line waits for its name.
@@ -40,7 +41,8 @@ pub enum Answer {
 /// The names known, and the process that finds them.
 #[derive(Debug)]
 pub struct Names {
-    resolver: Sibling,
+    /// There as long as this is.
+    resolver: Option<Sibling>,
     known: HashMap<IpAddr, (Option<String>, Duration)>,
     /// Whose names are being looked up: the process answers all that it is asked.
     asked: HashSet<IpAddr>,
@@ -54,7 +56,7 @@ impl Names {
     /// What the operating system says.
     pub fn start() -> io::Result<Names> {
         let resolver = processes::start_as(Role::Resolver, [], true)?;
-        Ok(Names { resolver, known: HashMap::new(), asked: HashSet::new(), is_gone: false })
+        Ok(Names { resolver: Some(resolver), known: HashMap::new(), asked: HashSet::new(), is_gone: false })
     }
 
     /// What is known of this knocker; if that is nothing, asks for it.
@@ -110,24 +112,22 @@ impl Names {
     }
 
     fn socket(&self) -> i32 {
-        self.resolver.socket.as_raw_fd()
+        self.resolver.as_ref().map_or(-1, |resolver| resolver.socket.as_raw_fd())
     }
-}
 
-impl AsFd for Names {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.resolver.socket.as_fd()
+    /// Readable when an answer came.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.resolver.as_ref().map(|resolver| resolver.socket.as_fd())
     }
 }
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // It would end by itself when the socket closes, but not before its lookup is over. The number
-        // of one that ended may be another's by now.
-        if !self.is_gone {
-            let _ = self.resolver.child.kill();
+        // It would end by itself when the socket closes, but not before its lookup is over.
+        if let Some(resolver) = self.resolver.take() {
+            resolver.end();
         }
-        let _ = self.resolver.child.wait();
     }
 }
 
@@ -152,6 +152,7 @@ fn host_name(bytes: &[u8]) -> Option<String> {
 /// The resolver's whole life: an address comes, its name goes back.
 #[must_use]
 pub fn main() -> ExitCode {
+    signals::ignore_all();
     let Ok(socket) = processes::accept() else { return ExitCode::FAILURE };
     loop {
         let mut request = [0; 16];

@@ -6,7 +6,6 @@ use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, debug, info, log_enabled};
 
 use crate::config::Note;
-use crate::opening::event::Event;
 
 const VERBOSE: &str = "knockd::verbose";
 const DEBUG: &str = "knockd::debug";
@@ -45,12 +44,12 @@ pub fn explains() -> bool {
     log_enabled!(target: DEBUG, Level::Debug)
 }
 
-/// Says what the debug output has of an event beside the log.
-pub fn explain_detail(event: &Event) {
-    if explains()
-        && let Some(text) = event.debug_line()
-    {
-        explain(&text);
+/// Prints a piece of the debug output to whoever asked for `-D`; whether a line ends with it.
+pub fn explain_piece(text: &str, is_end: bool) {
+    if is_end {
+        explain(text);
+    } else if explains() {
+        print(text);
     }
 }
 

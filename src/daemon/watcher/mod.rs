@@ -1,63 +1,63 @@
-//! The network side: packets in, events to the log, openings to the doorkeeper.
+//! The network side: packets in, openings and what happened to attempts to the doorkeeper.
+//!
+//! This process faces strangers, and can be lost: the doorkeeper starts another one at once. It gets all it needs from
+//! the doorkeeper (a configuration, packet sockets), opens no file, runs no program and writes no log.
 //!
 //! One loop around `poll`: the only place of this process that blocks, and that reads the clock.
 
+mod adopt;
 pub mod debug;
 pub mod expression;
 pub mod link;
-pub mod reload;
 
-use std::io;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 
-use crate::config::{Config, Options};
-use crate::daemon::background::Launcher;
 use crate::daemon::capture::Captures;
 use crate::daemon::capture::netlink::Ring;
 use crate::daemon::capture::socket::Taken;
-use crate::daemon::cli::Arguments;
-use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::state_file;
-use crate::daemon::error::StartError;
-use crate::daemon::load::{Loaded, load};
-use crate::daemon::log::output;
-use crate::daemon::log::{self, Log};
-use crate::daemon::messages::{Received, Request};
-use crate::daemon::notify;
-use crate::daemon::poll::poll_timeout;
-use crate::daemon::poll::wait_for;
-use crate::daemon::signals::{Came, Signals};
+use crate::daemon::cli;
+use crate::daemon::clock::{Zone, now};
+use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::daemon::processes;
+use crate::daemon::signals;
 use crate::daemon::watcher::link::Link;
-use crate::door::lock::Lock;
+use crate::door::lock::{Lock, OneTime};
 use crate::engine::Engine;
 use crate::filter::interest::Interest;
-use crate::filter::interfaces::Wanted;
 use crate::opening::event::Event;
-use crate::reason::reason;
+use crate::opening::log_limit::Flood;
+use crate::protocol::messages::{Order, Report, Step};
 use crate::time::Now;
 
-/// Packets that are taken before signals and the doorkeeper are looked at again.
+/// Packets that are taken before the doorkeeper is looked at again.
 const BATCH: usize = 256;
 /// Lines of a one-time file that the kernel's filter knows ahead of their turn, so that a quick
 /// knocker need not wait for a new filter.
-pub(super) const AHEAD: usize = 4;
+const AHEAD: usize = 4;
 
 /// The watcher.
-pub(super) struct Watcher {
-    pub(super) arguments: Arguments,
-    pub(super) options: Options,
-    pub(super) engine: Engine,
-    pub(super) captures: Captures,
-    pub(super) link: Link,
-    pub(super) log: Log,
-    /// Of the configuration in force.
-    pub(super) fingerprint: u64,
-    /// A configuration that waits for the doorkeeper's word, and how often it was read.
-    pub(super) pending: Option<(Loaded, u32)>,
+#[expect(clippy::struct_excessive_bools, reason = "three say what is wanted of it, one that it ends")]
+struct Watcher {
+    engine: Engine,
+    captures: Captures,
+    link: Link,
+    /// Keeps what strangers cause from flooding the log.
+    flood: Flood,
+    /// Somebody reads what is told of attempts.
+    has_readers: bool,
+    only_v4: bool,
+    /// `-D`: every packet is explained.
+    explains: bool,
+    zone: Zone,
+    is_finished: bool,
 }
 
 /// What woke us.
@@ -65,107 +65,45 @@ struct Ready {
     /// The captures that have packets, or whose packets have gathered long enough.
     captures: Vec<usize>,
     interfaces: bool,
-    signals: bool,
     doorkeeper: bool,
 }
 
-/// Starts the daemon and runs it to its end.
-///
-/// # Errors
-/// Why it cannot start.
-pub fn main(arguments: Arguments) -> Result<(), StartError> {
-    output::start(arguments.verbose, arguments.debug);
-    let launcher =
-        arguments.is_launched.then(Launcher::accept).transpose().map_err(system("run in the background"))?;
-    let signals = Signals::new().map_err(system("listen for signals"))?;
-    let loaded = load(&arguments, &mut output::pass_on)?;
-    // It starts while we open the interface.
-    let link =
-        Link::start(&arguments, &loaded.config.options, now()).map_err(system("start the doorkeeper"))?;
-    let Loaded { config: Config { options, doors }, fingerprint, .. } = loaded;
-    // A list that opened a door opens it no more, whoever listened then. What cannot be read, the
-    // doorkeeper complains of.
-    let mut doors = doors;
-    let state = state_file::read(&options.state_file(&arguments.pid_file)).unwrap_or_default();
-    state.restore_spent(&mut doors);
-    let wanted = wanted(&arguments, &options);
-    let waits = options.wait_interface.unwrap_or(wanted.waits_by_default());
-    let captures = Captures::open(wanted, waits, &Interest::of(&doors, AHEAD), arguments.only_v4)?;
-    let mut watcher = Watcher {
-        engine: Engine::with_capacity(doors, captures.here().iter().copied(), options.max_attempts()),
-        arguments,
-        options,
-        captures,
-        link,
-        log: Log::new(),
-        fingerprint,
-        pending: None,
+/// The watcher's whole life.
+#[must_use]
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    // What is sent to the whole group is the doorkeeper's to act on; we end with it.
+    signals::ignore_all();
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    let (Ok(arguments), Ok(socket)) = (cli::parse(words), processes::accept()) else {
+        return ExitCode::FAILURE;
     };
-    for it in &state.cooldowns {
-        watcher.engine.cool_down(&it.door, it.knocker, it.until, now());
+    match Watcher::begin(&arguments, Link::new(socket)) {
+        Some(mut watcher) => {
+            watcher.run();
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::FAILURE,
     }
-    watcher.explain_captures();
-    if let Err(error) = watcher.open_log() {
-        output::complain(&log::cannot_open(&error));
-    }
-    if watcher.arguments.lookup {
-        watcher.log.look_up_names().map_err(system("start the resolver"))?;
-    }
-    watcher.greet_doorkeeper()?;
-    // What SIGHUP brings counts with the next start.
-    let mut pid_file = None;
-    if let Some(launcher) = launcher {
-        pid_file = Some(watcher.write_pid_file());
-        launcher.detach().map_err(system("run in the background"))?;
-    }
-    let words = watcher.captures.words();
-    watcher.log.line(&format!("starting up, {words}"));
-    output::say(&format!("{words}..."));
-    watcher.log.tell(watcher.captures.missing());
-    watcher.link.send(Request::Begin);
-    notify::ready();
-    let result = watcher.run(signals);
-    if let Some(path) = pid_file {
-        let _ = std::fs::remove_file(path);
-    }
-    result
-}
-
-/// The interfaces that the command line names or, without one, the configuration.
-pub(super) fn wanted(arguments: &Arguments, options: &Options) -> Wanted {
-    let given = arguments.interface.as_deref().and_then(Wanted::parse);
-    given.or_else(|| options.interface.clone()).unwrap_or_default()
-}
-
-fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
-    move |error| StartError::System(what, error)
 }
 
 impl Watcher {
-    /// The loop; ends after SIGTERM or SIGINT, when every door is closed.
-    fn run(&mut self, mut signals: Signals) -> Result<(), StartError> {
+    /// The loop; ends when the doorkeeper says so, or is gone.
+    fn run(&mut self) {
         let mut events = Vec::new();
-        loop {
-            let ready = self.wait(&signals);
-            if ready.signals {
-                let came = signals.take();
-                if came.end {
-                    return self.finish(signals);
-                }
-                if came.reload {
-                    self.reload();
-                }
-            }
+        while !self.is_finished && !self.link.is_closed() {
+            let ready = self.wait();
+            let now = now();
             if ready.interfaces
                 && let Some(ring) = self.captures.doorbell().rang()
             {
                 self.look_around(&ring);
             }
-            let now = now();
             if self.captures.next_look().is_some_and(|at| at <= now.uptime) {
-                let lines = self.captures.look_again(now.uptime, &Interest::of(self.engine.doors(), AHEAD));
+                let interest = Interest::of(self.engine.doors(), AHEAD);
+                let sockets = &mut || self.link.packet_socket();
+                let reports = self.captures.look_again(now.uptime, &interest, sockets);
                 self.engine.relocate(self.captures.here().iter().copied());
-                self.log.tell(lines);
+                self.say_all(reports);
             }
             for capture in ready.captures {
                 self.listen(capture, &mut events, now);
@@ -173,54 +111,73 @@ impl Watcher {
             self.give_back_rings(now);
             self.engine.expire(now, &mut events);
             for event in events.drain(..) {
-                self.handle(event, now);
+                self.handle(&event, now);
             }
-            if ready.doorkeeper || self.link.next_start().is_some() {
-                self.attend_to_doorkeeper(now);
+            // Behind the packets: what was knocked before SIGHUP is judged by the configuration of then.
+            if ready.doorkeeper || self.link.has_orders() {
+                self.obey(now);
             }
-            self.log.settle(now);
-            self.pass_marks_on();
+            self.sum_up(now);
+            self.link.flush();
+        }
+        if let Some(lines) = self.flood.rest() {
+            self.link.say(Report::LeftOut(lines));
         }
     }
 
     /// Sleeps until there is something to do, and says what.
-    fn wait(&self, signals: &Signals) -> Ready {
+    fn wait(&self) -> Ready {
         // Of captures whose packets gather, nothing is asked.
         let rests = self.captures.descriptors().filter_map(|(_, rest)| rest).min();
         let deadlines = [
             self.engine.next_deadline(),
-            self.link.next_start(),
-            self.log.next_deadline(),
+            self.flood.next_deadline(),
             self.captures.next_look(),
             self.captures.next_change(),
             rests,
         ];
         let deadline = deadlines.into_iter().flatten().min();
-        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| poll_timeout(Some(deadline), now()));
-        // What is not there is replaced by a descriptor that nothing is asked of.
-        let nothing = || PollFd::new(signals.doorbell(), PollFlags::empty());
-        let mut events = PollFlags::POLLIN;
-        events.set(PollFlags::POLLOUT, self.link.is_waiting());
+        let timeout = match deadline {
+            _ if self.link.has_orders() => PollTimeout::ZERO,
+            None => PollTimeout::NONE,
+            Some(deadline) => poll_timeout(Some(deadline), now()),
+        };
         let mut descriptors = vec![
-            PollFd::new(signals.doorbell(), PollFlags::POLLIN),
-            self.link.descriptor().map_or_else(nothing, |fd| PollFd::new(fd, events)),
+            PollFd::new(self.link.descriptor(), self.link.events()),
             PollFd::new(self.captures.doorbell().as_fd(), PollFlags::POLLIN),
-            self.log.names().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
         ];
+        // A descriptor with no events stands in for a capture whose packets gather, so that positions stay fixed.
         descriptors.extend(self.captures.descriptors().map(|(fd, rest)| match rest {
             None => PollFd::new(fd, PollFlags::POLLIN),
-            Some(_) => nothing(),
+            Some(_) => PollFd::new(self.captures.doorbell().as_fd(), PollFlags::empty()),
         }));
         let is_told = wait_for(&mut descriptors, timeout);
         let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
-        let (signals, doorkeeper, interfaces, _) = (next(), next(), next(), next());
+        let (doorkeeper, interfaces) = (next(), next());
         let rested = |rest: Option<Duration>| rest.is_some_and(|end| end <= now().uptime);
         let rests = self.captures.descriptors().map(|(_, rest)| rest);
         let captures =
             ready.zip(rests).enumerate().filter(|(_, (is_ready, rest))| *is_ready || rested(*rest));
         let captures = captures.map(|(place, _)| place).collect();
-        Ready { captures, interfaces, signals, doorkeeper }
+        Ready { captures, interfaces, doorkeeper }
+    }
+
+    /// Does what the doorkeeper says.
+    fn obey(&mut self, now: Now) {
+        self.link.flush();
+        while let Some((order, descriptor)) = self.link.receive() {
+            match (order, descriptor) {
+                (Order::Adopt(generation), Some(bundle)) => self.adopt(generation, &bundle, now),
+                (Order::Lines(number, generation, door), Some(text))
+                    if self.link.is_latest(number, generation, door) =>
+                {
+                    self.refill(door, &text);
+                }
+                (Order::Finish, _) => self.is_finished = true,
+                _ => {}
+            }
+        }
     }
 
     /// Takes packets that wait. `events` has room for what follows from one.
@@ -235,12 +192,12 @@ impl Watcher {
                 Taken::Knock(knock) => {
                     count += 1;
                     let link_header = capture.interface.link_header();
-                    if output::explains() {
-                        self.explain(&knock, link_header, now);
+                    if self.explains {
+                        self.explain_packet(&knock, link_header, now);
                     }
                     self.engine.observe(&knock, now, events);
                     for event in events.drain(..) {
-                        self.handle(event, now);
+                        self.handle(&event, now);
                     }
                 }
             }
@@ -248,14 +205,20 @@ impl Watcher {
         if let Some(capture) = self.captures.at(place) {
             capture.bursts.record(count, is_empty, now.uptime);
         }
-        self.captures.adapt(place, now.uptime, || Interest::of(self.engine.doors(), AHEAD));
+        self.adapt(place, now);
+    }
+
+    /// Lets packets come in the way that suits how thick they come.
+    fn adapt(&mut self, place: usize, now: Now) {
+        let interest = || Interest::of(self.engine.doors(), AHEAD);
+        self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
     }
 
     /// Packets that came thick for a while do so no longer.
     fn give_back_rings(&mut self, now: Now) {
         if self.captures.next_change().is_some_and(|due| due <= now.uptime) {
             for place in 0..self.captures.interfaces().count() {
-                self.captures.adapt(place, now.uptime, || Interest::of(self.engine.doors(), AHEAD));
+                self.adapt(place, now);
             }
         }
     }
@@ -263,89 +226,94 @@ impl Watcher {
     /// Interfaces, addresses or routes changed: attempts under way go on.
     fn look_around(&mut self, ring: &Ring) {
         let interest = Interest::of(self.engine.doors(), AHEAD);
-        let lines = self.captures.look(ring, &interest);
+        let reports = self.captures.look(ring, &interest, &mut || self.link.packet_socket());
         self.engine.relocate(self.captures.here().iter().copied());
-        self.log.tell(lines);
+        self.say_all(reports);
     }
 
-    /// Does what follows from an event.
-    fn handle(&mut self, event: Event, now: Now) {
-        let Event::Opened { door, opening } = &event else { return self.log.event(event, now) };
-        let (door, opening) = (door.clone(), *opening);
-        let is_one_time = self.is_one_time(opening.door);
-        // A one-time door is open when its line is struck: then the doorkeeper says so.
-        if is_one_time {
-            output::explain_detail(&event);
-        } else {
-            self.log.event(event, now);
+    /// Tells the doorkeeper what an event means.
+    fn handle(&mut self, event: &Event, now: Now) {
+        if self.explains
+            && let Some(text) = event.debug_line()
+        {
+            self.link.explain(&text);
         }
-        if !self.link.send(Request::Open(opening)) {
-            return self.log.complain(&format!("{door}: too many openings wait: this one is not made"));
+        let (door, knocker, step) = match event {
+            Event::Opened { opening, .. } => {
+                self.link.open(*opening);
+                if self.is_one_time(opening.door) {
+                    self.renew_filter();
+                }
+                return;
+            }
+            Event::Advanced { door, knocker, stage } => (door, knocker, Step::Advanced(small(*stage))),
+            Event::Failed { door, knocker, stage, is_logged: true } => {
+                (door, knocker, Step::Failed(small(*stage)))
+            }
+            Event::Expired { door, knocker, stage } => (door, knocker, Step::Expired(small(*stage))),
+            Event::Repeated { door, knocker, count: (done, wanted) } => {
+                (door, knocker, Step::Repeated(number(*done), number(*wanted)))
+            }
+            _ => return,
+        };
+        self.sum_up(now);
+        // Most of a flood ends here: nobody reads it, or it was enough of it.
+        if !self.has_readers || !self.flood.admits(now.uptime) {
+            return;
         }
-        if self.arguments.lookup {
-            self.log.mark(opening, now);
-        }
-        if is_one_time {
-            self.renew_filter();
-            self.wait_for_strike(now);
+        // It is the name of one of our doors: the very same string.
+        if let Some(place) = self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door)) {
+            let generation = self.link.generation();
+            self.link.say(Report::Stepped(generation, place, *knocker, step));
         }
     }
 
-    /// Tells the doorkeeper which openings the log has by now, so that it can speak of their commands.
-    fn pass_marks_on(&mut self) {
-        for opening in self.log.take_marks() {
-            self.link.send(Request::Logged(opening));
+    /// Says how many lines were left out, if it is time to.
+    fn sum_up(&mut self, now: Now) {
+        if let Some(lines) = self.flood.sum(now.uptime) {
+            self.link.say(Report::LeftOut(lines));
         }
+    }
+
+    fn say_all(&mut self, reports: impl IntoIterator<Item = Report>) {
+        reports.into_iter().for_each(|report| self.link.say(report));
     }
 
     fn is_one_time(&self, door: usize) -> bool {
         self.engine.doors().get(door).is_some_and(|door| matches!(door.lock, Lock::OneTime(_)))
     }
 
-    fn write_pid_file(&mut self) -> PathBuf {
-        let path = self.options.pid_file.as_ref().unwrap_or(&self.arguments.pid_file).clone();
-        if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
-            self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
+    fn renew_filter(&mut self) {
+        let interest = Interest::of(self.engine.doors(), AHEAD);
+        if let Some(report) = self.captures.set_interest(&interest) {
+            self.link.say(report);
         }
-        path
     }
 
-    /// Stops listening, and waits until the doorkeeper has closed every door.
-    fn finish(&mut self, mut signals: Signals) -> Result<(), StartError> {
-        notify::stopping();
-        self.log.flush();
-        output::say("waiting for child processes...");
-        self.pass_marks_on();
-        // One that began without a configuration knows of no door that is open.
-        let knows_the_doors = self.link.is_serving();
-        if !knows_the_doors {
-            self.link.forget_waiting();
-        }
-        self.link.send(Request::Finish);
-        while self.link.is_up() {
-            let mut events = PollFlags::POLLIN;
-            events.set(PollFlags::POLLOUT, self.link.is_waiting());
-            let descriptors = [
-                Some(PollFd::new(signals.doorbell(), PollFlags::POLLIN)),
-                self.link.descriptor().map(|fd| PollFd::new(fd, events)),
-            ];
-            let mut descriptors: Vec<PollFd<'_>> = descriptors.into_iter().flatten().collect();
-            wait_for(&mut descriptors, PollTimeout::NONE);
-            let Came { end, .. } = signals.take();
-            if end {
-                self.link.send(Request::FinishNow);
+    /// A used line was struck: what is left is what the file says now.
+    fn refill(&mut self, door: usize, text: &impl AsFd) {
+        let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
+        let path = lines.path.clone();
+        let text = crate::daemon::messages::read_all(text).ok();
+        let fresh = text.map(|text| OneTime::read(path, &text, |_| {}));
+        self.engine.refill(door, fresh);
+        if self.explains {
+            let next = self.engine.doors().get(door).and_then(|door| {
+                Some(format!("new sequence for door {}: {}", door.name, door.lock.current_sequence()?))
+            });
+            if let Some(text) = next {
+                self.link.explain(&text);
             }
-            self.link.flush();
-            while matches!(self.link.receive(), Received::Message(_) | Received::Nonsense) {}
         }
-        output::say("closing...");
-        let is_finished = knows_the_doors && self.link.ended_well();
-        let result = if is_finished { Ok(()) } else { Err(StartError::Unfinished) };
-        if let Err(error) = &result {
-            self.log.line(&error.to_string());
-        }
-        self.log.line("shutting down");
-        self.log.flush();
-        result
+        self.renew_filter();
     }
+}
+
+/// A number that is small by its nature, as it is in a message.
+fn small(number: usize) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+fn number(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,221 @@
+//! How a configuration comes to be in force: the doorkeeper reads it, hands it to the watcher, and takes it when the
+//! watcher says that it did.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Options};
+use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::{Doorkeeper, HandedOut};
+use crate::daemon::error::StartError;
+use crate::daemon::load::{Loaded, load};
+use crate::daemon::log::output;
+use crate::daemon::log::{self, Log};
+use crate::daemon::messages;
+use crate::daemon::notify;
+use crate::daemon::one_time;
+use crate::door::Door;
+use crate::door::lock::Lock;
+use crate::filter::interfaces::Wanted;
+use crate::protocol::bundle::{Borrowed, Bundle, CoolingDown, File, SpentLists};
+use crate::protocol::messages::{Generation, Order};
+use crate::reason::reason;
+use crate::time::Now;
+
+impl Doorkeeper {
+    /// SIGHUP: reads, hands out; a broken file changes nothing.
+    pub(super) fn reload(&mut self) {
+        if self.last_call.is_some() {
+            return;
+        }
+        if self.handed_out.is_some() {
+            self.is_to_reload = true;
+            return;
+        }
+        notify::reloading();
+        let text = format!("re-reading config file: {}", self.arguments.config.display());
+        self.log.say(&text);
+        self.log.line_and_blank(&text);
+        let handed_out = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
+            self.hand_out(loaded).map_err(|error| StartError::System("hand out the configuration", error))
+        });
+        if let Err(error) = handed_out {
+            notify::ready();
+            self.log.complain(&error.to_string());
+            self.log.complain("keeping the configuration that was in force");
+            self.reopen_log();
+        }
+    }
+
+    /// Hands a configuration to the watcher.
+    pub(super) fn hand_out(&mut self, loaded: Loaded) -> io::Result<()> {
+        let Loaded { mut config, files, one_time } = loaded;
+        config.options = config.options.following(&self.config.options);
+        self.inherit_spent(&mut config);
+        let wanted = self.wanted(&config.options);
+        let bundle = Bundle {
+            interface: wanted.to_string(),
+            waits: config.options.wait_interface.unwrap_or(wanted.waits_by_default()),
+            has_readers: self.will_have_readers(&config.options),
+            files: borrow(&files),
+            one_time: borrow(&one_time),
+            spent: spent_lists(&config.doors),
+            cooldowns: self.cooling_down(&config.doors),
+        };
+        self.hand_over(Some(config), &bundle)
+    }
+
+    /// Hands the configuration that is in force, or was to be, to a new watcher: not what the file says by now.
+    pub(super) fn hand_out_again(&mut self) -> io::Result<()> {
+        let handed_out = self.handed_out.take();
+        let (config, text) = match handed_out {
+            Some(HandedOut { config: Some(config), bundle }) => (Some(config), bundle),
+            Some(HandedOut { config: None, bundle }) => (None, bundle),
+            None => {
+                (None, self.bundle.as_ref().ok_or(io::ErrorKind::NotFound)?.as_fd().try_clone_to_owned()?)
+            }
+        };
+        let text = messages::read_all(&text)?;
+        let bundle = Bundle::decode(&text).ok_or(io::ErrorKind::InvalidData)?;
+        let one_time: Vec<File> = bundle.one_time.iter().map(|file| self.read_again(*file)).collect();
+        let doors = config.as_ref().map_or(&self.config.doors, |config| &config.doors);
+        let bundle = Bundle {
+            one_time: borrow(&one_time),
+            spent: spent_lists(doors),
+            cooldowns: self.cooling_down(doors),
+            ..bundle
+        };
+        self.hand_over(config, &bundle)
+    }
+
+    fn hand_over(&mut self, config: Option<Config>, bundle: &Bundle<'_>) -> io::Result<()> {
+        let bundle = messages::hand_out(&bundle.encode())?;
+        let copy = bundle.try_clone()?;
+        let generation = self.desk.hand_out();
+        self.watcher.send(Order::Adopt(generation), Some(copy));
+        self.handed_out = Some(HandedOut { config, bundle });
+        Ok(())
+    }
+
+    /// What is left in a one-time file by now; what it was, where it cannot be read: then nothing of it can be struck
+    /// either, and the door stays shut.
+    fn read_again(&self, (path, text): Borrowed<'_>) -> File {
+        let fresh = one_time::read(&self.arguments.folder.join(path));
+        (path.to_owned(), Zeroizing::new(fresh.unwrap_or_else(|_| text.to_vec())))
+    }
+
+    /// The interfaces that the command line names or, without one, the configuration.
+    pub(super) fn wanted(&self, options: &Options) -> Wanted {
+        let given = self.arguments.interface.as_deref().and_then(Wanted::parse);
+        given.or_else(|| options.interface.clone()).unwrap_or_default()
+    }
+
+    fn will_have_readers(&self, options: &Options) -> bool {
+        let path = options.log_file.as_ref().or(self.arguments.log_file.as_ref());
+        path.is_some_and(|path| !path.as_os_str().is_empty()) || options.use_syslog || output::says()
+    }
+
+    /// Whether the configuration that was handed out is the one in force.
+    pub(super) fn is_same_configuration(&self) -> bool {
+        self.handed_out.as_ref().is_some_and(|handed_out| handed_out.config.is_none())
+    }
+
+    /// The watcher listens for a configuration: it is in force.
+    pub(super) fn adopted(&mut self, generation: Generation) {
+        if !self.desk.adopted(generation) {
+            return;
+        }
+        let Some(HandedOut { config, bundle }) = self.handed_out.take() else { return };
+        self.bundle = Some(bundle);
+        if let Some(mut config) = config {
+            // Lists that were spent since it was handed out.
+            self.inherit_spent(&mut config);
+            self.config = config;
+            if self.standing.is_none() {
+                self.reopen_log();
+                self.open_memory();
+                notify::ready();
+            }
+        }
+        if std::mem::take(&mut self.is_to_reload) {
+            self.reload();
+        }
+    }
+
+    /// Looks after the watcher: one that ended is replaced, at once unless it ended soon after it began.
+    pub(super) fn attend_to_watcher(&mut self, now: Now) {
+        self.watcher.flush();
+        if self.last_words.is_some_and(|end| end <= now.uptime) {
+            self.watcher.end();
+        }
+        if self.last_call.is_some() || self.watcher.is_up() {
+            return;
+        }
+        if !std::mem::replace(&mut self.has_lost_watcher, true) {
+            self.log
+                .complain("the watcher ended unexpectedly: starting another; attempts under way are lost");
+        }
+        if self.watcher.next_start().is_some_and(|at| at > now.uptime) {
+            return;
+        }
+        self.desk.greet();
+        self.acknowledged = 0;
+        let started = self.watcher.start(now).and_then(|()| self.hand_out_again());
+        match started {
+            Ok(()) => self.has_lost_watcher = false,
+            Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),
+        }
+    }
+
+    pub(super) fn reopen_log(&mut self) {
+        let path = |log: &Log| log.path().map(|path| path.display().to_string());
+        if let Some(path) = path(&self.log) {
+            self.log.say(&format!("closing log file: {path}"));
+        }
+        let result = self.open_log();
+        if let Some(path) = path(&self.log) {
+            let text = format!("re-opening log file: {path}");
+            self.log.say(&text);
+            self.log.line_for_syslog(&text);
+        }
+        if let Err(error) = result {
+            output::complain(&log::cannot_open(&error));
+        }
+    }
+
+    pub(super) fn open_log(&mut self) -> io::Result<()> {
+        let options = &self.config.options;
+        let path = options.log_file.as_ref().or(self.arguments.log_file.as_ref());
+        self.log.open(path.map(PathBuf::as_path), options.use_syslog)
+    }
+
+    fn cooling_down(&self, doors: &[Door]) -> Vec<CoolingDown> {
+        let uptime = now().uptime;
+        let place = |name: &str| doors.iter().position(|door| *door.name == *name);
+        let cooldowns = self.memory.cooldowns().iter().filter(|it| it.until > uptime);
+        cooldowns
+            .filter_map(|it| {
+                let door = u32::try_from(place(&it.door)?).ok()?;
+                Some(CoolingDown { door, knocker: it.knocker, until: it.until })
+            })
+            .collect()
+    }
+}
+
+fn borrow(files: &[File]) -> Vec<Borrowed<'_>> {
+    files.iter().map(|(path, text)| (path.as_path(), text.as_slice())).collect()
+}
+
+/// What is spent of the locks of these doors.
+pub(super) fn spent_lists(doors: &[Door]) -> Vec<SpentLists> {
+    let spent = (0..).zip(doors).filter_map(|(place, door)| match &door.lock {
+        Lock::Otp(lock) => {
+            Some(SpentLists { door: place, floor: lock.spent.floor(), lists: lock.spent.lists().collect() })
+        }
+        Lock::Fixed(_) | Lock::OneTime(_) => None,
+    });
+    spent.filter(|it| it.floor.is_some() || !it.lists.is_empty()).collect()
+}

@@ -1,0 +1,149 @@
+//! What the doorkeeper does with what the watcher says.
+
+use crate::daemon::capture::socket;
+use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
+use crate::daemon::messages::{self, Received};
+use crate::daemon::one_time;
+use crate::door::lock::{Lock, OneTime};
+use crate::filter::trouble::Code;
+use crate::opening::Action;
+use crate::opening::event::{Event, Opening};
+use crate::opening::log_limit::left_out;
+use crate::protocol::desk::Verdict;
+use crate::protocol::messages::{Generation, Order, Report, Step};
+use crate::reason::reason;
+use crate::time::Now;
+
+impl Doorkeeper {
+    /// Takes what the watcher said.
+    pub(super) fn listen(&mut self) {
+        for _ in 0..BATCH {
+            match self.watcher.receive() {
+                Received::Message(report, _) => self.hear(report),
+                Received::Nonsense => {}
+                Received::Nothing | Received::Closed => return,
+            }
+        }
+    }
+
+    /// Says how far openings were taken: when what they used up is used up.
+    pub(super) fn acknowledge(&mut self) {
+        let taken = self.desk.taken();
+        if self.acknowledged != taken {
+            self.acknowledged = taken;
+            self.watcher.acknowledge(taken);
+        }
+    }
+
+    pub(super) fn hear(&mut self, report: Report) {
+        let now = now();
+        match report {
+            Report::Adopted(generation) => self.adopted(generation),
+            Report::Opened(number, generation, opening) => match self.desk.admit(number, generation) {
+                Verdict::Take => self.open(opening, now),
+                Verdict::Again | Verdict::Stray => {}
+            },
+            Report::Stepped(generation, door, knocker, step) => {
+                let Some(door) = self.door_named(generation, door) else { return };
+                let event = match step {
+                    Step::Advanced(stage) => Event::Advanced { door, knocker, stage: stage.into() },
+                    Step::Failed(stage) => {
+                        Event::Failed { door, knocker, stage: stage.into(), is_logged: true }
+                    }
+                    Step::Expired(stage) => Event::Expired { door, knocker, stage: stage.into() },
+                    Step::Repeated(done, wanted) => {
+                        let count = [done, wanted].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+                        Event::Repeated { door, knocker, count: count.into() }
+                    }
+                };
+                self.log.event(event, now);
+            }
+            Report::LeftOut(lines) => self.log.tell([left_out(lines)]),
+            Report::TooMany(generation, door, _) => {
+                if let Some(door) = self.door_named(generation, door) {
+                    self.log.complain(&format!("{door}: too many openings wait: this one is not made"));
+                }
+            }
+            Report::Interface(what, state, was_known) => {
+                // A new watcher tells of what is known.
+                let is_known = !was_known && self.desk.is_pending() && self.is_same_configuration();
+                match &mut self.standing {
+                    Some(standing) => standing.push((what, state)),
+                    None if is_known => {}
+                    None => self.log.tell([state.line(&what, was_known)]),
+                }
+            }
+            Report::Trouble(trouble) => self.log.tell([trouble.to_string()]),
+            Report::SocketWanted => match socket::bare() {
+                Ok(socket) => self.watcher.send(Order::Socket(Code(0)), Some(socket)),
+                Err(error) => self.watcher.send(Order::Socket(Code::of(&error)), None),
+            },
+            Report::Explained(text, is_end) => self.log.explain(text, is_end, now),
+            // It ends now, and that is heard of next.
+            Report::Refused(error) => self.log.complain(&error.to_string()),
+        }
+    }
+
+    /// The name of a door of the configuration in force.
+    fn door_named(&self, generation: Generation, door: usize) -> Option<std::sync::Arc<str>> {
+        let door = self.config.doors.get(door).filter(|_| self.desk.is_in_force(generation))?;
+        Some(door.name.clone())
+    }
+
+    /// A door is to be opened: what the knock used up is used up first.
+    fn open(&mut self, opening: Opening, now: Now) {
+        let Some(door) = self.config.doors.get_mut(opening.door) else { return };
+        if door.lock.length(opening.turn, opening.knocker).is_none() && matches!(door.lock, Lock::Otp(_)) {
+            // The watcher did not know yet that this list was used.
+            return;
+        }
+        let name = door.name.clone();
+        let event = Event::Opened { door: name.clone(), opening };
+        if let Lock::OneTime(lines) = &door.lock {
+            // First on the disk, then the command: a crash must not make the line good again.
+            let path = lines.path.clone();
+            let struck = one_time::strike(&path, opening.turn);
+            let text = one_time::read(&path);
+            let left = text.as_ref().ok().map(|text| OneTime::read(path.clone(), text, |_| {}));
+            match left {
+                Some(left) => door.lock = Lock::OneTime(Box::new(left)),
+                None => door.lock.spend(opening.turn, opening.knocker, now),
+            }
+            let is_exhausted = door.lock.current_sequence().is_none();
+            if let (Ok(text), Some(generation)) = (text, self.desk.in_force())
+                && let Ok(text) = messages::hand_out(&text)
+            {
+                self.watcher.send(Order::Lines(self.desk.taken(), generation, opening.door), Some(text));
+            }
+            if let Err(error) = struck {
+                return self.log.complain(&format!(
+                    "{name}: could not strike the used line in {}: {} --> the door stays shut",
+                    path.display(),
+                    reason(&error)
+                ));
+            }
+            self.log.event(event, now);
+            self.admit(opening, now);
+            if is_exhausted {
+                self.actions.push(Action::Tell(Event::Exhausted { door: name }));
+            }
+            return;
+        }
+        if let Lock::Otp(_) = &door.lock {
+            door.lock.spend(opening.turn, opening.knocker, now);
+            self.memory.has_changed = true;
+        }
+        self.log.event(event, now);
+        self.admit(opening, now);
+    }
+
+    fn admit(&mut self, opening: Opening, now: Now) {
+        let Some(door) = self.config.doors.get(opening.door) else { return };
+        self.memory.cool_down(door, opening.knocker, now);
+        let actions = self.openings.admit(door, opening.knocker, now);
+        self.actions.extend(actions);
+        // A door that nothing closes need not be remembered, and its command not wait for the disk.
+        self.memory.is_urgent |= self.memory.is_behind(self.openings.changes());
+    }
+}

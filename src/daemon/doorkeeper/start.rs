@@ -1,0 +1,165 @@
+//! How the daemon starts, and what its main process does first and last.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::poll::PollFd;
+
+use crate::config::Config;
+use crate::daemon::background::Launcher;
+use crate::daemon::cli::Arguments;
+use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::doorkeeper::commands::Commands;
+use crate::daemon::doorkeeper::memory::Memory;
+use crate::daemon::doorkeeper::reload::spent_lists;
+use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
+use crate::daemon::error::StartError;
+use crate::daemon::load::load;
+use crate::daemon::log::output;
+use crate::daemon::log::{self, Log};
+use crate::daemon::messages::Received;
+use crate::daemon::notify;
+use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::daemon::processes;
+use crate::daemon::signals::Signals;
+use crate::filter::interfaces::{State, words};
+use crate::opening::Openings;
+use crate::protocol::desk::Desk;
+use crate::protocol::messages::Report;
+use crate::reason::reason;
+
+/// How long the watcher may take to begin.
+const WATCHER_START: Duration = Duration::from_secs(30);
+
+/// Starts the daemon and runs it to its end.
+///
+/// # Errors
+/// Why it cannot start, or what it could not do at its end.
+pub fn main(arguments: Arguments) -> Result<(), StartError> {
+    output::start(arguments.verbose, arguments.debug);
+    let background = |error| StartError::System("run in the background", error);
+    let launcher = arguments.is_launched.then(Launcher::accept).transpose().map_err(background)?;
+    processes::empty_stdin().map_err(|error| StartError::System("open /dev/null", error))?;
+    let mut signals = Signals::new().map_err(|error| StartError::System("listen for signals", error))?;
+    let loaded = load(&arguments, &mut output::pass_on)?;
+    let mut doorkeeper = Doorkeeper {
+        watcher: WatcherProcess::new(&arguments),
+        arguments,
+        config: Config::default(),
+        openings: Openings::new(),
+        actions: Vec::new(),
+        memory: Memory::default(),
+        commands: Commands::new(),
+        log: Log::new(),
+        desk: Desk::new(),
+        acknowledged: 0,
+        bundle: None,
+        handed_out: None,
+        is_to_reload: false,
+        has_lost_watcher: false,
+        standing: Some(Vec::new()),
+        last_call: None,
+        last_words: None,
+    };
+    let watcher = |error| StartError::System("start the watcher", error);
+    doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
+    doorkeeper.wait_for_watcher()?;
+    let standing = doorkeeper.standing.take().unwrap_or_default();
+    if let Err(error) = doorkeeper.open_log() {
+        output::complain(&log::cannot_open(&error));
+    }
+    if doorkeeper.arguments.lookup {
+        doorkeeper.log.look_up_names().map_err(|error| StartError::System("start the resolver", error))?;
+    }
+    doorkeeper.open_memory();
+    if doorkeeper.knows_of_earlier_days() {
+        // The watcher is to know what was used up before this daemon began.
+        doorkeeper.hand_out_again().map_err(watcher)?;
+        doorkeeper.wait_for_watcher()?;
+    }
+    // What SIGHUP brings counts with the next start.
+    let mut pid_file = None;
+    if let Some(launcher) = launcher {
+        pid_file = Some(doorkeeper.write_pid_file());
+        launcher.detach().map_err(background)?;
+    }
+    doorkeeper.begin(&standing);
+    doorkeeper.run(&mut signals);
+    doorkeeper.end(pid_file)
+}
+
+impl Doorkeeper {
+    /// Waits until the watcher has the configuration that it was handed.
+    fn wait_for_watcher(&mut self) -> Result<(), StartError> {
+        let deadline = now().uptime + WATCHER_START;
+        while self.handed_out.is_some() && now().uptime < deadline {
+            match self.watcher.receive() {
+                Received::Message(Report::Refused(error), _) => return Err(StartError::Capture(error)),
+                Received::Message(report, _) => self.hear(report),
+                Received::Nonsense => {}
+                Received::Nothing => {
+                    let descriptor = self.watcher.descriptor().map(|(fd, events)| PollFd::new(fd, events));
+                    let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
+                    wait_for(&mut descriptors, poll_timeout(Some(deadline), now()));
+                    self.watcher.flush();
+                }
+                Received::Closed => break,
+            }
+        }
+        if self.handed_out.is_some() { Err(StartError::Watcher) } else { Ok(()) }
+    }
+
+    /// Whether something was used up, or cools down, since before this daemon began.
+    fn knows_of_earlier_days(&self) -> bool {
+        !self.memory.cooldowns().is_empty() || !spent_lists(&self.config.doors).is_empty()
+    }
+
+    /// The daemon listens.
+    fn begin(&mut self, standing: &[(String, State)]) {
+        let wanted = self.wanted(&self.config.options).to_string();
+        let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
+        self.log.line(&format!("starting up, {words}"));
+        output::say(&format!("{words}..."));
+        let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
+        self.log.tell(missing.map(|(what, state)| state.line(what, false)));
+        let options = &self.config.options;
+        if let Some(command) = options.on_start.clone() {
+            let limit = options.command_timeout.filter(|limit| !limit.is_zero());
+            let now = now();
+            let actions = self.openings.run_for_daemon(command, false, limit, now);
+            self.actions.extend(actions);
+            self.take_actions(now);
+        }
+        notify::ready();
+    }
+
+    fn write_pid_file(&mut self) -> PathBuf {
+        let path = self.config.options.pid_file.as_ref().unwrap_or(&self.arguments.pid_file).clone();
+        if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
+            self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
+        }
+        path
+    }
+
+    /// The last words.
+    fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
+        self.remember_at_last();
+        self.log.flush();
+        output::say("closing...");
+        let doors = self.openings.open_doors();
+        let result = if doors.is_empty() { Ok(()) } else { Err(StartError::Unfinished(doors)) };
+        if let Err(error) = &result {
+            self.log.line(&error.to_string());
+        }
+        self.log.line("shutting down");
+        self.log.flush();
+        if let Some(path) = pid_file {
+            let ours = format!("{}\n", std::process::id());
+            if std::fs::read_to_string(&path).is_ok_and(|text| text == ours) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,153 @@
+//! How the watcher gets its configuration: at its start, and again with each SIGHUP.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use crate::config::{Config, Reading};
+use crate::daemon::capture::Captures;
+use crate::daemon::cli::Arguments;
+use crate::daemon::clock::{Zone, now};
+use crate::daemon::messages;
+use crate::daemon::poll::wait_for;
+use crate::daemon::watcher::link::Link;
+use crate::daemon::watcher::{AHEAD, Watcher};
+use crate::door::Door;
+use crate::door::lock::Lock;
+use crate::engine::Engine;
+use crate::filter::interest::Interest;
+use crate::filter::interfaces::Wanted;
+use crate::opening::log_limit::Flood;
+use crate::protocol::bundle::{Bundle, CoolingDown};
+use crate::protocol::messages::{Generation, Order, Report};
+use crate::time::Now;
+
+/// What a bundle says.
+struct Understood {
+    waits: bool,
+    has_readers: bool,
+    cooldowns: Vec<CoolingDown>,
+    doors: Vec<Door>,
+    max_attempts: usize,
+    wanted: Wanted,
+}
+
+impl Watcher {
+    /// Waits for the first configuration, and listens for it; nothing if that is not to be.
+    pub(super) fn begin(arguments: &Arguments, mut link: Link) -> Option<Watcher> {
+        let (generation, bundle) = first_order(&mut link)?;
+        let now = now();
+        let Understood { waits, has_readers, cooldowns, doors, max_attempts, wanted } = understand(&bundle)?;
+        drop(bundle);
+        let interest = Interest::of(&doors, AHEAD);
+        let sockets = &mut || link.packet_socket();
+        let captures = match Captures::open(wanted, waits, &interest, arguments.only_v4, sockets) {
+            Ok(captures) => captures,
+            Err(error) => {
+                link.say(Report::Refused(error));
+                return None;
+            }
+        };
+        let engine = Engine::with_capacity(doors, captures.here().iter().copied(), max_attempts);
+        let mut watcher = Watcher {
+            engine,
+            captures,
+            link,
+            flood: Flood::default(),
+            has_readers,
+            only_v4: arguments.only_v4,
+            explains: arguments.debug,
+            zone: Zone::local(),
+            is_finished: false,
+        };
+        watcher.cool_down(&cooldowns, now);
+        watcher.explain_captures();
+        let standing: Vec<Report> = watcher.captures.status().collect();
+        watcher.say_all(standing);
+        watcher.link.adopt(generation);
+        Some(watcher)
+    }
+
+    /// Another configuration is in force from now on.
+    pub(super) fn adopt(&mut self, generation: Generation, bundle: &OwnedFd, now: Now) {
+        let Some(it) = understand(bundle) else {
+            // The doorkeeper read the same: nothing good can come of going on.
+            self.is_finished = true;
+            return;
+        };
+        let Understood { has_readers, cooldowns, doors, max_attempts, wanted, .. } = it;
+        let interest = Interest::of(&doors, AHEAD);
+        // Only what is new in the way of interfaces; what changes by itself rings.
+        let reports = self.captures.want(wanted, &interest, &mut || self.link.packet_socket());
+        let here = self.captures.here().iter().copied();
+        let mut engine = Engine::with_capacity(doors, here, max_attempts);
+        engine.inherit(&self.engine, now);
+        self.engine = engine;
+        self.has_readers = has_readers;
+        self.cool_down(&cooldowns, now);
+        self.renew_filter();
+        self.explain_doors();
+        self.say_all(reports);
+        self.link.adopt(generation);
+    }
+
+    /// Cooldowns go on that began before this process did.
+    fn cool_down(&mut self, cooldowns: &[CoolingDown], now: Now) {
+        for it in cooldowns {
+            let door = usize::try_from(it.door).ok().and_then(|door| self.engine.doors().get(door));
+            if let Some(name) = door.map(|door| door.name.clone()) {
+                self.engine.cool_down(&name, it.knocker, it.until, now);
+            }
+        }
+    }
+}
+
+/// The doorkeeper hands out a configuration before anything else.
+fn first_order(link: &mut Link) -> Option<(Generation, OwnedFd)> {
+    loop {
+        match link.receive() {
+            Some((Order::Adopt(generation), Some(bundle))) => return Some((generation, bundle)),
+            Some(_) => return None,
+            None if link.is_closed() => return None,
+            None => {
+                let descriptor = PollFd::new(link.descriptor(), PollFlags::POLLIN);
+                wait_for(&mut [descriptor], PollTimeout::NONE);
+            }
+        }
+    }
+}
+
+fn understand(bundle: &impl AsFd) -> Option<Understood> {
+    let text = messages::read_all(bundle).ok()?;
+    let bundle = Bundle::decode(&text)?;
+    let mut file = |path: &Path| {
+        let text = bundle.one_time(path).map(<[u8]>::to_vec);
+        text.ok_or_else(|| io::ErrorKind::NotFound.into())
+    };
+    // What there is to say of it, the doorkeeper has said.
+    let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: true };
+    let places = bundle.files.iter().enumerate();
+    let sources = places.map(|(index, (path, text))| ((index > 0).then_some(*path), *text));
+    let Config { options, mut doors } = Config::parse_all(sources, reading).ok()?;
+    for spent in &bundle.spent {
+        let door = usize::try_from(spent.door).ok().and_then(|door| doors.get_mut(door));
+        let Some(Lock::Otp(lock)) = door.map(|door| &mut door.lock) else { continue };
+        if let Some(floor) = spent.floor {
+            lock.spent.raise_floor(floor);
+        }
+        for &(period, owner) in &spent.lists {
+            lock.spent.insert(period, owner, 0);
+        }
+    }
+    let wanted = Wanted::parse(&bundle.interface).unwrap_or_default();
+    Some(Understood {
+        waits: bundle.waits,
+        has_readers: bundle.has_readers,
+        cooldowns: bundle.cooldowns,
+        doors,
+        max_attempts: options.max_attempts(),
+        wanted,
+    })
+}

@@ -1,0 +1,147 @@
+//! Why an interface cannot be listened on, and what to do about it.
+//!
+//! The watcher meets the trouble and the doorkeeper tells it, so these are values that can cross from one process
+//! to the other: errors of the operating system are kept as their numbers.
+
+use std::fmt;
+use std::io;
+
+use crate::reason::reason;
+
+/// `EIO`: the number of an error that has none of its own.
+const INPUT_OUTPUT: i32 = 5;
+/// `EACCES`.
+const ACCESS: i32 = 13;
+/// `EPERM`.
+const PERMISSION: i32 = 1;
+
+/// An error of the operating system, by its number (errno).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code(pub i32);
+
+impl Code {
+    /// The number of an error; `EIO` for one that Rust made and that has none.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Code {
+        Code(error.raw_os_error().unwrap_or(INPUT_OUTPUT))
+    }
+
+    fn is_denial(self) -> bool {
+        self.0 == ACCESS || self.0 == PERMISSION
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&reason(&io::Error::from_raw_os_error(self.0)))
+    }
+}
+
+/// A step on the way to listening on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Asking the kernel what interfaces there are.
+    Interfaces,
+    /// Getting a packet socket.
+    Socket,
+    /// Attaching the packet filter.
+    Filter,
+    /// Mapping a ring.
+    Ring,
+    /// Handing packets over from one socket to another.
+    Fanout,
+    /// Binding to the interface.
+    Bind,
+}
+
+impl Operation {
+    /// All of them, in the order of their numbers in messages.
+    pub const ALL: [Operation; 6] = [
+        Operation::Interfaces,
+        Operation::Socket,
+        Operation::Filter,
+        Operation::Ring,
+        Operation::Fanout,
+        Operation::Bind,
+    ];
+
+    const fn words(self) -> &'static str {
+        match self {
+            Operation::Interfaces => "interfaces",
+            Operation::Socket => "packet socket",
+            Operation::Filter => "packet filter",
+            Operation::Ring => "packet ring",
+            Operation::Fanout => "packet fanout",
+            Operation::Bind => "bind",
+        }
+    }
+}
+
+/// Why an interface cannot be listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureError {
+    /// The interface.
+    pub interface: String,
+    /// What is wrong with it.
+    pub problem: CaptureProblem,
+}
+
+/// What can be wrong with an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureProblem {
+    /// There is none of that name; these are there, separated by commas.
+    Missing(String),
+    /// There is no default route to tell which one is meant; these are there, separated by commas.
+    NoDefaultRoute(String),
+    /// It is down.
+    Down,
+    /// An operation on its socket failed.
+    Failed(Operation, Code),
+}
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.interface;
+        write!(f, "could not open {name}: ")?;
+        match &self.problem {
+            CaptureProblem::Missing(names) => write!(
+                f,
+                "No such device exists; there are: {names}; name one with -i or with 'Interface' in the configuration, or 'auto' for that of the default route"
+            ),
+            CaptureProblem::NoDefaultRoute(names) => write!(
+                f,
+                "There is no default route; there are: {names}; name one with -i or with 'Interface' in the configuration"
+            ),
+            CaptureProblem::Down => {
+                write!(f, "That device is not up; bring it up first (ip link set {name} up)")
+            }
+            CaptureProblem::Failed(_, code) if code.is_denial() => {
+                write!(f, "{code}; run as root or give knockd CAP_NET_RAW")
+            }
+            CaptureProblem::Failed(operation, code) => write!(f, "{}: {code}", operation.words()),
+        }
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+/// What did not work while the daemon listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The kernel did not say what interfaces there are.
+    Look(Code),
+    /// The packet filter of an interface could not be replaced.
+    Filter(Code),
+    /// An interface cannot be listened on.
+    Capture(CaptureError),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Look(code) => write!(f, "could not look at the interfaces: {code}"),
+            Trouble::Filter(code) => write!(f, "could not renew the packet filter: {code}"),
+            Trouble::Capture(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The closed set of messages that cross between the watcher and the doorkeeper.
+//!
+//! A message is one record on a socket that keeps records apart: a byte that says which kind it is, then its
+//! fields. Numbers are little-endian, an address is 4 or 6 and its 4 or 16 bytes, a text is its length in two bytes
+//! and UTF-8 without control characters. Each message has exactly one spelling: what does not encode to the bytes
+//! it was decoded from is no message.
+
+use std::net::IpAddr;
+
+use crate::door::lock::Turn;
+use crate::filter::interfaces::State;
+use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
+use crate::opening::event::Opening;
+
+/// The most bytes of a message.
+pub const LONGEST: usize = 2048;
+/// The most bytes of a text in one; what is longer is cut off, or sent in pieces.
+pub const LONGEST_TEXT: usize = 1024;
+
+/// Names a configuration that was handed to the watcher; the first is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u32);
+
+/// What happened to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It reached this stage, counted from 1.
+    Advanced(u8),
+    /// A wrong knock ended it at this stage, and the door wants that in the log.
+    Failed(u8),
+    /// It took too long, and ended at this stage.
+    Expired(u8),
+    /// The sequence was knocked so often, and has to be knocked so often.
+    Repeated(u32, u32),
+}
+
+/// What the watcher says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The configuration of this generation is in force: all that was said before belongs to an earlier one.
+    Adopted(Generation),
+    /// The interface of the first configuration cannot be listened on; the watcher ends.
+    Refused(CaptureError),
+    /// A door is to be opened. Openings are numbered from 1 by each watcher.
+    Opened(u64, Generation, Opening),
+    /// Something happened to an attempt of this knocker at this door.
+    Stepped(Generation, usize, IpAddr, Step),
+    /// So many lines about attempts were left out in the last second.
+    LeftOut(u64),
+    /// An opening for this knocker at this door is not made: too many wait.
+    TooMany(Generation, usize, IpAddr),
+    /// This interface is listened on, or waited for; and whether it was spoken of before.
+    Interface(String, State, bool),
+    /// Something does not work; it is tried again.
+    Trouble(Trouble),
+    /// A packet socket is needed: answered by [`Order::Socket`].
+    SocketWanted,
+    /// A piece of a line for `-D`, and whether the line ends with it.
+    Explained(String, bool),
+}
+
+/// What the doorkeeper says. Some come with a descriptor, which stands in brackets here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Listen for this configuration \[a file with a [`Bundle`](super::bundle::Bundle)\].
+    Adopt(Generation),
+    /// All openings up to this number were taken: what they used up is used up.
+    Taken(u64),
+    /// What is left in the one-time file of a door after this opening was taken \[the file's text\].
+    Lines(u64, Generation, usize),
+    /// A packet socket, not bound to any interface yet \[the socket, if it could be made\].
+    Socket(Code),
+    /// Say what is left to say, and end.
+    Finish,
+}
+
+/// What crosses, in either direction.
+pub trait Crossing: Sized {
+    /// The bytes of a message: at most [`LONGEST`].
+    fn encode(&self) -> Vec<u8>;
+    /// The message, if these bytes are one.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+}
+
+/// The bytes of a message while it is made.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(kind: u8) -> Writer {
+        Writer(vec![kind])
+    }
+
+    fn byte(mut self, byte: u8) -> Writer {
+        self.0.push(byte);
+        self
+    }
+
+    fn word(mut self, word: u32) -> Writer {
+        self.0.extend(word.to_le_bytes());
+        self
+    }
+
+    fn long(mut self, long: u64) -> Writer {
+        self.0.extend(long.to_le_bytes());
+        self
+    }
+
+    /// A door by its place in the configuration; there are not 2^32 of them.
+    fn door(self, door: usize) -> Writer {
+        self.word(u32::try_from(door).unwrap_or(u32::MAX))
+    }
+
+    fn code(self, code: Code) -> Writer {
+        self.word(code.0.cast_unsigned())
+    }
+
+    fn address(mut self, address: IpAddr) -> Writer {
+        match address {
+            IpAddr::V4(address) => {
+                self.0.push(4);
+                self.0.extend(address.octets());
+            }
+            IpAddr::V6(address) => {
+                self.0.push(6);
+                self.0.extend(address.octets());
+            }
+        }
+        self
+    }
+
+    fn text(mut self, text: &str) -> Writer {
+        let text = plain(text);
+        self.0.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+        self.0.extend(text.as_bytes());
+        self
+    }
+
+    fn opening(self, opening: &Opening) -> Writer {
+        self.door(opening.door).long(opening.turn.0).address(opening.knocker)
+    }
+
+    fn capture(self, error: &CaptureError) -> Writer {
+        let writer = self.text(&error.interface);
+        match &error.problem {
+            CaptureProblem::Missing(names) => writer.byte(0).text(names),
+            CaptureProblem::NoDefaultRoute(names) => writer.byte(1).text(names),
+            CaptureProblem::Down => writer.byte(2),
+            CaptureProblem::Failed(operation, code) => {
+                let place = Operation::ALL.iter().position(|it| it == operation);
+                writer
+                    .byte(3)
+                    .byte(place.and_then(|it| u8::try_from(it).ok()).unwrap_or_default())
+                    .code(*code)
+            }
+        }
+    }
+}
+
+/// A text that may be in a message: no longer than [`LONGEST_TEXT`], and a question mark for each control character.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let text = text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or(text);
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// The bytes of a message while it is read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        self.byte().map(|byte| byte != 0)
+    }
+
+    fn word(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn generation(&mut self) -> Option<Generation> {
+        self.word().map(Generation)
+    }
+
+    fn door(&mut self) -> Option<usize> {
+        usize::try_from(self.word()?).ok()
+    }
+
+    fn code(&mut self) -> Option<Code> {
+        self.word().map(|word| Code(word.cast_signed()))
+    }
+
+    fn address(&mut self) -> Option<IpAddr> {
+        match self.byte()? {
+            4 => self.take::<4>().map(IpAddr::from),
+            6 => self.take::<16>().map(IpAddr::from),
+            _ => None,
+        }
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::from(u16::from_le_bytes(self.take()?));
+        let (text, rest): (&'a [u8], _) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok().map(str::to_owned)
+    }
+
+    fn opening(&mut self) -> Option<Opening> {
+        let (door, turn) = (self.door()?, Turn(self.long()?));
+        Some(Opening { door, knocker: self.address()?, turn })
+    }
+
+    fn state(&mut self) -> Option<State> {
+        STATES.get(usize::from(self.byte()?)).copied()
+    }
+
+    fn capture(&mut self) -> Option<CaptureError> {
+        let interface = self.text()?;
+        let problem = match self.byte()? {
+            0 => CaptureProblem::Missing(self.text()?),
+            1 => CaptureProblem::NoDefaultRoute(self.text()?),
+            2 => CaptureProblem::Down,
+            3 => {
+                let operation = *Operation::ALL.get(usize::from(self.byte()?))?;
+                CaptureProblem::Failed(operation, self.code()?)
+            }
+            _ => return None,
+        };
+        Some(CaptureError { interface, problem })
+    }
+}
+
+/// States of an interface, in the order of their numbers in messages.
+const STATES: [State; 4] = [State::Ready, State::NoCarrier, State::Down, State::Missing];
+
+fn number_of(state: State) -> u8 {
+    STATES.iter().position(|it| *it == state).and_then(|it| u8::try_from(it).ok()).unwrap_or_default()
+}
+
+/// What the bytes were decoded to, if it encodes to the same bytes.
+fn only_spelling<T: Crossing>(message: T, bytes: &[u8]) -> Option<T> {
+    (message.encode() == bytes).then_some(message)
+}
+
+impl Crossing for Report {
+    fn encode(&self) -> Vec<u8> {
+        let writer = match self {
+            Report::Adopted(generation) => Writer::new(1).word(generation.0),
+            Report::Refused(error) => Writer::new(2).capture(error),
+            Report::Opened(number, generation, opening) => {
+                Writer::new(3).long(*number).word(generation.0).opening(opening)
+            }
+            Report::Stepped(generation, door, knocker, step) => {
+                let writer = Writer::new(4).word(generation.0).door(*door).address(*knocker);
+                match *step {
+                    Step::Advanced(stage) => writer.byte(0).byte(stage),
+                    Step::Failed(stage) => writer.byte(1).byte(stage),
+                    Step::Expired(stage) => writer.byte(2).byte(stage),
+                    Step::Repeated(done, wanted) => writer.byte(3).word(done).word(wanted),
+                }
+            }
+            Report::LeftOut(lines) => Writer::new(5).long(*lines),
+            Report::TooMany(generation, door, knocker) => {
+                Writer::new(6).word(generation.0).door(*door).address(*knocker)
+            }
+            Report::Interface(what, state, was_known) => {
+                Writer::new(7).text(what).byte(number_of(*state)).byte((*was_known).into())
+            }
+            Report::Trouble(Trouble::Look(code)) => Writer::new(8).byte(0).code(*code),
+            Report::Trouble(Trouble::Filter(code)) => Writer::new(8).byte(1).code(*code),
+            Report::Trouble(Trouble::Capture(error)) => Writer::new(8).byte(2).capture(error),
+            Report::SocketWanted => Writer::new(9),
+            Report::Explained(text, is_end) => Writer::new(10).text(text).byte((*is_end).into()),
+        };
+        writer.0
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Report> {
+        let mut reader = Reader(bytes);
+        let report = match reader.byte()? {
+            1 => Report::Adopted(reader.generation()?),
+            2 => Report::Refused(reader.capture()?),
+            3 => Report::Opened(reader.long()?, reader.generation()?, reader.opening()?),
+            4 => {
+                let (generation, door) = (reader.generation()?, reader.door()?);
+                let knocker = reader.address()?;
+                let step = match reader.byte()? {
+                    0 => Step::Advanced(reader.byte()?),
+                    1 => Step::Failed(reader.byte()?),
+                    2 => Step::Expired(reader.byte()?),
+                    3 => Step::Repeated(reader.word()?, reader.word()?),
+                    _ => return None,
+                };
+                Report::Stepped(generation, door, knocker, step)
+            }
+            5 => Report::LeftOut(reader.long()?),
+            6 => Report::TooMany(reader.generation()?, reader.door()?, reader.address()?),
+            7 => Report::Interface(reader.text()?, reader.state()?, reader.flag()?),
+            8 => Report::Trouble(match reader.byte()? {
+                0 => Trouble::Look(reader.code()?),
+                1 => Trouble::Filter(reader.code()?),
+                2 => Trouble::Capture(reader.capture()?),
+                _ => return None,
+            }),
+            9 => Report::SocketWanted,
+            10 => Report::Explained(reader.text()?, reader.flag()?),
+            _ => return None,
+        };
+        only_spelling(report, bytes)
+    }
+}
+
+impl Crossing for Order {
+    fn encode(&self) -> Vec<u8> {
+        let writer = match *self {
+            Order::Adopt(generation) => Writer::new(1).word(generation.0),
+            Order::Taken(number) => Writer::new(2).long(number),
+            Order::Lines(number, generation, door) => {
+                Writer::new(3).long(number).word(generation.0).door(door)
+            }
+            Order::Socket(code) => Writer::new(4).code(code),
+            Order::Finish => Writer::new(5),
+        };
+        writer.0
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Order> {
+        let mut reader = Reader(bytes);
+        let order = match reader.byte()? {
+            1 => Order::Adopt(reader.generation()?),
+            2 => Order::Taken(reader.long()?),
+            3 => Order::Lines(reader.long()?, reader.generation()?, reader.door()?),
+            4 => Order::Socket(reader.code()?),
+            5 => Order::Finish,
+            _ => return None,
+        };
+        only_spelling(order, bytes)
+    }
+}

@@ -1,0 +1,104 @@
+//! The watcher's end of the protocol: what waits to be sent, and which openings the doorkeeper has not taken yet.
+//!
+//! Pure: it is told what happened and hands out messages in the order in which they are to be sent.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::opening::event::Opening;
+use crate::protocol::messages::{Generation, Report};
+
+/// How many openings may be under way: made here, and not taken by the doorkeeper. More are refused.
+pub const MOST_OPENINGS: u64 = 4096;
+/// How many other messages may wait; when there is no room for one, it is dropped and counted.
+pub const MOST_WAITING: usize = 16_384;
+
+/// What waits to be sent, and what waits to be taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outbox {
+    generation: Generation,
+    waiting: VecDeque<Report>,
+    /// The number of the last opening; the first is 1.
+    last: u64,
+    /// All up to this one were taken.
+    taken: u64,
+    /// The last opening at each door that has openings under way.
+    last_at: HashMap<usize, u64>,
+    /// Lines that were dropped for want of room.
+    dropped: u64,
+}
+
+impl Outbox {
+    /// Nothing waits, and no configuration is in force.
+    #[must_use]
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// A configuration is in force from now on. Door numbers of openings under way are those of the one before.
+    pub fn adopt(&mut self, generation: Generation) {
+        self.generation = generation;
+        self.last_at.clear();
+        self.waiting.push_back(Report::Adopted(generation));
+    }
+
+    /// A door is to be opened; says whether there is room for that.
+    pub fn open(&mut self, opening: Opening) -> bool {
+        if self.last - self.taken >= MOST_OPENINGS {
+            self.say(Report::TooMany(self.generation, opening.door, opening.knocker));
+            return false;
+        }
+        self.last += 1;
+        self.last_at.insert(opening.door, self.last);
+        self.waiting.push_back(Report::Opened(self.last, self.generation, opening));
+        true
+    }
+
+    /// Something is to be said that may be left out when too much waits.
+    pub fn say(&mut self, report: Report) {
+        if self.waiting.len() >= MOST_WAITING {
+            self.dropped += 1;
+            return;
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            self.waiting.push_back(Report::LeftOut(dropped));
+        }
+        self.waiting.push_back(report);
+    }
+
+    /// Something is to be said in front of all else: it does not depend on the order.
+    pub fn say_first(&mut self, report: Report) {
+        self.waiting.push_front(report);
+    }
+
+    /// The doorkeeper took all openings up to this one.
+    pub fn taken(&mut self, number: u64) {
+        self.taken = self.taken.max(number.min(self.last));
+        let taken = self.taken;
+        self.last_at.retain(|_, last| *last > taken);
+    }
+
+    /// Whether what the doorkeeper says is left in a door's one-time file after this opening counts here: a later
+    /// opening of the same door has used up more, and brings an answer of its own.
+    #[must_use]
+    pub fn is_latest(&self, number: u64, generation: Generation, door: usize) -> bool {
+        generation == self.generation && self.last_at.get(&door).is_none_or(|last| *last <= number)
+    }
+
+    /// What is to be sent next.
+    #[must_use]
+    pub fn first(&self) -> Option<&Report> {
+        self.waiting.front()
+    }
+
+    /// It was sent.
+    pub fn sent(&mut self) {
+        self.waiting.pop_front();
+    }
+}
