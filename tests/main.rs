@@ -36,6 +36,8 @@ mod repository {
 mod door {
     /// One-time passwords: arithmetic, accepted periods, spent lists.
     pub mod otp;
+    /// Single packets: those of fwknop, and what is refused.
+    pub mod spa;
 }
 /// Parsing and building packets.
 mod packet {
@@ -71,6 +73,8 @@ mod engine {
 }
 /// knockd.conf.
 mod config {
+    /// The file of fwknop's daemon.
+    pub mod access;
     /// The table of directives: what a key means, and what knockd 0.8 had.
     pub mod directives;
     /// The configuration file: what it accepts, its errors, its warnings.
@@ -80,6 +84,8 @@ mod config {
 }
 /// What the client sends, as values.
 mod plan {
+    /// The file of fwknop's client, and the packets it asks for.
+    pub mod fwknoprc;
     /// The client's one-time passwords, as values and as text.
     pub mod password;
     /// The client's targets and their stages, as values.
@@ -104,6 +110,8 @@ mod client {
     pub mod profiles;
     /// Raw packets, as they arrive at the server.
     pub mod raw;
+    /// Single packets as the client sends them.
+    pub mod single;
 }
 /// The real daemon on real interfaces.
 mod wire {
@@ -168,6 +176,7 @@ fn tests() -> Vec<Trial> {
         repository::knockd_sh::tests,
         repository::openwrt::tests,
         door::otp::tests,
+        door::spa::tests,
         packet::parse::tests,
         packet::craft::tests,
         opening::log_limit::tests,
@@ -179,9 +188,11 @@ fn tests() -> Vec<Trial> {
         engine::attempts::tests,
         engine::scenarios::tests,
         config::directives::tests,
+        config::access::tests,
         config::file::corpus_tests,
         config::file::tests,
         config::include::tests,
+        plan::fwknoprc::tests,
         plan::targets::tests,
         plan::password::tests,
         daemon::cli::tests,
@@ -190,6 +201,7 @@ fn tests() -> Vec<Trial> {
         client::otp::tests,
         client::profiles::tests,
         client::raw::tests,
+        client::single::tests,
         client::knocking::tests,
         wire::attempts::tests,
         wire::background::tests,

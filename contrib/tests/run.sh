@@ -26,6 +26,11 @@ missing=()
 want() {
     command -v "$1" >/dev/null 2>&1 || missing+=("$2")
 }
+wishes=()
+# The same; without it one test is skipped.
+wish() {
+    command -v "$1" >/dev/null 2>&1 || wishes+=("$2")
+}
 want ip iproute2
 want unshare util-linux
 want iptables iptables
@@ -42,6 +47,8 @@ want fail2ban-regex fail2ban
 want nc netcat-openbsd
 want curl curl
 want python3 python3
+wish fwknop fwknop-client
+wish fwknopd fwknop-server
 want /usr/sbin/knockd knockd # 0.8, to compare with
 # Programs without which a test skips what needs them.
 optional=()
@@ -55,6 +62,7 @@ case "${1:-}" in
 --missing | --optional)
     [ "$1" = --missing ] || missing=("${optional[@]}")
     [ ${#missing[@]} = 0 ] || printf '%s\n' "${missing[@]}"
+    [ ${#wishes[@]} = 0 ] || printf '%s\n' "${wishes[@]}"
     exit
     ;;
 esac
@@ -108,7 +116,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper systemd openwrt container fail2ban clients web readme)
+all=(knock_helper systemd openwrt container fail2ban clients fwknop web readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do

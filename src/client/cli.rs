@@ -136,6 +136,7 @@ fn command() -> Command {
     let words = |name: &'static str| Arg::new(name).num_args(0..).value_parser(value_parser!(OsString));
     let around = ["jitter", "count", "one-time-sequences", "wait", "timeout", "retries", "proxy"];
     let password = ["otp", "otp-file", "otp-digest", "source-ip", "config", "door"];
+    let single = ["fwknoprc", "spa", "allow-ip"];
     // This one may do without a value.
     let fields = RAW_VALUES.into_iter().filter(|name| *name != "df");
     Command::new("knock")
@@ -157,6 +158,8 @@ fn command() -> Command {
         .arg(switch("both").overrides_with_all(["ipv4", "ipv6"]))
         .args(around.map(value))
         .args(password.map(value))
+        .arg(value("stanza").short('n'))
+        .args(single.map(value))
         .args(["list", "insecure", "dry-run", "print", "raw", "bad-checksum"].map(switch))
         .args(fields.map(value))
         .arg(value("df").num_args(0..=1).require_equals(true).default_missing_value("yes"))

@@ -9,6 +9,7 @@
 mod after;
 mod chance;
 mod cli;
+mod clock;
 mod failure;
 mod list;
 mod lookup;

@@ -6,7 +6,6 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::client::cli::{self, Kind, Typed};
@@ -18,7 +17,7 @@ use crate::reason::reason;
 /// The profiles of the whole system.
 const SYSTEM: &str = "/etc/knock.conf";
 /// Options that say what to knock; without any of them, a single word is the name of a profile.
-const SEQUENCES: [&str; 4] = ["one-time-sequences", "otp", "otp-file", "config"];
+const SEQUENCES: [&str; 5] = ["one-time-sequences", "otp", "otp-file", "config", "stanza"];
 
 /// A command line, completed by the profile that it names.
 pub(super) struct Completed {
@@ -41,9 +40,15 @@ impl Completed {
     pub(super) fn host(&self) -> String {
         match &self.profile {
             Some(found) => found.profile.host().to_owned(),
-            None => {
-                self.typed.words().first().map_or_else(String::new, |it| it.to_string_lossy().into_owned())
-            }
+            None => self.named_host().unwrap_or_default(),
+        }
+    }
+
+    /// The host to knock at, unless only the name of the profile could be one.
+    pub(super) fn named_host(&self) -> Option<String> {
+        match &self.profile {
+            Some(found) => found.profile.setting("host")?.value().map(str::to_owned),
+            None => self.typed.words().first().map(|it| it.to_string_lossy().into_owned()),
         }
     }
 
@@ -78,6 +83,10 @@ impl Completed {
 /// There is nothing to knock, no such profile, or its file must not be used.
 pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Failure> {
     let words = typed.words();
+    // A stanza names a host by itself.
+    if words.is_empty() && typed.given("stanza") {
+        return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
+    }
     let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
         return Err(Failure::usage(None));
     };
@@ -130,15 +139,7 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
         }
         Err(error) => return Err(failed(error)),
     };
-    // Asked of the open file, so that it cannot be another one by the time it is read.
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 && !insecure {
-        return Err(Failure::refused(format_args!(
-            "{shown}: others may use this file (mode {mode:03o}), and it holds secrets; \
-             chmod 600 {shown}, or use --insecure"
-        )));
-    }
-    let text = secret::read(&mut file).map_err(failed)?;
+    let text = secret::private(&mut file, path, insecure)?;
     let profiles =
         profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))?;
     Ok(profiles.into_iter().map(|profile| Found { profile, path: path.to_owned() }).collect())

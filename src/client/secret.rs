@@ -2,8 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use zeroize::Zeroizing;
+
+use crate::client::failure::Failure;
+use crate::reason::reason;
 
 /// The longest such file, in bytes: more than any configuration needs.
 const MAX_FILE: u64 = 0x10_0000;
@@ -18,4 +23,22 @@ pub(super) fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut text = Zeroizing::new(Vec::with_capacity(expected + 4096));
     file.take(MAX_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
+/// The content of a file that only its owner may use, unless `insecure`.
+///
+/// # Errors
+/// Others may use it, or it cannot be read.
+pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let shown = path.display();
+    let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
+    // Asked of the open file, so that it cannot be another one by the time it is read.
+    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+    if mode & 0o077 != 0 && !insecure {
+        return Err(Failure::refused(format_args!(
+            "{shown}: others may use this file (mode {mode:03o}), and it holds secrets; \
+             chmod 600 {shown}, or use --insecure"
+        )));
+    }
+    read(file).map_err(failed)
 }

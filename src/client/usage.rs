@@ -32,6 +32,13 @@ around the knock:
                        its digest (default sha1, or that of the door)
       --source-ip <auto|address|stun:server[:port]|command:cmd>
                        which address of ours the server sees (default auto)
+      -n, --stanza <name>
+                       send the single packet of a stanza of ~/.fwknoprc
+      --fwknoprc <file>
+                       the stanza is in <file>
+      --spa <ports>    ask for these ports, such as tcp/22,udp/51820
+      --allow-ip <source|auto|address|stun:server[:port]|command:cmd>
+                       whom to let in (default source: whoever sends it)
       --print          print the sequence and do nothing else
       --wait <port[/udp]>
                        afterwards, wait until the host answers on <port>

@@ -12,7 +12,7 @@ use crate::config::readers;
 use crate::config::reading::Reading;
 use crate::config::value::Value;
 use crate::door::Reopen;
-use crate::door::otp::{Digest, MAX_WINDOW};
+use crate::door::otp::{MAX_WINDOW, digest_from_word};
 
 use Origin::{Ours, V08};
 use Shown::{As, ByName, ByReader};
@@ -103,7 +103,7 @@ pub const DIRECTIVES: &[Directive] = &[
     door("OTP", &[], Ours, ByReader, readers::otp),
     door("OTP_Window", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.window, Some(otp_window(value)?))),
     door("OTP_Reuse", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.reuse, Some(value.yes_or_no()?))),
-    door("OTP_Digest", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.digest, Some(value.parse("sha1, sha256 or sha512", Digest::from_word)?))),
+    door("OTP_Digest", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.digest, Some(value.parse("sha1, sha256 or sha512", digest_from_word)?))),
 
     // Commands.
     door("Start_Command", &["Command"], V08, ByName, |draft, value, _| put(&mut draft.start, Some(value.template()))),

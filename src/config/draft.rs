@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::config::options::Options;
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::value::Value;
+use crate::door::digest::Digest;
 use crate::door::knock::FlagRule;
 use crate::door::lock::{Lock, OtpLock};
-use crate::door::otp::Digest;
 use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
 

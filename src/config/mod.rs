@@ -6,8 +6,10 @@
 //! [`syntax`] splits the text into lines, [`directives`] has what a line can say, a draft collects what
 //! a section says, and here all of it becomes a [`Config`].
 
+pub mod access;
 pub mod directives;
 mod draft;
+pub mod fwknop;
 mod include;
 mod options;
 mod problem;

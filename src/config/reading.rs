@@ -8,6 +8,8 @@ use std::path::Path;
 pub enum Note {
     /// For the debug output: what was understood.
     Understood(String),
+    /// For the debug output and `--check`: what becomes of a line of another program's file.
+    Explained(String),
     /// For standard error: something was left out.
     LeftOut(String),
 }

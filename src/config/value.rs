@@ -2,12 +2,9 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use crate::config::problem::Problem;
 use crate::door::Template;
@@ -92,14 +89,7 @@ impl<'a> Value<'a> {
 
     /// `192.0.2.0/24, 2001:db8::/32`; an address alone is a prefix of its full length.
     pub(super) fn prefixes(&self) -> Result<Prefixes, Problem> {
-        let prefix = |item: &str| -> Option<IpNet> {
-            let item = item.trim();
-            item.parse().ok().or_else(|| item.parse::<IpAddr>().map(IpNet::from).ok())
-        };
-        self.parse("a list of prefixes such as 192.0.2.0/24, 2001:db8::/32", |text| {
-            let prefixes: Vec<IpNet> = text.split(',').map(prefix).collect::<Option<_>>()?;
-            Some(Prefixes::new(&prefixes))
-        })
+        self.parse("a list of prefixes such as 192.0.2.0/24, 2001:db8::/32", Prefixes::parse)
     }
 
     /// `tcp/443, udp/443`.

@@ -1,10 +1,12 @@
 //! A door: what opens it, for whom, and what to run.
 
+pub mod digest;
 pub mod knock;
 pub mod lock;
 pub mod otp;
 pub mod rules;
 pub mod sequence;
+pub mod spa;
 pub mod spent;
 
 use std::net::IpAddr;

@@ -12,11 +12,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
+use crate::door::digest::{Digest, Keyed};
 use crate::door::knock::Protocol;
 use crate::door::sequence::{MAX_STAGES, Stage};
 
@@ -42,36 +40,13 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// The hash function of the HMAC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Digest {
-    /// SHA-1, which existing clients use; HMAC does not depend on its collision resistance.
-    #[default]
-    Sha1,
-    /// SHA-256.
-    Sha256,
-    /// SHA-512.
-    Sha512,
-}
+/// The digests that an `otp` may be made with; the first is that of existing clients.
+const DIGESTS: [Digest; 3] = [Digest::Sha1, Digest::Sha256, Digest::Sha512];
 
-impl Digest {
-    /// Its name in a configuration.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Digest::Sha1 => "sha1",
-            Digest::Sha256 => "sha256",
-            Digest::Sha512 => "sha512",
-        }
-    }
-
-    /// The digest of this name, in any case.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Digest> {
-        [Digest::Sha1, Digest::Sha256, Digest::Sha512]
-            .into_iter()
-            .find(|digest| digest.word().eq_ignore_ascii_case(word))
-    }
+/// The digest of this name, in any case, if an `otp` may be made with it.
+#[must_use]
+pub fn digest_from_word(word: &str) -> Option<Digest> {
+    Digest::from_word(word).filter(|digest| DIGESTS.contains(digest))
 }
 
 /// What is wrong with the value of `otp`; never quotes all of it, because it holds the seed.
@@ -165,7 +140,7 @@ impl Otp {
             base,
             is_protected,
             protocols: protocols.into(),
-            digest: Digest::default(),
+            digest: Digest::Sha1,
             window: DEFAULT_WINDOW,
         }))
     }
@@ -206,8 +181,8 @@ impl Otp {
     pub fn stage(&self, period: u64, knocker: IpAddr, index: usize) -> Option<Stage> {
         let length = self.protocols.len();
         let digest = match index / length {
-            0 => self.hmac(period, None),
-            1 if self.is_protected => self.hmac(period, Some(knocker)),
+            0 => self.code(period, None),
+            1 if self.is_protected => self.code(period, Some(knocker)),
             _ => return None,
         };
         self.stage_of(&digest, index % length)
@@ -216,7 +191,7 @@ impl Otp {
     /// The first stage of a period's list, which is the same for every knocker.
     #[must_use]
     pub fn first_stage(&self, period: u64) -> Option<Stage> {
-        self.stage_of(&self.hmac(period, None), 0)
+        self.stage_of(&self.code(period, None), 0)
     }
 
     /// The whole list of a period for this knocker.
@@ -224,7 +199,7 @@ impl Otp {
     pub fn list(&self, period: u64, knocker: IpAddr) -> Vec<Stage> {
         let mut stages = Vec::with_capacity(self.stages());
         for address in [None, Some(knocker)].into_iter().take(if self.is_protected { 2 } else { 1 }) {
-            let digest = self.hmac(period, address);
+            let digest = self.code(period, address);
             stages.extend((0..self.protocols.len()).filter_map(|index| self.stage_of(&digest, index)));
         }
         stages
@@ -243,7 +218,7 @@ impl Otp {
     #[must_use]
     pub fn identity(&self) -> u64 {
         let text = format!("identity {self} {}", self.digest.word());
-        let digest = mac::<Hmac<Sha256>>(&self.seed.0, text.as_bytes());
+        let digest = Keyed::new(Digest::Sha256, &self.seed.0).code(&[text.as_bytes()]);
         digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
     }
 
@@ -254,18 +229,13 @@ impl Otp {
         Some(Stage { protocol, port: self.base.wrapping_add(byte.into()) })
     }
 
-    fn hmac(&self, period: u64, address: Option<IpAddr>) -> Zeroizing<Vec<u8>> {
+    fn code(&self, period: u64, address: Option<IpAddr>) -> Zeroizing<Vec<u8>> {
         let mut key = Zeroizing::new(Vec::with_capacity(MAX_SEED + 64));
         key.extend_from_slice(&self.seed.0);
         if let Some(address) = address {
             key.extend_from_slice(address.to_string().as_bytes());
         }
-        let message = period.to_string();
-        match self.digest {
-            Digest::Sha1 => mac::<Hmac<Sha1>>(&key, message.as_bytes()),
-            Digest::Sha256 => mac::<Hmac<Sha256>>(&key, message.as_bytes()),
-            Digest::Sha512 => mac::<Hmac<Sha512>>(&key, message.as_bytes()),
-        }
+        Keyed::new(self.digest, &key).code(&[period.to_string().as_bytes()])
     }
 }
 
@@ -279,13 +249,6 @@ impl fmt::Display for Otp {
         }
         Ok(())
     }
-}
-
-fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Zeroizing<Vec<u8>> {
-    // HMAC takes keys of any length, so this does not fail.
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Zeroizing::default() };
-    mac.update(message);
-    Zeroizing::new(mac.finalize().into_bytes().to_vec())
 }
 
 fn word(field: &[u8]) -> String {

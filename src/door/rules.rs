@@ -79,6 +79,17 @@ impl Prefixes {
         Prefixes(joined)
     }
 
+    /// Reads `192.0.2.0/24, 2001:db8::/32`; an address alone is a prefix of its full length.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Prefixes> {
+        let prefix = |item: &str| -> Option<IpNet> {
+            let item = item.trim();
+            item.parse().ok().or_else(|| item.parse::<IpAddr>().map(IpNet::from).ok())
+        };
+        let prefixes: Option<Vec<IpNet>> = text.split(',').map(prefix).collect();
+        Some(Prefixes::new(&prefixes?))
+    }
+
     /// Whether an address is in the set.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

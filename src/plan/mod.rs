@@ -1,11 +1,13 @@
 //! What is to be knocked, and when: the stages as they are asked for, in order and in time.
 
+pub mod fwknoprc;
 pub mod password;
 pub mod profile;
 pub mod shape;
+pub mod spa;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::door::knock::{Flags, Protocol};
@@ -250,6 +252,8 @@ pub struct Errand {
     pub address: SocketAddr,
     /// What to knock there.
     pub stages: Vec<Resolved>,
+    /// Whom single packets ask to let in; an unspecified address stands for the sender's.
+    pub whom: Option<IpAddr>,
 }
 
 impl fmt::Display for Errand {
@@ -272,6 +276,8 @@ pub struct Planned {
     pub resolved: Resolved,
     /// Where: address and port.
     pub destination: SocketAddr,
+    /// Whom a single packet asks to let in.
+    pub whom: Option<IpAddr>,
     /// How long to wait after it.
     pub pause: Duration,
 }
@@ -287,7 +293,7 @@ pub fn round(errands: &[Errand], pace: Pace, random: &mut dyn FnMut() -> u64) ->
             let Some(resolved) = errand.stages.get(index).cloned() else { continue };
             let mut destination = errand.address;
             destination.set_port(resolved.stage.port);
-            planned.push(Planned { resolved, destination, pause: Duration::ZERO });
+            planned.push(Planned { resolved, destination, whom: errand.whom, pause: Duration::ZERO });
         }
         if let Some(last) = planned.last_mut() {
             last.pause = pace.pause(random());

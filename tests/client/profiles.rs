@@ -120,7 +120,7 @@ fn broken_profiles_name_the_line_and_no_secret() {
             "sequence = 4711\none_time_sequences = /x",
             "line 3: a sequence and one-time sequences exclude each other",
         ),
-        ("host = 4711", "line 1: profile 'p' has neither sequence, one_time_sequences nor otp"),
+        ("host = 4711", "line 1: profile 'p' has neither sequence, one_time_sequences, otp nor stanza"),
         ("sequence = 4711\nhost", "line 3: 'host' needs a value"),
         ("sequence = 4711\ndelay = -1", "line 3: delay cannot be negative"),
         ("sequence = 4711\nttl = 9", "line 3: ttl needs --raw"),
@@ -177,7 +177,7 @@ fn the_list_names_the_mistakes_of_every_section() {
         "line 6: sequence: a port is not between 0 and 65535",
         "line 9: unknown setting 'colour'",
         "line 13: ttl: '999' is not between 0 and 255",
-        "line 14: profile 'd' has neither sequence, one_time_sequences nor otp",
+        "line 14: profile 'd' has neither sequence, one_time_sequences, otp nor stanza",
         "line 18: there is an earlier section of this name",
     ];
     let wanted = mistakes.map(|mistake| format!("error: {path}: {mistake}\n")).concat();

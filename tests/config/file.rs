@@ -131,7 +131,7 @@ fn digest(text: &[u8]) -> String {
     let mut lines = Vec::new();
     let mut note = |note| {
         lines.push(match note {
-            Note::Understood(text) => text,
+            Note::Understood(text) | Note::Explained(text) => text,
             Note::LeftOut(text) => format!("left out: {text}"),
         });
     };

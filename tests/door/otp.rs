@@ -313,7 +313,7 @@ fn identities_differ_between_locks_only() {
     let mut wide = otp(texts[0]);
     wide.window = 9;
     assert_eq!(wide.identity(), otp(texts[0]).identity(), "the window does not change the lock");
-    wide.digest = knocking::door::otp::Digest::Sha512;
+    wide.digest = knocking::door::digest::Digest::Sha512;
     assert_ne!(wide.identity(), otp(texts[0]).identity());
     // Identities of similar seeds are unrelated: on average, 32 of 64 bits differ.
     let differing: u32 = (0..1000)

@@ -98,6 +98,20 @@ seed() {
             sed '/^---$/,$d' "$file" >"$seeds/config/$(basename "$file")"
         done
         ;;
+    spa)
+        # A digit says what follows: a packet, a text, a file.
+        while read -r line; do
+            number=$((number + 1))
+            printf '0%s' "$line" >"$seeds/spa/packet$number"
+        done < <(sed -n 's/^ *"packet": "\(.*\)",$/\1/p' "$tests/corpus/spa/vectors.json")
+        while read -r line; do
+            number=$((number + 1))
+            printf '1%s' "${line%:*}" >"$seeds/spa/text$number"
+        done < <(sed -n 's/^ *"text": "\(.*\)",$/\1/p' "$tests/corpus/spa/vectors.json")
+        for file in "$tests"/corpus/spa/*.conf "$tests"/corpus/spa/*.rc; do
+            { printf 2 && cat "$file"; } >"$seeds/spa/$(basename "$file")"
+        done
+        ;;
     sequences)
         cp "$tests"/corpus/config/files/* "$seeds/sequences/"
         while read -r line; do
@@ -115,6 +129,7 @@ dictionary() {
     case $1 in
     config) sources=("$tests"/../src/config/*.rs "$tests"/../src/door/{otp,knock}.rs) ;;
     sequences) sources=("$tests"/../src/door/{otp,knock}.rs "$tests"/../src/plan/*.rs) ;;
+    spa) sources=("$tests"/../src/config/{access,fwknop}.rs "$tests/../src/plan/fwknoprc.rs") ;;
     state) sources=("$tests/../src/opening/state.rs") ;;
     *) return ;;
     esac

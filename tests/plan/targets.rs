@@ -126,7 +126,11 @@ fn a_round_knocks_every_address_at_every_stage() {
     let resolved = |text: &str| Resolved { stage: stage(text), flags: None, text: text.to_owned() };
     let addresses: [SocketAddr; 2] = ["10.0.0.1:0".parse().unwrap(), "[fd00::1]:0".parse().unwrap()];
     let pace = Pace { delay: Duration::from_millis(5), jitter: Duration::ZERO };
-    let errands = addresses.map(|address| Errand { address, stages: vec![resolved("1"), resolved("2:udp")] });
+    let errands = addresses.map(|address| Errand {
+        address,
+        stages: vec![resolved("1"), resolved("2:udp")],
+        whom: None,
+    });
     let planned = round(&errands, pace, &mut numbers());
     let shown: Vec<_> = planned
         .iter()

@@ -11,14 +11,16 @@ pub mod route;
 mod source;
 mod stun;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::client::failure::{Failure, Status};
-use crate::client::output;
+use crate::client::wanted::single::{Allow, SinglePacket};
 use crate::client::wanted::{Family, Options, Stages, Wait};
+use crate::client::{chance, output};
 use crate::door::knock::Protocol;
 use crate::door::sequence::Stage;
-use crate::plan::{Asked, Errand, Port, Resolved};
+use crate::plan::password::SeenAs;
+use crate::plan::{self, Asked, Errand, Port, Resolved};
 
 pub use one_time::Line;
 
@@ -30,7 +32,7 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
             Stages::Typed(asked) => asked.first(),
-            Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) => None,
+            Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) | Stages::Single(_) => None,
         };
         unresolved(options, first, &reason)
     })?;
@@ -55,7 +57,7 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
 /// ours a server sees.
 pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Errand>, Option<Line>), Failure> {
     let alike = |stages: Vec<Resolved>| -> Vec<Errand> {
-        addresses.iter().map(|&address| Errand { address, stages: stages.clone() }).collect()
+        addresses.iter().map(|&address| Errand { address, stages: stages.clone(), whom: None }).collect()
     };
     Ok(match &options.stages {
         Stages::Typed(asked) | Stages::Profile(asked) => (alike(services(options, asked)?), None),
@@ -68,8 +70,23 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
             let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| Errand {
                 address,
                 stages: given(options, &list),
+                whom: None,
             };
             (addresses.iter().zip(lists).map(errand).collect(), None)
+        }
+        Stages::Single(single) => {
+            let port = match single.port {
+                Some(port) => port,
+                None => plan::spa::random_port(u64::from_be_bytes(chance::bytes()?)),
+            };
+            let stages = vec![Resolved::from(Stage { protocol: Protocol::Udp, port })];
+            let errand = |&address: &SocketAddr| {
+                let whom = whom(single, options, address)?;
+                // What does not fit into a packet is to be known before anything is sent.
+                single.asking.check(whom).map_err(Failure::refused)?;
+                Ok(Errand { address, stages: stages.clone(), whom: Some(whom) })
+            };
+            (addresses.iter().map(errand).collect::<Result<_, Failure>>()?, None)
         }
     })
 }
@@ -85,6 +102,17 @@ pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>,
             .map_err(|reason| Failure::refused(format_args!("port '{}': {reason}", wait.port)))?,
     };
     Ok(addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect())
+}
+
+/// Whom a single packet to this address asks to let in; an unspecified address stands for its sender's.
+fn whom(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Result<IpAddr, Failure> {
+    match &single.allow {
+        Allow::Sender if destination.is_ipv4() => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        Allow::Sender => Ok(Ipv6Addr::UNSPECIFIED.into()),
+        // Of either family, whichever the packet takes.
+        Allow::Seen(SeenAs::Address(address)) => Ok(*address),
+        Allow::Seen(seen_as) => source::towards(destination, seen_as, options, "--allow-ip"),
+    }
 }
 
 /// Stages that nobody typed; `-u` holds for them all the same.

@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
-use std::time::{Duration, SystemTime};
 
 use crate::client::failure::Failure;
 use crate::client::lookup::source;
-use crate::client::output;
 use crate::client::wanted::Options;
 use crate::client::wanted::password::Password;
+use crate::client::{clock, output};
 use crate::door::otp::Otp;
 use crate::door::sequence::Stage;
 use crate::plan::password::Moment;
@@ -29,7 +28,7 @@ pub fn lists(
     let sources: Vec<Option<IpAddr>> = if otp.is_protected() {
         addresses
             .iter()
-            .map(|&address| source::towards(address, &password.seen_as, options).map(Some))
+            .map(|&address| source::towards(address, &password.seen_as, options, "--source-ip").map(Some))
             .collect::<Result<_, _>>()?
     } else {
         addresses.iter().map(|_| None).collect()
@@ -38,7 +37,7 @@ pub fn lists(
     let list = |(address, source): (&SocketAddr, Option<IpAddr>)| {
         if options.verbose {
             let seen = source.map_or("any address".to_owned(), |source| source.to_string());
-            let left = otp.begins(period.saturating_add(1)).saturating_sub(unix()).as_secs();
+            let left = otp.begins(period.saturating_add(1)).saturating_sub(clock::unix()).as_secs();
             let line = format_args!("one-time password for {seen}, period {period} ({left} s left)");
             output::note(options.takes_stdout(), line);
         }
@@ -50,7 +49,7 @@ pub fn lists(
 
 /// The period to knock in, once it is time to.
 fn await_period(otp: &Otp) -> u64 {
-    let mut moment = Moment::of(otp, unix());
+    let mut moment = Moment::of(otp, clock::unix());
     for _ in 0..WAITS {
         if moment.wait.is_zero() {
             break;
@@ -63,16 +62,11 @@ fn await_period(otp: &Otp) -> u64 {
         if is_shown {
             output::progress("\r\x1b[K");
         }
-        let now = unix();
+        let now = clock::unix();
         if moment.has_come(otp, now) {
             break;
         }
         moment = Moment::of(otp, now);
     }
     moment.period
-}
-
-/// The wall clock, since 1970.
-fn unix() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -9,24 +9,28 @@ use crate::client::wanted::Options;
 use crate::plan::password::{SeenAs, said_address};
 use crate::reason::reason;
 
-/// The address that a server at `destination` sees.
+/// The address that a server at `destination` sees; `option` is how the user asked for it.
 ///
 /// # Errors
 /// Nobody knows, or it is of the other family.
-pub fn towards(destination: SocketAddr, seen_as: &SeenAs, options: &Options) -> Result<IpAddr, Failure> {
+pub fn towards(
+    destination: SocketAddr,
+    seen_as: &SeenAs,
+    options: &Options,
+    option: &str,
+) -> Result<IpAddr, Failure> {
     let source = match seen_as {
         SeenAs::Auto => own(destination, options)?,
         SeenAs::Address(address) => *address,
-        SeenAs::Stun(server, port) => stun::ask(server, *port, destination.is_ipv4()).map_err(|problem| {
-            Failure::refused(format_args!("--source-ip: stun:{server}:{port}: {problem}"))
-        })?,
-        SeenAs::Command(command) => said(command)?,
+        SeenAs::Stun(server, port) => stun::ask(server, *port, destination.is_ipv4())
+            .map_err(|problem| Failure::refused(format_args!("{option}: stun:{server}:{port}: {problem}")))?,
+        SeenAs::Command(command) => said(command, option)?,
     };
     if source.is_ipv4() == destination.is_ipv4() {
         return Ok(source);
     }
     let to = destination.ip();
-    Err(Failure::refused(format_args!("--source-ip: {source} is of another family than {to}")))
+    Err(Failure::refused(format_args!("{option}: {source} is of another family than {to}")))
 }
 
 /// The address that packets of this machine to the destination have: their spoofed one, or that of
@@ -42,8 +46,8 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
 }
 
 /// The address on the first line of what a command prints.
-fn said(command: &str) -> Result<IpAddr, Failure> {
-    let refuse = |problem: &str| Failure::refused(format_args!("--source-ip: command: {problem}"));
+fn said(command: &str, option: &str) -> Result<IpAddr, Failure> {
+    let refuse = |problem: &str| Failure::refused(format_args!("{option}: command: {problem}"));
     let output = Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::null())

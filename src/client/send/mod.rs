@@ -3,6 +3,7 @@
 mod connect;
 mod pcap;
 mod raw;
+mod single;
 
 use std::fs::File;
 use std::io::Read;
@@ -13,11 +14,13 @@ use std::time::{Duration, SystemTime};
 use crate::client::failure::{Failure, Status};
 use crate::client::send::pcap::Recording;
 use crate::client::send::raw::Sender;
-use crate::client::wanted::{Options, Purpose, Raw};
+use crate::client::send::single::Made;
+use crate::client::wanted::single::SinglePacket;
+use crate::client::wanted::{Options, Purpose, Raw, Stages};
 use crate::client::{chance, output};
 use crate::door::knock::Protocol;
 use crate::packet::describe::{Dissection, flag_names};
-use crate::plan::shape::{Data, Shape};
+use crate::plan::shape::{Data, Shape, SourcePort};
 use crate::plan::{self, Errand, Planned, in_milliseconds};
 use crate::reason::reason;
 
@@ -82,8 +85,31 @@ impl<'a> Knocking<'a> {
     }
 }
 
+/// The single packet of this knock, if it is one.
+fn single_packet<'a>(
+    planned: &Planned,
+    options: &'a Options,
+) -> Result<Option<(&'a SinglePacket, Made)>, Failure> {
+    match (&options.stages, planned.whom) {
+        (Stages::Single(single), Some(whom)) => Ok(Some((single, single::make(single, whom)?))),
+        _ => Ok(None),
+    }
+}
+
 fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
     let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
+    if let Some((single, Made { packet, summary })) = single_packet(planned, options)? {
+        let said = format!("a packet of {} bytes to udp {}: {summary}", packet.len(), planned.destination);
+        if options.purpose == Purpose::DryRun {
+            output::say(format_args!("would send {said}"));
+            return Ok(());
+        }
+        if options.verbose {
+            output::note(options.takes_stdout(), format_args!("sending {said}"));
+        }
+        return connect::knock(planned.destination, protocol, packet.as_bytes(), single.source_port)
+            .map_err(|error| Failure::refused(format_args!("cannot send the packet: {}", reason(&error))));
+    }
     if options.purpose == Purpose::DryRun {
         output::say(format_args!("would hit {protocol} {address}:{}", planned.resolved.text));
         return Ok(());
@@ -94,7 +120,7 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
             format_args!("hitting {protocol} {address}:{}", planned.resolved.text),
         );
     }
-    connect::knock(planned.destination, protocol).map_err(|error| {
+    connect::knock(planned.destination, protocol, connect::DATAGRAM, None).map_err(|error| {
         Failure::refused(format_args!("cannot open a {protocol} socket: {}", reason(&error)))
     })
 }
@@ -135,6 +161,16 @@ impl Crafting {
     ) -> Result<(), Failure> {
         let resolved = &planned.resolved;
         let route = self.sender.route(planned.destination, self.shape.source)?;
+        let single = single_packet(planned, options)?;
+        if let Some((single, Made { packet, .. })) = &single {
+            // One that is only shown must not be one that opens a door.
+            let is_sent = options.purpose == Purpose::Send;
+            let shown = || vec![b'x'; packet.len()];
+            self.shape.data = Some(if is_sent { packet.clone().into_bytes() } else { shown() });
+            if let (Some(port), SourcePort::Ephemeral) = (single.source_port, self.shape.source_port) {
+                self.shape.source_port = SourcePort::Fixed(port);
+            }
+        }
         let packet = self.shape.packet(resolved.stage, resolved.flags, &route, &mut random);
         let bytes =
             packet.build().map_err(|error| Failure::new(Status::NotSent, format_args!("error: {error}")))?;
@@ -143,8 +179,9 @@ impl Crafting {
             Protocol::Tcp => format!(" ({})", flag_names(resolved.flags.unwrap_or(self.shape.flags))),
             Protocol::Udp => String::new(),
         };
+        let asks = single.map(|(_, made)| format!(": {}", made.summary)).unwrap_or_default();
         let said = format_args!(
-            "{} {}:{}{flags} from {}:{}",
+            "{} {}:{}{flags} from {}:{}{asks}",
             resolved.stage.protocol,
             planned.destination.ip(),
             resolved.text,

@@ -5,6 +5,7 @@
 
 pub mod password;
 mod raw;
+pub mod single;
 mod values;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use crate::door::knock::Protocol;
 use crate::plan::{self, Asked, Manner, Pace};
 
 use password::Password;
+use single::SinglePacket;
 use values::{milliseconds, number, seconds};
 
 pub use raw::Raw;
@@ -81,6 +83,8 @@ pub enum Stages {
     OneTime(PathBuf),
     /// Made from a seed and the time.
     Otp(Box<Password>),
+    /// A single packet, made when it is sent.
+    Single(Box<SinglePacket>),
 }
 
 /// What is awaited after the knock.
@@ -130,20 +134,38 @@ pub fn read(said: &Completed) -> Result<Options, Failure> {
     if !command.is_empty() && wait.as_ref().is_some_and(|wait| wait.proxy) {
         return Err(Failure::refused("--proxy and a command exclude each other"));
     }
+    let purpose = match (typed.switch("print"), typed.switch("dry-run")) {
+        (true, _) => Purpose::Print,
+        (_, true) => Purpose::DryRun,
+        _ => Purpose::Send,
+    };
+    let stages = stages(said, manner)?;
+    let host = match &stages {
+        Stages::Single(single) => single.server.clone(),
+        _ => said.host(),
+    };
+    if matches!(stages, Stages::Single(_)) {
+        if purpose == Purpose::Print {
+            let problem = "--print shows sequences, and a single packet has none: use --dry-run";
+            return Err(Failure::refused(problem));
+        }
+        if raw.as_ref().is_some_and(|raw| raw.data.is_some()) {
+            return Err(Failure::refused(format_args!(
+                "{}: a single packet has data of its own",
+                said.name("data")
+            )));
+        }
+    }
     Ok(Options {
-        host: said.host(),
-        stages: stages(said, manner)?,
+        host,
+        stages,
         family: family.unwrap_or_default(),
         udp: manner.udp,
         verbose: typed.switch("verbose"),
         pace: Pace { delay, jitter },
         rounds: number(said, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
         raw,
-        purpose: match (typed.switch("print"), typed.switch("dry-run")) {
-            (true, _) => Purpose::Print,
-            (_, true) => Purpose::DryRun,
-            _ => Purpose::Send,
-        },
+        purpose,
         wait,
         command,
     })
@@ -154,10 +176,19 @@ fn stages(said: &Completed, manner: Manner) -> Result<Stages, Failure> {
     let ports = words.get(1..).unwrap_or_default();
     let has_sequence = !ports.is_empty() || said.setting("sequence").is_some();
     let exclude = |what: &str| {
-        let place = said.place(&["one-time-sequences", "otp", "otp-file", "config", "sequence"]);
+        let place = said.place(&["one-time-sequences", "otp", "otp-file", "config", "stanza", "sequence"]);
         Err(Failure::refused(format_args!("{place}{what} exclude each other")))
     };
     let password = password::read(said)?;
+    if let Some(single) = single::read(said)? {
+        if has_sequence {
+            return exclude("a sequence and a stanza");
+        }
+        if password.is_some() || said.typed.given("one-time-sequences") {
+            return exclude("a stanza and one-time sequences or passwords");
+        }
+        return Ok(Stages::Single(Box::new(single)));
+    }
     if let Some(path) = said.typed.value("one-time-sequences") {
         if has_sequence {
             return exclude("a sequence and one-time sequences");
@@ -180,7 +211,7 @@ fn stages(said: &Completed, manner: Manner) -> Result<Stages, Failure> {
     let (path, name) = (found.path.display(), &found.profile.name);
     let Some(setting) = said.setting("sequence") else {
         return Err(Failure::refused(format_args!(
-            "{path}: line {}: profile '{name}' has neither sequence, one_time_sequences nor otp",
+            "{path}: line {}: profile '{name}' has neither sequence, one_time_sequences, otp nor stanza",
             found.profile.line
         )));
     };

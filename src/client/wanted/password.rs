@@ -16,7 +16,7 @@ use crate::client::profiles::Completed;
 use crate::client::{output, secret};
 use crate::config::{Config, Reading};
 use crate::door::lock::Lock;
-use crate::door::otp::{Digest, Otp};
+use crate::door::otp::{Otp, digest_from_word};
 use crate::plan::password::{self, SeenAs};
 use crate::reason::reason;
 
@@ -39,7 +39,7 @@ pub struct Password {
 pub fn read(said: &Completed) -> Result<Option<Password>, Failure> {
     let typed = &said.typed;
     let digest = match typed.text("otp-digest") {
-        Some(word) => Some(Digest::from_word(&word).ok_or_else(|| {
+        Some(word) => Some(digest_from_word(&word).ok_or_else(|| {
             let name = said.name("otp-digest");
             Failure::refused(format_args!("{name}: '{word}' is not sha1, sha256 or sha512"))
         })?),

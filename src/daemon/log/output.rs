@@ -66,7 +66,7 @@ pub fn print(text: &str) {
 /// Passes on what the parser has to say.
 pub fn pass_on(note: Note) {
     match note {
-        Note::Understood(text) => explain(&text),
+        Note::Understood(text) | Note::Explained(text) => explain(&text),
         Note::LeftOut(text) => complain(&text),
     }
 }

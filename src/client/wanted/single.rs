@@ -1,0 +1,126 @@
+//! Single packets: which stanza of a .fwknoprc is meant, and what to ask for.
+//!
+//! Keys are read into memory that is zeroed afterwards, and no message repeats them.
+
+use std::env;
+use std::fs::File;
+use std::path::PathBuf;
+
+use nix::unistd::{Uid, User};
+
+use crate::client::failure::Failure;
+use crate::client::profiles::Completed;
+use crate::client::secret;
+use crate::door::spa::fields::{self, is_user};
+use crate::plan::fwknoprc::{self, AllowIp};
+use crate::plan::password::SeenAs;
+use crate::plan::spa::{Asking, NO_USER, user_name};
+use crate::reason::reason;
+
+/// Options that mean something with a stanza only.
+const WITH_STANZA: [&str; 3] = ["fwknoprc", "spa", "allow-ip"];
+/// Where fwknop's client keeps its stanzas, in the home directory.
+const RC_FILE: &str = ".fwknoprc";
+
+/// A single packet, to be made when it is sent.
+#[derive(Debug)]
+pub struct SinglePacket {
+    pub asking: Asking,
+    pub allow: Allow,
+    /// The host that it goes to.
+    pub server: String,
+    /// The port that it goes to; any, if it is none.
+    pub port: Option<u16>,
+    /// The port that it comes from; the system's choice, if it is none.
+    pub source_port: Option<u16>,
+}
+
+/// Whom the server is to let in.
+#[derive(Debug)]
+pub enum Allow {
+    /// Whoever the packet comes from.
+    Sender,
+    /// The address that is found out in this way.
+    Seen(SeenAs),
+}
+
+/// The single packet that the command line or the profile names, if they do.
+///
+/// # Errors
+/// The file or the stanza cannot be used, or one of the options.
+pub fn read(said: &Completed) -> Result<Option<SinglePacket>, Failure> {
+    let typed = &said.typed;
+    let Some(name) = typed.text("stanza") else {
+        return match WITH_STANZA.into_iter().find(|name| typed.given(name)) {
+            Some(option) => Err(Failure::refused(format_args!("{} needs --stanza (-n)", said.name(option)))),
+            None => Ok(None),
+        };
+    };
+    let path = match (typed.value("fwknoprc"), env::home_dir()) {
+        (Some(path), _) => PathBuf::from(path),
+        (None, Some(home)) => home.join(RC_FILE),
+        (None, None) => {
+            return Err(Failure::refused("there is no home directory: name a file with --fwknoprc"));
+        }
+    };
+    let shown = path.display();
+    let mut file =
+        File::open(&path).map_err(|error| Failure::refused(format_args!("{shown}: {}", reason(&error))))?;
+    let text = secret::private(&mut file, &path, typed.switch("insecure"))?;
+    let refuse = |problem: &str| Failure::refused(format_args!("{shown}: stanza '{name}': {problem}"));
+    let stanza = fwknoprc::stanza(&text, &name).map_err(|error| refuse(&error.to_string()))?;
+    let ports = match typed.text("spa") {
+        Some(list) => fields::ports(&list).ok_or_else(|| {
+            let option = said.name("spa");
+            Failure::refused(format_args!("{option}: '{list}' is not a list of ports such as tcp/22,udp/53"))
+        })?,
+        None => stanza.access.ok_or_else(|| refuse("it has no ACCESS: name the ports with --spa"))?,
+    };
+    let allow = match (typed.text("allow-ip").as_deref(), stanza.allow) {
+        (Some("source"), _) | (None, AllowIp::Source) => Allow::Sender,
+        (Some(word), _) => Allow::Seen(SeenAs::parse(word).ok_or_else(|| {
+            let option = said.name("allow-ip");
+            Failure::refused(format_args!(
+                "{option}: '{word}' is not source, auto, an address, stun:SERVER[:PORT] or command:CMD"
+            ))
+        })?),
+        (None, AllowIp::Address(address)) => Allow::Seen(SeenAs::Address(address)),
+        (None, AllowIp::Resolve) => {
+            return Err(refuse(
+                "it asks a web page for our address, which knock does not do: \
+                 use --allow-ip source, stun:SERVER or command:CMD",
+            ));
+        }
+    };
+    let asking = Asking {
+        keys: stanza.keys,
+        digest: stanza.digest,
+        user: match stanza.user {
+            Some(user) => user,
+            None => user()?,
+        },
+        ports,
+        timeout: stanza.timeout,
+        nat: stanza.nat,
+        time_offset: stanza.time_offset,
+    };
+    let server =
+        said.named_host().or(stanza.server).or_else(|| Some(said.host()).filter(|host| !host.is_empty()));
+    let server = server.ok_or_else(|| refuse("it has no SPA_SERVER: name a host"))?;
+    Ok(Some(SinglePacket { asking, allow, server, port: stanza.port, source_port: stanza.source_port }))
+}
+
+/// Who we say we are: `SPOOF_USER` in the environment, or the login name.
+fn user() -> Result<String, Failure> {
+    if let Some(name) = env::var_os("SPOOF_USER") {
+        let name = name.to_string_lossy().into_owned();
+        return if is_user(&name) {
+            Ok(name)
+        } else {
+            Err(Failure::refused("SPOOF_USER has characters that servers refuse, or more than 48"))
+        };
+    }
+    let login = env::var_os("LOGNAME").map(|name| name.to_string_lossy().into_owned());
+    let login = login.or_else(|| User::from_uid(Uid::current()).ok().flatten().map(|user| user.name));
+    Ok(user_name(login.as_deref().unwrap_or(NO_USER)).to_owned())
+}

@@ -1,0 +1,178 @@
+//! What a door makes of a packet: its terms, and the request that it grants.
+
+use std::net::IpAddr;
+
+use super::Refusal;
+use super::fields::{Fields, Kind, What};
+use super::sealed::Keys;
+use crate::door::knock::Protocol;
+use crate::door::rules::Prefixes;
+use crate::door::sequence::Stage;
+
+/// Single packets as the lock of a door.
+#[derive(Clone, Debug)]
+pub struct SpaLock {
+    /// The UDP port, host byte order.
+    pub port: u16,
+    /// How far the packet's time may be from ours, in seconds, both ways.
+    pub max_age: u32,
+    /// Whose packets are taken and what they may ask for, in the order in which they are tried; never empty.
+    pub terms: Vec<Terms>,
+}
+
+/// Whose packets are taken, and what they may ask for: one pair of keys.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Both keys.
+    pub keys: Keys,
+    /// What may be asked for.
+    pub open: Grants,
+    /// What may not, whatever `open` says.
+    pub restricted: Grants,
+    /// Who may ask; everybody, if there are none.
+    pub users: Option<Vec<String>>,
+    /// The packet must name the address to let in.
+    pub requires_source: bool,
+    /// From which addresses packets are taken; from all, if there are none.
+    pub sources: Option<Prefixes>,
+    /// To which addresses packets are taken; to all, if there are none.
+    pub destinations: Option<Prefixes>,
+    /// For how many seconds ports are opened where the packet does not say; that of the door, if it is none.
+    pub timeout: Option<u32>,
+    /// For how many seconds at most; as long as without asking, if it is none.
+    pub max_timeout: Option<u32>,
+    /// From when on (seconds since 1970) nothing is taken.
+    pub expires: Option<u64>,
+}
+
+/// Ports that may be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Vec<(Protocol, u16, u16)>);
+
+impl Grants {
+    /// Every port of both protocols.
+    #[must_use]
+    pub fn everything() -> Grants {
+        Grants(vec![(Protocol::Tcp, 1, u16::MAX), (Protocol::Udp, 1, u16::MAX)])
+    }
+
+    /// Reads `tcp/22, udp/51820, tcp/8000-8010`, or `any`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Grants> {
+        if text.trim().eq_ignore_ascii_case("any") {
+            return Some(Grants::everything());
+        }
+        let range = |item: &str| {
+            let (protocol, ports) = item.trim().split_once('/')?;
+            let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
+            let (low, high) = (low.parse().ok()?, high.parse().ok()?);
+            (low != 0 && low <= high).then_some((Protocol::from_word(protocol)?, low, high))
+        };
+        text.split(',').map(range).collect::<Option<Vec<_>>>().map(Grants)
+    }
+
+    /// Whether this port is among them.
+    #[must_use]
+    pub fn contains(&self, port: Stage) -> bool {
+        self.0
+            .iter()
+            .any(|&(protocol, low, high)| port.protocol == protocol && (low..=high).contains(&port.port))
+    }
+
+    /// The ports, each a range of one protocol: first and last.
+    #[must_use]
+    pub fn ranges(&self) -> &[(Protocol, u16, u16)] {
+        &self.0
+    }
+}
+
+impl FromIterator<Stage> for Grants {
+    fn from_iter<T: IntoIterator<Item = Stage>>(ports: T) -> Grants {
+        Grants(ports.into_iter().map(|Stage { protocol, port }| (protocol, port, port)).collect())
+    }
+}
+
+/// What a packet asked for, and a door granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Whom to let in.
+    pub address: IpAddr,
+    /// Who asked, as he says: printable ASCII without anything that means something to a shell or a log.
+    pub user: String,
+    /// To which ports, each once, in the order of the packet.
+    pub ports: Vec<Stage>,
+    /// For how many seconds; those of the door, if it is none.
+    pub seconds: Option<u32>,
+}
+
+/// Where a packet came from and went to, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The source address of the datagram.
+    pub sender: IpAddr,
+    /// Its destination address.
+    pub destination: IpAddr,
+    /// When it came, in seconds since 1970.
+    pub unix: u64,
+}
+
+impl Terms {
+    /// Whether a packet of this arrival is to be tried at all.
+    ///
+    /// # Errors
+    /// [`Refusal::Expired`] and [`Refusal::Source`]; nothing was checked by then.
+    pub fn admit(&self, arrival: Arrival) -> Result<(), Refusal> {
+        let is_in =
+            |prefixes: &Option<Prefixes>, address| prefixes.as_ref().is_none_or(|it| it.contains(address));
+        if self.expires.is_some_and(|expires| arrival.unix >= expires) {
+            return Err(Refusal::Expired);
+        }
+        if is_in(&self.sources, arrival.sender) && is_in(&self.destinations, arrival.destination) {
+            Ok(())
+        } else {
+            Err(Refusal::Source)
+        }
+    }
+
+    /// What the fields ask for, if these terms grant it. `door_timeout` is how many seconds the door stays
+    /// open where nothing else is said.
+    ///
+    /// # Errors
+    /// The first thing that is not granted.
+    pub fn grant(&self, fields: &Fields, sender: IpAddr, door_timeout: u32) -> Result<Request, Refusal> {
+        let ports = match (fields.kind, &fields.message.what) {
+            (Kind::Access | Kind::TimedAccess, What::Ports(ports)) => ports,
+            (Kind::Command, _) | (_, What::Command(_)) => return Err(Refusal::Kind("a command")),
+            (Kind::Nat | Kind::TimedNat | Kind::LocalNat | Kind::TimedLocalNat, _) => {
+                return Err(Refusal::Kind("address translation"));
+            }
+        };
+        if self.users.as_ref().is_some_and(|users| !users.contains(&fields.user)) {
+            return Err(Refusal::User);
+        }
+        let named = fields.message.address.to_canonical();
+        if named.is_unspecified() && self.requires_source {
+            return Err(Refusal::NoSource);
+        }
+        let address = if named.is_unspecified() { sender } else { named };
+        if ports.iter().any(|&port| !self.open.contains(port) || self.restricted.contains(port)) {
+            return Err(Refusal::Port);
+        }
+        let mut once = Vec::with_capacity(ports.len());
+        for port in ports {
+            if !once.contains(port) {
+                once.push(*port);
+            }
+        }
+        let asked = fields.timeout.filter(|&seconds| seconds > 0);
+        let usual = self.timeout.unwrap_or(door_timeout);
+        let seconds = asked.map_or(self.timeout, |asked| Some(asked.min(self.max_timeout.unwrap_or(usual))));
+        Ok(Request { address, user: fields.user.clone(), ports: once, seconds })
+    }
+}
+
+/// Whether a time is near enough to now; all in seconds, both times since 1970.
+#[must_use]
+pub fn is_in_time(time: u64, unix: u64, max_age: u32) -> bool {
+    time.abs_diff(unix) <= max_age.into()
+}

@@ -1,0 +1,189 @@
+//! What travels: a text that is encrypted and authenticated with two shared keys.
+//!
+//! The checks of a packet that comes in stand in the order of their cost: length and first byte, HMAC,
+//! encryption. Nothing is decrypted that a holder of the HMAC key did not make.
+
+use std::fmt;
+
+use aes::Aes256;
+use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
+use zeroize::Zeroizing;
+
+use super::fields::Fields;
+use super::{
+    FIRST_BYTES, MAX_HMAC_KEY, MAX_KEY, MAX_PACKET, MIN_PACKET, Refusal, base64, base64_length, bytes,
+};
+use crate::door::digest::{Digest, Keyed};
+
+/// How the base64 of [`MAGIC`] begins, whatever follows; it does not travel.
+const PREFIX: &str = "U2FsdGVkX1";
+/// How encrypted bytes begin that OpenSSL made with a salt.
+const MAGIC: &[u8; 8] = b"Salted__";
+/// Bytes of an AES block.
+const BLOCK: usize = 16;
+
+/// Random bytes that make the keys of one packet.
+pub type Salt = [u8; 8];
+
+/// What a packet is remembered by, once it was used: 16 bytes of SHA-256 of its salt and cipher text, as
+/// bytes. A packet that is written in another way has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(pub [u8; 16]);
+
+/// A packet that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its text.
+    pub fields: Fields,
+    /// What makes it this packet and no other.
+    pub id: PacketId,
+    /// The random bytes it was encrypted with.
+    pub salt: Salt,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// The encryption key is empty or longer than [`MAX_KEY`] bytes.
+    Encryption,
+    /// The HMAC key is empty or longer than [`MAX_HMAC_KEY`] bytes.
+    Hmac,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::Encryption => write!(f, "the encryption key must have 1 to {MAX_KEY} bytes"),
+            KeyError::Hmac => write!(f, "the HMAC key must have 1 to {MAX_HMAC_KEY} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+/// Makes and checks the HMAC of packets: the half of the keys that tells strangers from friends.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    digest: Digest,
+    keyed: Keyed,
+}
+
+impl Gate {
+    /// A gate with this key.
+    ///
+    /// # Errors
+    /// [`KeyError::Hmac`].
+    pub fn new(key: &[u8], digest: Digest) -> Result<Gate, KeyError> {
+        if key.is_empty() || key.len() > MAX_HMAC_KEY {
+            return Err(KeyError::Hmac);
+        }
+        Ok(Gate { digest, keyed: Keyed::new(digest, key) })
+    }
+
+    /// The data of a packet in front of its HMAC, if the HMAC is right.
+    ///
+    /// # Errors
+    /// [`Refusal::Length`] and [`Refusal::Hmac`].
+    pub fn check<'a>(&self, packet: &'a [u8]) -> Result<&'a str, Refusal> {
+        let at = packet.len().checked_sub(base64_length(self.digest.bytes())).ok_or(Refusal::Length)?;
+        if !(MIN_PACKET..=MAX_PACKET).contains(&packet.len()) || !is_data_length(at) {
+            return Err(Refusal::Length);
+        }
+        let text = str::from_utf8(packet).map_err(|_| Refusal::Hmac)?;
+        let (data, code) = text.split_at_checked(at).ok_or(Refusal::Hmac)?;
+        let is_begun_well = data.bytes().next().is_some_and(|first| FIRST_BYTES.contains(&first));
+        let code = bytes(code).filter(|_| is_begun_well).ok_or(Refusal::Hmac)?;
+        if self.keyed.verifies(&[PREFIX.as_bytes(), data.as_bytes()], &code) {
+            Ok(data)
+        } else {
+            Err(Refusal::Hmac)
+        }
+    }
+}
+
+/// Both keys of a door, and of whoever opens it.
+#[derive(Clone)]
+pub struct Keys {
+    key: Zeroizing<Vec<u8>>,
+    gate: Gate,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(not shown)")
+    }
+}
+
+impl Keys {
+    /// The encryption key, and the HMAC key with its digest.
+    ///
+    /// # Errors
+    /// A key is empty or too long.
+    pub fn new(key: &[u8], hmac_key: &[u8], digest: Digest) -> Result<Keys, KeyError> {
+        if key.is_empty() || key.len() > MAX_KEY {
+            return Err(KeyError::Encryption);
+        }
+        Ok(Keys { key: Zeroizing::new(key.to_vec()), gate: Gate::new(hmac_key, digest)? })
+    }
+
+    /// The half that checks the HMAC.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The packet with these fields. `salt` is random.
+    #[must_use]
+    pub fn seal(&self, fields: &Fields, salt: Salt) -> String {
+        let text = Zeroizing::new(fields.to_text().into_bytes());
+        let (key, block) = self.derive(salt);
+        let secret = cbc::Encryptor::<Aes256>::new((&*key).into(), (&*block).into());
+        let secret = secret.encrypt_padded_vec::<Pkcs7>(&text);
+        let raw = base64(&[&MAGIC[..], &salt, &secret].concat());
+        let data = raw.strip_prefix(PREFIX).unwrap_or(&raw);
+        let code = self.gate.keyed.code(&[PREFIX.as_bytes(), data.as_bytes()]);
+        format!("{data}{}", base64(&code))
+    }
+
+    /// Opens a packet.
+    ///
+    /// # Errors
+    /// The first check that it fails.
+    pub fn open(&self, packet: &[u8]) -> Result<Opened, Refusal> {
+        let data = self.gate.check(packet)?;
+        let raw = bytes(&[PREFIX, data].concat()).ok_or(Refusal::Base64)?;
+        let sealed = raw.strip_prefix(MAGIC).ok_or(Refusal::Base64)?;
+        let id = Digest::Sha256.of(sealed).first_chunk().copied().map(PacketId).ok_or(Refusal::Base64)?;
+        let (&salt, secret) = sealed.split_first_chunk().ok_or(Refusal::Base64)?;
+        let (key, block) = self.derive(salt);
+        let mut text = Zeroizing::new(secret.to_vec());
+        let plain = cbc::Decryptor::<Aes256>::new((&*key).into(), (&*block).into())
+            .decrypt_padded::<Pkcs7>(&mut text)
+            .map_err(|_| Refusal::Padding)?;
+        Ok(Opened { fields: Fields::parse(plain)?, id, salt })
+    }
+
+    /// The AES key and first block of a packet: MD5 over the block before, the key and the salt, three
+    /// times. It is what `openssl enc -md md5` does.
+    fn derive(&self, salt: Salt) -> (Zeroizing<[u8; 32]>, Zeroizing<[u8; BLOCK]>) {
+        let mut made = Zeroizing::new(Vec::with_capacity(3 * BLOCK));
+        let mut last = Zeroizing::new(Vec::new());
+        for _ in 0..3 {
+            let input = Zeroizing::new([&*last, &*self.key, &salt[..]].concat());
+            *last = Digest::Md5.of(&input);
+            made.extend_from_slice(&last);
+        }
+        let (mut key, mut block) = (Zeroizing::new([0; 32]), Zeroizing::new([0; BLOCK]));
+        let (first, rest) = made.split_at(key.len());
+        key.copy_from_slice(first);
+        block.copy_from_slice(rest);
+        (key, block)
+    }
+}
+
+/// Whether the data of a packet can have so many characters: the base64 of whole blocks behind magic and
+/// salt, less the prefix.
+const fn is_data_length(characters: usize) -> bool {
+    let raw = (characters + PREFIX.len()) * 6 / 8;
+    raw >= 2 * BLOCK && raw.is_multiple_of(BLOCK) && base64_length(raw) == characters + PREFIX.len()
+}
