@@ -38,7 +38,8 @@ pub struct OtpLock {
 
 impl OtpLock {
     /// The knocker that a list belongs to; without IP protection all knockers share it.
-    fn owner(&self, knocker: IpAddr) -> Option<IpAddr> {
+    #[must_use]
+    pub fn owner(&self, knocker: IpAddr) -> Option<IpAddr> {
         self.otp.is_protected().then_some(knocker)
     }
 

@@ -4,11 +4,13 @@
 //! which they are to be taken. It never forgets an opening before its stop command was handed out.
 
 pub mod event;
+pub mod journal;
 pub mod log_limit;
+pub mod record;
 pub mod state;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,24 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Names a job while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
+
+/// Names an opening for as long as it is remembered, also by the daemons that come after this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// A random number that the process drew in which the door opened.
+    pub origin: u64,
+    /// Counts the openings of that process.
+    pub number: u64,
+}
+
+/// A running process, told apart from all that had its number before or get it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// When it was started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub start: u64,
+}
 
 /// One command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +78,15 @@ pub enum Ending {
     Killed(i32),
     /// It could not even be started.
     NotStarted,
+    /// It is gone; it was no child of ours, so nobody tells how it ended.
+    Unseen,
 }
 
 /// How a door is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
+    /// Names the opening that it ends.
+    pub key: Key,
     /// The door's name.
     pub door: Arc<str>,
     /// Whom it is open for.
@@ -80,23 +104,36 @@ pub struct Stop {
 /// How far an opening has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Its start command runs.
-    Opening,
+    /// Its start command runs, or is about to; `None` while its process is not known.
+    Opening(Option<Process>),
     /// Its time runs.
     Open,
-    /// Its stop command runs.
-    Closing,
+    /// Its stop command runs; `None` if its process is not known.
+    Closing(Option<Process>),
 }
 
-#[derive(Debug)]
+/// What changed in [`Openings::standing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This opening is new, or has come further.
+    Stands(Phase, Stop),
+    /// This opening is closed.
+    Closed(Key),
+}
+
+#[derive(Clone, Debug)]
 struct Running {
     door: Arc<str>,
     role: Role,
+    /// It was started.
+    is_started: bool,
+    /// What runs, where that could be found out.
+    process: Option<Process>,
     /// When it is killed, as uptime.
     killed_at: Option<Duration>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Role {
     /// A start command, with what follows it.
     Opens(Stop),
@@ -104,9 +141,8 @@ enum Role {
     JustRuns,
     /// The last command of all.
     IsLast,
-    /// A stop command, with what it takes to run it again if it cannot be started, and whether it
-    /// was.
-    Closes(Stop, bool),
+    /// A stop command, with what it takes to run it again if it cannot be started.
+    Closes(Stop),
 }
 
 impl Running {
@@ -119,30 +155,42 @@ impl Running {
             }
         }
     }
+
+    /// How far the opening has come that this command belongs to.
+    fn standing(&self) -> Option<(Phase, &Stop)> {
+        match &self.role {
+            Role::Opens(stop) => Some((Phase::Opening(self.process), stop)),
+            Role::Closes(stop) if self.is_started => Some((Phase::Closing(self.process), stop)),
+            Role::Closes(stop) => Some((Phase::Open, stop)),
+            Role::JustRuns | Role::IsLast => None,
+        }
+    }
 }
 
 /// All openings that still have something to run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Openings {
+    /// The first half of the keys that are given here.
+    origin: u64,
     /// Names given so far.
     names: u64,
     /// Commands that run.
-    running: HashMap<JobId, Running>,
+    running: BTreeMap<JobId, Running>,
     /// Stops waiting for their time.
-    waiting: HashMap<JobId, Stop>,
+    waiting: BTreeMap<JobId, Stop>,
     /// When each of `waiting` is due.
     deadlines: BinaryHeap<Reverse<(Duration, JobId)>>,
-    /// Counts what changed in [`Openings::standing`].
-    changes: u64,
+    /// What changed in [`Openings::standing`] since somebody asked.
+    changes: Vec<Change>,
     /// Set by `finish`: no stop may come due later than this.
     last_call: Option<Duration>,
 }
 
 impl Openings {
-    /// No door stands open.
+    /// No door stands open. `origin` is a random number: no other process may give the same keys.
     #[must_use]
-    pub fn new() -> Openings {
-        Openings::default()
+    pub fn new(origin: u64) -> Openings {
+        Openings { origin, ..Openings::default() }
     }
 
     /// A door opened for somebody.
@@ -157,6 +205,8 @@ impl Openings {
         }
         let role = stop.map_or(Role::JustRuns, |command| {
             Role::Opens(Stop {
+                // The name that the job is about to get.
+                key: Key { origin: self.origin, number: self.names + 1 },
                 door: door.name.clone(),
                 knocker,
                 command,
@@ -180,34 +230,52 @@ impl Openings {
         self.run((Arc::from("options"), None), command, role, limit, now)
     }
 
-    /// A door stands open since before this process began.
-    pub fn resume(&mut self, mut stop: Stop) {
-        stop.due = self.last_call.map_or(stop.due, |last| stop.due.min(last));
+    /// A door stands open since before this process began. If its command still runs, it is a job from now
+    /// on: whoever asks has to watch that process, and to say when it is gone.
+    pub fn resume(&mut self, phase: Phase, mut stop: Stop, now: Now) -> Option<(JobId, Process)> {
         self.names += 1;
-        self.wait(JobId(self.names), stop);
+        let job = JobId(self.names);
+        let (role, process) = match phase {
+            Phase::Opening(Some(process)) => (Role::Opens(stop), process),
+            Phase::Closing(Some(process)) => (Role::Closes(stop), process),
+            Phase::Opening(None) | Phase::Open | Phase::Closing(None) => {
+                stop.due = self.last_call.map_or(stop.due, |last| stop.due.min(last));
+                self.wait(job, stop);
+                return None;
+            }
+        };
+        let (Role::Opens(stop) | Role::Closes(stop)) = &role else { return None };
+        let running = Running {
+            door: stop.door.clone(),
+            killed_at: stop.limit.map(|limit| now.uptime.saturating_add(limit)),
+            role,
+            is_started: true,
+            process: Some(process),
+        };
+        self.changes.extend(running.standing().map(|(phase, stop)| Change::Stands(phase, stop.clone())));
+        self.running.insert(job, running);
+        Some((job, process))
     }
 
     /// The doors that stand open, each with what is to be remembered of it, in the order they opened.
     #[must_use]
     pub fn standing(&self) -> Vec<(Phase, &Stop)> {
-        let running = self.running.iter().filter_map(|(id, running)| match &running.role {
-            Role::Opens(stop) => Some((*id, Phase::Opening, stop)),
-            // Not started is not closed.
-            Role::Closes(stop, is_started) => {
-                Some((*id, if *is_started { Phase::Closing } else { Phase::Open }, stop))
-            }
-            Role::JustRuns | Role::IsLast => None,
-        });
-        let waiting = self.waiting.iter().map(|(id, stop)| (*id, Phase::Open, stop));
+        let running = self.running.iter().filter_map(|(id, running)| Some((*id, running.standing()?)));
+        let waiting = self.waiting.iter().map(|(id, stop)| (*id, (Phase::Open, stop)));
         let mut standing: Vec<_> = running.chain(waiting).collect();
-        standing.sort_unstable_by_key(|(id, ..)| *id);
-        standing.into_iter().map(|(_, phase, stop)| (phase, stop)).collect()
+        standing.sort_unstable_by_key(|(id, _)| *id);
+        standing.into_iter().map(|(_, standing)| standing).collect()
     }
 
-    /// A number that is another one whenever [`Openings::standing`] is.
+    /// What changed in [`Openings::standing`] since this was asked last, in that order.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Whether [`Openings::take_changes`] would tell something.
     #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes
+    pub fn have_changed(&self) -> bool {
+        !self.changes.is_empty()
     }
 
     /// Whether some start command runs whose door is to be closed.
@@ -216,42 +284,33 @@ impl Openings {
         self.running.values().any(|running| matches!(running.role, Role::Opens(_)))
     }
 
-    /// Somebody else closes the doors whose time runs.
-    pub fn hand_over(&mut self) {
-        self.waiting.clear();
-        self.deadlines.clear();
-        self.changes += 1;
-    }
-
-    /// A command was started.
-    pub fn started(&mut self, job: JobId) {
-        if let Some(Running { role: Role::Closes(_, is_started), .. }) = self.running.get_mut(&job) {
-            *is_started = true;
-            self.changes += 1;
-        }
+    /// A command was started, as this process if that is known.
+    pub fn started(&mut self, job: JobId, process: Option<Process>) {
+        let Some(running) = self.running.get_mut(&job) else { return };
+        (running.is_started, running.process) = (true, process);
+        self.changes.extend(running.standing().map(|(phase, stop)| Change::Stands(phase, stop.clone())));
     }
 
     /// A command ended. The time of a door that is to be closed begins now.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
-        let Some(mut running) = self.running.remove(&job) else { return Vec::new() };
-        if matches!(running.role, Role::Opens(_) | Role::Closes(..)) {
-            self.changes += 1;
-        }
-        match (running.take_stop(), running.role) {
-            (Some(mut stop), _) => {
+        let Some(Running { door, role, .. }) = self.running.remove(&job) else { return Vec::new() };
+        match (role, ending) {
+            // Nothing was opened.
+            (Role::Opens(stop), Ending::NotStarted) => self.changes.push(Change::Closed(stop.key)),
+            (Role::Opens(mut stop), _) => {
                 let due = now.uptime.saturating_add(stop.after);
                 stop.due = self.last_call.map_or(due, |last| due.min(last));
                 self.wait(job, stop);
             }
-            (None, Role::Closes(mut stop, _)) if ending == Ending::NotStarted => {
+            (Role::Closes(mut stop), Ending::NotStarted) => {
                 stop.due = now.uptime.saturating_add(RETRY);
                 self.wait(job, stop);
             }
-            _ => {}
+            (Role::Closes(stop), _) => self.changes.push(Change::Closed(stop.key)),
+            (Role::JustRuns | Role::IsLast, _) => {}
         }
-        let door = running.door;
         match ending {
-            Ending::Exited(0) | Ending::NotStarted => Vec::new(),
+            Ending::Exited(0) | Ending::NotStarted | Ending::Unseen => Vec::new(),
             Ending::Exited(code) => vec![Action::Tell(Event::Unsuccessful { door, code })],
             Ending::Killed(_) => vec![Action::Tell(Event::Unsuccessful { door, code: 0 })],
         }
@@ -271,13 +330,8 @@ impl Openings {
         }
         if self.last_call.is_some_and(|last| last <= now.uptime) {
             // Start commands that still run get no more time: their doors may be open already.
-            let mut late: Vec<(JobId, Stop)> = self
-                .running
-                .iter_mut()
-                .filter_map(|(job, running)| Some((*job, running.take_stop()?)))
-                .collect();
-            late.sort_unstable_by_key(|(job, _)| *job);
-            for (_, stop) in late {
+            let late: Vec<Stop> = self.running.values_mut().filter_map(Running::take_stop).collect();
+            for stop in late {
                 actions.extend(self.close(stop, now));
             }
         }
@@ -304,7 +358,7 @@ impl Openings {
     pub fn finish(&mut self, last_call: Duration) {
         let last_call = self.last_call.map_or(last_call, |earlier| earlier.min(last_call));
         self.last_call = Some(last_call);
-        self.set_times(|stop| stop.due = stop.due.min(last_call));
+        self.set_times(|_| true, |stop| stop.due = stop.due.min(last_call));
     }
 
     /// Whether no door is open any more: every stop command was run, and has ended, and so has the
@@ -323,7 +377,7 @@ impl Openings {
     /// The doors whose stop command was not started, each with whom it is open for, in words.
     #[must_use]
     pub fn open_doors(&self) -> Vec<String> {
-        let standing = self.standing().into_iter().filter(|(phase, _)| !matches!(phase, Phase::Closing));
+        let standing = self.standing().into_iter().filter(|(phase, _)| !matches!(phase, Phase::Closing(_)));
         standing.map(|(_, stop)| format!("{} for {}", stop.door, stop.knocker)).collect()
     }
 
@@ -340,25 +394,29 @@ impl Openings {
         if is_extended {
             let due = now.uptime.saturating_add(door.cmd_timeout());
             let due = self.last_call.map_or(due, |last| due.min(last));
-            self.set_times(|stop| {
-                if stop.knocker == knocker && stop.door == door.name {
-                    (stop.due, stop.after) = (due, door.cmd_timeout());
-                }
-            });
+            self.set_times(
+                |stop| stop.knocker == knocker && stop.door == door.name,
+                |stop| (stop.due, stop.after) = (due, door.cmd_timeout()),
+            );
         }
         vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
     }
 
-    fn set_times(&mut self, mut set: impl FnMut(&mut Stop)) {
-        self.waiting.values_mut().for_each(&mut set);
+    fn set_times(&mut self, applies: impl Fn(&Stop) -> bool, set: impl Fn(&mut Stop)) {
+        for stop in self.waiting.values_mut().filter(|stop| applies(stop)) {
+            let before = (stop.due, stop.after);
+            set(stop);
+            if before != (stop.due, stop.after) {
+                self.changes.push(Change::Stands(Phase::Open, stop.clone()));
+            }
+        }
         self.deadlines = self.waiting.iter().map(|(job, stop)| Reverse((stop.due, *job))).collect();
-        self.changes += 1;
     }
 
     fn wait(&mut self, job: JobId, stop: Stop) {
         self.deadlines.push(Reverse((stop.due, job)));
+        self.changes.push(Change::Stands(Phase::Open, stop.clone()));
         self.waiting.insert(job, stop);
-        self.changes += 1;
     }
 
     fn close(&mut self, stop: Stop, now: Now) -> Vec<Action> {
@@ -366,7 +424,7 @@ impl Openings {
             vec![Action::Tell(Event::TimeIsUp { door: stop.door.clone(), knocker: stop.knocker })];
         let whose = (stop.door.clone(), Some(stop.knocker));
         let (command, limit) = (stop.command.clone(), stop.limit);
-        actions.extend(self.run(whose, command, Role::Closes(stop, false), limit, now));
+        actions.extend(self.run(whose, command, Role::Closes(stop), limit, now));
         actions
     }
 
@@ -378,7 +436,7 @@ impl Openings {
         limit: Option<Duration>,
         now: Now,
     ) -> Vec<Action> {
-        let event = if matches!(role, Role::Closes(..)) { "stop" } else { "start" };
+        let event = if matches!(role, Role::Closes(_)) { "stop" } else { "start" };
         let variables = knocker.map_or_else(Vec::new, |knocker| {
             vec![
                 ("KNOCKD_IP", knocker.to_string()),
@@ -389,11 +447,12 @@ impl Openings {
         });
         self.names += 1;
         let id = JobId(self.names);
-        if matches!(role, Role::Opens(_)) {
-            self.changes += 1;
+        if let Role::Opens(stop) = &role {
+            self.changes.push(Change::Stands(Phase::Opening(None), stop.clone()));
         }
         let killed_at = limit.map(|limit| now.uptime.saturating_add(limit));
-        self.running.insert(id, Running { door: door.clone(), role, killed_at });
+        let running = Running { door: door.clone(), role, is_started: false, process: None, killed_at };
+        self.running.insert(id, running);
         vec![
             Action::Tell(Event::Running { door: door.clone(), command: command.clone() }),
             Action::Run(Job { id, door, command, variables }),

@@ -1,168 +1,280 @@
-//! What is remembered over the end of a process, whatever its end: doors that stand open, cooldowns,
-//! and one-time lists that were used. Values to text and back.
+//! What is remembered over the end of a process, whatever its end: doors that stand open, cooldowns, and one-time
+//! lists that were used.
 //!
-//! The text is lines of words; the first line names the format and the boot it was written in, the
-//! last one counts. Each line but the first ends with a sum over itself: a line that was damaged is
-//! left out, so that no command is run that is not, byte for byte, one that was written. Words are
-//! percent-encoded where they hold a blank or anything that is not printable ASCII.
+//! # The files
+//!
+//! Each daemon has a place of its own, which it holds by a lock on `PATH.lock` for as long as it lives:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `PATH` | everything, as of the last time it was waited for the disk |
+//! | `PATH.new` | everything, up to now; only while something has changed that the disk may not have |
+//! | `PATH.tmp` | a `PATH.new` that is being written and counts for nothing yet |
+//!
+//! The place of a daemon that finds `PATH.lock` taken is `PATH.2`, then `PATH.3` and so on.
+//!
+//! **At every instant either `PATH.new` is whole and the newest state, or there is none and `PATH` is.** What the
+//! daemon does, in this order, and what a kill of all its processes leaves in between:
+//!
+//! | step | a kill behind it leaves |
+//! |---|---|
+//! | write everything to `PATH.tmp` | the state from before the change; so nothing that follows from the change was done yet |
+//! | rename it to `PATH.new` | the new state |
+//! | run the commands; append a line to `PATH.new` for each one that was started or has ended | what is in there; a command that was started in that instant and has no line yet counts as not started |
+//! | sync `PATH.new`, rename it to `PATH`, sync the folder | the same state, under either name |
+//!
+//! A change while `PATH.new` is there is appended to it; one that comes later begins a new one. A power failure
+//! leaves what was synced: `PATH.new` and a line at its end may be missing or cut, and `PATH` is whole.
+//!
+//! **A place belongs to whoever holds its lock; what is in a place that nobody holds belongs to the next daemon
+//! that starts.** That one locks all such places, writes what it found to its own, and then removes the other
+//! files, `PATH.N` before `PATH.N.new`, before it serves a door. An opening keeps its key on the way, so that
+//! one which is found in two places, after a kill in the middle, is still one opening.
+//!
+//! # The text
 //!
 //! ```text
-//! knockd-state 1 BOOT
-//! open PHASE DUE-UNIX DUE-UPTIME AFTER LIMIT KNOCKER DOOR COMMAND SUM     (times in milliseconds)
+//! knockd-state 2 BOOT SUM
+//! open KEY PHASE PROCESS DUE-UNIX DUE-UPTIME AFTER LIMIT KNOCKER DOOR run COMMAND SUM   (times in milliseconds)
 //! cooldown DUE-UNIX DUE-UPTIME AFTER KNOCKER DOOR SUM
-//! spent IDENTITY PERIOD OWNER SUM
-//! floor IDENTITY PERIOD SUM
-//! end LINES SUM
+//! spent LOCK PERIOD OWNER SUM
+//! floor LOCK PERIOD SUM
+//! end LINES SUM            (so many lines up to here are everything; what follows was appended)
+//! open KEY ...             (replaces the line with this key)
+//! closed KEY SUM           (takes it away)
 //! ```
 //!
-//! Uptime cannot be set, but begins anew with each boot. So within a boot it alone counts; after a
-//! boot the wall clock does, and one that was set back keeps no door open longer than its own time.
+//! PHASE is `opening`, `open` or `closing`; PROCESS is the start or stop command that runs, as `PID:START` (see
+//! [`Process`]), or `-`. A damaged line costs what that line says and nothing else. If `PATH.new` is not whole, it
+//! and `PATH` count together: rather close a door twice than leave it open.
+//!
+//! Files of version 1 (`knockd-state 1 BOOT`) are still read. They had no keys, no processes and no lines behind
+//! the end.
+//!
+//! # What becomes of an opening
+//!
+//! The daemon that takes it over looks whether the command still runs. If so it waits for its end. A start
+//! command that is gone is taken to have ended at once; a stop command that is gone is run again, since nobody saw
+//! how it ended.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::door::Door;
-use crate::door::lock::{Lock, OtpLock};
+use crate::door::lock::{Lock, OtpLock, Turn};
 use crate::door::spent::Spent;
-use crate::opening::{Phase, Stop};
+pub use crate::opening::record::{Cooldown, Moment};
+use crate::opening::record::{Reading, Record, seal, unsealed};
+use crate::opening::{Key, Phase, Process, Stop};
 use crate::time::Now;
 
-/// What the first line begins with.
-const TITLE: &str = "knockd-state 1";
+/// What the first line begins with, and what it began with before.
+const TITLE: &str = "knockd-state 2 ";
+const TITLE_1: &str = "knockd-state 1";
 /// How many used lists of a lock that are too old to be accepted are written one by one.
 const OLD_LISTS: usize = 16;
+/// How many damaged lines are named one by one.
+const NAMED: usize = 5;
 
-/// When, and in which boot of the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
-    /// Both clocks.
-    pub now: Now,
-    /// What tells this boot from any other; empty if nothing does.
-    pub boot: &'a str,
+/// The lines of a text that are damaged and were left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// The numbers of the first few, from 1.
+    pub lines: Vec<usize>,
+    /// How many more there are.
+    pub more: usize,
 }
 
-/// A door that does not listen to somebody who opened it, until this uptime.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cooldown {
-    /// The door's name.
-    pub door: Arc<str>,
-    /// Who.
-    pub knocker: IpAddr,
-    /// How long it lasts as a whole.
-    pub after: Duration,
-    /// Its end, as uptime.
-    pub until: Duration,
+impl Damage {
+    fn add(&mut self, line: usize) {
+        if self.lines.len() < NAMED {
+            self.lines.push(line);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The sentences that tell it, for the log.
+    pub fn sentences(&self) -> impl Iterator<Item = String> {
+        let one = self.lines.iter().map(|line| format!("line {line} is not in order and is left out"));
+        let sum =
+            (self.more > 0).then(|| format!("{} more lines are not in order and are left out", self.more));
+        one.chain(sum)
+    }
+}
+
+/// What one file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    records: Vec<Record>,
+    /// What is damaged.
+    pub damage: Damage,
+    /// It says everything that there was to say when it was begun.
+    pub is_whole: bool,
+}
+
+impl Text {
+    /// Reads a file.
+    #[must_use]
+    pub fn read(text: &[u8], moment: Moment<'_>) -> Text {
+        let mut read = Text::default();
+        let mut reading = Reading { now: moment.now, same_boot: false };
+        let is_this = |boot: &str| !moment.boot.is_empty() && boot.trim() == moment.boot;
+        let mut twins: HashMap<u64, u64> = HashMap::new();
+        for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
+            let line = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+            if number == 1
+                && let Some(boot) = line.and_then(boot_of)
+            {
+                reading.same_boot = is_this(boot);
+                continue;
+            }
+            match line.and_then(|line| Record::read(line, reading)) {
+                Some(Record::End(lines)) => read.is_whole |= lines + 2 == number,
+                Some(Record::Open(phase, mut stop)) => {
+                    if stop.key.number == 0 {
+                        // Version 1: the same knocker may have opened the same door several times.
+                        let twin = twins.entry(stop.key.origin).or_default();
+                        *twin += 1;
+                        stop.key.number = *twin;
+                    }
+                    read.records.push(Record::Open(phase, stop));
+                }
+                Some(record) => read.records.push(record),
+                None => read.damage.add(number),
+            }
+        }
+        read
+    }
+}
+
+/// The boot that the first line names.
+fn boot_of(line: &str) -> Option<&str> {
+    let boot = unsealed(line).and_then(|line| line.strip_prefix(TITLE));
+    boot.or_else(|| line.strip_prefix(TITLE_1))
 }
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Doors that stand open, to be closed at a time of this boot's uptime.
-    pub stops: Vec<Stop>,
-    /// Cooldowns that go on.
+    /// The openings that are not closed; each is due at a time of this boot's uptime.
+    pub openings: BTreeMap<Key, (Phase, Stop)>,
+    /// Cooldowns that go on, the latest last.
     pub cooldowns: Vec<Cooldown>,
     /// What is spent of each lock, by its identity.
     pub spent: BTreeMap<u64, Spent>,
-    /// The numbers, from 1, of lines that are not in order and were left out.
-    pub left_out: Vec<usize>,
-    /// The text is all that was written.
-    pub is_whole: bool,
 }
 
 impl State {
-    /// Reads a text.
+    /// What the two files of a place say together; `None` for one that is not there.
     #[must_use]
-    pub fn read(text: &[u8], moment: Moment<'_>) -> State {
+    pub fn of(settled: Option<Text>, new: Option<Text>) -> State {
+        let is_enough = new.as_ref().is_some_and(|new| new.is_whole);
         let mut state = State::default();
-        let mut same_boot = false;
-        let mut count = 0;
-        let lines = text.split_inclusive(|&byte| byte == b'\n');
-        for (number, line) in (1..).zip(lines) {
-            let line = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
-            let understood = match line {
-                Some(line) if number == 1 => line.strip_prefix(TITLE).map(|boot| {
-                    same_boot = !moment.boot.is_empty() && boot.trim() == moment.boot;
-                }),
-                Some(line) => summed(line).and_then(|line| {
-                    if let Some(lines) = line.strip_prefix("end ") {
-                        state.is_whole = lines.parse() == Ok(count) && state.left_out.is_empty();
-                        return Some(());
-                    }
-                    count += 1;
-                    state.take(line, moment, same_boot)
-                }),
-                None => None,
-            };
-            if understood.is_none() {
-                state.left_out.push(number);
-                state.is_whole = false;
-            }
+        for text in settled.filter(|_| !is_enough).into_iter().chain(new) {
+            text.records.into_iter().for_each(|record| state.take(record));
         }
         state
     }
 
-    fn take(&mut self, line: &str, moment: Moment<'_>, same_boot: bool) -> Option<()> {
-        let words: Vec<&str> = line.split(' ').collect();
-        match *words.as_slice() {
-            ["open", phase, unix, uptime, after, limit, knocker, door, command] => {
-                let after = millis(after)?;
-                let end = end_of(millis(unix)?, millis(uptime)?, after, moment.now, same_boot);
-                let due = match phase {
-                    "opening" | "open" => end,
-                    // The stop command goes on without whoever started it, but not over a boot.
-                    "closing" if same_boot => return Some(()),
-                    "closing" => moment.now.uptime,
-                    _ => return None,
-                };
-                self.stops.push(Stop {
-                    door: Arc::from(String::from_utf8(decode(door)?).ok()?),
-                    knocker: knocker.parse().ok()?,
-                    command: decode(command)?,
-                    after,
-                    limit: if limit == "-" { None } else { Some(millis(limit)?) },
-                    due,
-                });
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Open(phase, stop) => {
+                self.openings.insert(stop.key, (phase, stop));
             }
-            ["cooldown", unix, uptime, after, knocker, door] => {
-                let after = millis(after)?;
-                self.cooldowns.push(Cooldown {
-                    door: Arc::from(String::from_utf8(decode(door)?).ok()?),
-                    knocker: knocker.parse().ok()?,
-                    after,
-                    until: end_of(millis(unix)?, millis(uptime)?, after, moment.now, same_boot),
-                });
+            Record::Closed(key) => {
+                self.openings.remove(&key);
             }
-            ["spent", identity, period, owner] => {
-                let owner = if owner == "-" { None } else { Some(owner.parse().ok()?) };
-                let period = period.parse().ok()?;
-                self.spent.entry(hex(identity)?).or_default().insert(period, owner, 0);
+            Record::Cooldown(it) => {
+                self.cooldowns.retain(|other| (other.knocker, &other.door) != (it.knocker, &it.door));
+                self.cooldowns.push(it);
             }
-            ["floor", identity, period] => {
-                self.spent.entry(hex(identity)?).or_default().raise_floor(period.parse().ok()?);
+            Record::Spent(lock, period, owner) => {
+                self.spent.entry(lock).or_default().insert(period, owner, 0);
             }
-            _ => return None,
+            Record::Floor(lock, period) => self.spent.entry(lock).or_default().raise_floor(period),
+            Record::End(_) => {}
         }
-        Some(())
+    }
+
+    /// Adds what another place says. Where both know an opening, ours is the later word.
+    pub fn add(&mut self, other: State) {
+        for (key, opening) in other.openings {
+            self.openings.entry(key).or_insert(opening);
+        }
+        for it in other.cooldowns {
+            let known =
+                self.cooldowns.iter().find(|mine| (mine.knocker, &mine.door) == (it.knocker, &it.door));
+            if known.is_none_or(|mine| mine.until < it.until) {
+                self.take(Record::Cooldown(it));
+            }
+        }
+        for (lock, spent) in other.spent {
+            let mine = self.spent.entry(lock).or_default();
+            inherit(mine, &spent);
+        }
+    }
+
+    /// Whether there is nothing to remember.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.openings.is_empty() && self.cooldowns.is_empty() && self.spent.is_empty()
     }
 
     /// Lists that were spent stay spent on the doors that have the same lock.
     pub fn restore_spent(&self, doors: &mut [Door]) {
         for lock in doors.iter_mut().filter_map(otp_of) {
-            let Some(spent) = self.spent.get(&lock.otp.identity()) else { continue };
-            if let Some(floor) = spent.floor() {
-                lock.spent.raise_floor(floor);
-            }
-            for (period, owner) in spent.lists() {
-                lock.spent.insert(period, owner, 0);
+            if let Some(spent) = self.spent.get(&lock.otp.identity()) {
+                inherit(&mut lock.spent, spent);
             }
         }
     }
 }
 
-/// The text of doors that stand open, of cooldowns, and of what is spent of the locks of these doors.
+/// Lists that are spent stay spent on the doors of a new configuration that have the same lock.
+pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
+    let mut known = HashMap::new();
+    for door in before {
+        if let Lock::Otp(it) = &door.lock {
+            known.entry(it.otp.identity()).or_insert(&it.spent);
+        }
+    }
+    for lock in after.iter_mut().filter_map(otp_of) {
+        if let Some(&spent) = known.get(&lock.otp.identity()) {
+            lock.spent = spent.clone();
+        }
+    }
+}
+
+/// What a daemon makes of an opening that it takes over: what it stands for now. `runs` tells whether a process is
+/// still there.
+#[must_use]
+pub fn taken_over(phase: Phase, mut stop: Stop, now: Now, runs: impl Fn(Process) -> bool) -> (Phase, Stop) {
+    match phase {
+        Phase::Opening(Some(process)) | Phase::Closing(Some(process)) if runs(process) => (phase, stop),
+        Phase::Opening(_) | Phase::Open => (Phase::Open, stop),
+        Phase::Closing(_) => {
+            stop.due = now.uptime;
+            (Phase::Open, stop)
+        }
+    }
+}
+
+/// The list that opened this door, if lists of this door are used up.
+#[must_use]
+pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
+    let Lock::Otp(lock) = &door.lock else { return None };
+    let owner = lock.owner(knocker);
+    (!lock.is_reusable).then(|| Record::Spent(lock.otp.identity(), turn.0, owner))
+}
+
+/// The whole text: of doors that stand open, of cooldowns, and of what is spent of the locks of these doors.
 #[must_use]
 pub fn write(
     standing: &[(Phase, &Stop)],
@@ -170,18 +282,18 @@ pub fn write(
     doors: &[Door],
     moment: Moment<'_>,
 ) -> Vec<u8> {
-    let mut text = format!("{TITLE} {}\n", moment.boot);
+    let mut text = format!("{TITLE}{}", moment.boot);
+    seal(&mut text);
     let mut count = 0;
-    let mut add = |line: String| {
+    let mut add = |record: &Record| {
         count += 1;
-        push(&mut text, &line);
+        text += &record.line(moment.now);
     };
     for (phase, stop) in standing {
-        add(line_of(*phase, stop, moment.now));
+        add(&Record::Open(*phase, (*stop).clone()));
     }
-    for Cooldown { door, knocker, after, until } in cooldowns {
-        let times = times(*until, *after, moment.now);
-        add(format!("cooldown {times} {knocker} {}", encode(door.as_bytes())));
+    for cooldown in cooldowns {
+        add(&Record::Cooldown(cooldown.clone()));
     }
     for door in doors {
         let Lock::Otp(lock) = &door.lock else { continue };
@@ -191,66 +303,23 @@ pub fn write(
         let dropped = old.saturating_sub(OLD_LISTS);
         let floor = lock.spent.floor().max(lock.spent.lists().take(dropped).map(|(period, _)| period).max());
         if let Some(floor) = floor {
-            add(format!("floor {identity:016x} {floor}"));
+            add(&Record::Floor(identity, floor));
         }
         for (period, owner) in lock.spent.lists().skip(dropped) {
-            let owner = owner.map_or("-".to_owned(), |owner| owner.to_string());
-            add(format!("spent {identity:016x} {period} {owner}"));
+            add(&Record::Spent(identity, period, owner));
         }
     }
-    push(&mut text, &format!("end {count}"));
+    text += &Record::End(count).line(moment.now);
     text.into_bytes()
 }
 
-fn line_of(phase: Phase, stop: &Stop, now: Now) -> String {
-    let phase = match phase {
-        Phase::Opening => "opening",
-        Phase::Open => "open",
-        Phase::Closing => "closing",
-    };
-    format!(
-        "open {phase} {} {} {} {} {}",
-        times(stop.due, stop.after, now),
-        stop.limit.map_or("-".to_owned(), |limit| limit.as_millis().to_string()),
-        stop.knocker,
-        encode(stop.door.as_bytes()),
-        encode(&stop.command)
-    )
-}
-
-/// An end on both clocks, and how long it may be away.
-fn times(end: Duration, after: Duration, now: Now) -> String {
-    let left = end.saturating_sub(now.uptime);
-    let unix = now.unix.saturating_add(left).saturating_sub(now.uptime.saturating_sub(end));
-    // No later than what can be read again.
-    let [unix, end, after] =
-        [unix, end, after].map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    format!("{unix} {end} {after}")
-}
-
-/// When that is, as uptime of the present boot.
-fn end_of(unix: Duration, uptime: Duration, after: Duration, now: Now, same_boot: bool) -> Duration {
-    if same_boot {
-        uptime.min(now.uptime.saturating_add(after))
-    } else {
-        now.uptime.saturating_add(unix.saturating_sub(now.unix).min(after))
+fn inherit(mine: &mut Spent, other: &Spent) {
+    if let Some(floor) = other.floor() {
+        mine.raise_floor(floor);
     }
-}
-
-fn push(text: &mut String, line: &str) {
-    let _ = writeln!(text, "{line} {:016x}", sum(line));
-}
-
-/// The line without its sum, if that is right.
-fn summed(line: &str) -> Option<&str> {
-    let (line, written) = line.rsplit_once(' ')?;
-    (hex(written)? == sum(line)).then_some(line)
-}
-
-/// FNV-1a: finds damage; whoever can write the file could write a right sum too.
-fn sum(line: &str) -> u64 {
-    line.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    for (period, owner) in other.lists() {
+        mine.insert(period, owner, 0);
+    }
 }
 
 fn otp_of(door: &mut Door) -> Option<&mut OtpLock> {
@@ -258,44 +327,4 @@ fn otp_of(door: &mut Door) -> Option<&mut OtpLock> {
         Lock::Otp(lock) => Some(lock),
         Lock::Fixed(_) | Lock::OneTime(_) => None,
     }
-}
-
-fn millis(word: &str) -> Option<Duration> {
-    word.parse().ok().map(Duration::from_millis)
-}
-
-fn hex(word: &str) -> Option<u64> {
-    let is_ours = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    u64::from_str_radix(word, 16).ok().filter(|_| word.len() == 16 && word.bytes().all(is_ours))
-}
-
-/// A word without blanks; nothing is `%`.
-fn encode(bytes: &[u8]) -> String {
-    let mut word = String::new();
-    for &byte in bytes {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            word.push(byte.into());
-        } else {
-            let _ = write!(word, "%{byte:02x}");
-        }
-    }
-    if word.is_empty() { "%".to_owned() } else { word }
-}
-
-fn decode(word: &str) -> Option<Vec<u8>> {
-    if word == "%" {
-        return Some(Vec::new());
-    }
-    let mut bytes = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let Some(first) = rest.chars().next() {
-        if first == '%' {
-            bytes.push(u8::from_str_radix(rest.get(1..3)?, 16).ok()?);
-            rest = rest.get(3..)?;
-        } else {
-            bytes.push(u8::try_from(first).ok()?);
-            rest = rest.get(first.len_utf8()..)?;
-        }
-    }
-    Some(bytes)
 }

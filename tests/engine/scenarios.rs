@@ -128,7 +128,7 @@ impl Scene {
                 addresses("10.0.0.1 fd00::1").unwrap(),
                 config.options.max_attempts(),
             ),
-            openings: Openings::new(),
+            openings: Openings::new(1),
             running: Vec::new(),
             now: Now { uptime: BOOTED, unix: EPOCH },
             debug: false,

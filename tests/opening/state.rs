@@ -7,8 +7,9 @@ use std::time::Duration;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::door::lock::{Lock, Turn};
-use knocking::opening::state::{Moment, State, write};
-use knocking::opening::{Phase, Stop};
+use knocking::opening::record::Record;
+use knocking::opening::state::{self, Moment, State, Text, write};
+use knocking::opening::{Key, Phase, Process, Stop};
 use knocking::time::Now;
 
 trials![
@@ -19,10 +20,19 @@ trials![
     a_clock_that_was_set_back_keeps_no_door_open_longer,
     an_end_beyond_all_clocks_is_kept,
     an_overdue_door_is_due,
-    a_stop_command_that_runs_is_not_run_again,
-    a_stop_command_that_a_reboot_broke_off_is_run_again,
+    a_stop_command_that_runs_is_waited_for,
+    a_stop_command_that_is_gone_is_run_again,
+    a_start_command_that_runs_is_waited_for,
+    a_process_of_another_boot_is_not_taken_for_it,
     damage_is_found_and_never_executed,
+    a_damaged_line_costs_that_line_only,
     a_text_that_is_cut_is_not_whole,
+    a_later_line_replaces_an_earlier_one,
+    a_whole_new_file_counts_alone,
+    a_cut_new_file_counts_with_the_old_one,
+    an_opening_in_two_places_is_one,
+    the_first_version_is_still_read,
+    many_damaged_lines_are_summed_up,
     random_bytes_are_no_command,
     spent_lists_stay_spent,
     old_spent_lists_become_one_line,
@@ -42,6 +52,7 @@ fn later(seconds: u64) -> Now {
 
 fn stop(command: &[u8], due: u64) -> Stop {
     Stop {
+        key: Key { origin: 0x0123_4567_89ab_cdef, number: due + 1 },
         door: Arc::from("front door %1"),
         knocker: "2001:db8::7".parse().unwrap(),
         command: command.to_vec(),
@@ -51,24 +62,53 @@ fn stop(command: &[u8], due: u64) -> Stop {
     }
 }
 
+fn written(standing: &[(Phase, &Stop)]) -> Vec<u8> {
+    write(standing, &[], &[], at(NOW, "a"))
+}
+
 /// What is read at another moment of what was written at NOW in boot "a".
 fn read_again(standing: &[(Phase, &Stop)], moment: Moment<'_>) -> State {
-    State::read(&write(standing, &[], &[], at(NOW, "a")), moment)
+    let text = Text::read(&written(standing), moment);
+    assert!(text.is_whole && text.damage.is_none(), "{text:?}");
+    State::of(Some(text), None)
 }
+
+fn state_of(text: &[u8]) -> State {
+    State::of(Some(Text::read(text, at(NOW, "a"))), None)
+}
+
+fn stops(state: &State) -> Vec<Stop> {
+    state.openings.values().map(|(_, stop)| stop.clone()).collect()
+}
+
+/// The one opening of a state, as the next daemon takes it over.
+fn taken_over(state: &State, now: Now, runs: bool) -> (Phase, Stop) {
+    assert_eq!(state.openings.len(), 1);
+    let (phase, stop) = state.openings.values().next().unwrap().clone();
+    state::taken_over(phase, stop, now, |_| runs)
+}
+
+const PROCESS: Process = Process { pid: 4711, start: 123_456 };
 
 fn what_is_written_is_read() {
     let stops = [stop(b"iptables -D INPUT -s 1.2.3.4 -j ACCEPT", 5_010), stop(b"true", 5_020)];
-    let standing = [(Phase::Open, &stops[0]), (Phase::Opening, &stops[1])];
-    let state = read_again(&standing, at(later(3), "a"));
-    assert_eq!((state.stops.as_slice(), state.is_whole), (stops.as_slice(), true));
-    assert_eq!(state.left_out, []);
+    for phases in [
+        [Phase::Open, Phase::Opening(None)],
+        [Phase::Opening(Some(PROCESS)), Phase::Closing(Some(PROCESS))],
+        [Phase::Closing(None), Phase::Open],
+    ] {
+        let standing = [(phases[0], &stops[0]), (phases[1], &stops[1])];
+        let state = read_again(&standing, at(later(3), "a"));
+        let read: Vec<(Phase, &Stop)> = state.openings.values().map(|(phase, stop)| (*phase, stop)).collect();
+        assert_eq!(read, standing);
+    }
 }
 
 fn any_bytes_of_a_command_are_kept() {
     let all: Vec<u8> = (0..=255).collect();
     for command in [&all[..], b"", b"%", b" ", "ä\n%41 €".as_bytes()] {
         let stop = stop(command, 5_010);
-        assert_eq!(read_again(&[(Phase::Open, &stop)], at(NOW, "a")).stops, [stop]);
+        assert_eq!(stops(&read_again(&[(Phase::Open, &stop)], at(NOW, "a"))), [stop]);
     }
 }
 
@@ -78,7 +118,7 @@ fn within_a_boot_uptime_counts() {
     for unix in [NOW.unix + year, NOW.unix.saturating_sub(year), Duration::ZERO] {
         let now = Now { uptime: later(4).uptime, unix };
         let state = read_again(&[(Phase::Open, &stop(b"true", 5_010))], at(now, "a"));
-        assert_eq!(state.stops[0].due, Duration::from_secs(5_010));
+        assert_eq!(stops(&state)[0].due, Duration::from_secs(5_010));
     }
 }
 
@@ -86,14 +126,14 @@ fn after_a_boot_the_wall_clock_counts() {
     let now = Now { uptime: Duration::from_secs(20), unix: later(4).unix };
     for boot in ["b", ""] {
         let state = read_again(&[(Phase::Open, &stop(b"true", 5_010))], at(now, boot));
-        assert_eq!(state.stops[0].due, Duration::from_secs(26));
+        assert_eq!(stops(&state)[0].due, Duration::from_secs(26));
     }
 }
 
 fn a_clock_that_was_set_back_keeps_no_door_open_longer() {
     let now = Now { uptime: Duration::from_secs(20), unix: Duration::ZERO };
     let state = read_again(&[(Phase::Open, &stop(b"true", 5_010))], at(now, "b"));
-    assert_eq!(state.stops[0].due, Duration::from_secs(80));
+    assert_eq!(stops(&state)[0].due, Duration::from_secs(80));
 }
 
 /// The wall clock then would show more milliseconds than there are.
@@ -101,7 +141,7 @@ fn an_end_beyond_all_clocks_is_kept() {
     let longest = Duration::from_millis(u64::MAX);
     let stop = Stop { after: longest, due: longest, ..stop(b"true", 0) };
     let state = read_again(&[(Phase::Open, &stop)], at(NOW, "a"));
-    assert_eq!((state.stops, state.left_out), (vec![stop], vec![]));
+    assert_eq!(stops(&state), [stop]);
 }
 
 fn an_overdue_door_is_due() {
@@ -109,44 +149,160 @@ fn an_overdue_door_is_due() {
         [(later(1_000), "a"), (Now { uptime: Duration::from_secs(5), unix: later(1_000).unix }, "b")]
     {
         let state = read_again(&[(Phase::Open, &stop(b"true", 5_010))], at(now, boot));
-        assert!(state.stops[0].due <= now.uptime, "{boot}");
+        assert!(stops(&state)[0].due <= now.uptime, "{boot}");
     }
 }
 
-fn a_stop_command_that_runs_is_not_run_again() {
-    let state = read_again(&[(Phase::Closing, &stop(b"true", 5_000))], at(later(1), "a"));
-    assert_eq!((state.stops, state.left_out, state.is_whole), (vec![], vec![], true));
+fn a_stop_command_that_runs_is_waited_for() {
+    let stop = stop(b"true", 5_000);
+    let state = read_again(&[(Phase::Closing(Some(PROCESS)), &stop)], at(later(1), "a"));
+    assert_eq!(taken_over(&state, later(1), true), (Phase::Closing(Some(PROCESS)), stop));
 }
 
-fn a_stop_command_that_a_reboot_broke_off_is_run_again() {
-    let state = read_again(&[(Phase::Closing, &stop(b"true", 5_000))], at(later(1), "b"));
-    assert_eq!(state.stops[0].due, later(1).uptime);
+/// Nobody saw how it ended.
+fn a_stop_command_that_is_gone_is_run_again() {
+    let stop = stop(b"true", 5_000);
+    for (process, runs) in [(Some(PROCESS), false), (None, true)] {
+        let state = read_again(&[(Phase::Closing(process), &stop)], at(later(1), "a"));
+        let again = Stop { due: later(1).uptime, ..stop.clone() };
+        assert_eq!(taken_over(&state, later(1), runs), (Phase::Open, again));
+    }
+}
+
+/// Or it would open a door that is closed already.
+fn a_start_command_that_runs_is_waited_for() {
+    let stop = stop(b"true", 5_010);
+    let state = read_again(&[(Phase::Opening(Some(PROCESS)), &stop)], at(later(1), "a"));
+    assert_eq!(taken_over(&state, later(1), true), (Phase::Opening(Some(PROCESS)), stop.clone()));
+    assert_eq!(taken_over(&state, later(1), false), (Phase::Open, stop));
+}
+
+fn a_process_of_another_boot_is_not_taken_for_it() {
+    for phase in [Phase::Closing(Some(PROCESS)), Phase::Opening(Some(PROCESS))] {
+        let now = Now { uptime: Duration::from_secs(9), unix: later(100).unix };
+        let state = read_again(&[(phase, &stop(b"true", 5_000))], at(now, "b"));
+        let (phase, stop) = taken_over(&state, now, true);
+        assert_eq!((phase, stop.due), (Phase::Open, now.uptime));
+    }
 }
 
 /// Whatever byte is changed: a command is either the one that was written or none.
 fn damage_is_found_and_never_executed() {
-    let stops = [stop(b"iptables -D INPUT -s 1.2.3.4 -j ACCEPT", 5_010), stop(b"true", 5_020)];
-    let standing = [(Phase::Open, &stops[0]), (Phase::Open, &stops[1])];
-    let text = write(&standing, &[], &[], at(NOW, "a"));
+    let whole = [stop(b"iptables -D INPUT -s 1.2.3.4 -j ACCEPT", 5_010), stop(b"true", 5_020)];
+    let text = written(&[(Phase::Open, &whole[0]), (Phase::Open, &whole[1])]);
     for place in 0..text.len() {
         for change in [1, 0x20, 0x80, text[place]] {
             let mut damaged = text.clone();
             damaged[place] ^= change;
-            let state = State::read(&damaged, at(NOW, "a"));
-            assert!(state.stops.iter().all(|stop| stops.iter().any(|it| it.command == stop.command)));
-            assert!(place <= "knockd-state 1 a".len() || !state.is_whole, "byte {place} ^ {change}");
-            let whole_lines = state.stops.len() + state.left_out.len();
-            assert!(whole_lines >= 1, "byte {place} ^ {change}: {state:?}");
+            let read = Text::read(&damaged, at(NOW, "a"));
+            assert!(!read.damage.is_none(), "byte {place} ^ {change}: {read:?}");
+            let left = stops(&state_of(&damaged));
+            assert!(left.iter().all(|stop| whole.iter().any(|it| it.command == stop.command)));
+            // The newline between two lines belongs to both.
+            let newline = text[place] == b'\n';
+            assert!(newline || !left.is_empty(), "byte {place} ^ {change}: {damaged:?}");
         }
+    }
+}
+
+/// Not those around it, wherever it stands: the first, the last, or one behind the end.
+fn a_damaged_line_costs_that_line_only() {
+    let whole = [stop(b"a", 5_010), stop(b"b", 5_020), stop(b"c", 5_030)];
+    let standing: Vec<(Phase, &Stop)> = whole.iter().map(|stop| (Phase::Open, stop)).collect();
+    let mut text = written(&standing[..2]);
+    text.extend(Record::Open(Phase::Open, whole[2].clone()).line(NOW).bytes());
+    let lines: Vec<&str> = std::str::from_utf8(&text).unwrap().lines().collect();
+    for (damaged, wanted) in [(0, "abc"), (1, "bc"), (2, "ac"), (3, "abc"), (4, "ab")] {
+        let mut lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+        lines[damaged].replace_range(5..6, "!");
+        let read = Text::read((lines.join("\n") + "\n").as_bytes(), at(NOW, "a"));
+        assert_eq!(read.damage.lines, [damaged + 1]);
+        // Without the end nobody knows whether it is all.
+        assert_eq!(read.is_whole, damaged != 3);
+        let commands: Vec<u8> = stops(&State::of(None, Some(read))).iter().map(|it| it.command[0]).collect();
+        assert_eq!(String::from_utf8(commands).unwrap(), wanted);
     }
 }
 
 fn a_text_that_is_cut_is_not_whole() {
     let stop = stop(b"true", 5_010);
-    let text = write(&[(Phase::Open, &stop)], &[], &[], at(NOW, "a"));
+    let text = written(&[(Phase::Open, &stop)]);
     for length in 0..text.len() {
-        assert!(!State::read(&text[..length], at(NOW, "a")).is_whole, "{length} of {} bytes", text.len());
+        let read = Text::read(&text[..length], at(NOW, "a"));
+        assert!(!read.is_whole, "{length} of {} bytes", text.len());
     }
+}
+
+fn a_later_line_replaces_an_earlier_one() {
+    let whole = [stop(b"a", 5_010), stop(b"b", 5_020)];
+    let mut text = written(&[(Phase::Opening(None), &whole[0]), (Phase::Open, &whole[1])]);
+    text.extend(Record::Open(Phase::Closing(Some(PROCESS)), whole[0].clone()).line(NOW).bytes());
+    text.extend(Record::Closed(whole[1].key).line(NOW).bytes());
+    let state = state_of(&text);
+    assert_eq!(
+        state.openings.values().collect::<Vec<_>>(),
+        [&(Phase::Closing(Some(PROCESS)), whole[0].clone())]
+    );
+}
+
+fn a_whole_new_file_counts_alone() {
+    let whole = [stop(b"a", 5_010), stop(b"b", 5_020)];
+    let read = |text: &[u8]| Some(Text::read(text, at(NOW, "a")));
+    let (old, new) = (written(&[(Phase::Open, &whole[0])]), written(&[(Phase::Open, &whole[1])]));
+    assert_eq!(stops(&State::of(read(&old), read(&new))), [whole[1].clone()]);
+}
+
+/// What it closed it may have closed, what it does not tell it may not have known.
+fn a_cut_new_file_counts_with_the_old_one() {
+    let whole = [stop(b"a", 5_010), stop(b"b", 5_020)];
+    let read = |text: &[u8]| Some(Text::read(text, at(NOW, "a")));
+    let (old, new) = (written(&[(Phase::Open, &whole[0])]), written(&[(Phase::Open, &whole[1])]));
+    let end = new.windows(4).position(|it| it == b"\nend").unwrap() + 1;
+    assert_eq!(stops(&State::of(read(&old), read(&new[..end]))), whole);
+    assert_eq!(stops(&State::of(read(&old), read(&[]))), [whole[0].clone()]);
+    assert_eq!(stops(&State::of(None, read(&new[..end]))), [whole[1].clone()]);
+}
+
+/// A daemon was killed while it took over what another one had left.
+fn an_opening_in_two_places_is_one() {
+    let stop = stop(b"a", 5_010);
+    let mut state = state_of(&written(&[(Phase::Closing(Some(PROCESS)), &stop)]));
+    state.add(state_of(&written(&[(Phase::Open, &stop)])));
+    assert_eq!(state.openings.values().collect::<Vec<_>>(), [&(Phase::Closing(Some(PROCESS)), stop)]);
+}
+
+/// As the daemon of November 2026 wrote it: two openings of one knocker, a third one that is being closed, and a
+/// line that is damaged.
+fn the_first_version_is_still_read() {
+    let text = "knockd-state 1 a\n\
+        open open 1790000010000 5010000 60000 - 10.0.0.1 d echo%20A 6ab3b8a0a8cf7e19\n\
+        open open 1790000010000 5010000 60000 - 10.0.0.1 d echo%20a bebc3ec8f406d8e7\n\
+        open open 1790000011000 5011000 60000 1500 10.0.0.1 d echo%20a 43e704cbcb85a944\n\
+        open closing 1790000011000 5011000 60000 - 10.0.0.2 d true 821029ec5f949e0c\n\
+        end 4 33d044befdc1291e\n";
+    let text = Text::read(text.as_bytes(), at(NOW, "a"));
+    assert_eq!((&*text.damage.lines, text.is_whole), (&[2][..], true));
+    let state = State::of(None, Some(text));
+    let mut known: Vec<(Phase, String, u64)> = state
+        .openings
+        .values()
+        .map(|(phase, stop)| (*phase, String::from_utf8(stop.command.clone()).unwrap(), stop.due.as_secs()))
+        .collect();
+    known.sort_by_key(|(_, command, due)| (command.clone(), *due));
+    let echo = |due| (Phase::Open, "echo a".to_owned(), due);
+    assert_eq!(known, [echo(5_010), echo(5_011), (Phase::Closing(None), "true".to_owned(), 5_011)]);
+    // Written anew they have keys.
+    let standing: Vec<(Phase, &Stop)> = state.openings.values().map(|(phase, stop)| (*phase, stop)).collect();
+    assert_eq!(state_of(&written(&standing)).openings, state.openings);
+}
+
+fn many_damaged_lines_are_summed_up() {
+    let text = "knockd-state 1 a\n".to_owned() + &"nonsense\n".repeat(40_000);
+    let damage = Text::read(text.as_bytes(), at(NOW, "a")).damage;
+    let sentences: Vec<String> = damage.sentences().collect();
+    assert_eq!(sentences.len(), 6);
+    assert_eq!(sentences[0], "line 2 is not in order and is left out");
+    assert_eq!(sentences[5], "39995 more lines are not in order and are left out");
 }
 
 /// A million bytes, in lines that look as if they were ours.
@@ -165,7 +321,7 @@ fn random_bytes_are_no_command() {
             text.extend((0..random() % 40).map(|_| u8::try_from(random() % 256).unwrap()));
             text.push(b'\n');
         }
-        assert_eq!(State::read(&text, at(NOW, "a")).stops, []);
+        assert!(state_of(&text).is_empty());
     }
 }
 
@@ -186,14 +342,14 @@ fn spent_lists_stay_spent() {
     // Whatever the clock says now, in whatever order the doors stand.
     let mut after = doors(OTP);
     after.reverse();
-    State::read(&text, at(Now { uptime: Duration::ZERO, unix: Duration::ZERO }, "b"))
-        .restore_spent(&mut after);
+    let read = Text::read(&text, at(Now { uptime: Duration::ZERO, unix: Duration::ZERO }, "b"));
+    State::of(Some(read), None).restore_spent(&mut after);
     let length = |door: &Door, knocker: usize| door.lock.length(turn, knockers[knocker]);
     assert_eq!([length(&after[1], 0), length(&after[1], 1)], [None, Some(4)]);
     assert_eq!([length(&after[0], 0), length(&after[0], 1)], [None, None]);
     // Another seed is another lock.
     let mut other = doors(&OTP.replace("sesame", "sesam"));
-    State::read(&text, at(NOW, "a")).restore_spent(&mut other);
+    state_of(&text).restore_spent(&mut other);
     assert_eq!(length(&other[0], 0), Some(4));
 }
 
@@ -207,7 +363,7 @@ fn old_spent_lists_become_one_line() {
     let text = write(&[], &[], &before, at(NOW, "a"));
     assert!(text.split(|&byte| byte == b'\n').count() < 25);
     let mut after = doors(OTP);
-    State::read(&text, at(NOW, "a")).restore_spent(&mut after);
+    state_of(&text).restore_spent(&mut after);
     for age in 1..=200 {
         assert_eq!(after[0].lock.length(Turn(period - age), knocker), None, "{age}");
     }

@@ -14,6 +14,8 @@ trials![
     output_goes_where_the_daemons_goes,
     a_nonzero_exit_is_logged,
     an_end_by_signal_is_logged_as_zero,
+    a_command_that_a_real_time_signal_ends_has_ended,
+    a_start_that_cannot_be_started_has_no_stop,
     an_empty_command_is_no_command,
     without_a_start_command_there_is_no_stop,
     ipv6_knockers_have_their_own_command,
@@ -92,6 +94,32 @@ fn an_end_by_signal_is_logged_as_zero() {
     let daemon = world.knockd("[d]\nsequence = 1\ncommand = kill -9 $$").start();
     world.send([tcp(1)]);
     daemon.wait_for("d: command returned non-zero status code (0)");
+}
+
+fn a_command_that_a_real_time_signal_ends_has_ended() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = kill -40 $$\ncmd_timeout = 1\nstop_command = echo %IP% >> @/out; kill -50 $$";
+    let mut daemon = world.knockd(doors).start();
+    world.send([tcp(1)]);
+    daemon.wait_for_file("out", "10.77.0.2\n");
+    daemon.wait_for_times(2, "d: command returned non-zero status code (0)");
+    // Nothing is left to wait for.
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// It opened nothing. The shell cannot be run where there is none.
+fn a_start_that_cannot_be_started_has_no_stop() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 0\nstop_command = echo %IP% >> @/out";
+    let daemon = world.knockd(doors);
+    let nowhere = daemon.folder().join("no-shell");
+    let mut daemon = daemon.replacing("/bin", "sh", &nowhere).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("d: could not run the command: No such file or directory");
+    daemon.sync();
+    assert!(!daemon.raw_log().contains("command timeout"), "{}", daemon.said());
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!daemon.raw_log().contains("command timeout"), "{}", daemon.said());
 }
 
 fn an_empty_command_is_no_command() {

@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use knocking::door::otp::Otp;
+use knocking::opening::state::{Moment, write};
+use knocking::opening::{Key, Phase, Stop};
+use knocking::time::Now;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{Knockd, RunningDaemon};
@@ -20,15 +25,28 @@ trials![
     a_door_that_nothing_closes_is_not_remembered,
     overdue_doors_close_at_once,
     a_door_that_was_opening_is_closed,
+    doors_close_once_after_two_kills_while_a_command_runs,
+    the_newest_state_is_never_removed,
+    a_stop_command_that_was_cut_off_is_run_again,
+    a_stop_command_that_goes_on_is_not_run_again,
+    a_start_command_that_goes_on_is_waited_for,
+    of_many_stops_at_once_only_those_that_run_are_run_again,
     a_killed_watcher_is_replaced_and_no_door_is_touched,
     commands_have_nothing_of_a_replaced_watcher,
     every_stop_runs_once_however_often_all_is_killed,
-    a_second_daemon_says_so_and_goes_on_without,
-    the_second_takes_the_file_when_the_first_has_ended,
+    a_second_daemon_keeps_a_state_of_its_own,
+    a_daemon_takes_over_from_another_that_is_killed,
     without_a_place_for_the_file_it_goes_on,
     a_file_that_others_can_write_is_not_trusted,
+    a_new_file_that_others_can_write_costs_nothing_else,
     a_damaged_line_is_reported_and_not_run,
+    one_damaged_byte_costs_one_line,
+    ten_thousand_bad_lines_are_a_few_lines_in_the_log,
+    a_folder_in_its_place_is_told_once,
+    a_lock_of_somebody_else_is_not_another_daemons,
+    a_file_of_the_first_version_is_taken_over,
     a_new_state_file_takes_all_along,
+    the_state_file_stays_if_the_next_one_cannot_be_had,
     spent_lists_stay_spent_over_a_crash,
     on_start_and_on_stop_run_once,
     on_stop_is_not_run_after_a_crash,
@@ -144,6 +162,127 @@ fn a_door_that_was_opening_is_closed() {
     expect_closed(&place, 3.0, "10.77.0.2\n");
 }
 
+/// The second daemon must not be without a file while a command of the first one still runs.
+fn doors_close_once_after_two_kills_while_a_command_runs() {
+    let (world, place) = (World::new(), Folder::new());
+    let doors = format!(
+        "{}\n[slow]\nsequence = 2\nstart_command = sleep 3\ncmd_timeout = 1\nstop_command = echo slow >> {{}}/out",
+        door(4)
+    );
+    let mut first = with_state(&world, &place, &doors).start();
+    world.send([tcp(1), tcp(2)]);
+    first.wait_for("running command: sleep");
+    first.wait_for("running command: true");
+    first.kill(Signal::SIGKILL);
+    first.wait(2.0);
+    let mut second = with_state(&world, &place, &doors).start();
+    world.send([tcp(1).from("10.77.0.12")]);
+    second.wait_for("running command: true");
+    pause(0.1);
+    kill_all(&mut second);
+    let _third = with_state(&world, &place, &doors).start();
+    expect_closed(&place, 9.0, "10.77.0.2\n10.77.0.12\nslow\n");
+}
+
+/// What has the newest state is replaced, and only by what is whole: the names are renamed, and none is removed.
+fn the_newest_state_is_never_removed() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut daemon = with_state(&world, &place, &door(1)).start();
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let all = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+    watch.add_watch(place.path(), all).unwrap();
+    for knocker in ["10.77.0.2", "10.77.0.12", "10.77.0.13"] {
+        world.send([tcp(1).from(knocker)]);
+        daemon.wait_for(&format!("{knocker}: d: command timeout"));
+    }
+    assert_eq!(daemon.stop(), Some(0));
+    let mut kinds = Vec::new();
+    while let Ok(events) = watch.read_events() {
+        for event in events {
+            let name = event.name.unwrap().into_string().unwrap();
+            if name.starts_with("state") && name != "state.lock" {
+                assert!(!event.mask.contains(AddWatchFlags::IN_DELETE), "{name} is removed");
+                if event.mask.contains(AddWatchFlags::IN_CREATE) {
+                    assert_eq!(name, "state.tmp", "made where it counts before it is whole");
+                }
+                kinds.push(name);
+            }
+        }
+    }
+    assert!(kinds.len() >= 5 * 3, "{kinds:?}");
+}
+
+/// Together with everything else; whether it did its work is not known.
+fn a_stop_command_that_was_cut_off_is_run_again() {
+    let (world, place) = (World::new(), Folder::new());
+    let doors = door(1).replace("stop_command = ", "stop_command = touch {}/began; sleep 1; ");
+    let mut daemon = with_state(&world, &place, &doors).start();
+    world.send([tcp(1)]);
+    assert!(holds_within(seconds(5.0), || place.join("began").exists()), "{}", daemon.said());
+    pause(0.2);
+    let all: Vec<i32> = daemon.descendants().iter().map(|process| process.pid).chain([daemon.pid]).collect();
+    all.into_iter().for_each(process::end);
+    daemon.wait(2.0);
+    let daemon = with_state(&world, &place, "").start();
+    daemon.wait_for("10.77.0.2: d: still open");
+    expect_closed(&place, 4.0, "10.77.0.2\n");
+}
+
+/// It outlives the daemon that started it: the next one waits for its end.
+fn a_stop_command_that_goes_on_is_not_run_again() {
+    let (world, place) = (World::new(), Folder::new());
+    let doors = door(1).replace("stop_command = ", "stop_command = touch {}/began; sleep 2; ");
+    let mut daemon = with_state(&world, &place, &doors).start();
+    world.send([tcp(1)]);
+    assert!(holds_within(seconds(5.0), || place.join("began").exists()), "{}", daemon.said());
+    pause(0.2);
+    kill_all(&mut daemon);
+    let mut daemon = with_state(&world, &place, "").start();
+    daemon.wait_for("10.77.0.2: d: its stop command still runs");
+    expect_closed(&place, 5.0, "10.77.0.2\n");
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!place.read("state").contains("\nopen "), "{}", place.read("state"));
+}
+
+/// What it opens has to be closed behind it, however short the door's time is.
+fn a_start_command_that_goes_on_is_waited_for() {
+    let (world, place) = (World::new(), Folder::new());
+    let doors = door(1).replace("= true", "= sleep 3; echo opened >> {}/out");
+    let mut daemon = with_state(&world, &place, &doors).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: sleep");
+    pause(0.3);
+    kill_all(&mut daemon);
+    let _daemon = with_state(&world, &place, "").start();
+    assert!(holds_within(seconds(9.0), || place.read("out").lines().count() == 2), "{}", place.read("out"));
+    assert_eq!(place.read("out"), "opened\n10.77.0.2\n");
+}
+
+/// Each is noted by itself, when it was started and when it has ended.
+fn of_many_stops_at_once_only_those_that_run_are_run_again() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut daemon = with_state(&world, &place, &door(2)).start();
+    let knockers: Vec<String> = (1..=60).map(|n| format!("10.77.3.{n}")).collect();
+    world.send(knockers.iter().map(|knocker| tcp(1).from(knocker)));
+    daemon.wait_for_times(60, "running command: true");
+    let closed = || place.read("out").lines().count();
+    assert!(holds_within(seconds(6.0), || closed() >= 10), "{}", daemon.said());
+    kill_all(&mut daemon);
+    // Until those that were running have ended.
+    pause(0.5);
+    let before = closed();
+    let unnoted = place.read("state.new").lines().filter(|line| line.contains(" closing ")).count();
+    let noted = place.read("state.new").lines().filter(|line| line.starts_with("closed ")).count();
+    assert!(before < 60, "it was killed too late to show anything");
+    // One more may have been started in the very instant.
+    let running = unnoted.saturating_sub(noted) + 1;
+    let _daemon = with_state(&world, &place, "").start();
+    let all_closed = || knockers.iter().all(|it| place.read("out").lines().any(|line| line == it));
+    assert!(holds_within(seconds(6.0), all_closed), "{}", place.read("out"));
+    pause(0.5);
+    assert!(closed() <= 60 + running, "{} of 60 were run twice, and {running} ran", closed() - 60);
+}
+
 /// It faces the network and can be lost: no door knows of it.
 fn a_killed_watcher_is_replaced_and_no_door_is_touched() {
     let (world, place) = (World::new(), Folder::new());
@@ -197,34 +336,48 @@ fn every_stop_runs_once_however_often_all_is_killed() {
     assert_eq!(closed(), wanted);
 }
 
-fn a_second_daemon_says_so_and_goes_on_without() {
+/// Whoever is killed, and in whichever order they begin again: what each of them opened is closed, once.
+fn a_second_daemon_keeps_a_state_of_its_own() {
     let (world, place) = (World::new(), Folder::new());
-    let _first = with_state(&world, &place, "[a]\nsequence = 9\ncommand = true").start();
-    let mut second = with_state(&world, &place, &door(1)).start();
-    let says =
-        format!("state file {}/state: another daemon has it; going on without", place.path().display());
+    let mut first = with_state(&world, &place, &door(4)).start();
+    let mut second = with_state(&world, &place, &door(4).replace("= 1\n", "= 2\n")).start();
+    let says = format!(
+        "state file {0}/state: another daemon has it; this daemon keeps its own in {0}/state.2",
+        place.path().display()
+    );
     second.wait_for(&says);
     assert!(second.stderr().contains(&says), "{}", second.said());
-    world.send([tcp(1)]);
-    expect_closed(&place, 3.0, "10.77.0.2\n");
-    assert_eq!(second.stop(), Some(0));
-}
-
-fn the_second_takes_the_file_when_the_first_has_ended() {
-    let (world, place) = (World::new(), Folder::new());
-    let mut first = with_state(&world, &place, "[a]\nsequence = 9\ncommand = true").start();
-    let mut second = with_state(&world, &place, &door(60)).start();
-    second.wait_for("another daemon has it");
-    world.send([tcp(1)]);
+    world.send([tcp(1), tcp(2).from("10.77.0.12")]);
+    first.wait_for("running command: true");
     second.wait_for("running command: true");
-    assert_eq!(first.stop(), Some(0));
     assert!(
-        holds_within(seconds(14.0), || place.read("state").contains(" 10.77.0.2 d ")),
+        holds_within(seconds(3.0), || place.read("state.2").contains(" 10.77.0.12 d ")),
         "{}",
         second.said()
     );
+    pause(0.1);
+    kill_all(&mut second);
+    kill_all(&mut first);
+    let mut third = with_state(&world, &place, "").start();
+    expect_closed(&place, 6.0, "10.77.0.2\n10.77.0.12\n");
+    assert!(!place.join("state.2").exists() && !place.join("state.2.lock").exists());
+    assert_eq!(third.stop(), Some(0));
+}
+
+/// Without being started again.
+fn a_daemon_takes_over_from_another_that_is_killed() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut first = with_state(&world, &place, &door(2)).start();
+    let mut second = with_state(&world, &place, "[other]\nsequence = 2\ncommand = true").start();
+    second.wait_for("another daemon has it");
+    world.send([tcp(1)]);
+    first.wait_for("running command: true");
+    pause(0.1);
+    kill_all(&mut first);
+    second.wait_for("10.77.0.2: d: still open");
+    expect_closed(&place, 4.0, "10.77.0.2\n");
+    assert!(!place.join("state").exists(), "{}", place.read("state"));
     assert_eq!(second.stop(), Some(0));
-    assert_eq!(place.read("out"), "10.77.0.2\n");
 }
 
 fn without_a_place_for_the_file_it_goes_on() {
@@ -244,7 +397,7 @@ fn a_file_that_others_can_write_is_not_trusted() {
     let (world, place) = (World::new(), Folder::new());
     let mut daemon = with_state(&world, &place, &door(1)).start();
     world.send([tcp(1)]);
-    assert!(holds_within(seconds(3.0), || place.read("state").contains("open ")));
+    assert!(holds_within(seconds(3.0), || place.read("state").contains("\nopen ")));
     pause(0.2);
     kill_all(&mut daemon);
     for name in ["state", "state.new"] {
@@ -254,6 +407,19 @@ fn a_file_that_others_can_write_is_not_trusted() {
     daemon.wait_for("state: others can write it, so it is left out");
     pause(1.3);
     assert_eq!(place.read("out"), "");
+}
+
+fn a_new_file_that_others_can_write_costs_nothing_else() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut daemon = with_state(&world, &place, &door(3)).start();
+    world.send([tcp(1)]);
+    assert!(holds_within(seconds(3.0), || place.read("state").contains(" open - ")), "{}", daemon.said());
+    kill_all(&mut daemon);
+    let new = place.write("state.new", "");
+    fs::set_permissions(new, fs::Permissions::from_mode(0o666)).unwrap();
+    let daemon = with_state(&world, &place, "").start();
+    daemon.wait_for("state.new: others can write it, so it is left out");
+    expect_closed(&place, 5.0, "10.77.0.2\n");
 }
 
 fn a_damaged_line_is_reported_and_not_run() {
@@ -272,6 +438,115 @@ fn a_damaged_line_is_reported_and_not_run() {
     assert!(!daemon.raw_log().contains("10.77.0.3"), "{}", daemon.said());
 }
 
+/// In either file: of the older one if there is no other, of the newer one if that is the last.
+fn one_damaged_byte_costs_one_line() {
+    for name in ["state", "state.new"] {
+        let (world, place) = (World::new(), Folder::new());
+        let now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
+        let stop = |number: u64| Stop {
+            key: Key { origin: 1, number },
+            door: Arc::from("d"),
+            knocker: CLIENT.parse().unwrap(),
+            command: format!("echo {number} >> {}/out", place.path().display()).into_bytes(),
+            after: Duration::ZERO,
+            limit: None,
+            due: Duration::ZERO,
+        };
+        let stops = [stop(1), stop(2), stop(3)];
+        let standing: Vec<(Phase, &Stop)> = stops.iter().map(|stop| (Phase::Open, stop)).collect();
+        let text = String::from_utf8(write(&standing, &[], &[], Moment { now, boot: "" })).unwrap();
+        place.write("state", write(&[], &[], &[], Moment { now, boot: "" }));
+        place.write(name, text.replace("echo%202", "echo%204"));
+        for name in ["state", "state.new"] {
+            let _ = fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o600));
+        }
+        let daemon = with_state(&world, &place, "").start();
+        daemon.wait_for(&format!("{name}: line 3 is not in order and is left out"));
+        expect_closed(&place, 4.0, "1\n3\n");
+    }
+}
+
+fn ten_thousand_bad_lines_are_a_few_lines_in_the_log() {
+    let (world, place) = (World::new(), Folder::new());
+    place.write("state", "knockd-state 1 a\n".to_owned() + &"nonsense\n".repeat(10_000));
+    let daemon = with_state(&world, &place, "").start();
+    daemon.wait_for("state: line 2 is not in order and is left out");
+    daemon.wait_for("state: 9995 more lines are not in order and are left out");
+    assert_eq!(daemon.raw_log().matches("not in order").count(), 6);
+}
+
+/// The doors are kept beside it.
+fn a_folder_in_its_place_is_told_once() {
+    let (world, place) = (World::new(), Folder::new());
+    fs::create_dir(place.join("state")).unwrap();
+    let mut daemon = with_state(&world, &place, &door(2)).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    assert!(
+        holds_within(seconds(3.0), || place.read("state.2").contains(" 10.77.0.2 d ")),
+        "{}",
+        daemon.said()
+    );
+    kill_all(&mut daemon);
+    let daemon = with_state(&world, &place, "").start();
+    expect_closed(&place, 4.0, "10.77.0.2\n");
+    // What cannot be written is tried again after five seconds.
+    pause(5.5);
+    let says: Vec<String> = daemon.lines().into_iter().filter(|line| line.contains("state file")).collect();
+    let wanted = format!(
+        "state file {0}/state: it is a folder; this daemon keeps its own in {0}/state.2",
+        place.path().display()
+    );
+    assert_eq!(says, [wanted]);
+}
+
+/// Nor is a link. What is open is kept all the same.
+fn a_lock_of_somebody_else_is_not_another_daemons() {
+    for is_link in [false, true] {
+        let (world, place) = (World::new(), Folder::new());
+        let says = if is_link {
+            std::os::unix::fs::symlink("/etc/passwd", place.join("state.lock")).unwrap();
+            "state.lock is a symbolic link"
+        } else {
+            let lock = fs::File::create(place.join("state.lock")).unwrap();
+            lock.lock().unwrap();
+            if std::os::unix::fs::chown(place.join("state.lock"), Some(1), None).is_err() {
+                // An ordinary user's namespace has no other users.
+                continue;
+            }
+            std::mem::forget(lock);
+            "state.lock belongs to somebody else"
+        };
+        let mut daemon = with_state(&world, &place, &door(1)).start();
+        daemon.wait_for(says);
+        world.send([tcp(1)]);
+        daemon.wait_for("running command: true");
+        kill_all(&mut daemon);
+        let _daemon = with_state(&world, &place, "").start();
+        expect_closed(&place, 4.0, "10.77.0.2\n");
+    }
+}
+
+/// The same format as a whole and as what came after it, as daemons wrote it until November 2026.
+fn a_file_of_the_first_version_is_taken_over() {
+    let (world, place) = (World::new(), Folder::new());
+    let line = |knocker: &str, text: &str| {
+        let out = place.path().display();
+        let line = format!("open {text} 0 0 60000 - {knocker} d echo%20{knocker}%20>>%20{out}/out");
+        let sum = line.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{line} {sum:016x}\n")
+    };
+    place.write("state", format!("knockd-state 1 x\n{}end 1 8b6e0e4a79f6a875\n", line("10.77.0.2", "open")));
+    place.write("state.new", format!("knockd-state 1 x\n{}", line("10.77.0.12", "opening")));
+    for name in ["state", "state.new"] {
+        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let _daemon = with_state(&world, &place, "").start();
+    expect_closed(&place, 4.0, "10.77.0.2\n10.77.0.12\n");
+}
+
 fn a_new_state_file_takes_all_along() {
     let (world, place) = (World::new(), Folder::new());
     let daemon = with_state(&world, &place, &door(30)).start();
@@ -282,6 +557,24 @@ fn a_new_state_file_takes_all_along() {
     daemon.kill(Signal::SIGHUP);
     assert!(holds_within(seconds(3.0), || place.read("other").contains("open ")), "{}", daemon.said());
     assert!(holds_within(seconds(2.0), || !place.read("state").contains("open ")), "{}", daemon.said());
+}
+
+fn the_state_file_stays_if_the_next_one_cannot_be_had() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut daemon = with_state(&world, &place, &door(3)).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    let text = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, text.replace("/state\n", "/nowhere/state\n")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for(&format!("going on with {}/state", place.path().display()));
+    // And it is written on.
+    world.send([tcp(1).from("10.77.0.12")]);
+    daemon.wait_for_times(2, "running command: true");
+    pause(0.1);
+    kill_all(&mut daemon);
+    let _daemon = with_state(&world, &place, "").start();
+    expect_closed(&place, 5.0, "10.77.0.2\n10.77.0.12\n");
 }
 
 /// A list that opened a door is knocked again: before and after everything was killed.

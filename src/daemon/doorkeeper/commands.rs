@@ -3,25 +3,34 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::POSIX_SPAWN_SETSID;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, pidfd_send_signal};
 
+use crate::daemon::doorkeeper::process;
 use crate::daemon::notify::is_for_commands;
-use crate::opening::{Ending, Job, JobId};
+use crate::opening::{Ending, Job, JobId, Process};
+use crate::time::Now;
 
 /// The shell that commands are for.
 const SHELL: &str = "/bin/sh";
+
+/// How often to look after commands that are no children of ours.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The commands that run.
 #[derive(Debug)]
 pub struct Commands {
     environment: Vec<CString>,
+    /// Our children. None was reaped yet, so their numbers are theirs.
     running: HashMap<Pid, JobId>,
+    /// Those that an earlier daemon started.
+    adopted: Vec<(Process, JobId)>,
 }
 
 impl Commands {
@@ -35,14 +44,26 @@ impl Commands {
             pair.extend(value.into_vec());
             CString::new(pair).ok()
         });
-        Commands { environment: environment.collect(), running: HashMap::new() }
+        Commands { environment: environment.collect(), running: HashMap::new(), adopted: Vec::new() }
     }
 
-    /// Starts a command. Its standard files are ours; ours for input is empty.
+    /// Watches a command that an earlier daemon started.
+    pub fn adopt(&mut self, job: JobId, process: Process) {
+        self.adopted.push((process, job));
+    }
+
+    /// When to call [`Commands::reap`] although no child ended, as uptime.
+    #[must_use]
+    pub fn next_look(&self, now: Now) -> Option<Duration> {
+        (!self.adopted.is_empty()).then(|| now.uptime.saturating_add(LOOK))
+    }
+
+    /// Starts a command, and says which process it is, if that can be found out. Its standard files are ours;
+    /// ours for input is empty.
     ///
     /// # Errors
     /// Why it could not be started.
-    pub fn start(&mut self, job: &Job) -> nix::Result<()> {
+    pub fn start(&mut self, job: &Job) -> nix::Result<Option<Process>> {
         let command = CString::new(&*job.command).map_err(|_| Errno::EINVAL)?;
         let mut environment = self.environment.clone();
         let own =
@@ -64,41 +85,55 @@ impl Commands {
         attributes.set_sigmask(&SigSet::empty())?;
         let pid = posix_spawn(SHELL, &files, &attributes, &arguments, &environment)?;
         self.running.insert(pid, job.id);
-        Ok(())
+        Ok(process::identify(pid.as_raw()))
     }
 
     /// Kills a command with its whole session: whatever it started, and did not put into a session
     /// of its own.
     pub fn kill(&self, job: JobId) {
-        let Some((&leader, _)) = self.running.iter().find(|(_, running)| **running == job) else { return };
-        // It is our child and was not reaped yet, so the number is still its own.
-        let _ = killpg(leader, Signal::SIGKILL);
-        for pid in members(leader) {
-            let _ = kill(pid, Signal::SIGKILL);
+        if let Some((&leader, _)) = self.running.iter().find(|(_, running)| **running == job) {
+            kill_session(leader);
+        }
+        let Some(&(process, _)) = self.adopted.iter().find(|(_, running)| *running == job) else { return };
+        let Some(pid) = rustix::process::Pid::from_raw(process.pid) else { return };
+        // What was opened cannot become another process, so that it is safe to look after that. Kernels before
+        // 5.3 do not have it.
+        let file = pidfd_open(pid, PidfdFlags::empty());
+        if process::runs(process) {
+            kill_session(Pid::from_raw(process.pid));
+            let _ = file.and_then(|file| pidfd_send_signal(file, rustix::process::Signal::KILL));
         }
     }
 
     /// A command that ended, if one did; call it until there is none.
     pub fn reap(&mut self) -> Option<(JobId, Ending)> {
         loop {
-            let (pid, ending) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Ending::Exited(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Ending::Killed(signal as i32)),
-                Err(Errno::EINTR) => continue,
-                // nix takes the status of a child that a real-time signal killed, and keeps it.
-                Err(Errno::EINVAL) => (self.vanished()?, Ending::Killed(0)),
-                _ => return None,
-            };
-            if let Some(job) = self.running.remove(&pid) {
-                return Some((job, ending));
+            // Not nix's: that knows no real-time signals, and loses the child that one of them killed.
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let ending = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => Ending::Exited(code),
+                        (None, Some(signal)) => Ending::Killed(signal),
+                        (None, None) => continue,
+                    };
+                    if let Some(job) = self.running.remove(&Pid::from_raw(pid.as_raw_nonzero().get())) {
+                        return Some((job, ending));
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                _ => break,
             }
         }
+        let gone = self.adopted.iter().position(|(process, _)| !process::runs(*process))?;
+        Some((self.adopted.swap_remove(gone).1, Ending::Unseen))
     }
+}
 
-    /// A command of ours that is no child any more.
-    fn vanished(&self) -> Option<Pid> {
-        let is_gone = |pid: &&Pid| waitpid(Some(**pid), Some(WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT));
-        self.running.keys().find(|pid| is_gone(pid) == Err(Errno::ECHILD)).copied()
+/// Kills a process that leads a session, and all that are in it.
+fn kill_session(leader: Pid) {
+    let _ = killpg(leader, Signal::SIGKILL);
+    for pid in members(leader) {
+        let _ = kill(pid, Signal::SIGKILL);
     }
 }
 

@@ -1,18 +1,20 @@
-//! What the doorkeeper does to close every door even if it ends before its time: it keeps the state
-//! file, takes over what another daemon left in it, and hands it on.
+//! When what changed is written to the state file, and when it has to be on the disk.
+//!
+//! It is told what stands open; what it has to say, and what it found of earlier daemons, are its answers.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::Doorkeeper;
-use crate::daemon::doorkeeper::state_file::{self, Claimed, StateFile};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use crate::daemon::doorkeeper::state_file::{self, Claim, Place, StateFile};
 use crate::door::Door;
-use crate::door::lock::Lock;
-use crate::opening::Stop;
-use crate::opening::state::{self, Cooldown, Moment};
+use crate::door::lock::Turn;
+use crate::opening::record::Record;
+use crate::opening::state::{self, Cooldown, Moment, State};
+use crate::opening::{Change, Openings};
 use crate::reason::reason;
 use crate::time::Now;
 
@@ -20,23 +22,49 @@ use crate::time::Now;
 const SYNC: Duration = Duration::from_secs(1);
 /// When to try again to write a file that could not be written.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often, and how long after each other, to look whether a daemon that closed its lock is gone: the kernel
+/// tells of the one shortly before the other.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(50);
 
-/// How many cooldowns are kept; each opening writes them all.
+/// What it means to be without.
+const CONSEQUENCE: &str = "doors that are open may stay open if this daemon is killed";
+
+/// How many cooldowns are kept.
 const MOST_COOLDOWNS: usize = 1024;
+
+/// What was found at the path of the state file.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What earlier daemons left.
+    pub(super) state: State,
+    /// What the log should say.
+    pub(super) says: Vec<String>,
+}
 
 /// The state file, and how far it is behind.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// The path that the configuration names.
+    path: PathBuf,
     file: Option<StateFile>,
-    /// Which changes of the openings it has.
-    written: u64,
+    /// The file at the path before, until all is in the present one.
+    former: Option<(PathBuf, StateFile)>,
+    /// The files of daemons that are gone, likewise.
+    left: Vec<Place>,
+    /// Tells when a daemon that shares the path is gone.
+    watch: Option<Inotify>,
+    /// When to look for that, as uptime, and how often still.
+    look: Option<(Duration, u32)>,
     /// Cooldowns, the latest last.
     cooldowns: Vec<Cooldown>,
-    /// It lacks something else: a list was spent, or a cooldown began.
-    pub(super) has_changed: bool,
+    /// What else changed and is not written yet.
+    pending: Vec<Record>,
+    /// Everything is to be written, whatever changed.
+    is_behind: bool,
     /// A door opens: the disk is not to wait.
-    pub(super) is_urgent: bool,
-    /// When to write or sync at the latest, as uptime.
+    is_urgent: bool,
+    /// When to write and sync at the latest, as uptime.
     sync: Option<Duration>,
     /// It could not be written the last time.
     is_in_trouble: bool,
@@ -45,22 +73,26 @@ pub(super) struct Memory {
 impl Memory {
     /// When to look after it, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.sync.into_iter().chain(self.file.as_ref()?.next_look()).min()
+        self.sync.into_iter().chain(self.look.map(|(at, _)| at)).min()
     }
-}
 
-impl Memory {
+    /// Readable when a daemon that shares the path may be gone.
+    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
     /// The cooldowns that are kept, the latest last.
     pub(super) fn cooldowns(&self) -> &[Cooldown] {
         &self.cooldowns
     }
 
-    /// Whether the file lacks something, when the openings have changed so often.
-    pub(super) fn is_behind(&self, changes: u64) -> bool {
-        self.has_changed || self.written != changes
+    /// What is written next is to be on the disk as soon as the commands are under way.
+    pub(super) fn hurry(&mut self, openings: &Openings) {
+        // A door that nothing closes need not be remembered, and its command not wait for the disk.
+        self.is_urgent |= openings.have_changed() || !self.pending.is_empty();
     }
 
-    /// A cooldown began.
+    /// A cooldown begins, where the door has one.
     pub(super) fn cool_down(&mut self, door: &Door, knocker: IpAddr, now: Now) {
         let after = door.rules.cooldown;
         if after.is_zero() {
@@ -71,174 +103,177 @@ impl Memory {
             self.cooldowns.remove(0);
         }
         let until = now.uptime.saturating_add(after);
-        self.cooldowns.push(Cooldown { door: door.name.clone(), knocker, after, until });
-        self.has_changed = true;
-    }
-}
-
-impl Doorkeeper {
-    /// Claims the state file that the configuration names, and takes over what is in it.
-    pub(super) fn open_memory(&mut self) {
-        let path = self.config.options.state_file(&self.arguments.pid_file);
-        if self.memory.file.as_ref().is_some_and(|file| file.path() == path) {
-            return;
-        }
-        let earlier = self.memory.file.replace(StateFile::new(path));
-        let claimed = self.memory.file.as_mut().map(StateFile::claim);
-        match claimed {
-            Some(Claimed::Another) => {
-                let path = self.memory_path();
-                self.log.complain(&format!(
-                    "state file {path}: another daemon has it; going on without: doors that are open may stay open if this daemon is killed"
-                ));
-            }
-            Some(claimed) => self.take_over(claimed),
-            None => {}
-        }
-        if let Some(mut earlier) = earlier.filter(StateFile::is_ours) {
-            // What is open is in the new file now, and must not be closed by this one as well.
-            let now = now();
-            self.memory.has_changed = true;
-            self.remember(now);
-            self.sync_memory(now);
-            let moment = Moment { now, boot: earlier.boot() };
-            let nothing = state::write(&[], &[], &[], moment);
-            if let Err(error) = earlier.write(&nothing).and_then(|()| earlier.sync()) {
-                self.log.complain(&format!(
-                    "could not write the state file {}: {}",
-                    earlier.path().display(),
-                    reason(&error)
-                ));
-            }
-        }
+        let cooldown = Cooldown { door: door.name.clone(), knocker, after, until };
+        self.pending.push(Record::Cooldown(cooldown.clone()));
+        self.cooldowns.push(cooldown);
     }
 
-    fn memory_path(&self) -> String {
-        self.memory.file.as_ref().map_or_else(String::new, |file| file.path().display().to_string())
+    /// A list opened its door, and opens it no more.
+    pub(super) fn spend(&mut self, door: &Door, turn: Turn, knocker: IpAddr) {
+        self.pending.extend(state::spent(door, turn, knocker));
     }
 
-    /// The state file became ours, or it did not.
-    fn take_over(&mut self, claimed: Claimed) {
-        let path = self.memory_path();
-        match claimed {
-            Claimed::Another | Claimed::Unchanged => return,
-            Claimed::No(error) => {
-                return self.log.complain(&format!(
-                    "could not claim the state file {path}: {}; going on without: doors that are open may stay open if this daemon is killed",
-                    reason(&error)
-                ));
-            }
-            Claimed::Ours => {}
+    /// Takes this path from now on; `None` if it does so already. What is found has to be taken over, and then
+    /// remembered, before anything else happens.
+    pub(super) fn open(&mut self, path: &Path) -> Option<Found> {
+        if self.file.is_some() && self.path == path {
+            return None;
         }
-        let Some(file) = &self.memory.file else { return };
-        let state = match state_file::read(file.path()) {
-            Ok(state) => state,
-            Err(error) => return self.log.complain(&format!("state file {path}: {}", reason(&error))),
+        let Claim { own, left, others, state, mut says, refusal } = state_file::claim(path);
+        let Some(own) = own else {
+            let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
+            if let Some(file) = &self.file {
+                says.push(format!("{refusal}; going on with {}", file.path().display()));
+                // What is in there is left to a daemon that can have it.
+                return Some(Found { state: State::default(), says });
+            }
+            says.push(format!("{refusal}; going on without: {CONSEQUENCE}"));
+            path.clone_into(&mut self.path);
+            return Some(Found { state, says });
         };
-        for line in &state.left_out {
-            self.log.complain(&format!("state file {path}: line {line} is not in order and is left out"));
-        }
-        state.restore_spent(&mut self.config.doors);
-        for stop in state.stops {
-            let Stop { door, knocker, .. } = &stop;
-            self.log.line(&format!("{knocker}: {door}: still open, closing it in its time"));
-            self.openings.resume(stop);
-        }
-        self.memory.has_changed |= !state.spent.is_empty() || !state.cooldowns.is_empty();
-        self.memory.cooldowns.extend(state.cooldowns);
+        self.former = self.file.replace(own).map(|file| (std::mem::take(&mut self.path), file));
+        path.clone_into(&mut self.path);
+        self.left.extend(left);
+        self.watch(&others);
+        self.is_behind = self.former.is_some() || !state.is_empty() || !self.left.is_empty();
+        Some(self.found(state, says))
     }
 
-    /// Lists that were spent stay spent over a new configuration.
-    pub(super) fn inherit_spent(&self, config: &mut Config) {
-        let mut spent = HashMap::new();
-        for door in &self.config.doors {
-            if let Lock::Otp(it) = &door.lock {
-                spent.entry(it.otp.identity()).or_insert(&it.spent);
-            }
+    /// What a daemon left that shared the path and is gone now; to be treated like what [`Memory::open`] finds.
+    pub(super) fn look(&mut self, now: Now) -> Option<Found> {
+        let is_rung = self.watch.as_ref().is_some_and(|it| it.read_events().is_ok_and(|it| !it.is_empty()));
+        if is_rung {
+            self.look = Some((now.uptime, LOOKS));
         }
-        for door in &mut config.doors {
-            let Lock::Otp(lock) = &mut door.lock else { continue };
-            if let Some(&before) = spent.get(&lock.otp.identity()) {
-                lock.spent = before.clone();
-            }
+        let (_, looks) = self.look.filter(|(at, _)| *at <= now.uptime)?;
+        let Claim { left, others, state, says, .. } =
+            state_file::claim_left(&self.path, self.file.as_ref()?.path());
+        let is_over = looks == 0 || others.is_empty();
+        self.look = (!is_over).then(|| (now.uptime.saturating_add(LOOK), looks.saturating_sub(1)));
+        if left.is_empty() {
+            return None;
         }
+        self.watch(&others);
+        self.left.extend(left);
+        self.is_behind = true;
+        Some(self.found(state, says))
     }
 
-    /// Looks after the state file: claims it, syncs it, hands it over.
-    pub(super) fn attend_to_memory(&mut self, now: Now) {
-        if let Some(file) = &mut self.memory.file {
-            let claimed = file.look();
-            if matches!(claimed, Claimed::Ours) {
-                self.memory.has_changed = true;
-                let path = self.memory_path();
-                self.log.complain(&format!("state file {path}: the other daemon let go, it is ours now"));
-                self.take_over(claimed);
-            }
+    fn found(&mut self, state: State, says: Vec<String>) -> Found {
+        if let Some(file) = &mut self.file {
+            file.begin_anew();
         }
-        if self.memory.sync.is_some_and(|at| at <= now.uptime) {
-            // Whatever comes of it, this deadline is over; trouble sets the next one.
-            self.memory.sync = None;
-            self.remember(now);
-            self.sync_memory(now);
-        }
+        self.cooldowns.extend(state.cooldowns.iter().cloned());
+        Found { state, says }
     }
 
-    /// Writes down what changed, so that it outlives this process.
-    pub(super) fn remember(&mut self, now: Now) {
-        let changes = self.openings.changes();
-        if !self.memory.is_behind(changes) {
+    fn watch(&mut self, places: &[PathBuf]) {
+        self.watch = None;
+        if places.is_empty() {
             return;
         }
-        let Some(file) = self.memory.file.as_mut().filter(|file| file.is_ours()) else { return };
-        let moment = Moment { now, boot: file.boot() };
-        let text =
-            state::write(&self.openings.standing(), &self.memory.cooldowns, &self.config.doors, moment);
-        let result = file.write(&text);
-        if result.is_ok() {
-            (self.memory.written, self.memory.has_changed) = (changes, false);
-            self.memory.sync.get_or_insert(now.uptime.saturating_add(SYNC));
+        let Ok(watch) = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) else { return };
+        for place in places {
+            let _ = watch.add_watch(&state_file::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
-        self.judge(result, now);
+        self.watch = Some(watch);
     }
 
-    /// Waits until what was written is on the disk, so that it outlives the power.
-    pub(super) fn sync_memory(&mut self, now: Now) {
-        self.memory.is_urgent = false;
-        if self.memory.is_in_trouble {
-            return;
+    /// Whether the time has come to write, whatever happens.
+    pub(super) fn is_due(&self, now: Now) -> bool {
+        self.sync.is_some_and(|at| at <= now.uptime)
+    }
+
+    /// Writes what changed, so that it outlives this process. What the log should say is the answer.
+    pub(super) fn remember(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
+        let changes = openings.take_changes().into_iter().map(|change| match change {
+            Change::Stands(phase, stop) => Record::Open(phase, stop),
+            Change::Closed(key) => Record::Closed(key),
+        });
+        self.pending.extend(changes);
+        if self.pending.is_empty() && !self.is_behind {
+            return Vec::new();
         }
-        self.memory.sync = None;
-        let Some(file) = &mut self.memory.file else { return };
-        let result = file.sync();
-        self.judge(result, now);
+        let pending = std::mem::take(&mut self.pending);
+        let Some(file) = &mut self.file else { return Vec::new() };
+        let result = file.change(
+            || pending.iter().map(|record| record.line(now)).collect::<String>().into_bytes(),
+            |boot| state::write(&openings.standing(), &self.cooldowns, doors, Moment { now, boot }),
+        );
+        match result {
+            Ok(()) => {
+                self.is_behind = false;
+                self.sync.get_or_insert(now.uptime.saturating_add(SYNC));
+                self.let_go()
+            }
+            Err(error) => {
+                self.is_behind = true;
+                let says =
+                    format!("could not write the state file {}: {}", file.path().display(), reason(&error));
+                let Some((path, former)) = self.former.take() else { return self.fail(&error, now) };
+                // The old one is as good as ever.
+                let new = self.file.replace(former);
+                self.file.iter_mut().for_each(StateFile::begin_anew);
+                self.path = path;
+                self.left.extend(new.map(StateFile::into_place));
+                let mut says = vec![format!("{says}; going on with the state file {}", self.path.display())];
+                says.extend(self.remember(openings, doors, now));
+                says
+            }
+        }
+    }
+
+    /// All is in the present file: what was elsewhere is removed.
+    fn let_go(&mut self) -> Vec<String> {
+        let former = self.former.take().map(|(_, file)| file.into_place());
+        let places: Vec<Place> = self.left.drain(..).chain(former).collect();
+        let remove = |place: Place| {
+            let path = place.path().display().to_string();
+            place
+                .remove()
+                .err()
+                .map(|error| format!("could not remove the state file {path}: {}", reason(&error)))
+        };
+        places.into_iter().filter_map(remove).collect()
+    }
+
+    /// Waits until what was written is on the disk, so that it outlives the power: if a door opens, or if the
+    /// time has come. What the log should say is the answer.
+    pub(super) fn settle(&mut self, now: Now) -> Vec<String> {
+        let is_urgent = std::mem::take(&mut self.is_urgent) && !self.is_in_trouble;
+        if is_urgent || self.is_due(now) { self.settle_now(now) } else { Vec::new() }
+    }
+
+    fn settle_now(&mut self, now: Now) -> Vec<String> {
+        let Some(file) = self.file.as_mut().filter(|_| !self.is_behind) else { return Vec::new() };
+        match file.settle() {
+            Ok(()) => {
+                self.sync = None;
+                let path = file.path().display();
+                let is_over = std::mem::take(&mut self.is_in_trouble);
+                is_over.then(|| format!("the state file {path} can be written again")).into_iter().collect()
+            }
+            Err(error) => {
+                self.is_behind = true;
+                self.fail(&error, now)
+            }
+        }
+    }
+
+    /// It could not be written: that is told once, until it can be.
+    fn fail(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
+        self.sync = Some(now.uptime.saturating_add(RETRY));
+        if std::mem::replace(&mut self.is_in_trouble, true) {
+            return Vec::new();
+        }
+        let path = self.file.as_ref().map_or(self.path.display(), |file| file.path().display());
+        vec![format!("could not write the state file {path}: {}; {CONSEQUENCE}", reason(error))]
     }
 
     /// Leaves nothing unwritten.
-    pub(super) fn remember_at_last(&mut self) {
-        let now = now();
-        self.remember(now);
-        self.sync_memory(now);
-    }
-
-    /// Says when the file cannot be written, and when it can again.
-    fn judge(&mut self, result: std::io::Result<()>, now: Now) {
-        let path = self.memory_path();
-        match result {
-            Ok(()) if self.memory.is_in_trouble => {
-                self.memory.is_in_trouble = false;
-                self.log.complain(&format!("the state file {path} can be written again"));
-            }
-            Ok(()) => {}
-            Err(error) => {
-                self.memory.has_changed = true;
-                self.memory.sync = Some(now.uptime.saturating_add(RETRY));
-                if !std::mem::replace(&mut self.memory.is_in_trouble, true) {
-                    self.log.complain(&format!(
-                        "could not write the state file {path}: {}; doors that are open may stay open if this daemon is killed",
-                        reason(&error)
-                    ));
-                }
-            }
-        }
+    pub(super) fn end(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
+        let mut says = self.remember(openings, doors, now);
+        says.extend(self.settle_now(now));
+        says
     }
 }

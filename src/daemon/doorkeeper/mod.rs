@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod memory;
+mod process;
 mod reload;
 mod reports;
 mod start;
@@ -21,14 +22,15 @@ use crate::config::Config;
 use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
-use crate::daemon::doorkeeper::memory::Memory;
+use crate::daemon::doorkeeper::memory::{Found, Memory};
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
-use crate::opening::{Action, Ending, Job, Openings};
+use crate::opening::state;
+use crate::opening::{Action, Ending, Job, Openings, Phase};
 use crate::protocol::desk::Desk;
 use crate::protocol::messages::Order;
 use crate::reason::reason;
@@ -98,7 +100,9 @@ impl Doorkeeper {
             self.listen();
             let now = now();
             self.attend_to_watcher(now);
-            self.attend_to_memory(now);
+            if let Some(found) = self.memory.look(now) {
+                self.take_over(found);
+            }
             let due = self.openings.due(now);
             self.actions.extend(due);
             self.run_last_command(now);
@@ -149,12 +153,14 @@ impl Doorkeeper {
             self.watcher.next_start().filter(|_| self.last_call.is_none()),
             self.log.next_deadline(),
             self.memory.next_deadline(),
+            self.commands.next_look(now),
         ];
         let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now);
         let descriptors = [
             Some((signals.doorbell(), PollFlags::POLLIN)),
             self.watcher.descriptor(),
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
+            self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
         ];
         let mut descriptors: Vec<PollFd<'_>> =
             descriptors.into_iter().flatten().map(|(fd, events)| PollFd::new(fd, events)).collect();
@@ -191,34 +197,76 @@ impl Doorkeeper {
     /// Does what is to be done. A door is remembered before it is opened, and after it was closed.
     fn take_actions(&mut self, now: Now) {
         self.remember(now);
-        for action in std::mem::take(&mut self.actions) {
-            match action {
-                Action::Tell(event) => self.log.event(event, now),
-                Action::Run(job) => self.start(job, now),
-                Action::Kill(job) => self.commands.kill(job),
+        // Commands that end meanwhile add their lines for the log.
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Tell(event) => self.log.event(event, now),
+                    Action::Run(job) => self.start(job, now),
+                    Action::Kill(job) => self.commands.kill(job),
+                }
             }
         }
         self.remember(now);
-        if self.memory.is_urgent {
-            self.sync_memory(now);
-        }
+        let says = self.memory.settle(now);
+        self.complain(&says);
     }
 
     fn start(&mut self, job: Job, now: Now) {
         let started = self.commands.start(&job);
         let Job { id, door, .. } = job;
-        if started.is_ok() {
-            self.openings.started(id);
-        }
-        if let Err(errno) = started {
-            let text = format!("{door}: could not run the command: {}", reason(&errno.into()));
-            self.log.complain(&text);
-            // Nothing comes of a command that did not start: no stop follows at once from this.
-            for action in self.openings.ended(id, Ending::NotStarted, now) {
-                if let Action::Tell(event) = action {
-                    self.log.event(event, now);
-                }
+        match started {
+            // Written before the next one is started, together with those that have ended meanwhile: if we are
+            // killed in the middle of many, only those that are running count as running.
+            Ok(process) => {
+                self.openings.started(id, process);
+                self.reap();
+                self.remember(now);
             }
+            Err(errno) => {
+                let text = format!("{door}: could not run the command: {}", reason(&errno.into()));
+                self.log.complain(&text);
+                let actions = self.openings.ended(id, Ending::NotStarted, now);
+                self.actions.extend(actions);
+            }
+        }
+    }
+
+    /// Claims the state file that the configuration names, and takes over what is in it.
+    fn open_memory(&mut self) {
+        let path = self.config.options.state_file(&self.arguments.pid_file);
+        if let Some(found) = self.memory.open(&path) {
+            self.take_over(found);
+        }
+    }
+
+    /// Closes the doors that earlier daemons left open, and keeps what they used up used up.
+    fn take_over(&mut self, found: Found) {
+        self.complain(&found.says);
+        found.state.restore_spent(&mut self.config.doors);
+        let now = now();
+        for (phase, stop) in found.state.openings.into_values() {
+            let (phase, stop) = state::taken_over(phase, stop, now, process::runs);
+            let is_closing = matches!(phase, Phase::Closing(_));
+            let how =
+                if is_closing { "its stop command still runs" } else { "still open, closing it in its time" };
+            self.log.line(&format!("{}: {}: {how}", stop.knocker, stop.door));
+            if let Some((job, process)) = self.openings.resume(phase, stop, now) {
+                self.commands.adopt(job, process);
+            }
+        }
+        self.remember(now);
+    }
+
+    /// Writes down what changed, so that it outlives this process.
+    fn remember(&mut self, now: Now) {
+        let says = self.memory.remember(&mut self.openings, &self.config.doors, now);
+        self.complain(&says);
+    }
+
+    fn complain(&mut self, sentences: &[String]) {
+        for sentence in sentences {
+            self.log.complain(sentence);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::daemon::one_time;
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::filter::interfaces::Wanted;
+use crate::opening::state::inherit_spent;
 use crate::protocol::bundle::{Borrowed, Bundle, CoolingDown, File, SpentLists};
 use crate::protocol::messages::{Generation, Order};
 use crate::reason::reason;
@@ -54,7 +55,7 @@ impl Doorkeeper {
     pub(super) fn hand_out(&mut self, loaded: Loaded) -> io::Result<()> {
         let Loaded { mut config, files, one_time } = loaded;
         config.options = config.options.following(&self.config.options);
-        self.inherit_spent(&mut config);
+        inherit_spent(&self.config.doors, &mut config.doors);
         let wanted = self.wanted(&config.options);
         let bundle = Bundle {
             interface: wanted.to_string(),
@@ -132,7 +133,7 @@ impl Doorkeeper {
         self.bundle = Some(bundle);
         if let Some(mut config) = config {
             // Lists that were spent since it was handed out.
-            self.inherit_spent(&mut config);
+            inherit_spent(&self.config.doors, &mut config.doors);
             self.config = config;
             if self.standing.is_none() {
                 self.reopen_log();

@@ -132,7 +132,7 @@ impl Doorkeeper {
         }
         if let Lock::Otp(_) = &door.lock {
             door.lock.spend(opening.turn, opening.knocker, now);
-            self.memory.has_changed = true;
+            self.memory.spend(door, opening.turn, opening.knocker);
         }
         self.log.event(event, now);
         self.admit(opening, now);
@@ -143,7 +143,6 @@ impl Doorkeeper {
         self.memory.cool_down(door, opening.knocker, now);
         let actions = self.openings.admit(door, opening.knocker, now);
         self.actions.extend(actions);
-        // A door that nothing closes need not be remembered, and its command not wait for the disk.
-        self.memory.is_urgent |= self.memory.is_behind(self.openings.changes());
+        self.memory.hurry(&self.openings);
     }
 }

@@ -1,5 +1,8 @@
 //! How the daemon starts, and what its main process does first and last.
 
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,7 +50,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         watcher: WatcherProcess::new(&arguments),
         arguments,
         config: Config::default(),
-        openings: Openings::new(),
+        openings: Openings::new(random()),
         actions: Vec::new(),
         memory: Memory::default(),
         commands: Commands::new(),
@@ -144,7 +147,8 @@ impl Doorkeeper {
 
     /// The last words.
     fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
-        self.remember_at_last();
+        let says = self.memory.end(&mut self.openings, &self.config.doors, now());
+        self.complain(&says);
         self.log.flush();
         output::say("closing...");
         let doors = self.openings.open_doors();
@@ -161,5 +165,15 @@ impl Doorkeeper {
             }
         }
         result
+    }
+}
+
+/// A number that no other process draws.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Where it cannot be had, the hasher's seed will do.
+    match File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => RandomState::new().hash_one(now().unix),
     }
 }

@@ -1,214 +1,193 @@
-//! The state file on disk: claimed by one daemon at a time, trusted only if nobody else can write it,
-//! replaced by rename.
+//! The files of the state: found, locked, read if they can be trusted, and written.
 //!
-//! What is new goes to `PATH.new` first, and counts from the moment it is whole: so a process that is
-//! killed loses nothing, without waiting for the disk. Then it is synced and renamed, and the folder is
-//! synced: so nothing is lost with the power either.
-//!
-//! Whoever holds the lock on `PATH.lock` owns the file.
+//! Which files there are and what holds for them at every instant is told in [`crate::opening::state`].
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::daemon::clock::now;
-use crate::opening::state::{Moment, State};
+use crate::opening::journal::{self, Choice, Journal, Operation};
+use crate::opening::state::{Damage, Moment, State, Text};
+use crate::reason::reason;
 
 /// The mode of what we make.
 const MODE: u32 = 0o600;
 /// The bits that let group or others write a file.
 const OTHERS_WRITE: u32 = 0o022;
-/// How often and how long we look whether a file that is owned by another becomes free.
-const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 60;
-/// How long we then leave it alone.
-const PAUSE: Duration = Duration::from_secs(10);
+/// How many daemons can share a path.
+const MOST_PLACES: usize = 16;
 
-/// The state file of one daemon.
+/// A place that nobody else has while this value lives.
 #[derive(Debug)]
-pub struct StateFile {
+pub struct Place {
     path: PathBuf,
-    boot: String,
-    claim: Claim,
-    /// Written, and not yet synced.
-    unsynced: Option<File>,
+    /// Holds the lock; `None` where nobody can have it, since it is no file of ours.
+    lock: Option<File>,
 }
 
+/// The state file of this daemon.
 #[derive(Debug)]
-enum Claim {
-    /// It is ours while this is open.
-    Held { _lock: File },
-    /// Another daemon has it. To be looked at again at this uptime, so many times in a row.
-    Waits { file: Option<File>, next: Duration, looks: u32 },
-    /// It cannot be claimed at all.
-    Failed,
+pub struct StateFile {
+    place: Place,
+    boot: String,
+    journal: Journal,
+    /// What is written, and how long it is as far as it is in order.
+    file: Option<(File, u64)>,
 }
 
 /// What came of a claim.
-#[derive(Debug)]
-pub enum Claimed {
-    /// It is ours from now on.
-    Ours,
-    /// It was ours before, or belongs to another still.
-    Unchanged,
-    /// Another daemon has it.
-    Another,
-    /// It cannot be claimed.
-    No(io::Error),
+#[derive(Debug, Default)]
+pub struct Claim {
+    /// Where this daemon keeps its state; `None` if it cannot keep any.
+    pub own: Option<StateFile>,
+    /// Where daemons kept theirs that are gone: to be removed when all is in `own`.
+    pub left: Vec<Place>,
+    /// The places of daemons that live.
+    pub others: Vec<PathBuf>,
+    /// What is in all the places that are ours now.
+    pub state: State,
+    /// What somebody should know.
+    pub says: Vec<String>,
+    /// Why there is no place for this daemon's own state, with the path.
+    pub refusal: Option<String>,
 }
 
-impl StateFile {
-    /// The state file of this path, not claimed yet.
-    #[must_use]
-    pub fn new(path: PathBuf) -> StateFile {
-        StateFile { path, boot: boot(), claim: Claim::Failed, unsynced: None }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What tells this boot from any other.
-    #[must_use]
-    pub fn boot(&self) -> &str {
-        &self.boot
-    }
-
-    /// Whether it is ours.
-    #[must_use]
-    pub fn is_ours(&self) -> bool {
-        matches!(self.claim, Claim::Held { .. })
-    }
-
-    /// Claims it for the first time.
-    pub fn claim(&mut self) -> Claimed {
-        match self.open_lock().and_then(|file| Ok((try_lock(&file)?, file))) {
-            Ok((true, file)) => self.hold(file),
-            Ok((false, file)) => {
-                let next = now().uptime.saturating_add(LOOK);
-                self.claim = Claim::Waits { file: Some(file), next, looks: LOOKS };
-                Claimed::Another
+/// Claims a place for a state file, and all that daemons left at this path that are gone.
+#[must_use]
+pub fn claim(path: &Path) -> Claim {
+    let mut claim = Claim::default();
+    let (mut places, mut found) = (Vec::new(), Vec::new());
+    let mut why = None;
+    for path in places_at(path) {
+        // Where there is nothing, there is nothing to take over.
+        if found.contains(&journal::Place::Free) && !exists(&path) {
+            continue;
+        }
+        let locked = lock(&path);
+        found.push(match &locked {
+            Ok(Some(_)) => journal::Place::Free,
+            Ok(None) => {
+                why.get_or_insert_with(|| format!("{}: another daemon has it", path.display()));
+                journal::Place::Taken
             }
             Err(error) => {
-                self.claim = Claim::Failed;
-                Claimed::No(error)
+                why.get_or_insert_with(|| format!("{}: {}", path.display(), reason(error)));
+                journal::Place::Unfit
             }
+        });
+        places.push((path, locked.ok().flatten()));
+    }
+    let Choice { own, left } = journal::choose(&found);
+    for (index, (path, place)) in places.into_iter().enumerate() {
+        if found.get(index) == Some(&journal::Place::Taken) {
+            claim.others.push(path);
+            continue;
         }
-    }
-
-    /// When to call [`StateFile::look`], as uptime.
-    #[must_use]
-    pub fn next_look(&self) -> Option<Duration> {
-        match &self.claim {
-            Claim::Waits { next, .. } => Some(*next),
-            Claim::Held { .. } | Claim::Failed => None,
-        }
-    }
-
-    /// Looks whether it became free.
-    pub fn look(&mut self) -> Claimed {
-        let now = now().uptime;
-        let Claim::Waits { file, next, looks } = &mut self.claim else { return Claimed::Unchanged };
-        if *next > now {
-            return Claimed::Unchanged;
-        }
-        // Opening it asks for it.
-        let (left, file) = match file.take() {
-            Some(file) => (looks.saturating_sub(1), Some(file)),
-            None => (LOOKS, self.open_lock().ok()),
-        };
-        if let Some(file) = file {
-            if try_lock(&file).unwrap_or(false) {
-                return self.hold(file);
-            }
-            if left > 0 {
-                let next = now.saturating_add(LOOK);
-                self.claim = Claim::Waits { file: Some(file), next, looks: left };
-                return Claimed::Unchanged;
-            }
-        }
-        self.claim = Claim::Waits { file: None, next: now.saturating_add(PAUSE), looks: 0 };
-        Claimed::Unchanged
-    }
-
-    fn open_lock(&self) -> io::Result<File> {
-        let path = beside(&self.path, ".lock");
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .custom_flags(O_NOFOLLOW)
-            .open(path)
-    }
-
-    fn hold(&mut self, file: File) -> Claimed {
-        self.claim = Claim::Held { _lock: file };
-        Claimed::Ours
-    }
-
-    /// Puts a text in its place. From now on it survives this process, but not yet the power.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        let path = beside(&self.path, ".new");
-        self.unsynced = None;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        let (state, says) = read_place(&path);
+        claim.says.extend(says);
+        match place {
+            Some(place) if own == Some(index) => claim.own = Some(StateFile::new(place)),
+            Some(place) if left.contains(&index) => claim.left.push(place),
+            // What is open does not get lost for want of a lock: nobody can hold this one.
+            _ if !state.is_empty() => claim.left.push(Place { path, lock: None }),
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .custom_flags(O_NOFOLLOW)
-            .open(&path)?;
-        let written = file.write_all(text);
-        if written.is_err() {
-            // It must not pass for what is new.
-            let _ = fs::remove_file(&path);
+        claim.state.add(state);
+    }
+    match (&claim.own, why) {
+        (Some(own), Some(why)) if index_of(own.path(), path) != 0 => {
+            claim
+                .says
+                .push(format!("state file {why}; this daemon keeps its own in {}", own.path().display()));
         }
-        written?;
-        self.unsynced = Some(file);
-        Ok(())
+        (None, why) => claim.refusal = why,
+        _ => {}
     }
-
-    /// Waits until what was written is on the disk, and gives it its name.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn sync(&mut self) -> io::Result<()> {
-        let Some(file) = self.unsynced.take() else { return Ok(()) };
-        file.sync_all()?;
-        fs::rename(beside(&self.path, ".new"), &self.path)?;
-        let folder = self.path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    }
+    claim
 }
 
-/// What the state file of this path says, and the numbers of lines that were left out.
-///
-/// # Errors
-/// Why it cannot be read, or is not to be trusted.
-pub fn read(path: &Path) -> io::Result<State> {
-    let boot = boot();
-    let moment = Moment { now: now(), boot: &boot };
-    if let Some(text) = read_trusted(&beside(path, ".new"))? {
-        let state = State::read(&text, moment);
-        if state.is_whole {
-            return Ok(state);
+/// Claims what daemons left at this path that are gone by now, beside the place that is `own`.
+#[must_use]
+pub fn claim_left(path: &Path, own: &Path) -> Claim {
+    let mut claim = Claim::default();
+    for path in places_at(path).into_iter().filter(|path| path != own && exists(path)) {
+        match lock(&path) {
+            Ok(Some(place)) => {
+                let (state, says) = read_place(&path);
+                claim.says.extend(says);
+                claim.state.add(state);
+                claim.left.push(place);
+            }
+            Ok(None) => claim.others.push(path),
+            Err(_) => {}
         }
     }
-    Ok(read_trusted(path)?.map_or_else(State::default, |text| State::read(&text, moment)))
+    claim
+}
+
+/// All the places that there may be at a path.
+fn places_at(path: &Path) -> Vec<PathBuf> {
+    let path = followed(path);
+    let more = (2..=MOST_PLACES).map(|number| beside(&path, &format!(".{number}")));
+    std::iter::once(path.clone()).chain(more).collect()
+}
+
+/// Which of the places at `path` this is, from 0.
+fn index_of(place: &Path, path: &Path) -> usize {
+    places_at(path).iter().position(|it| it == place).unwrap_or_default()
+}
+
+/// Where a symbolic link leads that is root's or ours; any other path is what it is.
+fn followed(path: &Path) -> PathBuf {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() && is_trusted(&it));
+    let target = is_link.then(|| fs::canonicalize(path).or_else(|_| fs::read_link(path)));
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    target.and_then(Result::ok).map_or_else(|| path.to_owned(), |target| folder.join(target))
+}
+
+/// The lock of a place.
+#[must_use]
+pub fn lock_of(place: &Path) -> PathBuf {
+    beside(place, ".lock")
+}
+
+fn exists(path: &Path) -> bool {
+    ["", ".new"].iter().any(|ending| fs::symlink_metadata(beside(path, ending)).is_ok())
+}
+
+/// What the files of a place say, and what somebody should know of it.
+fn read_place(path: &Path) -> (State, Vec<String>) {
+    let boot = boot();
+    let moment = Moment { now: now(), boot: &boot };
+    let mut says = Vec::new();
+    let mut texts = [None, None];
+    for (read, ending) in texts.iter_mut().zip(["", ".new"]) {
+        let path = beside(path, ending);
+        *read = match read_trusted(&path) {
+            Ok(text) => text.map(|text| Text::read(&text, moment)),
+            Err(error) => {
+                says.push(format!("state file {}: {}", path.display(), reason(&error)));
+                None
+            }
+        };
+    }
+    let [settled, new] = texts;
+    let mut tell = |text: &Option<Text>, ending| {
+        let damage = text.as_ref().map_or_else(Damage::default, |text| text.damage.clone());
+        let path = beside(path, ending);
+        says.extend(damage.sentences().map(|sentence| format!("state file {}: {sentence}", path.display())));
+    };
+    tell(&new, ".new");
+    // It counts only without a whole new one.
+    if new.as_ref().is_none_or(|new| !new.is_whole) {
+        tell(&settled, "");
+    }
+    (State::of(settled, new), says)
 }
 
 /// A file's text, if there is such a file. Its commands will be run: it must be ours or root's, and
@@ -220,8 +199,11 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
         file => file?,
     };
     let it = file.metadata()?;
-    let owners = [0, nix::unistd::geteuid().as_raw()];
-    if !it.is_file() || !owners.contains(&it.uid()) || it.mode() & OTHERS_WRITE != 0 {
+    if !it.is_file() {
+        // Whoever wants a place there says what it is.
+        return Ok(None);
+    }
+    if !is_trusted(&it) || it.mode() & OTHERS_WRITE != 0 {
         return Err(io::Error::other("others can write it, so it is left out"));
     }
     let mut text = Vec::new();
@@ -229,11 +211,178 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(fs::TryLockError::WouldBlock) => Ok(false),
-        Err(fs::TryLockError::Error(error)) => Err(error),
+fn is_trusted(it: &Metadata) -> bool {
+    [0, nix::unistd::geteuid().as_raw()].contains(&it.uid())
+}
+
+/// Locks a place; `None` if another daemon has it.
+fn lock(path: &Path) -> io::Result<Option<Place>> {
+    for ending in ["", ".new", ".tmp", ".lock"] {
+        check(path, ending)?;
+    }
+    let lock = lock_of(path);
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+            .open(&lock)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever had it may have removed it between the two.
+        let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(Some(Place { path: path.to_owned(), lock: Some(file) }));
+        }
+    }
+}
+
+/// Whether one of the names of a place can be ours.
+fn check(path: &Path, ending: &str) -> io::Result<()> {
+    let path = beside(path, ending);
+    let Ok(it) = fs::symlink_metadata(&path) else { return Ok(()) };
+    let kind = it.file_type();
+    let what = if kind.is_dir() {
+        "is a folder"
+    } else if kind.is_symlink() {
+        "is a symbolic link"
+    } else if kind.is_fifo() || kind.is_socket() || !kind.is_file() {
+        "is no regular file"
+    } else if !is_trusted(&it) && (ending == ".lock" || !nix::unistd::geteuid().is_root()) {
+        "belongs to somebody else"
+    } else {
+        return Ok(());
+    };
+    let name = path.file_name().unwrap_or_default().display().to_string();
+    Err(io::Error::other(if ending.is_empty() { format!("it {what}") } else { format!("{name} {what}") }))
+}
+
+impl Place {
+    /// Removes the files; another place has what was in them.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn remove(self) -> io::Result<()> {
+        for operation in Journal::abandon() {
+            carry_out(&operation, &self.path, &mut None)?;
+        }
+        if self.lock.is_some() { remove(&lock_of(&self.path)) } else { Ok(()) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl StateFile {
+    fn new(place: Place) -> StateFile {
+        StateFile { place, boot: boot(), journal: Journal::default(), file: None }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// Gives up the files, but not yet the lock.
+    #[must_use]
+    pub fn into_place(self) -> Place {
+        self.place
+    }
+
+    /// Writes what changed, so that it survives this process, but not yet the power: `lines` makes the
+    /// lines that say what changed, `whole` a text that says everything, for this boot.
+    ///
+    /// # Errors
+    /// What the operating system says. Then the next change says everything.
+    pub fn change(
+        &mut self,
+        lines: impl FnOnce() -> Vec<u8>,
+        whole: impl FnOnce(&str) -> Vec<u8>,
+    ) -> io::Result<()> {
+        let operations = self.journal.change(lines, || whole(&self.boot));
+        self.carry_out(&operations)
+    }
+
+    /// The next change has to say everything.
+    pub fn begin_anew(&mut self) {
+        self.journal.begin_anew();
+    }
+
+    /// Waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// What the operating system says. Then the next change says everything.
+    pub fn settle(&mut self) -> io::Result<()> {
+        let operations = self.journal.settle();
+        self.carry_out(&operations)
+    }
+
+    fn carry_out(&mut self, operations: &[Operation]) -> io::Result<()> {
+        for operation in operations {
+            if let Err(error) = carry_out(operation, &self.place.path, &mut self.file) {
+                self.journal.begin_anew();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Carries out one operation; `file` is the one that is written, with its length.
+fn carry_out(operation: &Operation, path: &Path, file: &mut Option<(File, u64)>) -> io::Result<()> {
+    let beside = |ending| beside(path, ending);
+    match operation {
+        Operation::Write(text) => {
+            *file = None;
+            remove(&beside(".tmp"))?;
+            let mut made = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(MODE)
+                .custom_flags(O_NOFOLLOW)
+                .open(beside(".tmp"))?;
+            made.write_all(text)?;
+            *file = Some((made, text.len() as u64));
+            Ok(())
+        }
+        Operation::Publish => fs::rename(beside(".tmp"), beside(".new")),
+        Operation::Append(lines) => {
+            let Some((file, length)) = file else { return Err(io::ErrorKind::NotFound.into()) };
+            if let Err(error) = file.write_all(lines) {
+                // Half a line would spoil the next one.
+                let _ = file.set_len(*length);
+                return Err(error);
+            }
+            *length += lines.len() as u64;
+            Ok(())
+        }
+        Operation::Sync => file.as_ref().map_or(Ok(()), |(file, _)| file.sync_all()),
+        Operation::Settle => fs::rename(beside(".new"), path),
+        Operation::SyncFolder => {
+            let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()
+        }
+        // What is no file was never ours.
+        Operation::RemoveSettled if path.is_dir() => Ok(()),
+        Operation::RemoveSettled => remove(path),
+        Operation::RemoveNew => remove(&beside(".new")),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -2,15 +2,15 @@
 //! resumes from the saved state: each start of a door with a stop command is followed by exactly one stop.
 #![no_main]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use fuzzing::town::{KNOCKERS, address, one};
 use knocking::door::{Door, Reopen};
 use knocking::opening::event::Event;
-use knocking::opening::state::{Moment, State, write};
-use knocking::opening::{Action, Ending, Job, JobId, Openings, Phase, Stop};
+use knocking::opening::state::{self, Moment, State, Text, write};
+use knocking::opening::{Action, Change, Ending, Job, Key, Openings, Phase, Process, Stop};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
@@ -44,11 +44,9 @@ enum Step {
     Daemon { limit: Option<u8> },
     /// The daemon must end within so many seconds.
     Finish(u8),
-    /// The doorkeeper is killed, perhaps between an opening and its command; another takes over, in this
-    /// boot or the next.
-    Crash { opening: Option<(u8, u8)>, is_reboot: bool },
-    /// The open doors are handed over to another doorkeeper, which hands them back.
-    HandOver,
+    /// The doorkeeper is killed, perhaps between an opening and its command, perhaps with all commands; another
+    /// takes over, in this boot or the next.
+    Crash { opening: Option<(u8, u8)>, spares_commands: bool, is_reboot: bool },
 }
 
 type Whose = (String, String);
@@ -58,17 +56,16 @@ struct Scene {
     openings: Openings,
     now: Now,
     boot: u32,
-    running: Vec<Job>,
+    running: Vec<(Job, Process)>,
     /// The running stop commands.
-    closing: HashMap<JobId, Whose>,
+    closing: HashMap<Process, Whose>,
+    /// How many processes there have been.
+    processes: i32,
     /// How many stops each door and knocker is still owed.
     owed: HashMap<Whose, usize>,
     last_call: Option<Duration>,
-    known: (u64, Vec<(Phase, Stop)>),
-}
-
-fn owned(standing: &[(Phase, &Stop)]) -> Vec<(Phase, Stop)> {
-    standing.iter().map(|(phase, stop)| (*phase, (*stop).clone())).collect()
+    /// The sum of all changes reported so far.
+    known: BTreeMap<Key, (Phase, Stop)>,
 }
 
 fn whose(job: &Job) -> Whose {
@@ -84,14 +81,15 @@ impl Scene {
     fn new() -> Scene {
         Scene {
             doors: fuzzing::doors(DOORS, &[]),
-            openings: Openings::new(),
+            openings: Openings::new(0),
             now: Now { uptime: Duration::from_secs(1000), unix: Duration::from_secs(1_700_000_000) },
             boot: 0,
             running: Vec::new(),
             closing: HashMap::new(),
             owed: HashMap::new(),
             last_call: None,
-            known: (0, Vec::new()),
+            processes: 0,
+            known: BTreeMap::new(),
         }
     }
 
@@ -122,21 +120,23 @@ impl Scene {
                 self.openings.finish(last);
                 self.last_call = Some(self.last_call.map_or(last, |earlier| earlier.min(last)));
             }
-            Step::Crash { opening, is_reboot } => {
+            Step::Crash { opening, spares_commands, is_reboot } => {
                 // The opening is saved before the command is started.
                 if let Some((door, knocker)) = opening {
                     let _never_taken = self.admit(door, knocker);
                 }
-                self.crash(is_reboot);
+                self.crash(spares_commands && !is_reboot, is_reboot);
             }
-            Step::HandOver => self.hand_over(),
         }
-        let standing = owned(&self.openings.standing());
-        if standing != self.known.1 {
-            assert_ne!(self.openings.changes(), self.known.0, "a change that is not counted");
+        for change in self.openings.take_changes() {
+            match change {
+                Change::Stands(phase, stop) => drop(self.known.insert(stop.key, (phase, stop))),
+                Change::Closed(key) => drop(self.known.remove(&key)),
+            }
         }
-        self.known = (self.openings.changes(), standing);
-        for (phase, stop) in &self.known.1 {
+        let standing = self.openings.standing().into_iter().map(|(phase, stop)| (stop.key, (phase, stop.clone())));
+        assert_eq!(self.known, standing.collect(), "a change that is not reported");
+        for (phase, stop) in self.known.values() {
             let is_late = *phase == Phase::Open && self.last_call.is_some_and(|last| stop.due > last);
             // A command that could not be started is retried, even while the daemon ends.
             assert!(!is_late || stop.due <= self.now.uptime + Duration::from_secs(5), "{stop:?}");
@@ -147,7 +147,7 @@ impl Scene {
         let door = &self.doors[usize::from(door) % self.doors.len()];
         let knocker = address(&KNOCKERS, knocker);
         let is_it = |(phase, stop): &(Phase, &Stop)| {
-            *phase != Phase::Closing && stop.door == door.name && stop.knocker == knocker
+            !matches!(phase, Phase::Closing(_)) && stop.door == door.name && stop.knocker == knocker
         };
         let is_open = self.openings.standing().iter().any(is_it);
         let actions = self.openings.admit(door, knocker, self.now);
@@ -175,7 +175,7 @@ impl Scene {
                     self.start(job, starts);
                 }
                 Action::Kill(id) => {
-                    let index = self.running.iter().position(|job| job.id == id);
+                    let index = self.running.iter().position(|(job, _)| job.id == id);
                     self.end(index.expect("a command that runs"), Ending::Killed(9));
                 }
             }
@@ -185,25 +185,33 @@ impl Scene {
 
     fn start(&mut self, job: Job, starts: bool) {
         if !starts {
+            if !is_stop(&job) && let Some(owed) = self.owed.get_mut(&whose(&job)) {
+                // Nothing was opened.
+                *owed -= usize::from(self.openings.standing().iter().any(|(phase, stop)| {
+                    matches!(phase, Phase::Opening(None)) && stop.key.number == job.id.0
+                }));
+            }
             let actions = self.openings.ended(job.id, Ending::NotStarted, self.now);
             assert!(actions.is_empty(), "{actions:?}");
             return;
         }
-        self.openings.started(job.id);
+        self.processes += 1;
+        let process = Process { pid: self.processes, start: self.boot.into() };
+        self.openings.started(job.id, Some(process));
         if is_stop(&job) {
             let whose = whose(&job);
             let command = format!("stop {} {}", whose.0, whose.1);
             assert_eq!(job.command, command.into_bytes());
             let owed = self.owed.get_mut(&whose).filter(|owed| **owed > 0);
             *owed.unwrap_or_else(|| panic!("a stop that is due to nobody: {whose:?}")) -= 1;
-            self.closing.insert(job.id, whose);
+            self.closing.insert(process, whose);
         }
-        self.running.push(job);
+        self.running.push((job, process));
     }
 
     fn end(&mut self, index: usize, ending: Ending) {
-        let job = self.running.remove(index);
-        self.closing.remove(&job.id);
+        let (job, process) = self.running.remove(index);
+        self.closing.remove(&process);
         let actions = self.openings.ended(job.id, ending, self.now);
         self.take(actions, true);
         assert!(self.openings.ended(job.id, ending, self.now).is_empty(), "it ended twice");
@@ -238,44 +246,38 @@ impl Scene {
         write(&self.openings.standing(), &[], &[], Moment { now: self.now, boot: &boot })
     }
 
-    fn read(&self, text: &[u8]) -> Vec<Stop> {
+    fn read(&self, text: &[u8]) -> State {
         let boot = self.boot.to_string();
-        let state = State::read(text, Moment { now: self.now, boot: &boot });
-        assert!(state.is_whole, "{}", String::from_utf8_lossy(text));
-        state.stops
+        let read = Text::read(text, Moment { now: self.now, boot: &boot });
+        assert!(read.is_whole && read.damage.is_none(), "{}", String::from_utf8_lossy(text));
+        State::of(Some(read), None)
     }
 
-    fn crash(&mut self, is_reboot: bool) {
+    fn crash(&mut self, spares_commands: bool, is_reboot: bool) {
         let text = self.text();
-        self.running.clear();
-        let closing = std::mem::take(&mut self.closing);
-        if is_reboot {
-            self.boot += 1;
-            self.now.uptime = Duration::from_secs(7);
-            // The commands did not survive the reboot: they are run again.
-            for whose in closing.into_values() {
+        let mut survivors = std::mem::take(&mut self.running);
+        if !spares_commands {
+            survivors.clear();
+            // Nobody saw how they ended: they are run again.
+            for whose in std::mem::take(&mut self.closing).into_values() {
                 *self.owed.entry(whose).or_default() += 1;
             }
         }
-        self.openings = Openings::new();
+        if is_reboot {
+            self.boot += 1;
+            self.now.uptime = Duration::from_secs(7);
+        }
+        self.openings = Openings::new(self.processes.unsigned_abs().into());
         self.last_call = None;
-        for stop in self.read(&text) {
-            self.openings.resume(stop);
+        for (phase, stop) in self.read(&text).openings.into_values() {
+            let runs = |process| survivors.iter().any(|(_, it)| *it == process);
+            let (phase, stop) = state::taken_over(phase, stop, self.now, runs);
+            let Some((id, process)) = self.openings.resume(phase, stop, self.now) else { continue };
+            let index = survivors.iter().position(|(_, it)| *it == process).expect("a command that runs");
+            let (job, process) = survivors.remove(index);
+            self.running.push((Job { id, ..job }, process));
         }
-        self.known = (u64::MAX, Vec::new());
-    }
-
-    fn hand_over(&mut self) {
-        if self.openings.are_opening() {
-            return;
-        }
-        let text = self.text();
-        self.openings.hand_over();
-        let left = self.openings.standing();
-        assert!(left.iter().all(|(phase, _)| *phase == Phase::Closing), "{left:?}");
-        for stop in self.read(&text) {
-            self.openings.resume(stop);
-        }
+        self.known.clear();
     }
 
     /// Ends the daemon: every door must be closed, and nothing be left to wait for.

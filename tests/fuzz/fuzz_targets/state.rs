@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use knocking::door::Door;
-use knocking::opening::state::{Moment, State, write};
-use knocking::opening::{Phase, Stop};
+use knocking::opening::state::{Moment, State, Text, write};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
@@ -34,13 +33,14 @@ fn summed(text: &[u8]) -> Vec<u8> {
     with_sums
 }
 
-fn standing(stops: &[Stop]) -> Vec<(Phase, &Stop)> {
-    stops.iter().map(|stop| (Phase::Open, stop)).collect()
-}
-
 fn written_again(state: &State, doors: &mut [Door], moment: Moment<'_>) -> Vec<u8> {
     state.restore_spent(doors);
-    write(&standing(&state.stops), &state.cooldowns, doors, moment)
+    let standing: Vec<_> = state.openings.values().map(|(phase, stop)| (*phase, stop)).collect();
+    write(&standing, &state.cooldowns, doors, moment)
+}
+
+fn state_of(text: &Text) -> State {
+    State::of(Some(text.clone()), None)
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -48,20 +48,22 @@ fuzz_target!(|input: &[u8]| {
     let mut doors = fuzzing::doors(OTP, &[]);
     for boot in ["a", "b", ""] {
         let moment = Moment { now: NOW, boot };
-        let state = State::read(&text, moment);
+        let read = Text::read(&text, moment);
         let lines = text.split_inclusive(|&byte| byte == b'\n').count();
-        assert!(state.left_out.iter().all(|line| (1..=lines).contains(line)), "{:?}", state.left_out);
-        assert!(state.left_out.is_empty() || !state.is_whole);
-        assert!(state.stops.len() + state.cooldowns.len() + state.left_out.len() <= lines);
-        for stop in &state.stops {
+        assert!(read.damage.lines.iter().all(|line| (1..=lines).contains(line)), "{:?}", read.damage);
+        let state = state_of(&read);
+        let damaged = read.damage.lines.len() + read.damage.more;
+        assert!(state.openings.len() + state.cooldowns.len() + damaged <= lines);
+        for (_, stop) in state.openings.values() {
             assert!(stop.due <= NOW.uptime.saturating_add(stop.after), "open for longer than its own time");
         }
 
         let once = written_again(&state, &mut doors, moment);
-        let again = State::read(&once, moment);
-        assert!(again.is_whole && again.left_out.is_empty(), "{}", String::from_utf8_lossy(&once));
+        let again = Text::read(&once, moment);
+        assert!(again.is_whole && again.damage.is_none(), "{}", String::from_utf8_lossy(&once));
+        let again = state_of(&again);
         if !boot.is_empty() {
-            assert_eq!((&again.stops, &again.cooldowns), (&state.stops, &state.cooldowns));
+            assert_eq!((&again.openings, &again.cooldowns), (&state.openings, &state.cooldowns));
         }
         let twice = written_again(&again, &mut doors, moment);
         assert_eq!(String::from_utf8_lossy(&once), String::from_utf8_lossy(&twice));
@@ -75,14 +77,12 @@ fn damage(text: &[u8], input: &[u8], whole: &State, moment: Moment<'_>) {
     let mut damaged = text.to_vec();
     let place = usize::from(u16::from_be_bytes([high, low])) % damaged.len();
     damaged[place] ^= change.max(1);
-    let state = State::read(&damaged, moment);
-    let first_line = text.iter().position(|&byte| byte == b'\n').unwrap_or(0);
-    if place > first_line {
-        assert!(!state.is_whole, "damage is not seen");
-        assert!(state.stops.iter().all(|stop| whole.stops.contains(stop)), "damage is executed");
-    } else {
-        let commands = |state: &State| state.stops.iter().map(|it| it.command.clone()).collect::<Vec<_>>();
-        let before = commands(whole);
-        assert!(commands(&state).iter().all(|command| before.contains(command)), "damage is executed");
-    }
+    let read = Text::read(&damaged, moment);
+    assert!(!read.damage.is_none(), "damage is not seen");
+    let before: Vec<_> = whole.openings.values().map(|(_, stop)| &stop.command).collect();
+    let state = state_of(&read);
+    assert!(state.openings.values().all(|(_, stop)| before.contains(&&stop.command)), "damage is executed");
+    // A newline belongs to the lines on both sides.
+    let lost = if text[place] == b'\n' || damaged[place] == b'\n' { 2 } else { 1 };
+    assert!(state.openings.len() + lost >= whole.openings.len(), "one line cost more than itself");
 }

@@ -1,0 +1,33 @@
+//! Processes that are known by more than their number, so that no other one is taken for them.
+
+use std::fs;
+
+use crate::opening::Process;
+
+/// Hundreds of fields before ours would still fit; 22 is the start time (`proc_pid_stat(5)`).
+const STATE: usize = 3;
+const START: usize = 22;
+
+/// What tells this process, which must not have been reaped yet, from all others. `None` without /proc.
+#[must_use]
+pub fn identify(pid: i32) -> Option<Process> {
+    let (_, start) = stat(pid)?;
+    Some(Process { pid, start })
+}
+
+/// Whether this process still runs. One that has ended does not, even if nobody has reaped it.
+#[must_use]
+pub fn runs(process: Process) -> bool {
+    stat(process.pid).is_some_and(|(state, start)| start == process.start && !matches!(state, 'Z' | 'X'))
+}
+
+/// The state and the start time, in clock ticks since boot.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let end = text.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(START - STATE - 1)?.parse().ok()?))
+}

@@ -1,0 +1,267 @@
+//! The lines of a state file: values to text and back. What they mean together is told in
+//! [`state`](super::state).
+//!
+//! A line is words with a blank between them. The last word is a checksum over the rest, so that a damaged line
+//! is found, and no command is run that is not, byte for byte, one that was written. Words are percent-encoded
+//! where they hold a blank, a percent sign or anything that is not printable ASCII.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::opening::{Key, Phase, Process, Stop};
+use crate::time::Now;
+
+/// When, and in which boot of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// What tells this boot from any other; empty if nothing does.
+    pub boot: &'a str,
+}
+
+/// A door that does not listen to somebody who opened it, until this uptime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooldown {
+    /// The door's name.
+    pub door: Arc<str>,
+    /// Who.
+    pub knocker: IpAddr,
+    /// How long it lasts as a whole.
+    pub after: Duration,
+    /// Its end, as uptime.
+    pub until: Duration,
+}
+
+/// What one line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A door stands open. A later line with the same key replaces this one.
+    Open(Phase, Stop),
+    /// The opening with this key is closed.
+    Closed(Key),
+    /// A cooldown goes on.
+    Cooldown(Cooldown),
+    /// A one-time list opened its door: of which lock (see `Otp::identity`), of which period, and whose list it
+    /// was if each knocker has his own.
+    Spent(u64, u64, Option<IpAddr>),
+    /// All lists of this lock up to and with this period are spent.
+    Floor(u64, u64),
+    /// So many lines between the first and this one say everything that there was to say when the file was
+    /// begun; what follows was added since.
+    End(usize),
+}
+
+/// How the times and processes of a line are to be understood.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// When it is read.
+    pub now: Now,
+    /// It was written since the machine was started.
+    pub same_boot: bool,
+}
+
+impl Record {
+    /// The line, with its checksum and its end.
+    #[must_use]
+    pub fn line(&self, now: Now) -> String {
+        let mut line = match self {
+            Record::Open(phase, stop) => open_line(*phase, stop, now),
+            Record::Closed(key) => format!("closed {}", word_of(*key)),
+            Record::Cooldown(Cooldown { door, knocker, after, until }) => {
+                format!("cooldown {} {knocker} {}", times(*until, *after, now), encode(door.as_bytes()))
+            }
+            Record::Spent(lock, period, owner) => {
+                let owner = owner.map_or("-".to_owned(), |owner| owner.to_string());
+                format!("spent {lock:016x} {period} {owner}")
+            }
+            Record::Floor(lock, period) => format!("floor {lock:016x} {period}"),
+            Record::End(lines) => format!("end {lines}"),
+        };
+        seal(&mut line);
+        line
+    }
+
+    /// Reads a line without its end; `None` if it is damaged.
+    #[must_use]
+    pub fn read(line: &str, reading: Reading) -> Option<Record> {
+        let words: Vec<&str> = unsealed(line)?.split(' ').collect();
+        Some(match *words.as_slice() {
+            ["open", key, phase, process, unix, uptime, after, limit, knocker, door, "run", command] => {
+                let process = if process == "-" { None } else { Some(process_of(process)?) };
+                let process = process.filter(|_| reading.same_boot);
+                let times = [unix, uptime, after];
+                let stop = stop_of(key_of(key)?, times, limit, [knocker, door, command], reading)?;
+                match phase {
+                    "opening" => Record::Open(Phase::Opening(process), stop),
+                    "open" => Record::Open(Phase::Open, stop),
+                    "closing" => Record::Open(Phase::Closing(process), stop),
+                    _ => return None,
+                }
+            }
+            // As version 1 had it, without a key: to be numbered by whoever sees the whole file.
+            ["open", phase, unix, uptime, after, limit, knocker, door, command] => {
+                let key = Key { origin: sum(&format!("{knocker} {door} {command}")), number: 0 };
+                let stop = stop_of(key, [unix, uptime, after], limit, [knocker, door, command], reading)?;
+                match phase {
+                    "opening" => Record::Open(Phase::Opening(None), stop),
+                    "open" => Record::Open(Phase::Open, stop),
+                    "closing" => Record::Open(Phase::Closing(None), stop),
+                    _ => return None,
+                }
+            }
+            ["closed", key] => Record::Closed(key_of(key)?),
+            ["cooldown", unix, uptime, after, knocker, door] => {
+                let after = millis(after)?;
+                Record::Cooldown(Cooldown {
+                    door: Arc::from(String::from_utf8(decode(door)?).ok()?),
+                    knocker: knocker.parse().ok()?,
+                    after,
+                    until: end_of(millis(unix)?, millis(uptime)?, after, reading),
+                })
+            }
+            ["spent", lock, period, owner] => {
+                let owner = if owner == "-" { None } else { Some(owner.parse().ok()?) };
+                Record::Spent(hex(lock)?, period.parse().ok()?, owner)
+            }
+            ["floor", lock, period] => Record::Floor(hex(lock)?, period.parse().ok()?),
+            ["end", lines] => Record::End(lines.parse().ok()?),
+            _ => return None,
+        })
+    }
+}
+
+fn open_line(phase: Phase, stop: &Stop, now: Now) -> String {
+    let (phase, process) = match phase {
+        Phase::Opening(process) => ("opening", process),
+        Phase::Open => ("open", None),
+        Phase::Closing(process) => ("closing", process),
+    };
+    format!(
+        "open {} {phase} {} {} {} {} {} run {}",
+        word_of(stop.key),
+        process.map_or("-".to_owned(), |it| format!("{}:{}", it.pid, it.start)),
+        times(stop.due, stop.after, now),
+        stop.limit.map_or("-".to_owned(), |limit| limit.as_millis().to_string()),
+        stop.knocker,
+        encode(stop.door.as_bytes()),
+        encode(&stop.command)
+    )
+}
+
+fn stop_of(
+    key: Key,
+    [unix, uptime, after]: [&str; 3],
+    limit: &str,
+    [knocker, door, command]: [&str; 3],
+    reading: Reading,
+) -> Option<Stop> {
+    let after = millis(after)?;
+    Some(Stop {
+        key,
+        door: Arc::from(String::from_utf8(decode(door)?).ok()?),
+        knocker: knocker.parse().ok()?,
+        command: decode(command)?,
+        after,
+        limit: if limit == "-" { None } else { Some(millis(limit)?) },
+        due: end_of(millis(unix)?, millis(uptime)?, after, reading),
+    })
+}
+
+/// An end on both clocks, and how long it may be away, in milliseconds.
+fn times(end: Duration, after: Duration, now: Now) -> String {
+    let left = end.saturating_sub(now.uptime);
+    let unix = now.unix.saturating_add(left).saturating_sub(now.uptime.saturating_sub(end));
+    // No later than what can be read again.
+    let [unix, end, after] =
+        [unix, end, after].map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    format!("{unix} {end} {after}")
+}
+
+/// When that is, as uptime of the present boot.
+///
+/// Uptime cannot be set, but begins anew with each boot. So within a boot it alone counts; after a boot the wall
+/// clock does, and one that was set back keeps no door open longer than its own time.
+fn end_of(unix: Duration, uptime: Duration, after: Duration, reading: Reading) -> Duration {
+    let now = reading.now;
+    if reading.same_boot {
+        uptime.min(now.uptime.saturating_add(after))
+    } else {
+        now.uptime.saturating_add(unix.saturating_sub(now.unix).min(after))
+    }
+}
+
+fn word_of(key: Key) -> String {
+    format!("{:016x}.{}", key.origin, key.number)
+}
+
+fn key_of(word: &str) -> Option<Key> {
+    let (origin, number) = word.split_once('.')?;
+    Some(Key { origin: hex(origin)?, number: number.parse().ok().filter(|number| *number > 0)? })
+}
+
+/// `PID:START`.
+fn process_of(word: &str) -> Option<Process> {
+    let (pid, start) = word.split_once(':')?;
+    Some(Process { pid: pid.parse().ok().filter(|pid| *pid > 0)?, start: start.parse().ok()? })
+}
+
+/// Puts the checksum and the line's end behind a line.
+pub(super) fn seal(line: &mut String) {
+    let sum = sum(line);
+    let _ = writeln!(line, " {sum:016x}");
+}
+
+/// The line without its checksum, if that is right.
+pub(super) fn unsealed(line: &str) -> Option<&str> {
+    let (line, written) = line.rsplit_once(' ')?;
+    (hex(written)? == sum(line)).then_some(line)
+}
+
+/// FNV-1a, 64 bits: finds damage. Anyone who can write the file can write a right checksum too.
+fn sum(line: &str) -> u64 {
+    line.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+fn millis(word: &str) -> Option<Duration> {
+    word.parse().ok().map(Duration::from_millis)
+}
+
+fn hex(word: &str) -> Option<u64> {
+    let is_ours = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    u64::from_str_radix(word, 16).ok().filter(|_| word.len() == 16 && word.bytes().all(is_ours))
+}
+
+/// A word without blanks; nothing is `%`.
+fn encode(bytes: &[u8]) -> String {
+    let mut word = String::new();
+    for &byte in bytes {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            word.push(byte.into());
+        } else {
+            let _ = write!(word, "%{byte:02x}");
+        }
+    }
+    if word.is_empty() { "%".to_owned() } else { word }
+}
+
+fn decode(word: &str) -> Option<Vec<u8>> {
+    if word == "%" {
+        return Some(Vec::new());
+    }
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(first) = rest.chars().next() {
+        if first == '%' {
+            bytes.push(u8::from_str_radix(rest.get(1..3)?, 16).ok()?);
+            rest = rest.get(3..)?;
+        } else {
+            bytes.push(u8::try_from(first).ok()?);
+            rest = rest.get(first.len_utf8()..)?;
+        }
+    }
+    Some(bytes)
+}
