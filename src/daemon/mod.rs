@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
     let result = if arguments.daemon && !arguments.is_launched {
         background::launch(words)
     } else {
-        doorkeeper::main(arguments).map(|()| ExitCode::SUCCESS)
+        doorkeeper::start::main(arguments).map(|()| ExitCode::SUCCESS)
     };
     result.unwrap_or_else(|error| {
         output::complain(&error.to_string());

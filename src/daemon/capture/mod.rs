@@ -6,19 +6,16 @@ pub mod ring;
 pub mod socket;
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::daemon::capture::netlink::{Doorbell, Ring};
-use crate::daemon::capture::socket::Capture;
+use crate::daemon::capture::socket::{Capture, Sockets};
 use crate::daemon::clock::now;
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{AUTO, EVERY, Interface, Layout, Scene, State, Status, Wanted};
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::protocol::messages::Report;
-
-/// Gives a packet socket that is not bound yet: the watcher may not open one.
-pub type Sockets<'a> = dyn FnMut() -> Result<OwnedFd, Code> + 'a;
 
 /// When to look again after what did not work: nothing need ever ring for it.
 const RETRY: Duration = Duration::from_secs(1);

@@ -15,7 +15,6 @@ use nix::sys::socket::{setsockopt, sockopt};
 use pnet::datalink::{self, Channel, DataLinkReceiver, NetworkInterface};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::daemon::capture::Sockets;
 use crate::daemon::capture::ring::{self, Ring};
 use crate::door::knock::Knock;
 use crate::filter::bpf::Instruction;
@@ -31,6 +30,9 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Programs shorter than this are not tried when memory for a longer one is refused.
 const MIN_INSTRUCTIONS: usize = 128;
+
+/// Provides unbound packet sockets: the watcher may not open one itself.
+pub type Sockets<'a> = dyn FnMut() -> Result<OwnedFd, Code> + 'a;
 
 /// A packet socket that hears nothing until it is bound, for whoever may not open one: all else can be done with it
 /// without any rights.

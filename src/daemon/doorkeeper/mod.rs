@@ -9,7 +9,7 @@ pub mod memory;
 mod process;
 mod reload;
 mod reports;
-mod start;
+pub mod start;
 pub mod state_file;
 mod watcher_process;
 
@@ -35,8 +35,6 @@ use crate::protocol::desk::Desk;
 use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::time::Now;
-
-pub use start::main;
 
 /// How long doors that are open at the end may stay so, if their time is longer.
 const GRACE: Duration = Duration::from_secs(5);
