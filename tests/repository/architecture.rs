@@ -3,6 +3,7 @@
 //! The sources are read as text, without comments, strings and unit tests; a rule is a list of words that must
 //! not occur outside the files that may use them.
 
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
@@ -10,8 +11,9 @@ trials![
     the_core_does_no_io,
     the_core_does_not_see_the_programs,
     the_core_has_an_order,
-    each_door_to_the_system_has_one_place,
-    printing_has_its_places,
+    no_circle_of_imports,
+    each_system_interface_has_one_place,
+    printing_happens_in_two_files,
     the_rules_see_what_they_should,
 ];
 
@@ -35,6 +37,28 @@ impl Source {
     /// The room that this file stands in: the folder, or the file itself directly under `src/`.
     fn room(&self) -> &str {
         self.name.split(['/', '.']).next().unwrap_or_default()
+    }
+
+    /// The path of the module: `daemon::watcher::reload`.
+    fn module(&self) -> String {
+        self.name.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::")
+    }
+
+    /// The paths behind each `root` (`crate::`, or the name of a module), with their lines. A group of imports
+    /// `a::{b, c}` counts as `a::b` and `a::c`.
+    fn paths(&self, root: &str) -> Vec<(usize, String)> {
+        let code = self.code.join("\n");
+        let mut found = Vec::new();
+        for (at, _) in code.match_indices(root) {
+            let before = &code[..at];
+            let is_within_a_path = before.ends_with(|c: char| c.is_alphanumeric() || "_:.".contains(c));
+            // `pub(in crate::daemon)` imports nothing.
+            if !is_within_a_path && !before.ends_with("(in ") {
+                let line = before.matches('\n').count() + 1;
+                found.extend(expand("", &code[at + root.len()..]).into_iter().map(|path| (line, path)));
+            }
+        }
+        found
     }
 
     /// Every line that contains the word, as `src/file.rs:12: text`.
@@ -105,8 +129,7 @@ fn the_core_has_an_order() {
             breaches.push(format!("src/{}: its room is not in the table of src/lib.rs", source.name));
             continue;
         };
-        let lines = source.code.iter().enumerate();
-        for (at, path) in lines.flat_map(|(at, line)| paths(line).map(move |path| (at, path))) {
+        for (line, path) in source.paths("crate::") {
             let other = path.split("::").next().unwrap_or_default();
             let may_see = if other == room {
                 true
@@ -116,27 +139,111 @@ fn the_core_has_an_order() {
                 order[..place].iter().any(|name| name == other)
             };
             if !may_see {
-                breaches.push(format!("src/{}:{}: crate::{path}", source.name, at + 1));
+                breaches.push(format!("src/{}:{line}: crate::{path}", source.name));
             }
         }
     }
     refuse(breaches);
 }
 
-/// The paths of a line that begin with `crate::`, without that; `a::{b, c}` is taken for `a`.
-fn paths(line: &str) -> impl Iterator<Item = String> {
-    words_behind(line, "crate::")
+/// No two files import each other, directly or through other files.
+fn no_circle_of_imports() {
+    refuse(circles(&sources()));
 }
 
-fn words_behind(line: &str, start: &str) -> impl Iterator<Item = String> {
-    let rests = line.match_indices(start).map(|(at, _)| &line[at + start.len()..]);
-    rests
-        .map(|rest| {
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
-            rest[..end].trim_end_matches(':').to_owned()
-        })
-        .collect::<Vec<_>>()
-        .into_iter()
+/// One circle of imports for each file that is the first of one, as `src/a.rs -> src/b.rs -> src/a.rs`.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let modules: Vec<String> = sources.iter().map(Source::module).collect();
+    let imports: Vec<Vec<usize>> = sources.iter().map(|source| imports(source, &modules)).collect();
+    let circles = (0..sources.len()).filter_map(|start| circle(start, &imports));
+    let names = |circle: Vec<usize>| -> Vec<String> {
+        circle.into_iter().map(|at| format!("src/{}", sources[at].name)).collect()
+    };
+    circles.map(|circle| names(circle).join(" -> ")).collect()
+}
+
+/// The indexes of the modules that a file imports from.
+fn imports(source: &Source, modules: &[String]) -> Vec<usize> {
+    // The map of the library declares all rooms, and uses none.
+    if source.name == "lib.rs" {
+        return Vec::new();
+    }
+    let own = source.module();
+    let mut paths: Vec<String> = source.paths("crate::").into_iter().map(|(_, path)| path).collect();
+    paths.extend(source.paths("super::").into_iter().map(|(_, path)| above(&own, &path)));
+    // Modules that can be used by their bare names: children, and those that were imported.
+    let children = modules.iter().filter(|module| module.rsplit_once("::").is_some_and(|(it, _)| it == own));
+    let imported = paths.iter().filter(|path| modules.contains(path));
+    let bare: HashSet<String> = children.chain(imported).cloned().collect();
+    paths.extend(bare.iter().flat_map(|module| {
+        let name = module.rsplit("::").next().unwrap_or_default();
+        let paths = source.paths(&format!("{name}::")).into_iter();
+        paths.map(move |(_, path)| format!("{module}::{path}"))
+    }));
+    // A path leads to the longest module that it begins with.
+    let module_of = |path: &String| {
+        let begins = |module: &str| {
+            path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        (0..modules.len()).filter(|&at| begins(&modules[at])).max_by_key(|&at| modules[at].len())
+    };
+    paths.iter().filter_map(module_of).filter(|&at| modules[at] != own).collect()
+}
+
+/// The path `super::PATH` in a module, from the top of the crate.
+fn above(module: &str, path: &str) -> String {
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    match path.strip_prefix("super::") {
+        Some(path) => above(parent, path),
+        None => format!("{parent}::{path}").trim_start_matches(':').to_owned(),
+    }
+}
+
+/// The paths that the text begins with, each behind `prefix`.
+fn expand(prefix: &str, text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+    let prefix = format!("{prefix}{}", &text[..end]);
+    let Some(group) = text[end..].strip_prefix('{') else {
+        return vec![prefix.trim_end_matches(':').to_owned()];
+    };
+    let (mut depth, mut start, mut paths) = (0, 0, Vec::new());
+    for (at, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                let item = group[start..at].trim();
+                start = at + 1;
+                if item == "self" {
+                    paths.push(prefix.trim_end_matches(':').to_owned());
+                } else if !item.is_empty() {
+                    paths.extend(expand(&prefix, item));
+                }
+                if character == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    paths
+}
+
+/// The shortest way from a file back to itself through files behind it, so that each circle is found once.
+fn circle(start: usize, imports: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let mut ways = VecDeque::from([vec![start]]);
+    let mut seen = HashSet::new();
+    while let Some(way) = ways.pop_front() {
+        for &next in &imports[*way.last()?] {
+            if next == start {
+                return Some([way, vec![start]].concat());
+            }
+            if next > start && seen.insert(next) {
+                ways.push_back([way.as_slice(), &[next]].concat());
+            }
+        }
+    }
+    None
 }
 
 /// The rooms named in the first column of the table in `src/lib.rs`.
@@ -147,7 +254,7 @@ fn order() -> Vec<String> {
     rows.filter_map(|row| Some(row.split_once("`]")?.0.to_owned())).collect()
 }
 
-fn each_door_to_the_system_has_one_place() {
+fn each_system_interface_has_one_place() {
     let places: [(&[&str], &[&str]); 6] = [
         (
             &["Domain::PACKET", "AF_PACKET", "datalink::channel", "SockFilter"],
@@ -179,7 +286,7 @@ fn each_door_to_the_system_has_one_place() {
     refuse(breaches);
 }
 
-fn printing_has_its_places() {
+fn printing_happens_in_two_files() {
     let may = ["daemon/log/output.rs", "client/output.rs"];
     let words = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "stdout()", "stderr()"];
     let others: Vec<Source> =
@@ -198,6 +305,25 @@ fn the_rules_see_what_they_should() {
         assert_eq!(source.with(word).len(), lines, "{word} in {:?}", source.code);
     }
     assert!(source.with("pnet")[0].starts_with("src/door/knock.rs:10: "));
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), code: code_of(text) };
+    let mut made_up = vec![
+        source("a/mod.rs", "pub mod one;\npub mod two;\nfn f() { one::g() }\n"),
+        source(
+            "a/one.rs",
+            "use crate::{\n    a::two::{self, Two},\n    b,\n};\npub(in crate::a) fn g() {}\n",
+        ),
+        source("a/two.rs", "// use super::f;\nuse crate::b::{B, C as Other};\n"),
+        source("b.rs", "fn one() -> usize { \"crate::a\".len() }\n"),
+    ];
+    assert_eq!(circles(&made_up), [""; 0]);
+    made_up[2] = source("a/two.rs", "use super::f;\n");
+    assert_eq!(circles(&made_up), ["src/a/mod.rs -> src/a/one.rs -> src/a/two.rs -> src/a/mod.rs"]);
+    made_up[2] = source("a/two.rs", "use crate::a;\nfn h() { a::one::g() }\n");
+    assert_eq!(circles(&made_up).len(), 2, "{:?}", circles(&made_up));
+    made_up[2] = source("a/two.rs", "use super::super::b::B;\n");
+    assert_eq!(circles(&made_up), [""; 0]);
+    made_up[3] = source("b.rs", "fn c() -> crate::a::two::T { todo() }\n");
+    assert_eq!(circles(&made_up), ["src/a/two.rs -> src/b.rs -> src/a/two.rs"]);
     let names: Vec<String> = sources().into_iter().map(|source| source.name).collect();
     assert!(
         names.contains(&"door/knock.rs".to_owned()) && names.contains(&"bin/knockd.rs".to_owned()),
