@@ -1,4 +1,4 @@
-//! Numbers that nobody can guess: ports, sequence numbers, jitter, and what keys are made of.
+//! Unpredictable numbers for ports, sequence numbers and jitter, and random bytes for keys.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,8 +6,8 @@ use crate::client::failure::Failure;
 
 /// A stream of random numbers.
 ///
-/// The standard library's keyed hash of a counter; its key comes from the system's random source.
-/// No key material is made of it.
+/// Each is the standard library's keyed hash of a counter; the key comes from the system's random
+/// source. Do not use them as keys.
 pub(super) fn numbers() -> impl FnMut() -> u64 {
     let state = RandomState::new();
     let mut counter = 0_u64;

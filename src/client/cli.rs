@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::client::failure::Failure;
 use crate::client::usage::{USAGE, VERSION};
 
-/// Options with a value that mean something for raw packets only.
+/// Options with a value that need `--raw`.
 pub(super) const RAW_VALUES: [&str; 16] = [
     "flags",
     "source",
@@ -32,7 +32,7 @@ pub(super) const RAW_VALUES: [&str; 16] = [
     "pcap",
 ];
 
-/// What stands on a command line. It may be a seed: nothing here can be shown.
+/// A command line. It may contain a seed, so it cannot be printed.
 pub(super) enum Line {
     /// `-h`.
     Help,
@@ -88,15 +88,15 @@ impl Typed {
         self.0.try_contains_id(name).is_ok() && self.given(name)
     }
 
-    /// The words that are no options: a host and its ports, or a profile.
+    /// The words that are not options: a host and its ports, or a profile.
     ///
-    /// A `--` before the first of them is the one of getopt: options end there, words go on.
+    /// A `--` before the first of them only ends the options, as with getopt.
     pub(super) fn words(&self) -> Vec<&OsString> {
         let words = self.many("words");
         if words.is_empty() { self.many("command") } else { words }
     }
 
-    /// The command after a `--` that stands behind a word.
+    /// The command: what follows a `--` after the first word.
     pub(super) fn command(&self) -> Vec<OsString> {
         let words = self.many("words");
         if words.is_empty() { Vec::new() } else { self.many("command").into_iter().cloned().collect() }
@@ -116,7 +116,7 @@ pub(super) enum Kind {
     Value,
 }
 
-/// What an option takes, for those that a profile may set.
+/// What an option takes, if a profile may set it.
 pub(super) fn kind(name: &str) -> Option<Kind> {
     let command = command();
     let option = command.get_arguments().find(|option| option.get_long() == Some(name))?;
@@ -137,7 +137,7 @@ fn command() -> Command {
     let around = ["jitter", "count", "one-time-sequences", "wait", "timeout", "retries", "proxy"];
     let password = ["otp", "otp-file", "otp-digest", "source-ip", "config", "door"];
     let single = ["fwknoprc", "spa", "allow-ip"];
-    // This one may do without a value.
+    // Its value is optional, see below.
     let fields = RAW_VALUES.into_iter().filter(|name| *name != "df");
     Command::new("knock")
         .version(VERSION)
@@ -147,7 +147,7 @@ fn command() -> Command {
         .disable_version_flag(true)
         .infer_long_args(true)
         .args_override_self(true)
-        // The aliases are abbreviations that knock 0.8 took, and that names of ours would end.
+        // The aliases are abbreviations of knock 0.8 that would be ambiguous with the new names.
         .arg(switch("udp").short('u').alias("u"))
         .arg(value("delay").short('d').alias("d"))
         .arg(switch("ipv4").short('4').overrides_with_all(["ipv6", "both"]))
@@ -167,7 +167,7 @@ fn command() -> Command {
         .arg(words("command").last(true))
 }
 
-/// What `getopt_long` says about the same mistake.
+/// The message of `getopt_long` for the same mistake.
 fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) -> String {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) => text.as_str(),
@@ -179,7 +179,7 @@ fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) ->
             Some(name) => unknown_name(name.split('=').next().unwrap_or_default(), command),
         },
         ErrorKind::TooManyValues => format!("option '{argument}' doesn't allow an argument"),
-        // Only the last word can lack its value.
+        // Only the value of the last word can be missing.
         _ => match line.last().map(|word| word.to_string_lossy()) {
             Some(word) if word.starts_with("--") => {
                 let name = argument.split(' ').next().unwrap_or_default();
@@ -192,7 +192,7 @@ fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) ->
     format!("knock: {said}")
 }
 
-/// No option has this name; several may begin with it.
+/// The message for a name that is no option; several options may begin with it.
 fn unknown_name(name: &str, command: &Command) -> String {
     let candidates: Vec<String> = command
         .get_arguments()

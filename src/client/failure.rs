@@ -1,4 +1,4 @@
-//! Why a knocking ended early, and with which exit code.
+//! Why the client failed, and with which exit code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use crate::client::output;
 use crate::client::usage::USAGE;
 
-/// What the exit code tells; 0 is a knocking that was sent (and a port that is open, with `--wait`).
+/// The exit codes of failures. With 0, all knocks were sent and, with `--wait`, the port is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
-    /// Usage, configuration or resolution: nothing was sent.
+    /// A mistake in the command line or a file, or an unknown name: nothing was sent.
     Refused = 1,
     /// Raw packets are not permitted.
     NotPermitted = 2,
@@ -17,13 +17,13 @@ pub(super) enum Status {
     NotOpen = 3,
     /// A raw packet could not be sent.
     NotSent = 4,
-    /// The command cannot be executed, in the words of env(1).
+    /// The command cannot be executed; the number is that of env(1).
     NotExecutable = 126,
-    /// The command was not found.
+    /// The command was not found; the number is that of env(1).
     NotFound = 127,
 }
 
-/// The end of a knocking that did not go well.
+/// A failure: its message and its exit code.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: Status,
@@ -32,18 +32,17 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// With one line for the user.
+    /// A failure with this message.
     pub(super) fn new(status: Status, message: impl fmt::Display) -> Failure {
         Failure { status, message: Some(message.to_string()), usage: false }
     }
 
-    /// A value that means nothing, a file that cannot be used, a name that nobody knows.
+    /// A value that is not valid, a file that cannot be used, an unknown name.
     pub(super) fn refused(message: impl fmt::Display) -> Failure {
         Failure::new(Status::Refused, format_args!("error: {message}"))
     }
 
-    /// A command line that is no knocking: the usage is shown, after a line on what is wrong if the
-    /// usage does not say it.
+    /// A command line that says nothing to do: the message, if there is one, and the usage are shown.
     pub(super) fn usage(message: Option<String>) -> Failure {
         Failure { status: Status::Refused, message, usage: true }
     }
@@ -54,7 +53,7 @@ impl Failure {
         Failure::new(Status::Refused, messages.join("\n"))
     }
 
-    /// Tells the user, and the shell.
+    /// Prints the message and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
             output::complain(message);

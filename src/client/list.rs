@@ -1,14 +1,14 @@
-//! `--list`: the profiles there are, and what is wrong with them.
+//! `--list`: all profiles, and the mistakes in them.
 
 use crate::client::failure::Failure;
 use crate::client::profiles::{self, Found};
 use crate::client::{output, wanted};
 
-/// Shows every profile: its name, its host, its file. The sequences stay where they are.
+/// Prints name, host and file of every profile, but no sequence.
 ///
 /// # Errors
-/// Every file that cannot be read, is not private (unless `insecure`) or is no profile file, and of
-/// every profile the first mistake.
+/// All files that cannot be used or, unless `insecure`, that others may use; the first mistake of each
+/// profile.
 pub(super) fn show(insecure: bool) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for profiles in profiles::all(insecure) {

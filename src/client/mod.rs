@@ -1,10 +1,10 @@
-//! The client: one knocking, from the command line to the last packet, and what comes after it.
+//! The client, from the command line to the last packet and what comes after it.
 //!
 //! What was typed (`cli`), what a profile says (`profiles`) and what is wanted (`wanted`) are three
-//! stages, each of which sees only those before it. Then everything is looked up (`lookup`), whatever
-//! may be refused is opened, and only then are packets sent (`send`). At the end there may be a port to
-//! wait for or a command to run (`after`). What is sent is decided by [`plan`](crate::plan),
-//! [`shape`](crate::plan::shape) and [`craft`](crate::packet::craft), which do no I/O.
+//! stages, each of which sees only the ones before it. Then names are looked up (`lookup`), sockets and
+//! files are opened, and only then are packets sent (`send`). At the end there may be a port to wait for
+//! or a command to run (`after`). What the packets contain is decided in [`plan`](crate::plan) and
+//! [`craft`](crate::packet::craft), which do no I/O.
 
 mod after;
 mod chance;
@@ -43,7 +43,7 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
             output::print(usage::VERSION);
             return Ok(ExitCode::SUCCESS);
         }
-        // As in knock 0.8, asking for help exits as a knocking that was refused.
+        // As in knock 0.8, the exit code of --help is 1.
         Line::Help => return Err(Failure::usage(None)),
     };
     if typed.switch("list") {
@@ -78,7 +78,7 @@ fn knock(options: &Options) -> Result<(), Failure> {
     }
     if let Some((wait, awaited)) = awaited {
         after::await_port(wait, &awaited, || {
-            // The list of a password is another one by now; the line of a one-time file is not.
+            // A one-time password has a new list by now; a one-time line stays the same.
             if let Stages::Otp(_) = options.stages {
                 knocking.renew(lookup::errands(options, &addresses)?.0);
             }

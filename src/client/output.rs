@@ -1,7 +1,7 @@
-//! The one place of the client that prints.
+//! The only file of the client that prints.
 //!
-//! What cannot be printed is lost: a closed pipe on the other side is no reason to stop knocking
-//! half-way through a sequence, and no reason to panic as `println!` does.
+//! Errors of printing are ignored: a closed pipe must not stop the client in the middle of a sequence,
+//! and `println!` would panic.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,7 +13,7 @@ pub(super) fn say(line: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-/// Text on standard output as it is, for what brings its own ends of line.
+/// Text on standard output, without adding an end of line.
 pub(super) fn print(text: impl Display) {
     let _ = write!(io::stdout().lock(), "{text}");
 }
@@ -23,25 +23,26 @@ pub(super) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// One line about the progress: on standard output, or on standard error where that `is_taken`.
+/// One line about what is being done: on standard output, or on standard error if the former `is_taken`
+/// by data.
 pub(super) fn note(is_taken: bool, line: impl Display) {
     if is_taken { complain(line) } else { say(line) }
 }
 
-/// Standard output as a file: no buffer stands between the two programs it joins.
+/// Standard output as a file, which is not buffered.
 ///
 /// # Errors
-/// There is no standard output.
+/// Standard output is closed.
 pub(super) fn unbuffered() -> io::Result<File> {
     io::stdout().as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Whether somebody watches standard error.
-pub(super) fn is_watched() -> bool {
+/// Whether standard error is a terminal.
+pub(super) fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Part of a line on standard error, for a terminal.
+/// Part of a line on standard error, which is a terminal.
 pub(super) fn progress(text: impl Display) {
     let _ = write!(io::stderr().lock(), "{text}");
 }

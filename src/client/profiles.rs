@@ -1,6 +1,6 @@
 //! Stage 2, what a profile says: the command line, completed by the profile that it names.
 //!
-//! Here is known where the profile files are, who may read them, and how a profile becomes options.
+//! This module knows where the profile files are, who may read them, and how a profile becomes options.
 
 use std::env;
 use std::ffi::OsString;
@@ -23,9 +23,9 @@ const SEQUENCES: [&str; 5] = ["one-time-sequences", "otp", "otp-file", "config",
 pub(super) struct Completed {
     /// The options: those of the profile, overridden by those that were typed.
     pub(super) typed: Typed,
-    /// Where the host and the sequence stand, unless they were typed.
+    /// The profile, which has the host and the sequence, unless these were typed.
     pub(super) profile: Option<Found>,
-    /// What was typed, without the profile.
+    /// The command line without the profile.
     by_hand: Typed,
 }
 
@@ -52,12 +52,12 @@ impl Completed {
         }
     }
 
-    /// A setting that is no option: `sequence`, `otp`.
+    /// A setting of the profile: `sequence` or `otp`.
     pub(super) fn setting(&self, key: &str) -> Option<&Setting> {
         self.profile.as_ref()?.profile.setting(key)
     }
 
-    /// What a complaint about an option calls it: `--ttl`, or `PATH: line 7: ttl`.
+    /// An option in an error message: `--ttl`, or `PATH: line 7: ttl` if the profile sets it.
     pub(super) fn name(&self, option: &str) -> String {
         match self.place(&[option]) {
             place if place.is_empty() => format!("--{option}"),
@@ -65,8 +65,8 @@ impl Completed {
         }
     }
 
-    /// `PATH: line 7: ` where the first of these settings stands that comes from the profile, and
-    /// nothing if all were typed.
+    /// `PATH: line 7: ` for the first of these settings that comes from the profile; empty if all of
+    /// them were typed.
     pub(super) fn place(&self, settings: &[&str]) -> String {
         let of_profile = settings.iter().filter(|name| !self.by_hand.has(name));
         let place = |found: &Found| {
@@ -77,7 +77,7 @@ impl Completed {
     }
 }
 
-/// Completes a command line, given as its words and as they were understood.
+/// Completes a command line, given as words and as they were read.
 ///
 /// # Errors
 /// There is nothing to knock, no such profile, or its file must not be used.
@@ -101,7 +101,7 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
     found.complete(line, typed)
 }
 
-/// The files in which profiles are looked for, first one first.
+/// The files in which profiles are looked for, in order.
 fn paths() -> Vec<PathBuf> {
     // Relative paths are to be ignored (XDG Base Directory Specification).
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -114,7 +114,7 @@ fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
     for path in paths() {
         let mut named = read(&path, insecure)?.into_iter().filter(|found| found.profile.name == name);
         if let Some(found) = named.next() {
-            // Of two sections with this name, nobody can tell which one is meant.
+            // A second section of this name is a mistake, and it is unclear which one is meant.
             named.try_for_each(|other| other.check())?;
             return Ok(Some(found));
         }
@@ -127,7 +127,7 @@ pub(super) fn all(insecure: bool) -> Vec<Result<Vec<Found>, Failure>> {
     paths().iter().map(|path| read(path, insecure)).collect()
 }
 
-/// The profiles of one file; none if it does not exist, or is the system's and not for us.
+/// The profiles of one file; none if it does not exist, or is that of the system and we may not read it.
 fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
@@ -146,7 +146,7 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
 }
 
 impl Found {
-    /// The profile as if nothing else had been typed.
+    /// The profile without a command line.
     ///
     /// # Errors
     /// There is a mistake in its section.
@@ -165,7 +165,7 @@ impl Found {
         self.profile.mistake.as_ref().map_or(Ok(()), |error| Err(refuse(error)))
     }
 
-    /// The options of the profile, overridden by a command line that may have no words at all.
+    /// The options of the profile, overridden by a command line.
     fn complete(self, line: &[OsString], by_hand: Typed) -> Result<Completed, Failure> {
         let mut words: Vec<OsString> = line.iter().take(1).cloned().collect();
         words.extend(self.options()?);
@@ -189,7 +189,7 @@ impl Found {
                 let (path, line) = (self.path.display(), setting.line);
                 Err(Failure::refused(format_args!("{path}: line {line}: {problem}")))
             };
-            // These stay in memory that is zeroed afterwards.
+            // Not options: they stay where they are, in memory that is zeroed when it is dropped.
             let is_ours = matches!(key, "host" | "sequence" | "otp");
             let kind = if is_ours { Some(Kind::Value) } else { cli::kind(key) };
             match (kind, setting.value()) {

@@ -1,6 +1,6 @@
 //! What `-h` and `-V` print.
 
-/// The usage. Its first part is that of knock 0.8, line by line.
+/// The usage. Its first part is that of knock 0.8, word for word.
 pub(super) const USAGE: &str = "\
 usage: knock [options] <host> <port[:proto]> [port[:proto]] ...
 options:
@@ -72,7 +72,7 @@ raw packets (port[:proto[:flags]] then names the TCP flags of a single port):
 
 ";
 
-/// The version, and whose it is.
+/// Version and copyright.
 pub(super) const VERSION: &str = concat!(
     "knock ",
     env!("CARGO_PKG_VERSION"),

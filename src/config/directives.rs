@@ -1,9 +1,9 @@
-//! The one table of directives: what each is called, where it may stand, how it is read and shown.
+//! The table of all directives: their names, where they may stand, how they are read and shown.
 //!
-//! To add a directive, add a row to the group it belongs to. The row writes the value into the field that
-//! the acting code reads: of [`Options`] for a directive of `[options]` alone; of the door's
-//! [`Rules`](crate::door::rules::Rules) for one of doors, which a door that is silent takes over from
-//! `[options]`. Tests compare the manual with this table.
+//! To add a directive, add a row to its group. The row stores the value in the field that the acting code
+//! reads: a field of [`Options`] for a directive of `[options]` only, a field of
+//! [`Rules`](crate::door::rules::Rules) for one that doors may have and inherit from `[options]`. Both have
+//! defaults, so nothing else has to change here. Tests compare the manual with this table.
 
 use crate::config::draft::{Draft, ReadRule};
 use crate::config::options::Options;
@@ -17,20 +17,20 @@ use crate::door::otp::{MAX_WINDOW, digest_from_word};
 use Origin::{Ours, V08};
 use Shown::{As, ByName, ByReader};
 
-/// What `Max_Attempts` may be: a few knockers at once, and what a small machine has memory for.
+/// The range of `Max_Attempts`: from a few knockers at once to what a small machine has memory for.
 const ATTEMPTS: std::ops::RangeInclusive<usize> = 16..=1_000_000;
 
 /// One directive.
 pub struct Directive {
-    /// Its name, as the manual writes it; the file may write it in any case.
+    /// The name as the manual writes it; in the file, case does not matter.
     pub name: &'static str,
     /// Other names for it.
     pub aliases: &'static [&'static str],
-    /// Where it may stand.
+    /// The sections it may stand in.
     pub place: Place,
-    /// Whether it is written `name = value`; otherwise it is a word of its own.
+    /// Whether it is written `name = value`; otherwise it is the name alone.
     pub has_value: bool,
-    /// Who introduced it.
+    /// Where it comes from.
     pub origin: Origin,
     pub(super) shown: Shown,
     pub(super) read: Read,
@@ -47,12 +47,12 @@ pub enum Place {
     Anywhere,
 }
 
-/// Who introduced a directive.
+/// Where a directive comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// knockd 0.8 has it: what it means does not change.
+    /// From knockd 0.8: its meaning does not change.
     V08,
-    /// Only this knockd has it.
+    /// From this program.
     Ours,
 }
 
@@ -60,9 +60,9 @@ pub enum Origin {
 pub(super) enum Shown {
     /// `config: DOOR: NAME: VALUE`, the name in lower case; without `DOOR: ` in `[options]`.
     ByName,
-    /// Likewise, with these words in the place of the name.
+    /// The same, with these words instead of the name.
     As(&'static str),
-    /// Its reader shows it.
+    /// The reader writes the line.
     ByReader,
 }
 
@@ -80,7 +80,7 @@ pub(super) enum Read {
 type ReadOption = fn(&mut Options, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 type ReadDoor = fn(&mut Draft<'_>, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 
-/// All directives there are, by theme. One row is one line.
+/// All directives, grouped by theme, one line each.
 #[rustfmt::skip]
 pub const DIRECTIVES: &[Directive] = &[
     // Sequences, and which packets are knocks.
@@ -139,19 +139,19 @@ pub const DIRECTIVES: &[Directive] = &[
 ];
 
 impl Directive {
-    /// Its name and its other names.
+    /// The name and its aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
-    /// Whether it may stand in this place.
+    /// Whether it may stand in such a section.
     #[must_use]
     pub fn may_stand_in(&self, place: Place) -> bool {
         self.place == place || self.place == Place::Anywhere
     }
 
-    /// The line of the debug output, unless the reader wrote it; `door` is the door's name, if it
-    /// stands in one.
+    /// The line of debug output, unless the reader wrote it; `door` is the name of the door, `None` in
+    /// `[options]`.
     pub(super) fn line(&self, door: Option<&str>, value: &Value<'_>) -> Option<String> {
         let name = match self.shown {
             ByName => self.name.to_ascii_lowercase(),
@@ -163,7 +163,7 @@ impl Directive {
     }
 }
 
-/// The directive that this key means here, if there is one.
+/// The directive with this name or alias in such a section, if there is one.
 #[must_use]
 pub fn find(key: &[u8], place: Place, has_value: bool) -> Option<&'static Directive> {
     DIRECTIVES.iter().find(|directive| {
@@ -213,7 +213,8 @@ const fn word(name: &'static str, origin: Origin, read: ReadOption) -> Directive
     Directive { name, aliases: &[], place, has_value: false, origin, shown: ByReader, read }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a row ends with it, and rows can fail")]
+/// Stores a value; the end of a row.
+#[expect(clippy::unnecessary_wraps, reason = "rows can fail, and end with this")]
 fn put<T>(field: &mut T, value: T) -> Result<(), Problem> {
     *field = value;
     Ok(())

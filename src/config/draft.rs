@@ -1,4 +1,4 @@
-//! A door while its section is read: what was said so far, and then the [`Door`].
+//! A door while its section is read.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::door::lock::{Lock, OtpLock};
 use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
 
-/// Seconds an attempt may take where the configuration is silent.
+/// How many seconds an attempt may take unless `Seq_Timeout` says otherwise.
 pub const DEFAULT_SEQ_TIMEOUT: i32 = 25;
-/// Seconds a door stays open where the configuration is silent.
+/// How many seconds a door stays open unless `Cmd_Timeout` says otherwise.
 pub const DEFAULT_CMD_TIMEOUT: i32 = 10;
 
 /// Reads a value into the rules of a door, or of all doors.
@@ -31,8 +31,8 @@ pub(super) struct Draft<'a> {
     pub(super) otp: OtpDraft,
     pub(super) seq_timeout: i32,
     pub(super) flags: FlagRule,
-    /// The rules of this door, to be read on top of those of all doors, which may stand further
-    /// down in the file.
+    /// The rules of this door. They override those of `[options]`, which may come later in the file,
+    /// so their values are read in [`Draft::finish`].
     own_rules: Vec<(ReadRule, Value<'a>)>,
     pub(super) target: Option<IpAddr>,
     pub(super) start: Option<Template>,
@@ -43,9 +43,11 @@ pub(super) struct Draft<'a> {
     pub(super) reopen: Reopen,
     /// Zero is no limit, whatever `[options]` says.
     pub(super) command_timeout: Option<Duration>,
+    /// Sentences for [`Config::remarks`](crate::config::Config::remarks).
+    pub(super) remarks: Vec<String>,
 }
 
-/// What is said about the one-time password of a door besides `OTP` itself.
+/// The `OTP_…` directives of a door, which may come before `OTP`.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct OtpDraft {
     pub(super) window: Option<u16>,
@@ -80,17 +82,18 @@ impl<'a> Draft<'a> {
             cmd_timeout: DEFAULT_CMD_TIMEOUT,
             reopen: Reopen::default(),
             command_timeout: None,
+            remarks: Vec::new(),
         }
     }
 
-    /// Adds a rule of this door. It is read once here, so that a mistake is told with its line.
+    /// Adds a rule of this door. Its value is also read here, so that an error names the line.
     pub(super) fn add_rule(&mut self, read: ReadRule, value: Value<'a>) -> Result<(), Problem> {
         read(&mut Rules::default(), &value)?;
         self.own_rules.push((read, value));
         Ok(())
     }
 
-    /// The door. It shares the rules of all doors, unless it has rules of its own.
+    /// The door. It shares the rules of `[options]` unless it has rules of its own.
     pub(super) fn finish(self, options: &Options, all_doors: &Arc<Rules>) -> Result<Door, ConfigError> {
         let (file, line) = (self.file, self.line);
         let fail = |problem| ConfigError { file: file.map(Path::to_owned), line, problem };

@@ -1,8 +1,8 @@
-//! Which files a file includes, found before any of them is parsed.
+//! Which files a file includes. They are found before any file is parsed.
 
 use crate::config::syntax::{self, Item};
 
-/// What the `[options]` of a file include: the number of the line, and a pattern.
+/// The `Include` directives of a file: line number and pattern.
 pub fn includes(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut is_in_options = false;
     syntax::items(text).filter_map(move |(line, item)| {

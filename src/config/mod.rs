@@ -1,10 +1,10 @@
 //! A knockd.conf, from text to doors.
 //!
-//! Pure: it opens no file by itself; the one-time sequence files that a text names are read through
-//! the [`Reading`] that the caller hands in.
+//! Nothing here opens a file: the one-time sequence files that the text names are read through the
+//! [`Reading`] of the caller.
 //!
-//! [`syntax`] splits the text into lines, [`directives`] has what a line can say, a draft collects what
-//! a section says, and here all of it becomes a [`Config`].
+//! [`syntax`] splits the text into lines, [`directives`] is the table of what a line can say, a draft
+//! collects the lines of a section, and here all of it becomes a [`Config`].
 
 pub mod access;
 pub mod directives;
@@ -35,8 +35,9 @@ use draft::Draft;
 use syntax::Item;
 use value::Value;
 
-/// Bytes of a section's name that the debug output shows, and that the log shows.
+/// How many bytes of a section's name the debug output shows, as in knockd 0.8.
 const SECTION_NAME: usize = 254;
+/// How many bytes of a door's name the log shows, as in knockd 0.8.
 const DOOR_NAME: usize = 127;
 
 /// A whole configuration.
@@ -46,6 +47,8 @@ pub struct Config {
     pub options: Options,
     /// The doors, in the order of the file.
     pub doors: Vec<Door>,
+    /// Warnings about the text itself, which cannot be derived from the values any more.
+    pub remarks: Vec<String>,
 }
 
 impl Config {
@@ -57,8 +60,8 @@ impl Config {
         Config::parse_all([(None, text)], reading)
     }
 
-    /// Reads a configuration of several files, each of which begins without a section; those that
-    /// are included have a name.
+    /// Reads a configuration of several files. Each begins outside of all sections. Included files
+    /// have a path, the first one has none.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
@@ -98,7 +101,7 @@ impl Config {
             let Some(place) = place else { return Err(at(Problem::OutsideSection)) };
             let directive = find(key, place, value.is_some()).ok_or_else(|| at(Problem::Syntax))?;
             let value = Value::new(directive.name, value.unwrap_or_default());
-            // In [options] there is none: the last one stands further up in the file.
+            // In [options], the last draft is that of an earlier section.
             let mut draft = drafts.last_mut().filter(|_| place == Place::Door);
             match (directive.read, &mut draft) {
                 (Read::Option(read), _) => read(&mut options, &value, &mut reading),
@@ -112,28 +115,31 @@ impl Config {
                 reading.understood(line);
             }
         }
+        let remarks = drafts.iter_mut().flat_map(|draft| std::mem::take(&mut draft.remarks)).collect();
         let all_doors = Arc::new(options.rules.clone());
         let doors = drafts.into_iter().map(|draft| draft.finish(&options, &all_doors));
         let mut doors = doors.collect::<Result<Vec<_>, _>>()?;
-        // They were made where the drafts were, which take more room.
+        // collect() reused the memory of the drafts, which are larger.
         doors.shrink_to_fit();
-        Ok(Config { options, doors })
+        Ok(Config { options, doors, remarks })
     }
 
-    /// Sentences about what is probably not meant; none of them keeps the daemon from starting.
+    /// Sentences about what is probably a mistake. The daemon starts all the same.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        warnings::about(&self.doors)
+        let mut warnings = self.remarks.clone();
+        warnings.extend(warnings::about(&self.doors));
+        warnings
     }
 
-    /// Whether the text holds something that others must not know.
+    /// Whether the text contains secrets: every door is one.
     #[must_use]
     pub fn holds_secrets(&self) -> bool {
         !self.doors.is_empty()
     }
 }
 
-/// The first `bytes` bytes of a name, or a little less where that would cut a character in two.
+/// At most the first `bytes` bytes of a name; no character is cut in two.
 fn cut(name: &str, bytes: usize) -> &str {
     name.get(..name.floor_char_boundary(bytes)).unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! What `[options]` says. A field of its own for each directive; [`Default`] is a silent file.
+//! What `[options]` says: a field for each directive. [`Default`] is an empty section.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::door::rules::Rules;
 use crate::engine::MAX_ATTEMPTS;
 use crate::filter::interfaces::Wanted;
 
-/// What `[options]` says; nothing where it is silent.
+/// What `[options]` says; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// `LogFile`.
@@ -30,7 +30,7 @@ pub struct Options {
     pub command_timeout: Option<Duration>,
     /// `Max_Attempts`: how many attempts are remembered.
     pub max_attempts: Option<usize>,
-    /// The rules of all doors that say nothing else.
+    /// The rules of the doors that have none of their own.
     pub rules: Rules,
 }
 
@@ -45,8 +45,8 @@ impl Options {
         })
     }
 
-    /// These options after `earlier` ones (SIGHUP): what the file no longer says about the daemon
-    /// itself stays as it was, as with knockd 0.8.
+    /// The options in force after a SIGHUP: where the file no longer says something about the daemon
+    /// itself, the `earlier` value stays, as in knockd 0.8.
     #[must_use]
     pub fn following(self, earlier: &Options) -> Options {
         Options {

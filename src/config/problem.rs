@@ -24,40 +24,40 @@ pub struct ConfigError {
 /// What can be wrong with a line.
 #[derive(Debug)]
 pub enum Problem {
-    /// Not a directive that is known here.
+    /// No directive of this name may stand here.
     Syntax,
     /// `[]`.
     SectionName,
-    /// Something stands before the first section.
+    /// A line before the first section.
     OutsideSection,
     /// More than [`syntax::MAX_LINE`] bytes.
     TooLong,
-    /// A word that is no TCP flag, in upper case.
+    /// An unknown TCP flag, in upper case.
     Flag(String),
-    /// A target that is no address.
+    /// A target that is not an address.
     Target(String),
-    /// A sequence that is none; with the door's name.
+    /// An invalid sequence, with the door's name.
     Sequence(String, SequenceError),
     /// A file that cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// A one-time file without a usable line; with the door's name.
+    /// A one-time file without a usable line, with the door's name.
     Exhausted(String, PathBuf),
-    /// A door, by name, that nothing opens.
+    /// The door of this name has no sequence.
     NoSequence(String),
-    /// A one-time password that is none; with the door's name.
+    /// An invalid one-time password, with the door's name.
     Otp(String, OtpError),
-    /// A door, by name, with a one-time password and another kind of sequence.
+    /// The door of this name has a one-time password and another kind of sequence.
     TwoLocks(String),
-    /// Something is said about the one-time password of a door, by name, that has none.
+    /// The door of this name has `OTP_…` directives, but no `OTP`.
     NoOtp(String),
-    /// What an include names cannot be read.
+    /// An included file, and why it cannot be read.
     Include(String, String),
-    /// A value that the directive of this name does not take, and what it takes.
+    /// A directive, the value it does not take, and what it takes.
     Value(&'static str, String, &'static str),
 }
 
 impl fmt::Display for Problem {
-    /// The words of a problem that needs no line number.
+    /// The message without file and line; for problems whose message names no line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_problem(self, 0, f)
     }

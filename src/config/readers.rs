@@ -1,6 +1,6 @@
-//! Directives that take more than one line to read: locks, flags, targets, interfaces.
+//! Readers of directives that take more than one line of the table: locks, flags, targets, interfaces.
 //!
-//! Each of them tells the debug output by itself what it understood.
+//! Each of them writes its own line of debug output.
 #![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
 
 use crate::config::draft::Draft;
@@ -11,7 +11,7 @@ use crate::config::value::Value;
 use crate::door::knock::Flags;
 use crate::door::lock::{Lock, OneTime, OtpLock};
 use crate::door::otp::Otp;
-use crate::door::sequence::Sequence;
+use crate::door::sequence::{Sequence, atoi, is_blank};
 use crate::door::spent::Spent;
 use crate::filter::interfaces::Wanted;
 
@@ -35,7 +35,23 @@ pub(super) fn sequence(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut R
     let sequence =
         Sequence::parse(&value.text()).map_err(|error| Problem::Sequence(draft.name.clone(), error))?;
     reading.understood(format!("config: {}: sequence: {sequence}", draft.name));
+    let remarks: Vec<String> =
+        odd_ports(&value.text()).map(|it| format!("Door '{}': {it}.", draft.name)).collect();
+    draft.remarks.extend(remarks);
     set_lock(draft, Lock::Fixed(sequence))
+}
+
+/// Remarks about ports that are read as another number than they look like, or cannot be used.
+fn odd_ports(sequence: &str) -> impl Iterator<Item = String> {
+    let ports = sequence.split(',').map(|stage| stage.split(':').next().unwrap_or_default());
+    ports.filter_map(|port| match port.trim_matches(is_blank) {
+        "" => Some("a port is missing and is read as port 0".to_owned()),
+        port => match port.parse::<u16>() {
+            Ok(0) => Some("port 0 is a port that most programs cannot knock at".to_owned()),
+            Ok(_) => None,
+            Err(_) => Some(format!("'{port}' is not a number and is read as port {}", atoi(port))),
+        },
+    })
 }
 
 pub(super) fn one_time_sequences(
@@ -61,14 +77,14 @@ pub(super) fn otp(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Readin
     else {
         return Err(Problem::NoSequence(draft.name.clone()));
     };
-    // Its text has no seed.
+    // It is displayed without the seed.
     reading.understood(format!("config: {}: otp: {otp}", draft.name));
     let lock = OtpLock { otp, spent: Spent::default(), is_reusable: false };
     set_lock(draft, Lock::Otp(Box::new(lock)))
 }
 
-/// A door has one lock. Of written sequences the last one counts, as in knockd 0.8; a one-time
-/// password stands alone.
+/// Sets the lock of a door. Of several sequences or one-time files, the last one counts, as in knockd
+/// 0.8; together with a one-time password, any of them is an error.
 fn set_lock(draft: &mut Draft<'_>, lock: Lock) -> Outcome {
     let is_otp = |lock: &Lock| matches!(lock, Lock::Otp(_));
     if draft.lock.as_ref().is_some_and(|before| is_otp(before) != is_otp(&lock)) {

@@ -1,24 +1,24 @@
-//! What the parser is given besides the text: the files that it names, and somebody to tell.
+//! What the parser needs from its caller besides the text.
 
 use std::io;
 use std::path::Path;
 
-/// Something to tell while a configuration is read.
+/// A message while a configuration is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// For the debug output: what was understood.
+    /// For the debug output: how a line was understood.
     Understood(String),
     /// For the debug output and `--check`: what becomes of a line of another program's file.
     Explained(String),
-    /// For standard error: something was left out.
+    /// For standard error: what was ignored, and why.
     LeftOut(String),
 }
 
-/// What the parser needs from outside.
+/// What the parser needs from its caller.
 pub struct Reading<'a> {
     /// Returns the content of a file.
     pub file: &'a mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
-    /// Is told what was understood, line by line.
+    /// Receives the messages.
     pub note: &'a mut dyn FnMut(Note),
     /// The command line names an interface, so `Interface` is skipped silently.
     pub interface_is_given: bool,

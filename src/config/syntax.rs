@@ -1,9 +1,9 @@
 //! The text of a configuration file, line by line: sections and entries with their line numbers.
 //!
-//! This is the grammar alone; what the words mean is the business of whoever reads the items.
-//! The bytes need not be UTF-8: commands and paths are handed on as they stand in the file.
+//! Only the grammar is known here, not what the words mean. The bytes need not be UTF-8: commands and
+//! paths are kept byte for byte.
 
-/// The longest line that is not a comment, in bytes without blanks at both ends (as knockd 0.8 has it).
+/// The longest line that is not a comment, in bytes without blanks at both ends, as in knockd 0.8.
 pub const MAX_LINE: usize = 4095;
 
 /// One meaningful line, trimmed of blanks at both ends.
@@ -21,8 +21,8 @@ pub enum Item<'a> {
 
 /// The meaningful lines of a file with their numbers, which count every line from 1.
 ///
-/// Empty lines and lines whose first non-blank byte is `#` are passed over; there are no trailing
-/// comments.
+/// Empty lines and lines whose first non-blank byte is `#` are skipped. A comment cannot follow a value
+/// on its line.
 pub fn items(text: &[u8]) -> impl Iterator<Item = (usize, Item<'_>)> {
     text.split(|&byte| byte == b'\n').enumerate().filter_map(|(index, raw)| {
         let line = trim(raw);

@@ -1,4 +1,4 @@
-//! The value of a directive, and the ways of reading one that several directives share.
+//! The value of a directive, and how to read it: a method for each kind of value.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use crate::door::knock::Protocol;
 use crate::door::rules::{Prefixes, Repeat};
 use crate::door::sequence::{Stage, atoi};
 
-/// What stands behind the `=`, without blanks at both ends. It need not be UTF-8.
+/// The text after the `=`, without blanks at both ends. It need not be UTF-8.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'a> {
     /// The directive's name, for messages.
@@ -29,12 +29,12 @@ impl<'a> Value<'a> {
         self.bytes
     }
 
-    /// What is not UTF-8 is shown as U+FFFD.
+    /// The value as text, with U+FFFD for bytes that are not UTF-8.
     pub(super) fn text(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.bytes)
     }
 
-    /// The value as `parse` understands it; otherwise an error that says what is `wanted`.
+    /// The value as `parse` reads it; if it returns `None`, an error that says what is `wanted`.
     pub(super) fn parse<T>(
         &self,
         wanted: &'static str,
@@ -48,7 +48,7 @@ impl<'a> Value<'a> {
         PathBuf::from(OsStr::from_bytes(self.bytes))
     }
 
-    /// An empty path is none: it does not mean the current folder.
+    /// The path, unless it is empty.
     pub(super) fn path_if_any(&self) -> Option<PathBuf> {
         (!self.bytes.is_empty()).then(|| self.path())
     }
@@ -58,12 +58,12 @@ impl<'a> Value<'a> {
         Template::new(self.bytes)
     }
 
-    /// A command that is run as it stands; an empty one is none.
+    /// A command that is run as it is written, unless it is empty.
     pub(super) fn command_if_any(&self) -> Option<Vec<u8>> {
         (!self.bytes.is_empty()).then(|| self.bytes.to_vec())
     }
 
-    /// A number as knockd 0.8 reads it: see [`atoi`]. Beyond 32 bits it is the largest there is.
+    /// A number as knockd 0.8 reads it, see [`atoi`]; limited to 32 bits.
     pub(super) fn atoi(&self) -> i32 {
         let number = atoi(&self.text());
         i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
@@ -77,22 +77,22 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A number of seconds; `wanted` says what it means.
+    /// A whole number of seconds; `wanted` describes it in an error.
     pub(super) fn seconds(&self, wanted: &'static str) -> Result<Duration, Problem> {
         self.parse(wanted, |text| Some(Duration::from_secs(text.parse::<u32>().ok()?.into())))
     }
 
-    /// Seconds of which 0 means that there is no limit.
+    /// A limit in seconds; 0 means no limit.
     pub(super) fn limit(&self) -> Result<Duration, Problem> {
         self.seconds("a number of seconds, 0 for no limit")
     }
 
-    /// `192.0.2.0/24, 2001:db8::/32`; an address alone is a prefix of its full length.
+    /// A list like `192.0.2.0/24, 2001:db8::/32`; an address alone is a prefix of full length.
     pub(super) fn prefixes(&self) -> Result<Prefixes, Problem> {
         self.parse("a list of prefixes such as 192.0.2.0/24, 2001:db8::/32", Prefixes::parse)
     }
 
-    /// `tcp/443, udp/443`.
+    /// A list like `tcp/443, udp/443`.
     pub(super) fn services(&self) -> Result<Vec<Stage>, Problem> {
         let service = |item: &str| {
             let (protocol, port) = item.trim().split_once('/')?;
@@ -103,7 +103,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// `40` or `40-60`, both ends included.
+    /// A range like `40` or `40-60`, both ends included.
     pub(super) fn payload_bytes(&self) -> Result<(u16, u16), Problem> {
         self.parse("a number of payload bytes, or two of them joined by '-'", |text| {
             let (least, most) = text.split_once('-').unwrap_or((text, text));
@@ -112,7 +112,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// `3 in 20`.
+    /// A rate like `3 in 20`: times, and seconds.
     pub(super) fn repeat(&self) -> Result<Repeat, Problem> {
         self.parse("how often within how many seconds, such as 3 in 20", |text| {
             let words: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -1,4 +1,4 @@
-//! What is allowed and yet probably not meant: sentences for `knockd --check`.
+//! Doors that are valid but probably wrong: sentences for `knockd --check`.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::door::sequence::{Sequence, Stage};
 /// A one-time file with fewer lines than this gets a warning.
 const FEW_LINES: usize = 5;
 
-/// Sentences about what is probably not meant; none of them keeps the daemon from starting.
+/// Sentences about these doors.
 pub(super) fn about(doors: &[Door]) -> Vec<String> {
     let mut warnings = Vec::new();
     if doors.is_empty() {
@@ -31,11 +31,6 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
         ));
     }
     let written = door.lock.current_sequence().map(Sequence::stages).unwrap_or_default();
-    if written.iter().any(|stage| stage.port == 0) {
-        warnings.push(format!(
-            "Door '{name}' has port 0 in its sequence, which is what a word that is no number means."
-        ));
-    }
     let length = match &door.lock {
         Lock::Otp(lock) => lock.otp.stages(),
         Lock::Fixed(_) | Lock::OneTime(_) => written.len(),
@@ -43,6 +38,11 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
     if length > 1 && door.seq_timeout <= 0 {
         warnings.push(format!(
             "Door '{name}' can never open: its seq_timeout leaves no time for a second knock."
+        ));
+    }
+    if matches!(door.lock, Lock::OneTime(_)) && written.iter().any(|stage| stage.port == 0) {
+        warnings.push(format!(
+            "Door '{name}': the next one-time sequence has port 0, which most programs cannot knock at."
         ));
     }
     if let Lock::OneTime(lines) = &door.lock
@@ -57,7 +57,7 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
     }
 }
 
-/// Doors whose whole sequence is how another one begins.
+/// Doors whose whole sequence is the beginning of another door's sequence.
 fn shadowed(doors: &[Door], warnings: &mut Vec<String>) {
     let stages = |door: &Door| -> Vec<Stage> {
         door.lock.current_sequence().map(|sequence| sequence.stages().to_vec()).unwrap_or_default()

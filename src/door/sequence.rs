@@ -111,7 +111,8 @@ impl fmt::Display for Sequence {
 }
 
 /// White space as defined by C's `isspace`.
-fn is_blank(character: char) -> bool {
+#[must_use]
+pub fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t'..='\r')
 }
 

@@ -1,4 +1,4 @@
-//! What is to be knocked, and when: the stages as they are asked for, in order and in time.
+//! What the client sends, and when: stages as they are written, then as packets in order and in time.
 
 pub mod fwknoprc;
 pub mod password;
@@ -14,36 +14,36 @@ use crate::door::knock::{Flags, Protocol};
 use crate::door::sequence::Stage;
 use crate::packet::describe::flag_names;
 
-/// One stage as it was asked for: `port[:protocol[:flags]]`.
+/// One stage as it was written: `port[:protocol[:flags]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The port as it was typed, for messages.
+    /// The port as it was written, for messages.
     pub text: String,
-    /// The port: its number, or the service whose number is still to be found.
+    /// The port number, or that a service has to be looked up.
     pub port: Port,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The TCP flags this stage names; only raw packets can have any but SYN.
+    /// The TCP flags this stage names; without raw packets only SYN is possible.
     pub flags: Option<Flags>,
 }
 
-/// A port on a command line.
+/// A port as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// A number, host byte order.
+    /// A number, in host byte order.
     Number(u16),
     /// The name of a service.
     Service,
 }
 
-/// What is wrong with a stage. The text is what was typed.
+/// What is wrong with a stage, with the text as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskedError {
-    /// A number that no port has, or nothing at all.
+    /// A number out of range, or nothing at all.
     Port(String),
-    /// A protocol other than tcp and udp, where that matters.
+    /// A protocol other than tcp and udp, if [`Manner::strict`].
     Protocol(String),
-    /// A word that is no TCP flag.
+    /// An unknown TCP flag.
     Flags(String),
     /// Flags on a stage that is not sent as a raw packet.
     Raw(String),
@@ -52,7 +52,7 @@ pub enum AskedError {
 }
 
 impl AskedError {
-    /// The same without a word of what was typed, for sequences that are secrets.
+    /// The message without the text, for sequences that must stay secret.
     #[must_use]
     pub const fn discreet(&self) -> &'static str {
         match self {
@@ -83,15 +83,15 @@ impl fmt::Display for AskedError {
 
 impl std::error::Error for AskedError {}
 
-/// How the words of a command line are to be read.
+/// How stages are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
     /// Every stage is UDP, whatever it says (`-u`).
     pub udp: bool,
-    /// The packets are raw: flags may be named.
+    /// The packets are raw, so stages may name flags.
     pub raw: bool,
-    /// `tcp` and `udp` in any case, and nothing else. Without this every word but `udp` in lower case
-    /// is TCP, as it was in knock 0.8.
+    /// Only `tcp` and `udp` are accepted, in any case. Otherwise every protocol but a lower-case `udp`
+    /// is TCP, as in knock 0.8.
     pub strict: bool,
 }
 
@@ -140,7 +140,7 @@ impl Asked {
 /// Reads TCP flags: their names joined by `+`, or `none`.
 ///
 /// # Errors
-/// A word that is no flag.
+/// An unknown flag.
 pub fn flags(names: &str) -> Result<Flags, AskedError> {
     if names.eq_ignore_ascii_case("none") {
         return Ok(Flags::NONE);
@@ -150,16 +150,17 @@ pub fn flags(names: &str) -> Result<Flags, AskedError> {
     })
 }
 
-/// Whether a word means a number to the resolver; nothing means 0 to it, which nobody means.
+/// Whether the resolver would read a word as a number. The empty word, which it reads as 0, counts, so
+/// that it is refused.
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     text.is_empty() || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The value of `--delay`: milliseconds, with a fraction; a word is 0, as it was in knock 0.8.
+/// The value of `--delay`: milliseconds, with or without a fraction; a word is 0, as in knock 0.8.
 ///
 /// # Errors
-/// A negative one.
+/// A negative number.
 pub fn delay(text: &str) -> Result<Duration, String> {
     const MILLISECOND: Duration = Duration::from_millis(1);
     let text = text.trim_start();
@@ -177,8 +178,8 @@ pub fn delay(text: &str) -> Result<Duration, String> {
     Ok(delay)
 }
 
-/// So many units, with or without a fraction; `None` for what is no such number. What is too long to
-/// be a duration is as long as one can be; less than a nanosecond is nothing.
+/// A decimal number of units, with or without a fraction; `None` if it is not one. The result saturates
+/// at the longest duration, and fractions of a nanosecond are cut off.
 #[must_use]
 pub fn decimal(text: &str, unit: Duration) -> Option<Duration> {
     const NANOSECONDS: u128 = 1_000_000_000;
@@ -202,7 +203,7 @@ pub fn decimal(text: &str, unit: Duration) -> Option<Duration> {
     )
 }
 
-/// A duration in milliseconds, with as many decimals as it has.
+/// A duration in milliseconds, with as many decimals as needed.
 #[must_use]
 pub fn in_milliseconds(duration: Duration) -> String {
     let fraction = format!("{:06}", duration.subsec_nanos() % 1_000_000);
@@ -215,7 +216,7 @@ pub fn in_milliseconds(duration: Duration) -> String {
 pub struct Pace {
     /// At least this long.
     pub delay: Duration,
-    /// And up to this much longer, by chance.
+    /// Up to this much longer, at random.
     pub jitter: Duration,
 }
 
@@ -235,7 +236,7 @@ pub struct Resolved {
     pub stage: Stage,
     /// The TCP flags the stage names.
     pub flags: Option<Flags>,
-    /// The port as it was typed.
+    /// The port as it was written.
     pub text: String,
 }
 
@@ -245,19 +246,19 @@ impl From<Stage> for Resolved {
     }
 }
 
-/// A sequence, and the address it is for.
+/// A sequence, and the address to send it to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errand {
-    /// Where; its port means nothing.
+    /// The address to knock at; its port is ignored.
     pub address: SocketAddr,
-    /// What to knock there.
+    /// The stages to knock there, in order.
     pub stages: Vec<Resolved>,
     /// Whom single packets ask to let in; an unspecified address stands for the sender's.
     pub whom: Option<IpAddr>,
 }
 
 impl fmt::Display for Errand {
-    /// The stages, `port:protocol` each and the flags that it names, as a command line takes them.
+    /// The stages in the form of the command line: `port:protocol`, and flags if any are named.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, Resolved { stage, flags, .. }) in self.stages.iter().enumerate() {
             write!(f, "{}{stage}", if i > 0 { " " } else { "" })?;
@@ -269,12 +270,12 @@ impl fmt::Display for Errand {
     }
 }
 
-/// One knock to be sent.
+/// One knock to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// What to knock.
+    /// The stage.
     pub resolved: Resolved,
-    /// Where: address and port.
+    /// Address and port.
     pub destination: SocketAddr,
     /// Whom a single packet asks to let in.
     pub whom: Option<IpAddr>,
@@ -284,7 +285,7 @@ pub struct Planned {
 
 /// One round of the sequences: each stage at each address, and a pause after each stage.
 ///
-/// Also after the last one, as knock 0.8 has it: scripts count on the door being open by then.
+/// The pause also follows the last stage, as in knock 0.8: scripts rely on the door being open by then.
 pub fn round(errands: &[Errand], pace: Pace, random: &mut dyn FnMut() -> u64) -> Vec<Planned> {
     let longest = errands.iter().map(|errand| errand.stages.len()).max().unwrap_or(0);
     let mut planned = Vec::with_capacity(longest * errands.len());

@@ -1,6 +1,6 @@
-//! A one-time password as the client knocks it: when, and seen from where.
+//! One-time passwords on the client's side: when to knock, and for which source address.
 //!
-//! The client is told the time and finds out addresses elsewhere; here is decided what follows.
+//! This module neither asks the clock nor looks up addresses; it decides from what it is given.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::config::syntax::trim;
 use crate::door::otp::{Otp, OtpError};
 
-/// A period with less than this left is not begun: the knocks may take that long.
+/// If less than this is left of a period, wait for the next: sending the knocks may take that long.
 const LEAST: Duration = Duration::from_secs(1);
-/// The port of a STUN server that names none (RFC 8489, 18.6).
+/// The default port of STUN servers (RFC 8489, 18.6).
 pub const STUN_PORT: u16 = 3478;
 
 /// When to knock.
@@ -19,13 +19,13 @@ pub const STUN_PORT: u16 = 3478;
 pub struct Moment {
     /// Wait this long first.
     pub wait: Duration,
-    /// Whose list to knock then.
+    /// The period whose list to knock then.
     pub period: u64,
 }
 
 impl Moment {
-    /// The moment for this password if it is `unix` now (since 1970): at once, or when the next
-    /// period begins, if less than a second of this one is left.
+    /// When to knock, if it is `unix` now (since 1970): at once, or at the beginning of the next period
+    /// if less than a second of this one is left.
     #[must_use]
     pub fn of(otp: &Otp, unix: Duration) -> Moment {
         let period = otp.period(unix);
@@ -38,24 +38,24 @@ impl Moment {
         }
     }
 
-    /// Whether it has come: the period has begun, however little of it is left by now.
+    /// Whether the period has begun, however little of it is left by now.
     #[must_use]
     pub fn has_come(self, otp: &Otp, unix: Duration) -> bool {
         self.wait.is_zero() || otp.period(unix) == self.period
     }
 }
 
-/// How to find out which of our addresses the server sees.
+/// How to find out which source address the server sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SeenAs {
-    /// The one that this machine would use.
+    /// The one that this machine sends from.
     #[default]
     Auto,
     /// This one.
     Address(IpAddr),
-    /// The one that a STUN server sees: its name, and its port.
+    /// The one that a STUN server sees: name and port of the server.
     Stun(String, u16),
-    /// The one that this command says.
+    /// The one that this command prints.
     Command(String),
 }
 
@@ -76,7 +76,7 @@ impl SeenAs {
     }
 }
 
-/// `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
+/// Reads `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
 fn stun_server(text: &str) -> Option<SeenAs> {
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((name, "")) => (name, None),
@@ -88,13 +88,13 @@ fn stun_server(text: &str) -> Option<SeenAs> {
     (!name.is_empty()).then(|| SeenAs::Stun(name.to_owned(), port))
 }
 
-/// The address on the first line of what a command said.
+/// The address on the first line of a command's output.
 #[must_use]
-pub fn said_address(output: &[u8]) -> Option<IpAddr> {
+pub fn printed_address(output: &[u8]) -> Option<IpAddr> {
     str::from_utf8(trim(output.split(|&byte| byte == b'\n').next()?)).ok()?.parse().ok()
 }
 
-/// The one line of a file that is neither empty nor a comment.
+/// The only line of a file that is neither empty nor a comment; `None` if there are more or none.
 #[must_use]
 pub fn only_line(text: &[u8]) -> Option<&[u8]> {
     let mut lines =
@@ -102,12 +102,12 @@ pub fn only_line(text: &[u8]) -> Option<&[u8]> {
     lines.next().filter(|_| lines.next().is_none())
 }
 
-/// What is wrong with the text of a password, without a word of it.
+/// What is wrong with the text of a password. No message repeats the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordError {
-    /// One of its fields.
+    /// A field is wrong.
     Field(OtpError),
-    /// It ends before the protocols.
+    /// The protocols are missing.
     NoProtocol,
 }
 

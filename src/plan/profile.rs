@@ -1,8 +1,7 @@
-//! `knock.conf`: targets by name, in the grammar of knockd.conf.
+//! `knock.conf`: profiles in the grammar of knockd.conf.
 //!
-//! A section is a target; its entries are the long options of `knock` by their names, and what
-//! stands on the command line otherwise: the host and its sequence. What an option means is not
-//! known here.
+//! A section is a profile. Its settings are the long options of `knock`, and what otherwise stands on
+//! the command line: host and sequence. This module does not know what options there are.
 
 use std::fmt;
 
@@ -10,38 +9,38 @@ use zeroize::Zeroizing;
 
 use crate::config::syntax::{self, Item};
 
-/// One target.
+/// One profile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Profile {
     /// The name of the section.
     pub name: String,
     /// The line of its heading, from 1.
     pub line: usize,
-    /// Its entries, in their order in the file.
+    /// Its settings, in the order of the file.
     pub settings: Vec<Setting>,
-    /// The first thing that is wrong with the section, if anything is: it must not be used then.
+    /// The first mistake in the section; the profile must not be used if there is one.
     pub mistake: Option<ProfileError>,
 }
 
-/// One entry of a profile.
+/// One setting of a profile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The line of the file, from 1.
     pub line: usize,
-    /// The key in lower case, with `-` for `_`.
+    /// The name in lower case, with `-` for `_`.
     pub key: String,
     value: Option<Zeroizing<String>>,
 }
 
 impl Setting {
-    /// Reads one, if it is UTF-8.
+    /// Reads a setting; `None` if it is not UTF-8.
     fn read(line: usize, key: &[u8], value: Option<&[u8]>) -> Option<Setting> {
         let key = str::from_utf8(key).ok()?.to_ascii_lowercase().replace('_', "-");
         let value = value.map(str::from_utf8).transpose().ok()?;
         Some(Setting { line, key, value: value.map(|value| Zeroizing::new(value.to_owned())) })
     }
 
-    /// What stands behind the `=`; nothing where there is none.
+    /// The text after the `=`, if there is one.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         self.value.as_ref().map(|value| value.as_str())
@@ -49,25 +48,25 @@ impl Setting {
 }
 
 impl Profile {
-    /// The last setting of this key.
+    /// The last setting with this name.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().rfind(|setting| setting.key == key)
     }
 
-    /// The host to knock at: the one named, else the name of the profile.
+    /// The host to knock at: the setting `host`, or else the name of the profile.
     #[must_use]
     pub fn host(&self) -> &str {
         self.setting("host").and_then(Setting::value).unwrap_or(&self.name)
     }
 }
 
-/// What is wrong with a profile or a whole file. Values appear in no message: they may be secrets.
+/// What is wrong with a profile or a whole file. No message repeats a value: it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileError {
     /// The line of the file, from 1.
     pub line: usize,
-    /// In words.
+    /// The message.
     pub problem: &'static str,
 }
 
@@ -79,12 +78,11 @@ impl fmt::Display for ProfileError {
 
 impl std::error::Error for ProfileError {}
 
-/// Reads a profile file. A mistake that concerns one section is noted in its profile; the others can
-/// be used.
+/// Reads a profile file. A mistake within one section is recorded in its profile.
 ///
 /// # Errors
-/// The file cannot be divided into sections and settings: a line before the first section, a heading
-/// without a name or one that is not UTF-8, a line that is no heading, no setting and no single word.
+/// It is unclear which setting belongs to which section: a line before the first section, a heading
+/// without a name or not in UTF-8, a line that is neither a heading, a setting nor a single word.
 pub fn parse(text: &[u8]) -> Result<Vec<Profile>, ProfileError> {
     let mut profiles: Vec<Profile> = Vec::new();
     for (line, item) in syntax::items(text) {

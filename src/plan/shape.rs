@@ -1,7 +1,7 @@
-//! How a raw packet is to look: what was asked for, and the system's own manners for the rest.
+//! What raw packets look like: the fields that the user sets, and defaults for the rest.
 //!
-//! The defaults are those of a Linux host that opens a connection, so that what lies on the way
-//! treats a crafted SYN as any other.
+//! The defaults are those of a Linux host that opens a connection, so that firewalls and middleboxes
+//! treat a crafted SYN like any other.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -11,20 +11,20 @@ use crate::door::sequence::Stage;
 use crate::packet::craft::{Options, Packet, Segment, TCP_HEADER, Tcp};
 use crate::packet::{IPV4_HEADER, IPV6_HEADER};
 
-/// Source ports that Linux gives to connections (`net.ipv4.ip_local_port_range`).
+/// The source ports that Linux uses for connections (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
-/// Source ports for which nobody needs a privilege.
+/// The source ports that need no privilege.
 const UNPRIVILEGED: RangeInclusive<u16> = 1024..=65535;
-/// What a UDP knock carries if nothing else is asked for.
+/// The payload of a UDP knock, unless another one is set.
 const DATAGRAM: &[u8] = &[0];
 
 /// Which source port a raw packet has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourcePort {
-    /// One of the range from which the system gives them, another one for each packet.
+    /// A random one from the range that the system uses, for each packet.
     #[default]
     Ephemeral,
-    /// Any from 1024 on, another one for each packet.
+    /// A random one from 1024 on, for each packet.
     Random,
     /// This one.
     Fixed(u16),
@@ -39,12 +39,12 @@ pub enum Data {
     Path(String),
 }
 
-/// What was asked for; `None` stands for the manners of the system.
+/// The fields of a raw packet; `None` stands for what the system would choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// TCP flags of stages that name none.
     pub flags: Flags,
-    /// Source address: a spoofed one, in place of the address the route has.
+    /// A spoofed source address, instead of that of the route.
     pub source: Option<IpAddr>,
     /// Source port.
     pub source_port: SourcePort,
@@ -64,11 +64,11 @@ pub struct Shape {
     pub window: Option<u16>,
     /// TCP urgent pointer.
     pub urgent: u16,
-    /// Maximum segment size in bytes; without it a SYN has that of its route.
+    /// Maximum segment size in bytes; without it, a SYN has that of its route.
     pub mss: Option<u16>,
-    /// What the packets carry.
+    /// The payload.
     pub data: Option<Vec<u8>>,
-    /// Whether the checksums of the segments are to be wrong.
+    /// Whether the TCP and UDP checksums are made wrong.
     pub bad_checksum: bool,
 }
 
@@ -93,21 +93,21 @@ impl Default for Shape {
     }
 }
 
-/// What the routing of this host says of the way to a destination.
+/// What the routing of this host says about a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The address this host would send from.
     pub source: IpAddr,
     /// The destination.
     pub destination: IpAddr,
-    /// The largest packet that goes there whole, in bytes.
+    /// The largest packet that is not fragmented on the way, in bytes.
     pub mtu: u32,
     /// The window scale that this host announces, as a power of two.
     pub window_scale: u8,
 }
 
-/// The window scale that Linux announces where a receive buffer may have this many bytes: enough for
-/// a window of the whole buffer, and no more than RFC 7323 allows.
+/// The window scale that Linux announces if a receive buffer may have this many bytes: enough for a
+/// window as large as the buffer, at most the 14 of RFC 7323.
 #[must_use]
 pub fn window_scale(buffer: u64) -> u8 {
     let bits = buffer.checked_ilog2().unwrap_or(0);
@@ -115,9 +115,9 @@ pub fn window_scale(buffer: u64) -> u8 {
 }
 
 impl Shape {
-    /// The packet that knocks at `stage` along `route`; `flags` are those the stage itself names.
+    /// The packet for `stage` along `route`; `flags` are those that the stage itself names.
     ///
-    /// `random` gives numbers that nobody can guess.
+    /// `random` returns unpredictable numbers.
     pub fn packet(
         &self,
         stage: Stage,
@@ -139,7 +139,7 @@ impl Shape {
             destination: route.destination,
             tos: self.tos,
             ttl: self.ttl,
-            // Zero would have the kernel choose another one.
+            // The kernel replaces zero by a number of its own.
             id: self.id.unwrap_or_else(|| pick(random(), &(1..=u16::MAX))),
             dont_fragment: self.dont_fragment,
             flow_label: word(random()) & 0xf_ffff,
@@ -158,7 +158,7 @@ impl Shape {
         };
         let room = usize::try_from(route.mtu).unwrap_or(usize::MAX).saturating_sub(headers);
         let mss = self.mss.unwrap_or(u16::try_from(room).unwrap_or(u16::MAX)).max(1);
-        // Only the first segment of a connection speaks of these.
+        // Only a SYN carries these options.
         let options = if flags.contains(Flags::SYN) {
             Options {
                 mss: Some(mss),
@@ -181,11 +181,11 @@ impl Shape {
     }
 }
 
-/// Reads what a packet is to carry: `hex:` and digits, `file:` and a path, `size:` and a number of
-/// zero bytes, or text, which may have `text:` before it.
+/// Reads the value of `--data`: `hex:` and digits, `file:` and a path, `size:` and a number of zero
+/// bytes, or text, with or without `text:` before it.
 ///
 /// # Errors
-/// Digits that are not whole bytes, a path that is not UTF-8, a number that is none or too large.
+/// Digits that are not whole bytes, a path that is not UTF-8, an invalid or too large number.
 pub fn data(value: &[u8]) -> Result<Data, &'static str> {
     let after = |prefix: &str| value.strip_prefix(prefix.as_bytes()).map(str::from_utf8);
     if let Some(digits) = after("hex:") {
@@ -212,12 +212,12 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
     odd.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
-/// 32 bits of a random number.
+/// The upper 32 bits of a random number.
 fn word(random: u64) -> u32 {
     u32::try_from(random >> 32).unwrap_or_default()
 }
 
-/// One of a range; the bias of the remainder does not matter for a port.
+/// A number of a range. The remainder is slightly biased, which does not matter for a port.
 fn pick(random: u64, range: &RangeInclusive<u16>) -> u16 {
     let span = u64::from(range.end() - range.start()) + 1;
     range.start() + u16::try_from(random % span).unwrap_or_default()

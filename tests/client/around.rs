@@ -1,4 +1,4 @@
-//! What the client does around a knock: waiting, commands, proxying; and the manners of its command line.
+//! The client around the knock: its command line, waiting, commands, proxying.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,19 +13,19 @@ use crate::support::world::{World, run};
 use crate::support::{holds_within, seconds};
 
 trials![
-    an_open_port_is_not_waited_for,
+    an_open_port_ends_the_wait_at_once,
     a_port_that_opens_late_is_found,
-    a_port_that_stays_shut_is_told,
+    a_port_that_stays_closed_is_an_error,
     retries_knock_again,
     a_udp_port_answers_with_a_datagram,
-    a_door_is_knocked_and_gone_through,
-    a_command_gets_its_words_and_gives_its_code,
-    a_command_that_cannot_run_is_told,
-    a_proxy_joins_both_directions,
-    a_proxy_hands_on_each_line_at_once,
-    getopt_words_are_kept,
-    abbreviations_of_0_8_are_kept,
-    a_closed_pipe_is_no_accident,
+    knocking_and_connecting_in_one_command,
+    a_command_gets_its_arguments_and_gives_the_exit_code,
+    a_command_that_cannot_run_is_an_error,
+    a_proxy_copies_both_directions,
+    a_proxy_copies_each_line_at_once,
+    errors_have_the_words_of_getopt,
+    abbreviations_of_0_8_still_work,
+    a_closed_pipe_is_not_an_error,
     the_manual_has_every_option,
 ];
 
@@ -36,7 +36,7 @@ pub fn ends(finished: &Finished, code: i32, stderr: &str) {
     assert_eq!((finished.code(), finished.stderr.as_str()), (Some(code), stderr));
 }
 
-fn an_open_port_is_not_waited_for() {
+fn an_open_port_ends_the_wait_at_once() {
     let world = World::new();
     for address in [SERVER, SERVER6] {
         let _listener = world.server.run(|| TcpListener::bind((address, 2222)).unwrap());
@@ -58,7 +58,7 @@ fn a_port_that_opens_late_is_found() {
     });
 }
 
-fn a_port_that_stays_shut_is_told() {
+fn a_port_that_stays_closed_is_an_error() {
     let world = World::new();
     let begin = Instant::now();
     let finished = world.knock(&["--wait", "2222", "--timeout", "0.4", SERVER, "1", "--", "echo", "in"]);
@@ -87,7 +87,7 @@ fn a_udp_port_answers_with_a_datagram() {
     socket.set_read_timeout(Some(seconds(1.0))).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            // A client that is not answered soon enough asks again.
+            // A client that got no answer in time asks again.
             let mut data = [9; 8];
             while let Ok((length, from)) = socket.recv_from(&mut data) {
                 assert_eq!(&data[..length], &[0]);
@@ -100,8 +100,8 @@ fn a_udp_port_answers_with_a_datagram() {
     ends(&silent, 3, "error: udp port 5354 did not open; knocked once\n");
 }
 
-/// The whole story: the daemon's command opens the listener that the client waits for.
-fn a_door_is_knocked_and_gone_through() {
+/// The daemon's command opens the listener that the client waits for.
+fn knocking_and_connecting_in_one_command() {
     let world = World::new();
     let daemon = world
         .knockd("[d]\nsequence = 1000,2000:udp\ncmd_timeout = 0\nstart_command = echo %IP% > @/open\n")
@@ -121,21 +121,21 @@ fn a_door_is_knocked_and_gone_through() {
     daemon.wait_for_file("open", &format!("{CLIENT}\n"));
 }
 
-fn a_command_gets_its_words_and_gives_its_code() {
+fn a_command_gets_its_arguments_and_gives_the_exit_code() {
     let world = World::new();
     let script = r#"echo "$0|$1|$2"; exit 7"#;
     let finished = world.knock(&[SERVER, "1", "--", "sh", "-c", script, "a", "-v", "b c"]);
     ends(&finished, 7, "");
     assert_eq!(finished.stdout, "a|-v|b c\n");
-    // Programs expect to be ended by a closed pipe, not to ignore it.
+    // Programs expect SIGPIPE to end them, so it must not be ignored.
     let finished = world.knock(&[SERVER, "1", "--", "sh", "-c", "kill -PIPE $$; echo ignored"]);
     assert_eq!((finished.code(), finished.stdout.as_str()), (None, ""));
-    // Before the first word `--` ends the options and nothing else, as it always did.
+    // Before the first word, `--` only ends the options.
     let finished = world.knock(&["-v", "--", SERVER, "1"]);
     assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:1\n"));
 }
 
-fn a_command_that_cannot_run_is_told() {
+fn a_command_that_cannot_run_is_an_error() {
     let world = World::new();
     let missing = world.knock(&[SERVER, "1", "--", "/no/such/program"]);
     ends(&missing, 127, "error: cannot run '/no/such/program': No such file or directory\n");
@@ -143,7 +143,7 @@ fn a_command_that_cannot_run_is_told() {
     ends(&folder, 126, "error: cannot run '/': Permission denied\n");
 }
 
-fn a_proxy_joins_both_directions() {
+fn a_proxy_copies_both_directions() {
     let world = World::new();
     let listener = world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap());
     thread::scope(|scope| {
@@ -168,14 +168,14 @@ fn a_proxy_joins_both_directions() {
         assert!(output.stdout == backwards, "{} bytes came back", output.stdout.len());
         assert_eq!(echo.join().unwrap(), said.len());
         assert!(output.status.success());
-        // What -v says does not get between the two ends.
+        // The lines of -v are not mixed into the connection.
         assert_eq!(String::from_utf8_lossy(&output.stderr), format!("hitting tcp {SERVER}:1\n"));
     });
     let shut = world.knock(&["--proxy", "2223", "--timeout", "0.3", SERVER, "1"]);
     ends(&shut, 3, "error: tcp port 2223 did not open; knocked once\n");
 }
 
-fn getopt_words_are_kept() {
+fn errors_have_the_words_of_getopt() {
     let world = World::new();
     for (words, wanted) in [
         (&["-x", SERVER, "5"][..], "invalid option -- 'x'"),
@@ -204,7 +204,7 @@ fn getopt_words_are_kept() {
     assert!(version.stdout.starts_with("knock 0."), "{}", version.stdout);
 }
 
-fn abbreviations_of_0_8_are_kept() {
+fn abbreviations_of_0_8_still_work() {
     let world = World::new();
     for words in [
         &["--u", "--d", "1", "--verb", SERVER, "5:tcp"][..],
@@ -218,7 +218,7 @@ fn abbreviations_of_0_8_are_kept() {
     }
 }
 
-fn a_closed_pipe_is_no_accident() {
+fn a_closed_pipe_is_not_an_error() {
     let world = World::new();
     let mut capture = world.capture();
     let script =
@@ -229,8 +229,8 @@ fn a_closed_pipe_is_no_accident() {
     assert_eq!(ports, [1, 2, 3, 4]);
 }
 
-/// A conversation: each side waits for the other. A proxy that carries bytes later than it gets them hangs.
-fn a_proxy_hands_on_each_line_at_once() {
+/// Each side waits for the other's line: a proxy that buffers would hang.
+fn a_proxy_copies_each_line_at_once() {
     let world = World::new();
     let listener = world.server.run(|| TcpListener::bind((SERVER, 2222)).unwrap());
     thread::scope(|scope| {
@@ -260,7 +260,7 @@ fn a_proxy_hands_on_each_line_at_once() {
     });
 }
 
-/// The long options in a text, `opening` standing before each.
+/// The long options in a text, each after `opening`.
 fn options_in(text: &str, opening: &str) -> BTreeSet<String> {
     let name =
         |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().map(str::to_owned);
@@ -283,7 +283,7 @@ fn the_manual_has_every_option() {
         .map(str::to_owned)
         .collect();
     assert_eq!(usage, described);
-    // What the program takes: every letter is an abbreviation of all options that begin with it.
+    // The program lists its options: a letter is an ambiguous abbreviation of all that begin with it.
     let mut taken = BTreeSet::new();
     for letter in 'a'..='z' {
         let stderr = world.knock(&[SERVER, "1", &format!("--{letter}")]).stderr;
@@ -295,7 +295,7 @@ fn the_manual_has_every_option() {
         let refused = world.knock(&[&format!("--{option}")]);
         assert!(!refused.stderr.contains("unrecognized"), "{option} is not taken");
     }
-    // The table of raw senders speaks of options that exist.
+    // The table that compares raw senders names only options that exist.
     let (_, table) = manual.split_once(".Sh RAW SENDERS").unwrap();
     let (table, _) = table.split_once(".Sh ").unwrap();
     let rows =

@@ -1,4 +1,4 @@
-//! The client's packets on the wire: which, in which order, at which pace, and whether at all.
+//! The client's packets on the wire: which ones, in which order, at which pace.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,21 +20,21 @@ trials![
     jitter_lengthens_the_delay,
     both_families_are_knocked,
     crafted_knocks_open_a_door,
-    flags_of_stages_open_a_door_that_asks_for_them,
+    flags_of_stages_open_a_door_that_requires_them,
     a_dry_run_sends_nothing,
     raw_packets_need_a_privilege,
-    services_are_known_over_either_protocol,
-    refusals_come_before_the_first_packet,
+    services_are_found_for_either_protocol,
+    errors_come_before_the_first_packet,
 ];
 
-/// Nobody's address: packets reach the server's end of the cable, and nothing answers.
+/// Unused addresses: packets reach the server's end of the cable, and nothing answers.
 pub const QUIET: &str = "10.77.0.50";
 
 pub const QUIET6: &str = "fd77::50";
 
 const KNOCK: &str = env!("CARGO_BIN_EXE_knock");
 
-/// A world in which packets to the quiet addresses leave.
+/// A world in which packets to the unused addresses are sent.
 pub fn quiet_world() -> World {
     let world = World::new();
     for address in [QUIET, QUIET6] {
@@ -43,7 +43,7 @@ pub fn quiet_world() -> World {
     world
 }
 
-/// Runs our `knock` on a thread of the client that has been prepared for it.
+/// Runs `knock` on a thread in the client's namespace, after `prepare` ran on it.
 fn knock_after(world: &World, words: &[&str], prepare: impl FnOnce() + Send) -> Finished {
     let output = world.client.run(|| {
         prepare();
@@ -59,7 +59,7 @@ pub fn well(finished: &Finished) {
     assert_eq!(said, (Some(0), ""), "exit code and standard error");
 }
 
-/// The packets that these arguments put on the wire, so many of them.
+/// The packets that `knock` sends with these arguments; waits for so many.
 #[track_caller]
 pub fn sent(world: &World, count: usize, arguments: &[&str]) -> Vec<Seen> {
     let mut capture = world.capture();
@@ -162,7 +162,7 @@ fn crafted_knocks_open_a_door() {
     daemon.wait_for("10.77.0.222: d: OPEN SESAME");
 }
 
-fn flags_of_stages_open_a_door_that_asks_for_them() {
+fn flags_of_stages_open_a_door_that_requires_them() {
     let world = World::new();
     let daemon = world.knockd("[d]\nsequence = 1000,2000\ntcpflags = fin,psh,!syn\n").start();
     well(&world.knock(&["--raw", SERVER, "1000:tcp:fin+psh", "2000:tcp:fin+psh+urg"]));
@@ -206,14 +206,14 @@ fn raw_packets_need_a_privilege() {
     assert_eq!(capture.until(1, seconds(2.0)).len(), 1);
 }
 
-/// A port is a port: ssh is in /etc/services for TCP alone.
-fn services_are_known_over_either_protocol() {
+/// ssh is in /etc/services for TCP only.
+fn services_are_found_for_either_protocol() {
     let world = quiet_world();
     assert_eq!(brief(&sent(&world, 1, &["-u", QUIET, "ssh"])), ["22:udp"]);
     assert_eq!(brief(&sent(&world, 1, &[QUIET, "ssh"])), ["22:tcp"]);
 }
 
-fn refusals_come_before_the_first_packet() {
+fn errors_come_before_the_first_packet() {
     let world = quiet_world();
     let mut capture = world.capture();
     for (line, wanted) in [

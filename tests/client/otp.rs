@@ -1,4 +1,4 @@
-//! One-time passwords as the client knocks them at the real daemon.
+//! One-time passwords: the client against the real daemon.
 
 use std::fmt::Write;
 use std::fs::{Permissions, set_permissions};
@@ -19,21 +19,21 @@ use crate::support::world::{World, run};
 trials![
     it_opens_doors_of_every_kind,
     it_opens_a_door_from_the_daemons_own_file,
-    one_list_for_each_family,
+    each_family_has_its_own_list,
     a_profile_may_have_a_seed,
-    print_shows_the_list_of_now,
+    print_shows_the_current_list,
     the_last_second_of_a_period_is_waited_out,
     files_that_others_can_read_get_a_warning,
-    mistakes_are_told_without_the_seed,
-    a_command_says_which_address_it_is,
-    a_stun_server_says_which_address_it_is,
-    a_retry_knocks_the_list_of_its_time,
+    errors_do_not_repeat_the_seed,
+    a_command_prints_the_source_address,
+    a_stun_server_reports_the_source_address,
+    a_retry_knocks_the_current_list,
 ];
 
-/// Long enough that no test meets its end but by chance, which `not_soon` rules out.
+/// A period so long that no test reaches its end, given `not_soon`.
 pub const HOUR: u64 = 3600;
 
-/// Lets the last seconds of an hour pass.
+/// Waits until the last seconds of an hour are over.
 pub fn not_soon() {
     let left = HOUR - unix().as_secs() % HOUR;
     if left < 8 {
@@ -45,7 +45,7 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
-/// The list as `--print` shows it, a moment ago or now.
+/// Whether this is what `--print` shows, now or a moment ago.
 fn is_list(shown: &str, text: &str, knocker: IpAddr) -> bool {
     let otp = otp(text);
     let period = otp.period(unix());
@@ -61,7 +61,7 @@ pub fn private(folder: &Folder, name: &str, text: impl AsRef<[u8]>) -> String {
     path.display().to_string()
 }
 
-/// Seeds that a shell or a C string would spoil.
+/// Seeds with bytes that a shell or a C string would not preserve.
 pub const SEED: &str = "it's \"a\" $HOME %s \\0 `x`";
 
 fn it_opens_doors_of_every_kind() {
@@ -82,12 +82,12 @@ fn it_opens_doors_of_every_kind() {
         ends(&world.knock(&["--otp", text, "--otp-digest", digest, SERVER]), 0, "");
         daemon.wait_for(&format!("{CLIENT}: {name}: OPEN SESAME"));
     }
-    // With protection the list of the other address is another one.
+    // With IP protection, another address has another list.
     for (name, text, digest) in doors.iter().filter(|(name, ..)| name.ends_with("-on")) {
         ends(&world.knock(&["--otp", text, "--otp-digest", digest, SERVER6]), 0, "");
         daemon.wait_for(&format!("{CLIENT6}: {name}: OPEN SESAME"));
     }
-    // What opened the door opens it no more.
+    // A list that opened the door does not open it again.
     for (_, text, digest) in &doors {
         ends(&world.knock(&["--otp", text, "--otp-digest", digest, SERVER]), 0, "");
     }
@@ -115,7 +115,7 @@ fn it_opens_a_door_from_the_daemons_own_file() {
     assert!(first.starts_with(&format!("one-time password for {CLIENT}, period {period} (")), "{first}");
     assert_eq!(said.stdout.lines().count(), 5, "{}", said.stdout);
     daemon.wait_for(&format!("{CLIENT}: home: OPEN SESAME"));
-    // A file with nothing but the line; the digest comes from the command line.
+    // A file with only the line; the digest comes from the command line.
     let file = private(&folder, "seed", format!("# home\n{SEED},{HOUR},65400,on,udp,tcp\n"));
     let words = ["--otp-file", &file, "--otp-digest", "sha256", "-6", SERVER6];
     ends(&world.knock(&words), 0, "");
@@ -126,7 +126,7 @@ fn it_opens_a_door_from_the_daemons_own_file() {
     }
 }
 
-fn one_list_for_each_family() {
+fn each_family_has_its_own_list() {
     not_soon();
     let world = World::new();
     let text = format!("both,{HOUR},20000,on,tcp,udp");
@@ -134,7 +134,7 @@ fn one_list_for_each_family() {
     for (address, knocker) in [(SERVER, CLIENT), (SERVER6, CLIENT6)] {
         let printed = world.knock(&["--otp", &text, "--print", address]);
         assert!(is_list(&printed.stdout, &text, ip(knocker)), "{}", printed.stdout);
-        // An address that is told beats the one of this machine.
+        // A given address takes precedence over that of this machine.
         let other = if address == SERVER { "192.0.2.77" } else { "2001:db8::77" };
         let printed = world.knock(&["--otp", &text, "--source-ip", other, "--print", address]);
         assert!(is_list(&printed.stdout, &text, ip(other)), "{}", printed.stdout);
@@ -144,7 +144,7 @@ fn one_list_for_each_family() {
     let refused = world.knock(&["--otp", &text, "--source-ip", CLIENT, SERVER6]);
     let wanted = format!("error: --source-ip: {CLIENT} is of another family than {SERVER6}\n");
     ends(&refused, 1, &wanted);
-    // A spoofed source is what the server sees.
+    // The server sees the spoofed source.
     let words = ["--raw", "--source", "10.77.0.44", "--otp", &text, "--print", SERVER];
     assert!(is_list(&world.knock(&words).stdout, &text, ip("10.77.0.44")));
 }
@@ -171,12 +171,12 @@ fn a_profile_may_have_a_seed() {
     ends(&knock(&["both"]), 1, &format!("error: {path}: {wanted}\n"));
     let wanted = "line 10: otp: change_time must be a number from 1 to 65535";
     ends(&knock(&["bad"]), 1, &format!("error: {path}: {wanted}\n"));
-    // Of a file that others can read nothing is used.
+    // A file that others can read is not used.
     set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     assert_eq!(knock(&["home"]).code(), Some(1));
 }
 
-fn print_shows_the_list_of_now() {
+fn print_shows_the_current_list() {
     not_soon();
     let world = World::new();
     let mut capture = world.capture();
@@ -187,12 +187,12 @@ fn print_shows_the_list_of_now() {
     assert!(is_list(&printed.stdout, &text, ip(CLIENT)), "{}", printed.stdout);
     assert!(printed.stderr.starts_with("one-time password for 10.77.0.2, period "), "{}", printed.stderr);
     assert!(capture.read_for(seconds(0.3)).is_empty(), "it sent something");
-    // The list is one for a command line.
+    // The list can be given to a command line.
     let words: Vec<&str> = printed.stdout.split_whitespace().collect();
     let daemon = world.knockd(&format!("[d]\notp = {text}\n")).start();
     ends(&world.knock(&[&[SERVER][..], &words].concat()), 0, "");
     daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
-    // Other sequences can be looked at as well.
+    // Other sequences can be printed as well.
     assert_eq!(world.knock(&["--print", SERVER, "7", "8:udp"]).stdout, "7:tcp 8:udp\n");
     let raw = ["--raw", "--print", SERVER, "7:tcp:psh+fin", "8:udp", "9"];
     assert_eq!(world.knock(&raw).stdout, "7:tcp:fin+psh 8:udp 9:tcp\n");
@@ -223,7 +223,7 @@ fn the_last_second_of_a_period_is_waited_out() {
         }
     }
     assert!(waits > 0 && others > 0, "{waits} {others}");
-    // No time of the processor is spent on it.
+    // Waiting takes no CPU time.
     let begin = Instant::now();
     ends(&world.knock(&["--otp", "s,1,20000,off,tcp", "--print", SERVER]), 0, "");
     assert!(begin.elapsed() < seconds(10.0));
@@ -251,7 +251,7 @@ fn files_that_others_can_read_get_a_warning() {
     }
 }
 
-fn mistakes_are_told_without_the_seed() {
+fn errors_do_not_repeat_the_seed() {
     let world = World::v4_only();
     let folder = Folder::new();
     let good = format!("{MARK},45,20000,on,tcp");
@@ -306,19 +306,19 @@ fn mistakes_are_told_without_the_seed() {
     assert!(capture.read_for(seconds(0.2)).is_empty(), "half a list was sent");
 }
 
-fn a_command_says_which_address_it_is() {
+fn a_command_prints_the_source_address() {
     not_soon();
     let world = World::v4_only();
     let text = format!("said,{HOUR},20000,on,tcp,udp");
     let command = "command:echo \"$(echo ' 192.0.2.9 ')\"; echo 192.0.2.10";
     let printed = world.knock(&["--otp", &text, "--source-ip", command, "--print", SERVER]);
     assert!(is_list(&printed.stdout, &text, ip("192.0.2.9")), "{}", printed.stderr);
-    // Where the address makes no difference nobody is asked.
+    // If the address makes no difference, the command is not run.
     let off = format!("said,{HOUR},20000,off,tcp,udp");
     ends(&world.knock(&["--otp", &off, "--source-ip", "command:exit 3", "--print", SERVER]), 0, "");
 }
 
-/// A STUN server on the server's end of the cable, which says whatever `answer` makes of a request.
+/// A STUN server on the server's end of the cable; `answer` makes its answers from a request.
 fn stun_server(world: &World, address: &str, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
     let socket = world.server.run(|| UdpSocket::bind(address)).unwrap();
     socket.set_read_timeout(Some(seconds(8.0))).unwrap();
@@ -348,11 +348,11 @@ fn binding(request: &[u8], address: IpAddr) -> Vec<u8> {
     [&[1, 1, 0, length][..], cookie, &request[8..20], &software, &mapped].concat()
 }
 
-fn a_stun_server_says_which_address_it_is() {
+fn a_stun_server_reports_the_source_address() {
     not_soon();
     let world = World::new();
     let text = format!("stun,{HOUR},20000,on,tcp,udp");
-    // Lost once; then noise, the answer to another request, a refusal, and at last the answer.
+    // The first request is lost; then come noise, the answer to another request, an error, and the answer.
     let asked = std::sync::atomic::AtomicU32::new(0);
     stun_server(&world, "10.77.0.1:3478", move |request| {
         assert_eq!((&request[..8], request.len()), (&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], 20));
@@ -380,7 +380,7 @@ fn a_stun_server_says_which_address_it_is() {
     ends(&refused, 1, wanted);
 }
 
-fn a_retry_knocks_the_list_of_its_time() {
+fn a_retry_knocks_the_current_list() {
     let world = World::v4_only();
     let text = "again,3,20000,off,tcp,tcp";
     let words = ["-v", "--otp", text, "--wait", "9", "--timeout", "3.1", "--retries", "1", SERVER];

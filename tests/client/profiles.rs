@@ -1,4 +1,4 @@
-//! Where the client finds its sequences: profiles and one-time sequence files.
+//! Profiles, and one-time sequence files on the client's side.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,18 +14,18 @@ use crate::support::world::{World, run};
 
 trials![
     a_profile_is_knocked_by_its_name,
-    the_command_line_beats_the_profile,
+    the_command_line_overrides_the_profile,
     a_profile_file_that_others_can_read_is_refused,
     profiles_are_listed_without_their_sequences,
-    broken_profiles_name_the_line_and_no_secret,
-    a_setting_that_is_overridden_is_not_complained_of,
+    errors_in_a_profile_name_the_line_and_no_secret,
+    a_setting_that_is_overridden_causes_no_error,
     the_list_names_the_mistakes_of_every_section,
     a_mistake_in_another_section_does_not_matter,
     a_file_that_cannot_be_divided_into_sections_is_not_used,
     one_time_sequences_are_used_and_struck,
     a_dry_run_and_a_failure_strike_nothing,
     two_clients_use_two_lines,
-    one_time_sequences_open_doors_in_step_with_the_daemon,
+    client_and_daemon_use_the_same_one_time_line,
 ];
 
 /// A folder for profiles, with this file in it, readable for its owner only.
@@ -62,7 +62,7 @@ fn a_profile_is_knocked_by_its_name() {
     assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:9\n"));
 }
 
-fn the_command_line_beats_the_profile() {
+fn the_command_line_overrides_the_profile() {
     let world = World::new();
     let folder = profiles(&format!("{HOME}delay = 60000\nipv4\nudp = no\n"));
     let begin = Instant::now();
@@ -71,7 +71,7 @@ fn the_command_line_beats_the_profile() {
     assert!(begin.elapsed() < seconds(10.0) && !finished.stdout.contains("tcp"), "{}", finished.stdout);
     let finished = knock_with(&world, &folder, &["-d0", "-6", "home"]);
     assert_eq!(finished.code(), Some(1), "IPv6 was not forced");
-    // With ports it is a host as any other.
+    // With ports it is a host.
     let finished = knock_with(&world, &folder, &["-v", SERVER, "7"]);
     assert_eq!(finished.stdout, format!("hitting tcp {SERVER}:7\n"));
 }
@@ -109,7 +109,7 @@ fn profiles_are_listed_without_their_sequences() {
     assert_eq!((unknown.stderr, unknown.stdout.starts_with("usage: knock ")), (wanted, true));
 }
 
-fn broken_profiles_name_the_line_and_no_secret() {
+fn errors_in_a_profile_name_the_line_and_no_secret() {
     let world = World::new();
     for (entries, wanted) in [
         ("sequence = 4711,70000", "line 2: sequence: a port is not between 0 and 65535"),
@@ -153,8 +153,8 @@ fn broken_profiles_name_the_line_and_no_secret() {
     }
 }
 
-/// What was typed counts, so the mistake is not in the file.
-fn a_setting_that_is_overridden_is_not_complained_of() {
+/// An error is blamed on the value that was used.
+fn a_setting_that_is_overridden_causes_no_error() {
     let world = World::new();
     let folder = profiles(&format!("{HOME}raw\nttl = 999\n"));
     let knock = |ttl: &str| knock_with(&world, &folder, &["--dry-run", "--ttl", ttl, "home"]);
@@ -182,7 +182,7 @@ fn the_list_names_the_mistakes_of_every_section() {
     ];
     let wanted = mistakes.map(|mistake| format!("error: {path}: {mistake}\n")).concat();
     assert_eq!(listed.stderr, wanted);
-    // What is typed beside it has no part in it.
+    // Other options on the command line make no difference.
     assert_eq!(knock_with(&world, &folder, &["--list", "--ttl", "3"]).stderr, wanted);
 }
 
@@ -200,7 +200,7 @@ fn a_mistake_in_another_section_does_not_matter() {
     }
 }
 
-/// Nobody can tell where the section of the line before it ends.
+/// `[x` was meant to be a heading, so `home` may contain lines of another profile.
 fn a_file_that_cannot_be_divided_into_sections_is_not_used() {
     let world = World::new();
     let folder = profiles(&format!("{HOME}[x\nbogus line\n"));
@@ -274,7 +274,7 @@ fn two_clients_use_two_lines() {
     assert_eq!(folder.read("once"), "#000\n".repeat(8));
 }
 
-fn one_time_sequences_open_doors_in_step_with_the_daemon() {
+fn client_and_daemon_use_the_same_one_time_line() {
     let world = World::new();
     let text = "1000,2000\n3000,4000:udp\n5000\n";
     let folder = profiles("");

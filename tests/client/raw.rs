@@ -10,18 +10,18 @@ use crate::support::seconds;
 use crate::support::world::{CLIENT_LINK, World};
 
 trials![
-    a_crafted_syn_is_the_systems_own,
-    a_crafted_syn_is_the_systems_own_over_ipv6,
+    a_crafted_syn_looks_like_the_systems_own,
+    a_crafted_syn_looks_like_the_systems_own_over_ipv6,
     every_option_is_on_the_wire,
     every_option_is_on_the_wire_over_ipv6,
     each_stage_has_its_flags,
-    data_comes_from_everywhere,
+    data_has_every_form_on_the_wire,
     a_spoofed_source_arrives,
-    the_receiving_kernel_takes_crafted_datagrams,
+    the_receiving_kernel_accepts_crafted_datagrams,
     a_listener_answers_a_crafted_syn,
     a_bad_checksum_is_dropped_by_the_receiver,
-    a_packet_is_whole_or_not_at_all,
-    a_capture_file_holds_what_was_sent,
+    a_packet_above_the_mtu_is_not_sent,
+    a_capture_file_has_the_packets_that_were_sent,
 ];
 
 /// The IP packet of a frame.
@@ -37,7 +37,7 @@ fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(bytes[at..at + 2].try_into().unwrap())
 }
 
-/// All of a TCP packet but the fields that differ from one connection to the next, which are zeroed.
+/// A TCP packet in which the fields that differ between connections are zeroed.
 fn look(seen: &Seen) -> Vec<u8> {
     let mut bytes = ip(seen).to_vec();
     let (header, volatile) = match bytes[0] >> 4 {
@@ -54,14 +54,14 @@ fn look(seen: &Seen) -> Vec<u8> {
     bytes
 }
 
-fn a_crafted_syn_is_the_systems_own() {
+fn a_crafted_syn_looks_like_the_systems_own() {
     let world = quiet_world();
     let system = sent(&world, 1, &[QUIET, "7000"]);
     let crafted = sent(&world, 1, &["--raw", QUIET, "7000"]);
     assert_eq!(look(&crafted[0]), look(&system[0]));
 }
 
-fn a_crafted_syn_is_the_systems_own_over_ipv6() {
+fn a_crafted_syn_looks_like_the_systems_own_over_ipv6() {
     let world = quiet_world();
     let system = sent(&world, 1, &[QUIET6, "7000"]);
     let crafted = sent(&world, 1, &["--raw", QUIET6, "7000"]);
@@ -117,7 +117,7 @@ fn each_stage_has_its_flags() {
     assert_eq!(seen[3].data, [0]);
 }
 
-fn data_comes_from_everywhere() {
+fn data_has_every_form_on_the_wire() {
     let world = quiet_world();
     let folder = Folder::new();
     let path = folder.write("data", b"from a file\0");
@@ -153,7 +153,7 @@ fn a_spoofed_source_arrives() {
     assert_eq!(refused.code(), Some(1));
 }
 
-fn the_receiving_kernel_takes_crafted_datagrams() {
+fn the_receiving_kernel_accepts_crafted_datagrams() {
     let world = World::new();
     for (address, source) in [(SERVER, CLIENT), (SERVER6, CLIENT6)] {
         let socket = world.server.run(|| UdpSocket::bind((address, 9999)).unwrap());
@@ -192,7 +192,7 @@ fn a_bad_checksum_is_dropped_by_the_receiver() {
     }
 }
 
-fn a_packet_is_whole_or_not_at_all() {
+fn a_packet_above_the_mtu_is_not_sent() {
     let world = quiet_world();
     world.client.set_mtu(CLIENT_LINK, 1280);
     for (destination, headers) in [(QUIET, 28), (QUIET6, 48)] {
@@ -210,7 +210,7 @@ fn a_packet_is_whole_or_not_at_all() {
     }
 }
 
-fn a_capture_file_holds_what_was_sent() {
+fn a_capture_file_has_the_packets_that_were_sent() {
     let world = quiet_world();
     let folder = Folder::new();
     let path = folder.join("knocks.pcap");

@@ -1,10 +1,10 @@
-//! The table of directives as a whole.
+//! The table of directives.
 
 use std::collections::BTreeSet;
 
 use knocking::config::directives::{DIRECTIVES, Directive, Origin, Place, find};
 
-trials![a_key_means_one_directive_in_each_section, the_directives_of_0_8_are_there];
+trials![a_key_means_one_directive_in_each_section, all_directives_of_0_8_are_marked_as_such];
 
 fn is_called(directive: &Directive, key: &str) -> bool {
     directive.names().any(|name| name.eq_ignore_ascii_case(key))
@@ -30,8 +30,8 @@ fn a_key_means_one_directive_in_each_section() {
     }
 }
 
-/// All that a file of knockd 0.8 can say.
-fn the_directives_of_0_8_are_there() {
+/// The directives of knockd 0.8, with their aliases.
+fn all_directives_of_0_8_are_marked_as_such() {
     let theirs = |place: Place| -> BTreeSet<&str> {
         let theirs = DIRECTIVES.iter().filter(|it| it.origin == Origin::V08 && it.may_stand_in(place));
         theirs.flat_map(Directive::names).collect()

@@ -1,7 +1,7 @@
-//! The configuration file: each `corpus/config/NAME.conf` is read, and what comes of it is held against
-//! `NAME.expected`: what -D says, what it all amounts to, what `--check` warns of; or why it is refused.
+//! The configuration file: each `corpus/config/NAME.conf` is read, and the result is compared with
+//! `NAME.expected`: the output of -D, the options and doors, the warnings of `--check`; or the error.
 //!
-//! A path in such a file is looked for in `corpus/config/files/`.
+//! Paths in such a file are looked up in `corpus/config/files/`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,12 +17,12 @@ use crate::support::folder::read;
 use crate::support::golden::golden;
 
 trials![
-    the_shipped_file_is_in_order,
-    the_examples_of_the_manual_are_in_order,
-    an_interface_of_the_command_line_is_not_talked_over,
-    the_line_is_told,
-    every_door_is_a_secret,
-    attempts_are_bounded,
+    the_shipped_file_is_valid,
+    the_examples_of_the_manual_are_valid,
+    the_interface_of_the_command_line_wins,
+    errors_have_the_line,
+    every_door_counts_as_a_secret,
+    max_attempts_has_bounds,
 ];
 
 const CORPUS: &str = "tests/corpus/config";
@@ -46,12 +46,12 @@ pub fn corpus_tests() -> Vec<Trial> {
     names.into_iter().map(trial).collect()
 }
 
-fn the_shipped_file_is_in_order() {
+fn the_shipped_file_is_valid() {
     let text = read(&top("knockd.conf"));
     let config = accepted(&text);
     assert_eq!(names(&config)[..3], ["ssh", "open", "close"]);
     assert_eq!(config.warnings(), [""; 0]);
-    // What it offers behind a # is meant to be taken into use.
+    // What is commented out must be valid too.
     let is_offered = |rest: &str| {
         rest.starts_with(['[', '\t'])
             || (rest.contains(" = ") && !rest.starts_with(' '))
@@ -68,7 +68,7 @@ fn the_shipped_file_is_in_order() {
     assert!(all.options.interface.is_some() && all.options.use_syslog);
 }
 
-fn the_examples_of_the_manual_are_in_order() {
+fn the_examples_of_the_manual_are_valid() {
     let page = read(&top("man/knockd.1"));
     let (_, examples) = page.split_once(".Sh EXAMPLES\n").expect("the section EXAMPLES");
     let (examples, _) = examples.split_once("\n.Sh ").expect("a section after EXAMPLES");
@@ -103,7 +103,7 @@ fn the_examples_of_the_manual_are_in_order() {
     }
 }
 
-fn an_interface_of_the_command_line_is_not_talked_over() {
+fn the_interface_of_the_command_line_wins() {
     let mut notes = Vec::new();
     let mut note = |note| notes.push(note);
     let reading = Reading { file: &mut file, note: &mut note, interface_is_given: true };
@@ -113,20 +113,20 @@ fn an_interface_of_the_command_line_is_not_talked_over() {
     assert_eq!(notes, [understood("config: new section: 'options'"), understood("config: log file: /l")]);
 }
 
-/// The number of the line is there also for messages that do not show it.
-fn the_line_is_told() {
+/// Also errors whose message does not show the line.
+fn errors_have_the_line() {
     let line = |text: &str| refused(text).line;
     assert_eq!(line("# 1\r\n\n[a]\nsequence = 1\nnonsense"), 5);
     assert_eq!(line("[a]\nsequence = 1\n\n[b]\nsequence = 70000"), 5);
     assert_eq!(line("[a]\nsequence = 1\n[b]\n[c]\nsequence = 1\n[d]\n"), 3);
 }
 
-fn every_door_is_a_secret() {
+fn every_door_counts_as_a_secret() {
     assert!(accepted("[a]\nsequence = 1\n").holds_secrets());
     assert!(!accepted("[options]\nlogfile = /l\n").holds_secrets());
 }
 
-/// Everything that comes of a file, as text.
+/// The result of reading a file, as text.
 fn digest(text: &[u8]) -> String {
     let mut lines = Vec::new();
     let mut note = |note| {
@@ -220,7 +220,7 @@ fn top(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn attempts_are_bounded() {
+fn max_attempts_has_bounds() {
     let options = |value: &str| format!("# 1\n[options]\nmax_attempts = {value}");
     assert_eq!(accepted("[options]").options.max_attempts(), 65_536);
     for number in [16, 17, 65_536, 1_000_000] {
@@ -234,6 +234,6 @@ fn attempts_are_bounded() {
         let text = error.to_string();
         assert!(text.contains("line 3") && text.contains("a number from 16 to 1000000"), "{text}");
     }
-    // It is not for a door.
+    // Not allowed in a door.
     assert_eq!(refused("[d]\nsequence = 1\nmax_attempts = 100").to_string(), "config: line 3: syntax error");
 }

@@ -10,12 +10,12 @@ use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
 
 trials![
-    included_files_are_read_by_name,
-    an_included_file_includes_beside_itself,
-    messages_name_file_and_line,
-    what_cannot_be_included_is_refused,
-    a_change_of_an_included_file_counts_at_hup,
-    included_files_that_others_can_read_are_warned_of,
+    included_files_are_read_in_order_of_their_names,
+    include_paths_are_relative_to_the_including_file,
+    errors_name_file_and_line,
+    files_that_cannot_be_included_are_refused,
+    sighup_reads_included_files_again,
+    check_warns_of_included_files_that_others_can_read,
 ];
 
 /// A daemon whose folder has these files in `doors.d`.
@@ -28,7 +28,7 @@ fn with_files<'w>(world: &'w World, files: &[(&str, &str)]) -> Knockd<'w> {
     knockd
 }
 
-fn included_files_are_read_by_name() {
+fn included_files_are_read_in_order_of_their_names() {
     let world = World::new();
     let files = [
         ("20-b.conf", "[b]\nsequence = 2\ncommand = true"),
@@ -44,7 +44,7 @@ fn included_files_are_read_by_name() {
     assert_eq!(opened, wanted);
 }
 
-fn an_included_file_includes_beside_itself() {
+fn include_paths_are_relative_to_the_including_file() {
     let world = World::new();
     let files = [("a.conf", "[options]\ninclude = more/b\n[a]\nsequence = 3")];
     let knockd = with_files(&world, &files);
@@ -55,7 +55,7 @@ fn an_included_file_includes_beside_itself() {
     daemon.wait_for("b: running command");
 }
 
-fn messages_name_file_and_line() {
+fn errors_name_file_and_line() {
     let world = World::new();
     let refusals = [
         ("[a]\nsequence = 1\nnonsense = 1\n", "a.conf: config: line 3: syntax error"),
@@ -70,7 +70,7 @@ fn messages_name_file_and_line() {
     }
 }
 
-fn what_cannot_be_included_is_refused() {
+fn files_that_cannot_be_included_are_refused() {
     let world = World::new();
     for (pattern, message) in [
         ("@/none.conf", "include @/none.conf: No such file or directory"),
@@ -84,13 +84,13 @@ fn what_cannot_be_included_is_refused() {
         let refused = knockd.finish();
         assert_eq!((refused.code(), refused.stderr), (Some(1), message));
     }
-    // No file is no mistake where it may be any number.
+    // A pattern that matches no file is fine.
     let daemon = with_files(&world, &[]).start();
     world.send([tcp(1)]);
     daemon.wait_for("first: running command");
 }
 
-fn a_change_of_an_included_file_counts_at_hup() {
+fn sighup_reads_included_files_again() {
     let world = World::new();
     let daemon = with_files(&world, &[("a.conf", "[a]\nsequence = 2\ncommand = echo a >> @/x")]).start();
     daemon.folder.write("doors.d/a.conf", "[a]\nsequence = 5\ncommand = true");
@@ -101,7 +101,7 @@ fn a_change_of_an_included_file_counts_at_hup() {
     world.send([tcp(5), tcp(6)]);
     daemon.wait_for("a: running command: true");
     daemon.wait_for("b: running command: true");
-    // A broken one changes nothing.
+    // With a broken file the old configuration stays.
     daemon.folder.write("doors.d/b.conf", "[b]\nsequence = 70000");
     daemon.kill(Signal::SIGHUP);
     daemon.wait_for("doors.d/b.conf: config: section b:");
@@ -110,7 +110,7 @@ fn a_change_of_an_included_file_counts_at_hup() {
     daemon.wait_for_times(2, "b: running command: true");
 }
 
-fn included_files_that_others_can_read_are_warned_of() {
+fn check_warns_of_included_files_that_others_can_read() {
     let world = World::new();
     let knockd = with_files(&world, &[("a.conf", "[a]\nsequence = 2")]);
     let path = knockd.folder().join("doors.d/a.conf").display().to_string();

@@ -237,10 +237,7 @@ fn check_warns() {
         "[a]\nsequence = 1,2\nseq_timeout = 0\n",
         &["warning: Door 'a' can never open: its seq_timeout leaves no time for a second knock."],
     );
-    warned(
-        "[a]\nsequence = ssh\n",
-        &["warning: Door 'a' has port 0 in its sequence, which is what a word that is no number means."],
-    );
+    warned("[a]\nsequence = ssh\n", &["warning: Door 'a': 'ssh' is not a number and is read as port 0."]);
     warned(
         &format!("[a]\none_time_sequences = {list}\n"),
         &["warning: The one-time file of door 'a' has 2 usable lines left (@)."],

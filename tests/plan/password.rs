@@ -1,5 +1,4 @@
-//! One-time passwords in words: what is said about them, which must not be the seed, and what the client is
-//! asked for.
+//! One-time passwords as text: messages, which must not contain the seed, and the client's options.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,17 +10,17 @@ use knocking::time::Now;
 use crate::door::otp::{UNIX, ip, knock, otp, parse};
 
 trials![
-    nothing_shows_a_seed,
-    a_moment_is_not_the_last_second_of_a_period,
-    source_addresses_are_asked_for_in_four_ways,
+    no_message_shows_a_seed,
+    knocking_avoids_the_last_second_of_a_period,
+    source_ip_has_four_forms,
     a_password_file_has_one_line,
-    what_is_wrong_with_a_password_is_said_without_it,
+    errors_in_a_password_do_not_repeat_it,
 ];
 
-/// Stands for a seed, and for a part of anything that shows it.
+/// The seed, which must not be found in any message.
 pub const MARK: &str = "Geheim";
 
-fn nothing_shows_a_seed() {
+fn no_message_shows_a_seed() {
     let mut told = String::new();
     let good =
         "[d]\notp = Geheim4711,45,20000,on,tcp,udp\notp_window = 2\notp_reuse = no\notp_digest = sha256\n";
@@ -41,7 +40,7 @@ fn nothing_shows_a_seed() {
     }
     assert!(told.contains("OPEN SESAME"), "{told}");
     writeln!(told, "{engine:?}").unwrap();
-    // The first field is the seed, wherever the mistake is.
+    // Whatever field is wrong, the first one is the seed.
     for rest in [
         "",
         ",",
@@ -68,21 +67,21 @@ fn nothing_shows_a_seed() {
     assert_eq!(at, None, "the seed is shown: {:?}", at.map(|at| &told[at.saturating_sub(60)..at + 20]));
 }
 
-fn a_moment_is_not_the_last_second_of_a_period() {
+fn knocking_avoids_the_last_second_of_a_period() {
     let otp = otp("s,45,20000,off,tcp");
     let at = |milliseconds| Moment::of(&otp, Duration::from_millis(milliseconds));
     let now = |period| Moment { wait: Duration::ZERO, period };
     assert_eq!((at(0), at(44_000), at(45_000), at(90_000)), (now(0), now(0), now(1), now(2)));
     assert_eq!(at(44_001), Moment { wait: Duration::from_millis(999), period: 1 });
     assert_eq!(at(89_999), Moment { wait: Duration::from_millis(1), period: 2 });
-    // It has come when its period has begun, unless the clock was moved.
+    // The time has come when the period has begun, unless the clock was set.
     let next = at(44_500);
     let has_come = |milliseconds| next.has_come(&otp, Duration::from_millis(milliseconds));
     assert_eq!(
         (has_come(44_999), has_come(45_000), has_come(89_999), has_come(90_000)),
         (false, true, true, false)
     );
-    // Periods of a second are all last seconds: the next one is as good as it gets.
+    // A period of one second is all last second: knock at the beginning of the next one.
     let short = crate::door::otp::otp("s,1,20000,off,tcp");
     let moment = Moment::of(&short, Duration::from_millis(7_300));
     assert_eq!(moment, Moment { wait: Duration::from_millis(700), period: 8 });
@@ -90,7 +89,7 @@ fn a_moment_is_not_the_last_second_of_a_period() {
     assert_eq!(Moment::of(&short, Duration::from_secs(8)).period, 8);
 }
 
-fn source_addresses_are_asked_for_in_four_ways() {
+fn source_ip_has_four_forms() {
     let stun = |name: &str, port| Some(SeenAs::Stun(name.to_owned(), port));
     let table = [
         ("auto", Some(SeenAs::Auto)),
@@ -127,7 +126,7 @@ fn source_addresses_are_asked_for_in_four_ways() {
         ("", None),
     ];
     for (output, wanted) in said {
-        assert_eq!(password::said_address(output.as_bytes()), wanted.map(ip), "{output:?}");
+        assert_eq!(password::printed_address(output.as_bytes()), wanted.map(ip), "{output:?}");
     }
 }
 
@@ -146,7 +145,7 @@ fn a_password_file_has_one_line() {
     }
 }
 
-fn what_is_wrong_with_a_password_is_said_without_it() {
+fn errors_in_a_password_do_not_repeat_it() {
     let said = |text: &str| password::parse(text.as_bytes()).map(|_| ()).map_err(|error| error.to_string());
     let fields = "is missing (otp = seed, change_time, base, on|off, protocol, ...)";
     let table = [

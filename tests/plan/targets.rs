@@ -1,4 +1,4 @@
-//! What the client is asked for, as values: stages, flags, times, data, profiles.
+//! The client's input as values: stages, flags, times, data, profiles.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::packet::craft::{numbers, stage};
 
 trials![
     stages_are_read_as_knock_0_8_read_them,
-    stages_are_read_strictly_where_nobody_is_used_to_else,
-    refused_stages_of_a_profile_are_not_repeated,
+    stages_are_read_strictly_where_0_8_had_none,
+    errors_in_stages_of_a_profile_do_not_repeat_them,
     flags_are_joined_by_plus,
     delays_are_read_as_knock_0_8_read_them,
     decimal_numbers_are_exact,
     a_round_knocks_every_address_at_every_stage,
-    jitter_only_lengthens,
+    jitter_only_lengthens_the_pause,
     data_has_four_forms,
     profiles_are_sections,
-    broken_profile_files_are_refused_with_their_line,
+    errors_in_profile_files_have_the_line,
     a_broken_section_leaves_the_others_alone,
 ];
 
@@ -50,7 +50,7 @@ fn stages_are_read_as_knock_0_8_read_them() {
     assert_eq!(Asked::parse(text, old), Err(AskedError::Raw(text.to_owned())));
 }
 
-fn stages_are_read_strictly_where_nobody_is_used_to_else() {
+fn stages_are_read_strictly_where_0_8_had_none() {
     let strict = Manner { raw: true, strict: true, udp: false };
     let asked = Asked::parse("7000:TCP:Fin+psh", strict).unwrap();
     assert_eq!(asked.flags, Some(Flags::FIN.union(Flags::PSH)));
@@ -64,7 +64,7 @@ fn stages_are_read_strictly_where_nobody_is_used_to_else() {
     assert_eq!(ports, ["7000", "8000", "ssh"]);
 }
 
-fn refused_stages_of_a_profile_are_not_repeated() {
+fn errors_in_stages_of_a_profile_do_not_repeat_them() {
     for text in ["70001", "7000:icmpx", "7000:tcp:sinx", "7000:udp:syn"] {
         let error = Asked::parse(text, Manner { raw: true, strict: true, udp: false }).unwrap_err();
         for secret in ["7000", "icmpx", "sinx", "70001"] {
@@ -140,7 +140,7 @@ fn a_round_knocks_every_address_at_every_stage() {
         .collect();
     assert_eq!(shown, ["tcp 10.0.0.1:1 0", "tcp [fd00::1]:1 5", "udp 10.0.0.1:2 0", "udp [fd00::1]:2 5"]);
     assert!(round(&[], pace, &mut numbers()).is_empty());
-    // Each address may have a sequence of its own.
+    // Each address may have its own sequence.
     let [mut one, other] = errands;
     one.stages.push(resolved("3"));
     assert_eq!((one.to_string(), other.to_string()), ("1:tcp 2:udp 3:tcp".into(), "1:tcp 2:udp".into()));
@@ -149,7 +149,7 @@ fn a_round_knocks_every_address_at_every_stage() {
     assert_eq!(ports, [1, 1, 2, 2, 3]);
 }
 
-fn jitter_only_lengthens() {
+fn jitter_only_lengthens_the_pause() {
     let pace = Pace { delay: Duration::from_millis(10), jitter: Duration::from_millis(3) };
     let mut random = numbers();
     let pauses: Vec<Duration> = (0..500).map(|_| pace.pause(random())).collect();
@@ -188,7 +188,7 @@ fn profiles_are_sections() {
     assert_eq!((office.host(), office.setting("ttl").unwrap().value()), ("office", Some("4")));
 }
 
-fn broken_profile_files_are_refused_with_their_line() {
+fn errors_in_profile_files_have_the_line() {
     for (text, wanted) in [
         (&b"host = a\n[x]\n"[..], "line 1: all settings must belong to a section"),
         (b"\n[]\n", "line 2: bad section name"),

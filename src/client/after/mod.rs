@@ -1,4 +1,4 @@
-//! What comes after the knock: waiting for a port, a connection to it, a command.
+//! After the knock: waiting for a port, a connection to it, a command.
 
 mod proxy;
 mod wait;
@@ -13,11 +13,11 @@ use crate::client::failure::{Failure, Status};
 use crate::client::wanted::Wait;
 use crate::reason::reason;
 
-/// Waits for the port, and knocks again as often as was asked for. With `--proxy`, returns when the
+/// Waits for the port, and knocks again up to `--retries` times. With `--proxy`, returns when the
 /// connection has ended.
 ///
 /// # Errors
-/// The port does not open, the connection breaks, or the knocking fails.
+/// The port does not open, the connection breaks, or a knock cannot be sent.
 pub fn await_port(
     wait: &Wait,
     addresses: &[SocketAddr],
@@ -46,7 +46,7 @@ pub fn await_port(
     Err(Failure::new(Status::NotOpen, told))
 }
 
-/// Becomes the command, if there is one.
+/// Replaces this process by the command, if there is one.
 ///
 /// # Errors
 /// The command cannot be run.

@@ -1,4 +1,4 @@
-//! `--proxy`: a connection joined to standard input and output, for `ProxyCommand` of ssh.
+//! `--proxy`: copies between a connection and standard input and output, for ssh's `ProxyCommand`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,43 +8,44 @@ use std::thread;
 
 use crate::client::output;
 
-/// How much is carried at once, in bytes: a pipe holds no more.
-const LOAD: usize = 65_536;
+/// How much is copied at once, in bytes: the capacity of a pipe.
+const BUFFER: usize = 65_536;
 
-/// Copies both ways until the other side has said its last word.
+/// Copies both ways until the other side closes the connection.
 ///
-/// The end of our input is passed on, and the rest of the answer awaited.
+/// At the end of standard input our side of the connection is shut down, and the rest of the answer is
+/// still copied.
 ///
 /// # Errors
 /// Standard input or output cannot be used, or the connection broke.
 pub fn join(stream: &TcpStream) -> io::Result<()> {
-    // Descriptors of our own: std's handles would put a buffer between the two programs.
+    // Duplicates of the descriptors, because std's handles are buffered.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let to_user = output::unbuffered()?;
     let (to_host, from_host) = (stream.try_clone()?, stream.try_clone()?);
-    // A thread, the only one in this program: in a poll loop standard input and output had to be
-    // non-blocking, and so had they for whoever else has the same terminal or pipe open.
+    // The only thread of this program. A poll loop would need standard input and output to be
+    // non-blocking, which would affect every other program that has the same terminal or pipe open.
     thread::Builder::new().spawn(move || {
-        let _ = carry(input, &to_host);
+        let _ = copy(input, &to_host);
         let _ = to_host.shutdown(Shutdown::Write);
     })?;
-    match carry(from_host, to_user) {
-        // Nobody reads any more, which is how the other program ends.
+    match copy(from_host, to_user) {
+        // The reader of standard output has ended.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        carried => carried,
+        copied => copied,
     }
 }
 
-/// Hands on what arrives, as soon as it arrives.
+/// Copies data as soon as it arrives.
 ///
-/// Not `io::copy`: it has the kernel splice pipes and sockets, and on Linux 6.18 a splice from a pipe
-/// sleeps on after the pipe was written to, so that ssh waits for an answer to what was never sent.
-fn carry(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    let mut load = vec![0; LOAD];
+/// Not `io::copy`: that uses splice(2), and on Linux 6.18 a splice from a pipe may keep sleeping after
+/// the pipe was written to, so that ssh would wait for an answer to data that was never sent.
+fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
     loop {
-        match from.read(&mut load) {
+        match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => to.write_all(load.get(..length).unwrap_or_default())?,
+            Ok(length) => to.write_all(buffer.get(..length).unwrap_or_default())?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

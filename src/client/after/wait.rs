@@ -1,4 +1,4 @@
-//! After the knock: does the host answer?
+//! Waits until the host answers.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use crate::client::output;
 use crate::door::knock::Protocol;
 
-/// How long the first try waits for its answer; each further one waits twice as long, as a SYN that
-/// a closed door dropped is best sent again soon, and a slow line needs its time.
+/// How long the first try waits for an answer; each further one waits twice as long. If the firewall was
+/// still closed a new SYN should follow soon, but a slow line needs more time.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long the longest try waits.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
-/// The pause after a refusal, which comes at once.
+/// The pause after a try that was refused at once.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Waits that take longer are shown on a terminal.
+/// Longer waits are shown on a terminal.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Tries the addresses in turn until one accepts a connection.
@@ -23,8 +23,8 @@ pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Option<Tcp
     until(addresses, timeout, |address, patience| TcpStream::connect_timeout(&address, patience))
 }
 
-/// Tries the addresses in turn until one answers: TCP by accepting a connection, UDP by a datagram in
-/// return for one zero byte.
+/// Tries the addresses in turn until one answers: over TCP by accepting a connection, over UDP by a
+/// datagram in reply to one zero byte.
 pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> bool {
     match protocol {
         Protocol::Tcp => for_connection(addresses, timeout).is_some(),
@@ -68,7 +68,7 @@ fn until<T>(
     }
 }
 
-/// One line on a terminal that is written over and over, and wiped at the end. It has no colour.
+/// A line on a terminal that is overwritten, and erased at the end. It has no colour.
 struct Progress {
     begin: Instant,
     shown: bool,
@@ -77,7 +77,7 @@ struct Progress {
 impl Progress {
     fn show(&mut self, address: SocketAddr) {
         let elapsed = self.begin.elapsed();
-        if elapsed > SILENCE && output::is_watched() {
+        if elapsed > SILENCE && output::is_terminal() {
             self.shown = true;
             output::progress(format_args!("\rwaiting for {address}: {} s ", elapsed.as_secs()));
         }

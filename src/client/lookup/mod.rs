@@ -1,8 +1,8 @@
-//! What must be known before the first knock: the addresses of the host, the numbers of services, the
-//! next line of a file, the list of a password.
+//! Look-ups: addresses of the host, numbers of services, the next line of a one-time file, the list of a
+//! one-time password.
 //!
-//! Everything is looked up before the first knock: half a sequence would open nothing, and tell an
-//! eavesdropper half of it.
+//! All of them are done before the first knock: half a sequence would open nothing, but tell an
+//! eavesdropper that half.
 
 mod one_time;
 mod password;
@@ -24,7 +24,7 @@ use crate::plan::{self, Asked, Errand, Port, Resolved};
 
 pub use one_time::Line;
 
-/// The addresses to knock at: one, or with `--both` one of each family there is. Their port is 0.
+/// The addresses to knock at, with port 0: one, or with `--both` one of each family that the host has.
 ///
 /// # Errors
 /// The host is not found, or not in this family.
@@ -49,12 +49,11 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     Ok(v4.into_iter().chain(v6).copied().collect())
 }
 
-/// What to knock at each address, and the line of a one-time file that is to be struck afterwards.
-/// With a password, this may wait for the next period.
+/// What to knock at each address, and the line of a one-time file to strike afterwards. With a one-time
+/// password, this may wait for the next period.
 ///
 /// # Errors
-/// A service is not known, a one-time file has no usable line, or it is not known which address of
-/// ours a server sees.
+/// A service is unknown, a one-time file has no usable line, or the source address is unknown.
 pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Errand>, Option<Line>), Failure> {
     let alike = |stages: Vec<Resolved>| -> Vec<Errand> {
         addresses.iter().map(|&address| Errand { address, stages: stages.clone(), whom: None }).collect()
@@ -63,13 +62,13 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
         Stages::Typed(asked) | Stages::Profile(asked) => (alike(services(options, asked)?), None),
         Stages::OneTime(path) => {
             let line = Line::take(path)?;
-            (alike(given(options, line.sequence.stages())), Some(line))
+            (alike(made(options, line.sequence.stages())), Some(line))
         }
         Stages::Otp(password) => {
             let lists = password::lists(password, options, addresses)?;
             let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| Errand {
                 address,
-                stages: given(options, &list),
+                stages: made(options, &list),
                 whom: None,
             };
             (addresses.iter().zip(lists).map(errand).collect(), None)
@@ -91,10 +90,10 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
     })
 }
 
-/// The addresses, with the port that is awaited.
+/// The addresses with the port to wait for.
 ///
 /// # Errors
-/// The service is not known.
+/// The service is unknown.
 pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failure> {
     let port = match wait.port.parse() {
         Ok(number) => number,
@@ -115,13 +114,13 @@ fn whom(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Re
     }
 }
 
-/// Stages that nobody typed; `-u` holds for them all the same.
-fn given(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
+/// Stages of a one-time file or password. `-u` applies to them too.
+fn made(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
     let protocol = |stage: &Stage| if options.udp { Protocol::Udp } else { stage.protocol };
     stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
 }
 
-/// Stages with the numbers of their services.
+/// Stages that were written, with services looked up.
 fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure> {
     let one = |asked: &Asked| {
         let port = match asked.port {
@@ -137,7 +136,7 @@ fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure
     asked.iter().map(one).collect()
 }
 
-/// In the words of knock 0.8; a port is named only if it was typed.
+/// The message of knock 0.8; it names a port only if that was typed.
 fn unresolved(options: &Options, asked: Option<&Asked>, reason: &str) -> Failure {
     let port = asked.map(|asked| format!(" on port {}", asked.text)).unwrap_or_default();
     Failure::new(

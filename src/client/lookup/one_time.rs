@@ -1,5 +1,5 @@
-//! One-time sequence files, in the daemon's own format: a sequence a line, struck by a `#` in place
-//! of its first byte.
+//! One-time sequence files in the daemon's format: one sequence per line. A used line is struck: its first
+//! byte becomes `#`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use crate::door::lock::one_time_lines;
 use crate::door::sequence::Sequence;
 use crate::reason::reason;
 
-/// The first unused line of a file, held against other clients until it is struck or let go.
+/// The first unused line of a file. The file is locked until the line is struck or dropped.
 #[derive(Debug)]
 pub struct Line {
     path: PathBuf,
@@ -26,7 +26,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Takes the first usable line. Another client that holds the file is waited for.
+    /// Takes the first usable line. Waits while another client has the file locked.
     ///
     /// # Errors
     /// The file cannot be read and written, or has no usable line left.
@@ -42,17 +42,17 @@ impl Line {
             if let Ok(sequence) = line.sequence {
                 return Ok(Line { path: path.to_owned(), file, offset: line.offset, sequence });
             }
-            // Not in more words: what is written there may be nearly a sequence.
+            // The line itself is not shown: it may be a sequence with a typing error.
             let before = text.iter().take(line.offset).filter(|&&byte| byte == b'\n').count();
             output::complain(format_args!("{shown}: line {} is no sequence, skipped", before + 1));
         }
         Err(Failure::refused(format_args!("{shown}: no unused sequence left")))
     }
 
-    /// Strikes the line, on the disk, and lets others at the file.
+    /// Strikes the line, syncs the file to disk and unlocks it.
     ///
     /// # Errors
-    /// The file cannot be written: the line will be used again, and open nothing.
+    /// The file cannot be written: the next knocking will use the line again, and open nothing.
     pub fn strike(self) -> Result<(), Failure> {
         let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
         self.file.write_all_at(b"#", offset).and_then(|()| self.file.sync_data()).map_err(|error| {

@@ -1,4 +1,4 @@
-//! The lists of a one-time password: seen from which address, and for which period.
+//! The lists of a one-time password: for which source address, and for which period.
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -12,13 +12,13 @@ use crate::door::otp::Otp;
 use crate::door::sequence::Stage;
 use crate::plan::password::Moment;
 
-/// The clock may be set while we wait for the next period; after this many waits we go on anyway.
+/// The clock may be set while we wait for the next period; after this many waits we knock anyway.
 const WAITS: u32 = 3;
 
 /// The list for each address, all of one period. May wait for the next period.
 ///
 /// # Errors
-/// It is not known which address of ours a server sees.
+/// The source address that the server sees is unknown.
 pub fn lists(
     password: &Password,
     options: &Options,
@@ -41,20 +41,20 @@ pub fn lists(
             let line = format_args!("one-time password for {seen}, period {period} ({left} s left)");
             output::note(options.takes_stdout(), line);
         }
-        // Without protection the address makes no difference.
+        // Without IP protection the address makes no difference.
         otp.list(period, source.unwrap_or(address.ip()))
     };
     Ok(addresses.iter().zip(sources).map(list).collect())
 }
 
-/// The period to knock in, once it is time to.
+/// Waits until it is time to knock; returns the period.
 fn await_period(otp: &Otp) -> u64 {
     let mut moment = Moment::of(otp, clock::unix());
     for _ in 0..WAITS {
         if moment.wait.is_zero() {
             break;
         }
-        let is_shown = output::is_watched();
+        let is_shown = output::is_terminal();
         if is_shown {
             output::progress("\rwaiting for the next period ");
         }

@@ -1,7 +1,6 @@
-//! Names to numbers: hosts and services.
+//! Addresses of hosts and numbers of services.
 //!
-//! Numbers never reach the resolver: it reads half a dozen files before it finds out that there
-//! was nothing to look up.
+//! An address is not passed to the resolver, which would read half a dozen files first.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,10 +10,10 @@ use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo};
 use crate::client::wanted::Family;
 use crate::door::knock::Protocol;
 
-/// The addresses of a host, best first, at least one; their port is 0.
+/// The addresses of a host with port 0, best first, at least one.
 ///
 /// # Errors
-/// The resolver's reason, in its own words.
+/// The message of the resolver.
 pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = name.parse::<IpAddr>() {
         if fits(address, family) {
@@ -28,7 +27,7 @@ pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
         Family::V6 => AddrFamily::Inet6.into(),
     };
     let hints = AddrInfoHints { address, socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
-    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(in_words)?;
+    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(message)?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for entry in found.flatten() {
         if !addresses.contains(&entry.sockaddr) {
@@ -38,27 +37,26 @@ pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     if addresses.is_empty() { Err("No address associated with hostname".to_owned()) } else { Ok(addresses) }
 }
 
-/// The port number of a service, as `/etc/services` has it for this protocol or, if it does not, for
-/// the other one.
+/// The port number of a service in `/etc/services`: for this protocol or, failing that, for the other.
 ///
 /// # Errors
-/// The resolver's reason, in its own words.
+/// The message of the resolver.
 pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
     let look_up = |socktype: SockType| {
         let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
-        getaddrinfo(None, Some(name), Some(hints)).map_err(in_words)
+        getaddrinfo(None, Some(name), Some(hints)).map_err(message)
     };
     let (own, other) = match protocol {
         Protocol::Tcp => (SockType::Stream, SockType::DGram),
         Protocol::Udp => (SockType::DGram, SockType::Stream),
     };
-    // A port can be knocked at over either, whichever its service speaks.
+    // A knock may use either protocol, whatever the service uses.
     let mut found = look_up(own).or_else(|reason| look_up(other).map_err(|_| reason))?;
     found.find_map(Result::ok).map(|entry| entry.sockaddr.port()).ok_or_else(|| "no such service".to_owned())
 }
 
-/// `dns-lookup` puts words of its own before those of the resolver.
-fn in_words(error: LookupError) -> String {
+/// The resolver's message, without the words that `dns-lookup` puts before it.
+fn message(error: LookupError) -> String {
     let text = io::Error::from(error).to_string();
     match text.split_once("information: ") {
         Some((_, reason)) => reason.to_owned(),

@@ -1,4 +1,4 @@
-//! Which way packets take from this host.
+//! The route to a destination.
 
 use std::fs;
 use std::io;
@@ -11,16 +11,15 @@ use crate::client::failure::{Failure, Status};
 use crate::plan::shape::{self, Route};
 use crate::reason::reason;
 
-/// The largest packet where the system does not say: that of an Ethernet.
+/// The MTU if the system does not tell it: that of Ethernet.
 const USUAL_MTU: u32 = 1500;
-/// The window scale where the system does not say: that of a receive buffer of six megabytes.
+/// The window scale if the system does not tell it: that of a receive buffer of 6 MB.
 const USUAL_WINDOW_SCALE: u8 = 7;
 
-/// What the routing of this host says of the way to a destination, through this interface if one is
-/// named. Nothing is sent.
+/// The route to a destination, through this interface if one is named. Nothing is sent.
 ///
-/// With a `spoofed` source, a destination without a route is no error: the kernel may still find a way
-/// for the packet.
+/// With a `spoofed` source, a missing route is not an error: the kernel may still be able to send the
+/// packet.
 ///
 /// # Errors
 /// No route.
@@ -41,15 +40,15 @@ pub fn find(
     }
 }
 
-/// A connected datagram socket knows its own address and the largest packet of its route, although
-/// nothing was sent.
+/// Asks a datagram socket that is connected to the destination: it knows its source address and the MTU
+/// of the route.
 fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
     if let Some(name) = interface {
         socket.bind_device(Some(name.as_bytes()))?;
     }
     let mut address = destination;
-    // Any port but 0, to which a socket cannot be connected.
+    // Any port but 0, which connect() refuses.
     address.set_port(9);
     socket.connect(&SockAddr::from(address))?;
     let source = match (socket.local_addr()?.as_socket(), destination) {
@@ -57,7 +56,7 @@ fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
         (None, SocketAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         (None, SocketAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    // Linux answers this for IPv6 sockets, too.
+    // On Linux this option works on IPv6 sockets too.
     let mtu = getsockopt(&socket, sockopt::IpMtu).ok().and_then(|mtu| u32::try_from(mtu).ok());
     Ok(Route {
         source,
@@ -67,8 +66,8 @@ fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     })
 }
 
-/// The window scale that the system's own connections announce: it follows from the largest receive
-/// buffer (tcp(7), `tcp_rmem` and `rmem_max`).
+/// The window scale of the system's own connections, which follows from the largest receive buffer
+/// (tcp(7), `tcp_rmem` and `rmem_max`).
 fn window_scale() -> u8 {
     let last_number = |path: &str| -> Option<u64> {
         fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()

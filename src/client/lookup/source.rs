@@ -1,4 +1,4 @@
-//! Which of our addresses a server sees.
+//! Which source address a server sees.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use crate::client::failure::Failure;
 use crate::client::lookup::{route, stun};
 use crate::client::wanted::Options;
-use crate::plan::password::{SeenAs, said_address};
+use crate::plan::password::{SeenAs, printed_address};
 use crate::reason::reason;
 
-/// The address that a server at `destination` sees; `option` is how the user asked for it.
+/// The source address that a server at `destination` sees; errors name the `option` it was asked for with.
 ///
 /// # Errors
-/// Nobody knows, or it is of the other family.
+/// It cannot be found out, or is of the other family.
 pub fn towards(
     destination: SocketAddr,
     seen_as: &SeenAs,
@@ -24,7 +24,7 @@ pub fn towards(
         SeenAs::Address(address) => *address,
         SeenAs::Stun(server, port) => stun::ask(server, *port, destination.is_ipv4())
             .map_err(|problem| Failure::refused(format_args!("{option}: stun:{server}:{port}: {problem}")))?,
-        SeenAs::Command(command) => said(command, option)?,
+        SeenAs::Command(command) => printed(command, option)?,
     };
     if source.is_ipv4() == destination.is_ipv4() {
         return Ok(source);
@@ -33,8 +33,7 @@ pub fn towards(
     Err(Failure::refused(format_args!("{option}: {source} is of another family than {to}")))
 }
 
-/// The address that packets of this machine to the destination have: their spoofed one, or that of
-/// the route.
+/// The source address of packets to the destination: the spoofed one, or that of the route.
 fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     let raw = options.raw.as_ref();
     let spoofed = raw.and_then(|raw| raw.shape.source).filter(|it| it.is_ipv4() == destination.is_ipv4());
@@ -45,8 +44,8 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     route::find(destination, interface, None).map(|route| route.source)
 }
 
-/// The address on the first line of what a command prints.
-fn said(command: &str, option: &str) -> Result<IpAddr, Failure> {
+/// The address that a command prints on its first line.
+fn printed(command: &str, option: &str) -> Result<IpAddr, Failure> {
     let refuse = |problem: &str| Failure::refused(format_args!("{option}: command: {problem}"));
     let output = Command::new("sh")
         .args(["-c", command])
@@ -57,5 +56,5 @@ fn said(command: &str, option: &str) -> Result<IpAddr, Failure> {
     if !output.status.success() {
         return Err(refuse(&format!("it failed ({})", output.status)));
     }
-    said_address(&output.stdout).ok_or_else(|| refuse("its first line is no IP address"))
+    printed_address(&output.stdout).ok_or_else(|| refuse("its first line is no IP address"))
 }

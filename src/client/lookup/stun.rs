@@ -17,16 +17,16 @@ use crate::client::lookup::resolve;
 use crate::client::wanted::Family;
 use crate::reason::reason;
 
-/// How long each of the tries waits for an answer.
+/// How long to wait for an answer after each request.
 const PATIENCE: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_millis(1500), Duration::from_secs(2)];
-/// The longest answer that is read.
+/// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1500;
 
-/// The address of ours that this server sees.
+/// The source address that this server sees.
 ///
 /// # Errors
-/// In words: it is not found, cannot be reached, or does not answer.
+/// A message: the server is not found, cannot be reached, or does not answer.
 pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<IpAddr, String> {
     let family = if over_v4 { Family::V4 } else { Family::V6 };
     let found = resolve::host(server, family)?;
@@ -41,7 +41,7 @@ pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<IpAddr, String> {
 fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr =
         if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // Connected, so that only the server is heard.
+    // Connected, so that only datagrams of the server are received.
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     let id = identifier();
@@ -84,7 +84,7 @@ fn request(id: TransactionId) -> Vec<u8> {
     Message::builder(kind, id, MessageWriteVec::new()).finish()
 }
 
-/// The address that the answer to request `id` tells.
+/// The address in the answer to request `id`.
 fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
     let message = Message::from_bytes(answer).ok()?;
     let is_ours = message.has_class(MessageClass::Success)

@@ -1,4 +1,4 @@
-//! Knocks as knock 0.8 sends them: by the system's own connections and datagrams, without privileges.
+//! Plain knocks, as in knock 0.8: ordinary connections and datagrams, which need no privileges.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,18 +7,18 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::door::knock::Protocol;
 
-/// What a UDP knock carries that has nothing else to say.
+/// The payload of a plain UDP knock.
 pub const DATAGRAM: &[u8] = &[0];
 
-/// Sends one knock from a socket of its own, and waits for nothing.
+/// Sends one knock from a new socket, and does not wait for an answer. `data` is the payload of a
+/// datagram; without a `source_port` the system chooses one.
 ///
-/// TCP: the connection is begun and forgotten at once, so that one SYN leaves and is never sent
-/// again. Only a listener that answers before the socket is closed sees a connection, and its end.
-/// A destination that cannot be reached is no error: whoever knocks learns nothing from it. `data` is what
-/// a datagram carries; it comes from `source_port`, or from any.
+/// TCP: the socket is closed right after the connection was begun, so that exactly one SYN is sent. Only
+/// if the port answers before that does the server see a connection, which ends at once. An unreachable
+/// destination is not an error: knocks are not expected to be answered.
 ///
 /// # Errors
-/// The system grants no socket (out of descriptors, address family not supported), or not this port.
+/// The system provides no socket (out of descriptors, address family not supported) or not this port.
 pub fn knock(
     destination: SocketAddr,
     protocol: Protocol,

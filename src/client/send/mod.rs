@@ -1,4 +1,4 @@
-//! One sequence on its way: every stage at every address, round by round.
+//! Sends sequences: every stage to every address, round by round.
 
 mod connect;
 mod pcap;
@@ -24,10 +24,10 @@ use crate::plan::shape::{Data, Shape, SourcePort};
 use crate::plan::{self, Errand, Planned, in_milliseconds};
 use crate::reason::reason;
 
-/// More bytes than a packet can have.
+/// More bytes than fit into a packet.
 const MAX_DATA: u64 = 0x1_0000;
 
-/// A knocking that can be sent, and sent again.
+/// Sequences that can be sent, and sent again.
 pub struct Knocking<'a> {
     options: &'a Options,
     errands: Vec<Errand>,
@@ -35,19 +35,19 @@ pub struct Knocking<'a> {
     crafting: Option<Crafting>,
 }
 
-/// What raw packets need besides.
+/// What raw packets need in addition.
 struct Crafting {
     shape: Shape,
     sender: Sender,
     recording: Option<Recording>,
     /// Packets made so far.
     made: u64,
-    /// How long the knocking would have taken until now, if it is a dry run.
+    /// In a dry run, the sum of all pauses so far.
     skipped: Duration,
 }
 
 impl<'a> Knocking<'a> {
-    /// Opens what may be refused. Nothing is sent.
+    /// Opens all sockets and files that may be refused. Nothing is sent.
     ///
     /// # Errors
     /// Raw packets are not permitted, a file cannot be read or written, a spoofed source does not fit.
@@ -60,15 +60,15 @@ impl<'a> Knocking<'a> {
         Ok(Knocking { options, errands, random: Box::new(chance::numbers()), crafting })
     }
 
-    /// From now on, sends these sequences to the same addresses.
+    /// Replaces the sequences; the addresses must be the same.
     pub fn renew(&mut self, errands: Vec<Errand>) {
         self.errands = errands;
     }
 
-    /// Sends all rounds, or shows them.
+    /// Sends all rounds or, in a dry run, shows them.
     ///
     /// # Errors
-    /// A raw packet could not be sent; plain knocks fail only for want of sockets.
+    /// A raw packet could not be sent, or no socket could be opened.
     pub fn send(&mut self) -> Result<(), Failure> {
         for _ in 0..self.options.rounds {
             for planned in plan::round(&self.errands, self.options.pace, &mut self.random) {
@@ -209,7 +209,7 @@ impl Crafting {
     }
 }
 
-/// What a file holds, as far as it can matter.
+/// The content of a file, as much as can fit into a packet.
 fn read(path: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)

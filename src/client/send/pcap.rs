@@ -1,4 +1,4 @@
-//! `--pcap`: the packets in a file that tcpdump and tshark read.
+//! `--pcap`: writes the packets to a file for tcpdump and tshark.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +18,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins a new file in place of an old one. It holds a sequence: others may not read it.
+    /// Begins a file, replacing the content of an old one. A new file is readable by its owner only,
+    /// because it contains a sequence.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,9 +1,9 @@
-//! Crafted packets on their way out: raw sockets that take whole IP packets.
+//! Sends crafted packets: raw sockets that take whole IP packets.
 //!
-//! A raw socket of protocol 255 (`IPPROTO_RAW`) takes packets with their IP header, over IPv4 and over
-//! IPv6 alike (raw(7); `inet6_create` in Linux sets the same "header included"), so that no further
-//! option has to be set. The packets take the routes and pass the firewall of this host as any other;
-//! the kernel writes the header checksum of IPv4, and nothing else that is not zero.
+//! A raw socket of protocol 255 (`IPPROTO_RAW`) expects packets with an IP header, over IPv4 and IPv6
+//! (raw(7); `inet6_create` in Linux sets "header included" too), so that no socket option is needed. The
+//! packets are routed and pass the firewall of this host like any others. The kernel writes the header
+//! checksum of IPv4, and fills in source and identification only where they are zero.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,10 +16,10 @@ use crate::client::lookup::route;
 use crate::plan::shape::Route;
 use crate::reason::reason;
 
-/// The protocol number of packets that bring their own IP header.
+/// The protocol number for packets with an IP header.
 const HEADER_INCLUDED: i32 = 255;
 
-/// Sends IP packets. Sockets are opened when the first packet of their family leaves.
+/// Sends IP packets, from one socket per family.
 #[derive(Debug, Default)]
 pub struct Sender {
     interface: Option<String>,
@@ -29,12 +29,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender that uses this interface, or the one of each route.
+    /// A sender that uses this interface, or that of each route.
     pub fn new(interface: Option<String>) -> Sender {
         Sender { interface, ..Sender::default() }
     }
 
-    /// Opens what the destinations need, so that a missing privilege shows before the first packet.
+    /// Opens the sockets for these destinations, so that a missing privilege is reported before the first
+    /// packet.
     ///
     /// # Errors
     /// Not permitted, or no such interface.
@@ -63,7 +64,7 @@ impl Sender {
     /// # Errors
     /// As there.
     pub fn route(&mut self, destination: SocketAddr, spoofed: Option<IpAddr>) -> Result<Route, Failure> {
-        // The port has no part in it.
+        // The port does not matter.
         let mut destination = destination;
         destination.set_port(0);
         if let Some(route) = self.routes.get(&destination) {
@@ -77,13 +78,13 @@ impl Sender {
     /// Sends one IP packet.
     ///
     /// # Errors
-    /// The system refuses it: too long for the interface, no route, forbidden by the local firewall.
+    /// The system refuses it: longer than the MTU, no route, blocked by the local firewall.
     pub fn send(&self, packet: &[u8], destination: SocketAddr) -> Result<(), Failure> {
         let socket = match destination {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => &self.v6,
         };
-        // The port of a raw IPv6 address is a protocol number, and must not contradict the socket's.
+        // In raw IPv6 addresses the port is a protocol number, which must be 0 or that of the socket.
         let mut address = destination;
         address.set_port(0);
         let sent = match socket {

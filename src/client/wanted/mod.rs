@@ -1,7 +1,7 @@
 //! Stage 3, what is wanted: the words of the command line and of a profile, read as values.
 //!
-//! Everything that can be refused without asking anybody is refused here, in one line that names the
-//! option, or the line of the profile.
+//! Everything that can be refused without a look-up is refused here, in one line that names the option,
+//! or file and line of the profile.
 
 pub mod password;
 mod raw;
@@ -23,12 +23,12 @@ use values::{milliseconds, number, seconds};
 
 pub use raw::Raw;
 
-/// More rounds than this are a flood, not a knocking.
+/// More rounds than this would be a flood.
 const MAX_ROUNDS: u64 = 10_000;
-/// How long `--wait` waits for each knocking.
+/// How long `--wait` waits after each sequence.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One knocking.
+/// What the client is to do.
 #[derive(Debug)]
 pub struct Options {
     pub host: String,
@@ -38,12 +38,12 @@ pub struct Options {
     pub udp: bool,
     pub verbose: bool,
     pub pace: Pace,
-    /// How often the whole sequence is knocked.
+    /// How many times the whole sequence is sent.
     pub rounds: u64,
     pub raw: Option<Raw>,
     pub purpose: Purpose,
     pub wait: Option<Wait>,
-    /// What this process becomes afterwards; nothing if it is empty.
+    /// The command that replaces this process afterwards; may be empty.
     pub command: Vec<OsString>,
 }
 
@@ -68,26 +68,26 @@ pub enum Purpose {
     Send,
     /// What would be sent is shown, packet by packet.
     DryRun,
-    /// It is shown as it is.
+    /// It is printed.
     Print,
 }
 
 /// Where the sequence comes from.
 #[derive(Debug)]
 pub enum Stages {
-    /// From the command line: words that may be repeated to the user.
+    /// From the command line; messages may repeat it.
     Typed(Vec<Asked>),
-    /// From a profile: words that no message repeats.
+    /// From a profile; no message repeats it.
     Profile(Vec<Asked>),
-    /// The next unused line of this file.
+    /// The next unused line of this one-time file.
     OneTime(PathBuf),
-    /// Made from a seed and the time.
+    /// Computed from a seed and the time.
     Otp(Box<Password>),
     /// A single packet, made when it is sent.
     Single(Box<SinglePacket>),
 }
 
-/// What is awaited after the knock.
+/// Which port to wait for after the knock.
 #[derive(Debug)]
 pub struct Wait {
     /// A port number, or the name of a service.
@@ -101,35 +101,35 @@ pub struct Wait {
 }
 
 impl Options {
-    /// Whether standard output belongs to the printed sequence or to a joined connection, so that no
-    /// other line may be written to it.
+    /// Whether standard output carries data, the printed sequence or the connection of `--proxy`, so that
+    /// messages have to go elsewhere.
     #[must_use]
     pub fn takes_stdout(&self) -> bool {
         self.purpose == Purpose::Print || self.wait.as_ref().is_some_and(|wait| wait.proxy)
     }
 }
 
-/// Reads what was said as values.
+/// Reads the values of the command line and the profile.
 ///
 /// # Errors
 /// A value means nothing, or options exclude each other.
-pub fn read(said: &Completed) -> Result<Options, Failure> {
-    let typed = &said.typed;
-    // Complained of first, in these words, as knock 0.8 does.
+pub fn read(input: &Completed) -> Result<Options, Failure> {
+    let typed = &input.typed;
+    // Checked first, as in knock 0.8.
     let delay = plan::delay(&typed.text("delay").unwrap_or_default())
-        .map_err(|problem| Failure::refused(format_args!("{}{problem}", said.place(&["delay"]))))?;
-    let raw = raw::read(said)?;
-    let jitter = milliseconds(said, "jitter")?.unwrap_or_default();
-    // Each of them switches the others off.
+        .map_err(|problem| Failure::refused(format_args!("{}{problem}", input.place(&["delay"]))))?;
+    let raw = raw::read(input)?;
+    let jitter = milliseconds(input, "jitter")?.unwrap_or_default();
+    // At most one of them is on: the last one typed.
     let families = [("ipv4", Family::V4), ("ipv6", Family::V6), ("both", Family::Both)];
     let family = families.into_iter().find(|(name, _)| typed.switch(name)).map(|(_, family)| family);
     let manner = Manner {
         udp: typed.switch("udp"),
         raw: raw.is_some(),
-        // knock 0.8 had neither, so no script depends on its lax reading there.
-        strict: raw.is_some() || said.profile.is_some(),
+        // knock 0.8 had neither, so no script relies on its lenient reading here.
+        strict: raw.is_some() || input.profile.is_some(),
     };
-    let wait = wait(said)?;
+    let wait = wait(input)?;
     let command = typed.command();
     if !command.is_empty() && wait.as_ref().is_some_and(|wait| wait.proxy) {
         return Err(Failure::refused("--proxy and a command exclude each other"));
@@ -139,10 +139,10 @@ pub fn read(said: &Completed) -> Result<Options, Failure> {
         (_, true) => Purpose::DryRun,
         _ => Purpose::Send,
     };
-    let stages = stages(said, manner)?;
+    let stages = stages(input, manner)?;
     let host = match &stages {
         Stages::Single(single) => single.server.clone(),
-        _ => said.host(),
+        _ => input.host(),
     };
     if matches!(stages, Stages::Single(_)) {
         if purpose == Purpose::Print {
@@ -152,7 +152,7 @@ pub fn read(said: &Completed) -> Result<Options, Failure> {
         if raw.as_ref().is_some_and(|raw| raw.data.is_some()) {
             return Err(Failure::refused(format_args!(
                 "{}: a single packet has data of its own",
-                said.name("data")
+                input.name("data")
             )));
         }
     }
@@ -163,7 +163,7 @@ pub fn read(said: &Completed) -> Result<Options, Failure> {
         udp: manner.udp,
         verbose: typed.switch("verbose"),
         pace: Pace { delay, jitter },
-        rounds: number(said, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
+        rounds: number(input, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
         raw,
         purpose,
         wait,
@@ -171,25 +171,25 @@ pub fn read(said: &Completed) -> Result<Options, Failure> {
     })
 }
 
-fn stages(said: &Completed, manner: Manner) -> Result<Stages, Failure> {
-    let words = said.typed.words();
+fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
+    let words = input.typed.words();
     let ports = words.get(1..).unwrap_or_default();
-    let has_sequence = !ports.is_empty() || said.setting("sequence").is_some();
+    let has_sequence = !ports.is_empty() || input.setting("sequence").is_some();
     let exclude = |what: &str| {
-        let place = said.place(&["one-time-sequences", "otp", "otp-file", "config", "stanza", "sequence"]);
+        let place = input.place(&["one-time-sequences", "otp", "otp-file", "config", "stanza", "sequence"]);
         Err(Failure::refused(format_args!("{place}{what} exclude each other")))
     };
-    let password = password::read(said)?;
-    if let Some(single) = single::read(said)? {
+    let password = password::read(input)?;
+    if let Some(single) = single::read(input)? {
         if has_sequence {
             return exclude("a sequence and a stanza");
         }
-        if password.is_some() || said.typed.given("one-time-sequences") {
+        if password.is_some() || input.typed.given("one-time-sequences") {
             return exclude("a stanza and one-time sequences or passwords");
         }
         return Ok(Stages::Single(Box::new(single)));
     }
-    if let Some(path) = said.typed.value("one-time-sequences") {
+    if let Some(path) = input.typed.value("one-time-sequences") {
         if has_sequence {
             return exclude("a sequence and one-time sequences");
         }
@@ -204,12 +204,12 @@ fn stages(said: &Completed, manner: Manner) -> Result<Stages, Failure> {
         }
         return Ok(Stages::Otp(Box::new(password)));
     }
-    let Some(found) = &said.profile else {
+    let Some(found) = &input.profile else {
         let asked = ports.iter().map(|word| Asked::parse(&word.to_string_lossy(), manner));
         return asked.collect::<Result<_, _>>().map(Stages::Typed).map_err(Failure::refused);
     };
     let (path, name) = (found.path.display(), &found.profile.name);
-    let Some(setting) = said.setting("sequence") else {
+    let Some(setting) = input.setting("sequence") else {
         return Err(Failure::refused(format_args!(
             "{path}: line {}: profile '{name}' has neither sequence, one_time_sequences, otp nor stanza",
             found.profile.line
@@ -220,21 +220,21 @@ fn stages(said: &Completed, manner: Manner) -> Result<Stages, Failure> {
     })
 }
 
-fn wait(said: &Completed) -> Result<Option<Wait>, Failure> {
-    let typed = &said.typed;
-    let timeout = seconds(said, "timeout")?.unwrap_or(TIMEOUT);
-    let retries = number(said, "retries", 0, MAX_ROUNDS)?;
+fn wait(input: &Completed) -> Result<Option<Wait>, Failure> {
+    let typed = &input.typed;
+    let timeout = seconds(input, "timeout")?.unwrap_or(TIMEOUT);
+    let retries = number(input, "retries", 0, MAX_ROUNDS)?;
     let (option, proxy) = match (typed.given("proxy"), typed.given("wait")) {
         (true, _) => ("proxy", true),
         (false, true) => ("wait", false),
         (false, false) if retries.is_some() => {
-            let name = said.name("retries");
+            let name = input.name("retries");
             return Err(Failure::refused(format_args!("{name} needs --wait or --proxy")));
         }
         (false, false) => return Ok(None),
     };
     let port = typed.text(option).unwrap_or_default();
-    let refuse = |problem: String| Failure::refused(format_args!("{}{problem}", said.place(&[option])));
+    let refuse = |problem: String| Failure::refused(format_args!("{}{problem}", input.place(&[option])));
     let (port, protocol) = match port.split_once('/') {
         None => (port.as_str(), Protocol::Tcp),
         Some((port, word)) => match Protocol::from_word(word) {

@@ -1,7 +1,7 @@
 //! The options of one-time passwords, and the files that hold their seeds.
 //!
-//! Seeds are read into memory that is zeroed afterwards, and no message repeats them. (One on the
-//! command line is in the hands of the shell and of whoever looks at the list of processes.)
+//! Seeds are read into memory that is zeroed afterwards, and no message repeats them. (A seed on the
+//! command line is visible to the shell and in the list of processes all the same.)
 
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ const OTHERS_READ: u32 = 0o044;
 /// The options that say where a password comes from.
 const SOURCES: [&str; 3] = ["otp", "otp-file", "config"];
 
-/// A one-time password, and for which address of ours its list is made.
+/// A one-time password, and how to find the source address that its list is made for.
 #[derive(Debug)]
 pub struct Password {
     pub otp: Otp,
@@ -36,50 +36,50 @@ pub struct Password {
 ///
 /// # Errors
 /// More than one, a file that cannot be read, or one that has no password.
-pub fn read(said: &Completed) -> Result<Option<Password>, Failure> {
-    let typed = &said.typed;
+pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
+    let typed = &input.typed;
     let digest = match typed.text("otp-digest") {
         Some(word) => Some(digest_from_word(&word).ok_or_else(|| {
-            let name = said.name("otp-digest");
+            let name = input.name("otp-digest");
             Failure::refused(format_args!("{name}: '{word}' is not sha1, sha256 or sha512"))
         })?),
         None => None,
     };
     let seen_as = match typed.text("source-ip") {
         Some(text) => SeenAs::parse(&text).ok_or_else(|| {
-            let name = said.name("source-ip");
+            let name = input.name("source-ip");
             Failure::refused(format_args!(
                 "{name}: '{text}' is not auto, an address, stun:SERVER[:PORT] or command:CMD"
             ))
         })?,
         None => SeenAs::default(),
     };
-    let Some(mut otp) = chosen(said)? else {
+    let Some(mut otp) = chosen(input)? else {
         let needless = ["otp-digest", "source-ip", "door"].into_iter().find(|name| typed.given(name));
         let Some(option) = needless else { return Ok(None) };
         let needed = if option == "door" { "--config" } else { "--otp, --otp-file or --config" };
-        return Err(Failure::refused(format_args!("{} needs {needed}", said.name(option))));
+        return Err(Failure::refused(format_args!("{} needs {needed}", input.name(option))));
     };
     otp.digest = digest.unwrap_or(otp.digest);
     Ok(Some(Password { otp, seen_as }))
 }
 
-fn chosen(said: &Completed) -> Result<Option<Otp>, Failure> {
-    let typed = &said.typed;
-    let setting = said.setting("otp");
+fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
+    let typed = &input.typed;
+    let setting = input.setting("otp");
     let given: Vec<&str> = SOURCES.into_iter().filter(|name| typed.given(name)).collect();
     if given.len() + usize::from(setting.is_some()) > 1 {
-        let place = said.place(&SOURCES);
+        let place = input.place(&SOURCES);
         return Err(Failure::refused(format_args!(
             "{place}--otp, --otp-file and --config exclude each other"
         )));
     }
     if typed.given("door") && !typed.given("config") {
-        return Err(Failure::refused(format_args!("{} needs --config", said.name("door"))));
+        return Err(Failure::refused(format_args!("{} needs --config", input.name("door"))));
     }
     if let Some(setting) = setting {
         let value = setting.value().unwrap_or_default().as_bytes();
-        let refuse = |error| Failure::refused(format_args!("{}{error}", said.place(&["otp"])));
+        let refuse = |error| Failure::refused(format_args!("{}{error}", input.place(&["otp"])));
         return password::parse(value).map(Some).map_err(refuse);
     }
     let Some((option, value)) = given.first().and_then(|name| Some((*name, typed.value(name)?))) else {
@@ -91,10 +91,10 @@ fn chosen(said: &Completed) -> Result<Option<Otp>, Failure> {
         ("otp-file", _) => only_line(path),
         (_, Some(name)) => door(path, &name),
         (_, None) => {
-            return Err(Failure::refused(format_args!("{} needs --door", said.name(option))));
+            return Err(Failure::refused(format_args!("{} needs --door", input.name(option))));
         }
     };
-    let place = said.place(&[option]);
+    let place = input.place(&[option]);
     otp.map(Some).map_err(|problem| Failure::refused(format_args!("{place}{problem}")))
 }
 
@@ -112,7 +112,7 @@ fn only_line(path: &Path) -> Result<Otp, String> {
 fn door(path: &Path, name: &str) -> Result<Otp, String> {
     let shown = path.display();
     let text = file(path)?;
-    // The one-time files of other doors are not looked at; a door needs some sequence to be read.
+    // Other doors' one-time files are not read; any valid content lets the configuration be parsed.
     let reading = Reading { file: &mut |_| Ok(b"1".to_vec()), note: &mut |_| {}, interface_is_given: false };
     let config = Config::parse(&text, reading).map_err(|error| format!("{shown}: {error}"))?;
     match config.doors.into_iter().find(|door| &*door.name == name).map(|door| door.lock) {

@@ -10,7 +10,7 @@ use crate::client::wanted::values::number;
 use crate::plan;
 use crate::plan::shape::{self, Data, Shape, SourcePort};
 
-/// How raw packets are made and where they go.
+/// How raw packets are made, and how they are sent.
 #[derive(Debug)]
 pub struct Raw {
     pub shape: Shape,
@@ -19,62 +19,62 @@ pub struct Raw {
     pub pcap: Option<PathBuf>,
 }
 
-/// What is wanted of raw packets, if they are wanted.
+/// The options of raw packets, if `--raw` is given.
 ///
 /// # Errors
 /// A value means nothing, options exclude each other, or are given without `--raw`.
-pub fn read(said: &Completed) -> Result<Option<Raw>, Failure> {
-    let typed = &said.typed;
+pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
+    let typed = &input.typed;
     if !typed.switch("raw") {
         let stray = cli::RAW_VALUES.into_iter().find(|name| typed.given(name));
         return match stray.or(typed.switch("bad-checksum").then_some("bad-checksum")) {
-            Some(name) => Err(Failure::refused(format_args!("{} needs --raw", said.name(name)))),
+            Some(name) => Err(Failure::refused(format_args!("{} needs --raw", input.name(name)))),
             None => Ok(None),
         };
     }
     let mut shape = Shape { bad_checksum: typed.switch("bad-checksum"), ..Shape::default() };
     if let Some(text) = typed.text("flags") {
         shape.flags = plan::flags(&text)
-            .map_err(|error| Failure::refused(format_args!("{}{error}", said.place(&["flags"]))))?;
+            .map_err(|error| Failure::refused(format_args!("{}{error}", input.place(&["flags"]))))?;
     }
     if let Some(text) = typed.text("source") {
         let address: IpAddr = text.parse().map_err(|_| {
-            Failure::refused(format_args!("{}: '{text}' is no IP address", said.name("source")))
+            Failure::refused(format_args!("{}: '{text}' is no IP address", input.name("source")))
         })?;
         shape.source = Some(address);
     }
     shape.source_port = match typed.text("source-port").as_deref() {
         Some("random") => SourcePort::Random,
-        Some(_) => number(said, "source-port", 0, u16::MAX)?.map(SourcePort::Fixed).unwrap_or_default(),
+        Some(_) => number(input, "source-port", 0, u16::MAX)?.map(SourcePort::Fixed).unwrap_or_default(),
         None => SourcePort::Ephemeral,
     };
     if typed.given("tos") && typed.given("dscp") {
-        let place = said.place(&["dscp", "tos"]);
+        let place = input.place(&["dscp", "tos"]);
         return Err(Failure::refused(format_args!("{place}--tos and --dscp exclude each other")));
     }
-    shape.tos = match number(said, "dscp", 0, 63_u8)? {
+    shape.tos = match number(input, "dscp", 0, 63_u8)? {
         Some(dscp) => dscp << 2,
-        None => number(said, "tos", 0, u8::MAX)?.unwrap_or(0),
+        None => number(input, "tos", 0, u8::MAX)?.unwrap_or(0),
     };
-    shape.ttl = number(said, "ttl", 0, u8::MAX)?.unwrap_or(shape.ttl);
-    shape.id = number(said, "id", 0, u16::MAX)?;
+    shape.ttl = number(input, "ttl", 0, u8::MAX)?.unwrap_or(shape.ttl);
+    shape.id = number(input, "id", 0, u16::MAX)?;
     shape.dont_fragment = match typed.text("df").as_deref() {
         None | Some("yes" | "true" | "on" | "1") => true,
         Some("no" | "false" | "off" | "0") => false,
         Some(text) => {
-            let name = said.name("df");
+            let name = input.name("df");
             return Err(Failure::refused(format_args!("{name}: '{text}' is neither yes nor no")));
         }
     };
-    shape.sequence = number(said, "seq", 0, u32::MAX)?;
-    shape.acknowledgment = number(said, "ack-seq", 0, u32::MAX)?.unwrap_or(0);
-    shape.window = number(said, "window", 0, u16::MAX)?;
-    shape.urgent = number(said, "urgent", 0, u16::MAX)?.unwrap_or(0);
-    shape.mss = number(said, "mss", 0, u16::MAX)?;
+    shape.sequence = number(input, "seq", 0, u32::MAX)?;
+    shape.acknowledgment = number(input, "ack-seq", 0, u32::MAX)?.unwrap_or(0);
+    shape.window = number(input, "window", 0, u16::MAX)?;
+    shape.urgent = number(input, "urgent", 0, u16::MAX)?.unwrap_or(0);
+    shape.mss = number(input, "mss", 0, u16::MAX)?;
     let data = match typed.value("data") {
         Some(data) => Some(
             shape::data(data.as_encoded_bytes())
-                .map_err(|problem| Failure::refused(format_args!("{}: {problem}", said.name("data"))))?,
+                .map_err(|problem| Failure::refused(format_args!("{}: {problem}", input.name("data"))))?,
         ),
         None => None,
     };

@@ -48,11 +48,11 @@ pub enum Allow {
 ///
 /// # Errors
 /// The file or the stanza cannot be used, or one of the options.
-pub fn read(said: &Completed) -> Result<Option<SinglePacket>, Failure> {
-    let typed = &said.typed;
+pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
+    let typed = &input.typed;
     let Some(name) = typed.text("stanza") else {
         return match WITH_STANZA.into_iter().find(|name| typed.given(name)) {
-            Some(option) => Err(Failure::refused(format_args!("{} needs --stanza (-n)", said.name(option)))),
+            Some(option) => Err(Failure::refused(format_args!("{} needs --stanza (-n)", input.name(option)))),
             None => Ok(None),
         };
     };
@@ -71,7 +71,7 @@ pub fn read(said: &Completed) -> Result<Option<SinglePacket>, Failure> {
     let stanza = fwknoprc::stanza(&text, &name).map_err(|error| refuse(&error.to_string()))?;
     let ports = match typed.text("spa") {
         Some(list) => fields::ports(&list).ok_or_else(|| {
-            let option = said.name("spa");
+            let option = input.name("spa");
             Failure::refused(format_args!("{option}: '{list}' is not a list of ports such as tcp/22,udp/53"))
         })?,
         None => stanza.access.ok_or_else(|| refuse("it has no ACCESS: name the ports with --spa"))?,
@@ -79,7 +79,7 @@ pub fn read(said: &Completed) -> Result<Option<SinglePacket>, Failure> {
     let allow = match (typed.text("allow-ip").as_deref(), stanza.allow) {
         (Some("source"), _) | (None, AllowIp::Source) => Allow::Sender,
         (Some(word), _) => Allow::Seen(SeenAs::parse(word).ok_or_else(|| {
-            let option = said.name("allow-ip");
+            let option = input.name("allow-ip");
             Failure::refused(format_args!(
                 "{option}: '{word}' is not source, auto, an address, stun:SERVER[:PORT] or command:CMD"
             ))
@@ -105,7 +105,7 @@ pub fn read(said: &Completed) -> Result<Option<SinglePacket>, Failure> {
         time_offset: stanza.time_offset,
     };
     let server =
-        said.named_host().or(stanza.server).or_else(|| Some(said.host()).filter(|host| !host.is_empty()));
+        input.named_host().or(stanza.server).or_else(|| Some(input.host()).filter(|host| !host.is_empty()));
     let server = server.ok_or_else(|| refuse("it has no SPA_SERVER: name a host"))?;
     Ok(Some(SinglePacket { asking, allow, server, port: stanza.port, source_port: stanza.source_port }))
 }

@@ -7,24 +7,24 @@ use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
 use crate::plan::decimal;
 
-/// The longest time that a value in seconds may say: a day. In milliseconds, as many of those.
+/// The largest number of seconds, a day, and of milliseconds.
 const MAX_AMOUNT: u32 = 86_400;
 
 /// The whole number of an option, within bounds, decimal or hexadecimal with `0x`.
 ///
 /// # Errors
 /// Anything else.
-pub fn number<N>(said: &Completed, option: &str, least: N, most: N) -> Result<Option<N>, Failure>
+pub fn number<N>(input: &Completed, option: &str, least: N, most: N) -> Result<Option<N>, Failure>
 where
     N: TryFrom<u64> + PartialOrd + Display + Copy,
 {
-    let Some(text) = said.typed.text(option) else { return Ok(None) };
+    let Some(text) = input.typed.text(option) else { return Ok(None) };
     let digits = text.strip_prefix("0x").map(|hex| u64::from_str_radix(hex, 16));
     let number = digits.unwrap_or_else(|| text.parse()).ok().and_then(|number| N::try_from(number).ok());
     match number {
         Some(number) if number >= least && number <= most => Ok(Some(number)),
         _ => {
-            let name = said.name(option);
+            let name = input.name(option);
             Err(Failure::refused(format_args!("{name}: '{text}' is not between {least} and {most}")))
         }
     }
@@ -34,23 +34,23 @@ where
 ///
 /// # Errors
 /// No number, or more than [`MAX_AMOUNT`].
-pub fn milliseconds(said: &Completed, option: &str) -> Result<Option<Duration>, Failure> {
-    amount(said, option, "milliseconds", Duration::from_millis(1))
+pub fn milliseconds(input: &Completed, option: &str) -> Result<Option<Duration>, Failure> {
+    amount(input, option, "milliseconds", Duration::from_millis(1))
 }
 
 /// The seconds of an option, with or without a fraction.
 ///
 /// # Errors
 /// No number, or more than [`MAX_AMOUNT`].
-pub fn seconds(said: &Completed, option: &str) -> Result<Option<Duration>, Failure> {
-    amount(said, option, "seconds", Duration::from_secs(1))
+pub fn seconds(input: &Completed, option: &str) -> Result<Option<Duration>, Failure> {
+    amount(input, option, "seconds", Duration::from_secs(1))
 }
 
-fn amount(said: &Completed, option: &str, units: &str, unit: Duration) -> Result<Option<Duration>, Failure> {
-    let Some(text) = said.typed.text(option) else { return Ok(None) };
+fn amount(input: &Completed, option: &str, units: &str, unit: Duration) -> Result<Option<Duration>, Failure> {
+    let Some(text) = input.typed.text(option) else { return Ok(None) };
     let amount = decimal(&text, unit).filter(|&amount| amount <= unit * MAX_AMOUNT);
     amount.map(Some).ok_or_else(|| {
-        let name = said.name(option);
+        let name = input.name(option);
         Failure::refused(format_args!("{name}: '{text}' is not between 0 and {MAX_AMOUNT} {units}"))
     })
 }

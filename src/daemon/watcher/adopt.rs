@@ -130,7 +130,7 @@ fn understand(bundle: &impl AsFd) -> Option<Understood> {
     let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: true };
     let places = bundle.files.iter().enumerate();
     let sources = places.map(|(index, (path, text))| ((index > 0).then_some(*path), *text));
-    let Config { options, mut doors } = Config::parse_all(sources, reading).ok()?;
+    let Config { options, mut doors, .. } = Config::parse_all(sources, reading).ok()?;
     for spent in &bundle.spent {
         let door = usize::try_from(spent.door).ok().and_then(|door| doors.get_mut(door));
         let Some(Lock::Otp(lock)) = door.map(|door| &mut door.lock) else { continue };
