@@ -23,7 +23,7 @@ fn read(files: &[(Option<&Path>, &[u8])], once: &[u8], given: bool) -> Result<Co
         if path.as_os_str().is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(once.to_vec()) }
     };
     let mut note = |note| {
-        let (Note::Understood(text) | Note::LeftOut(text)) = note;
+        let (Note::Understood(text) | Note::Explained(text) | Note::LeftOut(text)) = note;
         assert!(!text.is_empty());
     };
     let reading = Reading { file: &mut file, note: &mut note, interface_is_given: given };

@@ -5,45 +5,92 @@
 use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
-use knocking::daemon::messages::{Crossing, Message, Report, Request};
 use knocking::door::lock::Turn;
+use knocking::filter::interfaces::State;
+use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
+use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, Step, plain};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 enum Input {
-    Bytes(Message),
-    Prepare(u64),
-    Open(u32, IpAddr, u64),
-    Plain(u8),
-    Prepared(bool),
-    Struck(u32),
+    Bytes(Vec<u8>),
+    Opened(u64, u32, u32, IpAddr, u64),
+    Stepped(u32, u32, IpAddr, u8, u32),
+    Capture(String, String, u8, i32),
+    Interface(String, u8, bool),
+    Report(u8, u32, u64, String),
+    Order(u8, u32, u64, u32, i32),
 }
 
 fn crosses<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
-    assert_eq!(T::decode(&message.encode()).as_ref(), Some(message));
+    let bytes = message.encode();
+    assert!(bytes.len() <= LONGEST, "{} bytes", bytes.len());
+    assert_eq!(T::decode(&bytes).as_ref(), Some(message));
 }
 
 fn door(number: u32) -> usize {
     usize::try_from(number).expect("a machine of 32 bits at least")
 }
 
+fn one<T: Copy>(of: &[T], by: u8) -> T {
+    of[usize::from(by) % of.len()]
+}
+
 fuzz_target!(|input: Input| {
     match input {
         Input::Bytes(bytes) => {
-            let (request, report) = (Request::decode(&bytes), Report::decode(&bytes));
-            assert!(request.is_none_or(|request| request.encode() == bytes), "{request:?}");
-            assert!(report.is_none_or(|report| report.encode() == bytes), "{report:?}");
+            let (order, report) = (Order::decode(&bytes), Report::decode(&bytes));
+            assert!(order.is_none_or(|order| order.encode() == bytes), "{order:?}");
+            assert!(report.as_ref().is_none_or(|report| report.encode() == bytes), "{report:?}");
         }
-        Input::Prepare(fingerprint) => crosses(&Request::Prepare(fingerprint)),
-        Input::Open(number, knocker, turn) => {
-            crosses(&Request::Open(Opening { door: door(number), knocker, turn: Turn(turn) }));
+        Input::Opened(number, generation, place, knocker, turn) => {
+            let opening = Opening { door: door(place), knocker, turn: Turn(turn) };
+            crosses(&Report::Opened(number, Generation(generation), opening));
+            crosses(&Report::TooMany(Generation(generation), door(place), knocker));
         }
-        Input::Plain(which) => {
-            let plain = [Request::Adopt, Request::Finish, Request::FinishNow, Request::Begin];
-            crosses(&plain[usize::from(which) % plain.len()]);
+        Input::Stepped(generation, place, knocker, stage, count) => {
+            let repeated = Step::Repeated(count, count.wrapping_add(1));
+            for step in [Step::Advanced(stage), Step::Failed(stage), Step::Expired(stage), repeated] {
+                crosses(&Report::Stepped(Generation(generation), door(place), knocker, step));
+            }
         }
-        Input::Prepared(is_same) => crosses(&Report::Prepared(is_same)),
-        Input::Struck(number) => crosses(&Report::Struck(door(number))),
+        Input::Capture(interface, names, operation, code) => {
+            let failed = CaptureProblem::Failed(one(&Operation::ALL, operation), Code(code));
+            let (missing, no_route) =
+                (CaptureProblem::Missing(plain(&names)), CaptureProblem::NoDefaultRoute(plain(&names)));
+            for problem in [failed, missing, no_route, CaptureProblem::Down] {
+                let error = CaptureError { interface: plain(&interface), problem };
+                crosses(&Report::Refused(error.clone()));
+                crosses(&Report::Trouble(Trouble::Capture(error)));
+            }
+        }
+        Input::Interface(what, state, was_known) => {
+            let states = [State::Ready, State::NoCarrier, State::Down, State::Missing];
+            crosses(&Report::Interface(plain(&what), one(&states, state), was_known));
+        }
+        Input::Report(which, number, long, text) => {
+            let code = Code(number.cast_signed());
+            let reports = [
+                Report::Adopted(Generation(number)),
+                Report::LeftOut(long),
+                Report::Trouble(Trouble::Look(code)),
+                Report::Trouble(Trouble::Filter(code)),
+                Report::SocketWanted,
+                Report::Explained(plain(&text), long == 0),
+            ];
+            crosses(&reports[usize::from(which) % reports.len()]);
+        }
+        Input::Order(which, generation, number, place, code) => {
+            let generation = Generation(generation);
+            let orders = [
+                Order::Adopt(generation),
+                Order::Taken(number),
+                Order::Lines(number, generation, door(place)),
+                Order::Socket(Code(code)),
+                Order::Finish,
+            ];
+            crosses(&one(&orders, which));
+        }
     }
 });

@@ -130,11 +130,12 @@ impl Scene {
         }
         for change in self.openings.take_changes() {
             match change {
-                Change::Stands(phase, stop) => drop(self.known.insert(stop.key, (phase, stop))),
+                Change::Stands(phase, open) => drop(self.known.insert(open.key, (phase, open))),
                 Change::Closed(key) => drop(self.known.remove(&key)),
             }
         }
-        let standing = self.openings.standing().into_iter().map(|(phase, stop)| (stop.key, (phase, stop.clone())));
+        let standing =
+            self.openings.standing().into_iter().map(|(phase, stop)| (stop.key, (phase, stop.clone())));
         assert_eq!(self.known, standing.collect(), "a change that is not reported");
         for (phase, stop) in self.known.values() {
             let is_late = *phase == Phase::Open && self.last_call.is_some_and(|last| stop.due > last);
@@ -185,7 +186,9 @@ impl Scene {
 
     fn start(&mut self, job: Job, starts: bool) {
         if !starts {
-            if !is_stop(&job) && let Some(owed) = self.owed.get_mut(&whose(&job)) {
+            if !is_stop(&job)
+                && let Some(owed) = self.owed.get_mut(&whose(&job))
+            {
                 // Nothing was opened.
                 *owed -= usize::from(self.openings.standing().iter().any(|(phase, stop)| {
                     matches!(phase, Phase::Opening(None)) && stop.key.number == job.id.0

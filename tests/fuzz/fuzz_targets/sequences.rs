@@ -9,7 +9,7 @@ use std::time::Duration;
 use knocking::door::lock::{Lock, OneTime, one_time_lines};
 use knocking::door::otp::Otp;
 use knocking::door::sequence::{MAX_STAGES, Sequence, atoi};
-use knocking::plan::password::{self, Moment, SeenAs, only_line, said_address};
+use knocking::plan::password::{self, Moment, SeenAs, only_line, printed_address};
 use knocking::plan::shape;
 use knocking::plan::{Asked, Manner, Pace, delay};
 use knocking::time::Now;
@@ -105,5 +105,5 @@ fuzz_target!(|bytes: &[u8]| {
     client(&text);
     one_time(bytes);
     one_time_password(bytes);
-    let _ = (shape::data(bytes), only_line(bytes), said_address(bytes));
+    let _ = (shape::data(bytes), only_line(bytes), printed_address(bytes));
 });
