@@ -16,7 +16,7 @@ cable eth0 eth0
 doors() {
     local door
     for door in closed:7001,7002,7003 udp:7001:udp,7002:udp \
-        dropped:8001,8002,8003 udp-dropped:8001:udp,8002:udp mark:9009:udp; do
+        dropped:8001,8002,8003 udp-dropped:8001:udp,8002:udp mark:9009:udp "$@"; do
         printf '[%s]\n\tSequence = %s\n\tSeq_Timeout = 20\n\tTCPFlags = syn\n\tStart_Command = true\n' \
             "${door%%:*}" "${door#*:}"
     done
@@ -34,7 +34,10 @@ END_OF_RULES
 daemons=()
 # listens NAME PROGRAM: with the doors and the rules that are on standard input
 listens() {
-    { printf '[options]\n' && cat && doors; } >"$1.conf"
+    # Pings are stages here, and an error in 0.8.
+    local pings=('ping:1000:icmp,333:icmp')
+    [ "$1" != original ] || pings=()
+    { printf '[options]\n' && cat && doors "${pings[@]}"; } >"$1.conf"
     chmod 600 "$1.conf"
     "$2" -i eth0 -c "$1.conf" -g "$1.log" -p "$1.pid" >"$1.said" 2>&1 &
     daemons+=("$1")
@@ -76,7 +79,7 @@ next_knocker() {
 opens() {
     local daemon wanted="${3:+$3 }" seen=''
     all_read
-    case "$wanted ${daemons[*]} " in 'plain '*' original '*) wanted="${wanted}original " ;; esac
+    [ "$1" = ping ] || case "$wanted ${daemons[*]} " in 'plain '*' original '*) wanted="${wanted}original " ;; esac
     for daemon in "${daemons[@]}"; do
         if grep -q "$knocker: $1: OPEN SESAME" "$daemon.log"; then seen="$seen$daemon "; fi
     done
@@ -118,6 +121,13 @@ each pair 7001 7002 7003
 opens closed "two connections at once at closed ports" "duplicates both"
 each nc_udp 7001 7002
 opens udp "nc -u" "$EVERY"
+
+# Pings of the system, by the length of their data.
+with_ping() { at_client busybox ping -c 1 -W 1 -s "$1" -I "$knocker" "$SERVER" >/dev/null; }
+each ping 1000 333
+opens ping "two pings" "$EVERY"
+each ping 1000 56 333
+opens ping "a ping of another length between two" "plain duplicates"
 
 # Dropped ports: the client repeats the SYN after a second.
 each nc 8001 8002 8003

@@ -43,7 +43,11 @@ pub(super) fn sequence(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut R
 
 /// Remarks about ports that are read as another number than they look like, or cannot be used.
 fn odd_ports(sequence: &str) -> impl Iterator<Item = String> {
-    let ports = sequence.split(',').map(|stage| stage.split(':').next().unwrap_or_default());
+    let is_ping = |stage: &&str| {
+        stage.split(':').nth(1).is_some_and(|word| word.trim_matches(is_blank).eq_ignore_ascii_case("icmp"))
+    };
+    let stages = sequence.split(',').filter(move |stage| !is_ping(stage));
+    let ports = stages.map(|stage| stage.split(':').next().unwrap_or_default());
     ports.filter_map(|port| match port.trim_matches(is_blank) {
         "" => Some("a port is missing and is read as port 0".to_owned()),
         port => match port.parse::<u16>() {

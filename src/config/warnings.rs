@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::door::Door;
+use crate::door::knock::Protocol;
 use crate::door::lock::Lock;
 use crate::door::sequence::{Sequence, Stage};
 
@@ -40,7 +41,9 @@ fn door_warnings(door: &Door, warnings: &mut Vec<String>) {
             "Door '{name}' can never open: its seq_timeout leaves no time for a second knock."
         ));
     }
-    if matches!(door.lock, Lock::OneTime(_)) && written.iter().any(|stage| stage.port == 0) {
+    if matches!(door.lock, Lock::OneTime(_))
+        && written.iter().any(|stage| stage.port == 0 && stage.protocol != Protocol::Icmp)
+    {
         warnings.push(format!(
             "Door '{name}': the next one-time sequence has port 0, which most programs cannot knock at."
         ));

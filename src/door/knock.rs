@@ -3,19 +3,27 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// A transport protocol that carries ports.
+/// The protocol of a knock. TCP and UDP carry ports; a ping has a length in their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// Transmission Control Protocol, IP protocol 6.
     Tcp,
     /// User Datagram Protocol, IP protocol 17.
     Udp,
+    /// Echo requests of the Internet Control Message Protocol, IP protocol 1 (`ICMPv6`: 58).
+    Icmp,
 }
 
 impl Protocol {
-    /// Reads `tcp` or `udp`, in any case.
+    /// Reads `tcp`, `udp` or `icmp`, in any case.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Protocol> {
+        Protocol::with_ports(word).or_else(|| word.eq_ignore_ascii_case("icmp").then_some(Protocol::Icmp))
+    }
+
+    /// Reads `tcp` or `udp`, in any case: where a port is meant.
+    #[must_use]
+    pub fn with_ports(word: &str) -> Option<Protocol> {
         if word.eq_ignore_ascii_case("tcp") {
             Some(Protocol::Tcp)
         } else if word.eq_ignore_ascii_case("udp") {
@@ -25,13 +33,26 @@ impl Protocol {
         }
     }
 
-    /// The number in an IP header (RFC 9293, RFC 768).
+    /// The number in an IPv4 header, or in an IPv6 one (RFC 9293, RFC 768, RFC 792, RFC 4443).
     #[must_use]
-    pub const fn number(self) -> u8 {
+    pub const fn number(self, over_v4: bool) -> u8 {
         match self {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
+            Protocol::Icmp => {
+                if over_v4 {
+                    1
+                } else {
+                    58
+                }
+            }
         }
+    }
+
+    /// The type of an echo request (RFC 792, RFC 4443, 4.1).
+    #[must_use]
+    pub const fn echo_request(over_v4: bool) -> u8 {
+        if over_v4 { 8 } else { 128 }
     }
 }
 
@@ -40,6 +61,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Icmp => "icmp",
         })
     }
 }
@@ -107,7 +129,7 @@ impl Flags {
 
 /// The TCP flags that a door requires and forbids: `tcpflags = syn,!ack`.
 ///
-/// Flags that are not named do not matter, and UDP ignores the whole rule.
+/// Flags that are not named do not matter; UDP and ICMP ignore the whole rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlagRule {
     /// Must be set.
@@ -162,7 +184,7 @@ impl PacketRule {
     pub fn allows(self, knock: &Knock) -> bool {
         match (knock.protocol, self.udp_length) {
             (Protocol::Tcp, _) => self.flags.allows(knock.flags),
-            (Protocol::Udp, None) => true,
+            (Protocol::Udp, None) | (Protocol::Icmp, _) => true,
             (Protocol::Udp, Some((least, most))) => {
                 knock.udp_length.is_some_and(|length| (least..=most).contains(&length))
             }
@@ -175,17 +197,17 @@ impl PacketRule {
 pub struct Knock {
     /// The knocker's address.
     pub source: IpAddr,
-    /// The source port; only the debug output uses it.
+    /// The source port (0 for ICMP); only the debug output uses it.
     pub source_port: u16,
     /// The destination address.
     pub destination: IpAddr,
-    /// TCP or UDP.
+    /// TCP, UDP or ICMP.
     pub protocol: Protocol,
-    /// The destination port.
+    /// The destination port; of an echo request, the number of data bytes.
     pub port: u16,
-    /// The TCP flags; `None` for UDP and for a TCP header cut before them.
+    /// The TCP flags; `None` for UDP, ICMP and for a TCP header cut before them.
     pub flags: Option<Flags>,
-    /// Payload bytes of a datagram according to its header; `None` for TCP and for a cut header.
+    /// Payload bytes of a datagram according to its header; `None` for TCP, ICMP and a cut header.
     pub udp_length: Option<u16>,
     /// Bytes of the IP packet, header included, according to that header.
     pub length: u32,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::door::knock::Protocol;
 use crate::door::otp::Otp;
 use crate::door::sequence::{Sequence, SequenceError, Stage};
 use crate::door::spent::Spent;
@@ -56,6 +57,18 @@ impl Lock {
             Lock::Fixed(sequence) => Some(sequence),
             Lock::OneTime(lines) => lines.first(),
             Lock::Otp(_) => None,
+        }
+    }
+
+    /// Whether a sequence that may open the door has an echo request among its stages.
+    #[must_use]
+    pub fn has_echo(&self) -> bool {
+        let has_echo =
+            |sequence: &Sequence| sequence.stages().iter().any(|stage| stage.protocol == Protocol::Icmp);
+        match self {
+            Lock::Fixed(sequence) => has_echo(sequence),
+            Lock::OneTime(lines) => lines.lines().any(has_echo),
+            Lock::Otp(_) => false,
         }
     }
 
@@ -129,7 +142,7 @@ impl Sequence {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for stage in self.stages() {
             let [high, low] = stage.port.to_be_bytes();
-            for byte in [stage.protocol.number(), high, low] {
+            for byte in [stage.protocol.number(true), high, low] {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }
         }

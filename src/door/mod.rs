@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::door::knock::{FlagRule, PacketRule};
+use crate::door::knock::{FlagRule, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
 use crate::door::rules::Rules;
 
@@ -80,6 +80,13 @@ impl Door {
     #[must_use]
     pub fn packet_rule(&self) -> PacketRule {
         PacketRule { flags: self.flags, udp_length: self.rules.udp_length }
+    }
+
+    /// Whether this packet, which is not the next stage, fails an attempt under the strict rule. Pings
+    /// are nothing to doors without an ICMP stage.
+    #[must_use]
+    pub fn fails_strict(&self, knock: &Knock) -> bool {
+        self.rules.fails_strict(knock) && (knock.protocol != Protocol::Icmp || self.lock.has_echo())
     }
 
     /// How long an attempt may take.

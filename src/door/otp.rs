@@ -125,7 +125,7 @@ impl Otp {
         let mut protocols = Vec::new();
         for field in fields {
             let name = word(field);
-            let protocol = Protocol::from_word(&name).ok_or(OtpError::Protocol(name))?;
+            let protocol = Protocol::with_ports(&name).ok_or(OtpError::Protocol(name))?;
             if protocols.len() == MAX_STAGES {
                 return Err(OtpError::TooMany);
             }

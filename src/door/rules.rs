@@ -13,7 +13,7 @@ use crate::door::sequence::Stage;
 pub struct Rules {
     /// Any [hit](is_hit) of the knocker that is not the next stage fails the attempt.
     pub is_strict: bool,
-    /// Ports exempt from that: services in use.
+    /// Ports exempt from that: services in use, and lengths of pings.
     pub strict_except: Vec<Stage>,
     /// A repeat of the stage just reached is ignored.
     pub allows_duplicates: bool,
@@ -54,11 +54,12 @@ impl Rules {
     }
 }
 
-/// Whether a packet opens an exchange: a TCP segment with SYN and without ACK, or any datagram.
+/// Whether a packet opens an exchange: a TCP segment with SYN and without ACK, any datagram, or an echo
+/// request. Doors without an ICMP stage ignore the last.
 #[must_use]
 pub fn is_hit(knock: &Knock) -> bool {
     match (knock.protocol, knock.flags) {
-        (Protocol::Udp, _) => true,
+        (Protocol::Udp | Protocol::Icmp, _) => true,
         (Protocol::Tcp, Some(flags)) => flags.contains(Flags::SYN) && !flags.contains(Flags::ACK),
         (Protocol::Tcp, None) => false,
     }

@@ -7,12 +7,15 @@ use crate::door::knock::{Knock, Protocol};
 /// The most stages a written sequence may have.
 pub const MAX_STAGES: usize = 32;
 
-/// One knock of a sequence: a protocol and a destination port.
+/// The most data bytes that an echo request of a sequence may have, so that no usual link fragments it.
+pub const MAX_ECHO: u16 = 1400;
+
+/// One knock of a sequence: a protocol and a destination port, or the length of an echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stage {
-    /// TCP or UDP.
+    /// TCP, UDP or ICMP.
     pub protocol: Protocol,
-    /// The destination port, host byte order.
+    /// The destination port, host byte order; of an echo request, the number of data bytes.
     pub port: u16,
 }
 
@@ -35,8 +38,10 @@ impl fmt::Display for Stage {
 pub enum SequenceError {
     /// The number, as it was written, is not a port.
     Port(String),
-    /// A protocol other than tcp and udp.
+    /// A protocol other than tcp, udp and icmp.
     Protocol,
+    /// The length of an echo request, as it was written, is no number or more than [`MAX_ECHO`].
+    Echo(String),
     /// More than [`MAX_STAGES`] stages.
     TooMany,
 }
@@ -46,6 +51,9 @@ impl fmt::Display for SequenceError {
         match self {
             SequenceError::Port(text) => write!(f, "port {text} is invalid"),
             SequenceError::Protocol => f.write_str("unknown protocol in knock sequence"),
+            SequenceError::Echo(text) => {
+                write!(f, "length {text} of an icmp stage is invalid (0 to {MAX_ECHO} bytes of data)")
+            }
             SequenceError::TooMany => f.write_str("too many ports in knock sequence"),
         }
     }
@@ -67,10 +75,11 @@ impl Sequence {
     /// Reads the grammar of knockd 0.8: `port[:protocol]`, joined by commas.
     ///
     /// Numbers are read as by C's `atoi`: a word or an empty field is port 0. Numbers out of range are
-    /// errors, where knockd 0.8 took them modulo 65536.
+    /// errors, where knockd 0.8 took them modulo 65536. `length:icmp` is an echo request with so many
+    /// data bytes.
     ///
     /// # Errors
-    /// A number above 65535 or below 0, an unknown protocol, or more than [`MAX_STAGES`] stages.
+    /// A length of an echo request that is no number or above [`MAX_ECHO`], a number above 65535 or below 0, an unknown protocol, or more than [`MAX_STAGES`] stages.
     pub fn parse(text: &str) -> Result<Sequence, SequenceError> {
         let mut stages = Vec::new();
         for element in text.split(',') {
@@ -79,14 +88,19 @@ impl Sequence {
             }
             let mut fields = element.split(':');
             let port = fields.next().unwrap_or_default().trim_matches(is_blank);
-            let number = u16::try_from(atoi(port)).map_err(|_| SequenceError::Port(port.to_owned()))?;
-            let protocol = match fields.next() {
-                None => Protocol::Tcp,
-                Some(word) => {
-                    Protocol::from_word(word.trim_matches(is_blank)).ok_or(SequenceError::Protocol)?
-                }
+            let word = fields.next().map(|word| word.trim_matches(is_blank));
+            let stage = if word.is_some_and(|word| word.eq_ignore_ascii_case("icmp")) {
+                let length = echo_length(port).ok_or_else(|| SequenceError::Echo(port.to_owned()))?;
+                Stage { protocol: Protocol::Icmp, port: length }
+            } else {
+                let number = u16::try_from(atoi(port)).map_err(|_| SequenceError::Port(port.to_owned()))?;
+                let protocol = match word {
+                    None => Protocol::Tcp,
+                    Some(word) => Protocol::with_ports(word).ok_or(SequenceError::Protocol)?,
+                };
+                Stage { protocol, port: number }
             };
-            stages.push(Stage { protocol, port: number });
+            stages.push(stage);
         }
         Ok(Sequence(stages.into()))
     }
@@ -108,6 +122,13 @@ impl fmt::Display for Sequence {
         }
         Ok(())
     }
+}
+
+/// Reads the length of an echo request: digits, at most [`MAX_ECHO`].
+#[must_use]
+pub fn echo_length(text: &str) -> Option<u16> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&length| is_number && length <= MAX_ECHO)
 }
 
 /// White space as defined by C's `isspace`.

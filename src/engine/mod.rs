@@ -248,7 +248,7 @@ impl Engine {
         let counts = arrival.may_be_stage && door.packet_rule().allows(knock);
         if !(counts && is_stage(reached)) {
             let is_repeat = door.rules.allows_duplicates && is_stage(reached - 1);
-            if !is_repeat && (counts || door.rules.fails_strict(knock)) {
+            if !is_repeat && (counts || door.fails_strict(knock)) {
                 self.attempts.remove(id);
                 arrival.failed(index, door, reached);
             } else if arrival.may_be_stage && !counts {

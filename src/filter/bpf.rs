@@ -33,6 +33,10 @@ pub const LD_BYTE_X: u16 = 0x50;
 pub const LDX_NUMBER: u16 = 0x01;
 /// X = the length of the IPv4 header at k.
 pub const LDX_HEADER_LENGTH: u16 = 0xb1;
+/// A = A - X.
+pub const SUBTRACT_X: u16 = 0x1c;
+/// A = A - k; below 0 it wraps around.
+pub const SUBTRACT: u16 = 0x14;
 /// A = A & k.
 pub const AND: u16 = 0x54;
 /// Skip k instructions.

@@ -17,7 +17,7 @@ use crate::door::sequence::Sequence;
 /// A range of ports with the same rule set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
-    /// TCP or UDP.
+    /// TCP, UDP or ICMP, whose lengths take the place of ports.
     pub protocol: Protocol,
     /// The first port.
     pub low: u16,
@@ -60,14 +60,15 @@ impl Ports {
     /// Merges ranges, which may overlap, into intervals, which do not.
     fn of(wanted: &[WantedPorts]) -> Ports {
         let mut ports = Ports::default();
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Icmp] {
             // The first port of each range (+1) and the port after its last (-1), up to 65536.
             let mut edges: Vec<(u32, PacketRule, i32)> = Vec::new();
             for &(_, low, high, rule) in wanted.iter().filter(|range| range.0 == protocol) {
-                // Without the part for the other protocol, so that equal rules compare equal.
+                // Without the part for other protocols, so that equal rules compare equal.
                 let rule = match protocol {
                     Protocol::Tcp => PacketRule { udp_length: None, ..rule },
                     Protocol::Udp => PacketRule { flags: FlagRule::default(), ..rule },
+                    Protocol::Icmp => PacketRule::default(),
                 };
                 edges.extend([(low.into(), rule, 1), (u32::from(high) + 1, rule, -1)]);
             }
@@ -105,7 +106,7 @@ impl Ports {
         })
     }
 
-    /// The intervals: TCP before UDP, ascending, not overlapping.
+    /// The intervals: TCP, UDP, ICMP, each ascending, not overlapping.
     #[must_use]
     pub fn intervals(&self) -> &[Interval] {
         &self.intervals
@@ -255,7 +256,8 @@ fn add_hit_ports(door: &Door, wanted: &mut Vec<WantedPorts>) {
         return;
     }
     let rule = PacketRule { flags: FlagRule { set: Flags::SYN, clear: Flags::ACK }, udp_length: None };
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    let echo = door.lock.has_echo().then_some(Protocol::Icmp);
+    for protocol in [Protocol::Tcp, Protocol::Udp].into_iter().chain(echo) {
         let mut excepted: Vec<u16> = door
             .rules
             .strict_except

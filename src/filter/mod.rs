@@ -25,7 +25,7 @@ use crate::filter::addresses::{
 };
 use crate::filter::bpf::{
     AND, Assembler, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X, LD_HALF,
-    LD_HALF_X, LD_WORD, Label,
+    LD_HALF_X, LD_WORD, Label, SUBTRACT, SUBTRACT_X,
 };
 use crate::filter::interest::{Interest, Interval};
 use crate::filter::interfaces::Several;
@@ -133,7 +133,7 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
 
     // The code emitted up to `transport` runs with X = the length of the IP header.
     let mut by_protocol = Vec::new();
-    for protocol in [Protocol::Udp, Protocol::Tcp] {
+    for protocol in [Protocol::Icmp, Protocol::Udp, Protocol::Tcp] {
         let mut by_rules: HashMap<usize, Label> = HashMap::new();
         for interval in plan.intervals.iter().filter(|interval| interval.protocol == protocol) {
             if let Some(set) = plan.rules.get(interval.rules) {
@@ -150,12 +150,22 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
             .collect();
         if !intervals.is_empty() {
             let search = search(&mut code, &intervals, leaf, reject);
-            by_protocol.push((protocol, code.then(LD_HALF_X, 2, search)));
+            match protocol {
+                Protocol::Tcp | Protocol::Udp => {
+                    by_protocol.push((protocol.number(true), code.then(LD_HALF_X, 2, search)));
+                }
+                Protocol::Icmp => {
+                    for is_v4 in [true, false] {
+                        let request = echo_request(&mut code, is_v4, search, reject);
+                        by_protocol.push((protocol.number(is_v4), request));
+                    }
+                }
+            }
         }
     }
-    let transport = by_protocol.into_iter().fold(reject, |otherwise, (protocol, found)| {
-        code.branch(JUMP_EQUAL, protocol.number().into(), found, otherwise)
-    });
+    let transport = by_protocol
+        .into_iter()
+        .fold(reject, |otherwise, (number, found)| code.branch(JUMP_EQUAL, number.into(), found, otherwise));
 
     let own = if interest.is_at_own_addresses() { around.here } else { &[] };
     let addresses: Vec<IpAddr> = own.iter().copied().chain(interest.targets()).collect();
@@ -283,7 +293,7 @@ fn packet_rules(
             let mask = code.then(AND, rule.flags.mask().0.into(), compare);
             code.then(LD_BYTE_X, TCP_FLAGS, mask)
         }
-        (Protocol::Udp, None) => accept,
+        (Protocol::Udp, None) | (Protocol::Icmp, _) => accept,
         (Protocol::Udp, Some((least, most))) => {
             let (least, most) = (u32::from(least) + UDP_HEADER, u32::from(most) + UDP_HEADER);
             let not_longer = code.branch(JUMP_GREATER, most, otherwise, accept);
@@ -291,6 +301,24 @@ fn packet_rules(
             code.then(LD_HALF_X, UDP_LENGTH, not_shorter)
         }
     })
+}
+
+/// Continues at `search` for an echo request, with A = the number of its data bytes by the IP header.
+fn echo_request(code: &mut Assembler, is_v4: bool, search: Label, reject: Label) -> Label {
+    const V4_TOTAL_LENGTH: u32 = 2;
+    const V6_PAYLOAD_LENGTH: u32 = 4;
+    const ECHO_HEADER: u32 = 8;
+    let length = code.then(SUBTRACT, ECHO_HEADER, search);
+    let length = if is_v4 {
+        let length = code.then(SUBTRACT_X, 0, length);
+        code.then(LD_HALF, V4_TOTAL_LENGTH, length)
+    } else {
+        code.then(LD_HALF, V6_PAYLOAD_LENGTH, length)
+    };
+    // The type, and code 0.
+    let kind = u32::from(Protocol::echo_request(is_v4)) << 8;
+    let kind = code.branch(JUMP_EQUAL, kind, length, reject);
+    code.then(LD_HALF_X, 0, kind)
 }
 
 /// Looks up the port in A: binary search down to `leaf` intervals, then one by one.

@@ -6,7 +6,7 @@ use crate::filter::interest::{Interest, Interval};
 /// The ports to pass, with their rule sets.
 #[derive(Clone, Debug)]
 pub struct PortPlan {
-    /// TCP before UDP, ascending, not overlapping.
+    /// TCP, UDP, ICMP, each ascending, not overlapping.
     pub intervals: Vec<Interval>,
     /// The rule sets that the intervals refer to.
     pub rules: Vec<Vec<PacketRule>>,

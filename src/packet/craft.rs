@@ -1,4 +1,5 @@
-//! Builds IP packets from values: TCP segments with any flags, and UDP datagrams, over IPv4 and IPv6.
+//! Builds IP packets from values: TCP segments with any flags, UDP datagrams and echo requests, over
+//! IPv4 and IPv6.
 //!
 //! The counterpart of [`packet::parse`](crate::packet::parse). Lengths and checksums are correct unless
 //! a bad checksum is requested. [`shape`](crate::plan::shape) decides what a usual packet looks like.
@@ -32,9 +33,9 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// Flow label (RFC 6437), 20 bits; IPv6 only.
     pub flow_label: u32,
-    /// Source port.
+    /// Source port; the identifier of an echo request.
     pub source_port: u16,
-    /// Destination port.
+    /// Destination port; the sequence number of an echo request.
     pub port: u16,
     /// What follows the IP header.
     pub segment: Segment,
@@ -44,13 +45,15 @@ pub struct Packet {
     pub bad_checksum: bool,
 }
 
-/// The part of a packet that TCP and UDP do not share.
+/// The part of a packet that the protocols do not share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// A TCP segment.
     Tcp(Tcp),
     /// A UDP datagram.
     Udp,
+    /// An ICMP echo request.
+    Echo,
 }
 
 /// The fields of a TCP header (RFC 9293, 3.1), without the ports. Numbers are in host byte order.
@@ -131,12 +134,13 @@ impl fmt::Display for CraftError {
 impl std::error::Error for CraftError {}
 
 impl Packet {
-    /// TCP or UDP.
+    /// TCP, UDP or ICMP.
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
         match self.segment {
             Segment::Tcp(_) => Protocol::Tcp,
             Segment::Udp => Protocol::Udp,
+            Segment::Echo => Protocol::Icmp,
         }
     }
 
@@ -147,10 +151,14 @@ impl Packet {
     pub fn build(&self) -> Result<Vec<u8>, CraftError> {
         let mut segment = self.segment()?;
         let pseudo = self.pseudo_header(segment.len())?;
-        let sum = checksum(&[&pseudo, &segment]);
+        // ICMP over IPv4 has no pseudo-header (RFC 792).
+        let covered =
+            if self.protocol() == Protocol::Icmp && self.source.is_ipv4() { &[][..] } else { &pseudo };
+        let sum = checksum(&[covered, &segment]);
         let at = match self.segment {
             Segment::Tcp(_) => 16,
             Segment::Udp => 6,
+            Segment::Echo => 2,
         };
         if let Some(place) = segment.get_mut(at..at + 2) {
             place.copy_from_slice(&self.sent_checksum(sum).to_be_bytes());
@@ -163,6 +171,9 @@ impl Packet {
     /// The transport header with a checksum of zero, and the data.
     fn segment(&self) -> Result<Vec<u8>, CraftError> {
         let mut bytes = Vec::with_capacity(TCP_HEADER + 20 + self.data.len());
+        if matches!(self.segment, Segment::Echo) {
+            bytes.extend([Protocol::echo_request(self.source.is_ipv4()), 0, 0, 0]);
+        }
         bytes.extend(self.source_port.to_be_bytes());
         bytes.extend(self.port.to_be_bytes());
         match &self.segment {
@@ -181,6 +192,7 @@ impl Packet {
                 bytes.extend(length(UDP_HEADER + self.data.len())?.to_be_bytes());
                 bytes.extend([0, 0]);
             }
+            Segment::Echo => {}
         }
         bytes.extend(&self.data);
         Ok(bytes)
@@ -189,7 +201,7 @@ impl Packet {
     /// The pseudo-header that the checksum covers too (RFC 9293, 3.1; RFC 8200, 8.1).
     fn pseudo_header(&self, segment: usize) -> Result<Vec<u8>, CraftError> {
         let mut bytes = Vec::with_capacity(40);
-        let protocol = self.protocol().number();
+        let protocol = self.protocol().number(self.source.is_ipv4());
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 bytes.extend(source.octets());
@@ -218,7 +230,7 @@ impl Packet {
                 bytes.extend(length(IPV4_HEADER + segment)?.to_be_bytes());
                 bytes.extend(self.id.to_be_bytes());
                 bytes.extend([if self.dont_fragment { 0x40 } else { 0 }, 0]);
-                bytes.extend([self.ttl, self.protocol().number(), 0, 0]);
+                bytes.extend([self.ttl, self.protocol().number(true), 0, 0]);
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
                 let sum = checksum(&[&bytes]);
@@ -230,7 +242,7 @@ impl Packet {
                 let first = 6 << 28 | u32::from(self.tos) << 20 | self.flow_label & 0xf_ffff;
                 bytes.extend(first.to_be_bytes());
                 bytes.extend(length(segment)?.to_be_bytes());
-                bytes.extend([self.protocol().number(), self.ttl]);
+                bytes.extend([self.protocol().number(false), self.ttl]);
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
             }

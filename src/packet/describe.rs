@@ -60,15 +60,19 @@ impl Reader<'_> {
     }
 
     fn packet(&mut self) -> Option<()> {
-        let protocol = match self.bytes.first()? >> 4 {
+        let version = self.bytes.first()? >> 4;
+        let protocol = match version {
             4 => self.ipv4()?,
             6 => self.ipv6()?,
             _ => return None,
         };
-        if protocol == Protocol::Tcp.number() {
+        let is = |it: Protocol| it.number(version == 4) == protocol;
+        if is(Protocol::Tcp) {
             self.tcp()?;
-        } else if protocol == Protocol::Udp.number() {
+        } else if is(Protocol::Udp) {
             self.udp()?;
+        } else if is(Protocol::Icmp) {
+            self.icmp()?;
         }
         let bytes = self.bytes.len();
         self.field("data", "bytes", bytes);
@@ -144,6 +148,21 @@ impl Reader<'_> {
         self.field("udp", "length", length);
         let checksum = self.half()?;
         self.field("udp", "checksum", format_args!("0x{checksum:04x}"));
+        Some(())
+    }
+
+    fn icmp(&mut self) -> Option<()> {
+        let kind = self.byte()?;
+        let is_request = [true, false].map(Protocol::echo_request).contains(&kind);
+        self.field("icmp", "type", format_args!("{kind}{}", if is_request { " (echo request)" } else { "" }));
+        let code = self.byte()?;
+        self.field("icmp", "code", code);
+        let checksum = self.half()?;
+        self.field("icmp", "checksum", format_args!("0x{checksum:04x}"));
+        let identifier = self.half()?;
+        self.field("icmp", "identifier", identifier);
+        let sequence = self.half()?;
+        self.field("icmp", "sequence", sequence);
         Some(())
     }
 

@@ -1,11 +1,12 @@
 //! Parses an IP packet into a [`Knock`].
 //!
 //! The input is what a cooked packet socket delivers: a packet that begins with its IP header and may
-//! be truncated. No input makes this panic: every access is checked. A packet without a TCP or UDP
-//! port pair is `None`, without a reason, because no caller acts on the reason.
+//! be truncated. No input makes this panic: every access is checked. A packet that is neither a TCP or
+//! UDP port pair nor an echo request is `None`, without a reason, because no caller acts on the reason.
 //!
 //! Accepts what knockd 0.8 accepted: first fragments only, IPv4 options skipped, IPv6 without
-//! extension headers; checksums, TTL and payload do not matter.
+//! extension headers; and echo requests that are not fragmented, because a fragment does not tell the
+//! length of the whole; checksums, TTL and payload do not matter.
 
 pub mod craft;
 pub mod describe;
@@ -32,7 +33,10 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
-/// Parses one IP packet. `None` unless it holds a whole TCP or UDP port pair.
+/// Bytes of an echo request before its data (RFC 792, RFC 4443, 4.1).
+pub const ECHO_HEADER: usize = 8;
+
+/// Parses one IP packet. `None` unless it holds a whole TCP or UDP port pair, or an echo request.
 #[must_use]
 pub fn parse(ip: &[u8]) -> Option<Knock> {
     match ip.first()? >> 4 {
@@ -48,44 +52,67 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
         return None;
     }
     let total = usize::from(word(ip, 2)?);
-    let fragment_offset = word(ip, 6)? & 0x1fff;
+    let fragment = word(ip, 6)?;
+    let (fragment_offset, more_fragments) = (fragment & 0x1fff, fragment & 0x2000 != 0);
     if fragment_offset != 0 {
         return None;
     }
-    let protocol = protocol(*ip.get(9)?)?;
+    let protocol = protocol(*ip.get(9)?, true)?;
     let source: [u8; 4] = *ip.get(12..)?.first_chunk()?;
     let destination: [u8; 4] = *ip.get(16..)?.first_chunk()?;
     // Bytes beyond the packet's length are padding of the link. Linux sets the length to 0 in packets
     // of more than 65,535 bytes that it merged itself.
     let end = if total == 0 { ip.len() } else { total.min(ip.len()) };
     let length = if total == 0 { ip.len() } else { total };
-    segment(
-        ip.get(header..end)?,
-        protocol,
-        IpAddr::V4(Ipv4Addr::from(source)),
-        IpAddr::V4(Ipv4Addr::from(destination)),
-        length,
-    )
+    let (source, destination) = (Ipv4Addr::from(source).into(), Ipv4Addr::from(destination).into());
+    let bytes = ip.get(header..end)?;
+    if protocol == Protocol::Icmp {
+        let whole = total.checked_sub(header).filter(|_| !more_fragments)?;
+        return echo_request(bytes, whole, source, destination, length);
+    }
+    segment(bytes, protocol, source, destination, length)
 }
 
 fn parse_v6(ip: &[u8]) -> Option<Knock> {
     let payload = usize::from(word(ip, 4)?);
-    let protocol = protocol(*ip.get(6)?)?;
+    let protocol = protocol(*ip.get(6)?, false)?;
     let source: [u8; 16] = *ip.get(8..)?.first_chunk()?;
     let destination: [u8; 16] = *ip.get(24..)?.first_chunk()?;
     let end = if payload == 0 { ip.len() } else { (IPV6_HEADER + payload).min(ip.len()) };
     let length = if payload == 0 { ip.len() } else { IPV6_HEADER + payload };
-    segment(
-        ip.get(IPV6_HEADER..end)?,
-        protocol,
-        IpAddr::V6(Ipv6Addr::from(source)),
-        IpAddr::V6(Ipv6Addr::from(destination)),
-        length,
-    )
+    let (source, destination) = (Ipv6Addr::from(source).into(), Ipv6Addr::from(destination).into());
+    let bytes = ip.get(IPV6_HEADER..end)?;
+    if protocol == Protocol::Icmp {
+        return echo_request(bytes, payload, source, destination, length);
+    }
+    segment(bytes, protocol, source, destination, length)
 }
 
-fn protocol(number: u8) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.number() == number)
+fn protocol(number: u8, is_v4: bool) -> Option<Protocol> {
+    let all = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
+    all.into_iter().find(|protocol| protocol.number(is_v4) == number)
+}
+
+/// An echo request that is `whole` bytes long according to the IP header.
+fn echo_request(
+    bytes: &[u8],
+    whole: usize,
+    source: IpAddr,
+    destination: IpAddr,
+    length: usize,
+) -> Option<Knock> {
+    let is_request = bytes.starts_with(&[Protocol::echo_request(source.is_ipv4()), 0]);
+    let data = whole.checked_sub(ECHO_HEADER).filter(|_| is_request)?;
+    Some(Knock {
+        source,
+        source_port: 0,
+        destination,
+        protocol: Protocol::Icmp,
+        port: u16::try_from(data).ok()?,
+        flags: None,
+        udp_length: None,
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+    })
 }
 
 fn segment(
@@ -97,10 +124,10 @@ fn segment(
 ) -> Option<Knock> {
     let flags = match protocol {
         Protocol::Tcp => bytes.get(TCP_FLAGS).copied().map(Flags),
-        Protocol::Udp => None,
+        Protocol::Udp | Protocol::Icmp => None,
     };
     let udp_length = match protocol {
-        Protocol::Tcp => None,
+        Protocol::Tcp | Protocol::Icmp => None,
         Protocol::Udp => word(bytes, UDP_LENGTH).and_then(|length| length.checked_sub(UDP_HEADER)),
     };
     Some(Knock {

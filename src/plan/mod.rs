@@ -2,6 +2,7 @@
 
 pub mod fwknoprc;
 pub mod password;
+pub mod ping;
 pub mod profile;
 pub mod shape;
 pub mod spa;
@@ -11,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::door::knock::{Flags, Protocol};
-use crate::door::sequence::Stage;
+use crate::door::sequence::{MAX_ECHO, Stage, echo_length};
 use crate::packet::describe::flag_names;
 
 /// One stage as it was written: `port[:protocol[:flags]]`.
@@ -19,9 +20,9 @@ use crate::packet::describe::flag_names;
 pub struct Asked {
     /// The port as it was written, for messages.
     pub text: String,
-    /// The port number, or that a service has to be looked up.
+    /// The port number (of a ping, the number of data bytes), or that a service has to be looked up.
     pub port: Port,
-    /// TCP or UDP.
+    /// TCP, UDP or ICMP.
     pub protocol: Protocol,
     /// The TCP flags this stage names; without raw packets only SYN is possible.
     pub flags: Option<Flags>,
@@ -41,14 +42,16 @@ pub enum Port {
 pub enum AskedError {
     /// A number out of range, or nothing at all.
     Port(String),
-    /// A protocol other than tcp and udp, if [`Manner::strict`].
+    /// A length that a ping cannot have.
+    Echo(String),
+    /// A protocol other than tcp, udp and icmp, if [`Manner::strict`].
     Protocol(String),
     /// An unknown TCP flag.
     Flags(String),
     /// Flags on a stage that is not sent as a raw packet.
     Raw(String),
-    /// Flags on a UDP stage.
-    Udp(String),
+    /// Flags on a stage of UDP or ICMP.
+    NotTcp(String),
 }
 
 impl AskedError {
@@ -57,10 +60,11 @@ impl AskedError {
     pub const fn discreet(&self) -> &'static str {
         match self {
             AskedError::Port(_) => "a port is not between 0 and 65535",
-            AskedError::Protocol(_) => "a protocol is neither tcp nor udp",
+            AskedError::Echo(_) => "the length of an icmp stage is not between 0 and 1400",
+            AskedError::Protocol(_) => "a protocol is neither tcp, udp nor icmp",
             AskedError::Flags(_) => "a TCP flag is unknown",
             AskedError::Raw(_) => "TCP flags in a stage need raw packets (--raw)",
-            AskedError::Udp(_) => "UDP has no TCP flags",
+            AskedError::NotTcp(_) => "UDP and ICMP have no TCP flags",
         }
     }
 }
@@ -69,14 +73,17 @@ impl fmt::Display for AskedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AskedError::Port(text) => write!(f, "port '{text}' is not between 0 and 65535"),
-            AskedError::Protocol(text) => write!(f, "protocol '{text}' is neither tcp nor udp"),
+            AskedError::Echo(text) => {
+                write!(f, "'{text}:icmp': the length of an echo request is not between 0 and {MAX_ECHO}")
+            }
+            AskedError::Protocol(text) => write!(f, "protocol '{text}' is neither tcp, udp nor icmp"),
             AskedError::Flags(text) => {
                 write!(f, "'{text}' is not a list of TCP flags; known are none")?;
                 Flags::NAMES.iter().try_for_each(|(name, _)| write!(f, " {name}"))?;
                 f.write_str(", joined by +")
             }
             AskedError::Raw(text) => write!(f, "the TCP flags in '{text}' need --raw"),
-            AskedError::Udp(text) => write!(f, "'{text}' is UDP, which has no TCP flags"),
+            AskedError::NotTcp(text) => write!(f, "'{text}' is not TCP, so it has no TCP flags"),
         }
     }
 }
@@ -86,12 +93,12 @@ impl std::error::Error for AskedError {}
 /// How stages are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
-    /// Every stage is UDP, whatever it says (`-u`).
+    /// Every stage but those of ICMP is UDP, whatever it says (`-u`).
     pub udp: bool,
     /// The packets are raw, so stages may name flags.
     pub raw: bool,
-    /// Only `tcp` and `udp` are accepted, in any case. Otherwise every protocol but a lower-case `udp`
-    /// is TCP, as in knock 0.8.
+    /// Only `tcp`, `udp` and `icmp` are accepted, in any case. Otherwise every protocol but a lower-case
+    /// `udp` or `icmp` is TCP, as in knock 0.8 (which had no `icmp`).
     pub strict: bool,
 }
 
@@ -105,12 +112,17 @@ impl Asked {
         let text = fields.next().unwrap_or_default();
         let protocol = fields.next().unwrap_or_default();
         let flags = fields.next();
-        let port = if is_number(text) {
+        let is_icmp = if manner.strict { protocol.eq_ignore_ascii_case("icmp") } else { protocol == "icmp" };
+        let port = if is_icmp {
+            Port::Number(echo_length(text).ok_or_else(|| AskedError::Echo(text.to_owned()))?)
+        } else if is_number(text) {
             Port::Number(text.parse().map_err(|_| AskedError::Port(text.to_owned()))?)
         } else {
             Port::Service
         };
-        let protocol = if manner.udp {
+        let protocol = if is_icmp {
+            Protocol::Icmp
+        } else if manner.udp {
             Protocol::Udp
         } else if manner.strict && !protocol.is_empty() {
             Protocol::from_word(protocol).ok_or_else(|| AskedError::Protocol(protocol.to_owned()))?
@@ -122,7 +134,7 @@ impl Asked {
         let flags = match flags {
             None => None,
             Some(_) if !manner.raw => return Err(AskedError::Raw(word.to_owned())),
-            Some(_) if protocol == Protocol::Udp => return Err(AskedError::Udp(word.to_owned())),
+            Some(_) if protocol != Protocol::Tcp => return Err(AskedError::NotTcp(word.to_owned())),
             Some(names) => Some(self::flags(names)?),
         };
         Ok(Asked { text: text.to_owned(), port, protocol, flags })

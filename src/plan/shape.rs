@@ -10,6 +10,7 @@ use crate::door::knock::{Flags, Protocol};
 use crate::door::sequence::Stage;
 use crate::packet::craft::{Options, Packet, Segment, TCP_HEADER, Tcp};
 use crate::packet::{IPV4_HEADER, IPV6_HEADER};
+use crate::plan::ping;
 
 /// The source ports that Linux uses for connections (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
@@ -130,10 +131,13 @@ impl Shape {
             SourcePort::Random => pick(random(), &UNPRIVILEGED),
             SourcePort::Fixed(port) => port,
         };
+        let asked = |usual: &[u8]| self.data.clone().unwrap_or_else(|| usual.to_vec());
         let (segment, data) = match stage.protocol {
-            Protocol::Tcp => (Segment::Tcp(self.tcp(flags.unwrap_or(self.flags), route, random)), &[][..]),
-            Protocol::Udp => (Segment::Udp, DATAGRAM),
+            Protocol::Tcp => (Segment::Tcp(self.tcp(flags.unwrap_or(self.flags), route, random)), asked(&[])),
+            Protocol::Udp => (Segment::Udp, asked(DATAGRAM)),
+            Protocol::Icmp => (Segment::Echo, ping::data(stage.port)),
         };
+        let port = if stage.protocol == Protocol::Icmp { ping::FIRST } else { stage.port };
         Packet {
             source: self.source.unwrap_or(route.source),
             destination: route.destination,
@@ -144,9 +148,9 @@ impl Shape {
             dont_fragment: self.dont_fragment,
             flow_label: word(random()) & 0xf_ffff,
             source_port,
-            port: stage.port,
+            port,
             segment,
-            data: self.data.clone().unwrap_or_else(|| data.to_vec()),
+            data,
             bad_checksum: self.bad_checksum,
         }
     }

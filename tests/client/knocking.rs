@@ -23,6 +23,8 @@ trials![
     flags_of_stages_open_a_door_that_requires_them,
     a_dry_run_sends_nothing,
     raw_packets_need_a_privilege,
+    pings_need_a_privilege_or_a_group,
+    a_dry_run_shows_pings,
     services_are_found_for_either_protocol,
     errors_come_before_the_first_packet,
 ];
@@ -206,6 +208,51 @@ fn raw_packets_need_a_privilege() {
     assert_eq!(capture.until(1, seconds(2.0)).len(), 1);
 }
 
+/// Without either, nothing is sent; a ping socket needs no privilege.
+fn pings_need_a_privilege_or_a_group() {
+    let world = quiet_world();
+    let mut capture = world.capture();
+    let unprivileged = |words: &[&str]| {
+        knock_after(&world, words, || {
+            caps::drop(None, CapSet::Bounding, Capability::CAP_NET_RAW).expect("giving up a capability");
+        })
+    };
+    let groups = |range: &str| {
+        world.client.run(|| std::fs::write("/proc/sys/net/ipv4/ping_group_range", range)).expect("a sysctl");
+    };
+    groups("1 0");
+    for host in [QUIET, QUIET6] {
+        let refused = unprivileged(&[host, "1", "9:icmp"]);
+        assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
+        let advice = "run as root, or once: sysctl net.ipv4.ping_group_range='0 2147483647', or: setcap";
+        assert!(refused.stderr.contains(advice), "{}", refused.stderr);
+    }
+    assert!(capture.read_for(Duration::from_millis(30)).is_empty());
+    groups("0 0");
+    for host in [QUIET, QUIET6] {
+        well(&unprivileged(&[host, "1", "9:icmp"]));
+    }
+    assert_eq!(capture.until(2, seconds(2.0)).len(), 2);
+}
+
+fn a_dry_run_shows_pings() {
+    let world = quiet_world();
+    let shown = world.knock(&["--dry-run", QUIET, "7000", "9:icmp", "--delay", "1"]);
+    assert_eq!(shown.stdout, "would hit tcp 10.77.0.50:7000\nwould hit icmp 10.77.0.50:9\n");
+    let shown = world.knock(&["--print", QUIET, "7000", "9:icmp", "-u"]);
+    assert_eq!(shown.stdout, "7000:udp 9:icmp\n");
+    let shown = world.knock(&["--dry-run", "--raw", QUIET6, "9:icmp", "--data", "text"]);
+    well(&shown);
+    for line in
+        ["icmp type             128 (echo request)", "icmp sequence         1\n", "data bytes            9\n"]
+    {
+        assert!(shown.stdout.contains(line), "{line:?} is not in\n{}", shown.stdout);
+    }
+    let refused = world.knock(&[QUIET, "1401:icmp"]);
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr.contains("'1401:icmp': the length of an echo request is not between 0 and 1400"));
+}
+
 /// ssh is in /etc/services for TCP only.
 fn services_are_found_for_either_protocol() {
     let world = quiet_world();
@@ -225,8 +272,8 @@ fn errors_come_before_the_first_packet() {
         ("--pcap /tmp/x H 1", "error: --pcap needs --raw"),
         ("--raw --ttl 300 H 1", "error: --ttl: '300' is not between 0 and 255"),
         ("--raw --flags syn,fin H 1", "error: 'syn,fin' is not a list of TCP flags; known are none fin syn"),
-        ("--raw H 1:icmp", "error: protocol 'icmp' is neither tcp nor udp"),
-        ("--raw H 1:udp:syn", "error: '1:udp:syn' is UDP, which has no TCP flags"),
+        ("--raw H 1:sctp", "error: protocol 'sctp' is neither tcp, udp nor icmp"),
+        ("--raw H 1:udp:syn", "error: '1:udp:syn' is not TCP, so it has no TCP flags"),
         ("--raw --tos 1 --dscp 1 H 1", "error: --tos and --dscp exclude each other"),
         ("--raw --interface nix0 H 1", "error: cannot use interface nix0: No such device"),
         ("--raw --source here H 1", "error: --source: 'here' is no IP address"),

@@ -114,7 +114,7 @@ fn errors_in_a_profile_name_the_line_and_no_secret() {
     for (entries, wanted) in [
         ("sequence = 4711,70000", "line 2: sequence: a port is not between 0 and 65535"),
         ("sequence = 4711,", "line 2: sequence: a port is not between 0 and 65535"),
-        ("sequence = 4711:sctp", "line 2: sequence: a protocol is neither tcp nor udp"),
+        ("sequence = 4711:sctp", "line 2: sequence: a protocol is neither tcp, udp nor icmp"),
         ("sequence = 4711:tcp:fin", "line 2: sequence: TCP flags in a stage need raw packets (--raw)"),
         (
             "sequence = 4711\none_time_sequences = /x",

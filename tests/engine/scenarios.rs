@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` for a header cut before them |
 //! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte by default |
+//! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with so many bytes of data |
 //! | `0.4` | the daemon wakes up and does whatever is due |
 //! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
 //! | `0.4 finish 5` | the daemon is asked to end within 5 seconds |
@@ -291,7 +292,7 @@ fn knock(text: &str) -> Option<Knock> {
         _ => None,
     };
     let flags = match (protocol, flags) {
-        (Protocol::Udp, _) | (Protocol::Tcp, ["cut"]) => None,
+        (Protocol::Udp, _) | (Protocol::Icmp, []) | (Protocol::Tcp, ["cut"]) => None,
         (Protocol::Tcp, ["none"]) => Some(Flags::NONE),
         (Protocol::Tcp, [names]) => {
             let flags: Option<Vec<Flags>> = names.split(',').map(Flags::from_word).collect();

@@ -18,7 +18,7 @@ use knocking::packet::parse;
 use crate::filter::bpf::{Kernel, load};
 use crate::random::Random;
 use crate::support::interpreter::{Around, check, passes};
-use crate::support::packet::{CLIENT, CLIENT6, Packet, SERVER, SERVER6, tcp, udp};
+use crate::support::packet::{CLIENT, CLIENT6, Packet, SERVER, SERVER6, ping, tcp, udp};
 
 trials![
     interest_matches_the_doors,
@@ -68,7 +68,11 @@ impl World {
         let everywhere = random.once_in(2);
         let shared = [random.pick(&PREFIXES), random.pick(&PREFIXES)];
         for _ in 0..=random.below(12) {
-            let stage = |_| format!("{}:{}", random.pick(&ports), random.pick(&["tcp", "udp"]));
+            let stage = |_| match random.below(5) {
+                0 => format!("{}:icmp", random.below(24)),
+                1 | 2 => format!("{}:udp", random.pick(&ports)),
+                _ => format!("{}:tcp", random.pick(&ports)),
+            };
             let stages: Vec<String> = (0..=random.below(5)).map(stage).collect();
             let kind = if random.once_in(6) {
                 format!(
@@ -99,7 +103,7 @@ impl World {
             }
             if random.once_in(12) {
                 let services = (random.pick(&ports), random.pick(&ports));
-                let services = format!("tcp/{}, udp/{}", services.0, services.1);
+                let services = format!("tcp/{}, udp/{}, icmp/{}", services.0, services.1, random.below(24));
                 text.extend([
                     "strict = yes
 strict_except = ",
@@ -127,7 +131,11 @@ strict_except = ",
             [CLIENT6, "fd77::99", "2001:db8::1"]
         };
         let from = *random.pick(&clients);
-        let packet = if random.once_in(2) { tcp(port) } else { udp(port) };
+        let packet = match random.below(5) {
+            0 => ping(0),
+            1 | 2 => udp(port),
+            _ => tcp(port),
+        };
         let options = if to.is_ipv4() { vec![1; 4 * random.below(11)] } else { Vec::new() };
         let flags = if random.once_in(2) { 2 } else { random.byte() };
         let packet = packet.from(from).to(&to.to_string()).flags(flags).ip_options(&options);
@@ -136,15 +144,20 @@ strict_except = ",
 
     /// Whether a packet fails attempts on a strict door: a second, simpler implementation.
     fn is_hit(&self, knock: &Knock, at: impl Fn(&Door) -> bool) -> bool {
-        let begins = match knock.protocol {
+        let begins = |door: &Door| match knock.protocol {
             Protocol::Tcp => knock.flags.is_some_and(|flags| flags.0 & 0x12 == 0x02),
             Protocol::Udp => true,
+            // Pings are nothing to doors that have none in their sequence.
+            Protocol::Icmp => {
+                matches!(&door.lock, Lock::Fixed(sequence) if sequence.to_string().contains(":icmp"))
+            }
         };
         let is_excepted = |door: &Door| {
             let services = &door.rules.strict_except;
             services.iter().any(|it| (it.protocol, it.port) == (knock.protocol, knock.port))
         };
-        begins && self.doors.iter().any(|door| at(door) && door.rules.is_strict && !is_excepted(door))
+        let is_strict = |door: &Door| door.rules.is_strict && begins(door) && !is_excepted(door);
+        self.doors.iter().any(|door| at(door) && is_strict(door))
     }
 
     /// Whether all doors reject this knocker in a way that the filter can check.

@@ -69,7 +69,11 @@ fn any_packet(random: &mut dyn FnMut() -> u64) -> Packet {
             window_scale: half().is_multiple_of(2).then_some(7),
         },
     };
-    let segment = if half().is_multiple_of(2) { Segment::Tcp(tcp) } else { Segment::Udp };
+    let segment = match half() % 5 {
+        0 => Segment::Echo,
+        1 | 2 => Segment::Udp,
+        _ => Segment::Tcp(tcp),
+    };
     Packet {
         source,
         destination,
@@ -96,9 +100,13 @@ fn sum_of_segment(packet: &[u8]) -> u16 {
         4 => (&packet[12..20], packet[9], &packet[20..]),
         _ => (&packet[8..40], packet[6], &packet[40..]),
     };
-    let mut covered = addresses.to_vec();
-    covered.extend([0, protocol]);
-    covered.extend(u16::try_from(segment.len()).unwrap().to_be_bytes());
+    let mut covered = Vec::new();
+    // ICMP over IPv4 has no pseudo-header.
+    if protocol != 1 {
+        covered.extend(addresses);
+        covered.extend([0, protocol]);
+        covered.extend(u16::try_from(segment.len()).unwrap().to_be_bytes());
+    }
     covered.extend(segment);
     checksum(&covered)
 }
@@ -109,11 +117,15 @@ fn built_packets_parse_back() {
         let packet = any_packet(&mut random);
         let bytes = packet.build().unwrap();
         let knock = parse(&bytes).unwrap_or_else(|| panic!("not read back: {packet:?}"));
-        assert_eq!((knock.source, knock.source_port), (packet.source, packet.source_port));
-        assert_eq!((knock.destination, knock.port), (packet.destination, packet.port));
+        let (source_port, port) = match packet.segment {
+            Segment::Echo => (0, u16::try_from(packet.data.len()).unwrap()),
+            _ => (packet.source_port, packet.port),
+        };
+        assert_eq!((knock.source, knock.source_port), (packet.source, source_port));
+        assert_eq!((knock.destination, knock.port), (packet.destination, port));
         let flags = match &packet.segment {
             Segment::Tcp(tcp) => Some(tcp.flags),
-            Segment::Udp => None,
+            Segment::Udp | Segment::Echo => None,
         };
         assert_eq!((knock.protocol, knock.flags), (packet.protocol(), flags));
         assert_eq!(usize::try_from(knock.length).unwrap(), bytes.len());
@@ -192,7 +204,7 @@ pub fn stage(text: &str) -> Stage {
 fn tcp_of(packet: &Packet) -> &Tcp {
     match &packet.segment {
         Segment::Tcp(tcp) => tcp,
-        Segment::Udp => panic!("not TCP: {packet:?}"),
+        Segment::Udp | Segment::Echo => panic!("not TCP: {packet:?}"),
     }
 }
 

@@ -6,9 +6,10 @@ use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::packet::parse;
 
 use crate::random::Random;
-use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, tcp, udp};
+use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, ping, tcp, udp};
 
 trials![
+    pings_that_are_none,
     built_packets_are_parsed,
     every_truncation_is_harmless,
     options_are_skipped,
@@ -58,7 +59,8 @@ fn every_truncation_is_harmless() {
         for length in 0..=ip.len() {
             let flags = whole.flags.filter(|_| length > header + 13);
             let udp_length = whole.udp_length.filter(|_| length >= header + 6);
-            let expected = (length >= header + 4).then_some(Knock { flags, udp_length, ..whole });
+            let least = if whole.protocol == Protocol::Icmp { 2 } else { 4 };
+            let expected = (length >= header + least).then_some(Knock { flags, udp_length, ..whole });
             assert_eq!(parse(&ip[..length]), expected, "{packet:?} cut to {length}");
         }
     }
@@ -181,13 +183,43 @@ fn agree(bytes: &[u8]) {
     assert!((20..=60).contains(&header));
     assert_eq!(knock.source.is_ipv4(), is_v4);
     assert_eq!(knock.destination.is_ipv4(), is_v4);
-    assert_eq!(knock.protocol.number(), bytes[if is_v4 { 9 } else { 6 }]);
+    assert_eq!(knock.protocol.number(is_v4), bytes[if is_v4 { 9 } else { 6 }]);
+    if knock.protocol == Protocol::Icmp {
+        assert_eq!(bytes[header..header + 2], [if is_v4 { 8 } else { 128 }, 0]);
+        let end = if is_v4 { 2 } else { 4 };
+        let end = usize::from(u16::from_be_bytes([bytes[end], bytes[end + 1]])) + if is_v4 { 0 } else { 40 };
+        assert_eq!(usize::from(knock.port), end - header - 8);
+        return;
+    }
     assert_eq!(knock.source_port.to_be_bytes(), bytes[header..header + 2]);
     assert_eq!(knock.port.to_be_bytes(), bytes[header + 2..header + 4]);
     assert!(knock.flags.is_none_or(|flags| knock.protocol == Protocol::Tcp && flags.0 == bytes[header + 13]));
 }
 
-fn samples() -> [Packet; 6] {
+fn pings_that_are_none() {
+    for packet in [ping(9), ping(9).v6()] {
+        let (bytes, header) = (packet.ip(), if packet.ip()[0] >> 4 == 4 { 20 } else { 40 });
+        assert_eq!(parse(&bytes).map(|knock| (knock.protocol, knock.port)), Some((Protocol::Icmp, 9)));
+        // A reply, another type, another code.
+        for (at, value) in [(0, 0), (0, 129), (0, 3), (1, 1)] {
+            let mut other = bytes.clone();
+            other[header + at] = value;
+            assert_eq!(parse(&other), None);
+        }
+        // Shorter than its header, by what IP says.
+        let mut short = bytes.clone();
+        let at = if header == 20 { 2 } else { 4 };
+        short[at..at + 2].copy_from_slice(&[0, if header == 20 { 27 } else { 7 }]);
+        assert_eq!(parse(&short), None);
+        // The length that IP says counts, also where less was captured.
+        assert_eq!(parse(&bytes[..header + 8]).map(|knock| knock.port), Some(9));
+    }
+    assert_eq!(parse(&ping(9).fragment(0, true).ip()), None);
+    // The protocol of one family in a packet of the other.
+    assert_eq!(parse(&ping(9).ip_around(58, &ping(9).v6().segment())), None);
+}
+
+fn samples() -> [Packet; 8] {
     let options: Vec<u8> = (1..=40).collect();
     [
         tcp(7000),
@@ -196,6 +228,8 @@ fn samples() -> [Packet; 6] {
         udp(53).ip_options(&options),
         tcp(7000).v6(),
         udp(7000).v6().data(b""),
+        ping(56),
+        ping(56).v6(),
     ]
 }
 

@@ -13,6 +13,7 @@ use crate::packet::craft::{numbers, stage};
 
 trials![
     stages_are_read_as_knock_0_8_read_them,
+    stages_of_icmp_have_a_length,
     stages_are_read_strictly_where_0_8_had_none,
     errors_in_stages_of_a_profile_do_not_repeat_them,
     flags_are_joined_by_plus,
@@ -50,14 +51,31 @@ fn stages_are_read_as_knock_0_8_read_them() {
     assert_eq!(Asked::parse(text, old), Err(AskedError::Raw(text.to_owned())));
 }
 
+fn stages_of_icmp_have_a_length() {
+    let old = Manner { raw: false, strict: false, udp: true };
+    let strict = Manner { raw: true, strict: true, udp: false };
+    let read = |text: &str, manner| Asked::parse(text, manner).map(|asked| (asked.port, asked.protocol));
+    // What -u says holds for ports.
+    assert_eq!(read("1000:icmp", old), Ok((Port::Number(1000), Protocol::Icmp)));
+    assert_eq!(read("0:ICMP", strict), Ok((Port::Number(0), Protocol::Icmp)));
+    assert_eq!(read("1400:icmp", strict), Ok((Port::Number(1400), Protocol::Icmp)));
+    assert_eq!(read("1000:ICMP", Manner { udp: false, ..old }), Ok((Port::Number(1000), Protocol::Tcp)));
+    for length in ["1401", "", "-1", "+5", "ssh", "65536"] {
+        let refused = Err(AskedError::Echo(length.to_owned()));
+        assert_eq!(read(&format!("{length}:icmp"), old), refused);
+        assert_eq!(read(&format!("{length}:icmp"), strict), refused);
+    }
+    assert_eq!(read("9:icmp:syn", strict), Err(AskedError::NotTcp("9:icmp:syn".to_owned())));
+}
+
 fn stages_are_read_strictly_where_0_8_had_none() {
     let strict = Manner { raw: true, strict: true, udp: false };
     let asked = Asked::parse("7000:TCP:Fin+psh", strict).unwrap();
     assert_eq!(asked.flags, Some(Flags::FIN.union(Flags::PSH)));
     assert_eq!(Asked::parse("7000::none", strict).unwrap().flags, Some(Flags::NONE));
     assert_eq!(Asked::parse("7000:UDP", strict).unwrap().protocol, Protocol::Udp);
-    assert_eq!(Asked::parse("7000:icmp", strict), Err(AskedError::Protocol("icmp".to_owned())));
-    assert_eq!(Asked::parse("7000:udp:syn", strict), Err(AskedError::Udp("7000:udp:syn".to_owned())));
+    assert_eq!(Asked::parse("7000:sctp", strict), Err(AskedError::Protocol("sctp".to_owned())));
+    assert_eq!(Asked::parse("7000:udp:syn", strict), Err(AskedError::NotTcp("7000:udp:syn".to_owned())));
     assert_eq!(Asked::parse("7000:tcp:sin", strict), Err(AskedError::Flags("sin".to_owned())));
     let list = Asked::parse_list("7000:udp, 8000 ,ssh:tcp:syn", strict).unwrap();
     let ports: Vec<&str> = list.iter().map(|asked| asked.text.as_str()).collect();

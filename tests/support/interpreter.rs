@@ -60,6 +60,8 @@ pub fn run(program: &[Instruction], ip: &[u8], around: Around) -> u32 {
                 let Some(byte) = load(k, 1) else { return 0 };
                 x = (byte & 15) * 4;
             }
+            0x1c => a = a.wrapping_sub(x),
+            0x14 => a = a.wrapping_sub(k),
             0x54 => a &= k,
             0x05 => at += usize::try_from(k).unwrap(),
             0x15 => jump(a == k),

@@ -22,6 +22,8 @@ pub const URG: u8 = 32;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
 
 /// A packet to be sent: `tcp(1000).from("10.77.0.9").flags(ACK)`.
 #[derive(Debug, Clone)]
@@ -49,6 +51,11 @@ pub fn tcp(port: u16) -> Packet {
 /// A datagram with one zero byte from the client to the server.
 pub fn udp(port: u16) -> Packet {
     Packet::new(UDP, port, vec![0])
+}
+
+/// An echo request with so many data bytes from the client to the server.
+pub fn ping(length: usize) -> Packet {
+    Packet::new(ICMP, 0, vec![0x61; length])
 }
 
 impl Packet {
@@ -139,8 +146,27 @@ impl Packet {
         self
     }
 
-    /// The TCP segment or UDP datagram.
+    /// The number in the IP header.
+    fn protocol(&self) -> u8 {
+        if self.protocol == ICMP && self.source.is_ipv6() { ICMP6 } else { self.protocol }
+    }
+
+    /// The TCP segment, UDP datagram or ICMP message.
     pub fn segment(&self) -> Vec<u8> {
+        if self.protocol == ICMP {
+            let kind = if self.source.is_ipv4() { 8 } else { 128 };
+            let mut bytes = [&[kind, 0, 0, 0, 0x12, 0x34, 0, 1], &self.data[..]].concat();
+            let mut covered = Vec::new();
+            if self.source.is_ipv6() {
+                covered = [octets(self.source), octets(self.destination)].concat();
+                covered.extend([0, ICMP6]);
+                covered.extend(length(bytes.len()));
+            }
+            covered.extend(&bytes);
+            let sum = checksum(&covered) ^ if self.bad_checksum { 0x5555 } else { 0 };
+            bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+            return bytes;
+        }
         let mut bytes = [self.source_port.to_be_bytes(), self.port.to_be_bytes()].concat();
         let checksum_at = if self.protocol == TCP {
             bytes.extend([0, 0, 3, 232, 0, 0, 0, 0, 5 << 4, self.flags, 32, 0, 0, 0, 0, 0]);
@@ -168,7 +194,7 @@ impl Packet {
 
     /// From the IP header on.
     pub fn ip(&self) -> Vec<u8> {
-        self.ip_around(self.protocol, &self.segment())
+        self.ip_around(self.protocol(), &self.segment())
     }
 
     /// The IP header of this packet around another payload.

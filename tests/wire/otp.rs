@@ -42,6 +42,7 @@ fn packets(stages: &[Stage], source: &str) -> Vec<Packet> {
     let packet = |stage: &Stage| match stage.protocol {
         Protocol::Tcp => tcp(stage.port),
         Protocol::Udp => udp(stage.port),
+        Protocol::Icmp => panic!("a list with a ping"),
     };
     let packet = |stage| if source.contains(':') { packet(stage).v6() } else { packet(stage) };
     stages.iter().map(|stage| packet(stage).from(source)).collect()

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use nix::sys::signal::Signal;
 
 use crate::support::capture::Capture;
-use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SYN, tcp, udp};
+use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, ping, tcp, udp};
 use crate::support::process::{self, Process};
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World};
 use crate::support::{pause, seconds};
@@ -28,6 +28,9 @@ trials![
     other_protocols_do_nothing,
     tagged_frames_do_nothing,
     ipv6_opens_too,
+    pings_are_knocks_by_their_length,
+    fragmented_pings_are_no_knocks,
+    the_client_pings,
     ipv6_can_be_switched_off,
     ipv4_alone_is_enough,
     ipv6_alone_is_enough,
@@ -225,6 +228,42 @@ fn ipv6_can_be_switched_off() {
     world.send(KNOCKS.map(|port| tcp(port).v6()));
     world.send([tcp(1000), tcp(3000).v6(), tcp(2000), tcp(3000)]);
     daemon.expect(&opened("d", CLIENT, 3));
+}
+
+const PINGS: &str = "[d]\nsequence = 1000:icmp,7000,0:icmp\n";
+
+fn pings_are_knocks_by_their_length() {
+    let world = World::new();
+    let daemon = world.knockd(PINGS).start();
+    let between = [ping(999), ping(1001), ping(56)];
+    world.send([ping(1000)].into_iter().chain(between).chain([tcp(7000), ping(0)]));
+    world.send([ping(1000).v6(), ping(999).v6(), tcp(7000).v6(), ping(0).v6()]);
+    daemon.expect(&(opened("d", CLIENT, 3) + &opened("d", CLIENT6, 3)));
+}
+
+/// Not a first fragment either, whose length says nothing about that of the whole.
+fn fragmented_pings_are_no_knocks() {
+    let world = World::new();
+    let daemon = world.knockd(PINGS).start();
+    let last = [tcp(7000), ping(0)];
+    world.send([ping(1000).fragment(0, true)].into_iter().chain(last.clone()));
+    world.send([ping(1000).fragment(1, false)].into_iter().chain(last.clone()));
+    world.send([ping(1000)].into_iter().chain(last));
+    daemon.expect(&opened("d", CLIENT, 3));
+}
+
+/// Plain and crafted, over IPv4 and IPv6.
+fn the_client_pings() {
+    let world = World::new();
+    let daemon = world.knockd(PINGS).start();
+    for (host, raw) in [(SERVER, false), (SERVER6, false), (SERVER, true), (SERVER6, true)] {
+        let mut words = vec![host, "1000:icmp", "7000", "0:icmp"];
+        words.extend(raw.then_some("--raw"));
+        let knocked = world.knock(&words);
+        assert_eq!((knocked.code(), &*knocked.stderr), (Some(0), ""), "{words:?}");
+        daemon.sync();
+    }
+    daemon.expect(&[CLIENT, CLIENT6, CLIENT, CLIENT6].map(|client| opened("d", client, 3)).concat());
 }
 
 fn ipv4_alone_is_enough() {

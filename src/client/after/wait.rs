@@ -28,7 +28,7 @@ pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Option<Tcp
 pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> bool {
     match protocol {
         Protocol::Tcp => for_connection(addresses, timeout).is_some(),
-        Protocol::Udp => until(addresses, timeout, datagram).is_some(),
+        Protocol::Udp | Protocol::Icmp => until(addresses, timeout, datagram).is_some(),
     }
 }
 

@@ -116,7 +116,10 @@ fn whom(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Re
 
 /// Stages of a one-time file or password. `-u` applies to them too.
 fn made(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
-    let protocol = |stage: &Stage| if options.udp { Protocol::Udp } else { stage.protocol };
+    let protocol = |stage: &Stage| match stage.protocol {
+        Protocol::Tcp if options.udp => Protocol::Udp,
+        protocol => protocol,
+    };
     stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
 }
 

@@ -48,7 +48,7 @@ pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
     };
     let (own, other) = match protocol {
         Protocol::Tcp => (SockType::Stream, SockType::DGram),
-        Protocol::Udp => (SockType::DGram, SockType::Stream),
+        Protocol::Udp | Protocol::Icmp => (SockType::DGram, SockType::Stream),
     };
     // A knock may use either protocol, whatever the service uses.
     let mut found = look_up(own).or_else(|reason| look_up(other).map_err(|_| reason))?;

@@ -1,10 +1,11 @@
-//! Plain knocks, as in knock 0.8: ordinary connections and datagrams, which need no privileges.
+//! Plain knocks: ordinary connections and datagrams as in knock 0.8, which need no privileges; and pings.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::client::send::ping;
 use crate::door::knock::Protocol;
 
 /// The payload of a plain UDP knock.
@@ -16,6 +17,7 @@ pub const DATAGRAM: &[u8] = &[0];
 /// TCP: the socket is closed right after the connection was begun, so that exactly one SYN is sent. Only
 /// if the port answers before that does the server see a connection, which ends at once. An unreachable
 /// destination is not an error: knocks are not expected to be answered.
+/// For ICMP the port of the destination is the number of data bytes.
 ///
 /// # Errors
 /// The system provides no socket (out of descriptors, address family not supported) or not this port.
@@ -28,6 +30,7 @@ pub fn knock(
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM.nonblocking(),
         Protocol::Udp => Type::DGRAM,
+        Protocol::Icmp => return ping::knock(destination, destination.port()),
     };
     let socket = Socket::new(Domain::for_address(destination), kind, None)?;
     if let Some(port) = source_port {
@@ -40,7 +43,7 @@ pub fn knock(
     let address = SockAddr::from(destination);
     let _unreachable = match protocol {
         Protocol::Tcp => socket.connect(&address),
-        Protocol::Udp => socket.send_to(data, &address).map(drop),
+        Protocol::Udp | Protocol::Icmp => socket.send_to(data, &address).map(drop),
     };
     Ok(())
 }

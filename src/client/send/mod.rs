@@ -2,6 +2,7 @@
 
 mod connect;
 mod pcap;
+mod ping;
 mod raw;
 mod single;
 
@@ -53,9 +54,11 @@ impl<'a> Knocking<'a> {
     /// Raw packets are not permitted, a file cannot be read or written, a spoofed source does not fit.
     pub fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
         let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
-        let crafting = match &options.raw {
-            Some(raw) => Some(Crafting::prepare(raw, &addresses, options.purpose)?),
-            None => None,
+        let crafting = if let Some(raw) = &options.raw {
+            Some(Crafting::prepare(raw, &addresses, options.purpose)?)
+        } else {
+            check_pings(options, &errands)?;
+            None
         };
         Ok(Knocking { options, errands, random: Box::new(chance::numbers()), crafting })
     }
@@ -94,6 +97,16 @@ fn single_packet<'a>(
         (Stages::Single(single), Some(whom)) => Ok(Some((single, single::make(single, whom)?))),
         _ => Ok(None),
     }
+}
+
+/// Finds out whether the pings among the stages may be sent.
+fn check_pings(options: &Options, errands: &[Errand]) -> Result<(), Failure> {
+    let has_ping =
+        |errand: &&Errand| errand.stages.iter().any(|resolved| resolved.stage.protocol == Protocol::Icmp);
+    if options.purpose != Purpose::Send {
+        return Ok(());
+    }
+    errands.iter().filter(has_ping).try_for_each(|errand| ping::check(errand.address.ip()))
 }
 
 fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
@@ -177,7 +190,7 @@ impl Crafting {
         self.made = self.made.saturating_add(1);
         let flags = match resolved.stage.protocol {
             Protocol::Tcp => format!(" ({})", flag_names(resolved.flags.unwrap_or(self.shape.flags))),
-            Protocol::Udp => String::new(),
+            Protocol::Udp | Protocol::Icmp => String::new(),
         };
         let asks = single.map(|(_, made)| format!(": {}", made.summary)).unwrap_or_default();
         let said = format_args!(

@@ -237,7 +237,7 @@ fn wait(input: &Completed) -> Result<Option<Wait>, Failure> {
     let refuse = |problem: String| Failure::refused(format_args!("{}{problem}", input.place(&[option])));
     let (port, protocol) = match port.split_once('/') {
         None => (port.as_str(), Protocol::Tcp),
-        Some((port, word)) => match Protocol::from_word(word) {
+        Some((port, word)) => match Protocol::with_ports(word) {
             Some(protocol) if !(proxy && protocol == Protocol::Udp) => (port, protocol),
             _ => return Err(refuse(format!("'{port}/{word}' cannot be awaited"))),
         },

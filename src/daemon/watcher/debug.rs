@@ -2,25 +2,26 @@
 
 use crate::daemon::watcher::Watcher;
 use crate::daemon::watcher::expression;
-use crate::door::knock::Knock;
+use crate::door::knock::{Knock, Protocol};
 use crate::time::Now;
 
 impl Watcher {
     /// A packet that is of interest.
     pub(super) fn explain_packet(&mut self, knock: &Knock, link_header: u64, now: Now) {
-        if self.engine.is_of_interest(knock) {
-            let line = format!(
-                "{}: {}: {}:{} -> {}:{} {} bytes",
-                self.zone.to_the_second(now.unix),
-                knock.protocol,
-                knock.source,
-                knock.source_port,
-                knock.destination,
-                knock.port,
-                u64::from(knock.length) + link_header
-            );
-            self.link.explain(&line);
+        if !self.engine.is_of_interest(knock) {
+            return;
         }
+        let Knock { source, source_port, destination, protocol, port, .. } = knock;
+        let (clock, bytes) = (self.zone.to_the_second(now.unix), u64::from(knock.length) + link_header);
+        let line = match protocol {
+            Protocol::Tcp | Protocol::Udp => {
+                format!("{clock}: {protocol}: {source}:{source_port} -> {destination}:{port} {bytes} bytes")
+            }
+            Protocol::Icmp => {
+                format!("{clock}: {protocol}: {source} -> {destination} echo request of {port} {bytes} bytes")
+            }
+        };
+        self.link.explain(&line);
     }
 
     /// Where it listens, at the start.

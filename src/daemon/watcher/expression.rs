@@ -57,10 +57,19 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
             format!(" and {byte} & tcp-{name} {relation} 0")
         })
         .collect();
-    let both: Vec<String> =
+    // libpcap has no word for the length of an echo request.
+    let pings = wanted.iter().filter(|it| it.0 == Protocol::Icmp).map(|(_, length)| {
+        if is_v6 {
+            format!("(icmp6 and ip6[40] == 128 and ip6[4:2] - 8 == {length})")
+        } else {
+            format!("(icmp[icmptype] == icmp-echo and ip[2:2] - ((ip[0] & 15) << 2) - 8 == {length})")
+        }
+    });
+    let all: Vec<String> =
         [ports(Protocol::Tcp).map(|ports| format!("({ports}{})", flags.concat())), ports(Protocol::Udp)]
             .into_iter()
             .flatten()
+            .chain(pings)
             .collect();
-    (!hosts.is_empty()).then(|| format!("(({}) and ({}))", hosts.join(" or "), both.join(" or ")))
+    (!hosts.is_empty()).then(|| format!("(({}) and ({}))", hosts.join(" or "), all.join(" or ")))
 }

@@ -66,7 +66,7 @@ impl Grants {
             let (protocol, ports) = item.trim().split_once('/')?;
             let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
             let (low, high) = (low.parse().ok()?, high.parse().ok()?);
-            (low != 0 && low <= high).then_some((Protocol::from_word(protocol)?, low, high))
+            (low != 0 && low <= high).then_some((Protocol::with_ports(protocol)?, low, high))
         };
         text.split(',').map(range).collect::<Option<Vec<_>>>().map(Grants)
     }

@@ -115,10 +115,20 @@ impl Plain {
             PlainLock::Otp(text, ..) => {
                 let mut fields = text.split(',').skip(2);
                 let base: u16 = fields.next().and_then(|field| field.parse().ok()).expect("a base");
-                let has_protocol = fields.any(|field| Protocol::from_word(field) == Some(stage.protocol));
+                let has_protocol = fields.any(|field| Protocol::with_ports(field) == Some(stage.protocol));
                 has_protocol && stage.port.wrapping_sub(base) <= SPREAD
             }
             _ => self.line().is_some_and(|line| line.contains(&stage)),
+        }
+    }
+
+    /// Whether some sequence of the door has an echo request.
+    fn has_echo(&self) -> bool {
+        let has_echo = |stages: &Vec<Stage>| stages.iter().any(|stage| stage.protocol == Protocol::Icmp);
+        match &self.lock {
+            PlainLock::Fixed(stages) => has_echo(stages),
+            PlainLock::OneTime(lines) => lines.iter().any(has_echo),
+            PlainLock::Otp(..) => false,
         }
     }
 
@@ -126,7 +136,11 @@ impl Plain {
     fn is_hit(&self, knock: &Knock) -> bool {
         let begins = match knock.flags {
             Some(flags) => flags.contains(Flags::SYN) && !flags.contains(Flags::ACK),
-            None => knock.protocol == Protocol::Udp,
+            None => match knock.protocol {
+                Protocol::Tcp => false,
+                Protocol::Udp => true,
+                Protocol::Icmp => self.has_echo(),
+            },
         };
         self.is_strict && begins && !self.except.contains(&Stage::of(knock))
     }
