@@ -43,8 +43,6 @@ pub(super) struct Draft<'a> {
     pub(super) reopen: Reopen,
     /// Zero is no limit, whatever `[options]` says.
     pub(super) command_timeout: Option<Duration>,
-    /// Sentences for [`Config::remarks`](crate::config::Config::remarks).
-    pub(super) remarks: Vec<String>,
 }
 
 /// The `OTP_…` directives of a door, which may come before `OTP`.
@@ -82,7 +80,6 @@ impl<'a> Draft<'a> {
             cmd_timeout: DEFAULT_CMD_TIMEOUT,
             reopen: Reopen::default(),
             command_timeout: None,
-            remarks: Vec::new(),
         }
     }
 

@@ -29,11 +29,13 @@ pub use include::includes;
 pub use options::Options;
 pub use problem::{ConfigError, Problem};
 pub use reading::{Note, Reading};
+pub use warnings::Warning;
 
 use directives::{Place, Read, find};
 use draft::Draft;
 use syntax::Item;
 use value::Value;
+use warnings::{Entry, Section};
 
 /// How many bytes of a section's name the debug output shows, as in knockd 0.8.
 const SECTION_NAME: usize = 254;
@@ -47,8 +49,8 @@ pub struct Config {
     pub options: Options,
     /// The doors, in the order of the file.
     pub doors: Vec<Door>,
-    /// Warnings about the text itself, which cannot be derived from the values any more.
-    pub remarks: Vec<String>,
+    /// What its lines say that is probably not meant.
+    written: Vec<Warning>,
 }
 
 impl Config {
@@ -72,6 +74,8 @@ impl Config {
         let mut options = Options::default();
         let mut drafts: Vec<Draft<'a>> = Vec::new();
         let mut place = None;
+        let mut section = Section { door: None, entries: Vec::new() };
+        let mut written = Vec::new();
         let lines = files.into_iter().flat_map(|(file, text)| {
             let items = syntax::items(text).enumerate();
             items.map(move |(index, (line, item))| (file, index == 0, line, item))
@@ -84,6 +88,9 @@ impl Config {
                 Item::Section(name) => {
                     let name = String::from_utf8_lossy(name);
                     let shown = cut(&name, SECTION_NAME);
+                    written.extend(warnings::about_section(&section));
+                    section.entries.clear();
+                    section.door = (shown != "options").then(|| cut(shown, DOOR_NAME).to_owned());
                     reading.understood(format!("config: new section: '{shown}'"));
                     place = Some(match shown {
                         "" => return Err(at(Problem::SectionName)),
@@ -111,24 +118,25 @@ impl Config {
                 (Read::Rule(read), None) => read(&mut options.rules, &value),
             }
             .map_err(at)?;
+            section.entries.push(Entry { directive, value, line });
             if let Some(line) = directive.line(draft.map(|draft| draft.name.as_str()), &value) {
                 reading.understood(line);
             }
         }
-        let remarks = drafts.iter_mut().flat_map(|draft| std::mem::take(&mut draft.remarks)).collect();
+        written.extend(warnings::about_section(&section));
         let all_doors = Arc::new(options.rules.clone());
         let doors = drafts.into_iter().map(|draft| draft.finish(&options, &all_doors));
         let mut doors = doors.collect::<Result<Vec<_>, _>>()?;
         // collect() reused the memory of the drafts, which are larger.
         doors.shrink_to_fit();
-        Ok(Config { options, doors, remarks })
+        Ok(Config { options, doors, written })
     }
 
     /// Sentences about what is probably a mistake. The daemon starts all the same.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.remarks.clone();
-        warnings.extend(warnings::about(&self.doors));
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.written.clone();
+        warnings.extend(warnings::about_doors(&self.doors));
         warnings
     }
 

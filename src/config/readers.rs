@@ -11,7 +11,7 @@ use crate::config::value::Value;
 use crate::door::knock::Flags;
 use crate::door::lock::{Lock, OneTime, OtpLock};
 use crate::door::otp::Otp;
-use crate::door::sequence::{Sequence, atoi, is_blank};
+use crate::door::sequence::Sequence;
 use crate::door::spent::Spent;
 use crate::filter::interfaces::Wanted;
 
@@ -35,27 +35,7 @@ pub(super) fn sequence(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut R
     let sequence =
         Sequence::parse(&value.text()).map_err(|error| Problem::Sequence(draft.name.clone(), error))?;
     reading.understood(format!("config: {}: sequence: {sequence}", draft.name));
-    let remarks: Vec<String> =
-        odd_ports(&value.text()).map(|it| format!("Door '{}': {it}.", draft.name)).collect();
-    draft.remarks.extend(remarks);
     set_lock(draft, Lock::Fixed(sequence))
-}
-
-/// Remarks about ports that are read as another number than they look like, or cannot be used.
-fn odd_ports(sequence: &str) -> impl Iterator<Item = String> {
-    let is_ping = |stage: &&str| {
-        stage.split(':').nth(1).is_some_and(|word| word.trim_matches(is_blank).eq_ignore_ascii_case("icmp"))
-    };
-    let stages = sequence.split(',').filter(move |stage| !is_ping(stage));
-    let ports = stages.map(|stage| stage.split(':').next().unwrap_or_default());
-    ports.filter_map(|port| match port.trim_matches(is_blank) {
-        "" => Some("a port is missing and is read as port 0".to_owned()),
-        port => match port.parse::<u16>() {
-            Ok(0) => Some("port 0 is a port that most programs cannot knock at".to_owned()),
-            Ok(_) => None,
-            Err(_) => Some(format!("'{port}' is not a number and is read as port {}", atoi(port))),
-        },
-    })
 }
 
 pub(super) fn one_time_sequences(

@@ -22,7 +22,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut warnings = config.warnings();
+    let mut warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
     let one_time = config.doors.iter().filter_map(|door| match &door.lock {
         Lock::OneTime(lines) => Some(&lines.path),
         Lock::Fixed(_) | Lock::Otp(_) => None,

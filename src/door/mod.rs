@@ -152,6 +152,12 @@ impl Template {
         Template(text.into())
     }
 
+    /// The command as it stands in the configuration.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether there is nothing to run.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -237,7 +237,12 @@ fn check_warns() {
         "[a]\nsequence = 1,2\nseq_timeout = 0\n",
         &["warning: Door 'a' can never open: its seq_timeout leaves no time for a second knock."],
     );
-    warned("[a]\nsequence = ssh\n", &["warning: Door 'a': 'ssh' is not a number and is read as port 0."]);
+    warned(
+        "[a]\nsequence = ssh\n",
+        &[
+            "warning: A port in the sequence of door 'a' is not a number, or 0; 'ssh' is read as port 0: write the number of each port, as in 7000, 8000:udp.",
+        ],
+    );
     warned(
         &format!("[a]\none_time_sequences = {list}\n"),
         &["warning: The one-time file of door 'a' has 2 usable lines left (@)."],

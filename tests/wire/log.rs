@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::{Knockd, RunningDaemon};
+use crate::support::folder::read;
 use crate::support::packet::{ACK, CLIENT, tcp, udp};
 use crate::support::process;
 use crate::support::world::World;
@@ -22,6 +23,7 @@ trials![
     the_log_is_appended_to,
     a_log_that_cannot_be_opened_is_a_warning,
     no_log_file_is_no_error,
+    doors_that_are_weaker_than_they_read_are_named_once,
     nothing_is_printed_unasked,
     verbose_byte_for_byte,
     debug_shows_the_packets,
@@ -88,6 +90,22 @@ fn the_log_of_a_timeout_byte_for_byte() {
          [] 10.77.0.2: d: Stage 1\n\
          [] 10.77.0.2: d: sequence timeout (stage 1)\n\n"
     );
+}
+
+/// Without its ports, which open the door.
+fn doors_that_are_weaker_than_they_read_are_named_once() {
+    let world = World::new();
+    let weak = "[weak]\nsequence = 7000 8000 9000\n[fine]\nsequence = 1,2 # three\n";
+    let daemon = world.knockd(weak).start();
+    let of_weak = "warning: The sequence of door 'weak' is read as 1 of its 3 ports";
+    daemon.wait_for(of_weak);
+    let more = "[open]\nsequence = 3,4\nstart_command = true\ncmd_timeout = 9\n";
+    fs::write(&daemon.config, read(&daemon.config) + more).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("warning: The cmd_timeout of door 'open' closes nothing");
+    let log = daemon.raw_log();
+    assert_eq!(log.matches("warning: ").count(), 2, "{log}");
+    assert!(!log.contains("7000") && daemon.stderr().is_empty(), "{}", daemon.said());
 }
 
 /// With a zone seven and a half hours ahead of Greenwich the clock shows another hour and another half hour.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Options};
+use crate::config::{Config, Options, Warning};
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::{Doorkeeper, HandedOut};
 use crate::daemon::error::StartError;
@@ -134,9 +134,10 @@ impl Doorkeeper {
         if let Some(mut config) = config {
             // Lists that were spent since it was handed out.
             inherit_spent(&self.config.doors, &mut config.doors);
-            self.config = config;
+            let before = std::mem::replace(&mut self.config, config);
             if self.standing.is_none() {
                 self.reopen_log();
+                self.warn(&before);
                 self.open_memory();
                 notify::ready();
             }
@@ -168,6 +169,18 @@ impl Doorkeeper {
         match started {
             Ok(()) => self.has_lost_watcher = false,
             Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),
+        }
+    }
+
+    /// Warns in the log of doors that are weaker or deader than they read, unless the configuration before
+    /// this one had the same said of it.
+    pub(super) fn warn(&mut self, before: &Config) {
+        let grave = |config: &Config| -> Vec<Warning> {
+            config.warnings().into_iter().filter(|warning| warning.is_grave).collect()
+        };
+        let known = grave(before);
+        for warning in grave(&self.config).into_iter().filter(|warning| !known.contains(warning)) {
+            self.log.line(&warning.line());
         }
     }
 

@@ -126,6 +126,7 @@ impl Doorkeeper {
         output::say(&format!("{words}..."));
         let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
         self.log.tell(missing.map(|(what, state)| state.line(what, false)));
+        self.warn(&Config::default());
         let options = &self.config.options;
         if let Some(command) = options.on_start.clone() {
             let limit = options.command_timeout.filter(|limit| !limit.is_zero());

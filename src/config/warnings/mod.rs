@@ -1,0 +1,27 @@
+//! What is allowed and yet probably not meant: sentences for `knockd --check`, and the worst of them for
+//! the log.
+//!
+//! Each check is a function without side effects. To add one, write it in the file of its kind and add it
+//! to the table there: [`door`] has checks of one door, [`doors`] of all doors together, [`written`] of
+//! lines as they stand in the file.
+
+mod door;
+mod doors;
+mod warning;
+mod written;
+
+use crate::door::Door;
+
+pub use warning::Warning;
+pub(super) use written::{Entry, Section};
+
+/// Warnings about doors: one after the other, then all together.
+pub(super) fn about_doors(doors: &[Door]) -> Vec<Warning> {
+    let each = doors.iter().flat_map(|door| door::CHECKS.iter().filter_map(|check| check(door)));
+    each.chain(doors::CHECKS.iter().flat_map(|check| check(doors))).collect()
+}
+
+/// Warnings about the lines of one section.
+pub(super) fn about_section(section: &Section<'_>) -> Vec<Warning> {
+    written::CHECKS.iter().flat_map(|check| check(section)).collect()
+}
