@@ -149,6 +149,8 @@ mod wire {
     pub mod trouble;
     /// Links without a link-level header, such as tunnels.
     pub mod tun;
+    /// Logs that nobody reads.
+    pub mod unread;
 }
 
 /// Most tests mostly wait, so more of them run at once than there are processors.
@@ -221,6 +223,7 @@ fn tests() -> Vec<Trial> {
         wire::state::tests,
         wire::trouble::tests,
         wire::tun::tests,
+        wire::unread::tests,
     ];
     modules.into_iter().flat_map(|tests| tests()).collect()
 }

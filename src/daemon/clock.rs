@@ -59,6 +59,18 @@ impl Zone {
         format!("{}:{second:02}", self.to_the_minute(unix))
     }
 
+    /// `Nov 22 13:05:59`, with a blank in front of a day of one digit: for syslog (RFC 3164, 4.1.2).
+    #[must_use]
+    pub fn for_syslog(&self, unix: Duration) -> String {
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        self.at(unix).map_or_else(String::new, |time| {
+            let month = MONTHS.get(usize::from(time.month().saturating_sub(1))).unwrap_or(&"Jan");
+            let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+            format!("{month} {:2} {hour:02}:{minute:02}:{second:02}", time.month_day())
+        })
+    }
+
     fn at(&self, unix: Duration) -> Option<DateTime> {
         let seconds = i64::try_from(unix.as_secs()).ok()?;
         DateTime::from_timespec(seconds, 0, self.0.as_ref()).ok()

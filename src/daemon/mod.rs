@@ -25,10 +25,14 @@ mod watcher;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cli::Instead;
 use log::{names, output};
 use processes::Role;
+
+/// How long we wait at the end for whoever reads standard output and standard error.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Runs the program: its name and its command line say what it is.
 #[must_use]
@@ -63,11 +67,13 @@ pub fn main() -> ExitCode {
     } else {
         doorkeeper::start::main(arguments).map(|()| ExitCode::SUCCESS)
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         output::complain(&error.to_string());
         if error.shows_usage() {
             output::print(cli::USAGE);
         }
         ExitCode::FAILURE
-    })
+    });
+    output::drain(clock::now().uptime.saturating_add(LAST_WORDS));
+    code
 }

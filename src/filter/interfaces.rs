@@ -313,7 +313,7 @@ pub struct Status {
 }
 
 /// Whether an interface can be listened on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// It is up and has a carrier.
     Ready,

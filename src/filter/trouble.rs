@@ -16,7 +16,7 @@ const ACCESS: i32 = 13;
 const PERMISSION: i32 = 1;
 
 /// An error of the operating system, by its number (errno).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Code(pub i32);
 
 impl Code {
@@ -38,7 +38,7 @@ impl fmt::Display for Code {
 }
 
 /// A step on the way to listening on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Asking the kernel what interfaces there are.
     Interfaces,
@@ -78,7 +78,7 @@ impl Operation {
 }
 
 /// Why an interface cannot be listened on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CaptureError {
     /// The interface.
     pub interface: String,
@@ -87,7 +87,7 @@ pub struct CaptureError {
 }
 
 /// What can be wrong with an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CaptureProblem {
     /// There is none of that name; these are there, separated by commas.
     Missing(String),
@@ -126,7 +126,7 @@ impl fmt::Display for CaptureError {
 impl std::error::Error for CaptureError {}
 
 /// What did not work while the daemon listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trouble {
     /// The kernel did not say what interfaces there are.
     Look(Code),

@@ -9,7 +9,7 @@ use crate::door::knock::{FlagRule, Flags};
 use crate::door::lock::Turn;
 
 /// A door opened: what the watcher tells the doorkeeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Opening {
     /// The door, counted from 0 in the order of the configuration.
     pub door: usize,

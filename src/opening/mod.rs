@@ -21,6 +21,8 @@ use crate::time::Now;
 
 /// When to try again to run a stop command that could not be started, say for want of memory.
 const RETRY: Duration = Duration::from_secs(5);
+/// The same when the daemon ends.
+const LAST_RETRY: Duration = Duration::from_millis(200);
 
 /// Names a job while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -167,6 +169,15 @@ impl Running {
     }
 }
 
+/// When doors are closed once the daemon is to end.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// Stops that are due by then (uptime) keep their time; all others are due at once.
+    soon: Duration,
+    /// Then (uptime) doors are closed whose start command still runs.
+    late: Duration,
+}
+
 /// All openings that still have something to run.
 #[derive(Clone, Debug, Default)]
 pub struct Openings {
@@ -182,8 +193,8 @@ pub struct Openings {
     deadlines: BinaryHeap<Reverse<(Duration, JobId)>>,
     /// What changed in [`Openings::standing`] since somebody asked.
     changes: Vec<Change>,
-    /// Set by `finish`: no stop may come due later than this.
-    last_call: Option<Duration>,
+    /// Set by `finish`.
+    end: Option<End>,
 }
 
 impl Openings {
@@ -239,7 +250,7 @@ impl Openings {
             Phase::Opening(Some(process)) => (Role::Opens(stop), process),
             Phase::Closing(Some(process)) => (Role::Closes(stop), process),
             Phase::Opening(None) | Phase::Open | Phase::Closing(None) => {
-                stop.due = self.last_call.map_or(stop.due, |last| stop.due.min(last));
+                stop.due = self.due_at(stop.due, now);
                 self.wait(job, stop);
                 return None;
             }
@@ -299,11 +310,12 @@ impl Openings {
             (Role::Opens(stop), Ending::NotStarted) => self.changes.push(Change::Closed(stop.key)),
             (Role::Opens(mut stop), _) => {
                 let due = now.uptime.saturating_add(stop.after);
-                stop.due = self.last_call.map_or(due, |last| due.min(last));
+                stop.due = self.due_at(due, now);
                 self.wait(job, stop);
             }
             (Role::Closes(mut stop), Ending::NotStarted) => {
-                stop.due = now.uptime.saturating_add(RETRY);
+                let retry = if self.end.is_some() { LAST_RETRY } else { RETRY };
+                stop.due = now.uptime.saturating_add(retry);
                 self.wait(job, stop);
             }
             (Role::Closes(stop), _) => self.changes.push(Change::Closed(stop.key)),
@@ -328,7 +340,7 @@ impl Openings {
                 actions.extend(self.close(stop, now));
             }
         }
-        if self.last_call.is_some_and(|last| last <= now.uptime) {
+        if self.end.is_some_and(|end| end.late <= now.uptime) {
             // Start commands that still run get no more time: their doors may be open already.
             let late: Vec<Stop> = self.running.values_mut().filter_map(Running::take_stop).collect();
             for stop in late {
@@ -349,16 +361,32 @@ impl Openings {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let stop = self.deadlines.peek().map(|Reverse((due, _))| *due);
-        let late = self.last_call.filter(|_| self.are_opening());
+        let late = self.end.filter(|_| self.are_opening()).map(|end| end.late);
         let killed = self.running.values().filter_map(|running| running.killed_at).min();
         stop.into_iter().chain(late).chain(killed).min()
     }
 
-    /// The daemon ends: every door is to be closed no later than `last_call` (uptime).
-    pub fn finish(&mut self, last_call: Duration) {
-        let last_call = self.last_call.map_or(last_call, |earlier| earlier.min(last_call));
-        self.last_call = Some(last_call);
-        self.set_times(|_| true, |stop| stop.due = stop.due.min(last_call));
+    /// The daemon ends. Doors whose time is over within `grace` keep that time, all others are closed at once; those
+    /// whose start command still runs, when it has ended, but after `patience` at the latest.
+    pub fn finish(&mut self, grace: Duration, patience: Duration, now: Now) {
+        let (soon, late) = (now.uptime.saturating_add(grace), now.uptime.saturating_add(patience));
+        let end = self.end.map_or(End { soon, late }, |earlier| End {
+            soon: earlier.soon.min(soon),
+            late: earlier.late.min(late),
+        });
+        self.end = Some(end);
+        self.set_times(|stop| stop.due > end.soon, |stop| stop.due = now.uptime);
+    }
+
+    /// When a door is to be closed whose time ends at `due`.
+    fn due_at(&self, due: Duration, now: Now) -> Duration {
+        if self.end.is_some_and(|end| due > end.soon) { now.uptime } else { due }
+    }
+
+    /// Whether some command runs that closes a door, or that a door is closed after, or the last one.
+    #[must_use]
+    pub fn are_busy(&self) -> bool {
+        self.running.values().any(|running| !matches!(running.role, Role::JustRuns))
     }
 
     /// Whether no door is open any more: every stop command was run, and has ended, and so has the
@@ -393,7 +421,7 @@ impl Openings {
         let is_extended = door.reopen == Reopen::Extend;
         if is_extended {
             let due = now.uptime.saturating_add(door.cmd_timeout());
-            let due = self.last_call.map_or(due, |last| due.min(last));
+            let due = self.due_at(due, now);
             self.set_times(
                 |stop| stop.knocker == knocker && stop.door == door.name,
                 |stop| (stop.due, stop.after) = (due, door.cmd_timeout()),

@@ -17,7 +17,7 @@ pub enum Verdict {
 }
 
 /// Where the doorkeeper stands with its watcher.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Desk {
     /// The last generation that was handed out.
     last: Generation,

@@ -13,7 +13,7 @@ use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trou
 use crate::opening::event::Opening;
 
 /// The most bytes of a message.
-pub const LONGEST: usize = 2048;
+pub const LONGEST: usize = 2560;
 /// The most bytes of a text in one; what is longer is cut off, or sent in pieces.
 pub const LONGEST_TEXT: usize = 1024;
 
@@ -22,7 +22,7 @@ pub const LONGEST_TEXT: usize = 1024;
 pub struct Generation(pub u32);
 
 /// What happened to an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// It reached this stage, counted from 1.
     Advanced(u8),
@@ -35,7 +35,7 @@ pub enum Step {
 }
 
 /// What the watcher says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Report {
     /// The configuration of this generation is in force: all that was said before belongs to an earlier one.
     Adopted(Generation),
@@ -60,7 +60,7 @@ pub enum Report {
 }
 
 /// What the doorkeeper says. Some come with a descriptor, which stands in brackets here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Listen for this configuration \[a file with a [`Bundle`](super::bundle::Bundle)\].
     Adopt(Generation),

@@ -2,7 +2,7 @@
 //!
 //! Pure: it is told what happened and hands out messages in the order in which they are to be sent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::opening::event::Opening;
 use crate::protocol::messages::{Generation, Report};
@@ -13,7 +13,7 @@ pub const MOST_OPENINGS: u64 = 4096;
 pub const MOST_WAITING: usize = 16_384;
 
 /// What waits to be sent, and what waits to be taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outbox {
     generation: Generation,
     waiting: VecDeque<Report>,
@@ -22,7 +22,7 @@ pub struct Outbox {
     /// All up to this one were taken.
     taken: u64,
     /// The last opening at each door that has openings under way.
-    last_at: HashMap<usize, u64>,
+    last_at: BTreeMap<usize, u64>,
     /// Lines that were dropped for want of room.
     dropped: u64,
 }

@@ -17,7 +17,7 @@
 //! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with so many bytes of data |
 //! | `0.4` | the daemon wakes up and does whatever is due |
 //! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
-//! | `0.4 finish 5` | the daemon is asked to end within 5 seconds |
+//! | `0.4 finish 1 5` | the daemon is asked to end: a second for doors, five for start commands that run |
 //! | `0.4 closed`, `0.4 not closed` | every stop command was run and has ended, or not |
 //! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck; these lines are left in the file, or it is `unreadable` |
 //! | `address 10.0.0.1 fd00::1` | this host's addresses from now on; these two at the start |
@@ -176,7 +176,9 @@ impl Scene {
             self.engine.observe(&knock(what)?, self.now, &mut events);
             self.engine_says(events);
         } else if let Some(seconds) = what.strip_prefix("finish ") {
-            self.openings.finish(self.now.uptime + Duration::from_secs(seconds.parse().ok()?));
+            let (grace, patience) = seconds.split_once(' ')?;
+            let seconds = |word: &str| word.parse().ok().map(Duration::from_secs);
+            self.openings.finish(seconds(grace)?, seconds(patience)?, self.now);
         } else if let Some((struck, left)) = what.strip_prefix("struck ").and_then(|it| it.split_once(':')) {
             self.strike(struck, left.trim());
         } else if let Some((how, command)) = what.split_once(':') {

@@ -13,7 +13,7 @@ pub mod start;
 pub mod state_file;
 mod watcher_process;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
@@ -25,6 +25,7 @@ use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::memory::{Found, Memory};
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
+use crate::daemon::log::output;
 use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
@@ -36,9 +37,11 @@ use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How long doors that are open at the end may stay so, if their time is longer.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long stop commands may then take before we end without them.
+/// Doors whose time is over so soon when the daemon is to end keep that time; all others are closed at once.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long commands that run at the end may take before we end without them.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer those may take that close doors.
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
 /// How long the watcher has to say what is left to say.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -70,7 +73,7 @@ struct Doorkeeper {
     has_lost_watcher: bool,
     /// Interfaces that the watcher spoke of before it listened for the first time.
     standing: Option<Vec<(String, State)>>,
-    /// Until when doors may stay open, as uptime, once we are to end at all.
+    /// Until when commands are waited for that close no door, as uptime, once we are to end at all.
     last_call: Option<Duration>,
     /// Until when the watcher may speak, as uptime, once we are to end.
     last_words: Option<Duration>,
@@ -107,6 +110,7 @@ impl Doorkeeper {
             self.take_actions(now);
             self.acknowledge();
             self.log.settle(now);
+            self.log.write_on();
         }
     }
 
@@ -132,11 +136,11 @@ impl Doorkeeper {
         }
     }
 
-    /// Whether nothing is left that the end waits for. Commands that nothing follows get the time
-    /// that doors get, those that close doors a little more.
+    /// Whether nothing is left that the end waits for. Commands that close doors get a little more time than others;
+    /// those that could not be started by then are left to the next daemon.
     fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
         let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
-        is_over || self.openings.are_idle() || is_late && self.openings.are_closed()
+        is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
     }
 
     /// Sleeps until there is something to do.
@@ -160,24 +164,28 @@ impl Doorkeeper {
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
         ];
+        let readers = output::flush();
         let mut descriptors: Vec<PollFd<'_>> =
             descriptors.into_iter().flatten().map(|(fd, events)| PollFd::new(fd, events)).collect();
+        let readers = readers.iter().map(AsFd::as_fd).chain(self.log.waits_for());
+        descriptors.extend(readers.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         wait_for(&mut descriptors, timeout);
     }
 
     /// The daemon ends: the watcher first, then every door. A second signal is urgent.
     fn finish(&mut self) {
-        let uptime = now().uptime;
+        let now = now();
         let is_urgent = self.last_call.is_some();
-        let last_call = uptime + if is_urgent { Duration::ZERO } else { GRACE };
+        let (grace, patience) = if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (GRACE, PATIENCE) };
+        let last_call = now.uptime + patience;
         if !is_urgent {
             notify::stopping();
             self.log.flush();
             self.log.say("waiting for child processes...");
             self.watcher.send(Order::Finish, None);
-            self.last_words = Some(uptime + LAST_WORDS);
+            self.last_words = Some(now.uptime + LAST_WORDS);
         }
-        self.openings.finish(last_call);
+        self.openings.finish(grace, patience, now);
         self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
     }
 

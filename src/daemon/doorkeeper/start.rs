@@ -35,6 +35,9 @@ use crate::reason::reason;
 /// How long the watcher may take to begin.
 const WATCHER_START: Duration = Duration::from_secs(30);
 
+/// How long we wait at the end for whoever reads the log.
+const LAST_LINES: Duration = Duration::from_millis(250);
+
 /// Starts the daemon and runs it to its end.
 ///
 /// # Errors
@@ -135,6 +138,7 @@ impl Doorkeeper {
             self.actions.extend(actions);
             self.take_actions(now);
         }
+        output::never_wait();
         notify::ready();
     }
 
@@ -159,6 +163,7 @@ impl Doorkeeper {
         }
         self.log.line("shutting down");
         self.log.flush();
+        self.log.drain(now().uptime.saturating_add(LAST_LINES));
         if let Some(path) = pid_file {
             let ours = format!("{}\n", std::process::id());
             if std::fs::read_to_string(&path).is_ok_and(|text| text == ours) {

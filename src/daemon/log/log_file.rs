@@ -2,12 +2,13 @@
 //! how much is missing when it can.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::daemon::log::outlet::Outlet;
 use crate::daemon::log::output::complain;
 use crate::reason::reason;
 use crate::time::Now;
@@ -19,20 +20,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Outlet>,
     /// When to try to open it, as uptime.
     next_try: Duration,
     /// Lines that were not written since the last one that was.
     missing: u64,
-    /// The last line may be half there.
-    is_torn: bool,
     has_complained: bool,
 }
 
 impl LogFile {
     /// A file of this path, and why it cannot be opened if it cannot; then it is tried again.
     pub fn open(path: &Path) -> (LogFile, io::Result<()>) {
-        let (file, result) = match open(path) {
+        let (file, result) = match Outlet::append(path) {
             Ok(file) => (Some(file), Ok(())),
             Err(error) => (None, Err(error)),
         };
@@ -42,7 +41,6 @@ impl LogFile {
             file,
             next_try: Duration::ZERO,
             missing: 0,
-            is_torn: false,
         };
         (log, result)
     }
@@ -56,16 +54,13 @@ impl LogFile {
     /// Appends a line with its stamp.
     pub fn write(&mut self, stamp: &str, text: &str, end: &str, now: Now) {
         let mut line = String::new();
-        if self.is_torn {
-            line.push('\n');
-        }
         if self.missing > 0 {
             let lines = if self.missing == 1 { "line" } else { "lines" };
             let _ = writeln!(line, "[{stamp}] {} {lines} could not be written here", self.missing);
         }
         let _ = write!(line, "[{stamp}] {text}{end}");
         match self.append(line.as_bytes(), now) {
-            Ok(()) => (self.missing, self.is_torn, self.has_complained) = (0, false, false),
+            Ok(()) => (self.missing, self.has_complained) = (0, false),
             Err(error) => {
                 self.missing += 1;
                 if !std::mem::replace(&mut self.has_complained, true) {
@@ -78,7 +73,7 @@ impl LogFile {
 
     fn append(&mut self, line: &[u8], now: Now) -> io::Result<()> {
         // Removed, not renamed: nobody would ever read it.
-        if self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|it| it.nlink() == 0)) {
+        if self.file.as_ref().is_some_and(|file| file.file().metadata().is_ok_and(|it| it.nlink() == 0)) {
             self.file = None;
         }
         if self.file.is_none() {
@@ -86,18 +81,22 @@ impl LogFile {
                 return Err(io::ErrorKind::NotFound.into());
             }
             self.next_try = now.uptime.saturating_add(PAUSE);
-            self.file = Some(open(&self.path)?);
+            self.file = Some(Outlet::append(&self.path)?);
         }
         let Some(file) = &mut self.file else { return Ok(()) };
-        let written = file.write(line)?;
-        if written < line.len() {
-            self.is_torn = true;
-            file.write_all(line.get(written..).unwrap_or_default())?;
-        }
-        Ok(())
+        file.write(line)
     }
-}
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    /// Writes what waits, as far as there is room.
+    pub fn flush(&mut self) {
+        if self.file.as_mut().is_some_and(|file| file.flush().is_err()) {
+            self.file = None;
+        }
+    }
+
+    /// Ready for writing when there is room for what waits.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref()?.waits_for()
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod log_file;
 pub mod names;
+pub mod outlet;
 pub mod output;
 pub mod syslog;
 
@@ -14,11 +15,14 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags};
+
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log::log_file::LogFile;
 use crate::daemon::log::names::{Answer, Names, PATIENCE};
 use crate::daemon::log::output::{complain, explain_piece, say, says};
 use crate::daemon::log::syslog::Syslog;
+use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::opening::event::Event;
 use crate::reason::reason;
 use crate::time::Now;
@@ -151,11 +155,40 @@ impl Log {
         self.add(Entry::Explained(text, is_end), now);
     }
 
-    fn write_to_syslog(&mut self, text: &str) {
-        if let Some(words) = self.syslog.write(text) {
+    fn write_to_syslog(&mut self, text: &str, at: Now) {
+        if !self.syslog.is_open() {
+            return;
+        }
+        if let Some(words) = self.syslog.write(&self.zone.for_syslog(at.unix), text) {
             complain(&words);
             self.write_to_file(&words, false, now());
         }
+    }
+
+    /// Writes what waits for readers, as far as there is room.
+    pub fn write_on(&mut self) {
+        self.syslog.flush();
+        if let Some(file) = &mut self.file {
+            file.flush();
+        }
+    }
+
+    /// Waits for readers until this uptime at most.
+    pub fn drain(&mut self, deadline: Duration) {
+        loop {
+            self.write_on();
+            let mut descriptors: Vec<PollFd<'_>> =
+                self.waits_for().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)).collect();
+            if descriptors.is_empty() || now().uptime >= deadline {
+                return;
+            }
+            wait_for(&mut descriptors, poll_timeout(Some(deadline), now()));
+        }
+    }
+
+    /// Ready for writing when there is room for what waits for readers; none, nearly always.
+    pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.file.as_ref().and_then(LogFile::waits_for).into_iter().chain(self.syslog.waits_for())
     }
 
     /// Readable when a name was found.
@@ -224,7 +257,7 @@ impl Log {
             },
             Entry::Said(text) => say(&text),
             Entry::Line(text, blank) => self.write(&text, blank, since),
-            Entry::ForSyslog(text) => self.write_to_syslog(&text),
+            Entry::ForSyslog(text) => self.write_to_syslog(&text, since),
             Entry::Explained(text, is_end) => explain_piece(&text, is_end),
         }
         None
@@ -257,7 +290,7 @@ impl Log {
 
     fn write(&mut self, text: &str, blank: bool, at: Now) {
         self.write_to_file(text, blank, at);
-        self.write_to_syslog(text);
+        self.write_to_syslog(text, at);
     }
 
     fn write_to_file(&mut self, text: &str, blank: bool, at: Now) {

@@ -1,14 +1,67 @@
 //! Standard output, for `-v` and `-D`, and standard error.
+//!
+//! While the daemon starts it waits for whoever reads them, so that nothing gets lost; when it [serves](never_wait) it
+//! waits no longer, and what nobody reads is lost and counted.
 
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, debug, info, log_enabled};
+use nix::poll::{PollFd, PollFlags};
 
 use crate::config::Note;
+use crate::daemon::clock::now;
+use crate::daemon::log::outlet::Outlet;
+use crate::daemon::poll::{poll_timeout, wait_for};
 
 const VERBOSE: &str = "knockd::verbose";
 const DEBUG: &str = "knockd::debug";
+
+/// One of the two, once it is not waited for.
+struct Stream {
+    outlet: Option<Outlet>,
+    /// Lines that were lost since the last one that was not.
+    lost: u64,
+}
+
+static OUTPUT: Mutex<Stream> = Mutex::new(Stream { outlet: None, lost: 0 });
+static ERROR: Mutex<Stream> = Mutex::new(Stream { outlet: None, lost: 0 });
+
+impl Stream {
+    /// Writes a text; says whether it was ours to write.
+    fn write(&mut self, text: &[u8]) -> bool {
+        let Some(outlet) = &mut self.outlet else { return false };
+        if self.lost > 0 {
+            let text = format!("... {} lines nobody read are missing here\n", self.lost);
+            if outlet.write(text.as_bytes()).is_err() {
+                self.lost = self.lost.saturating_add(1);
+                return true;
+            }
+            self.lost = 0;
+        }
+        if outlet.write(text).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.lost = self.lost.saturating_add(1);
+        }
+        true
+    }
+}
+
+/// Standard output, as the log library wants it.
+struct ToOutput;
+
+impl Write for ToOutput {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        print_bytes(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Lets `-v` and `-D` through to standard output.
 pub fn start(verbose: bool, debug: bool) {
@@ -17,9 +70,45 @@ pub fn start(verbose: bool, debug: bool) {
         .filter_level(LevelFilter::Off)
         .filter_module(VERBOSE, level(verbose, LevelFilter::Info))
         .filter_module(DEBUG, level(debug, LevelFilter::Debug))
-        .target(Target::Stdout)
+        .target(Target::Pipe(Box::new(ToOutput)))
         .format(|to, record| writeln!(to, "{}", record.args()))
         .init();
+}
+
+/// From now on nothing waits for whoever reads standard output and standard error.
+pub fn never_wait() {
+    lock(&OUTPUT).outlet = Outlet::shared(io::stdout().as_fd()).ok();
+    lock(&ERROR).outlet = Outlet::shared(io::stderr().as_fd()).ok();
+}
+
+/// Writes what waits, as far as there is room. Copies of the descriptors that are ready for writing when there is room
+/// for the rest; none, nearly always.
+pub fn flush() -> Vec<OwnedFd> {
+    let mut waited_for = Vec::new();
+    for stream in [&OUTPUT, &ERROR] {
+        if let Some(outlet) = &mut lock(stream).outlet {
+            let _ = outlet.flush();
+            waited_for.extend(outlet.waits_for().and_then(|fd| fd.try_clone_to_owned().ok()));
+        }
+    }
+    waited_for
+}
+
+/// Waits until this uptime at most until all is written.
+pub fn drain(deadline: Duration) {
+    loop {
+        let waited_for = flush();
+        if waited_for.is_empty() || now().uptime >= deadline {
+            return;
+        }
+        let mut descriptors: Vec<PollFd<'_>> =
+            waited_for.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT)).collect();
+        wait_for(&mut descriptors, poll_timeout(Some(deadline), now()));
+    }
+}
+
+fn lock(stream: &Mutex<Stream>) -> std::sync::MutexGuard<'_, Stream> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says something to whoever asked for `-v`.
@@ -55,12 +144,21 @@ pub fn explain_piece(text: &str, is_end: bool) {
 
 /// Says something on standard error; nobody listening is no error.
 pub fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    if !lock(&ERROR).write(format!("{text}\n").as_bytes()) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
 }
 
 /// Prints to standard output, whatever was asked for.
 pub fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+    print_bytes(text.as_bytes());
+}
+
+fn print_bytes(text: &[u8]) {
+    if !lock(&OUTPUT).write(text) {
+        let mut output = io::stdout();
+        let _ = output.write_all(text).and_then(|()| output.flush());
+    }
 }
 
 /// Passes on what the parser has to say.

@@ -1,31 +1,66 @@
-//! syslog, which may be away: then it is said once, and once more when it is back.
+//! syslog, which may be away: then that is said once, and once more when it is back. It may also be there and read
+//! nothing: then lines wait, and those beyond a limit are lost and counted.
+//!
+//! The C library's syslog(3) waits for a reader, and does not say whether there is one.
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
-use nix::syslog::{Facility, LogFlags, Severity, openlog, syslog};
+use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::daemon::log::outlet::Outlet;
 use crate::reason::reason;
 
 /// Where it listens.
 const SOCKET: &str = "/dev/log";
+/// Facility daemon (3), severity notice (5): RFC 3164, 4.1.1.
+const PRIORITY: u8 = 3 * 8 + 5;
 
 /// Our way to syslog.
 #[derive(Debug, Default)]
 pub struct Syslog {
     is_open: bool,
+    connection: Option<Connection>,
     /// The last line did not reach it.
     is_gone: bool,
+    /// Lines that were lost since the last one that was not.
+    lost: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    outlet: Outlet,
+    /// What ends a message: a stream has no ends of its own.
+    end: &'static str,
+}
+
+impl Connection {
+    fn open() -> io::Result<Connection> {
+        let socket = UnixDatagram::unbound()?;
+        match socket.connect(SOCKET) {
+            Ok(()) => Ok(Connection { outlet: Outlet::socket(OwnedFd::from(socket)), end: "" }),
+            // Some daemons listen so.
+            Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => {
+                let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                // One whose queue of connections is full is not waited for either.
+                stream.set_nonblocking(true)?;
+                stream.connect(&SockAddr::unix(SOCKET)?)?;
+                Ok(Connection { outlet: Outlet::socket(OwnedFd::from(stream)), end: "\0" })
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl Syslog {
     /// Begins or ceases to write there.
     pub fn open(&mut self, is_wanted: bool) {
-        if is_wanted && !self.is_open {
-            let _ = openlog(Some(c"knockd"), LogFlags::empty(), Facility::LOG_DAEMON);
-        }
         self.is_open = is_wanted;
+        if !is_wanted {
+            self.connection = None;
+        }
     }
 
     /// Whether lines go there.
@@ -34,27 +69,72 @@ impl Syslog {
         self.is_open
     }
 
-    /// Writes a line, if lines go there. Says what changed, in words for the other readers of the log.
-    pub fn write(&mut self, text: &str) -> Option<String> {
+    /// Writes a line of this time, as `Nov 22 13:05:59`, if lines go there. Says what changed, in words for the other
+    /// readers of the log.
+    pub fn write(&mut self, stamp: &str, text: &str) -> Option<String> {
         if !self.is_open {
             return None;
         }
-        let listens = listens();
-        let _ = syslog(Severity::LOG_NOTICE, text);
-        let was_gone = std::mem::replace(&mut self.is_gone, listens.is_err());
-        match listens {
-            Err(error) if !was_gone => Some(format!("could not write to syslog: {}", reason(&error))),
-            Ok(()) if was_gone => Some("syslog is back".to_owned()),
-            _ => None,
+        let mut result = Ok(());
+        if self.lost > 0 {
+            let words = format!("{} lines are missing here: syslog did not read them", self.lost);
+            result = self.send(stamp, &words);
+        }
+        if result.is_ok() {
+            self.lost = 0;
+            result = self.send(stamp, text);
+        }
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.lost = self.lost.saturating_add(1);
+                None
+            }
+            Err(error) => {
+                let was_gone = std::mem::replace(&mut self.is_gone, true);
+                (!was_gone).then(|| format!("could not write to syslog: {}", reason(&error)))
+            }
+            Ok(()) => std::mem::take(&mut self.is_gone).then(|| "syslog is back".to_owned()),
         }
     }
-}
 
-/// Whether anybody does: syslog(3) itself does not say.
-fn listens() -> io::Result<()> {
-    match UnixDatagram::unbound().and_then(|socket| socket.connect(SOCKET)) {
-        // It listens in another way.
-        Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => Ok(()),
-        other => other,
+    fn send(&mut self, stamp: &str, text: &str) -> io::Result<()> {
+        let is_new = self.connection.is_none();
+        match self.try_send(stamp, text) {
+            // One that was started anew knows nothing of an old connection.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && !is_new => {
+                self.connection = None;
+                self.try_send(stamp, text)
+            }
+            result => result,
+        }
+        .inspect_err(|error| {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                self.connection = None;
+            }
+        })
+    }
+
+    fn try_send(&mut self, stamp: &str, text: &str) -> io::Result<()> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open()?,
+        };
+        let Connection { outlet, end } = self.connection.insert(connection);
+        outlet.write(format!("<{PRIORITY}>{stamp} knockd: {text}{end}").as_bytes())
+    }
+
+    /// Writes what waits, as far as there is room.
+    pub fn flush(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && connection.outlet.flush().is_err()
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Ready for writing when there is room for what waits.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref()?.outlet.waits_for()
     }
 }

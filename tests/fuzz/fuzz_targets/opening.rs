@@ -116,8 +116,9 @@ impl Scene {
                 self.take(actions, true);
             }
             Step::Finish(seconds) => {
-                let last = self.now.uptime + Duration::from_secs(seconds.into());
-                self.openings.finish(last);
+                let time = Duration::from_secs(seconds.into());
+                let last = self.now.uptime + time;
+                self.openings.finish(time, time, self.now);
                 self.last_call = Some(self.last_call.map_or(last, |earlier| earlier.min(last)));
             }
             Step::Crash { opening, spares_commands, is_reboot } => {
