@@ -10,6 +10,7 @@
 //! | [`reason`] | the text of an operating-system error |
 //! | [`door`] | what a door is: knock, sequence, rules, lock, one-time passwords |
 //! | [`packet`] | parses an IP packet into a knock, builds packets, describes them as text |
+//! | [`firewall`] | the kernel's firewall: elements, sets and our own table, as netlink messages |
 //! | [`opening`] | which doors stand open: events and their log lines, which command to run when, the saved state |
 //! | [`filter`] | what to listen for and on which interfaces: a predicate, and a program for the kernel |
 //! | [`engine`] | who is knocking: takes knocks, returns events |
@@ -39,6 +40,7 @@ pub mod daemon;
 pub mod door;
 pub mod engine;
 pub mod filter;
+pub mod firewall;
 pub mod opening;
 pub mod packet;
 pub mod plan;

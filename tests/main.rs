@@ -98,6 +98,15 @@ mod daemon {
     /// The messages between the daemon's two processes.
     pub mod messages;
 }
+/// Doors in the kernel's firewall.
+mod firewall {
+    /// `Guard` and `Open` against the kernel.
+    pub mod guard;
+    /// The user's own sets against the kernel.
+    pub mod sets;
+    /// `nft`, services and connections.
+    pub mod tools;
+}
 /// The real client.
 mod client {
     /// What the client does before and after a knock, and its command line.
@@ -199,6 +208,8 @@ fn tests() -> Vec<Trial> {
         plan::password::tests,
         daemon::cli::tests,
         daemon::messages::tests,
+        firewall::guard::tests,
+        firewall::sets::tests,
         client::around::tests,
         client::otp::tests,
         client::profiles::tests,

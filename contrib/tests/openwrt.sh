@@ -150,13 +150,14 @@ same "the doors are those of the shipped file" "# Written by /etc/init.d/knockd 
 [options]
 	UseSyslog
 	wait_interface = yes
+	nft_set = inet fw4 knockd4 knockd6
 
 [SSH]
 	sequence = 38281,29374,4921,54918
 	seq_timeout = 5
 	tcpflags = syn
-	command = nft add element inet fw4 knockd4 { %IP% . tcp . 22 timeout 60s }
-	command_6 = nft add element inet fw4 knockd6 { %IP% . tcp . 22 timeout 60s }" "$(cat knockd.conf)"
+	cmd_timeout = 60
+	open = tcp/22" "$(cat knockd.conf)"
 same "only the owner can read the configuration" 600 "$(stat -c %a knockd.conf)"
 on_router service_triggers
 same "triggers: changes of the file and of the network" "procd_add_reload_trigger knockd
@@ -442,7 +443,7 @@ busybox nc -l -p 22 -e true >/dev/null 2>&1 &
 connects() { at_client timeout 2 bash -c "exec 3<>/dev/tcp/$1/22" 2>/dev/null; }
 check "the port is closed before the knock" lacks connects 10.83.0.1
 at_client "$KNOCK" 10.83.0.1 38281 29374 4921 54918
-let_in() { nft list set inet fw4 "$1" | grep -q "$2 . tcp . 22 timeout 1m"; }
+let_in() { nft list set inet fw4 "$1" | grep -q "$2 . tcp . 22 timeout"; }
 if soon let_in knockd4 10.83.0.2; then passed "four knocks add the address to the set"; else
     failed "four knocks add the address to the set" "$(cat knockd.said; nft list ruleset)"
 fi

@@ -119,6 +119,17 @@ pub const DIRECTIVES: &[Directive] = &[
     door("Cmd_Timeout", &[], V08, ByReader, readers::cmd_timeout),
     door("Reopen", &[], Ours, ByName, |draft, value, _| put(&mut draft.reopen, value.parse("run, extend or ignore", Reopen::from_word)?)),
 
+    door("Open", &[], Ours, ByName, |draft, value, _| put(&mut draft.open, Some(value.what_to_open()?))),
+    door("Open_Forever", &[], Ours, ByName, |draft, value, _| put(&mut draft.is_open_for_ever, value.yes_or_no()?)),
+    rule("Nft_Set", &[], Ours, |rules, value| value.add_to_sets(&mut rules.open.sets)),
+    rule("Open_Prefix4", &[], Ours, |rules, value| put(&mut rules.open.prefixes.0, value.bits("a number of bits from 8 to 32", 8..=32)?)),
+    rule("Open_Prefix6", &[], Ours, |rules, value| put(&mut rules.open.prefixes.1, value.bits("a number of bits from 32 to 128", 32..=128)?)),
+    rule("Close_On_Stop", &[], Ours, |rules, value| put(&mut rules.open.closes_on_stop, value.yes_or_no()?)),
+    rule("Close_Established", &[], Ours, |rules, value| put(&mut rules.open.closes_established, value.yes_or_no()?)),
+    rule("Close_On_Disconnect", &[], Ours, |rules, value| put(&mut rules.open.closes_on_disconnect, value.yes_or_no()?)),
+    option("Guard", &[], Ours, ByName, |options, value, _| put(&mut options.guard, value.yes_or_no()?)),
+    option("Guard_Except", &[], Ours, ByName, |options, value, _| put(&mut options.guard_except, value.prefixes()?)),
+
     // Limits.
     option("Max_Attempts", &[], Ours, ByName, |options, value, _| put(&mut options.max_attempts, Some(max_attempts(value)?))),
     rule("Cooldown", &[], Ours, |rules, value| put(&mut rules.cooldown, value.seconds("a number of seconds")?)),

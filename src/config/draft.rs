@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::options::Options;
-use crate::config::problem::{ConfigError, Problem};
+use crate::config::problem::{ConfigError, OpenProblem, Problem};
 use crate::config::value::Value;
 use crate::door::digest::Digest;
 use crate::door::knock::FlagRule;
 use crate::door::lock::{Lock, OtpLock};
+use crate::door::open::{Open, OpenRules, What};
 use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
 
@@ -35,6 +36,8 @@ pub(super) struct Draft<'a> {
     /// so their values are read in [`Draft::finish`].
     own_rules: Vec<(ReadRule, Value<'a>)>,
     pub(super) target: Option<IpAddr>,
+    pub(super) open: Option<What>,
+    pub(super) is_open_for_ever: bool,
     pub(super) start: Option<Template>,
     pub(super) start6: Option<Template>,
     pub(super) stop: Option<Template>,
@@ -73,6 +76,8 @@ impl<'a> Draft<'a> {
             flags: FlagRule::default(),
             own_rules: Vec::new(),
             target: None,
+            open: None,
+            is_open_for_ever: false,
             start: None,
             start6: None,
             stop: None,
@@ -104,6 +109,20 @@ impl<'a> Draft<'a> {
         for (read, value) in &self.own_rules {
             read(Arc::make_mut(&mut rules), value).map_err(fail)?;
         }
+        let open = self.open.map(|what| Open {
+            what,
+            is_guarded: options.guard,
+            is_for_ever: self.is_open_for_ever && self.cmd_timeout == 0,
+            says_for_ever: self.is_open_for_ever,
+        });
+        let open_problem = match &open {
+            Some(open) => problem_of_open(open, &rules.open, &lock, self.cmd_timeout),
+            None if self.is_open_for_ever || rules.open != all_doors.open => Some(OpenProblem::NothingToOpen),
+            None => None,
+        };
+        if let Some(problem) = open_problem {
+            return Err(fail(Problem::Open(self.name, problem)));
+        }
         Ok(Door {
             name: Arc::from(self.name),
             lock,
@@ -111,6 +130,7 @@ impl<'a> Draft<'a> {
             flags: self.flags,
             rules,
             target: self.target,
+            open: open.map(Box::new),
             start: self.start,
             start6: self.start6,
             stop: self.stop,
@@ -122,5 +142,19 @@ impl<'a> Draft<'a> {
                 .or(options.command_timeout)
                 .filter(|limit| !limit.is_zero()),
         })
+    }
+}
+
+/// What keeps a door from being opened in the firewall as its section says.
+fn problem_of_open(open: &Open, rules: &OpenRules, lock: &Lock, cmd_timeout: i32) -> Option<OpenProblem> {
+    let may_request = match lock {
+        Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => false,
+    };
+    match &open.what {
+        _ if !open.is_guarded && rules.sets.is_empty() => Some(OpenProblem::Nowhere),
+        What::Request if !may_request => Some(OpenProblem::NothingRequested),
+        What::Request if rules.sets.is_empty() => Some(OpenProblem::RequestOfGuard),
+        _ if cmd_timeout < 0 || cmd_timeout == 0 && !open.is_for_ever => Some(OpenProblem::ForEver),
+        What::Ports(_) | What::Request => None,
     }
 }

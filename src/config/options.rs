@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::door::rules::Rules;
+use crate::door::rules::{Prefixes, Rules};
 use crate::engine::MAX_ATTEMPTS;
 use crate::filter::interfaces::Wanted;
 
@@ -30,6 +30,10 @@ pub struct Options {
     pub command_timeout: Option<Duration>,
     /// `Max_Attempts`: how many attempts are remembered.
     pub max_attempts: Option<usize>,
+    /// `Guard`: our own table keeps the ports of the doors shut.
+    pub guard: bool,
+    /// `Guard_Except`: whom it does not keep out.
+    pub guard_except: Prefixes,
     /// The rules of the doors that have none of their own.
     pub rules: Rules,
 }

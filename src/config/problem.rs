@@ -50,10 +50,49 @@ pub enum Problem {
     TwoLocks(String),
     /// The door of this name has `OTP_…` directives, but no `OTP`.
     NoOtp(String),
+    /// A door, by name, cannot be opened in the firewall as its section says.
+    Open(String, OpenProblem),
     /// An included file, and why it cannot be read.
     Include(String, String),
     /// A directive, the value it does not take, and what it takes.
     Value(&'static str, String, &'static str),
+}
+
+/// Why a door cannot be opened in the firewall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenProblem {
+    /// It has `Open`, but neither a guard nor a set.
+    Nowhere,
+    /// It has no `Open`, but something that belongs to it.
+    NothingToOpen,
+    /// It would never be closed, and does not say that this is meant.
+    ForEver,
+    /// Its lock has no packet that could ask for a port.
+    NothingRequested,
+    /// The guard has to know its ports before anybody knocks.
+    RequestOfGuard,
+}
+
+impl fmt::Display for OpenProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OpenProblem::Nowhere => {
+                "open needs a firewall: say guard = yes in [options], or name a set of your own with nft_set"
+            }
+            OpenProblem::NothingToOpen => {
+                "nft_set, open_forever, open_prefix4, open_prefix6 and close_... belong to open, which is missing"
+            }
+            OpenProblem::ForEver => {
+                "open without a cmd_timeout above 0 opens for ever; say open_forever = yes and cmd_timeout = 0 if that is meant"
+            }
+            OpenProblem::NothingRequested => {
+                "open = request is for doors of single packets; name the ports, such as open = tcp/22"
+            }
+            OpenProblem::RequestOfGuard => {
+                "open = request needs nft_set: the guard has to know the ports before anybody knocks"
+            }
+        })
+    }
 }
 
 impl fmt::Display for Problem {
@@ -101,6 +140,7 @@ fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> 
         Problem::NoOtp(door) => {
             write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp")
         }
+        Problem::Open(door, problem) => write!(f, "config: section {door}: {problem}"),
         Problem::Include(what, why) => write!(f, "config: line {line}: include {what}: {why}"),
         Problem::Value(name, value, wanted) => {
             let name = name.to_ascii_lowercase();

@@ -9,6 +9,8 @@ use std::time::Duration;
 use crate::config::problem::Problem;
 use crate::door::Template;
 use crate::door::knock::Protocol;
+use crate::door::open::{Sets, What};
+use crate::door::ports::Ports;
 use crate::door::rules::{Prefixes, Repeat};
 use crate::door::sequence::{Stage, atoi};
 
@@ -101,6 +103,40 @@ impl<'a> Value<'a> {
         self.parse("a list of services such as tcp/443, udp/443", |text| {
             text.split(',').map(service).collect()
         })
+    }
+
+    /// `tcp/22, udp/51820, tcp/8000-8010`, or `request`.
+    pub(super) fn what_to_open(&self) -> Result<What, Problem> {
+        self.parse("a list of ports such as tcp/22, udp/51820, tcp/8000-8010, or request", |text| {
+            if text.eq_ignore_ascii_case("request") {
+                return Some(What::Request);
+            }
+            let mut ports: Vec<Ports> = text.split(',').map(Ports::parse).collect::<Option<_>>()?;
+            let mut seen = Vec::new();
+            ports.retain(|it| {
+                !seen.contains(it) && {
+                    seen.push(*it);
+                    true
+                }
+            });
+            Some(What::Ports(ports))
+        })
+    }
+
+    /// `inet filter knock4 knock6`, on top of what an earlier line said.
+    pub(super) fn add_to_sets(&self, sets: &mut Sets) -> Result<(), Problem> {
+        let wanted = "inet TABLE SET4 [SET6], ip TABLE SET4 or ip6 TABLE SET6";
+        *sets = self.parse(wanted, |text| sets.clone().with(text))?;
+        Ok(())
+    }
+
+    /// A number of bits of an address.
+    pub(super) fn bits(
+        &self,
+        wanted: &'static str,
+        all: std::ops::RangeInclusive<u8>,
+    ) -> Result<u8, Problem> {
+        self.parse(wanted, |text| text.parse().ok().filter(|bits| all.contains(bits)))
     }
 
     /// A range like `40` or `40-60`, both ends included.

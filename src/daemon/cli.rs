@@ -20,6 +20,8 @@ options:
   -v, --verbose          be verbose
   -4, --only-ip-v4       do not track ipv6
       --check            check the config file, say what looks wrong, and exit
+      --guard            set up the firewall table of Guard, and exit
+      --unguard          remove the firewall table of Guard, and exit
   -V, --version          display version
   -h, --help             this help
 
@@ -59,6 +61,10 @@ pub struct Arguments {
     pub only_v4: bool,
     /// `--check`.
     pub check: bool,
+    /// `--guard`.
+    pub guard: bool,
+    /// `--unguard`.
+    pub unguard: bool,
     /// Not for users: this is the process behind `-d`.
     pub is_launched: bool,
     /// Where we were started: what relative paths are relative to.
@@ -124,6 +130,8 @@ pub fn command() -> Command {
         .arg(flag("verbose", 'v'))
         .arg(flag("only-ip-v4", '4'))
         .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).overrides_with("check"))
+        .arg(Arg::new("guard").long("guard").action(ArgAction::SetTrue).overrides_with("guard"))
+        .arg(Arg::new("unguard").long("unguard").action(ArgAction::SetTrue).overrides_with("unguard"))
         .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
         .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
         .arg(Arg::new("launched").long(&LAUNCHED[2..]).hide(true).action(ArgAction::SetTrue))
@@ -155,6 +163,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         verbose: matches.get_flag("verbose"),
         only_v4: matches.get_flag("only-ip-v4"),
         check: matches.get_flag("check"),
+        guard: matches.get_flag("guard"),
+        unguard: matches.get_flag("unguard"),
         is_launched: matches.get_flag("launched"),
         folder: PathBuf::new(),
     })

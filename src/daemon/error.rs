@@ -17,6 +17,8 @@ pub enum StartError {
     Config(ConfigError),
     /// The interface cannot be listened on.
     Capture(CaptureError),
+    /// The kernel's firewall is not as the doors need it; what to do.
+    Firewall(String),
     /// Something else that the operating system refused.
     System(&'static str, io::Error),
     /// The watcher ended, or did not say in time what it listens on.
@@ -39,6 +41,7 @@ impl fmt::Display for StartError {
             StartError::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
             StartError::Config(error) => error.fmt(f),
             StartError::Capture(error) => error.fmt(f),
+            StartError::Firewall(sentence) => f.write_str(sentence),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
             StartError::Watcher => f.write_str("could not start the watcher: it ended, or does not answer"),
             StartError::Unfinished(doors) => write!(

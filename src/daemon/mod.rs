@@ -13,6 +13,7 @@ pub mod cli;
 mod clock;
 mod doorkeeper;
 mod error;
+mod guarding;
 mod load;
 mod log;
 pub mod messages;
@@ -61,6 +62,9 @@ pub fn main() -> ExitCode {
     arguments.anchor_paths();
     if arguments.check {
         return check::main(&arguments);
+    }
+    if arguments.guard || arguments.unguard {
+        return guarding::main(&arguments);
     }
     let result = if arguments.daemon && !arguments.is_launched {
         background::launch(words)

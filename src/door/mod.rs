@@ -3,7 +3,9 @@
 pub mod digest;
 pub mod knock;
 pub mod lock;
+pub mod open;
 pub mod otp;
+pub mod ports;
 pub mod rules;
 pub mod sequence;
 pub mod spa;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use crate::door::knock::{FlagRule, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
+use crate::door::open::Open;
 use crate::door::rules::Rules;
 
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
@@ -36,6 +39,8 @@ pub struct Door {
     pub rules: Arc<Rules>,
     /// The address that knocks must be sent to, instead of one of this host's.
     pub target: Option<IpAddr>,
+    /// What it opens in the kernel's firewall, without a command; few doors of many have it.
+    pub open: Option<Box<Open>>,
     /// Run when the door opens.
     pub start: Option<Template>,
     /// Run instead of `start` for an IPv6 knocker.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::door::knock::{Flags, Knock, Protocol};
+use crate::door::open::OpenRules;
 use crate::door::sequence::Stage;
 
 /// What a door requires besides its sequence. The default requires nothing.
@@ -29,6 +30,8 @@ pub struct Rules {
     pub repeat: Option<Repeat>,
     /// Wrong knocks are logged.
     pub logs_failures: bool,
+    /// How the door opens and closes in the kernel's firewall, if it does.
+    pub open: OpenRules,
 }
 
 /// `Repeat = TIMES in SECONDS`.

@@ -4,9 +4,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::door::knock::{FlagRule, Flags};
 use crate::door::lock::Turn;
+use crate::door::ports::{Ports, listed};
 
 /// A door opened: what the watcher tells the doorkeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +106,51 @@ pub enum Event {
         /// Its time begins anew.
         is_extended: bool,
     },
+    /// The kernel lets somebody in.
+    Admitted {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// To which ports; none where a rule that we do not know says so.
+        ports: Arc<[Ports]>,
+        /// For how long; none is until somebody closes it by hand.
+        time: Option<Duration>,
+    },
+    /// The kernel lets somebody in who was let in before this.
+    StillAdmitted {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// For how long from now; none is until somebody closes it by hand.
+        time: Option<Duration>,
+    },
+    /// The kernel does not let somebody in who knocked.
+    NotAdmitted {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// Why.
+        why: String,
+    },
+    /// The kernel lets somebody in no longer.
+    Dismissed {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+    },
+    /// The daemon ends, and the kernel lets somebody in for what is left of the time.
+    LeftToTheKernel {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+        /// For how long from now; none is until somebody closes it by hand.
+        time: Option<Duration>,
+    },
     /// A command took too long and is killed.
     TooSlow {
         /// The door's name.
@@ -160,6 +207,23 @@ impl Event {
                 let then = if *is_extended { "its time begins anew" } else { "nothing is done" };
                 format!("{}: {door}: already open, {then}", who(knocker))
             }
+            Event::Admitted { door, knocker, ports, time } => {
+                let what = if ports.is_empty() { String::new() } else { format!(" {}", listed(ports)) };
+                format!("{}: {door}: opened{what} {}", who(knocker), lasting(*time))
+            }
+            Event::StillAdmitted { door, knocker, time } => {
+                format!("{}: {door}: still open, {}", who(knocker), lasting(*time))
+            }
+            Event::NotAdmitted { door, knocker, why } => {
+                format!("{}: {door}: could not open: {why}", who(knocker))
+            }
+            Event::Dismissed { door, knocker } => format!("{}: {door}: closed", who(knocker)),
+            Event::LeftToTheKernel { door, knocker, time } => {
+                let then = time.map_or("open until closed by hand".to_owned(), |time| {
+                    format!("closes in {}", in_seconds(time))
+                });
+                format!("{}: {door}: left to the kernel: {then}", who(knocker))
+            }
             Event::TooSlow { door } => format!("{door}: command takes too long, killing it"),
             Event::StartTooLong => {
                 "error: parsed start command has been truncated! --> won't execute it".to_owned()
@@ -201,6 +265,11 @@ impl Event {
             | Event::Failed { knocker, .. }
             | Event::Repeated { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
+            | Event::Admitted { knocker, .. }
+            | Event::StillAdmitted { knocker, .. }
+            | Event::NotAdmitted { knocker, .. }
+            | Event::Dismissed { knocker, .. }
+            | Event::LeftToTheKernel { knocker, .. }
             | Event::AlreadyOpen { knocker, .. } => Some(*knocker),
             Event::Opened { opening, .. } => Some(opening.knocker),
             _ => None,
@@ -229,6 +298,7 @@ impl Event {
         matches!(
             self,
             Event::Unsuccessful { .. }
+                | Event::NotAdmitted { .. }
                 | Event::TooSlow { .. }
                 | Event::StartTooLong
                 | Event::StopTooLong
@@ -241,4 +311,14 @@ impl Event {
 #[must_use]
 pub fn exhausted(door: &str) -> String {
     format!("no more sequences left in the one time sequences file for door {door} --> disabling the door")
+}
+
+/// How long a door stays open in the kernel, as the log has it.
+fn lasting(time: Option<Duration>) -> String {
+    time.map_or("until closed by hand".to_owned(), |time| format!("for {}", in_seconds(time)))
+}
+
+/// A time in whole seconds; what was begun counts.
+fn in_seconds(time: Duration) -> String {
+    format!("{} s", time.as_millis().div_ceil(1000))
 }

@@ -3,6 +3,7 @@
 //! Pure: it is told what happened and what time it is, and answers with [`Action`]s in the order in
 //! which they are to be taken. It never forgets an opening before its stop command was handed out.
 
+pub mod admissions;
 pub mod event;
 pub mod journal;
 pub mod log_limit;

@@ -15,8 +15,16 @@ const FEW_LINES: usize = 5;
 type Check = fn(&Door) -> Option<Warning>;
 
 /// All checks of one door.
-pub(super) const CHECKS: &[Check] =
-    &[stop_without_start, port_zero, no_time, few_lines, flags_of_no_syn, address_not_replaced];
+pub(super) const CHECKS: &[Check] = &[
+    stop_without_start,
+    port_zero,
+    no_time,
+    few_lines,
+    flags_of_no_syn,
+    address_not_replaced,
+    disconnect_of_udp,
+    time_of_for_ever,
+];
 
 /// The stages of the door, as far as they do not depend on the time and the knocker.
 fn written(door: &Door) -> &[Stage] {
@@ -114,4 +122,26 @@ fn address_not_replaced(door: &Door) -> Option<Warning> {
         .find(|(_, command)| command.as_ref().is_some_and(|command| is_odd(command.bytes())))?;
     let what = format!("The {name} of door '{}' does not get the knocker's address", door.name);
     Some(Warning::grave(what).instead("write %IP% in upper case, with % on both sides"))
+}
+
+fn disconnect_of_udp(door: &Door) -> Option<Warning> {
+    let ports = door.open.as_ref()?.ports();
+    let has_none = !ports.is_empty() && ports.iter().all(|it| it.protocol != Protocol::Tcp);
+    (door.rules.open.closes_on_disconnect && has_none).then(|| {
+        Warning::new(format!(
+            "Door '{}' has close_on_disconnect, but opens no TCP port: only its cmd_timeout closes it",
+            door.name
+        ))
+    })
+}
+
+fn time_of_for_ever(door: &Door) -> Option<Warning> {
+    let open = door.open.as_ref()?;
+    (open.says_for_ever && !open.is_for_ever).then(|| {
+        Warning::new(format!(
+            "Door '{}' has open_forever, but its cmd_timeout of {} s closes it",
+            door.name, door.cmd_timeout
+        ))
+        .instead("write cmd_timeout = 0, or remove open_forever")
+    })
 }

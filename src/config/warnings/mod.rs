@@ -2,14 +2,16 @@
 //! the log.
 //!
 //! Each check is a function without side effects. To add one, write it in the file of its kind and add it
-//! to the table there: [`door`] has checks of one door, [`doors`] of all doors together, [`written`] of
-//! lines as they stand in the file.
+//! to the table there: [`door`] has checks of one door, [`doors`] of all doors together, [`guard`] of the
+//! guard, [`written`] of lines as they stand in the file.
 
 mod door;
 mod doors;
+mod guard;
 mod warning;
 mod written;
 
+use crate::config::options::Options;
 use crate::door::Door;
 
 pub use warning::Warning;
@@ -19,6 +21,11 @@ pub(super) use written::{Entry, Section};
 pub(super) fn about_doors(doors: &[Door]) -> Vec<Warning> {
     let each = doors.iter().flat_map(|door| door::CHECKS.iter().filter_map(|check| check(door)));
     each.chain(doors::CHECKS.iter().flat_map(|check| check(doors))).collect()
+}
+
+/// Warnings about the guard of these options for these doors.
+pub(super) fn about_guard(options: &Options, doors: &[Door]) -> Vec<Warning> {
+    guard::CHECKS.iter().flat_map(|check| check(options, doors)).collect()
 }
 
 /// Warnings about the lines of one section.

@@ -34,7 +34,7 @@ const COMMANDS: &[&str] =
 /// Directives whose value is read as by C's `atoi`, as knockd 0.8 does.
 const NUMBERS: &[&str] = &["Seq_Timeout", "Cmd_Timeout"];
 /// Directives that may stand several times in a section.
-const REPEATABLE: &[&str] = &["TCPFlags", "Include", "UseSyslog"];
+const REPEATABLE: &[&str] = &["TCPFlags", "Include", "UseSyslog", "Nft_Set"];
 
 impl Section<'_> {
     /// "of door 'ssh'" or "in [options]".
@@ -273,7 +273,7 @@ fn number_and_more(section: &Section<'_>) -> Vec<Warning> {
 
 /// A guide promises that `cmd_timeout` closes the door by itself.
 fn cmd_timeout_alone(section: &Section<'_>) -> Vec<Warning> {
-    let closes = section.has("Stop_Command") || section.has("Stop_Command_6");
+    let closes = ["Stop_Command", "Stop_Command_6", "Open"].into_iter().any(|name| section.has(name));
     let warning = || {
         let what = format!("The cmd_timeout {} closes nothing, as there is no stop_command", section.whose());
         Warning::grave(what).instead("write the command that closes the door as stop_command")

@@ -5,7 +5,9 @@
 //! takes nothing but the messages of [`crate::protocol`]. It reads nothing from the network.
 
 pub mod commands;
+mod kernel_doors;
 pub mod memory;
+pub mod nftables;
 mod process;
 mod reload;
 mod reports;
@@ -23,6 +25,7 @@ use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::memory::{Found, Memory};
+use crate::daemon::doorkeeper::nftables::Firewall;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::log::output;
@@ -54,6 +57,10 @@ struct Doorkeeper {
     /// In force, in both processes.
     config: Config,
     openings: Openings,
+    /// The doors that the kernel opens, if the configuration has any.
+    firewall: Option<Firewall>,
+    /// The daemon ends, and these doors were left to the kernel.
+    has_left_kernel_doors: bool,
     /// What is to be done before we sleep again.
     actions: Vec<Action>,
     memory: Memory,
@@ -101,6 +108,7 @@ impl Doorkeeper {
             self.listen();
             let now = now();
             self.attend_to_watcher(now);
+            self.attend_to_firewall(now);
             if let Some(found) = self.memory.look(now) {
                 self.take_over(found);
             }
@@ -149,6 +157,7 @@ impl Doorkeeper {
         let end = self.last_call.map(|last_call| last_call + LAST_COMMANDS);
         let deadlines = [
             self.openings.next_deadline(),
+            self.firewall.as_ref().and_then(Firewall::next_deadline),
             self.last_call.filter(|at| *at > now.uptime),
             end,
             self.last_words.filter(|_| self.watcher.is_up()),
@@ -163,6 +172,8 @@ impl Doorkeeper {
             self.watcher.descriptor(),
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
+            self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
+            self.firewall.as_ref().and_then(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)),
         ];
         let readers = output::flush();
         let mut descriptors: Vec<PollFd<'_>> =

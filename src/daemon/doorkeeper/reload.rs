@@ -139,6 +139,7 @@ impl Doorkeeper {
                 self.reopen_log();
                 self.warn(&before);
                 self.open_memory();
+                self.reload_firewall();
                 notify::ready();
             }
         }

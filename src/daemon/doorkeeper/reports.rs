@@ -124,6 +124,7 @@ impl Doorkeeper {
                 ));
             }
             self.log.event(event, now);
+            self.admit_to_kernel(opening, now);
             self.admit(opening, now);
             if is_exhausted {
                 self.actions.push(Action::Tell(Event::Exhausted { door: name }));
@@ -135,6 +136,7 @@ impl Doorkeeper {
             self.memory.spend(door, opening.turn, opening.knocker);
         }
         self.log.event(event, now);
+        self.admit_to_kernel(opening, now);
         self.admit(opening, now);
     }
 

@@ -15,6 +15,7 @@ use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::memory::Memory;
+use crate::daemon::doorkeeper::nftables::Said;
 use crate::daemon::doorkeeper::reload::spent_lists;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
@@ -54,6 +55,8 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         arguments,
         config: Config::default(),
         openings: Openings::new(random()),
+        firewall: None,
+        has_left_kernel_doors: false,
         actions: Vec::new(),
         memory: Memory::default(),
         commands: Commands::new(),
@@ -84,13 +87,14 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.hand_out_again().map_err(watcher)?;
         doorkeeper.wait_for_watcher()?;
     }
+    let said = doorkeeper.start_firewall()?;
     // What SIGHUP brings counts with the next start.
     let mut pid_file = None;
     if let Some(launcher) = launcher {
         pid_file = Some(doorkeeper.write_pid_file());
         launcher.detach().map_err(background)?;
     }
-    doorkeeper.begin(&standing);
+    doorkeeper.begin(&standing, said);
     doorkeeper.run(&mut signals);
     doorkeeper.end(pid_file)
 }
@@ -122,13 +126,14 @@ impl Doorkeeper {
     }
 
     /// The daemon listens.
-    fn begin(&mut self, standing: &[(String, State)]) {
+    fn begin(&mut self, standing: &[(String, State)], said: Vec<Said>) {
         let wanted = self.wanted(&self.config.options).to_string();
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
         self.log.line(&format!("starting up, {words}"));
         output::say(&format!("{words}..."));
         let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
         self.log.tell(missing.map(|(what, state)| state.line(what, false)));
+        self.say(said, now());
         self.warn(&Config::default());
         let options = &self.config.options;
         if let Some(command) = options.on_start.clone() {

@@ -1,0 +1,85 @@
+//! What the doorkeeper does about doors that the kernel opens: see [`nftables`](crate::daemon::doorkeeper::nftables).
+
+use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::doorkeeper::nftables::{Firewall, Said};
+use crate::daemon::error::StartError;
+use crate::opening::event::Opening;
+use crate::time::Now;
+
+impl Doorkeeper {
+    /// Uses the firewall for the first time, if the configuration has doors in it; what there is to say is said when
+    /// the daemon listens.
+    ///
+    /// # Errors
+    /// What is missing, and the lines that make it.
+    pub(super) fn start_firewall(&mut self) -> Result<Vec<Said>, StartError> {
+        let mut said = Vec::new();
+        if Firewall::is_needed(&self.config) {
+            let firewall = Firewall::start(&self.config, now(), &mut said).map_err(StartError::Firewall)?;
+            self.firewall = Some(firewall);
+        }
+        Ok(said)
+    }
+
+    /// Uses the firewall as a new configuration wants it. What is missing now is a complaint.
+    pub(super) fn reload_firewall(&mut self) {
+        let now = now();
+        let mut said = Vec::new();
+        match &mut self.firewall {
+            Some(firewall) => firewall.reload(&self.config, now, &mut said),
+            None if Firewall::is_needed(&self.config) => match Firewall::open() {
+                Ok(mut firewall) => {
+                    firewall.reload(&self.config, now, &mut said);
+                    self.firewall = Some(firewall);
+                }
+                Err(sentence) => said.push(Said::Complaint(sentence)),
+            },
+            None => {}
+        }
+        self.say(said, now);
+    }
+
+    /// A door opened: the knocker is let in at the next commit.
+    pub(super) fn admit_to_kernel(&mut self, opening: Opening, now: Now) {
+        let Some(door) = self.config.doors.get(opening.door).filter(|door| door.open.is_some()) else {
+            return;
+        };
+        let mut said = Vec::new();
+        match &mut self.firewall {
+            Some(firewall) => firewall.admit((opening.door, door), opening.knocker, &[], now, &mut said),
+            None => {
+                said.push(Said::Complaint(format!("{}: could not open: there is no firewall", door.name)));
+            }
+        }
+        self.say(said, now);
+    }
+
+    /// Lets in who waits, all at once; looks at what others changed, and at what is over.
+    pub(super) fn attend_to_firewall(&mut self, now: Now) {
+        let is_over = self.last_call.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
+        let Some(firewall) = &mut self.firewall else { return };
+        let mut said = Vec::new();
+        firewall.commit(now, &mut said);
+        firewall.attend(now, &mut said);
+        firewall.close_left(now, &mut said);
+        firewall.close_due(now, &mut said);
+        if is_over {
+            // Nobody knocks any more.
+            self.has_left_kernel_doors = true;
+            firewall.finish(now, &mut said);
+        }
+        self.say(said, now);
+    }
+
+    /// Says what the firewall has for the log.
+    pub(super) fn say(&mut self, said: Vec<Said>, now: Now) {
+        for said in said {
+            match said {
+                Said::Event(event) => self.log.event(event, now),
+                Said::Line(text) => self.log.line(&text),
+                Said::Complaint(text) => text.lines().for_each(|line| self.log.complain(line)),
+            }
+        }
+    }
+}

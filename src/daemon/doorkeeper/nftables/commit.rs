@@ -1,0 +1,174 @@
+//! What is to be done to elements, and what the kernel makes of it.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::daemon::doorkeeper::nftables::firewall::Firewall;
+use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::firewall::element::{self, Deed, Time};
+use crate::firewall::refusal::Refusal;
+use crate::opening::admissions::{Change, Spot, Want};
+use crate::time::Now;
+
+/// Elements in one transaction: the answers to one that is refused as a whole must find room.
+const AT_ONCE: usize = 512;
+/// How often a transaction is tried again without what was refused. Each time there is less in it.
+const ROUNDS: usize = 2 * AT_ONCE;
+
+/// What became of changes.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// These were not made, and why.
+    pub(super) refused: HashMap<Spot, String>,
+    /// These were in already, for at least as long; somebody else put them there.
+    foreign: HashSet<Spot>,
+}
+
+impl Firewall {
+    /// Lets in all who wait, in one transaction.
+    pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, said: &mut Vec<Said>) {
+        if !self.admissions.has_wanted() {
+            return;
+        }
+        let changes = self.admissions.changes_wanted();
+        let outcome = self.change(&changes, now);
+        let is_foreign = |spot: &Spot| outcome.foreign.contains(spot);
+        let events = self.admissions.done(&outcome.refused, &is_foreign, now);
+        said.extend(events.into_iter().map(Said::Event));
+    }
+
+    /// Puts elements back that a reload of the firewall took away, with what is left of their time.
+    pub(super) fn put_back(&mut self, is_it: impl Fn(&Spot) -> bool, now: Now) -> usize {
+        let spots = self.admissions.spots(now).into_iter().filter(|(spot, _)| is_it(spot));
+        let spots: Vec<(Spot, Option<Duration>)> = spots.map(|(spot, until)| (spot.clone(), until)).collect();
+        for some in spots.chunks(AT_ONCE) {
+            let changes =
+                some.iter().map(|(spot, until)| (spot, Deed::Keep, Some(self.time(spot, *until, now))));
+            let changes: Vec<_> = changes.collect();
+            let mut batch = self.nft.batch();
+            for (spot, deed, time) in changes {
+                element::push(&mut batch, &spot.set, &spot.element, deed, time);
+            }
+            // What is refused here was said when it was opened, or the set is gone again.
+            let _ = self.nft.commit(batch);
+        }
+        spots.len()
+    }
+
+    /// Makes changes, as many in one transaction as may be; a part that is refused does not keep the others
+    /// from being made.
+    pub(super) fn change(&mut self, changes: &[Change], now: Now) -> Outcome {
+        let mut outcome = Outcome::default();
+        for some in changes.chunks(AT_ONCE) {
+            let deeds = some.iter().map(|(spot, want)| match want {
+                Want::In(_) => (spot, Deed::Add, *want),
+                Want::Renewed(_) => (spot, Deed::Renew, *want),
+                Want::Out => (spot, Deed::Delete, *want),
+            });
+            self.change_at_once(deeds.collect(), now, &mut outcome);
+        }
+        outcome
+    }
+
+    fn change_at_once(&mut self, mut deeds: Vec<(&Spot, Deed, Want)>, now: Now, outcome: &mut Outcome) {
+        for _ in 0..ROUNDS {
+            let mut batch = self.nft.batch();
+            let mut numbers = Vec::with_capacity(deeds.len());
+            for (spot, deed, want) in &deeds {
+                let time = match want {
+                    Want::In(until) | Want::Renewed(until) => Some(self.time(spot, *until, now)),
+                    Want::Out => None,
+                };
+                numbers.push(element::push(&mut batch, &spot.set, &spot.element, *deed, time));
+            }
+            let refused = match self.nft.commit(batch) {
+                Ok(refused) if refused.is_empty() => return,
+                Ok(refused) => refused,
+                Err(refusal) => {
+                    let all = deeds.into_iter().map(|(spot, ..)| (spot.clone(), refusal.sentence(&spot.set)));
+                    outcome.refused.extend(all);
+                    return;
+                }
+            };
+            let mut whys: HashMap<usize, Refusal> = HashMap::new();
+            for refused in refused {
+                let it = numbers.iter().position(|numbers| numbers.contains(&refused.sequence));
+                if let Some(it) = it {
+                    whys.entry(it).or_insert(Refusal::of(refused, 0));
+                }
+            }
+            let mut left = Vec::with_capacity(deeds.len());
+            for (index, (spot, deed, want)) in deeds.into_iter().enumerate() {
+                let Some(why) = whys.get(&index) else {
+                    left.push((spot, deed, want));
+                    continue;
+                };
+                match self.instead(spot, deed, want, *why, now) {
+                    Instead::Do(deed) => left.push((spot, deed, want)),
+                    Instead::LeaveIt => {}
+                    Instead::ItIsForeign => {
+                        outcome.foreign.insert(spot.clone());
+                    }
+                    Instead::Refuse => {
+                        outcome.refused.insert(spot.clone(), why.sentence(&spot.set));
+                    }
+                }
+            }
+            deeds = left;
+        }
+    }
+
+    /// What to do about an element when a deed was refused.
+    fn instead(&mut self, spot: &Spot, deed: Deed, want: Want, why: Refusal, now: Now) -> Instead {
+        match (deed, why) {
+            // Gone already: that is what was wanted.
+            (Deed::Delete, Refusal::Missing) => Instead::LeaveIt,
+            (Deed::Add, Refusal::Exists) => match self.nft.element(&spot.set, &spot.element) {
+                // A knock never makes the time shorter, whoever gave it.
+                Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
+                // Something else overlaps it.
+                Ok(None) if spot.element.end.is_some() => Instead::Refuse,
+                // It may have ended just now.
+                _ => Instead::Do(Deed::Renew),
+            },
+            // Linux 5.10 cannot do this at once in a set with many intervals.
+            (Deed::Renew, Refusal::Exists) => {
+                let mut batch = self.nft.batch();
+                element::push(&mut batch, &spot.set, &spot.element, Deed::Delete, None);
+                let _ = self.nft.commit(batch);
+                Instead::Do(Deed::Keep)
+            }
+            _ => Instead::Refuse,
+        }
+    }
+
+    /// The time of an element that ends at this uptime, or never.
+    fn time(&self, spot: &Spot, until: Option<Duration>, now: Now) -> Time {
+        let has_default = || {
+            let description = self.users_sets.get(&*spot.set).and_then(|set| set.description);
+            description.is_some_and(|description| description.default_timeout.is_some())
+        };
+        until.map_or_else(
+            || Time::ForEver { has_default: has_default() },
+            |until| Time::For(until.saturating_sub(now.uptime)),
+        )
+    }
+}
+
+enum Instead {
+    Do(Deed),
+    LeaveIt,
+    ItIsForeign,
+    Refuse,
+}
+
+/// Whether an element that has so much time left, or none that ends, is there for as long as is wanted.
+fn lasts(left: Option<Duration>, want: Want, now: Now) -> bool {
+    match (left, want) {
+        (None, _) | (_, Want::Out) => true,
+        (Some(_), Want::In(None) | Want::Renewed(None)) => false,
+        (Some(left), Want::In(Some(until)) | Want::Renewed(Some(until))) => {
+            now.uptime.saturating_add(left) >= until
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Rings when somebody else changes the ruleset.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use netlink_packet_core::NetlinkBuffer;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+use socket2::{SockFilter, Socket};
+
+use crate::filter::bpf::{Assembler, Instruction, JUMP_EQUAL, LD_HALF, LD_WORD};
+use crate::firewall::answer::text;
+use crate::firewall::element::{Removed, removed};
+use crate::firewall::guard;
+use crate::firewall::message::{Kind, NETFILTER_HEADER};
+
+/// `NFNLGRP_NFTABLES`, as a bit.
+const GROUP: u32 = 1 << 6;
+/// Where `struct nlmsghdr` has the type and the number of the socket that asked.
+const TYPE: u32 = 4;
+const ASKED_BY: u32 = 12;
+/// The attribute that has the name of the table, in notifications of all kinds.
+const TABLE_NAME: u16 = 1;
+/// Messages that are looked at in one go.
+const RINGS: usize = 1024;
+
+/// A socket that hears what changes.
+#[derive(Debug)]
+pub struct Doorbell {
+    socket: Socket,
+}
+
+/// What it rang for.
+#[derive(Debug, Default)]
+pub struct Ring {
+    /// Tables, chains, rules or sets changed, or so much that we lost count.
+    pub ruleset: bool,
+    /// Some of that was in our own table.
+    pub guard: bool,
+    /// Elements that somebody took away.
+    pub removed: Vec<Removed>,
+}
+
+impl Doorbell {
+    /// Listens from now on, but not to changes that the socket with this number makes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn new(own: u32) -> io::Result<Doorbell> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;
+        let socket = Socket::from(socket);
+        let filter: Vec<SockFilter> =
+            program(own).into_iter().map(|it| SockFilter::new(it.code, it.jt, it.jf, it.k)).collect();
+        socket.attach_filter(&filter)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP))?;
+        Ok(Doorbell { socket })
+    }
+
+    /// What it rang for since the last call, if it did.
+    pub fn rang(&self) -> Option<Ring> {
+        let mut ring = None;
+        let mut buffer = vec![0; 1 << 16];
+        for _ in 0..RINGS {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    let ring = ring.get_or_insert_with(Ring::default);
+                    hear(buffer.get(..length).unwrap_or_default(), ring);
+                }
+                // So many that some were lost.
+                Err(Errno::ENOBUFS) => {
+                    let ring = ring.get_or_insert_with(Ring::default);
+                    (ring.ruleset, ring.guard) = (true, true);
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        ring
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// One datagram may have a whole transaction in it.
+fn hear(datagram: &[u8], ring: &mut Ring) {
+    let mut rest = datagram;
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        let kind = message.message_type();
+        let attributes = message.payload().get(NETFILTER_HEADER..).unwrap_or_default();
+        if kind == Kind::DelSetElem.number() {
+            ring.removed.extend(removed(attributes));
+        } else if kind != Kind::NewSetElem.number() && kind != Kind::NewGen.number() {
+            ring.ruleset = true;
+            ring.guard |= text(attributes, TABLE_NAME).as_deref() == Some(guard::TABLE);
+        }
+        let length = (message.length() as usize).next_multiple_of(4);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+}
+
+/// Lets datagrams through that begin with something else than a new element or the end of a transaction,
+/// and that we did not cause ourselves.
+fn program(own: u32) -> Vec<Instruction> {
+    let mut code = Assembler::default();
+    let pass = code.finish(u32::MAX);
+    let reject = code.finish(0);
+    // The kernel loads numbers big-endian, these are in the machine's byte order.
+    let half = |number: u16| u32::from(u16::from_be_bytes(number.to_ne_bytes()));
+    let of_new_element = code.branch(JUMP_EQUAL, half(Kind::NewSetElem.number()), reject, pass);
+    let of_generation = code.branch(JUMP_EQUAL, half(Kind::NewGen.number()), reject, of_new_element);
+    let kind = code.then(LD_HALF, TYPE, of_generation);
+    let asked_by = code.branch(JUMP_EQUAL, u32::from_be_bytes(own.to_ne_bytes()), reject, kind);
+    let entry = code.then(LD_WORD, ASKED_BY, asked_by);
+    code.program(entry)
+}

@@ -1,0 +1,296 @@
+//! The doors that are opened in the kernel: what is checked at the start, and who is to be let in.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
+use crate::daemon::doorkeeper::nftables::partings::{self, Partings};
+use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::socket::Nftables;
+use crate::door::Door;
+use crate::door::open::{Open, SetName, WHOLE};
+use crate::door::ports::Ports;
+use crate::firewall::element::Element;
+use crate::firewall::guard::{self, Abilities, Guard};
+use crate::firewall::refusal::Refusal;
+use crate::firewall::set::{Description, Form, lines_to_add};
+use crate::opening::admissions::{Admission, Admissions, Manners, Spot, Whose};
+use crate::opening::event::Event;
+use crate::time::Now;
+
+/// The most elements that one door puts into a set without intervals.
+const MOST_ELEMENTS: usize = 1024;
+
+/// A set of the user's own firewall.
+#[derive(Debug)]
+pub(super) struct UsersSet {
+    pub(super) is_v6: bool,
+    /// What the kernel said of it the last time; `None` if it cannot be used.
+    pub(super) description: Option<Description>,
+    /// The handles of its table and its own: others, if it was made anew.
+    pub(super) handles: Option<(u64, u64)>,
+}
+
+/// The doors that are opened in the kernel.
+#[derive(Debug)]
+pub(in crate::daemon::doorkeeper) struct Firewall {
+    pub(super) nft: Nftables,
+    /// Rings when others change the ruleset.
+    pub(super) doorbell: Option<Doorbell>,
+    pub(super) abilities: Abilities,
+    pub(super) guard: Option<Guard>,
+    /// What the sets of the guard are called, by door.
+    pub(super) guard_sets: Vec<String>,
+    pub(super) users_sets: BTreeMap<SetName, UsersSet>,
+    pub(in crate::daemon::doorkeeper) admissions: Admissions,
+    pub(super) partings: Partings,
+}
+
+impl Firewall {
+    /// Whether a configuration needs it.
+    #[must_use]
+    pub(in crate::daemon::doorkeeper) fn is_needed(config: &Config) -> bool {
+        config.doors.iter().any(|door| door.open.is_some())
+    }
+
+    /// Checks the sets that the configuration names, and raises the guard if it wants one. Doors that the
+    /// guard of an earlier process has open stay open.
+    ///
+    /// # Errors
+    /// A sentence that says what is missing, and the lines that make it.
+    pub(in crate::daemon::doorkeeper) fn start(
+        config: &Config,
+        now: Now,
+        said: &mut Vec<Said>,
+    ) -> Result<Firewall, String> {
+        let mut firewall = Firewall::open()?;
+        firewall.look_at_sets(config, said)?;
+        firewall.stand(config, now, said)?;
+        partings::check(config, said);
+        Ok(firewall)
+    }
+
+    /// A firewall in which nobody is let in yet.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(in crate::daemon::doorkeeper) fn open() -> Result<Firewall, String> {
+        let could_not = |refusal: Refusal| format!("could not use the firewall: {refusal}");
+        let mut nft = Nftables::open().map_err(could_not)?;
+        nft.try_out().map_err(could_not)?;
+        let doorbell = Doorbell::new(nft.number).ok();
+        Ok(Firewall {
+            nft,
+            doorbell,
+            abilities: Abilities::ALL,
+            guard: None,
+            guard_sets: Vec::new(),
+            users_sets: BTreeMap::new(),
+            admissions: Admissions::new(),
+            partings: Partings::default(),
+        })
+    }
+
+    /// Uses another configuration (SIGHUP). What is open stays open; what is missing is a complaint.
+    pub(in crate::daemon::doorkeeper) fn reload(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) {
+        self.commit(now, said);
+        for result in [self.look_at_sets(config, said), self.stand(config, now, said)] {
+            if let Err(sentence) = result {
+                said.push(Said::Complaint(sentence));
+            }
+        }
+    }
+
+    /// Readable when somebody else changed the ruleset.
+    pub(in crate::daemon::doorkeeper) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.doorbell.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Readable when a connection ended that a door may wait for.
+    pub(in crate::daemon::doorkeeper) fn farewells(&self) -> Option<BorrowedFd<'_>> {
+        self.partings.farewells()
+    }
+
+    /// Somebody knocked at the door with this number, to be let in at the next commit. `asked` are the ports
+    /// that the packet asked for, where the door opens these.
+    pub(in crate::daemon::doorkeeper) fn admit(
+        &mut self,
+        (number, door): (usize, &Door),
+        knocker: IpAddr,
+        asked: &[Ports],
+        now: Now,
+        said: &mut Vec<Said>,
+    ) {
+        let Some(open) = &door.open else { return };
+        let ports: &[Ports] = if open.ports().is_empty() { asked } else { open.ports() };
+        let (spots, hides_ports) = match self.spots((number, door), open, knocker, ports) {
+            Ok(spots) => spots,
+            Err(why) => {
+                said.push(Said::Event(Event::NotAdmitted { door: door.name.clone(), knocker, why }));
+                return;
+            }
+        };
+        let mut admission = admission_of(door, open, knocker, ports, spots);
+        admission.until = admission.after.map(|after| now.uptime.saturating_add(after));
+        admission.manners.hides_ports = hides_ports;
+        if admission.manners.closes_on_disconnect {
+            self.partings.expect(&admission.whose, admission.network);
+        }
+        self.admissions.want(admission);
+    }
+
+    /// A door is open for somebody since before this process began.
+    pub(super) fn resume(
+        &mut self,
+        (door, knocker): (&Door, IpAddr),
+        spots: Vec<Spot>,
+        until: Option<Duration>,
+        now: Now,
+        said: &mut Vec<Said>,
+    ) {
+        let Some(open) = &door.open else { return };
+        let mut admission = admission_of(door, open, knocker, open.ports(), spots);
+        admission.until = until;
+        if admission.manners.closes_on_disconnect {
+            self.partings.follow(&admission.whose);
+        }
+        let Whose { door, knocker, .. } = admission.whose.clone();
+        if self.admissions.resume(admission) {
+            let time = until.map(|until| until.saturating_sub(now.uptime));
+            said.push(Said::Event(Event::StillAdmitted { door, knocker, time }));
+        }
+    }
+
+    /// The elements that open a door for a knocker, and whether they do not tell the ports.
+    fn spots(
+        &self,
+        (number, door): (usize, &Door),
+        open: &Open,
+        knocker: IpAddr,
+        ports: &[Ports],
+    ) -> Result<(Vec<Spot>, bool), String> {
+        let is_v6 = knocker.is_ipv6();
+        let network = door.rules.open.network(knocker);
+        let mut spots = Vec::new();
+        let mut tells_ports = false;
+        if let Some(name) = self.guard_sets.get(number).filter(|_| open.is_guarded && self.guard.is_some()) {
+            let set = Arc::new(guard::set_name(name, is_v6));
+            spots.push(Spot { set, element: Element::of_network(network) });
+            tells_ports = true;
+        }
+        let sets = &door.rules.open.sets;
+        let users = match sets.of(is_v6) {
+            None if sets.is_empty() || tells_ports => return Ok((spots, false)),
+            None => return Err(format!("nft_set names no set for IPv{}", if is_v6 { 6 } else { 4 })),
+            Some(name) => name,
+        };
+        match self.users_sets.get(users).and_then(|it| it.description) {
+            Some(description) => {
+                let set = Arc::new(users.clone());
+                let elements = Element::all(network, ports, &description).into_iter();
+                spots.extend(elements.map(|element| Spot { set: set.clone(), element }));
+                Ok((spots, !tells_ports && description.form == Form::Address))
+            }
+            None => Err(Refusal::Missing.sentence(users)),
+        }
+    }
+
+    /// Looks at the sets that the configuration names.
+    fn look_at_sets(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
+        let mut sets = BTreeMap::new();
+        let mut wrong = Vec::new();
+        let doors = config.doors.iter().filter(|door| door.open.is_some());
+        for (door, (name, is_v6)) in
+            doors.flat_map(|door| door.rules.open.sets.iter().map(move |set| (door, set)))
+        {
+            if !sets.contains_key(name) {
+                match self.look_at_set(name, is_v6) {
+                    Ok((description, handles)) => {
+                        if description.has_intervals {
+                            said.push(Said::Line(interval_warning(name)));
+                        }
+                        let set = UsersSet { is_v6, description: Some(description), handles: Some(handles) };
+                        sets.insert(name.clone(), set);
+                    }
+                    Err(why) => {
+                        wrong.push(why);
+                        sets.insert(name.clone(), UsersSet { is_v6, description: None, handles: None });
+                    }
+                }
+            }
+            let description = sets.get(name).and_then(|set| set.description);
+            if let Some(why) = description.and_then(|it| unfit_for(door, name, is_v6, &it)) {
+                wrong.push(why);
+            }
+        }
+        self.users_sets = sets;
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// What the kernel says of a set; otherwise what is wrong with it, and the lines that make one.
+    pub(super) fn look_at_set(
+        &mut self,
+        name: &SetName,
+        is_v6: bool,
+    ) -> Result<(Description, (u64, u64)), String> {
+        let lines = || lines_to_add(name, is_v6);
+        let table = self.nft.table(name.family, &name.table).ok().flatten().unwrap_or_default();
+        match self.nft.set(name, |attributes| Description::read(attributes, is_v6)) {
+            Ok(Some(Ok(description))) => Ok((description, (table.handle, description.handle))),
+            Ok(Some(Err(unfit))) => Err(format!(
+                "the set {name} cannot open doors: {unfit}; this is how one is made:\n{}",
+                lines()
+            )),
+            Ok(None) => Err(format!("there is no set {name}; this makes it:\n{}", lines())),
+            Err(refusal) => Err(format!("could not look at the set {name}: {refusal}")),
+        }
+    }
+}
+
+fn admission_of(door: &Door, open: &Open, knocker: IpAddr, ports: &[Ports], spots: Vec<Spot>) -> Admission {
+    let rules = &door.rules.open;
+    Admission {
+        whose: Whose { door: door.name.clone(), knocker, ports: Arc::from(ports) },
+        network: rules.network(knocker),
+        spots,
+        after: (!open.is_for_ever).then(|| door.cmd_timeout()),
+        until: None,
+        manners: Manners {
+            closes_on_stop: rules.closes_on_stop,
+            closes_established: rules.closes_established,
+            closes_on_disconnect: rules.closes_on_disconnect,
+            hides_ports: false,
+        },
+    }
+}
+
+fn interval_warning(name: &SetName) -> String {
+    format!(
+        "the set {name} has intervals: opening gets slow when it is large, and an address in a range that is in already is refused; a set without 'flags interval' has neither fault"
+    )
+}
+
+/// What keeps a door from going into a set.
+fn unfit_for(door: &Door, name: &SetName, is_v6: bool, set: &Description) -> Option<String> {
+    let (bits, whole) =
+        if is_v6 { (door.rules.open.prefixes.1, WHOLE.1) } else { (door.rules.open.prefixes.0, WHOLE.0) };
+    if bits != whole && !set.has_intervals {
+        return Some(format!(
+            "door {}: open_prefix{} needs a set that holds ranges; add 'interval' to the flags of {name}",
+            door.name,
+            if is_v6 { 6 } else { 4 }
+        ));
+    }
+    let ports = door.open.as_ref().map_or(&[][..], |open| open.ports());
+    let elements: usize = ports.iter().map(Ports::count).sum();
+    (set.form == Form::Service && !set.has_intervals && elements > MOST_ELEMENTS).then(|| {
+        format!(
+            "door {}: open has {elements} ports, each an element of its own in {name}, and {MOST_ELEMENTS} is the most; add 'interval' to the flags of that set",
+            door.name
+        )
+    })
+}

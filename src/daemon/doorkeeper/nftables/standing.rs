@@ -1,0 +1,230 @@
+//! The guard: how it is raised, and what is done when somebody changes the ruleset.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::config::Config;
+use crate::daemon::doorkeeper::nftables::closing::dismissed;
+use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
+use crate::daemon::doorkeeper::nftables::firewall::Firewall;
+use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::sessions;
+use crate::door::knock::Protocol;
+use crate::door::open::{Family, SetName};
+use crate::door::ports::listed;
+use crate::firewall::element::{Element, Found};
+use crate::firewall::guard::{self, Abilities, Guard};
+use crate::firewall::refusal::Refusal;
+use crate::opening::admissions::Spot;
+use crate::time::Now;
+
+/// Knockers that are named in a line about a port.
+const SHOWN_PEERS: usize = 5;
+
+/// What is in the sets of the guard, with what is left of the time.
+type Elements = BTreeMap<SetName, Vec<(Element, Option<Duration>)>>;
+
+impl Firewall {
+    /// Raises the guard that the configuration wants, or takes it away if it wants none.
+    pub(super) fn stand(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) -> Result<(), String> {
+        let except: Vec<IpNet> = config.options.guard_except.prefixes().to_vec();
+        let earlier = self.guard.take();
+        let guard = Guard::of(&config.doors, &except);
+        self.guard_sets = guard::names(&config.doors);
+        let Some(guard) = guard else {
+            if earlier.is_some() {
+                self.stand_down(said);
+            }
+            return Ok(());
+        };
+        let elements = self.raise(&guard, now)?;
+        if earlier.is_none() {
+            self.take_over(config, &elements, now, said);
+        } else {
+            let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
+            let closed =
+                self.admissions.taken_away(|spot| spot.set.table == guard::TABLE && !is_there(&spot.set));
+            said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
+        }
+        if earlier.as_ref() != Some(&guard) {
+            said.push(Said::Line(format!("guarding {}", listed(&guard.ports()))));
+            said.extend(sessions_now(&guard).into_iter().map(Said::Line));
+        }
+        if !self.abilities.fib {
+            said.push(Said::Complaint(
+                "the kernel has no fib expression for nf_tables (nft_fib): the guard does not reach ports that are forwarded to containers".to_owned(),
+            ));
+        }
+        if !self.abilities.conntrack && guard.ports().iter().any(|ports| ports.protocol == Protocol::Udp) {
+            said.push(Said::Complaint(
+                "the kernel has no ct expression for nf_tables (nft_ct): a UDP session ends when its door closes".to_owned(),
+            ));
+        }
+        self.guard = Some(guard);
+        Ok(())
+    }
+
+    fn stand_down(&mut self, said: &mut Vec<Said>) {
+        let mut batch = self.nft.batch();
+        guard::remove(&mut batch);
+        said.push(match self.nft.commit(batch) {
+            Ok(refused) if refused.is_empty() => {
+                Said::Line("guarding nothing any more: the configuration has no guard".to_owned())
+            }
+            _ => Said::Complaint("could not take the guard away".to_owned()),
+        });
+        let closed = self.admissions.taken_away(|spot| spot.set.table == guard::TABLE);
+        said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
+    }
+
+    /// Makes the table as it is to be, in one transaction. What was in its sets is in them afterwards, or
+    /// else, if there was no table, whom we let in.
+    fn raise(&mut self, guard: &Guard, now: Now) -> Result<Elements, String> {
+        let could_not = |refusal: Refusal| {
+            match refusal {
+            Refusal::Owned => {
+                "could not raise the guard: the table inet knockd belongs to another process; does another knockd run?"
+                    .to_owned()
+            }
+            refusal => format!("could not raise the guard: {refusal}"),
+        }
+        };
+        let tries = [(true, true), (false, true), (true, false), (false, false)];
+        let mut tries = tries.into_iter();
+        let mut expressions = tries.next();
+        while let Some((fib, conntrack)) = expressions {
+            self.abilities = Abilities { fib, conntrack, ..self.abilities };
+            let table = self.nft.table(Family::Inet, guard::TABLE).map_err(could_not)?;
+            let elements = if table.is_some() { self.inside(guard)? } else { self.wanted_inside(now) };
+            let first = self.nft.batch().first();
+            let batch = guard.batch(first, table.is_some(), self.abilities, &elements);
+            let refused = self.nft.commit(batch).map_err(could_not)?;
+            let Some(why) = refused.first().map(|refused| Refusal::of(*refused, first)) else {
+                return Ok(elements);
+            };
+            if self.abilities.owner && why.is_of_an_old_kernel() {
+                // Before Linux 6.9 no table can have an owner and outlive it.
+                self.abilities.owner = false;
+            } else if why == Refusal::Missing {
+                expressions = tries.next();
+            } else {
+                return Err(could_not(why));
+            }
+        }
+        Err(could_not(Refusal::Missing))
+    }
+
+    /// What is in the sets of the table that stands.
+    fn inside(&mut self, guard: &Guard) -> Result<Elements, String> {
+        let mut elements = Elements::new();
+        for (name, _) in guard.sets() {
+            let found = self.nft.elements(&name);
+            let found = found.map_err(|refusal| format!("could not read the set {name}: {refusal}"))?;
+            let found = found.into_iter().map(|Found { key, left }| (Element { key, end: None }, left));
+            elements.insert(name, found.collect());
+        }
+        Ok(elements)
+    }
+
+    /// Whom we let in, by the sets of the guard.
+    fn wanted_inside(&self, now: Now) -> Elements {
+        let mut elements = Elements::new();
+        for (spot, until) in self.admissions.spots(now) {
+            if spot.set.table == guard::TABLE {
+                let left = until.map(|until| until.saturating_sub(now.uptime));
+                elements.entry((*spot.set).clone()).or_default().push((spot.element.clone(), left));
+            }
+        }
+        elements
+    }
+
+    /// Whom the guard of an earlier process lets in, we do too.
+    fn take_over(&mut self, config: &Config, elements: &Elements, now: Now, said: &mut Vec<Said>) {
+        let names = std::mem::take(&mut self.guard_sets);
+        for (door, name) in config.doors.iter().zip(&names) {
+            for is_v6 in [false, true] {
+                let set = Arc::new(guard::set_name(name, is_v6));
+                for (element, left) in elements.get(&*set).into_iter().flatten() {
+                    let Some(knocker) = element.key.address() else { continue };
+                    let spot = Spot { set: set.clone(), element: element.clone() };
+                    let until = left.map(|left| now.uptime.saturating_add(left));
+                    self.resume((door, knocker), vec![spot], until, now, said);
+                }
+            }
+        }
+        self.guard_sets = names;
+    }
+
+    /// Looks at what others did to the ruleset, if the bell rang, and sets right what concerns us.
+    pub(in crate::daemon::doorkeeper) fn attend(&mut self, now: Now, said: &mut Vec<Said>) {
+        let Some(ring) = self.doorbell.as_ref().and_then(Doorbell::rang) else { return };
+        for removed in ring.removed {
+            let closed = self.admissions.taken_away(|spot| {
+                spot.set.set == removed.set
+                    && spot.set.table == removed.table
+                    && spot.element.key == removed.key
+            });
+            said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
+        }
+        if ring.guard
+            && let Some(guard) = self.guard.take()
+        {
+            match self.raise(&guard, now) {
+                Ok(_) => said.push(Said::Complaint(
+                    "somebody changed the table inet knockd, perhaps by 'nft flush ruleset': the guard stands again"
+                        .to_owned(),
+                )),
+                Err(sentence) => said.push(Said::Complaint(sentence)),
+            }
+            self.guard = Some(guard);
+        }
+        if ring.ruleset {
+            self.look_again(now, said);
+        }
+    }
+
+    /// Puts back what is missing in sets that were made anew, and says once what is missing itself.
+    fn look_again(&mut self, now: Now, said: &mut Vec<Said>) {
+        let names: Vec<SetName> = self.users_sets.keys().cloned().collect();
+        for name in names {
+            let Some(set) = self.users_sets.get(&name) else { continue };
+            let (is_v6, before) = (set.is_v6, set.handles);
+            let found = self.look_at_set(&name, is_v6);
+            if let Some(set) = self.users_sets.get_mut(&name) {
+                set.description = found.as_ref().ok().map(|(description, _)| *description);
+                set.handles = found.as_ref().ok().map(|(_, handles)| *handles);
+            }
+            match found {
+                Ok((_, handles)) if Some(handles) != before => {
+                    let count = self.put_back(|spot| *spot.set == name, now);
+                    let open = if count == 1 { "element is" } else { "elements are" };
+                    said.push(Said::Line(format!(
+                        "the set {name} was made anew: {count} {open} in it again"
+                    )));
+                }
+                Err(why) if before.is_some() => said.push(Said::Complaint(why)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Says which guarded ports are connected to now: these sessions go on.
+fn sessions_now(guard: &Guard) -> Vec<String> {
+    let mut ports: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+    let there = sessions::all_connected().unwrap_or_default();
+    for it in there.iter().filter(|it| !it.peer.is_loopback() && guard.contains(Protocol::Tcp, it.port)) {
+        ports.entry(it.port).or_default().insert(it.peer);
+    }
+    let line = |(port, peers): (u16, BTreeSet<IpAddr>)| {
+        let shown: Vec<String> = peers.iter().take(SHOWN_PEERS).map(IpAddr::to_string).collect();
+        let more = peers.len().saturating_sub(SHOWN_PEERS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("tcp/{port} is in use by {}{more}: these sessions go on", shown.join(", "))
+    };
+    ports.into_iter().map(line).collect()
+}

@@ -1,0 +1,373 @@
+//! Our own table, which keeps the ports of doors shut where no other firewall does: `Guard`.
+//!
+//! ```text
+//! table inet knockd {
+//!     chain prerouting {
+//!         type filter hook prerouting priority -150; policy accept;
+//!         iif "lo" accept
+//!         tcp flags & (fin | syn | rst | ack) != syn accept
+//!         tcp dport @tcp_ports jump doors
+//!     }
+//!     chain doors {
+//!         ip saddr 192.168.1.0/24 accept                                      Guard_Except
+//!         tcp dport 22 ip saddr != @ssh4 fib daddr type local counter drop    one a port range and IP version
+//!         tcp dport 22 ip6 saddr != @ssh6 fib daddr type local counter drop
+//!     }
+//! }
+//! ```
+//!
+//! A drop is final in whatever table, an accept is not: so the guard can only close. It stands in front of
+//! the translation of destinations (-100), because a port that a container publishes never reaches `input`;
+//! `fib` leaves alone what this machine forwards to others. TCP is told by its flags: conntrack takes a
+//! session that is older than the table for a new one and would cut it, and it would cost every packet a
+//! microsecond. A fragment too short for the flags falls through to the drop. UDP has no flags: there
+//! conntrack tells what belongs to a flow that began while the door was open, so that a session outlives its
+//! door as a TCP connection does; a guard without UDP ports does not switch it on.
+//!
+//! The table is always made anew as a whole, in one transaction, with all that is in its sets.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+
+use crate::door::Door;
+use crate::door::knock::Protocol;
+use crate::door::open::{Family, SetName};
+use crate::door::ports::Ports;
+use crate::firewall::element::{Element, Time, push_all};
+use crate::firewall::message::{Attributes, Batch, Kind};
+use crate::firewall::rule::{Rule, Verdict};
+
+/// The table.
+pub const TABLE: &str = "knockd";
+const FAMILY: Family = Family::Inet;
+
+/// Nobody else can change the table while we run (`NFT_TABLE_F_OWNER`), and it stays when we end
+/// (`NFT_TABLE_F_PERSIST`, Linux 6.9). With the first alone it would go with us, and open everything.
+pub const OWNED: u32 = 0x2 | 0x4;
+
+const FILTER: &str = "filter";
+const DOORS: &str = "doors";
+const PREROUTING: (&str, u32) = ("prerouting", 0);
+const INPUT: (&str, u32) = ("input", 1);
+/// Behind conntrack (-200), before destinations are translated (-100).
+const PRIORITY: i32 = -150;
+
+// Attributes of tables, chains, rules and sets that were not met elsewhere.
+const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_ID: u16 = 10;
+const HAS_TIMEOUTS: u32 = 0x10;
+/// Keys as nft writes them: its type, and bytes.
+const IPV4_ADDRESS: (u32, u32) = (7, 4);
+const IPV6_ADDRESS: (u32, u32) = (8, 16);
+const INET_SERVICE: (u32, u32) = (13, 2);
+
+/// Sets that one rule looks into; a rule of the kernel has room for 128 expressions.
+const LOOKUPS: usize = 40;
+/// The longest name of a set that begins with a door's name as it is.
+const PLAIN_NAME: usize = 64;
+
+/// What a kernel can do for the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// A table can have an owner and outlive it.
+    pub owner: bool,
+    /// `fib` is there: otherwise the guard stands at `input`, behind the translation of destinations.
+    pub fib: bool,
+    /// `ct` is there: otherwise a UDP session ends with its door.
+    pub conntrack: bool,
+}
+
+impl Abilities {
+    /// All of them.
+    pub const ALL: Abilities = Abilities { owner: true, fib: true, conntrack: true };
+}
+
+/// The guard of these doors, as it is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    doors: Vec<Guarded>,
+    except: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Guarded {
+    name: String,
+    ports: Vec<Ports>,
+    prefixes: (u8, u8),
+}
+
+impl Guard {
+    /// The guard of the doors that go into it; `None` if there is none.
+    #[must_use]
+    pub fn of(doors: &[Door], except: &[IpNet]) -> Option<Guard> {
+        let names = names(doors);
+        let guarded: Vec<Guarded> = doors
+            .iter()
+            .zip(names)
+            .filter_map(|(door, name)| {
+                let open = door.open.as_ref().filter(|open| open.is_guarded)?;
+                Some(Guarded { name, ports: open.ports().to_vec(), prefixes: door.rules.open.prefixes })
+            })
+            .collect();
+        (!guarded.is_empty()).then(|| Guard { doors: guarded, except: except.to_vec() })
+    }
+
+    /// All sets of addresses, and whether they are for IPv6.
+    pub fn sets(&self) -> impl Iterator<Item = (SetName, bool)> {
+        self.doors.iter().flat_map(|door| [false, true].map(|is_v6| (set_name(&door.name, is_v6), is_v6)))
+    }
+
+    /// All ports that are guarded, each once, sorted.
+    #[must_use]
+    pub fn ports(&self) -> Vec<Ports> {
+        self.groups().into_iter().map(|(ports, _)| ports).collect()
+    }
+
+    /// Whether this port is guarded.
+    #[must_use]
+    pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
+        self.doors.iter().any(|door| door.ports.iter().any(|ports| ports.contains(protocol, port)))
+    }
+
+    /// The ranges of ports that the same doors open, with those doors: neighbouring ranges do not overlap.
+    fn groups(&self) -> Vec<(Ports, Vec<&Guarded>)> {
+        let mut groups = Vec::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            // Where something begins or has ended. As numbers of 32 bits: what is behind 65535 is one.
+            let mut changes: BTreeMap<u32, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+            for (index, door) in self.doors.iter().enumerate() {
+                for ports in door.ports.iter().filter(|ports| ports.protocol == protocol) {
+                    changes.entry(ports.first.into()).or_default().0.push(index);
+                    changes.entry(u32::from(ports.last) + 1).or_default().1.push(index);
+                }
+            }
+            let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut begin = 0;
+            for (at, (begins, ends)) in changes {
+                let doors: Vec<&Guarded> = open.keys().filter_map(|index| self.doors.get(*index)).collect();
+                if let (false, Ok(first), Ok(last)) =
+                    (doors.is_empty(), u16::try_from(begin), u16::try_from(at.saturating_sub(1)))
+                {
+                    groups.push((Ports { protocol, first, last }, doors));
+                }
+                for index in begins {
+                    *open.entry(index).or_default() += 1;
+                }
+                for index in ends {
+                    if let Some(count) = open.get_mut(&index) {
+                        *count -= 1;
+                    }
+                    open.retain(|_, count| *count > 0);
+                }
+                begin = at;
+            }
+        }
+        groups
+    }
+
+    /// The table as one transaction: what is there (`replaces` something) goes, and with it all that is in
+    /// the sets; `elements` are in them afterwards. Elements of sets that this guard does not have are left
+    /// out.
+    #[must_use]
+    pub fn batch(
+        &self,
+        first: u32,
+        replaces: bool,
+        abilities: Abilities,
+        elements: &BTreeMap<SetName, Vec<(Element, Option<Duration>)>>,
+    ) -> Batch {
+        let mut batch = Batch::new(first);
+        if replaces {
+            remove(&mut batch);
+        }
+        let table = Attributes::new().text(TABLE_NAME, TABLE);
+        let table = if abilities.owner { table.number(TABLE_FLAGS, OWNED) } else { table };
+        batch.add(Kind::NewTable, NLM_F_CREATE | NLM_F_EXCL, FAMILY, &table);
+        let mut id = 0;
+        let mut set = |batch: &mut Batch, name: &str, flags: u32, (kind, length): (u32, u32)| {
+            id += 1;
+            let attributes = Attributes::new()
+                .text(SET_TABLE, TABLE)
+                .text(SET_NAME, name)
+                .number(SET_FLAGS, flags)
+                .number(SET_KEY_TYPE, kind)
+                .number(SET_KEY_LENGTH, length)
+                .number(SET_ID, id);
+            batch.add(Kind::NewSet, NLM_F_CREATE | NLM_F_EXCL, FAMILY, &attributes);
+        };
+        for (name, is_v6) in self.sets() {
+            set(&mut batch, &name.set, HAS_TIMEOUTS, if is_v6 { IPV6_ADDRESS } else { IPV4_ADDRESS });
+            let inside = elements.get(&name).into_iter().flatten();
+            push_all(&mut batch, &name, inside.map(|(element, left)| (element, left.map(Time::For))));
+        }
+        let groups = self.groups();
+        let (base, hook) = if abilities.fib { PREROUTING } else { INPUT };
+        chain(&mut batch, base, Some(hook));
+        chain(&mut batch, DOORS, None);
+        let add = |batch: &mut Batch, chain: &str, rule: &Rule| {
+            let attributes = Attributes::new().text(RULE_TABLE, TABLE).text(RULE_CHAIN, chain);
+            let attributes = attributes.nested(RULE_EXPRESSIONS, rule.expressions());
+            batch.add(Kind::NewRule, NLM_F_CREATE | NLM_F_APPEND, FAMILY, &attributes);
+        };
+        add(&mut batch, base, &Rule::new().from_loopback().then(Verdict::Accept));
+        add(&mut batch, base, &Rule::new().of_a_connection().then(Verdict::Accept));
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let of_protocol: Vec<Ports> =
+                groups.iter().map(|(ports, _)| *ports).filter(|ports| ports.protocol == protocol).collect();
+            let (single, ranges): (Vec<Ports>, Vec<Ports>) =
+                of_protocol.into_iter().partition(|ports| ports.first == ports.last);
+            let mut ways = Vec::new();
+            if !single.is_empty() {
+                let name = format!("{protocol}_ports");
+                set(&mut batch, &name, 0, INET_SERVICE);
+                let elements: Vec<Element> =
+                    single.iter().map(|ports| Element::of_port(ports.first)).collect();
+                let set = SetName { family: FAMILY, table: TABLE.to_owned(), set: name.clone() };
+                push_all(&mut batch, &set, elements.iter().map(|element| (element, None)));
+                ways.push(Rule::new().of_protocol(protocol).to_ports_in(&name));
+            }
+            ways.extend(
+                joined(&ranges).into_iter().map(|ports| Rule::new().of_protocol(protocol).to_ports(ports)),
+            );
+            for rule in ways {
+                if protocol == Protocol::Udp && abilities.conntrack {
+                    add(&mut batch, base, &rule.clone().of_a_known_flow().then(Verdict::Accept));
+                }
+                add(&mut batch, base, &rule.then(Verdict::Jump(DOORS)));
+            }
+        }
+        for except in &self.except {
+            add(&mut batch, DOORS, &Rule::new().from_network(*except).then(Verdict::Accept));
+        }
+        for (ports, doors) in &groups {
+            for is_v6 in [false, true] {
+                let rule = || {
+                    let rule = Rule::new().of_version(is_v6).of_protocol(ports.protocol);
+                    rule.to_ports(*ports).source(is_v6)
+                };
+                let (some, more) = doors.split_at(doors.len().min(LOOKUPS));
+                for door in more {
+                    let open = rule().source_is_in(&plain_set_name(&door.name, is_v6), door.network(is_v6));
+                    add(&mut batch, DOORS, &open.then(Verdict::Accept));
+                }
+                let shut = some.iter().fold(rule(), |rule, door| {
+                    rule.source_is_not_in(&plain_set_name(&door.name, is_v6), door.network(is_v6))
+                });
+                let shut = if abilities.fib { shut.to_us() } else { shut };
+                add(&mut batch, DOORS, &shut.counted().then(Verdict::Drop));
+            }
+        }
+        batch
+    }
+}
+
+impl Guarded {
+    /// A network of the length that counts.
+    fn network(&self, is_v6: bool) -> IpNet {
+        if is_v6 {
+            IpNet::V6(Ipv6Net::new([0; 16].into(), self.prefixes.1).unwrap_or_default())
+        } else {
+            IpNet::V4(Ipv4Net::new([0; 4].into(), self.prefixes.0).unwrap_or_default())
+        }
+    }
+}
+
+/// Adds to a batch that the table goes.
+pub fn remove(batch: &mut Batch) {
+    batch.add(Kind::DelTable, 0, FAMILY, &Attributes::new().text(TABLE_NAME, TABLE));
+}
+
+fn chain(batch: &mut Batch, name: &str, hook: Option<u32>) {
+    let chain = Attributes::new().text(CHAIN_TABLE, TABLE).text(CHAIN_NAME, name);
+    let chain = match hook {
+        Some(number) => {
+            let hook =
+                Attributes::new().number(HOOK_NUMBER, number).bytes(HOOK_PRIORITY, &PRIORITY.to_be_bytes());
+            chain.nested(CHAIN_HOOK, &hook).number(CHAIN_POLICY, 1).text(CHAIN_TYPE, FILTER)
+        }
+        None => chain,
+    };
+    batch.add(Kind::NewChain, NLM_F_CREATE | NLM_F_EXCL, FAMILY, &chain);
+}
+
+/// Ranges that follow each other as one: which doors they belong to is decided later.
+fn joined(ranges: &[Ports]) -> Vec<Ports> {
+    let mut joined: Vec<Ports> = Vec::new();
+    for ports in ranges {
+        match joined.last_mut() {
+            Some(before) if u32::from(before.last) + 1 == u32::from(ports.first) => before.last = ports.last,
+            _ => joined.push(*ports),
+        }
+    }
+    joined
+}
+
+/// What the sets of these doors are called, without the digit of the IP version: by the door's name where
+/// nft can write that, and always the same for the same list of names.
+#[must_use]
+pub fn names(doors: &[Door]) -> Vec<String> {
+    let mut times: HashMap<&str, u32> = HashMap::new();
+    let plain: BTreeSet<&str> = doors.iter().map(|door| &*door.name).filter(|name| is_plain(name)).collect();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    doors
+        .iter()
+        .map(|door| {
+            let time = times.entry(&door.name).or_default();
+            *time += 1;
+            if *time == 1 && is_plain(&door.name) {
+                return door.name.to_string();
+            }
+            // No door has this name, and no other name comes out as it does.
+            let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            let readable: String = door.name.chars().map(letter).take(PLAIN_NAME).collect();
+            let mut number = *time;
+            loop {
+                let name = format!("door_{readable}_{number}_");
+                if !plain.contains(name.as_str()) && taken.insert(name.clone()) {
+                    return name;
+                }
+                number += 1;
+            }
+        })
+        .collect()
+}
+
+/// Whether nft takes this for the beginning of a set's name.
+fn is_plain(name: &str) -> bool {
+    // "doors" and the like would do no harm, but the sets of ports have names of this kind too.
+    let is_other = name.starts_with("tcp_port") || name.starts_with("udp_port");
+    let mut characters = name.chars();
+    !is_other
+        && name.len() <= PLAIN_NAME
+        && characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn plain_set_name(door: &str, is_v6: bool) -> String {
+    format!("{door}{}", if is_v6 { 6 } else { 4 })
+}
+
+/// The set of the guard for a door, by the name that [`names`] gave it.
+#[must_use]
+pub fn set_name(door: &str, is_v6: bool) -> SetName {
+    SetName { family: FAMILY, table: TABLE.to_owned(), set: plain_set_name(door, is_v6) }
+}

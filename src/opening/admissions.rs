@@ -1,0 +1,329 @@
+//! Who is let in by the kernel's firewall, to what, until when: the doors with `Open`.
+//!
+//! Pure: an [`Admission`] is wanted first, then come the [`Change`]s that the firewall is to see, then it
+//! is told what came of them. The kernel closes these doors by itself; what is kept here serves the log,
+//! renewals, what is to be put back after a reload of the firewall, and the next process.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::door::open::SetName;
+use crate::door::ports::Ports;
+use crate::firewall::element::Element;
+use crate::opening::event::Event;
+use crate::time::Now;
+
+/// The kernel counts in ticks of up to ten milliseconds: so much later an element is gone for certain.
+const TICKS: Duration = Duration::from_millis(20);
+
+/// Whose admission, and to what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Whose {
+    /// The door's name.
+    pub door: Arc<str>,
+    /// Who knocked.
+    pub knocker: IpAddr,
+    /// What the door opens.
+    pub ports: Arc<[Ports]>,
+}
+
+/// An element of a set of the firewall.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Spot {
+    /// The set.
+    pub set: Arc<SetName>,
+    /// The element.
+    pub element: Element,
+}
+
+/// A door that is open in the kernel for somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Whose.
+    pub whose: Whose,
+    /// Who is let in: the knocker, or its network.
+    pub network: IpNet,
+    /// The elements that let the knocker in.
+    pub spots: Vec<Spot>,
+    /// How long a knock opens the door; none is for ever.
+    pub after: Option<Duration>,
+    /// Until when, as uptime; none is for ever.
+    pub until: Option<Duration>,
+    /// What becomes of it in the end.
+    pub manners: Manners,
+}
+
+/// What a door does beyond letting somebody in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
+pub struct Manners {
+    /// `Close_On_Stop`.
+    pub closes_on_stop: bool,
+    /// `Close_Established`.
+    pub closes_established: bool,
+    /// `Close_On_Disconnect`.
+    pub closes_on_disconnect: bool,
+    /// The log does not name the ports: they are those of a rule that we do not know.
+    pub hides_ports: bool,
+}
+
+/// What the firewall is to do with an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// It comes in, until this uptime.
+    In(Option<Duration>),
+    /// It is in, and gets another end.
+    Renewed(Option<Duration>),
+    /// It goes.
+    Out,
+}
+
+/// An element, and what is to be done with it.
+pub type Change = (Spot, Want);
+
+/// All admissions.
+#[derive(Debug, Default)]
+pub struct Admissions {
+    admitted: HashMap<Whose, Admission>,
+    /// Who is let in by an element.
+    holders: HashMap<Spot, Vec<Whose>>,
+    deadlines: BinaryHeap<Reverse<(Duration, Whose)>>,
+    wanted: Vec<Admission>,
+    /// Counts what changed.
+    changes: u64,
+}
+
+/// When an element ends, as uptime; none is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End(Option<Duration>);
+
+/// The later one of two ends; none is for ever.
+fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.zip(other).map(|(one, other)| one.max(other))
+}
+
+impl Admissions {
+    /// Nobody is let in.
+    #[must_use]
+    pub fn new() -> Admissions {
+        Admissions::default()
+    }
+
+    /// Somebody knocked: they are to be let in, or for longer.
+    pub fn want(&mut self, admission: Admission) {
+        self.wanted.push(admission);
+    }
+
+    /// Whether somebody waits to be let in.
+    #[must_use]
+    pub fn has_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// What the firewall is to do for all who wait. Each element comes once.
+    #[must_use]
+    pub fn changes_wanted(&self) -> Vec<Change> {
+        let mut changes: BTreeMap<&Spot, Option<Duration>> = BTreeMap::new();
+        for (spot, until) in self.wanted.iter().flat_map(|it| it.spots.iter().map(|spot| (spot, it.until))) {
+            changes.entry(spot).and_modify(|end| *end = later(*end, until)).or_insert(until);
+        }
+        let changes = changes.into_iter().filter_map(|(spot, until)| match self.end_of(spot) {
+            None => Some((spot.clone(), Want::In(until))),
+            Some(End(end)) if later(end, until) == end => None,
+            Some(_) => Some((spot.clone(), Want::Renewed(until))),
+        });
+        changes.collect()
+    }
+
+    /// When an element that we put in ends: `None` if there is none.
+    fn end_of(&self, spot: &Spot) -> Option<End> {
+        let ends = self.holders.get(spot)?.iter().filter_map(|whose| Some(self.admitted.get(whose)?.until));
+        ends.reduce(later).map(End)
+    }
+
+    /// The firewall did what was wanted, but for the elements that `refused` knows, with the reason. What
+    /// stands in the firewall without us (`foreign`) is not ours to take away.
+    pub fn done(
+        &mut self,
+        refused: &HashMap<Spot, String>,
+        foreign: &dyn Fn(&Spot) -> bool,
+        now: Now,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        for mut wanted in std::mem::take(&mut self.wanted) {
+            let Whose { door, knocker, .. } = &wanted.whose;
+            let whys = wanted.spots.iter().filter_map(|spot| refused.get(spot));
+            let mut whys: Vec<String> = whys.cloned().collect();
+            whys.dedup();
+            for why in whys {
+                events.push(Event::NotAdmitted { door: door.clone(), knocker: *knocker, why });
+            }
+            wanted.spots.retain(|spot| !refused.contains_key(spot));
+            if wanted.spots.is_empty() {
+                continue;
+            }
+            let earlier = self.admitted.get(&wanted.whose);
+            let until = earlier.map_or(wanted.until, |earlier| later(earlier.until, wanted.until));
+            let left = until.map(|until| until.saturating_sub(now.uptime));
+            let time = if until == wanted.until { wanted.after } else { left };
+            events.push(if earlier.is_some() {
+                Event::StillAdmitted { door: door.clone(), knocker: *knocker, time }
+            } else {
+                let ports =
+                    if wanted.manners.hides_ports { Arc::from([]) } else { wanted.whose.ports.clone() };
+                Event::Admitted { door: door.clone(), knocker: *knocker, ports, time }
+            });
+            wanted.until = until;
+            wanted.spots.retain(|spot| self.holders.contains_key(spot) || !foreign(spot));
+            self.take_in(wanted);
+        }
+        events
+    }
+
+    /// Somebody is let in since before this process began; says whether that was not known.
+    pub fn resume(&mut self, mut admission: Admission) -> bool {
+        let is_new = !self.admitted.contains_key(&admission.whose);
+        if let Some(earlier) = self.admitted.get(&admission.whose) {
+            admission.until = later(earlier.until, admission.until);
+        }
+        self.take_in(admission);
+        is_new
+    }
+
+    fn take_in(&mut self, mut admission: Admission) {
+        let whose = &admission.whose;
+        for spot in &admission.spots {
+            let holders = self.holders.entry(spot.clone()).or_default();
+            if !holders.contains(whose) {
+                holders.push(whose.clone());
+            }
+        }
+        if let Some(until) = admission.until {
+            self.deadlines.push(Reverse((until.saturating_add(TICKS), whose.clone())));
+        }
+        if let Some(earlier) = self.admitted.remove(whose) {
+            // The places may be others after a new configuration; those of before count on.
+            admission.spots.extend(earlier.spots);
+            admission.spots.sort_unstable();
+            admission.spots.dedup();
+        }
+        self.admitted.insert(admission.whose.clone(), admission);
+        self.changes += 1;
+    }
+
+    /// The admissions whose time is over. The kernel has closed them.
+    pub fn due(&mut self, now: Now) -> Vec<Admission> {
+        let mut over = Vec::new();
+        while let Some(Reverse((due, _))) = self.deadlines.peek() {
+            if *due > now.uptime {
+                break;
+            }
+            let Some(Reverse((due, whose))) = self.deadlines.pop() else { break };
+            // One that was renewed has another deadline behind this one.
+            let until = self.admitted.get(&whose).and_then(|it| it.until);
+            if until.is_some_and(|until| until.saturating_add(TICKS) <= due)
+                && let Some(admission) = self.forget(&whose)
+            {
+                over.push(admission);
+            }
+        }
+        over
+    }
+
+    /// When to call [`Admissions::due`] next, as uptime.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Somebody is let in no longer, before the time: what the firewall is to do. Where another admission
+    /// needs the same element, that stays for as long as that one lasts.
+    pub fn close(&mut self, whose: &Whose) -> Option<(Admission, Vec<Change>)> {
+        let ends: Vec<End> =
+            self.admitted.get(whose)?.spots.iter().filter_map(|spot| self.end_of(spot)).collect();
+        let admission = self.forget(whose)?;
+        let changes = admission.spots.iter().zip(ends).filter_map(|(spot, before)| match self.end_of(spot) {
+            None => Some((spot.clone(), Want::Out)),
+            Some(end) if end == before => None,
+            Some(End(end)) => Some((spot.clone(), Want::Renewed(end))),
+        });
+        let changes = changes.collect();
+        Some((admission, changes))
+    }
+
+    /// An element was taken away by somebody else: who is let in by nothing any more.
+    pub fn taken_away(&mut self, is_it: impl Fn(&Spot) -> bool) -> Vec<Admission> {
+        let spots: Vec<Spot> = self.holders.keys().filter(|spot| is_it(spot)).cloned().collect();
+        let mut closed = Vec::new();
+        for spot in spots {
+            for whose in self.holders.remove(&spot).unwrap_or_default() {
+                let Some(admission) = self.admitted.get_mut(&whose) else { continue };
+                admission.spots.retain(|it| *it != spot);
+                self.changes += 1;
+                if admission.spots.is_empty() {
+                    closed.extend(self.forget(&whose));
+                }
+            }
+        }
+        closed
+    }
+
+    fn forget(&mut self, whose: &Whose) -> Option<Admission> {
+        let admission = self.admitted.remove(whose)?;
+        for spot in &admission.spots {
+            if let Some(holders) = self.holders.get_mut(spot) {
+                holders.retain(|it| it != whose);
+                if holders.is_empty() {
+                    self.holders.remove(spot);
+                }
+            }
+        }
+        self.changes += 1;
+        Some(admission)
+    }
+
+    /// All elements that let somebody in, each with its end, which has not come yet.
+    #[must_use]
+    pub fn spots(&self, now: Now) -> Vec<(&Spot, Option<Duration>)> {
+        let ends = self.holders.keys().filter_map(|spot| Some((spot, self.end_of(spot)?.0)));
+        ends.filter(|(_, end)| end.is_none_or(|end| end > now.uptime)).collect()
+    }
+
+    /// All admissions, in order of door and knocker.
+    #[must_use]
+    pub fn all(&self) -> Vec<&Admission> {
+        let mut all: Vec<&Admission> = self.admitted.values().collect();
+        all.sort_unstable_by(|one, other| one.whose.cmp(&other.whose));
+        all
+    }
+
+    /// Whether the same knocker is let in to some of the same ports by another door.
+    #[must_use]
+    pub fn is_let_in_elsewhere(&self, admission: &Admission) -> bool {
+        let overlap = |one: &Ports, other: &Ports| {
+            one.protocol == other.protocol && one.first <= other.last && other.first <= one.last
+        };
+        self.admitted.values().any(|other| {
+            other.whose != admission.whose
+                && other.network.contains(&admission.whose.knocker)
+                && other.whose.ports.iter().any(|one| admission.whose.ports.iter().any(|it| overlap(one, it)))
+        })
+    }
+
+    /// Whether nobody is let in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.admitted.is_empty()
+    }
+
+    /// A number that is another one whenever [`Admissions::all`] is.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+}
