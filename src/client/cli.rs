@@ -135,7 +135,7 @@ fn command() -> Command {
     };
     let words = |name: &'static str| Arg::new(name).num_args(0..).value_parser(value_parser!(OsString));
     let around = ["jitter", "count", "one-time-sequences", "wait", "timeout", "retries", "proxy"];
-    let password = ["otp", "otp-file", "otp-digest", "source-ip", "config", "door"];
+    let password = ["otp", "otp-file", "otp-digest", "source-ip", "clock-offset", "config", "door"];
     let single = ["fwknoprc", "spa", "allow-ip"];
     // Its value is optional, see below.
     let fields = RAW_VALUES.into_iter().filter(|name| *name != "df");

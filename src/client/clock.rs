@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The time since 1970.
-pub(super) fn unix() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+use crate::plan::password::ClockOffset;
+
+/// The time since 1970 by a clock that differs from this host's.
+pub(super) fn unix(offset: ClockOffset) -> Duration {
+    offset.correct(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }

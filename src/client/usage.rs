@@ -32,6 +32,8 @@ around the knock:
                        its digest (default sha1, or that of the door)
       --source-ip <auto|address|stun:server[:port]|command:cmd>
                        which address of ours the server sees (default auto)
+      --clock-offset <s>
+                       the server's clock is <s> seconds ahead of ours; -90: behind
       -n, --stanza <name>
                        send the single packet of a stanza of ~/.fwknoprc
       --fwknoprc <file>

@@ -52,6 +52,8 @@ pub enum AskedError {
     Raw(String),
     /// Flags on a stage of UDP or ICMP.
     NotTcp(String),
+    /// A protocol behind a slash and another one behind a colon.
+    TwoProtocols(String),
 }
 
 impl AskedError {
@@ -65,6 +67,7 @@ impl AskedError {
             AskedError::Flags(_) => "a TCP flag is unknown",
             AskedError::Raw(_) => "TCP flags in a stage need raw packets (--raw)",
             AskedError::NotTcp(_) => "UDP and ICMP have no TCP flags",
+            AskedError::TwoProtocols(_) => "a port has two protocols",
         }
     }
 }
@@ -84,6 +87,9 @@ impl fmt::Display for AskedError {
             }
             AskedError::Raw(text) => write!(f, "the TCP flags in '{text}' need --raw"),
             AskedError::NotTcp(text) => write!(f, "'{text}' is not TCP, so it has no TCP flags"),
+            AskedError::TwoProtocols(text) => {
+                write!(f, "'{text}' has two protocols: write one of them, as in 7000:udp")
+            }
         }
     }
 }
@@ -110,8 +116,18 @@ impl Asked {
     pub fn parse(word: &str, manner: Manner) -> Result<Asked, AskedError> {
         let mut fields = word.splitn(3, ':');
         let text = fields.next().unwrap_or_default();
-        let protocol = fields.next().unwrap_or_default();
+        // 7000/udp, as many guides and firewalls write it.
+        let (text, behind_slash) = match text.split_once('/') {
+            Some((port, protocol)) if Protocol::with_ports(protocol).is_some() => (port, Some(protocol)),
+            _ => (text, None),
+        };
+        let protocol = fields.next();
+        if protocol.is_some() && behind_slash.is_some() {
+            return Err(AskedError::TwoProtocols(word.to_owned()));
+        }
         let flags = fields.next();
+        let lower = behind_slash.map(str::to_ascii_lowercase);
+        let protocol = lower.as_deref().or(protocol).unwrap_or_default();
         let is_icmp = if manner.strict { protocol.eq_ignore_ascii_case("icmp") } else { protocol == "icmp" };
         let port = if is_icmp {
             Port::Number(echo_length(text).ok_or_else(|| AskedError::Echo(text.to_owned()))?)
@@ -146,6 +162,20 @@ impl Asked {
     /// See [`AskedError`].
     pub fn parse_list(list: &str, manner: Manner) -> Result<Vec<Asked>, AskedError> {
         list.split(',').map(|word| Asked::parse(word.trim(), manner)).collect()
+    }
+
+    /// Reads the words of a command line: a stage each, or several of them separated by commas. A comma
+    /// at the end of a word is a separator too, as in `7000, 8000`.
+    ///
+    /// # Errors
+    /// See [`AskedError`].
+    pub fn parse_words(words: &[impl AsRef<str>], manner: Manner) -> Result<Vec<Asked>, AskedError> {
+        let lists = words.iter().map(AsRef::as_ref).map(|word: &str| match word.strip_suffix(',') {
+            Some(list) if !list.is_empty() => list,
+            _ => word,
+        });
+        let stages = lists.map(|list| Asked::parse_list(list, manner));
+        stages.collect::<Result<Vec<_>, _>>().map(|stages| stages.concat())
     }
 }
 

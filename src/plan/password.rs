@@ -45,6 +45,31 @@ impl Moment {
     }
 }
 
+/// How far the clock of the server is ahead of this host's, in whole seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockOffset(i64);
+
+impl ClockOffset {
+    /// The largest offset, ahead or behind: a clock that lost its battery begins in 1970 or 2000.
+    pub const MAX: i64 = 100 * 366 * 24 * 60 * 60;
+
+    /// Reads seconds, with or without a sign.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<ClockOffset> {
+        text.parse()
+            .ok()
+            .filter(|seconds| (-ClockOffset::MAX..=ClockOffset::MAX).contains(seconds))
+            .map(ClockOffset)
+    }
+
+    /// The time by the server's clock, if it is `unix` (since 1970) by this host's.
+    #[must_use]
+    pub fn correct(self, unix: Duration) -> Duration {
+        let by = Duration::from_secs(self.0.unsigned_abs());
+        if self.0 < 0 { unix.saturating_sub(by) } else { unix.saturating_add(by) }
+    }
+}
+
 /// How to find out which source address the server sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SeenAs {

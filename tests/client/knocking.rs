@@ -27,6 +27,7 @@ trials![
     a_dry_run_shows_pings,
     services_are_found_for_either_protocol,
     errors_come_before_the_first_packet,
+    ports_may_be_written_as_guides_write_them,
 ];
 
 /// Unused addresses: packets reach the server's end of the cable, and nothing answers.
@@ -260,6 +261,24 @@ fn services_are_found_for_either_protocol() {
     assert_eq!(brief(&sent(&world, 1, &[QUIET, "ssh"])), ["22:tcp"]);
 }
 
+/// With a slash, with commas, with an address in brackets.
+fn ports_may_be_written_as_guides_write_them() {
+    let world = quiet_world();
+    let typed = [QUIET, "7000/udp", "7001/TCP", "7002,7003:udp,7004/udp", "7005,", "ssh/tcp", "domain/udp"];
+    let wanted = ["7000:udp", "7001:tcp", "7002:tcp", "7003:udp", "7004:udp", "7005:tcp", "22:tcp", "53:udp"];
+    assert_eq!(brief(&sent(&world, 8, &typed)), wanted);
+    assert_eq!(brief(&sent(&world, 2, &["-u", QUIET, "7000/tcp,7001"])), ["7000:udp", "7001:udp"]);
+    let in_brackets = format!("[{SERVER6}]");
+    let shown = world.knock(&["-v", "--dry-run", &in_brackets, "7000/udp"]);
+    assert!(shown.code() == Some(0) && shown.stdout.contains(SERVER6), "{shown:?}");
+    // Whatever the resolver makes of it: the one of musl finds these in /etc/services.
+    for port in ["7000/sctp", "7000/", "/udp", "7000,", "7000,,7001", "70 00", "7000;7001", "7000-7002"] {
+        let words: &[&str] = if port == "7000," { &[QUIET, ",", "1"] } else { &[QUIET, port] };
+        let refused = world.knock(words);
+        assert_eq!(refused.code(), Some(1), "{port}: {refused:?}");
+    }
+}
+
 fn errors_come_before_the_first_packet() {
     let world = quiet_world();
     let mut capture = world.capture();
@@ -270,6 +289,9 @@ fn errors_come_before_the_first_packet() {
         ("--ttl 3 H 1", "error: --ttl needs --raw"),
         ("--bad-checksum H 1", "error: --bad-checksum needs --raw"),
         ("--pcap /tmp/x H 1", "error: --pcap needs --raw"),
+        ("H 1 7/udp:tcp", "error: '7/udp:tcp' has two protocols: write one of them, as in 7000:udp"),
+        ("H 1 7000/sctp", "Failed to resolve hostname 'H' on port 7000/sctp\ngetaddrinfo: Servname not"),
+        ("--clock-offset 3 H 1", "error: --clock-offset needs --otp, --otp-file, --config or --stanza"),
         ("--raw --ttl 300 H 1", "error: --ttl: '300' is not between 0 and 255"),
         ("--raw --flags syn,fin H 1", "error: 'syn,fin' is not a list of TCP flags; known are none fin syn"),
         ("--raw H 1:sctp", "error: protocol 'sctp' is neither tcp, udp nor icmp"),

@@ -25,6 +25,7 @@ trials![
     the_last_second_of_a_period_is_waited_out,
     files_that_others_can_read_get_a_warning,
     errors_do_not_repeat_the_seed,
+    a_wrong_clock_is_corrected,
     a_command_prints_the_source_address,
     a_stun_server_reports_the_source_address,
     a_retry_knocks_the_current_list,
@@ -304,6 +305,44 @@ fn errors_do_not_repeat_the_seed() {
         ends(&refused, 1, &format!("error: {said}\n"));
     }
     assert!(capture.read_for(seconds(0.2)).is_empty(), "half a list was sent");
+}
+
+fn a_wrong_clock_is_corrected() {
+    not_soon();
+    let world = World::v4_only();
+    let text = format!("wrong,{HOUR},20000,off,tcp,tcp,tcp");
+    let list = |hours: i64| {
+        let otp = otp(&text);
+        let period = otp.period(unix()).checked_add_signed(hours).unwrap();
+        let stages: Vec<String> = otp.list(period, ip(CLIENT)).iter().map(ToString::to_string).collect();
+        stages.join(" ") + "\n"
+    };
+    let printed = |words: &[&str]| {
+        let finished = world.knock(&[words, &["--otp", &text, "--print", SERVER]].concat());
+        assert_eq!((finished.code(), finished.stderr.as_str()), (Some(0), ""));
+        finished.stdout
+    };
+    assert_eq!(printed(&[]), list(0));
+    assert_eq!(printed(&["--clock-offset", "7200"]), list(2));
+    assert_eq!(printed(&["--clock-offset", "-3600"]), list(-1));
+    // A list of the day that the clock lost, for a door that has the right time.
+    let daemon = world.knockd(&format!("[d]\notp = {text}\notp_window = 0\n")).start();
+    ends(&world.knock(&["--otp", &text, "--clock-offset", "-86400", SERVER]), 0, "");
+    ends(&world.knock(&["--otp", &text, "--clock-offset", "+0", SERVER]), 0, "");
+    daemon.wait_for("d: OPEN SESAME");
+    assert_eq!(daemon.raw_log().matches("OPEN SESAME").count(), 1, "{}", daemon.said());
+    // In a profile.
+    let folder = Folder::new();
+    let profile = format!("[home]\nhost = {SERVER}\notp = {text}\nclock_offset = -3600\nprint\n");
+    let path = private(&folder, "knock.conf", profile);
+    let variable = format!("XDG_CONFIG_HOME={}", folder.path().display());
+    let home = run(&world.client, "env", &[variable.as_str(), KNOCK, "home"]);
+    assert_eq!(home.stdout, list(-1), "{path}: {home:?}");
+    for wrong in ["soon", "1.5", "", "99999999999"] {
+        let refused = world.knock(&["--otp", &text, "--clock-offset", wrong, SERVER]);
+        let words = format!("error: --clock-offset: '{wrong}' is not a number of seconds");
+        assert!(refused.code() == Some(1) && refused.stderr.starts_with(&words), "{refused:?}");
+    }
 }
 
 fn a_command_prints_the_source_address() {

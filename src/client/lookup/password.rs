@@ -10,7 +10,7 @@ use crate::client::wanted::password::Password;
 use crate::client::{clock, output};
 use crate::door::otp::Otp;
 use crate::door::sequence::Stage;
-use crate::plan::password::Moment;
+use crate::plan::password::{ClockOffset, Moment};
 
 /// The clock may be set while we wait for the next period; after this many waits we knock anyway.
 const WAITS: u32 = 3;
@@ -33,11 +33,14 @@ pub fn lists(
     } else {
         addresses.iter().map(|_| None).collect()
     };
-    let period = await_period(otp);
+    let period = await_period(otp, options.clock_offset);
     let list = |(address, source): (&SocketAddr, Option<IpAddr>)| {
         if options.verbose {
             let seen = source.map_or("any address".to_owned(), |source| source.to_string());
-            let left = otp.begins(period.saturating_add(1)).saturating_sub(clock::unix()).as_secs();
+            let left = otp
+                .begins(period.saturating_add(1))
+                .saturating_sub(clock::unix(options.clock_offset))
+                .as_secs();
             let line = format_args!("one-time password for {seen}, period {period} ({left} s left)");
             output::note(options.takes_stdout(), line);
         }
@@ -48,8 +51,8 @@ pub fn lists(
 }
 
 /// Waits until it is time to knock; returns the period.
-fn await_period(otp: &Otp) -> u64 {
-    let mut moment = Moment::of(otp, clock::unix());
+fn await_period(otp: &Otp, offset: ClockOffset) -> u64 {
+    let mut moment = Moment::of(otp, clock::unix(offset));
     for _ in 0..WAITS {
         if moment.wait.is_zero() {
             break;
@@ -62,7 +65,7 @@ fn await_period(otp: &Otp) -> u64 {
         if is_shown {
             output::progress("\r\x1b[K");
         }
-        let now = clock::unix();
+        let now = clock::unix(offset);
         if moment.has_come(otp, now) {
             break;
         }

@@ -15,6 +15,9 @@ use crate::door::knock::Protocol;
 /// # Errors
 /// The message of the resolver.
 pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
+    // [2001:db8::1], as in a web address.
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let name = inner.filter(|name| name.contains(':')).unwrap_or(name);
     if let Ok(address) = name.parse::<IpAddr>() {
         if fits(address, family) {
             return Ok(vec![SocketAddr::new(address, 0)]);
@@ -42,6 +45,12 @@ pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
 /// # Errors
 /// The message of the resolver.
 pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
+    // Resolvers differ in what else they find: that of musl finds 7000/udp, where that stands in
+    // /etc/services, and takes it for TCP.
+    let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+*".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_in_name) {
+        return Err("Servname not supported for ai_socktype".to_owned());
+    }
     let look_up = |socktype: SockType| {
         let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
         getaddrinfo(None, Some(name), Some(hints)).map_err(message)

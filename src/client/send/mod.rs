@@ -94,7 +94,9 @@ fn single_packet<'a>(
     options: &'a Options,
 ) -> Result<Option<(&'a SinglePacket, Made)>, Failure> {
     match (&options.stages, planned.whom) {
-        (Stages::Single(single), Some(whom)) => Ok(Some((single, single::make(single, whom)?))),
+        (Stages::Single(single), Some(whom)) => {
+            Ok(Some((single, single::make(single, whom, options.clock_offset)?)))
+        }
         _ => Ok(None),
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::client::failure::Failure;
 use crate::client::wanted::single::SinglePacket;
 use crate::client::{chance, clock};
+use crate::plan::password::ClockOffset;
 use crate::plan::spa::{Chance, Summary};
 
 /// A packet that is ready to be sent.
@@ -15,12 +16,13 @@ pub struct Made {
     pub summary: String,
 }
 
-/// The packet of this moment that asks to let this address in.
+/// The packet of this moment, by the corrected clock, that asks to let this address in.
 ///
 /// # Errors
 /// More is asked for than it can hold, or the system has no random numbers.
-pub fn make(single: &SinglePacket, whom: IpAddr) -> Result<Made, Failure> {
-    let chance = Chance { unix: clock::unix().as_secs(), digits: chance::bytes()?, salt: chance::bytes()? };
+pub fn make(single: &SinglePacket, whom: IpAddr, offset: ClockOffset) -> Result<Made, Failure> {
+    let chance =
+        Chance { unix: clock::unix(offset).as_secs(), digits: chance::bytes()?, salt: chance::bytes()? };
     let fields = single.asking.fields(whom, chance).map_err(Failure::refused)?;
     let packet = single.asking.packet(&fields, chance.salt).map_err(Failure::refused)?;
     Ok(Made { packet, summary: Summary(&fields).to_string() })

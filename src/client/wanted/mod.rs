@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
 use crate::door::knock::Protocol;
+use crate::plan::password::ClockOffset;
 use crate::plan::{self, Asked, Manner, Pace};
 
 use password::Password;
@@ -41,6 +42,8 @@ pub struct Options {
     /// How many times the whole sequence is sent.
     pub rounds: u64,
     pub raw: Option<Raw>,
+    /// How far the server's clock is ahead of ours, for one-time passwords and single packets.
+    pub clock_offset: ClockOffset,
     pub purpose: Purpose,
     pub wait: Option<Wait>,
     /// The command that replaces this process afterwards; may be empty.
@@ -140,6 +143,7 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
         _ => Purpose::Send,
     };
     let stages = stages(input, manner)?;
+    let clock_offset = clock_offset(input, &stages)?;
     let host = match &stages {
         Stages::Single(single) => single.server.clone(),
         _ => input.host(),
@@ -165,9 +169,24 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
         pace: Pace { delay, jitter },
         rounds: number(input, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
         raw,
+        clock_offset,
         purpose,
         wait,
         command,
+    })
+}
+
+fn clock_offset(input: &Completed, stages: &Stages) -> Result<ClockOffset, Failure> {
+    let Some(text) = input.typed.text("clock-offset") else { return Ok(ClockOffset::default()) };
+    let name = input.name("clock-offset");
+    if !matches!(stages, Stages::Otp(_) | Stages::Single(_)) {
+        return Err(Failure::refused(format_args!("{name} needs --otp, --otp-file, --config or --stanza")));
+    }
+    ClockOffset::parse(&text).ok_or_else(|| {
+        Failure::refused(format_args!(
+            "{name}: '{text}' is not a number of seconds, such as 90 or -90, of at most {}",
+            ClockOffset::MAX
+        ))
     })
 }
 
@@ -205,8 +224,8 @@ fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
         return Ok(Stages::Otp(Box::new(password)));
     }
     let Some(found) = &input.profile else {
-        let asked = ports.iter().map(|word| Asked::parse(&word.to_string_lossy(), manner));
-        return asked.collect::<Result<_, _>>().map(Stages::Typed).map_err(Failure::refused);
+        let words: Vec<_> = ports.iter().map(|word| word.to_string_lossy()).collect();
+        return Asked::parse_words(&words, manner).map(Stages::Typed).map_err(Failure::refused);
     };
     let (path, name) = (found.path.display(), &found.profile.name);
     let Some(setting) = input.setting("sequence") else {
