@@ -99,10 +99,10 @@ fn doors_that_are_weaker_than_they_read_are_named_once() {
     let daemon = world.knockd(weak).start();
     let of_weak = "warning: The sequence of door 'weak' is read as 1 of its 3 ports";
     daemon.wait_for(of_weak);
-    let more = "[open]\nsequence = 3,4\nstart_command = true\ncmd_timeout = 9\n";
+    let more = "[open]\nsequence = 3,4\nstart_command = true\nstop_command = true\ncmd_timeout = 1h\n";
     fs::write(&daemon.config, read(&daemon.config) + more).unwrap();
     daemon.kill(Signal::SIGHUP);
-    daemon.wait_for("warning: The cmd_timeout of door 'open' closes nothing");
+    daemon.wait_for("warning: The cmd_timeout of door 'open' means 1 second");
     let log = daemon.raw_log();
     assert_eq!(log.matches("warning: ").count(), 2, "{log}");
     assert!(!log.contains("7000") && daemon.stderr().is_empty(), "{}", daemon.said());
