@@ -48,6 +48,8 @@ mod packet {
 }
 /// Which doors stand open, and the log lines about them.
 mod opening {
+    /// Every order of events around the state files, with kills in between.
+    pub mod disk;
     /// The limit on log lines.
     pub mod log_limit;
     /// The saved state, as values and as text.
@@ -190,6 +192,7 @@ fn tests() -> Vec<Trial> {
         door::spa::tests,
         packet::parse::tests,
         packet::craft::tests,
+        opening::disk::tests,
         opening::log_limit::tests,
         opening::state::tests,
         filter::bpf::tests,

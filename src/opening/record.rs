@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::opening::{Key, Phase, Process, Stop};
+use crate::opening::{Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
 /// When, and in which boot of the machine.
@@ -52,6 +52,15 @@ pub enum Record {
     /// So many lines between the first and this one say everything that there was to say when the file was
     /// begun; what follows was added since.
     End(usize),
+}
+
+impl From<Change> for Record {
+    fn from(change: Change) -> Record {
+        match change {
+            Change::Stands(phase, stop) => Record::Open(phase, stop),
+            Change::Closed(key) => Record::Closed(key),
+        }
+    }
 }
 
 /// How the times and processes of a line are to be understood.

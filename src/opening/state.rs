@@ -252,12 +252,24 @@ pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
     }
 }
 
-/// What a daemon makes of an opening that it takes over: what it stands for now. `runs` tells whether a process is
-/// still there.
+/// Returns what a daemon has to do about an opening that it takes over. `runs` says whether a process still runs,
+/// `find` looks for a start command of this door and knocker whose process was not written down.
 #[must_use]
-pub fn taken_over(phase: Phase, mut stop: Stop, now: Now, runs: impl Fn(Process) -> bool) -> (Phase, Stop) {
+pub fn taken_over(
+    phase: Phase,
+    mut stop: Stop,
+    now: Now,
+    runs: impl Fn(Process) -> bool,
+    find: impl Fn(&Stop) -> Option<Process>,
+) -> (Phase, Stop) {
     match phase {
         Phase::Opening(Some(process)) | Phase::Closing(Some(process)) if runs(process) => (phase, stop),
+        // Killed between starting the command and writing down its process: the door must not be closed before
+        // the command has opened it.
+        Phase::Opening(None) => match find(&stop) {
+            Some(process) => (Phase::Opening(Some(process)), stop),
+            None => (Phase::Open, stop),
+        },
         Phase::Opening(_) | Phase::Open => (Phase::Open, stop),
         Phase::Closing(_) => {
             stop.due = now.uptime;

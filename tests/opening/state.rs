@@ -85,7 +85,7 @@ fn stops(state: &State) -> Vec<Stop> {
 fn taken_over(state: &State, now: Now, runs: bool) -> (Phase, Stop) {
     assert_eq!(state.openings.len(), 1);
     let (phase, stop) = state.openings.values().next().unwrap().clone();
-    state::taken_over(phase, stop, now, |_| runs)
+    state::taken_over(phase, stop, now, |_| runs, |_| None)
 }
 
 const PROCESS: Process = Process { pid: 4711, start: 123_456 };

@@ -30,6 +30,7 @@ trials![
     a_stop_command_that_was_cut_off_is_run_again,
     a_stop_command_that_goes_on_is_not_run_again,
     a_start_command_that_goes_on_is_waited_for,
+    a_start_command_whose_process_was_not_noted_is_waited_for,
     of_many_stops_at_once_only_those_that_run_are_run_again,
     a_killed_watcher_is_replaced_and_no_door_is_touched,
     commands_have_nothing_of_a_replaced_watcher,
@@ -258,6 +259,29 @@ fn a_start_command_that_goes_on_is_waited_for() {
     assert_eq!(place.read("out"), "opened\n10.77.0.2\n");
 }
 
+/// The daemon was killed in the very moment between starting it and writing down which process it is.
+fn a_start_command_whose_process_was_not_noted_is_waited_for() {
+    let (world, place) = (World::new(), Folder::new());
+    let out = place.path().display();
+    let stop = Stop { command: format!("echo closed >> {out}/out").into_bytes(), ..overdue(1, "") };
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let now = Now { uptime: Duration::from_secs(1), unix: Duration::from_secs(1) };
+    let moment = Moment { now, boot: boot.trim() };
+    let state = place.write("state", write(&[(Phase::Opening(None), &stop)], &[], &[], moment));
+    fs::set_permissions(state, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut start = std::process::Command::new("setsid")
+        .args(["sh", "-c", &format!("sleep 2; echo opened >> {out}/out")])
+        .envs([("KNOCKD_DOOR", "d"), ("KNOCKD_IP", CLIENT), ("KNOCKD_EVENT", "start")])
+        .spawn()
+        .unwrap();
+    let is_started = || process::find(start.id().cast_signed()).is_some_and(|it| it.session == it.pid);
+    assert!(holds_within(seconds(2.0), is_started));
+    let _daemon = with_state(&world, &place, "").start();
+    assert!(start.wait().unwrap().success());
+    assert!(holds_within(seconds(4.0), || place.read("out").lines().count() == 2), "{}", place.read("out"));
+    assert_eq!(place.read("out"), "opened\nclosed\n");
+}
+
 /// Each is noted by itself, when it was started and when it has ended.
 fn of_many_stops_at_once_only_those_that_run_are_run_again() {
     let (world, place) = (World::new(), Folder::new());
@@ -438,21 +462,26 @@ fn a_damaged_line_is_reported_and_not_run() {
     assert!(!daemon.raw_log().contains("10.77.0.3"), "{}", daemon.said());
 }
 
+/// The stop of a door that should have been closed long ago.
+fn overdue(number: u64, command: &str) -> Stop {
+    Stop {
+        key: Key { origin: 1, number },
+        door: Arc::from("d"),
+        knocker: CLIENT.parse().unwrap(),
+        command: command.as_bytes().to_vec(),
+        after: Duration::ZERO,
+        limit: None,
+        due: Duration::ZERO,
+    }
+}
+
 /// In either file: of the older one if there is no other, of the newer one if that is the last.
 fn one_damaged_byte_costs_one_line() {
     for name in ["state", "state.new"] {
         let (world, place) = (World::new(), Folder::new());
         let now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
-        let stop = |number: u64| Stop {
-            key: Key { origin: 1, number },
-            door: Arc::from("d"),
-            knocker: CLIENT.parse().unwrap(),
-            command: format!("echo {number} >> {}/out", place.path().display()).into_bytes(),
-            after: Duration::ZERO,
-            limit: None,
-            due: Duration::ZERO,
-        };
-        let stops = [stop(1), stop(2), stop(3)];
+        let out = place.path().display();
+        let stops = [1, 2, 3].map(|number| overdue(number, &format!("echo {number} >> {out}/out")));
         let standing: Vec<(Phase, &Stop)> = stops.iter().map(|stop| (Phase::Open, stop)).collect();
         let text = String::from_utf8(write(&standing, &[], &[], Moment { now, boot: "" })).unwrap();
         place.write("state", write(&[], &[], &[], Moment { now, boot: "" }));

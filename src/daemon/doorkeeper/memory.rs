@@ -12,9 +12,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use crate::daemon::doorkeeper::state_file::{self, Claim, Place, StateFile};
 use crate::door::Door;
 use crate::door::lock::Turn;
+use crate::opening::Openings;
 use crate::opening::record::Record;
 use crate::opening::state::{self, Cooldown, Moment, State};
-use crate::opening::{Change, Openings};
 use crate::reason::reason;
 use crate::time::Now;
 
@@ -186,11 +186,7 @@ impl Memory {
 
     /// Writes what changed, so that it outlives this process. What the log should say is the answer.
     pub(super) fn remember(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
-        let changes = openings.take_changes().into_iter().map(|change| match change {
-            Change::Stands(phase, stop) => Record::Open(phase, stop),
-            Change::Closed(key) => Record::Closed(key),
-        });
-        self.pending.extend(changes);
+        self.pending.extend(openings.take_changes().into_iter().map(Record::from));
         if self.pending.is_empty() && !self.is_behind {
             return Vec::new();
         }

@@ -263,7 +263,7 @@ impl Doorkeeper {
         found.state.restore_spent(&mut self.config.doors);
         let now = now();
         for (phase, stop) in found.state.openings.into_values() {
-            let (phase, stop) = state::taken_over(phase, stop, now, process::runs);
+            let (phase, stop) = state::taken_over(phase, stop, now, process::runs, process::find_start);
             let is_closing = matches!(phase, Phase::Closing(_));
             let how =
                 if is_closing { "its stop command still runs" } else { "still open, closing it in its time" };

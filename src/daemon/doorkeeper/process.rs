@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::opening::Process;
+use nix::unistd::{Pid, getsid};
+
+use crate::opening::{Process, Stop};
 
 /// Hundreds of fields before ours would still fit; 22 is the start time (`proc_pid_stat(5)`).
 const STATE: usize = 3;
@@ -19,6 +21,25 @@ pub fn identify(pid: i32) -> Option<Process> {
 #[must_use]
 pub fn runs(process: Process) -> bool {
     stat(process.pid).is_some_and(|(state, start)| start == process.start && !matches!(state, 'Z' | 'X'))
+}
+
+/// Looks for a running start command of this door and knocker by its environment.
+#[must_use]
+pub fn find_start(stop: &Stop) -> Option<Process> {
+    let wanted = [
+        format!("KNOCKD_DOOR={}", stop.door),
+        format!("KNOCKD_IP={}", stop.knocker),
+        "KNOCKD_EVENT=start".to_owned(),
+    ];
+    let is_it = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let has = |wanted: &String| environment.split(|&byte| byte == 0).any(|it| it == wanted.as_bytes());
+        // The shell leads a session; what it started has the same environment.
+        getsid(Some(Pid::from_raw(*pid))) == Ok(Pid::from_raw(*pid)) && wanted.iter().all(has)
+    };
+    let folders = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(is_it).and_then(identify).filter(|process| runs(*process))
 }
 
 /// The state and the start time, in clock ticks since boot.

@@ -275,7 +275,7 @@ impl Scene {
         self.last_call = None;
         for (phase, stop) in self.read(&text).openings.into_values() {
             let runs = |process| survivors.iter().any(|(_, it)| *it == process);
-            let (phase, stop) = state::taken_over(phase, stop, self.now, runs);
+            let (phase, stop) = state::taken_over(phase, stop, self.now, runs, |_| None);
             let Some((id, process)) = self.openings.resume(phase, stop, self.now) else { continue };
             let index = survivors.iter().position(|(_, it)| *it == process).expect("a command that runs");
             let (job, process) = survivors.remove(index);
