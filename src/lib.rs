@@ -36,6 +36,7 @@
 
 pub mod client;
 pub mod config;
+#[cfg(target_os = "linux")]
 pub mod daemon;
 pub mod door;
 pub mod engine;
@@ -44,6 +45,7 @@ pub mod firewall;
 pub mod opening;
 pub mod packet;
 pub mod plan;
+#[cfg(target_os = "linux")]
 pub mod protocol;
 pub mod reason;
 pub mod time;

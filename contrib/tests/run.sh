@@ -58,6 +58,9 @@ use() {
 use chromium chromium
 use chromedriver chromium-driver
 use firefox-esr firefox-esr
+use wine wine
+use wine wine64
+use x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
 case "${1:-}" in
 --missing | --optional)
     [ "$1" = --missing ] || missing=("${optional[@]}")
@@ -87,6 +90,15 @@ cp -r "$CONTRIB/../README.md" "$CONTRIB/../knockd.conf" "$CONTRIB/../man" "$CONT
 cp "$KNOCKD" "$SCRATCH/bin/knockd"
 cp "$KNOCK" "$SCRATCH/bin/knock"
 : >"$SCRATCH/results"
+# The client for Windows, where its library and a linker are there.
+KNOCK_EXE=${KNOCK_EXE:-}
+windows=x86_64-pc-windows-gnu
+if [ -z "$KNOCK_EXE" ] && [[ " ${*:-windows} " = *" windows "* ]] && command -v x86_64-w64-mingw32-gcc >/dev/null &&
+    [ -d "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$windows" ]; then
+    (cd "$CONTRIB/.." && cargo build --release --locked --quiet --bin knock --target $windows) </dev/null
+    KNOCK_EXE=$(cd "$CONTRIB/.." && cd "${CARGO_TARGET_DIR:-target}" && pwd)/$windows/release/knock.exe
+fi
+if [ -n "$KNOCK_EXE" ]; then cp "$KNOCK_EXE" "$SCRATCH/bin/knock.exe"; fi
 
 # A test sees this machine's file system read-only, with empty /run, /tmp and log
 # directories; its own directory is in /run/here.
@@ -111,12 +123,12 @@ if (: >/etc/.contrib-tests || : >/usr/.contrib-tests) 2>/dev/null; then
     exit 1
 fi
 export RESULTS=/run/here/results CONTRIB=/run/here/contrib
-export KNOCKD=/run/here/bin/knockd KNOCK=/run/here/bin/knock
+export KNOCKD=/run/here/bin/knockd KNOCK=/run/here/bin/knock KNOCK_EXE=/run/here/bin/knock.exe
 cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper systemd openwrt container fail2ban clients fwknop web readme)
+all=(knock_helper systemd openwrt container fail2ban clients fwknop web windows readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
@@ -124,9 +136,9 @@ for test in "${tests[@]}"; do
     printf '%s\n' "$test"
     mkdir "$SCRATCH/$test"
     # When the first process of the namespace exits, all others in it are killed.
-    # Two browsers, each started several times, take longer on a busy machine.
+    # Browsers and wine start slowly on a busy machine.
     limit=300
-    [ "$test" != web ] || limit=900
+    case $test in web | windows) limit=900 ;; esac
     if ! timeout -k 5 "$limit" unshare --net --mount --pid --fork --kill-child --mount-proc \
         bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
         echo fail >>"$SCRATCH/results"

@@ -17,6 +17,7 @@ mod output;
 mod profiles;
 mod secret;
 mod send;
+mod system;
 mod usage;
 mod wanted;
 
@@ -34,6 +35,14 @@ use wanted::{Options, Purpose, Stages};
 pub fn main() -> ExitCode {
     let line: Vec<OsString> = env::args_os().collect();
     run(&line).unwrap_or_else(|failure| failure.report())
+}
+
+/// Says that the daemon does not run on this system: the exit code is the result.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn daemon_is_missing() -> ExitCode {
+    output::complain("knockd: this system is not Linux; only knock, the client, runs here");
+    ExitCode::FAILURE
 }
 
 fn run(line: &[OsString]) -> Result<ExitCode, Failure> {

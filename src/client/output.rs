@@ -6,7 +6,8 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+
+use crate::client::system;
 
 /// One line on standard output.
 pub(super) fn say(line: impl Display) {
@@ -34,7 +35,7 @@ pub(super) fn note(is_taken: bool, line: impl Display) {
 /// # Errors
 /// Standard output is closed.
 pub(super) fn unbuffered() -> io::Result<File> {
-    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+    system::duplicate(&io::stdout())
 }
 
 /// Whether standard error is a terminal.

@@ -2,7 +2,6 @@
 //!
 //! This module knows where the profile files are, who may read them, and how a profile becomes options.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -10,12 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::client::cli::{self, Kind, Typed};
 use crate::client::failure::Failure;
-use crate::client::secret;
+use crate::client::{secret, system};
 use crate::plan::profile::{self, Profile, Setting};
 use crate::reason::reason;
 
-/// The profiles of the whole system.
-const SYSTEM: &str = "/etc/knock.conf";
 /// Options that say what to knock; without any of them, a single word is the name of a profile.
 const SEQUENCES: [&str; 5] = ["one-time-sequences", "otp", "otp-file", "config", "stanza"];
 
@@ -103,10 +100,8 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
 
 /// The files in which profiles are looked for, in order.
 fn paths() -> Vec<PathBuf> {
-    // Relative paths are to be ignored (XDG Base Directory Specification).
-    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
-    own.map(|folder| folder.join("knock.conf")).into_iter().chain([PathBuf::from(SYSTEM)]).collect()
+    let (own, system) = system::profile_files();
+    own.into_iter().chain([system]).collect()
 }
 
 /// The profile of this name, if there is one; the user's own file comes first.
@@ -134,7 +129,9 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path == Path::new(SYSTEM) => {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && path == system::profile_files().1 =>
+        {
             return Ok(Vec::new());
         }
         Err(error) => return Err(failed(error)),

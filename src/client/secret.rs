@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::client::failure::Failure;
+use crate::client::system::Access;
 use crate::reason::reason;
 
 /// The longest such file, in bytes: more than any configuration needs.
@@ -32,12 +32,11 @@ pub(super) fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
 pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
-    // Asked of the open file, so that it cannot be another one by the time it is read.
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 && !insecure {
+    let access = Access::of(file, path).map_err(failed)?;
+    if access.others_use() && !insecure {
+        let (words, remedy) = (access.words(), Access::remedy(path));
         return Err(Failure::refused(format_args!(
-            "{shown}: others may use this file (mode {mode:03o}), and it holds secrets; \
-             chmod 600 {shown}, or use --insecure"
+            "{shown}: others may use this file ({words}), and it holds secrets; {remedy}, or use --insecure"
         )));
     }
     read(file).map_err(failed)

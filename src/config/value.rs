@@ -1,8 +1,6 @@
 //! The value of a directive, and how to read it: a method for each kind of value.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,7 +45,15 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from(OsStr::from_bytes(self.bytes))
+        #[cfg(unix)]
+        {
+            use std::ffi::OsStr;
+            use std::os::unix::ffi::OsStrExt;
+            PathBuf::from(OsStr::from_bytes(self.bytes))
+        }
+        // Elsewhere only the client reads a knockd.conf, for the password of a door.
+        #[cfg(not(unix))]
+        PathBuf::from(self.text().into_owned())
     }
 
     /// The path, unless it is empty.

@@ -6,10 +6,9 @@ mod wait;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use crate::client::failure::{Failure, Status};
+use crate::client::system;
 use crate::client::wanted::Wait;
 use crate::reason::reason;
 
@@ -46,13 +45,14 @@ pub fn await_port(
     Err(Failure::new(Status::NotOpen, told))
 }
 
-/// Replaces this process by the command, if there is one.
+/// Becomes the command, if there is one: replaces this process by it or, on Windows, ends with its exit
+/// code.
 ///
 /// # Errors
 /// The command cannot be run.
 pub fn execute(command: &[OsString]) -> Result<(), Failure> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let error = Command::new(program).args(arguments).exec();
+    let error = system::become_command(program, arguments);
     let status =
         if error.kind() == io::ErrorKind::NotFound { Status::NotFound } else { Status::NotExecutable };
     Err(Failure::new(status, format_args!("error: cannot run '{}': {}", program.display(), reason(&error))))

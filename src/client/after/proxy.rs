@@ -1,12 +1,10 @@
 //! `--proxy`: copies between a connection and standard input and output, for ssh's `ProxyCommand`.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
 use std::thread;
 
-use crate::client::output;
+use crate::client::{output, system};
 
 /// How much is copied at once, in bytes: the capacity of a pipe.
 const BUFFER: usize = 65_536;
@@ -20,7 +18,7 @@ const BUFFER: usize = 65_536;
 /// Standard input or output cannot be used, or the connection broke.
 pub fn join(stream: &TcpStream) -> io::Result<()> {
     // Duplicates of the descriptors, because std's handles are buffered.
-    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let input = system::duplicate(&io::stdin())?;
     let to_user = output::unbuffered()?;
     let (to_host, from_host) = (stream.try_clone()?, stream.try_clone()?);
     // The only thread of this program. A poll loop would need standard input and output to be

@@ -2,11 +2,8 @@
 //! byte becomes `#`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::client::failure::Failure;
 use crate::client::output;
@@ -18,7 +15,7 @@ use crate::reason::reason;
 #[derive(Debug)]
 pub struct Line {
     path: PathBuf,
-    file: Flock<File>,
+    file: File,
     /// Where the line begins in the file, in bytes.
     offset: usize,
     /// The sequence the line holds.
@@ -33,9 +30,8 @@ impl Line {
     pub fn take(path: &Path) -> Result<Line, Failure> {
         let shown = path.display();
         let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
-        let opened = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-        let mut file = Flock::lock(opened, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| failed(io::Error::from(errno)))?;
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        file.lock().map_err(failed)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         for line in one_time_lines(&text) {
@@ -53,9 +49,10 @@ impl Line {
     ///
     /// # Errors
     /// The file cannot be written: the next knocking will use the line again, and open nothing.
-    pub fn strike(self) -> Result<(), Failure> {
+    pub fn strike(mut self) -> Result<(), Failure> {
         let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
-        self.file.write_all_at(b"#", offset).and_then(|()| self.file.sync_data()).map_err(|error| {
+        let struck = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(b"#"));
+        struck.and_then(|()| self.file.sync_data()).map_err(|error| {
             let (path, words) = (self.path.display(), reason(&error));
             Failure::refused(format_args!("{path}: cannot strike the used sequence: {words}"))
         })

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
+use crate::client::system;
 use crate::plan::shape::{self, Route};
 use crate::reason::reason;
 
@@ -45,7 +45,7 @@ pub fn find(
 fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
     if let Some(name) = interface {
-        socket.bind_device(Some(name.as_bytes()))?;
+        system::bind_interface(&socket, name)?;
     }
     let mut address = destination;
     // Any port but 0, which connect() refuses.
@@ -56,12 +56,10 @@ fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
         (None, SocketAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         (None, SocketAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    // On Linux this option works on IPv6 sockets too.
-    let mtu = getsockopt(&socket, sockopt::IpMtu).ok().and_then(|mtu| u32::try_from(mtu).ok());
     Ok(Route {
         source,
         destination: destination.ip(),
-        mtu: mtu.unwrap_or(USUAL_MTU),
+        mtu: system::path_mtu(&socket).unwrap_or(USUAL_MTU),
         window_scale: window_scale(),
     })
 }

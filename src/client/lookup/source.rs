@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::client::failure::Failure;
 use crate::client::lookup::{route, stun};
+use crate::client::system;
 use crate::client::wanted::Options;
 use crate::plan::password::{SeenAs, printed_address};
 use crate::reason::reason;
@@ -47,8 +48,9 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
 /// The address that a command prints on its first line.
 fn printed(command: &str, option: &str) -> Result<IpAddr, Failure> {
     let refuse = |problem: &str| Failure::refused(format_args!("{option}: command: {problem}"));
-    let output = Command::new("sh")
-        .args(["-c", command])
+    let (shell, option_of_shell) = system::SHELL;
+    let output = Command::new(shell)
+        .args([option_of_shell, command])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -28,7 +28,7 @@ pub fn knock(
     source_port: Option<u16>,
 ) -> io::Result<()> {
     let kind = match protocol {
-        Protocol::Tcp => Type::STREAM.nonblocking(),
+        Protocol::Tcp => Type::STREAM,
         Protocol::Udp => Type::DGRAM,
         Protocol::Icmp => return ping::knock(destination, destination.port()),
     };
@@ -40,6 +40,7 @@ pub fn knock(
         };
         socket.bind(&SockAddr::from(SocketAddr::new(any, port)))?;
     }
+    socket.set_nonblocking(protocol == Protocol::Tcp)?;
     let address = SockAddr::from(destination);
     let _unreachable = match protocol {
         Protocol::Tcp => socket.connect(&address),

@@ -1,7 +1,6 @@
 //! `--pcap`: writes the packets to a file for tcpdump and tshark.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +8,7 @@ use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
 use crate::client::failure::Failure;
+use crate::client::system;
 
 /// A capture file of bare IP packets.
 #[derive(Debug)]
@@ -24,13 +24,7 @@ impl Recording {
     /// # Errors
     /// The file cannot be written.
     pub fn create(path: &Path) -> Result<Recording, Failure> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| failed(path, &error))?;
+        let file = system::create_private(path).map_err(|error| failed(path, &error))?;
         let header = PcapHeader { datalink: DataLink::RAW, ..PcapHeader::default() };
         let writer = PcapWriter::with_header(file, header).map_err(|error| failed(path, &error))?;
         Ok(Recording { writer, path: path.to_owned() })

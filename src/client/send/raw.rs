@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
 use crate::client::lookup::route;
+use crate::client::system;
 use crate::plan::shape::Route;
 use crate::reason::reason;
 
@@ -40,6 +41,12 @@ impl Sender {
     /// # Errors
     /// Not permitted, or no such interface.
     pub fn open(&mut self, destinations: &[SocketAddr]) -> Result<(), Failure> {
+        if !system::HAS_RAW_PACKETS {
+            return Err(Failure::new(
+                Status::NotPermitted,
+                "error: --raw needs Linux: this system changes raw packets, or drops them",
+            ));
+        }
         for destination in destinations {
             let socket = match destination {
                 SocketAddr::V4(_) => &mut self.v4,
@@ -119,7 +126,7 @@ fn not_opened(error: &io::Error) -> Failure {
 
 fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failure> {
     let Some(name) = interface else { return Ok(()) };
-    socket.bind_device(Some(name.as_bytes())).map_err(|error| {
+    system::bind_interface(socket, name).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             not_opened(&error)
         } else {

@@ -5,14 +5,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
+use crate::client::system::{self, Access};
 use crate::client::{output, secret};
 use crate::config::{Config, Reading};
 use crate::door::lock::Lock;
@@ -20,8 +19,6 @@ use crate::door::otp::{Otp, digest_from_word};
 use crate::plan::password::{self, SeenAs};
 use crate::reason::reason;
 
-/// The bits that let group or others read a file.
-const OTHERS_READ: u32 = 0o044;
 /// The options that say where a password comes from.
 const SOURCES: [&str; 3] = ["otp", "otp-file", "config"];
 
@@ -87,7 +84,7 @@ fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
     };
     let path = Path::new(value);
     let otp = match (option, typed.text("door")) {
-        ("otp", _) => password::parse(value.as_bytes()).map_err(|error| format!("--{error}")),
+        ("otp", _) => password::parse(system::bytes(value)).map_err(|error| format!("--{error}")),
         ("otp-file", _) => only_line(path),
         (_, Some(name)) => door(path, &name),
         (_, None) => {
@@ -127,12 +124,12 @@ fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
     let failed = |error: io::Error| format!("{shown}: {}", reason(&error));
     let mut file = File::open(path).map_err(failed)?;
-    // Asked of the open file, so that it cannot be another one by the time it is read.
-    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    let access = Access::of(&file, path).map_err(failed)?;
     let text = secret::read(&mut file).map_err(failed)?;
-    if mode & OTHERS_READ != 0 {
+    if access.others_read() {
         output::complain(format_args!(
-            "warning: {shown} holds the secret of a door and can be read by others; chmod 600 {shown} keeps it"
+            "warning: {shown} holds the secret of a door and can be read by others; {} keeps it",
+            Access::remedy(path)
         ));
     }
     Ok(text)

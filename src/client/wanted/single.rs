@@ -6,11 +6,9 @@ use std::env;
 use std::fs::File;
 use std::path::PathBuf;
 
-use nix::unistd::{Uid, User};
-
 use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
-use crate::client::secret;
+use crate::client::{secret, system};
 use crate::door::spa::fields::{self, is_user};
 use crate::plan::fwknoprc::{self, AllowIp};
 use crate::plan::password::SeenAs;
@@ -121,6 +119,6 @@ fn user() -> Result<String, Failure> {
         };
     }
     let login = env::var_os("LOGNAME").map(|name| name.to_string_lossy().into_owned());
-    let login = login.or_else(|| User::from_uid(Uid::current()).ok().flatten().map(|user| user.name));
+    let login = login.or_else(system::user_name);
     Ok(user_name(login.as_deref().unwrap_or(NO_USER)).to_owned())
 }

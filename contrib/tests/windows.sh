@@ -1,0 +1,86 @@
+#!/bin/bash
+# The client as a Windows program, run by wine: at our daemon, over a cable. The
+# program is built with mingw-w64 (cargo build --target x86_64-pc-windows-gnu); wine
+# shows that it starts, reads its files and knocks, not how the network of Windows
+# itself sends.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$CONTRIB/tests/lib.sh"
+
+PROGRAM=${KNOCK_EXE:-}
+SERVER=10.83.0.1
+if [ ! -f "$PROGRAM" ]; then
+    skipped "knock.exe" "it was not built: rustup target add x86_64-pc-windows-gnu, and mingw-w64 from Debian"
+    exit 0
+fi
+if ! command -v wine >/dev/null; then
+    skipped "knock.exe" "wine is not there, nor within reach"
+    exit 0
+fi
+cable eth0 eth0
+
+cat >knockd.conf <<'END_OF_DOORS'
+[plain]
+    Sequence = 7001, 7002, 7003
+    TCPFlags = syn
+[udp]
+    Sequence = 7101:udp, 7102:tcp, 7103:udp
+[otp]
+    OTP = gT7rWc2kXq9nZb4vLm5D, 60, 20000, on, tcp, udp, tcp
+[profile]
+    Sequence = 7201, 7202:udp, 7203
+[once]
+    Sequence = 7301, 7302
+END_OF_DOORS
+chmod 600 knockd.conf
+"$KNOCKD" -i eth0 -c knockd.conf -g knockd.log -p "$PWD/knockd.pid" >said 2>&1 &
+soon grep -q 'listening on eth0' knockd.log || failed "the daemon listens" "$(cat said)"
+mkdir www && echo page >www/index.html
+busybox httpd -f -p 8080 -h www &
+
+# Debian 12's wine has no bcryptprimitives.dll, which Rust takes its random numbers from.
+mkdir program && cp "$PROGRAM" program/knock.exe
+cat >prng.c <<'END_OF_C'
+#include <windows.h>
+#include <ntsecapi.h>
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) { return RtlGenRandom(data, (ULONG)length); }
+END_OF_C
+check "a stand-in for bcryptprimitives.dll" \
+    x86_64-w64-mingw32-gcc -shared -o program/bcryptprimitives.dll prng.c -ladvapi32
+
+export WINEPREFIX=$PWD/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree=;mshtml='
+at_client timeout 240 wine wineboot --init >boot.said 2>&1 || true
+windows() {
+    at_client timeout 100 wine program/knock.exe "$@"
+}
+check "it starts" windows -V
+# opens DOOR WORDS...: the words make it open the door
+opens() {
+    local door=$1 said
+    shift
+    said=$(windows "$@" 2>&1) || true
+    if soon grep -q "10.83.0.2: $door: OPEN SESAME" knockd.log; then
+        passed "knock.exe opens: $door"
+    else
+        failed "knock.exe opens: $door" "$said
+$(tail -n 5 knockd.log)"
+    fi
+}
+opens plain $SERVER 7001 7002 7003
+opens udp $SERVER 7101:udp 7102 7103:udp
+opens otp --otp gT7rWc2kXq9nZb4vLm5D,60,20000,on,tcp,udp,tcp $SERVER
+
+appdata=$(find "$WINEPREFIX/drive_c/users" -maxdepth 4 -type d -path '*/AppData/Roaming' | head -n 1)
+mkdir -p "$appdata/knock"
+printf '[home]\nhost = %s\nsequence = 7201, 7202:udp, 7203\n' $SERVER >"$appdata/knock/knock.conf"
+opens profile home
+printf '# two\n7301,7302\n' >once.txt
+opens once --one-time-sequences once.txt $SERVER
+same "it strikes the line that it used" '# two
+#301,7302' "$(cat once.txt)"
+
+check "--wait is 0 when the port answers" windows --wait 8080 --timeout 20 $SERVER 7001
+refused "--wait is 3 when it does not" 3 'did not open' windows --wait 8081 --timeout 1 $SERVER 7001
+said=$(windows --wait 8080 $SERVER 7001 -- cmd /c 'echo went in' 2>/dev/null | tr -d '\r')
+same "the command runs" 'went in' "$said"
+refused "--raw is refused with the reason" 2 'needs Linux' windows --raw $SERVER 7001
+exit 0

@@ -1,0 +1,96 @@
+//! Linux, macOS, the BSDs, Android.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::unistd::{Uid, User};
+
+/// The profiles of the whole system.
+const SYSTEM: &str =
+    if cfg!(target_os = "freebsd") { "/usr/local/etc/knock.conf" } else { "/etc/knock.conf" };
+
+/// The shell that runs a command line, and the option before it.
+pub const SHELL: (&str, &str) = ("sh", "-c");
+
+/// The file of the user's profiles, if there is a home, and that of the system.
+pub fn profile_files() -> (Option<PathBuf>, PathBuf) {
+    // Relative paths are to be ignored (XDG Base Directory Specification).
+    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let own = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
+    (own.map(|folder| folder.join("knock.conf")), PathBuf::from(SYSTEM))
+}
+
+/// What others may do with an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    mode: u32,
+}
+
+impl Access {
+    /// Asks the open file, so that it cannot be another one by the time it is read.
+    ///
+    /// # Errors
+    /// The file cannot be asked.
+    pub fn of(file: &File, _: &Path) -> io::Result<Access> {
+        Ok(Access { mode: file.metadata()?.mode() & 0o777 })
+    }
+
+    /// Whether group or others may read it.
+    pub fn others_read(self) -> bool {
+        self.mode & 0o044 != 0
+    }
+
+    /// Whether group or others may do anything with it.
+    pub fn others_use(self) -> bool {
+        self.mode & 0o077 != 0
+    }
+
+    /// In words, for a message.
+    pub fn words(self) -> String {
+        format!("mode {:03o}", self.mode)
+    }
+
+    /// What keeps others from it.
+    pub fn remedy(path: &Path) -> String {
+        format!("chmod 600 {}", path.display())
+    }
+}
+
+/// Opens a file for writing, and empties it; a new one is readable by its owner only.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Standard input or output as a file, which is not buffered.
+///
+/// # Errors
+/// The stream is closed.
+pub fn duplicate(stream: &impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Becomes the command; returns only if that fails.
+pub fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    Command::new(program).args(arguments).exec()
+}
+
+/// The name of the user in the system's database.
+pub fn user_name() -> Option<String> {
+    User::from_uid(Uid::current()).ok().flatten().map(|user| user.name)
+}
+
+/// The bytes of a word of the command line.
+pub fn bytes(word: &OsStr) -> &[u8] {
+    word.as_bytes()
+}
