@@ -139,6 +139,9 @@ pub struct FlagRule {
 }
 
 impl FlagRule {
+    /// The first segment of a connection: SYN without ACK.
+    pub const OPENS_CONNECTION: FlagRule = FlagRule { set: Flags::SYN, clear: Flags::ACK };
+
     /// Requires `flag`, overriding an earlier `forbid`.
     pub fn require(&mut self, flag: Flags) {
         self.set = self.set.union(flag);

@@ -15,10 +15,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::door::knock::{FlagRule, Knock, PacketRule, Protocol};
+use crate::door::knock::{FlagRule, Flags, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
 use crate::door::open::Open;
 use crate::door::rules::Rules;
+use crate::door::sequence::Stage;
 
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
 pub const MAX_COMMAND: usize = 4095;
@@ -33,7 +34,7 @@ pub struct Door {
     /// Seconds that an attempt may take from its first knock; at 0 or less, only a sequence of one
     /// stage can succeed.
     pub seq_timeout: i32,
-    /// The TCP flags that a knock must have.
+    /// The TCP flags that `TCPFlags` names; [`Door::packet_rule`] has those that count.
     pub flags: FlagRule,
     /// Further rules; doors without any share one value.
     pub rules: Arc<Rules>,
@@ -84,14 +85,35 @@ impl Door {
     /// What the door requires of a packet besides its port.
     #[must_use]
     pub fn packet_rule(&self) -> PacketRule {
-        PacketRule { flags: self.flags, udp_length: self.rules.udp_length }
+        PacketRule { flags: self.flag_rule(), udp_length: self.rules.udp_length }
+    }
+
+    /// The TCP flags that a knock must have. On a strict door that names none, or only SYN, that is SYN
+    /// without ACK: segments that could advance an attempt without ever failing one would let a scan
+    /// with SYN+ACK or FIN segments open the door.
+    fn flag_rule(&self) -> FlagRule {
+        let names_nothing_but_syn =
+            self.flags.clear == Flags::NONE && self.flags.set.without(Flags::SYN) == Flags::NONE;
+        if self.rules.is_strict && names_nothing_but_syn { FlagRule::OPENS_CONNECTION } else { self.flags }
+    }
+
+    /// The TCP flags of the segments that fail an attempt at a strict door, on whatever port: those that
+    /// open a connection, and those that could be a knock.
+    #[must_use]
+    pub fn hit_flags(&self) -> [FlagRule; 2] {
+        [FlagRule::OPENS_CONNECTION, self.flag_rule()]
     }
 
     /// Whether this packet, which is not the next stage, fails an attempt under the strict rule. Pings
     /// are nothing to doors without an ICMP stage.
     #[must_use]
     pub fn fails_strict(&self, knock: &Knock) -> bool {
-        self.rules.fails_strict(knock) && (knock.protocol != Protocol::Icmp || self.lock.has_echo())
+        let is_hit = || match knock.protocol {
+            Protocol::Udp => true,
+            Protocol::Icmp => self.lock.has_echo(),
+            Protocol::Tcp => self.hit_flags().iter().any(|rule| rule.allows(knock.flags)),
+        };
+        self.rules.is_strict && is_hit() && !self.rules.strict_except.contains(&Stage::of(knock))
     }
 
     /// How long an attempt may take.

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::door::knock::{Flags, Knock, Protocol};
 use crate::door::open::OpenRules;
 use crate::door::sequence::Stage;
 
 /// What a door requires besides its sequence. The default requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Any [hit](is_hit) of the knocker that is not the next stage fails the attempt.
+    /// Any [hit](super::Door::fails_strict) of the knocker that is not the next stage fails the attempt.
     pub is_strict: bool,
     /// Ports exempt from that: services in use, and lengths of pings.
     pub strict_except: Vec<Stage>,
@@ -48,23 +47,6 @@ impl Rules {
     #[must_use]
     pub fn admit(&self, knocker: IpAddr) -> bool {
         !self.deny.contains(knocker) && self.allow.as_ref().is_none_or(|allow| allow.contains(knocker))
-    }
-
-    /// Whether this packet, which is not the next stage, fails an attempt under the strict rule.
-    #[must_use]
-    pub fn fails_strict(&self, knock: &Knock) -> bool {
-        self.is_strict && is_hit(knock) && !self.strict_except.contains(&Stage::of(knock))
-    }
-}
-
-/// Whether a packet opens an exchange: a TCP segment with SYN and without ACK, any datagram, or an echo
-/// request. Doors without an ICMP stage ignore the last.
-#[must_use]
-pub fn is_hit(knock: &Knock) -> bool {
-    match (knock.protocol, knock.flags) {
-        (Protocol::Udp | Protocol::Icmp, _) => true,
-        (Protocol::Tcp, Some(flags)) => flags.contains(Flags::SYN) && !flags.contains(Flags::ACK),
-        (Protocol::Tcp, None) => false,
     }
 }
 

@@ -252,7 +252,7 @@ impl Engine {
                 self.attempts.remove(id);
                 arrival.failed(index, door, reached);
             } else if arrival.may_be_stage && !counts {
-                arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
+                arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
             }
             return true;
         }
@@ -274,7 +274,7 @@ impl Engine {
         for (index, turn) in self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own) {
             let Some(door) = self.doors.get(index as usize) else { continue };
             if !door.packet_rule().allows(knock) {
-                arrival.events.push(Event::Unfit { rule: door.flags, flags: knock.flags });
+                arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
                 continue;
             }
             let is_ignored = self.cooldowns.get(index, knock.source, arrival.now.uptime).is_some();

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::door::Door;
-use crate::door::knock::{FlagRule, Flags, Knock, PacketRule, Protocol};
+use crate::door::knock::{FlagRule, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
 use crate::door::rules::Prefixes;
 use crate::door::sequence::Sequence;
@@ -255,7 +255,9 @@ fn add_hit_ports(door: &Door, wanted: &mut Vec<WantedPorts>) {
     if !door.rules.is_strict {
         return;
     }
-    let rule = PacketRule { flags: FlagRule { set: Flags::SYN, clear: Flags::ACK }, udp_length: None };
+    let [opens, knocks] = door.hit_flags().map(|flags| PacketRule { flags, udp_length: None });
+    let rules = if opens == knocks { vec![opens] } else { vec![opens, knocks] };
+    let mut add = |protocol, low, high| wanted.extend(rules.iter().map(|rule| (protocol, low, high, *rule)));
     let echo = door.lock.has_echo().then_some(Protocol::Icmp);
     for protocol in [Protocol::Tcp, Protocol::Udp].into_iter().chain(echo) {
         let mut excepted: Vec<u16> = door
@@ -271,12 +273,12 @@ fn add_hit_ports(door: &Door, wanted: &mut Vec<WantedPorts>) {
             if let Some(low) = low
                 && low < port
             {
-                wanted.push((protocol, low, port - 1, rule));
+                add(protocol, low, port - 1);
             }
             low = port.checked_add(1);
         }
         if let Some(low) = low {
-            wanted.push((protocol, low, u16::MAX, rule));
+            add(protocol, low, u16::MAX);
         }
     }
 }

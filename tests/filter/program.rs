@@ -145,7 +145,9 @@ strict_except = ",
     /// Whether a packet fails attempts on a strict door: a second, simpler implementation.
     fn is_hit(&self, knock: &Knock, at: impl Fn(&Door) -> bool) -> bool {
         let begins = |door: &Door| match knock.protocol {
-            Protocol::Tcp => knock.flags.is_some_and(|flags| flags.0 & 0x12 == 0x02),
+            Protocol::Tcp => {
+                knock.flags.is_some_and(|flags| flags.0 & 0x12 == 0x02) || door.packet_rule().allows(knock)
+            }
             Protocol::Udp => true,
             // Pings are nothing to doors that have none in their sequence.
             Protocol::Icmp => {

@@ -46,12 +46,13 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
         let range = if matches!(door.lock, Lock::Otp(_)) { "portrange" } else { "port" };
         (!ports.is_empty()).then(|| format!("({protocol} dst {range} {})", ports.join(" or ")))
     };
+    let rule = door.packet_rule().flags;
     let byte = if is_v6 { "ip6[13+40]" } else { "tcp[tcpflags]" };
     let flags: Vec<String> = Flags::NAMES
         .iter()
-        .filter(|(_, flag)| door.flags.mask().contains(*flag))
+        .filter(|(_, flag)| rule.mask().contains(*flag))
         .map(|(name, flag)| {
-            let relation = if door.flags.set.contains(*flag) { "!=" } else { "==" };
+            let relation = if rule.set.contains(*flag) { "!=" } else { "==" };
             // As libpcap calls it.
             let name = if *name == "psh" { "push" } else { name };
             format!(" and {byte} & tcp-{name} {relation} 0")

@@ -93,7 +93,13 @@ fn is_in(prefixes: &[&str], address: IpAddr) -> bool {
 
 impl Plain {
     fn rule(&self) -> PacketRule {
-        PacketRule { flags: self.flags, udp_length: self.udp_length }
+        let is_plain = self.flags.clear == Flags::NONE && matches!(self.flags.set, Flags::NONE | Flags::SYN);
+        let mut flags = self.flags;
+        if self.is_strict && is_plain {
+            flags.require(Flags::SYN);
+            flags.forbid(Flags::ACK);
+        }
+        PacketRule { flags, udp_length: self.udp_length }
     }
 
     fn admits(&self, knocker: IpAddr) -> bool {
@@ -135,7 +141,9 @@ impl Plain {
     /// Whether a packet that does not advance an attempt fails it, by the strict rule.
     fn is_hit(&self, knock: &Knock) -> bool {
         let begins = match knock.flags {
-            Some(flags) => flags.contains(Flags::SYN) && !flags.contains(Flags::ACK),
+            Some(flags) => {
+                flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) || self.rule().allows(knock)
+            }
             None => match knock.protocol {
                 Protocol::Tcp => false,
                 Protocol::Udp => true,
