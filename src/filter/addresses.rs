@@ -1,11 +1,13 @@
 //! The part of the kernel's program that checks source and destination addresses.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::filter::bpf::{
-    AND, Assembler, JUMP_ANY_BIT, JUMP_EQUAL, LD_BYTE, LD_HALF, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, Label,
+    ADD, AND, Assembler, COPY_TO_X, INTERFACE, JUMP_ANY_BIT, JUMP_EQUAL, JUMP_NOT_BELOW, JUMP_NOT_BELOW_X,
+    LD_BYTE, LD_HALF, LD_LENGTH, LD_WORD, LDX_HEADER_LENGTH, LDX_NUMBER, LOOPBACK_INTERFACE, Label,
+    PACKET_OUTGOING, PACKET_TO_US, PACKET_TYPE,
 };
 use crate::filter::interest::Interest;
 
@@ -66,62 +68,131 @@ fn words(address: Ipv6Addr) -> [u32; 4] {
     [96, 64, 32, 0].map(|shift| u32::try_from((bits >> shift) & u128::from(u32::MAX)).unwrap_or(0))
 }
 
-/// Continues at `transport` for an IPv4 packet (no later fragment) to one of the addresses, with A = its
+/// The destinations of the packets to pass, and the addresses of this host.
+pub(super) struct Places<'a> {
+    /// The addresses of this host that knocks may be sent to.
+    pub here: &'a [IpAddr],
+    /// The targets of doors that are not among these.
+    pub targets: Vec<IpAddr>,
+    /// All known addresses of this host: what arrives from one of them on a wire is forged.
+    pub own: &'a [IpAddr],
+}
+
+impl Places<'_> {
+    /// The addresses of IPv4 in `here`, `targets` and `own`.
+    fn v4(&self) -> [Vec<Ipv4Addr>; 3] {
+        let of = |addresses: &[IpAddr]| {
+            sorted_unique(addresses.iter().filter_map(|address| match address {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            }))
+        };
+        [of(self.here), of(&self.targets), of(self.own)]
+    }
+
+    /// The same for IPv6.
+    fn v6(&self) -> [Vec<Ipv6Addr>; 3] {
+        let of = |addresses: &[IpAddr]| {
+            sorted_unique(addresses.iter().filter_map(|address| match address {
+                IpAddr::V6(address) => Some(*address),
+                IpAddr::V4(_) => None,
+            }))
+        };
+        [of(self.here), of(&self.targets), of(self.own)]
+    }
+}
+
+/// Continues at `transport` for an IPv4 packet (no later fragment) to one of the places, with A = its
 /// protocol and X = the length of its header.
-pub(super) fn v4_packet(
-    code: &mut Assembler,
-    addresses: &[IpAddr],
-    transport: Label,
-    reject: Label,
-) -> Label {
+pub(super) fn v4_packet(code: &mut Assembler, places: &Places<'_>, transport: Label, reject: Label) -> Label {
+    const LENGTH: u32 = 2;
     const FRAGMENT: u32 = 6;
     const PROTOCOL: u32 = 9;
     const DESTINATION: u32 = 16;
-    let wanted = sorted_unique(addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    }));
-    if wanted.is_empty() {
+    const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let [here, targets, own] = places.v4();
+    if here.is_empty() && targets.is_empty() {
         return reject;
     }
     let transport = code.then(LD_BYTE, PROTOCOL, transport);
     let transport = code.then(LDX_HEADER_LENGTH, 0, transport);
     let whole = code.branch(JUMP_ANY_BIT, 0x1fff, reject, transport);
     let whole = code.then(LD_HALF, FRAGMENT, whole);
-    if wanted.len() > MAX_V4_ADDRESSES {
-        return whole;
+    let whole = as_long_as_claimed(code, whole, reject);
+    let whole = code.then(LD_HALF, LENGTH, whole);
+    let mut to_us = whole;
+    if own.len() <= MAX_V4_ADDRESSES {
+        let own = own.into_iter().map(|address| IpAddr::V4(address).into()).chain([IpNet::V4(LOOPBACK)]);
+        to_us = from_elsewhere(code, own, whole, reject);
     }
-    let ours = wanted
-        .iter()
-        .fold(reject, |otherwise, &address| code.branch(JUMP_EQUAL, address.into(), whole, otherwise));
+    let to_us = for_this_station(code, to_us, reject);
+    if here.len() + targets.len() > MAX_V4_ADDRESSES {
+        return if targets.is_empty() { to_us } else { whole };
+    }
+    let ours =
+        targets.iter().map(|address| (address, whole)).chain(here.iter().map(|address| (address, to_us)));
+    let ours = ours.fold(reject, |otherwise, (&address, found)| {
+        code.branch(JUMP_EQUAL, address.into(), found, otherwise)
+    });
     code.then(LD_WORD, DESTINATION, ours)
 }
 
 /// The same for IPv6.
-pub(super) fn v6_packet(
-    code: &mut Assembler,
-    addresses: &[IpAddr],
-    transport: Label,
-    reject: Label,
-) -> Label {
+pub(super) fn v6_packet(code: &mut Assembler, places: &Places<'_>, transport: Label, reject: Label) -> Label {
     const HEADER: u32 = 40;
+    const LENGTH: u32 = 4;
     const NEXT_HEADER: u32 = 6;
     const DESTINATION: u32 = 24;
-    let wanted = sorted_unique(addresses.iter().filter_map(|address| match address {
-        IpAddr::V6(address) => Some(*address),
-        IpAddr::V4(_) => None,
-    }));
-    if wanted.is_empty() {
+    let [here, targets, own] = places.v6();
+    if here.is_empty() && targets.is_empty() {
         return reject;
     }
     let transport = code.then(LD_BYTE, NEXT_HEADER, transport);
     let transport = code.then(LDX_NUMBER, HEADER, transport);
-    if wanted.len() > MAX_V6_ADDRESSES {
-        return transport;
+    let whole = as_long_as_claimed(code, transport, reject);
+    let whole = code.then(ADD, HEADER, whole);
+    let whole = code.then(LD_HALF, LENGTH, whole);
+    let mut to_us = whole;
+    if own.len() <= MAX_V6_ADDRESSES {
+        let own = own.into_iter().chain([Ipv6Addr::LOCALHOST]).map(|address| IpAddr::V6(address).into());
+        to_us = from_elsewhere(code, own, whole, reject);
     }
-    wanted.into_iter().fold(reject, |otherwise, address| {
-        address_in(code, DESTINATION, &IpAddr::V6(address).into(), transport, otherwise)
+    let to_us = for_this_station(code, to_us, reject);
+    if here.len() + targets.len() > MAX_V6_ADDRESSES {
+        return if targets.is_empty() { to_us } else { whole };
+    }
+    let ours =
+        targets.iter().map(|address| (address, whole)).chain(here.iter().map(|address| (address, to_us)));
+    ours.fold(reject, |otherwise, (&address, found)| {
+        address_in(code, DESTINATION, &IpAddr::V6(address).into(), found, otherwise)
     })
+}
+
+/// Rejects a packet that is shorter than A, the length that it claims.
+fn as_long_as_claimed(code: &mut Assembler, next: Label, reject: Label) -> Label {
+    let compare = code.branch(JUMP_NOT_BELOW_X, 0, next, reject);
+    let compare = code.then(LD_LENGTH, 0, compare);
+    code.then(COPY_TO_X, 0, compare)
+}
+
+/// Rejects packets from this host's own addresses, unless they arrive on the loopback interface.
+fn from_elsewhere(
+    code: &mut Assembler,
+    own: impl Iterator<Item = IpNet>,
+    next: Label,
+    reject: Label,
+) -> Label {
+    let wire = own.fold(next, |otherwise, prefix| source_in(code, &prefix, reject, otherwise));
+    let interface = code.branch(JUMP_EQUAL, LOOPBACK_INTERFACE, next, wire);
+    code.then(LD_WORD, INTERFACE, interface)
+}
+
+/// Rejects frames to other stations, and to all or several of them. With a datagram for one of this host's
+/// addresses in it, neither is what a router or a neighbour sends.
+fn for_this_station(code: &mut Assembler, next: Label, reject: Label) -> Label {
+    let others = code.branch(JUMP_NOT_BELOW, PACKET_OUTGOING, next, reject);
+    let to_us = code.branch(JUMP_EQUAL, PACKET_TO_US, next, others);
+    code.then(LD_BYTE, PACKET_TYPE, to_us)
 }
 
 fn sorted_unique<T: Ord>(addresses: impl Iterator<Item = T>) -> Vec<T> {

@@ -29,6 +29,8 @@ pub const LD_BYTE: u16 = 0x30;
 pub const LD_HALF_X: u16 = 0x48;
 /// A = the byte at X + k.
 pub const LD_BYTE_X: u16 = 0x50;
+/// A = the length of the packet, of which the rest of the program may see less.
+pub const LD_LENGTH: u16 = 0x80;
 /// X = k.
 pub const LDX_NUMBER: u16 = 0x01;
 /// X = the length of the IPv4 header at k.
@@ -37,6 +39,10 @@ pub const LDX_HEADER_LENGTH: u16 = 0xb1;
 pub const SUBTRACT_X: u16 = 0x1c;
 /// A = A - k; below 0 it wraps around.
 pub const SUBTRACT: u16 = 0x14;
+/// X = A.
+pub const COPY_TO_X: u16 = 0x07;
+/// A = A + k.
+pub const ADD: u16 = 0x04;
 /// A = A & k.
 pub const AND: u16 = 0x54;
 /// Skip k instructions.
@@ -47,10 +53,34 @@ pub const JUMP_EQUAL: u16 = 0x15;
 pub const JUMP_GREATER: u16 = 0x25;
 /// If A >= k.
 pub const JUMP_NOT_BELOW: u16 = 0x35;
+/// If A >= X.
+pub const JUMP_NOT_BELOW_X: u16 = 0x3d;
 /// If A & k is not 0.
 pub const JUMP_ANY_BIT: u16 = 0x45;
 /// End: deliver k bytes of the packet, or reject it if k is 0.
 const RETURN: u16 = 0x06;
+
+// Offsets of the kernel's data about a packet that are not in the packet (linux/filter.h, SKF_AD_*).
+const ANCILLARY: u32 = 0xffff_f000;
+/// The `EtherType`.
+pub const ETHER_TYPE: u32 = ANCILLARY;
+/// To whom the link's frame is addressed: [`PACKET_TO_US`] and so on.
+pub const PACKET_TYPE: u32 = ANCILLARY + 4;
+/// The index of the interface.
+pub const INTERFACE: u32 = ANCILLARY + 8;
+/// Whether the frame had a VLAN tag.
+pub const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
+
+// Values of `PACKET_TYPE` (linux/if_packet.h); broadcast and multicast frames are 1 and 2.
+/// Received, for this station.
+pub const PACKET_TO_US: u32 = 0;
+/// Received, for another station.
+pub const PACKET_FOR_OTHERS: u32 = 3;
+/// Sent.
+pub const PACKET_OUTGOING: u32 = 4;
+
+/// The index of the loopback interface (the kernel's `LOOPBACK_IFINDEX`, in every network namespace).
+pub const LOOPBACK_INTERFACE: u32 = 1;
 
 /// An emitted instruction, as its distance from the end of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

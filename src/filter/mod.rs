@@ -21,11 +21,12 @@ use ipnet::IpNet;
 
 use crate::door::knock::{PacketRule, Protocol};
 use crate::filter::addresses::{
-    MAX_V4_ADDRESSES, MAX_V6_ADDRESSES, from_sources, source_in, v4_packet, v6_packet,
+    MAX_V4_ADDRESSES, MAX_V6_ADDRESSES, Places, from_sources, source_in, v4_packet, v6_packet,
 };
 use crate::filter::bpf::{
-    AND, Assembler, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X, LD_HALF,
-    LD_HALF_X, LD_WORD, Label, SUBTRACT, SUBTRACT_X,
+    AND, Assembler, ETHER_TYPE, INTERFACE, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE,
+    LD_BYTE_X, LD_HALF, LD_HALF_X, LD_WORD, Label, PACKET_FOR_OTHERS, PACKET_OUTGOING, PACKET_TYPE, SUBTRACT,
+    SUBTRACT_X, VLAN_TAG_PRESENT,
 };
 use crate::filter::interest::{Interest, Interval};
 use crate::filter::interfaces::Several;
@@ -51,15 +52,6 @@ pub struct Surroundings<'a> {
     pub several: Option<&'a Several>,
 }
 
-// Offsets of the kernel's data about a packet that are not in the packet (linux/filter.h, SKF_AD_*).
-const ANCILLARY: u32 = 0xffff_f000;
-const ETHER_TYPE: u32 = ANCILLARY;
-const PACKET_TYPE: u32 = ANCILLARY + 4;
-const INTERFACE: u32 = ANCILLARY + 8;
-const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
-
-const PACKET_FOR_OTHERS: u32 = 3;
-const PACKET_OUTGOING: u32 = 4;
 const ETHER_TYPE_IPV4: u32 = 0x0800;
 const ETHER_TYPE_IPV6: u32 = 0x86dd;
 
@@ -67,7 +59,7 @@ const ETHER_TYPE_IPV6: u32 = 0x86dd;
 const MAX_INTERFACES: usize = 1024;
 
 /// The program for an interest, at most `budget` instructions long if that is possible (everything
-/// but the ports takes about 200).
+/// but the ports takes about 200, and with many addresses up to 600).
 #[must_use]
 pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
@@ -167,14 +159,18 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
         .into_iter()
         .fold(reject, |otherwise, (number, found)| code.branch(JUMP_EQUAL, number.into(), found, otherwise));
 
-    let own = if interest.is_at_own_addresses() { around.here } else { &[] };
-    let addresses: Vec<IpAddr> = own.iter().copied().chain(interest.targets()).collect();
-    let v4 = v4_packet(&mut code, &addresses, transport, reject);
+    let here = if interest.is_at_own_addresses() { around.here } else { &[] };
+    let places = Places {
+        here,
+        targets: interest.targets().filter(|target| !here.contains(target)).collect(),
+        own: around.several.map_or(around.here, |several| &several.own),
+    };
+    let v4 = v4_packet(&mut code, &places, transport, reject);
     let v4 = from_sources(&mut code, interest, true, v4, reject);
     let v6 = if around.only_v4 {
         reject
     } else {
-        let v6 = v6_packet(&mut code, &addresses, transport, reject);
+        let v6 = v6_packet(&mut code, &places, transport, reject);
         from_sources(&mut code, interest, false, v6, reject)
     };
 
@@ -246,7 +242,8 @@ fn leaving(
             continue;
         }
         let packet = if is_v4 { v4_packet } else { v6_packet };
-        let packet = packet(code, &to, transport, reject);
+        let places = Places { here: &[], targets: to, own: &[] };
+        let packet = packet(code, &places, transport, reject);
         let packet = from_sources(code, interest, is_v4, packet, reject);
         *entry = from
             .iter()

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::door::knock::{Flags, Protocol};
+use crate::packet::checksum::checksum;
 use crate::packet::{IPV4_HEADER, IPV6_HEADER};
 
 /// Length of a UDP header in bytes (RFC 768).
@@ -263,21 +264,6 @@ impl Packet {
             wrong => wrong,
         }
     }
-}
-
-/// The Internet checksum of these bytes (RFC 1071); all parts but the last are of even length.
-#[must_use]
-pub fn checksum(parts: &[&[u8]]) -> u16 {
-    let mut sum: u64 = 0;
-    for part in parts {
-        let (words, odd) = part.as_chunks::<2>();
-        sum += words.iter().map(|&word| u64::from(u16::from_be_bytes(word))).sum::<u64>();
-        sum += odd.first().map_or(0, |&byte| u64::from(byte) << 8);
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 fn length(bytes: usize) -> Result<u16, CraftError> {

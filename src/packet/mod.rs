@@ -6,8 +6,16 @@
 //!
 //! Accepts what knockd 0.8 accepted: first fragments only, IPv4 options skipped, IPv6 without
 //! extension headers; and echo requests that are not fragmented, because a fragment does not tell the
-//! length of the whole; checksums, TTL and payload do not matter.
+//! length of the whole; TTL and payload do not matter.
+//!
+//! Packets that no host receives are none: those from an [impossible source](is_possible_source), with a
+//! wrong IPv4 header checksum, a source route, a length of 0, a TCP header of less than 20 bytes or a UDP
+//! length that is not there. The filter rejects what depends on the link: frames for other stations, our
+//! own addresses as a source, packets shorter than they claim. Checksums of segments are not checked:
+//! network cards compute them after (sending) or before (receiving) we see the packet, merged segments
+//! have none, and who can send packets can compute them.
 
+pub mod checksum;
 pub mod craft;
 pub mod describe;
 
@@ -20,6 +28,10 @@ pub const IPV6_HEADER: usize = 40;
 /// Length of an IPv4 header without options in bytes (RFC 791, 3.1).
 pub const IPV4_HEADER: usize = 20;
 
+/// Byte of the TCP header whose upper half is the header's length in words (RFC 9293, 3.1).
+const TCP_OFFSET: usize = 12;
+/// The length of a TCP header without options in words.
+const TCP_WORDS: u8 = 5;
 /// Byte of the TCP header that holds the flags (RFC 9293, 3.1).
 const TCP_FLAGS: usize = 13;
 
@@ -46,9 +58,53 @@ pub fn parse(ip: &[u8]) -> Option<Knock> {
     }
 }
 
+/// Whether a host could have sent a packet from this address. Not so for 0.0.0.0/8 and ::, multicast and
+/// broadcast addresses, and IPv4 addresses mapped to IPv6 (`::ffff:0:0/96`), which would pass an IPv4 `Deny`.
+///
+/// The kernel drops packets from these sources too. Its `martians` include the broadcast addresses of
+/// networks, for which the masks would have to be known here; but a door that is open for such an address
+/// is open for nobody.
+#[must_use]
+pub fn is_possible_source(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.octets().first() != Some(&0) && !address.is_multicast() && !address.is_broadcast()
+        }
+        IpAddr::V6(address) => {
+            !address.is_unspecified() && !address.is_multicast() && address.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// Whether IPv4 options have a source route (RFC 791, 3.1): hosts drop such packets unless they are
+/// configured not to (`accept_source_route`).
+fn has_source_route(mut options: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const LOOSE_ROUTE: u8 = 131;
+    const STRICT_ROUTE: u8 = 137;
+    while let [kind, rest @ ..] = options {
+        options = match *kind {
+            END => return false,
+            NOTHING => rest,
+            LOOSE_ROUTE | STRICT_ROUTE => return true,
+            _ => match rest.first().and_then(|&length| options.get(usize::from(length.max(2))..)) {
+                Some(after) => after,
+                None => return false,
+            },
+        };
+    }
+    false
+}
+
 fn parse_v4(ip: &[u8]) -> Option<Knock> {
     let header = usize::from(ip.first()? & 0x0f) * 4;
     if header < IPV4_HEADER {
+        return None;
+    }
+    let header_bytes = ip.get(..header)?;
+    // Over a header with the correct checksum, the checksum is 0.
+    if checksum::checksum(&[header_bytes]) != 0 || has_source_route(header_bytes.get(IPV4_HEADER..)?) {
         return None;
     }
     let total = usize::from(word(ip, 2)?);
@@ -60,17 +116,17 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
     let protocol = protocol(*ip.get(9)?, true)?;
     let source: [u8; 4] = *ip.get(12..)?.first_chunk()?;
     let destination: [u8; 4] = *ip.get(16..)?.first_chunk()?;
-    // Bytes beyond the packet's length are padding of the link. Linux sets the length to 0 in packets
-    // of more than 65,535 bytes that it merged itself.
-    let end = if total == 0 { ip.len() } else { total.min(ip.len()) };
-    let length = if total == 0 { ip.len() } else { total };
     let (source, destination) = (Ipv4Addr::from(source).into(), Ipv4Addr::from(destination).into());
-    let bytes = ip.get(header..end)?;
+    // Bytes beyond the packet's length are padding of the link. A length of 0, which Linux gives packets of
+    // more than 65,535 bytes that it merged itself, is no knock either: those belong to connections.
+    let bytes = ip.get(header..total.min(ip.len()))?;
+    let whole = total.checked_sub(header)?;
     if protocol == Protocol::Icmp {
-        let whole = total.checked_sub(header).filter(|_| !more_fragments)?;
-        return echo_request(bytes, whole, source, destination, length);
+        return echo_request(bytes, Some(whole).filter(|_| !more_fragments)?, source, destination, total);
     }
-    segment(bytes, protocol, source, destination, length)
+    segment(bytes, protocol, source, destination, total)
+        // A fragment does not have all that the datagram claims.
+        .filter(|knock| more_fragments || has_its_datagram(knock, bytes, whole))
 }
 
 fn parse_v6(ip: &[u8]) -> Option<Knock> {
@@ -78,14 +134,21 @@ fn parse_v6(ip: &[u8]) -> Option<Knock> {
     let protocol = protocol(*ip.get(6)?, false)?;
     let source: [u8; 16] = *ip.get(8..)?.first_chunk()?;
     let destination: [u8; 16] = *ip.get(24..)?.first_chunk()?;
-    let end = if payload == 0 { ip.len() } else { (IPV6_HEADER + payload).min(ip.len()) };
-    let length = if payload == 0 { ip.len() } else { IPV6_HEADER + payload };
+    let length = IPV6_HEADER + payload;
     let (source, destination) = (Ipv6Addr::from(source).into(), Ipv6Addr::from(destination).into());
-    let bytes = ip.get(IPV6_HEADER..end)?;
+    let bytes = ip.get(IPV6_HEADER..length.min(ip.len()))?;
     if protocol == Protocol::Icmp {
         return echo_request(bytes, payload, source, destination, length);
     }
     segment(bytes, protocol, source, destination, length)
+        .filter(|knock| has_its_datagram(knock, bytes, payload))
+}
+
+/// Whether the length in a UDP header is that of a datagram within `whole` bytes; true for other
+/// protocols, and where the length is cut off.
+fn has_its_datagram(knock: &Knock, bytes: &[u8], whole: usize) -> bool {
+    let claimed = word(bytes, UDP_LENGTH).filter(|_| knock.protocol == Protocol::Udp);
+    claimed.is_none_or(|claimed| claimed >= UDP_HEADER && usize::from(claimed) <= whole)
 }
 
 fn protocol(number: u8, is_v4: bool) -> Option<Protocol> {
@@ -101,6 +164,9 @@ fn echo_request(
     destination: IpAddr,
     length: usize,
 ) -> Option<Knock> {
+    if !is_possible_source(source) {
+        return None;
+    }
     let is_request = bytes.starts_with(&[Protocol::echo_request(source.is_ipv4()), 0]);
     let data = whole.checked_sub(ECHO_HEADER).filter(|_| is_request)?;
     Some(Knock {
@@ -122,6 +188,10 @@ fn segment(
     destination: IpAddr,
     length: usize,
 ) -> Option<Knock> {
+    let is_cut_short = || bytes.get(TCP_OFFSET).is_some_and(|byte| byte >> 4 < TCP_WORDS);
+    if !is_possible_source(source) || (protocol == Protocol::Tcp && is_cut_short()) {
+        return None;
+    }
     let flags = match protocol {
         Protocol::Tcp => bytes.get(TCP_FLAGS).copied().map(Flags),
         Protocol::Udp | Protocol::Icmp => None,

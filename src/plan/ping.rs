@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::door::knock::Protocol;
-use crate::packet::craft::checksum;
+use crate::packet::checksum::checksum;
 
 /// The sequence number of the first echo request of a ping.
 pub const FIRST: u16 = 1;

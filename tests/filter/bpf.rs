@@ -34,13 +34,17 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Such a socket has no link-layer protocol: loads of that become loads of the constant `ether_type`.
+    /// Such a socket has no link-layer protocol and no interface: loads of these become loads of the
+    /// constants `ether_type` and that of [`Around::of`].
     pub fn with(program: &[Instruction], ether_type: u32) -> Kernel {
         let adapted: Vec<Instruction> = program
             .iter()
             .map(|&it| match it {
                 Instruction { code: 0x28, k: 0xffff_f000, .. } => {
                     Instruction { code: 0, jt: 0, jf: 0, k: ether_type }
+                }
+                Instruction { code: 0x20, k: 0xffff_f008, .. } => {
+                    Instruction { code: 0, jt: 0, jf: 0, k: Around::of(&[]).interface }
                 }
                 other => other,
             })

@@ -216,10 +216,7 @@ fn everything_of_interest_passes() {
         let program = program(&interest, world.around(), budget);
         check(&program);
         for _ in 0..100 {
-            let mut ip = world.packet().ip();
-            if world.random.once_in(4) {
-                ip.truncate(world.random.below(ip.len()));
-            }
+            let ip = world.packet().ip();
             let Some(knock) = parse(&ip) else { continue };
             let own = world.is_own(&knock);
             let is_of_interest = interest.includes(&knock, own) || interest.includes_hit(&knock, own);
@@ -243,7 +240,9 @@ fn nothing_else_passes_within_the_budget() {
         let has_own_door = world.doors.iter().any(|door| door.target.is_none());
         for _ in 0..200 {
             let mut ip = world.packet().ip();
-            if world.random.once_in(4) {
+            // Then it is shorter than it claims.
+            let is_cut = world.random.once_in(4);
+            if is_cut {
                 ip.truncate(world.random.below(ip.len()));
             }
             let wanted = parse(&ip).is_some_and(|knock| {
@@ -251,7 +250,7 @@ fn nothing_else_passes_within_the_budget() {
                 let is_watched = (has_own_door && world.is_own(&knock))
                     || world.doors.iter().any(|door| door.target == Some(to));
                 let is_of_interest = world.is_wanted(&knock, |_| true) || world.is_hit(&knock, |_| true);
-                is_watched && is_of_interest && !world.is_shut_out(&knock)
+                is_watched && is_of_interest && !world.is_shut_out(&knock) && !is_cut
             });
             assert_eq!(passes(&program, &ip, Around::of(&ip)), wanted, "{ip:x?} {:#?}", world.doors);
             passed += usize::from(wanted);
@@ -293,7 +292,7 @@ fn a_small_budget_merges_ports() {
     for budget in [0, 1, 50, 64, 100, 128, 200, 500, 1000, 2000, 4000, usize::MAX] {
         let program = program(&interest, around, budget);
         check(&program);
-        assert!(program.len() <= budget.max(50), "{} instructions for {budget}", program.len());
+        assert!(program.len() <= budget.max(80), "{} instructions for {budget}", program.len());
         assert!(load(&program), "the kernel has no memory for {} instructions", program.len());
         assert!(knocks.iter().all(|&port| passes(&program, &tcp(port).ip(), Around::of(&tcp(port).ip()))));
         // The larger the budget, the fewer other packets pass; with a large enough one, none.
@@ -366,7 +365,7 @@ fn many_addresses_are_not_checked() {
         let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
         let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
         check(&program);
-        assert!(program.len() < 300, "{} instructions for {count} addresses", program.len());
+        assert!(program.len() < 700, "{} instructions for {count} addresses", program.len());
         for (address, from, most) in [("10.9.9.9", CLIENT, 64), ("fd00::9:9", CLIENT6, 16)] {
             let ip = tcp(7000).from(from).to(address).ip();
             assert_eq!(passes(&program, &ip, Around::of(&ip)), count > most, "{count}: {address}");
@@ -430,9 +429,9 @@ fn with_several_interfaces_each_packet_passes_once() {
             ),
         ] {
             // Incoming: to this host, broadcast, multicast, to other hosts.
-            for (packet_type, wanted) in [(0, true), (1, true), (2, true), (3, false)] {
-                assert_eq!(pass(&to_us, packet_type, 7), wanted, "{packet_type}");
-                assert_eq!(pass(&to_target, packet_type, 9), wanted, "{packet_type}");
+            for packet_type in 0..=3 {
+                assert_eq!(pass(&to_us, packet_type, 7), packet_type == 0, "{packet_type}");
+                assert_eq!(pass(&to_target, packet_type, 9), packet_type != 3, "{packet_type}");
             }
             // Outgoing: from this host to others, forwarded, from this host to itself.
             assert!(pass(&from_us, 4, 7));
@@ -479,7 +478,7 @@ fn without_doors_no_packet_passes() {
 fn programs_are_short() {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
     let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
-    for (doors, most) in [(1, 45), (16, 135), (250, 1500)] {
+    for (doors, most) in [(1, 80), (16, 170), (250, 1500)] {
         let length = program(&Interest::of(&many_doors(doors, "").0, 0), around, MAX_INSTRUCTIONS).len();
         assert!(length <= most, "{length} instructions for {} ports", doors * 4);
     }

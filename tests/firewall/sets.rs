@@ -181,15 +181,15 @@ fn a_full_set_is_a_complaint() {
     let sets = "set who { type ipv4_addr; flags timeout; size 2; }";
     load(&world.server, &table(sets, "ip saddr @who tcp dport 22 accept"));
     let daemon = world.knockd(SSH).options("nft_set = inet t who").start();
-    for last in 1..=3 {
+    for last in 2..=4 {
         world.send([udp(7000).from(&format!("10.77.0.{last}"))]);
         daemon.wait_for(&format!("10.77.0.{last}: ssh: OPEN SESAME"));
     }
-    daemon.wait_for("10.77.0.2: ssh: opened for 10 s");
-    daemon.wait_for("10.77.0.3: ssh: could not open: the set inet t who is full; raise its size");
+    daemon.wait_for("10.77.0.3: ssh: opened for 10 s");
+    daemon.wait_for("10.77.0.4: ssh: could not open: the set inet t who is full; raise its size");
     // Whoever is in can stay in.
-    world.send([udp(7000).from("10.77.0.1")]);
-    daemon.wait_for("10.77.0.1: ssh: still open, for 10 s");
+    world.send([udp(7000).from("10.77.0.2")]);
+    daemon.wait_for("10.77.0.2: ssh: still open, for 10 s");
     assert!(daemon.stderr().contains("could not open"));
 }
 

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use knocking::door::knock::{Flags, Knock, Protocol};
-use knocking::packet::parse;
+use knocking::packet::{is_possible_source, parse};
 
 use crate::random::Random;
-use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, ping, tcp, udp};
+use crate::support::packet::{ACK, CLIENT, CLIENT6, Packet, SERVER, SERVER6, SYN, checksum, ping, tcp, udp};
 
 trials![
     pings_that_are_none,
@@ -18,7 +18,12 @@ trials![
     only_ipv6_without_extensions_counts,
     other_protocols_and_versions_are_none,
     the_length_field_ends_the_packet,
-    a_length_of_zero_means_all_bytes,
+    a_length_of_zero_is_none,
+    impossible_sources_are_none,
+    a_wrong_header_checksum_is_none,
+    source_routes_are_none,
+    a_data_offset_below_5_is_none,
+    a_datagram_that_claims_more_than_there_is_is_none,
     random_bytes_are_harmless,
     random_changes_are_harmless,
 ];
@@ -30,10 +35,17 @@ fn built_packets_are_parsed() {
         let is_v4 = random.once_in(2);
         let (source, destination) =
             if is_v4 { (random.v4(), random.v4()) } else { (random.v6(), random.v6()) };
+        if !is_possible_source(source) {
+            continue;
+        }
         let (kind, flags) = (*random.pick(&[Protocol::Tcp, Protocol::Udp]), random.byte());
         let packet = if kind == Protocol::Tcp { tcp(port) } else { udp(port) };
         let packet = packet.from(&source.to_string()).to(&destination.to_string()).source_port(source_port);
-        let options = if is_v4 { random.bytes(4 * random.below(11)) } else { Vec::new() };
+        let mut options = if is_v4 { random.bytes(4 * random.below(11)) } else { Vec::new() };
+        // Source routes begin with bytes above this.
+        for byte in &mut options {
+            *byte &= 0x7f;
+        }
         let data = random.bytes(random.below(64));
         let ip = packet.flags(flags).ip_options(&options).data(&data).ip();
         let expected = Knock {
@@ -75,10 +87,10 @@ fn options_are_skipped() {
 }
 
 fn an_ipv4_header_below_20_bytes_is_none() {
-    for words in 0..16 {
-        let mut ip = tcp(7000).ip_options(&[0; 40]).ip();
+    for words in 0..5 {
+        let mut ip = tcp(7000).ip_options(&[0x50; 40]).ip();
         ip[0] = 4 << 4 | words;
-        assert_eq!(parse(&ip).is_some(), words >= 5, "{words} words");
+        assert_eq!(parse(&with_checksum(ip)), None, "{words} words");
     }
 }
 
@@ -92,7 +104,7 @@ fn only_first_fragments_count() {
     for bits in [0x40, 0x80, 0xc0] {
         let mut ip = tcp(7000).ip();
         ip[6] = bits;
-        assert!(parse(&ip).is_some());
+        assert!(parse(&with_checksum(ip)).is_some());
     }
 }
 
@@ -107,8 +119,8 @@ fn only_ipv6_without_extensions_counts() {
 }
 
 fn other_protocols_and_versions_are_none() {
-    let segment = tcp(7000).segment();
     for number in 0..=255 {
+        let segment = if number == 17 { udp(7000) } else { tcp(7000) }.segment();
         let counts = [6, 17].contains(&number);
         assert_eq!(parse(&tcp(7000).ip_around(number, &segment)).is_some(), counts, "IPv4 {number}");
         assert_eq!(parse(&tcp(7000).v6().ip_around(number, &segment)).is_some(), counts, "IPv6 {number}");
@@ -130,6 +142,7 @@ fn the_length_field_ends_the_packet() {
             let mut short = padded.clone();
             short[length_at + 1] = if header == 20 { 20 + segment } else { segment };
             short[length_at] = 0;
+            let short = with_checksum(short);
             let expected = parse(&whole[..header + usize::from(segment)]);
             let length = u32::try_from(header).unwrap() + u32::from(segment);
             assert_eq!(parse(&short), expected.map(|knock| Knock { length, ..knock }), "{segment} bytes");
@@ -137,17 +150,86 @@ fn the_length_field_ends_the_packet() {
     }
     let mut too_short = tcp(7000).ip();
     too_short[2..4].copy_from_slice(&[0, 19]);
-    assert_eq!(parse(&too_short), None, "an end within the header");
+    assert_eq!(parse(&with_checksum(too_short)), None, "an end within the header");
 }
 
-/// Linux sets the length to 0 in packets of more than 64 kB that it merged itself.
-fn a_length_of_zero_means_all_bytes() {
+/// Linux sets the length to 0 in packets of more than 64 kB that it merged itself: no knock is that long.
+fn a_length_of_zero_is_none() {
     for (packet, length_at) in [(tcp(7000), 2), (tcp(7000).v6(), 4)] {
         let mut ip = packet.ip();
-        let whole = parse(&ip);
+        assert!(parse(&ip).is_some());
         ip[length_at..length_at + 2].fill(0);
-        assert_eq!(parse(&ip), whole);
+        assert_eq!(parse(&with_checksum(ip)), None);
     }
+}
+
+/// What the kernel's IP layer drops is no knock.
+fn impossible_sources_are_none() {
+    for source in ["0.0.0.0", "0.1.2.3", "224.0.0.1", "239.255.255.255", "255.255.255.255"] {
+        assert_eq!(parse(&tcp(7000).from(source).ip()), None, "{source}");
+        assert_eq!(parse(&udp(7000).from(source).ip()), None, "{source}");
+    }
+    for source in ["::", "ff02::1", "ff0e::5", "::ffff:10.77.0.2", "::ffff:127.0.0.1"] {
+        assert_eq!(parse(&tcp(7000).from(source).to(SERVER6).ip()), None, "{source}");
+    }
+    for source in ["1.0.0.0", "223.255.255.255", "240.0.0.1", "255.255.255.254", "::2", "64:ff9b::a4d:2"] {
+        assert!(parse(&tcp(7000).from(source).ip()).is_some(), "{source}");
+    }
+}
+
+fn a_wrong_header_checksum_is_none() {
+    for bit in 0..8 {
+        for at in [10, 11, 15, 8] {
+            let mut ip = tcp(7000).ip_options(&[1; 8]).ip();
+            ip[at] ^= 1 << bit;
+            assert_eq!(parse(&ip), None, "byte {at}, bit {bit}");
+        }
+    }
+    // That of the segment is not looked at.
+    assert!(parse(&tcp(7000).bad_checksum().ip()).is_some());
+}
+
+fn source_routes_are_none() {
+    for kind in [131, 137] {
+        for before in [&[][..], &[1, 1, 1, 1], &[7, 3, 4, 1], &[0x94, 4, 0, 0]] {
+            let options = [before, &[kind, 7, 4, 192, 0, 2, 1, 0]].concat();
+            assert_eq!(parse(&tcp(7000).ip_options(&options).ip()), None, "{options:?}");
+        }
+    }
+    // As the data of another option, or after the end of the list.
+    for options in [[7, 4, 131, 137], [0, 131, 137, 131], [7, 250, 131, 137]] {
+        assert!(parse(&tcp(7000).ip_options(&options).ip()).is_some(), "{options:?}");
+    }
+}
+
+fn a_data_offset_below_5_is_none() {
+    for packet in [tcp(7000), tcp(7000).v6()] {
+        let ip = packet.ip();
+        let at = ip.len() - 20 + 12;
+        for words in 0..16_u8 {
+            let mut ip = ip.clone();
+            ip[at] = words << 4;
+            assert_eq!(parse(&ip).is_some(), words >= 5, "{words} words");
+        }
+    }
+}
+
+fn a_datagram_that_claims_more_than_there_is_is_none() {
+    for packet in [udp(7000).data(&[7; 20]), udp(7000).data(&[7; 20]).v6()] {
+        let ip = packet.ip();
+        let at = ip.len() - 28 + 4;
+        for length in 0..60_u16 {
+            let mut ip = ip.clone();
+            ip[at..at + 2].copy_from_slice(&length.to_be_bytes());
+            let knock = parse(&ip);
+            assert_eq!(knock.is_some(), (8..=28).contains(&length), "{length}");
+            assert!(knock.is_none_or(|knock| knock.udp_length == Some(length - 8)));
+        }
+    }
+    // A first fragment does not have all of it.
+    let mut ip = udp(7000).data(&[7; 24]).fragment(0, true).ip();
+    ip[24..26].copy_from_slice(&1000_u16.to_be_bytes());
+    assert_eq!(parse(&ip).and_then(|knock| knock.udp_length), Some(992));
 }
 
 fn random_bytes_are_harmless() {
@@ -169,6 +251,9 @@ fn random_changes_are_harmless() {
         for _ in 0..=random.below(4) {
             let at = random.below(bytes.len());
             bytes[at] = random.byte();
+        }
+        if random.once_in(2) {
+            bytes = with_checksum(bytes);
         }
         bytes.truncate(random.below(bytes.len() + 1));
         agree(&bytes);
@@ -217,6 +302,17 @@ fn pings_that_are_none() {
     assert_eq!(parse(&ping(9).fragment(0, true).ip()), None);
     // The protocol of one family in a packet of the other.
     assert_eq!(parse(&ping(9).ip_around(58, &ping(9).v6().segment())), None);
+}
+
+/// The packet with the checksum of its IPv4 header, whatever length that claims to have.
+fn with_checksum(mut ip: Vec<u8>) -> Vec<u8> {
+    let length = (usize::from(ip[0] & 15) * 4).clamp(20, ip.len());
+    if ip[0] >> 4 == 4 {
+        ip[10..12].fill(0);
+        let sum = checksum(&ip[..length]).to_be_bytes();
+        ip[10..12].copy_from_slice(&sum);
+    }
+    ip
 }
 
 fn samples() -> [Packet; 8] {

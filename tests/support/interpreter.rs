@@ -55,6 +55,10 @@ pub fn run(program: &[Instruction], ip: &[u8], around: Around) -> u32 {
                 a = word;
             }
             0x00 => a = k,
+            0x04 => a = a.wrapping_add(k),
+            0x07 => x = a,
+            0x80 => a = u32::try_from(ip.len()).unwrap(),
+            0x3d => jump(a >= x),
             0x01 => x = k,
             0xb1 => {
                 let Some(byte) = load(k, 1) else { return 0 };
@@ -79,7 +83,7 @@ pub fn check(program: &[Instruction]) {
     assert!(!program.is_empty() && program.len() <= 4096, "{} instructions", program.len());
     for (at, instruction) in program.iter().enumerate() {
         let furthest = match instruction.code {
-            0x15 | 0x25 | 0x35 | 0x45 => usize::from(instruction.jt.max(instruction.jf)),
+            0x15 | 0x25 | 0x35 | 0x3d | 0x45 => usize::from(instruction.jt.max(instruction.jf)),
             0x05 => usize::try_from(instruction.k).unwrap(),
             0x06 => continue,
             _ => 0,

@@ -432,12 +432,13 @@ fn any_counts_both_ends_of_a_cable_once() {
     let doors = format!("{TWICE}[t]\nsequence = 1001:udp,2001:udp\ntarget = 10.79.0.2");
     let daemon = world.knockd(&doors).interface(Some("any")).start();
     let mut sender = Sender::new(server, "here0");
-    let frame = |port| udp(port).from("10.79.0.1").to("10.79.0.2").mac([2, 1, 0, 0, 0, 2]).frame();
+    // From a third machine: our own address on a cable would be forged.
+    let frame = |port| udp(port).from("10.79.0.9").to("10.79.0.2").mac([2, 1, 0, 0, 0, 2]).frame();
     for port in KNOCKS.into_iter().chain([1001, 2001]) {
         sender.send(&frame(port));
     }
-    daemon.wait_for("10.79.0.1: d: OPEN SESAME");
-    daemon.wait_for("10.79.0.1: t: OPEN SESAME");
+    daemon.wait_for("10.79.0.9: d: OPEN SESAME");
+    daemon.wait_for("10.79.0.9: t: OPEN SESAME");
     assert_eq!(count(&daemon, "Stage"), 5, "{}", daemon.said());
 }
 

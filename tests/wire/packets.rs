@@ -17,7 +17,10 @@ trials![
     link_local_addresses_count,
     addresses_of_other_interfaces_do_not_count,
     broadcast_and_multicast_do_not_count,
-    frames_for_other_machines_count,
+    frames_for_other_machines_do_not_count,
+    frames_for_everybody_do_not_count,
+    our_own_address_on_a_wire_does_not_count,
+    packets_that_claim_more_than_there_is_do_not_count,
     the_interface_is_not_promiscuous,
     checksums_ports_and_payload_do_not_matter,
     ip_options_are_skipped,
@@ -96,12 +99,50 @@ fn broadcast_and_multicast_do_not_count() {
     daemon.expect("");
 }
 
-/// The interface is not promiscuous, but what arrives is looked at.
-fn frames_for_other_machines_count() {
+/// Somebody else may have made the interface promiscuous. Only a target may be another machine.
+fn frames_for_other_machines_do_not_count() {
+    const OTHER: [u8; 6] = [2, 0x77, 0, 0, 0, 0x55];
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}[t]\nsequence = 1000,2000\ntarget = 192.0.2.5\n")).start();
+    world.send(KNOCKS.map(|port| tcp(port).mac(OTHER)));
+    world.send(KNOCKS.map(|port| tcp(port).v6().mac(OTHER)));
+    world.send([1000, 2000].map(|port| tcp(port).to("192.0.2.5").mac(OTHER)));
+    daemon.expect(&opened("t", CLIENT, 2));
+}
+
+fn frames_for_everybody_do_not_count() {
     let world = World::new();
     let daemon = world.knockd(DOOR).start();
-    world.send(KNOCKS.map(|port| tcp(port).mac([2, 0x77, 0, 0, 0, 0x55])));
-    daemon.expect(&opened("d", CLIENT, 3));
+    for mac in [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]] {
+        world.send(KNOCKS.map(|port| tcp(port).mac(mac)));
+        world.send(KNOCKS.map(|port| tcp(port).v6().mac(mac)));
+    }
+    daemon.expect("");
+}
+
+/// On the loopback interface it does: `on_lo_each_packet_counts_once`.
+fn our_own_address_on_a_wire_does_not_count() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    for source in [SERVER, SERVER6, "127.0.0.1", "127.1.2.3", "::1", "0.0.0.0", "224.0.0.1", "ff02::1"] {
+        world.send(KNOCKS.map(|port| tcp(port).from(source)));
+    }
+    world.send(KNOCKS.map(|port| tcp(port).from("::ffff:10.77.0.2").to(SERVER6)));
+    daemon.expect("");
+}
+
+fn packets_that_claim_more_than_there_is_do_not_count() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000:udp\n").start();
+    for packet in [udp(1000).data(&[7; 200]), udp(1000).v6().data(&[7; 200])] {
+        let ip = packet.ip();
+        world.send_frame(&packet.frame_around(&ip[..ip.len() - 1]));
+    }
+    daemon.expect("");
+    // The link may add bytes.
+    let ip = udp(1000).ip();
+    world.send_frame(&udp(1000).frame_around(&[ip, vec![0; 40]].concat()));
+    daemon.expect(&opened("d", CLIENT, 1));
 }
 
 fn the_interface_is_not_promiscuous() {
