@@ -102,6 +102,8 @@ mod daemon {
 }
 /// Doors in the kernel's firewall.
 mod firewall {
+    /// Messages as bytes, and answers.
+    pub mod bytes;
     /// `Guard` and `Open` against the kernel.
     pub mod guard;
     /// The user's own sets against the kernel.
@@ -211,6 +213,7 @@ fn tests() -> Vec<Trial> {
         plan::password::tests,
         daemon::cli::tests,
         daemon::messages::tests,
+        firewall::bytes::tests,
         firewall::guard::tests,
         firewall::sets::tests,
         client::around::tests,

@@ -54,6 +54,8 @@ pub struct Admission {
     pub after: Option<Duration>,
     /// Until when, as uptime; none is for ever.
     pub until: Option<Duration>,
+    /// What the kernel calls the table and the set of the user that it is in.
+    pub made: Option<(u64, u64)>,
     /// What becomes of it in the end.
     pub manners: Manners,
 }
@@ -94,8 +96,17 @@ pub struct Admissions {
     holders: HashMap<Spot, Vec<Whose>>,
     deadlines: BinaryHeap<Reverse<(Duration, Whose)>>,
     wanted: Vec<Admission>,
-    /// Counts what changed.
-    changes: u64,
+    /// What changed in [`Admissions::all`] since somebody asked.
+    steps: Vec<Step>,
+}
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Somebody is let in, or for another time.
+    Admitted(Admission),
+    /// Somebody is not any more.
+    Dismissed(Whose),
 }
 
 /// When an element ends, as uptime; none is never.
@@ -212,8 +223,8 @@ impl Admissions {
             admission.spots.sort_unstable();
             admission.spots.dedup();
         }
+        self.steps.push(Step::Admitted(admission.clone()));
         self.admitted.insert(admission.whose.clone(), admission);
-        self.changes += 1;
     }
 
     /// The admissions whose time is over. The kernel has closed them.
@@ -264,7 +275,6 @@ impl Admissions {
             for whose in self.holders.remove(&spot).unwrap_or_default() {
                 let Some(admission) = self.admitted.get_mut(&whose) else { continue };
                 admission.spots.retain(|it| *it != spot);
-                self.changes += 1;
                 if admission.spots.is_empty() {
                     closed.extend(self.forget(&whose));
                 }
@@ -283,7 +293,7 @@ impl Admissions {
                 }
             }
         }
-        self.changes += 1;
+        self.steps.push(Step::Dismissed(whose.clone()));
         Some(admission)
     }
 
@@ -315,15 +325,30 @@ impl Admissions {
         })
     }
 
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn has(&self, whose: &Whose) -> bool {
+        self.admitted.contains_key(whose)
+    }
+
     /// Whether nobody is let in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.admitted.is_empty()
     }
 
-    /// A number that is another one whenever [`Admissions::all`] is.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes
+    /// What changed in [`Admissions::all`] since this was asked last, in that order.
+    pub fn take_steps(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.steps)
+    }
+
+    /// A set was made anew, and what was open in it was put back: the kernel calls it this from now on.
+    pub fn made_anew(&mut self, set: &SetName, handles: (u64, u64)) {
+        for admission in self.admitted.values_mut() {
+            if admission.spots.iter().any(|spot| *spot.set == *set) {
+                admission.made = Some(handles);
+                self.steps.push(Step::Admitted(admission.clone()));
+            }
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::door::ports::Ports;
+use crate::opening::admissions::Whose;
 use crate::opening::{Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
@@ -35,6 +37,19 @@ pub struct Cooldown {
     pub until: Duration,
 }
 
+/// A door that is open in the kernel for somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Whose.
+    pub whose: Whose,
+    /// How long a knock opens the door; none is for ever.
+    pub after: Option<Duration>,
+    /// Until when, as uptime; none is for ever.
+    pub until: Option<Duration>,
+    /// What the kernel calls the table and the set of the user that it is in: others, if they were made anew.
+    pub set: Option<(u64, u64)>,
+}
+
 /// What one line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -44,6 +59,10 @@ pub enum Record {
     Closed(Key),
     /// A cooldown goes on.
     Cooldown(Cooldown),
+    /// A door is open in the kernel. A later line of the same door, knocker and ports replaces this one.
+    Admitted(Admitted),
+    /// It is not any more.
+    Dismissed(Whose),
     /// A one-time list opened its door: of which lock (see `Otp::identity`), of which period, and whose list it
     /// was if each knocker has his own.
     Spent(u64, u64, Option<IpAddr>),
@@ -82,6 +101,8 @@ impl Record {
             Record::Cooldown(Cooldown { door, knocker, after, until }) => {
                 format!("cooldown {} {knocker} {}", times(*until, *after, now), encode(door.as_bytes()))
             }
+            Record::Admitted(it) => admitted_line(it, now),
+            Record::Dismissed(whose) => format!("dismissed {}", words_of(whose)),
             Record::Spent(lock, period, owner) => {
                 let owner = owner.map_or("-".to_owned(), |owner| owner.to_string());
                 format!("spent {lock:016x} {period} {owner}")
@@ -131,6 +152,19 @@ impl Record {
                     until: end_of(millis(unix)?, millis(uptime)?, after, reading),
                 })
             }
+            ["admitted", unix, uptime, after, set, knocker, door, ports] => {
+                let whose = whose_of(knocker, door, ports)?;
+                let after = if after == "-" { None } else { Some(millis(after)?) };
+                let until = match after {
+                    // The kernel has forgotten it.
+                    _ if !reading.same_boot => Some(Duration::ZERO),
+                    Some(after) => Some(end_of(millis(unix)?, millis(uptime)?, after, reading)),
+                    None => None,
+                };
+                let set = if set == "-" { None } else { Some(pair_of(set)?) };
+                Record::Admitted(Admitted { whose, after, until, set })
+            }
+            ["dismissed", knocker, door, ports] => Record::Dismissed(whose_of(knocker, door, ports)?),
             ["spent", lock, period, owner] => {
                 let owner = if owner == "-" { None } else { Some(owner.parse().ok()?) };
                 Record::Spent(hex(lock)?, period.parse().ok()?, owner)
@@ -158,6 +192,35 @@ fn open_line(phase: Phase, stop: &Stop, now: Now) -> String {
         encode(stop.door.as_bytes()),
         encode(&stop.command)
     )
+}
+
+fn admitted_line(it: &Admitted, now: Now) -> String {
+    let times = match (it.until, it.after) {
+        (Some(until), Some(after)) => times(until, after, now),
+        _ => "- - -".to_owned(),
+    };
+    let set = it.set.map_or("-".to_owned(), |(table, set)| format!("{table}.{set}"));
+    format!("admitted {times} {set} {}", words_of(&it.whose))
+}
+
+/// A knocker, a door and its ports.
+fn words_of(whose: &Whose) -> String {
+    let ports: Vec<String> = whose.ports.iter().map(Ports::to_string).collect();
+    format!("{} {} {}", whose.knocker, encode(whose.door.as_bytes()), encode(ports.join(",").as_bytes()))
+}
+
+fn whose_of(knocker: &str, door: &str, ports: &str) -> Option<Whose> {
+    let ports = if ports == "%" { Some(Vec::new()) } else { ports.split(',').map(Ports::parse).collect() };
+    Some(Whose {
+        door: Arc::from(String::from_utf8(decode(door)?).ok()?),
+        knocker: knocker.parse().ok()?,
+        ports: Arc::from(ports?),
+    })
+}
+
+fn pair_of(word: &str) -> Option<(u64, u64)> {
+    let (table, set) = word.split_once('.')?;
+    Some((table.parse().ok()?, set.parse().ok()?))
 }
 
 fn stop_of(

@@ -37,6 +37,8 @@
 //! knockd-state 2 BOOT SUM
 //! open KEY PHASE PROCESS DUE-UNIX DUE-UPTIME AFTER LIMIT KNOCKER DOOR run COMMAND SUM   (times in milliseconds)
 //! cooldown DUE-UNIX DUE-UPTIME AFTER KNOCKER DOOR SUM
+//! admitted UNTIL-UNIX UNTIL-UPTIME AFTER SET KNOCKER DOOR PORTS SUM   (a door that the kernel opened)
+//! dismissed KNOCKER DOOR PORTS SUM                                    (takes it away)
 //! spent LOCK PERIOD OWNER SUM
 //! floor LOCK PERIOD SUM
 //! end LINES SUM            (so many lines up to here are everything; what follows was appended)
@@ -63,7 +65,8 @@ use std::net::IpAddr;
 use crate::door::Door;
 use crate::door::lock::{Lock, OtpLock, Turn};
 use crate::door::spent::Spent;
-pub use crate::opening::record::{Cooldown, Moment};
+use crate::opening::admissions::Whose;
+pub use crate::opening::record::{Admitted, Cooldown, Moment};
 use crate::opening::record::{Reading, Record, seal, unsealed};
 use crate::opening::{Key, Phase, Process, Stop};
 use crate::time::Now;
@@ -167,6 +170,8 @@ pub struct State {
     pub openings: BTreeMap<Key, (Phase, Stop)>,
     /// Cooldowns that go on, the latest last.
     pub cooldowns: Vec<Cooldown>,
+    /// The doors that are open in the kernel.
+    pub admitted: BTreeMap<Whose, Admitted>,
     /// What is spent of each lock, by its identity.
     pub spent: BTreeMap<u64, Spent>,
 }
@@ -195,6 +200,12 @@ impl State {
                 self.cooldowns.retain(|other| (other.knocker, &other.door) != (it.knocker, &it.door));
                 self.cooldowns.push(it);
             }
+            Record::Admitted(it) => {
+                self.admitted.insert(it.whose.clone(), it);
+            }
+            Record::Dismissed(whose) => {
+                self.admitted.remove(&whose);
+            }
             Record::Spent(lock, period, owner) => {
                 self.spent.entry(lock).or_default().insert(period, owner, 0);
             }
@@ -215,6 +226,9 @@ impl State {
                 self.take(Record::Cooldown(it));
             }
         }
+        for (whose, it) in other.admitted {
+            self.admitted.entry(whose).or_insert(it);
+        }
         for (lock, spent) in other.spent {
             let mine = self.spent.entry(lock).or_default();
             inherit(mine, &spent);
@@ -224,7 +238,10 @@ impl State {
     /// Whether there is nothing to remember.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.openings.is_empty() && self.cooldowns.is_empty() && self.spent.is_empty()
+        self.openings.is_empty()
+            && self.cooldowns.is_empty()
+            && self.admitted.is_empty()
+            && self.spent.is_empty()
     }
 
     /// Lists that were spent stay spent on the doors that have the same lock.
@@ -286,11 +303,12 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
     (!lock.is_reusable).then(|| Record::Spent(lock.otp.identity(), turn.0, owner))
 }
 
-/// The whole text: of doors that stand open, of cooldowns, and of what is spent of the locks of these doors.
+/// The whole text: of doors that stand open, of cooldowns, of doors that the kernel opened, and of what is spent of the locks of these doors.
 #[must_use]
 pub fn write(
     standing: &[(Phase, &Stop)],
     cooldowns: &[Cooldown],
+    admitted: &BTreeMap<Whose, Admitted>,
     doors: &[Door],
     moment: Moment<'_>,
 ) -> Vec<u8> {
@@ -306,6 +324,9 @@ pub fn write(
     }
     for cooldown in cooldowns {
         add(&Record::Cooldown(cooldown.clone()));
+    }
+    for it in admitted.values() {
+        add(&Record::Admitted(it.clone()));
     }
     for door in doors {
         let Lock::Otp(lock) = &door.lock else { continue };

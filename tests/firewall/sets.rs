@@ -2,10 +2,12 @@
 
 use nix::sys::signal::Signal;
 
-use crate::firewall::tools::{connect6, connects, load, nft, serve};
+use crate::firewall::tools::{connect6, connects, kill, load, nft, serve};
+use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
+use crate::wire::state::with_state;
 
 trials![
     doors_open_in_the_shipped_ruleset,
@@ -22,6 +24,8 @@ trials![
     the_longest_time_of_a_shared_element_counts,
     an_element_of_somebody_else_is_not_shortened,
     a_missing_set_is_told_once_while_the_daemon_runs,
+    the_next_daemon_knows_what_is_open,
+    what_was_closed_by_hand_while_no_daemon_ran_stays_closed,
     guard_and_set_together,
     other_changes_wake_nobody,
 ];
@@ -290,6 +294,55 @@ fn a_missing_set_is_told_once_while_the_daemon_runs() {
     daemon.wait_for("the set inet filter knockd4 was made anew: 0 elements are in it again");
     world.send([udp(7000)]);
     daemon.wait_for(&format!("{CLIENT}: ssh: opened tcp/22 for 10 s"));
+}
+
+fn the_next_daemon_knows_what_is_open() {
+    let world = World::new();
+    let place = Folder::new();
+    load(&world.server, RULESET);
+    let _ssh = serve(&world.server, 22);
+    let doors = format!("{SSH}cmd_timeout = 4\n");
+    let mut daemon = with_state(&world, &place, &doors).options(SETS).start();
+    world.send([udp(7000)]);
+    daemon.wait_for("ssh: opened");
+    // It is written behind the opening.
+    let written = || place.read("state").contains("admitted") || place.read("state.new").contains("admitted");
+    assert!(holds_within(seconds(5.0), written));
+    kill(&mut daemon);
+    let mut daemon = with_state(&world, &place, &doors).options(SETS).start();
+    daemon.wait_for(&format!("{CLIENT}: ssh: still open, for "));
+    load(&world.server, RULESET);
+    daemon.wait_for("knockd4 was made anew: 1 element is in it again");
+    assert!(connects(&world, 22));
+    assert_eq!(daemon.stop(), Some(0));
+    let daemon = with_state(&world, &place, &doors).options(SETS).start();
+    daemon.wait_for(&format!("{CLIENT}: ssh: still open, for "));
+    daemon.wait_for(&format!("{CLIENT}: ssh: closed"));
+    assert!(!connects(&world, 22));
+}
+
+fn what_was_closed_by_hand_while_no_daemon_ran_stays_closed() {
+    let world = World::new();
+    let place = Folder::new();
+    load(&world.server, RULESET);
+    let doors = format!("{SSH}cmd_timeout = 0\nopen_forever = yes\n");
+    let start = || with_state(&world, &place, &doors).options(SETS).start();
+    let mut daemon = start();
+    world.send([udp(7000), udp(7000).from("10.77.0.9")]);
+    daemon.wait_for_times(2, "ssh: opened tcp/22 until closed by hand");
+    assert_eq!(daemon.stop(), Some(0));
+    let key = format!("{{ {CLIENT} . tcp . 22 }}");
+    nft(&world.server, &["delete", "element", "inet", "filter", "knockd4", &key]);
+    let mut daemon = start();
+    daemon.wait_for("10.77.0.9: ssh: still open, until closed by hand");
+    assert_eq!(daemon.stop(), Some(0));
+    // A firewall that was loaded again took it away, and nobody meant to.
+    load(&world.server, RULESET);
+    let daemon = start();
+    daemon.wait_for("10.77.0.9: ssh: still open, until closed by hand");
+    assert!(!daemon.raw_log().contains(CLIENT), "{}", daemon.said());
+    let listed = nft(&world.server, &["list", "set", "inet", "filter", "knockd4"]);
+    assert!(listed.contains("10.77.0.9") && !listed.contains(CLIENT), "{listed}");
 }
 
 fn guard_and_set_together() {

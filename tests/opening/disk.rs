@@ -377,7 +377,7 @@ impl World {
                 let pending = std::mem::take(&mut daemon.pending);
                 let Some(own) = daemon.own else { return Ok(()) };
                 daemon.is_behind = false;
-                let whole = || write(&daemon.openings.standing(), &[], &[], moment);
+                let whole = || write(&daemon.openings.standing(), &[], &BTreeMap::new(), &[], moment);
                 if self.fault == Fault::RemovesNew {
                     next.push(Step::Disk(own, Operation::RemoveNew));
                     daemon.journal.begin_anew();

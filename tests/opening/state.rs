@@ -1,5 +1,6 @@
 //! What is remembered over the end of a process: text and values, clocks that are set, damage.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,15 @@ use std::time::Duration;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::door::lock::{Lock, Turn};
+use knocking::door::ports::Ports;
+use knocking::opening::admissions::Whose;
 use knocking::opening::record::Record;
-use knocking::opening::state::{self, Moment, State, Text, write};
+use knocking::opening::state::{self, Admitted, Moment, State, Text, write};
 use knocking::opening::{Key, Phase, Process, Stop};
 use knocking::time::Now;
 
 trials![
+    doors_of_the_kernel_are_remembered,
     what_is_written_is_read,
     any_bytes_of_a_command_are_kept,
     within_a_boot_uptime_counts,
@@ -63,7 +67,7 @@ fn stop(command: &[u8], due: u64) -> Stop {
 }
 
 fn written(standing: &[(Phase, &Stop)]) -> Vec<u8> {
-    write(standing, &[], &[], at(NOW, "a"))
+    write(standing, &[], &BTreeMap::new(), &[], at(NOW, "a"))
 }
 
 /// What is read at another moment of what was written at NOW in boot "a".
@@ -338,7 +342,7 @@ fn spent_lists_stay_spent() {
     let turn = Turn(NOW.unix.as_secs() / 60);
     before[0].lock.spend(turn, knockers[0], NOW);
     before[1].lock.spend(turn, knockers[0], NOW);
-    let text = write(&[], &[], &before, at(NOW, "a"));
+    let text = write(&[], &[], &BTreeMap::new(), &before, at(NOW, "a"));
     // Whatever the clock says now, in whatever order the doors stand.
     let mut after = doors(OTP);
     after.reverse();
@@ -360,7 +364,7 @@ fn old_spent_lists_become_one_line() {
     for age in (1..=200).rev() {
         before[0].lock.spend(Turn(period - age), knocker, NOW);
     }
-    let text = write(&[], &[], &before, at(NOW, "a"));
+    let text = write(&[], &[], &BTreeMap::new(), &before, at(NOW, "a"));
     assert!(text.split(|&byte| byte == b'\n').count() < 25);
     let mut after = doors(OTP);
     state_of(&text).restore_spent(&mut after);
@@ -374,6 +378,32 @@ fn no_seed_is_written() {
     let mut doors = doors(OTP);
     doors[0].lock.spend(Turn(7), "10.0.0.1".parse().unwrap(), NOW);
     assert!(matches!(doors[0].lock, Lock::Otp(_)));
-    let text = String::from_utf8(write(&[], &[], &doors, at(NOW, "a"))).unwrap();
+    let text = String::from_utf8(write(&[], &[], &BTreeMap::new(), &doors, at(NOW, "a"))).unwrap();
     assert!(text.contains("spent ") && !text.contains("sesame") && !text.contains("736573616d65"), "{text}");
+}
+
+fn doors_of_the_kernel_are_remembered() {
+    let admitted = |door: &str, knocker: &str, until: Option<u64>, set| Admitted {
+        whose: Whose {
+            door: Arc::from(door),
+            knocker: knocker.parse().unwrap(),
+            ports: Arc::from(["tcp/22", "udp/1-5"].map(|ports| Ports::parse(ports).unwrap())),
+        },
+        after: until.map(|_| Duration::from_mins(1)),
+        until: until.map(|seconds| NOW.uptime + Duration::from_secs(seconds)),
+        set,
+    };
+    let all = [
+        admitted("a door", "192.0.2.7", Some(30), Some((3, 9))),
+        admitted("ever", "2001:db8::1", None, None),
+        admitted("gone", "192.0.2.8", Some(30), None),
+    ];
+    let whole: BTreeMap<Whose, Admitted> = all.iter().map(|it| (it.whose.clone(), it.clone())).collect();
+    let mut text = write(&[], &[], &whole, &[], at(NOW, "a"));
+    text.extend(Record::Dismissed(all[2].whose.clone()).line(NOW).bytes());
+    let read = |boot| State::of(None, Some(Text::read(&text, at(NOW, boot))));
+    let same: Vec<Admitted> = read("a").admitted.into_values().collect();
+    assert_eq!(same, all[..2]);
+    // The kernel forgot them with the boot: none has any time left.
+    assert!(read("b").admitted.values().all(|it| it.until == Some(Duration::ZERO)));
 }

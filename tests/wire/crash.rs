@@ -1,6 +1,7 @@
 //! What outlives a crash or a reboot beside the doors that stand open, and what a state file of an earlier boot
 //! means.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ fn after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time() {
         // Its stop command was running.
         (Phase::Closing(None), &stops[3]),
     ];
-    place.write("state", write(&standing, &[], &[], Moment { now, boot: BOOT }));
+    place.write("state", write(&standing, &[], &BTreeMap::new(), &[], Moment { now, boot: BOOT }));
     let began = Instant::now();
     let mut daemon = with_state(&world, &place, "").start();
     daemon.wait_for_times(4, ": gone: still open");
@@ -166,7 +167,7 @@ fn cooldowns_go_on_after_a_reboot() {
         until: now.uptime + Duration::from_secs(left),
     };
     let cooldowns = [cooldown("10.77.0.2", 104), cooldown("10.77.0.12", 50)];
-    place.write("state", write(&[], &cooldowns, &[], Moment { now, boot: BOOT }));
+    place.write("state", write(&[], &cooldowns, &BTreeMap::new(), &[], Moment { now, boot: BOOT }));
     let daemon = with_state(&world, &place, &cool(600)).start();
     world.send([tcp(1).from("10.77.0.12")]);
     assert!(holds_within(seconds(2.0), || place.read("out") == "10.77.0.12\n"), "{}", daemon.said());

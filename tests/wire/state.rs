@@ -1,5 +1,6 @@
 //! Doors close, whatever ends before its time: the state file, and what runs beside doors.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -267,7 +268,8 @@ fn a_start_command_whose_process_was_not_noted_is_waited_for() {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let now = Now { uptime: Duration::from_secs(1), unix: Duration::from_secs(1) };
     let moment = Moment { now, boot: boot.trim() };
-    let state = place.write("state", write(&[(Phase::Opening(None), &stop)], &[], &[], moment));
+    let state =
+        place.write("state", write(&[(Phase::Opening(None), &stop)], &[], &BTreeMap::new(), &[], moment));
     fs::set_permissions(state, fs::Permissions::from_mode(0o600)).unwrap();
     let mut start = std::process::Command::new("setsid")
         .args(["sh", "-c", &format!("sleep 2; echo opened >> {out}/out")])
@@ -483,8 +485,9 @@ fn one_damaged_byte_costs_one_line() {
         let out = place.path().display();
         let stops = [1, 2, 3].map(|number| overdue(number, &format!("echo {number} >> {out}/out")));
         let standing: Vec<(Phase, &Stop)> = stops.iter().map(|stop| (Phase::Open, stop)).collect();
-        let text = String::from_utf8(write(&standing, &[], &[], Moment { now, boot: "" })).unwrap();
-        place.write("state", write(&[], &[], &[], Moment { now, boot: "" }));
+        let text = String::from_utf8(write(&standing, &[], &BTreeMap::new(), &[], Moment { now, boot: "" }))
+            .unwrap();
+        place.write("state", write(&[], &[], &BTreeMap::new(), &[], Moment { now, boot: "" }));
         place.write(name, text.replace("echo%202", "echo%204"));
         for name in ["state", "state.new"] {
             let _ = fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o600));

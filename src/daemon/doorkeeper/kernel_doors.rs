@@ -4,7 +4,9 @@ use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::nftables::{Firewall, Said};
 use crate::daemon::error::StartError;
+use crate::opening::admissions::{Step, Whose};
 use crate::opening::event::Opening;
+use crate::opening::state::Admitted;
 use crate::time::Now;
 
 impl Doorkeeper {
@@ -15,11 +17,35 @@ impl Doorkeeper {
     /// What is missing, and the lines that make it.
     pub(super) fn start_firewall(&mut self) -> Result<Vec<Said>, StartError> {
         let mut said = Vec::new();
+        let known = self.memory.admitted();
         if Firewall::is_needed(&self.config) {
-            let firewall = Firewall::start(&self.config, now(), &mut said).map_err(StartError::Firewall)?;
-            self.firewall = Some(firewall);
+            let firewall = Firewall::start(&self.config, &known, now(), &mut said);
+            self.firewall = Some(firewall.map_err(StartError::Firewall)?);
         }
+        self.note_kernel_doors(&known);
         Ok(said)
+    }
+
+    /// Goes on with doors that another daemon opened in the kernel. At the start that is left to
+    /// [`Doorkeeper::start_firewall`].
+    pub(super) fn continue_in_kernel(&mut self, admitted: &[Admitted], now: Now) {
+        let Some(firewall) = &mut self.firewall else { return };
+        let mut said = Vec::new();
+        firewall.go_on(&self.config, admitted, now, &mut said);
+        self.say(said, now);
+        self.note_kernel_doors(admitted);
+    }
+
+    /// Keeps in the state what is open in the kernel, and of `known` what is open still.
+    fn note_kernel_doors(&mut self, known: &[Admitted]) {
+        let steps =
+            self.firewall.as_mut().map(|firewall| firewall.admissions.take_steps()).unwrap_or_default();
+        let is_open = |whose: &Whose| self.firewall.as_ref().is_some_and(|it| it.admissions.has(whose));
+        let over = known.iter().filter(|it| !is_open(&it.whose)).map(|it| Step::Dismissed(it.whose.clone()));
+        let over: Vec<Step> = over.collect();
+        for step in steps.into_iter().chain(over) {
+            self.memory.note(step);
+        }
     }
 
     /// Uses the firewall as a new configuration wants it. What is missing now is a complaint.
@@ -38,6 +64,7 @@ impl Doorkeeper {
             None => {}
         }
         self.say(said, now);
+        self.note_kernel_doors(&[]);
     }
 
     /// A door opened: the knocker is let in at the next commit.
@@ -70,6 +97,7 @@ impl Doorkeeper {
             firewall.finish(now, &mut said);
         }
         self.say(said, now);
+        self.note_kernel_doors(&[]);
     }
 
     /// Says what the firewall has for the log.

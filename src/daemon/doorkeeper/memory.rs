@@ -2,6 +2,7 @@
 //!
 //! It is told what stands open; what it has to say, and what it found of earlier daemons, are its answers.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ use crate::daemon::doorkeeper::state_file::{self, Claim, Place, StateFile};
 use crate::door::Door;
 use crate::door::lock::Turn;
 use crate::opening::Openings;
+use crate::opening::admissions::{Admission, Step, Whose};
 use crate::opening::record::Record;
-use crate::opening::state::{self, Cooldown, Moment, State};
+use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
 use crate::reason::reason;
 use crate::time::Now;
 
@@ -58,6 +60,8 @@ pub(super) struct Memory {
     look: Option<(Duration, u32)>,
     /// Cooldowns, the latest last.
     cooldowns: Vec<Cooldown>,
+    /// The doors that are open in the kernel.
+    admitted: BTreeMap<Whose, Admitted>,
     /// What else changed and is not written yet.
     pending: Vec<Record>,
     /// Everything is to be written, whatever changed.
@@ -106,6 +110,27 @@ impl Memory {
         let cooldown = Cooldown { door: door.name.clone(), knocker, after, until };
         self.pending.push(Record::Cooldown(cooldown.clone()));
         self.cooldowns.push(cooldown);
+    }
+
+    /// The doors that are open in the kernel, as far as is known.
+    pub(super) fn admitted(&self) -> Vec<Admitted> {
+        self.admitted.values().cloned().collect()
+    }
+
+    /// The kernel opened or closed a door; that is written behind it.
+    pub(super) fn note(&mut self, step: Step) {
+        match step {
+            Step::Admitted(Admission { whose, after, until, made, .. }) => {
+                let admitted = Admitted { whose: whose.clone(), after, until, set: made };
+                self.pending.push(Record::Admitted(admitted.clone()));
+                self.admitted.insert(whose, admitted);
+            }
+            Step::Dismissed(whose) => {
+                if self.admitted.remove(&whose).is_some() {
+                    self.pending.push(Record::Dismissed(whose));
+                }
+            }
+        }
     }
 
     /// A list opened its door, and opens it no more.
@@ -164,6 +189,9 @@ impl Memory {
             file.begin_anew();
         }
         self.cooldowns.extend(state.cooldowns.iter().cloned());
+        for (whose, it) in &state.admitted {
+            self.admitted.entry(whose.clone()).or_insert_with(|| it.clone());
+        }
         Found { state, says }
     }
 
@@ -194,7 +222,10 @@ impl Memory {
         let Some(file) = &mut self.file else { return Vec::new() };
         let result = file.change(
             || pending.iter().map(|record| record.line(now)).collect::<String>().into_bytes(),
-            |boot| state::write(&openings.standing(), &self.cooldowns, doors, Moment { now, boot }),
+            |boot| {
+                let moment = Moment { now, boot };
+                state::write(&openings.standing(), &self.cooldowns, &self.admitted, doors, moment)
+            },
         );
         match result {
             Ok(()) => {

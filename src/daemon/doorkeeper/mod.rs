@@ -33,7 +33,7 @@ use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
-use crate::opening::state;
+use crate::opening::state::{self, Admitted};
 use crate::opening::{Action, Ending, Job, Openings, Phase};
 use crate::protocol::desk::Desk;
 use crate::protocol::messages::Order;
@@ -272,6 +272,8 @@ impl Doorkeeper {
                 self.commands.adopt(job, process);
             }
         }
+        let admitted: Vec<Admitted> = found.state.admitted.into_values().collect();
+        self.continue_in_kernel(&admitted, now);
         self.remember(now);
     }
 

@@ -20,6 +20,7 @@ use crate::firewall::refusal::Refusal;
 use crate::firewall::set::{Description, Form, lines_to_add};
 use crate::opening::admissions::{Admission, Admissions, Manners, Spot, Whose};
 use crate::opening::event::Event;
+use crate::opening::state::Admitted;
 use crate::time::Now;
 
 /// The most elements that one door puts into a set without intervals.
@@ -48,6 +49,8 @@ pub(in crate::daemon::doorkeeper) struct Firewall {
     pub(super) users_sets: BTreeMap<SetName, UsersSet>,
     pub(in crate::daemon::doorkeeper) admissions: Admissions,
     pub(super) partings: Partings,
+    /// What an earlier process said of who is let in, until that is taken over.
+    pub(super) known: Vec<Admitted>,
 }
 
 impl Firewall {
@@ -64,12 +67,16 @@ impl Firewall {
     /// A sentence that says what is missing, and the lines that make it.
     pub(in crate::daemon::doorkeeper) fn start(
         config: &Config,
+        known: &[Admitted],
         now: Now,
         said: &mut Vec<Said>,
     ) -> Result<Firewall, String> {
         let mut firewall = Firewall::open()?;
         firewall.look_at_sets(config, said)?;
+        known.clone_into(&mut firewall.known);
         firewall.stand(config, now, said)?;
+        firewall.known.clear();
+        firewall.go_on(config, known, now, said);
         partings::check(config, said);
         Ok(firewall)
     }
@@ -92,6 +99,7 @@ impl Firewall {
             users_sets: BTreeMap::new(),
             admissions: Admissions::new(),
             partings: Partings::default(),
+            known: Vec::new(),
         })
     }
 
@@ -137,6 +145,7 @@ impl Firewall {
         let mut admission = admission_of(door, open, knocker, ports, spots);
         admission.until = admission.after.map(|after| now.uptime.saturating_add(after));
         admission.manners.hides_ports = hides_ports;
+        admission.made = self.handles(door, knocker);
         if admission.manners.closes_on_disconnect {
             self.partings.expect(&admission.whose, admission.network);
         }
@@ -147,14 +156,16 @@ impl Firewall {
     pub(super) fn resume(
         &mut self,
         (door, knocker): (&Door, IpAddr),
+        ports: &[Ports],
         spots: Vec<Spot>,
         until: Option<Duration>,
         now: Now,
         said: &mut Vec<Said>,
     ) {
         let Some(open) = &door.open else { return };
-        let mut admission = admission_of(door, open, knocker, open.ports(), spots);
+        let mut admission = admission_of(door, open, knocker, ports, spots);
         admission.until = until;
+        admission.made = self.handles(door, knocker);
         if admission.manners.closes_on_disconnect {
             self.partings.follow(&admission.whose);
         }
@@ -162,6 +173,46 @@ impl Firewall {
         if self.admissions.resume(admission) {
             let time = until.map(|until| until.saturating_sub(now.uptime));
             said.push(Said::Event(Event::StillAdmitted { door, knocker, time }));
+        }
+    }
+
+    /// What the kernel calls the user's set that a door goes into for a knocker.
+    fn handles(&self, door: &Door, knocker: IpAddr) -> Option<(u64, u64)> {
+        self.users_sets.get(door.rules.open.sets.of(knocker.is_ipv6())?)?.handles
+    }
+
+    /// Goes on with doors that an earlier process opened in sets of the user: the elements are there or, if the
+    /// set was made anew since then, are put back. One that is missing in the same set was closed by hand.
+    pub(in crate::daemon::doorkeeper) fn go_on(
+        &mut self,
+        config: &Config,
+        known: &[Admitted],
+        now: Now,
+        said: &mut Vec<Said>,
+    ) {
+        for it in known.iter().filter(|it| it.until.is_none_or(|until| until > now.uptime)) {
+            let Whose { door, knocker, ports } = &it.whose;
+            let Some((number, door)) = config.doors.iter().enumerate().find(|(_, its)| its.name == *door)
+            else {
+                continue;
+            };
+            let Some(open) = &door.open else { continue };
+            let Ok((spots, _)) = self.spots((number, door), open, *knocker, ports) else { continue };
+            let is_made_anew = it.set != self.handles(door, *knocker);
+            let spots: Vec<Spot> = spots
+                .into_iter()
+                .filter(|spot| spot.set.table != guard::TABLE)
+                .filter(|spot| {
+                    is_made_anew || matches!(self.nft.element(&spot.set, &spot.element), Ok(Some(_)))
+                })
+                .collect();
+            if spots.is_empty() {
+                continue;
+            }
+            self.resume((door, *knocker), ports, spots.clone(), it.until, now, said);
+            if is_made_anew {
+                self.put_back(|spot| spots.contains(spot), now);
+            }
         }
     }
 
@@ -257,6 +308,7 @@ fn admission_of(door: &Door, open: &Open, knocker: IpAddr, ports: &[Ports], spot
         whose: Whose { door: door.name.clone(), knocker, ports: Arc::from(ports) },
         network: rules.network(knocker),
         spots,
+        made: None,
         after: (!open.is_for_ever).then(|| door.cmd_timeout()),
         until: None,
         manners: Manners {

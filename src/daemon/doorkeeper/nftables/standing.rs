@@ -20,6 +20,7 @@ use crate::firewall::element::{Element, Found};
 use crate::firewall::guard::{self, Abilities, Guard};
 use crate::firewall::refusal::Refusal;
 use crate::opening::admissions::Spot;
+use crate::opening::state::Admitted;
 use crate::time::Now;
 
 /// Knockers that are named in a line about a port.
@@ -149,10 +150,16 @@ impl Firewall {
             for is_v6 in [false, true] {
                 let set = Arc::new(guard::set_name(name, is_v6));
                 for (element, left) in elements.get(&*set).into_iter().flatten() {
-                    let Some(knocker) = element.key.address() else { continue };
+                    let Some(address) = element.key.address() else { continue };
+                    // Where a prefix is let in, only the state knows who knocked.
+                    let network = door.rules.open.network(address);
+                    let is_it =
+                        |it: &&Admitted| it.whose.door == door.name && network.contains(&it.whose.knocker);
+                    let knocker = self.known.iter().find(is_it).map_or(address, |it| it.whose.knocker);
                     let spot = Spot { set: set.clone(), element: element.clone() };
                     let until = left.map(|left| now.uptime.saturating_add(left));
-                    self.resume((door, knocker), vec![spot], until, now, said);
+                    let Some(open) = &door.open else { continue };
+                    self.resume((door, knocker), open.ports(), vec![spot], until, now, said);
                 }
             }
         }
@@ -201,6 +208,7 @@ impl Firewall {
             match found {
                 Ok((_, handles)) if Some(handles) != before => {
                     let count = self.put_back(|spot| *spot.set == name, now);
+                    self.admissions.made_anew(&name, handles);
                     let open = if count == 1 { "element is" } else { "elements are" };
                     said.push(Said::Line(format!(
                         "the set {name} was made anew: {count} {open} in it again"
