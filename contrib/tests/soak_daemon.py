@@ -27,8 +27,8 @@ class Tail:
 class Daemon:
     """knockd, restarted whenever it was killed."""
 
-    def __init__(self, program, folder, failures):
-        self.program, self.folder, self.failures = program, folder, failures
+    def __init__(self, program, folder, failures, name="knockd"):
+        self.program, self.folder, self.failures, self.name = program, folder, failures, name
         self.process = None
         self.number = 0
         self.may_start = True
@@ -42,16 +42,19 @@ class Daemon:
         self.tail = None
         self.lock = threading.RLock()
 
+    def said(self):
+        return self.path(f"{self.name}.said.{self.number}")
+
     def path(self, name):
         return os.path.join(self.folder, name)
 
     def start(self):
         self.number += 1
-        said = self.path(f"said.{self.number}")
+        said = self.said()
         self.listens = self.extra_listens = False
         self.expects_end = False
         self.tail = Tail(said)
-        words = [self.program, "-v", "-c", self.path("knockd.conf"), "-p", self.path("pid")]
+        words = [self.program, "-v", "-c", self.path(f"{self.name}.conf"), "-p", self.path(f"{self.name}.pid")]
         with open(said, "w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder
@@ -90,23 +93,48 @@ class Daemon:
             self.extra_listens = False
         elif line.startswith("re-opening log file") or line.startswith("keeping the configuration"):
             self.reloads += 1
-        elif line.startswith("the doorkeeper ended unexpectedly: starting"):
+        elif line.startswith("the watcher ended unexpectedly: starting"):
             self.replaced += 1
 
     def last_words(self):
-        with open(self.path(f"said.{self.number}"), encoding="utf-8", errors="replace") as file:
+        with open(self.said(), encoding="utf-8", errors="replace") as file:
             return " | ".join(file.read().splitlines()[-6:])
 
-    def doorkeepers(self):
-        """The PIDs of all doorkeepers, including those whose watcher was killed."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+    def watchers(self):
+        """The PIDs of all watchers, also of a daemon that was killed just now."""
+        return [pid for pid in self.pids() if self.arguments_of(pid).startswith(b"knockd: watcher\0")]
+
+    def leftovers(self):
+        """The PIDs of all processes of any knockd."""
+        names = (b"knockd: ", os.fsencode(self.program) + b"\0")
+        return [pid for pid in self.pids() if self.arguments_of(pid).startswith(names)]
+
+    @staticmethod
+    def pids():
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+    @staticmethod
+    def arguments_of(pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return file.read()
+        except OSError:
+            return b""
+
+    def children(self):
+        """The PIDs of all descendants: the watcher, and the commands with what they run."""
+        parents = {}
+        for pid in self.pids():
             try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    if file.read().startswith(b"knockd: doorkeeper\0"):
-                        found.append(int(pid))
+                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                    parents.setdefault(int(file.read().rpartition(")")[2].split()[1]), []).append(pid)
             except OSError:
                 pass
+        found = []
+        for pid in [self.process.pid, *found]:
+            found += parents.get(pid, [])
+        for pid in found:
+            found += parents.get(pid, [])
         return found
 
     def measure(self):
@@ -117,29 +145,34 @@ class Daemon:
             except (OSError, StopIteration):
                 return 0
 
-        self.peak["watcher"] = max(self.peak["watcher"], peak(self.process.pid))
-        self.peak["doorkeeper"] = max([self.peak["doorkeeper"], *map(peak, self.doorkeepers())])
+        self.peak["doorkeeper"] = max(self.peak["doorkeeper"], peak(self.process.pid))
+        self.peak["watcher"] = max([self.peak["watcher"], *map(peak, self.watchers())])
 
     def ticks(self):
         def of(pid):
             with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
                 return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
 
-        return sum(map(of, [self.process.pid, *self.doorkeepers()]))
+        return sum(map(of, [self.process.pid, *self.watchers()]))
 
     def kill(self, who):
+        """Kills the watcher, the main process, or all with the commands that run."""
         with self.lock:
-            pids = self.doorkeepers() if who in ("doorkeeper", "both") else []
-            if who in ("watcher", "both") and self.alive():
+            if not self.alive():
+                return
+            if who == "watcher":
+                pids = self.watchers()
+            else:
                 self.expects_end = True
-                pids.insert(0, self.process.pid)
+                self.listens = False
+                pids = [self.process.pid, *(self.children() if who == "all" else [])]
             for pid in pids:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-            if who != "doorkeeper":
-                self.listens = False
+            if who != "watcher":
+                self.process.wait()
 
     def stop(self):
         """In good order; the exit code."""

@@ -20,7 +20,9 @@ SOME = ("mixed", "slow")
 INTERFACES = ("srv0", "srv0, ext0", "any", "auto")
 # The settings under which the daemon listens on ext0.
 WITH_EXTRA = ("srv0, ext0", "any")
-FIRST = {"interface": "srv0", "open": 2, "without": None, "reopen": "run", "attempts": 65536}
+FIRST = {"interface": "srv0", "open": 2, "without": None, "reopen": "run", "attempts": 65536, "order": 1}
+# The door of the second daemon, which shares the state file.
+SECOND = [(6001, "tcp"), (6002, "udp")]
 
 # Packets per second.  Low enough that a receive buffer of default size does not overflow while the
 # daemon waits for the processor; higher rates are for benchmarks.
@@ -30,18 +32,36 @@ FLOOD = 3000
 def config(variant, folder):
     """The configuration file of a variant."""
     lines = ["[options]", f"LogFile = {folder}/knockd.log", "Wait_Interface = yes"]
+    lines += [f"StateFile = {folder}/state"]
     lines += [f"Interface = {variant['interface']}", f"Max_Attempts = {variant['attempts']}"]
-    for number, (name, stages) in enumerate(DOORS.items()):
+    for number, (name, stages) in list(enumerate(DOORS.items()))[:: variant["order"]]:
         if name == variant["without"]:
             continue
-        sequence = ",".join(f"{port}:{protocol}" for port, protocol in stages)
-        pause = "sleep 0.3; " if name == "slow" else ""
-        # knockd replaces %IP%; the variable comes from the environment of the command.
-        lines += [f"[{name}]", f"Sequence = {sequence}", "Seq_Timeout = 10", "TCPFlags = syn"]
-        lines += [f"Reopen = {variant['reopen']}", f"Cmd_Timeout = {1 + (variant['open'] + number) % 3}"]
-        lines += [f'Start_Command = {pause}echo "$KNOCKD_EVENT %IP%" >>{folder}/events']
-        lines += [f'Stop_Command = echo "$KNOCKD_EVENT $KNOCKD_IP" >>{folder}/events']
+        time = 1 + (variant["open"] + number) % 3
+        lines += door(name, stages, time, folder) + [f"Reopen = {variant['reopen']}"]
     return "\n".join(lines) + "\n"
+
+
+def door(name, stages, time, folder):
+    """One section; its commands report what they did, and for which door."""
+    sequence = ",".join(f"{port}:{protocol}" for port, protocol in stages)
+    pause = "sleep 0.3; " if name == "slow" else ""
+    # knockd replaces %IP%; the variables come from the environment of the command, the name from the file.
+    return [
+        f"[{name}]",
+        f"Sequence = {sequence}",
+        "Seq_Timeout = 10",
+        "TCPFlags = syn",
+        f"Cmd_Timeout = {time}",
+        f'Start_Command = {pause}echo "$KNOCKD_EVENT %IP% {name}" >>{folder}/events',
+        f'Stop_Command = echo "$KNOCKD_EVENT $KNOCKD_IP {name}" >>{folder}/events',
+    ]
+
+
+def second_config(folder):
+    """The configuration of the second daemon."""
+    lines = ["[options]", f"LogFile = {folder}/second.log", "Wait_Interface = yes", "Interface = srv0"]
+    return "\n".join([*lines, f"StateFile = {folder}/state", *door("second", SECOND, 2, folder)]) + "\n"
 
 
 class Planner:
@@ -91,8 +111,9 @@ class Planner:
         draw = self.random
         kind = draw.choices(
             ["down", "carrier", "delete", "rename", "readdress", "reload", "broken"]
-            + ["kill", "killed while down", "killed while deleted", "restart"],
-            [8, 8, 6, 6, 6, 10, 5, 18, 3, 3, 3],
+            + ["kill", "killed while down", "killed while deleted", "restart"]
+            + ["killed twice", "killed while knocking", "edited", "another"],
+            [8, 8, 6, 6, 6, 10, 5, 18, 3, 3, 3, 10, 14, 8, 8],
         )[0]
         if kind == "reload":
             self.variant = {
@@ -101,12 +122,28 @@ class Planner:
                 "without": draw.choice([None, None, *SOME]),
                 "reopen": draw.choice(["run", "extend", "ignore"]),
                 "attempts": draw.choice([20_000, 65536, 200_000]),
+                "order": draw.choice([1, -1]),
             }
             return (kind, dict(self.variant))
+        if kind == "edited":
+            # The file only: the daemon that runs must not notice, the next one has it.
+            self.variant["order"] *= -1
+            self.variant["open"] = draw.randrange(3)
+            return (kind, dict(self.variant), draw.choice([None, "watcher", "main", "all"]))
+        if kind == "killed twice":
+            return (kind, draw.choice(["main", "all"]), round(draw.choice([0, 0.05, draw.uniform(0, 1.5)]), 3))
+        if kind == "killed while knocking":
+            who = draw.choice(["watcher", "main", "all"])
+            return (kind, [self.knock(False)[1] for _ in range(draw.randrange(1, 5))], who, round(draw.uniform(0, 0.1), 3))
+        if kind == "another":
+            # How the second daemon ends, or the first one beside it, and after how long.
+            end = draw.choice(["stop", "kill", "first", "both"])
+            plan = {"source": self.source("packets", "main"), "target": "main", "door": "second", "how": "packets"}
+            return (kind, {**plan, "delay": 1}, end, round(draw.uniform(0, 2.5), 3))
         if kind in ("broken", "restart"):
             return (kind,)
         if kind.startswith("kill"):
-            return (kind, draw.choice(["watcher", "doorkeeper", "both"]))
+            return (kind, draw.choice(["watcher", "main", "all"]))
         # How many seconds it lasts.
         return (kind, round(draw.choice([0, 0.02, 0.2, draw.uniform(0, 1)]), 3))
 
