@@ -93,6 +93,11 @@ mod plan {
     /// The client's targets and their stages, as values.
     pub mod targets;
 }
+/// What the daemon's two processes say to each other.
+mod protocol {
+    /// Every order of events between the two, with kills: each opening is taken once.
+    pub mod ends;
+}
 /// The daemon without a network.
 mod daemon {
     /// The command line of knockd, and `--check`.
@@ -211,6 +216,7 @@ fn tests() -> Vec<Trial> {
         plan::fwknoprc::tests,
         plan::targets::tests,
         plan::password::tests,
+        protocol::ends::tests,
         daemon::cli::tests,
         daemon::messages::tests,
         firewall::bytes::tests,

@@ -13,7 +13,7 @@ use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
 use crate::door::lock::Lock;
-use crate::protocol::bundle::File;
+use crate::protocol::bundle::{Bundle, File};
 use crate::reason::reason;
 
 /// A configuration, and the text that it was read from.
@@ -91,6 +91,20 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
     let paths = glob::glob_with(text, options).map_err(|error| error.msg.to_owned())?;
     paths.map(|path| path.map_err(|error| reason(error.error()))).collect()
+}
+
+/// The configuration that a bundle is the text of. What there is to say of it was said by whoever read the files; paths
+/// are as they stand there.
+#[must_use]
+pub fn unpack(bundle: &Bundle<'_>) -> Option<Config> {
+    let mut file = |path: &Path| {
+        let text = bundle.one_time(path).map(<[u8]>::to_vec);
+        text.ok_or_else(|| io::ErrorKind::NotFound.into())
+    };
+    let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: true };
+    let places = bundle.files.iter().enumerate();
+    let sources = places.map(|(index, (path, text))| ((index > 0).then_some(*path), *text));
+    Config::parse_all(sources, reading).ok()
 }
 
 fn anchor(config: &mut Config, folder: &Path) {

@@ -26,6 +26,8 @@ pub enum Role {
     Watcher,
     /// Looks up names for the log.
     Resolver,
+    /// Closes doors if the main process cannot.
+    Heir,
 }
 
 impl Role {
@@ -33,13 +35,14 @@ impl Role {
         match self {
             Role::Watcher => "knockd: watcher",
             Role::Resolver => "knockd: resolver",
+            Role::Heir => "knockd: heir",
         }
     }
 
     /// The role that a process of this name has.
     #[must_use]
     pub fn of(name: &OsString) -> Option<Role> {
-        [Role::Watcher, Role::Resolver].into_iter().find(|role| name == role.name())
+        [Role::Watcher, Role::Resolver, Role::Heir].into_iter().find(|role| name == role.name())
     }
 }
 

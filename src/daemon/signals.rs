@@ -33,6 +33,11 @@ pub fn ignore_all() {
     let _ = set.thread_block();
 }
 
+/// Hears of them again, those included that came meanwhile.
+pub fn ignore_none() {
+    let _ = SigSet::all().thread_unblock();
+}
+
 /// SIGTERM, SIGINT, SIGHUP and SIGCHLD, from now on.
 #[derive(Debug)]
 pub struct Signals {

@@ -26,6 +26,10 @@
 //! one doorkeeper, over one socket that keeps the order and loses nothing. What a watcher had sent when it died is still in
 //! that socket, and is read before the next watcher is started.
 //!
+//! While some door is to be closed there is a third process, the heir (`daemon/doorkeeper/heir.rs`). It sleeps on a socket of
+//! its own; when the doorkeeper ends before its time it claims the state file, as the next daemon would, and closes the doors
+//! in their time. When a next daemon looks for the state file the heir writes down what it knows, and leaves.
+//!
 //! **Generations.** A configuration that is handed out gets a [`Generation`](messages::Generation). The doorkeeper reads
 //! the files once and sends their bytes ([`Bundle`](bundle::Bundle)); nobody else reads them, so both processes parse the
 //! same text and door 3 is the same door in both. SIGHUP is one transaction: read, `Adopt(g)`, and the doorkeeper keeps the
@@ -65,7 +69,7 @@
 //! | watcher, between `Adopt(g)` and `Adopted(g)` | the next one is handed the same text as g + 1 |
 //! | doorkeeper, before the line is struck | as if the knock had not come: nothing opened, nothing is used up |
 //! | doorkeeper, after the line is struck, before the state is written | the line is used up, nothing opened |
-//! | doorkeeper, after the state is written | the next daemon closes the door |
+//! | doorkeeper, after the state is written | the heir closes the door or, if that is killed too, the next daemon |
 //!
 //! `tests/protocol` runs these two ends and a disk through every order of events, with a kill at every step.
 

@@ -337,10 +337,18 @@ impl RunningDaemon<'_> {
 
     /// The process that faces the network, if there is one now.
     pub fn watcher(&self) -> Option<i32> {
+        self.role("watcher")
+    }
+
+    /// The process that closes doors if the main process cannot, if there is one now.
+    pub fn heir(&self) -> Option<i32> {
+        self.role("heir")
+    }
+
+    fn role(&self, role: &str) -> Option<i32> {
         let is_one = |it: &Process| {
-            it.parent == self.pid
-                && fs::read(format!("/proc/{}/cmdline", it.pid))
-                    .is_ok_and(|it| it.starts_with(b"knockd: watcher\0"))
+            let words = fs::read(format!("/proc/{}/cmdline", it.pid)).unwrap_or_default();
+            it.parent == self.pid && words.starts_with(format!("knockd: {role}\0").as_bytes())
         };
         self.descendants().into_iter().find(is_one).map(|it| it.pid)
     }

@@ -24,6 +24,8 @@ trials![
     no_pid_file_in_the_foreground,
     a_relative_configuration_is_found_again,
     the_watcher_ends_with_the_background,
+    a_start_waits_for_a_daemon_that_ends,
+    a_second_daemon_is_told_of,
     it_survives_its_interface_going_down,
     a_dead_interface_costs_nothing,
 ];
@@ -176,6 +178,48 @@ fn the_watcher_ends_with_the_background() {
     let watcher = daemon.watcher().expect("a watcher");
     daemon.kill(Signal::SIGKILL);
     assert!(holds_within(seconds(2.0), || !process::alive(watcher)), "it stays");
+}
+
+/// As init scripts do it: what is open is closed by then, and exactly one is there afterwards.
+fn a_start_waits_for_a_daemon_that_ends() {
+    let world = World::new();
+    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = sleep 1.5; echo %IP% >> @/out";
+    let old = world.knockd(door).start_in_background();
+    world.send([tcp(1)]);
+    old.wait_for("running command: true");
+    pause(0.2);
+    old.kill(Signal::SIGTERM);
+    let text = fs::read_to_string(&old.config).unwrap();
+    let path = old.folder.path().display().to_string();
+    let knockd = world.knockd("").file(&text).arguments(&["-d", "-p", &format!("{path}/pid"), "-v"]);
+    let mut new = knockd.launch();
+    assert_eq!(new.wait(9.0), Some(0), "{}", new.said());
+    assert!(!process::alive(old.pid), "the new one did not wait");
+    assert_eq!(old.read("out"), "10.77.0.2\n");
+    assert_eq!(new.stderr(), "");
+    new.pid = old.read("pid").trim().parse().expect("the pid file of the new one");
+    assert!(process::alive(new.pid) && new.pid != old.pid);
+    new.kill(Signal::SIGTERM);
+    assert!(holds_within(seconds(4.0), || !process::alive(new.pid)), "it does not end");
+    assert_eq!(old.read("pid"), "", "the pid file is left");
+}
+
+/// Both listen, as with knockd 0.8; the first one's pid file is the second one's now.
+fn a_second_daemon_is_told_of() {
+    let world = World::new();
+    let first = world.knockd(DOOR).start_in_background();
+    let path = first.folder.path().display().to_string();
+    let text = fs::read_to_string(&first.config).unwrap();
+    let mut second = world.knockd("").file(&text).arguments(&["-d", "-p", &format!("{path}/pid")]).launch();
+    assert_eq!(second.wait(6.0), Some(0));
+    let says = format!("another knockd with the pid file {path}/pid is running, as process {}", first.pid);
+    assert!(second.stderr().contains(&says), "{}", second.said());
+    assert!(second.stderr().contains("pid.state"), "{}", second.said());
+    second.pid = first.read("pid").trim().parse().unwrap();
+    assert_ne!(second.pid, first.pid);
+    first.kill(Signal::SIGTERM);
+    assert!(holds_within(seconds(4.0), || !process::alive(first.pid)), "it does not end");
+    assert_eq!(first.read("pid"), format!("{}\n", second.pid), "it is not its own");
 }
 
 fn it_survives_its_interface_going_down() {

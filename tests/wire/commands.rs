@@ -1,5 +1,7 @@
 //! What runs when a door opens, and what closes it again.
 
+use nix::sys::signal::Signal;
+
 use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, tcp};
 use crate::support::process;
@@ -37,6 +39,8 @@ trials![
     a_hundred_open_doors_are_one_process,
     commands_inherit_nothing,
     the_watcher_is_no_single_point_of_failure,
+    doors_close_after_the_main_process_was_killed,
+    an_heir_waits_while_doors_are_open,
 ];
 
 fn every_ip_is_replaced() {
@@ -384,4 +388,37 @@ fn the_watcher_is_no_single_point_of_failure() {
         daemon.wait_for_file("out", &format!("{before}{source}\n"));
     }
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// SIGKILL gives nobody time to clean up; an heir closes the doors, and leaves when all is done.
+fn doors_close_after_the_main_process_was_killed() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 4\nstop_command = echo %IP% >> @/out";
+    let mut daemon = world.knockd(doors).start();
+    assert_eq!(daemon.heir(), None, "nothing to inherit");
+    world.send([tcp(1), tcp(1).from("10.77.0.12")]);
+    daemon.wait_for_times(2, "running command: true");
+    assert!(holds_within(seconds(3.0), || daemon.heir().is_some()), "no heir");
+    let heir = daemon.heir().unwrap();
+    daemon.kill(Signal::SIGKILL);
+    daemon.wait(2.0);
+    assert!(holds_within(seconds(8.0), || daemon.read("out").lines().count() == 2), "{}", daemon.said());
+    pause(0.3);
+    assert_eq!(daemon.read("out").lines().count(), 2, "a stop command ran twice");
+    assert!(holds_within(seconds(2.0), || !process::alive(heir)), "it outlives its work");
+}
+
+/// It waits while doors are open, and no longer; one that is killed is replaced.
+fn an_heir_waits_while_doors_are_open() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 6\nstop_command = true";
+    let daemon = world.knockd(doors).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    assert!(holds_within(seconds(3.0), || daemon.heir().is_some()), "no heir");
+    let first = daemon.heir().unwrap();
+    process::end(first);
+    assert!(holds_within(seconds(4.0), || daemon.heir().is_some_and(|heir| heir != first)), "no other heir");
+    assert!(holds_within(seconds(9.0), || daemon.raw_log().contains("command timeout")));
+    assert!(holds_within(seconds(2.0), || daemon.heir().is_none()), "it stays");
 }

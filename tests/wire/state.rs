@@ -72,8 +72,9 @@ pub fn with_state<'w>(world: &'w World, place: &Folder, doors: &str) -> Knockd<'
 /// The daemon with all its processes; commands live on.
 #[track_caller]
 pub fn kill_all(daemon: &mut RunningDaemon) {
-    let watcher = daemon.watcher();
+    let (watcher, heir) = (daemon.watcher(), daemon.heir());
     daemon.kill(Signal::SIGKILL);
+    heir.into_iter().for_each(process::end);
     daemon.wait(2.0);
     let is_gone = || watcher.is_none_or(|pid| !process::alive(pid));
     assert!(holds_within(seconds(2.0), is_gone), "the watcher outlives the daemon");
@@ -342,7 +343,7 @@ fn every_stop_runs_once_however_often_all_is_killed() {
     let (world, place) = (World::new(), Folder::new());
     let mut wanted = Vec::new();
     for round in 0..6_u8 {
-        let mut daemon = with_state(&world, &place, &door(2)).start();
+        let mut daemon = with_state(&world, &place, &door(5)).start();
         let knockers = [1, 2].map(|n| format!("10.77.{round}.{n}1"));
         world.send(knockers.iter().map(|knocker| tcp(1).from(knocker)));
         daemon.wait_for_times(2, "running command: true");
@@ -357,7 +358,7 @@ fn every_stop_runs_once_however_often_all_is_killed() {
         lines.sort();
         lines
     };
-    assert!(holds_within(seconds(5.0), || closed() == wanted), "{:?}", closed());
+    assert!(holds_within(seconds(10.0), || closed() == wanted), "{:?}", closed());
     pause(1.0);
     assert_eq!(closed(), wanted);
 }

@@ -85,6 +85,21 @@ impl Memory {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
+    /// Tells whoever comes that this process is about to leave its state file.
+    pub(super) fn announce_leaving(&self) {
+        if let Some(file) = &self.file {
+            file.announce(state_file::LEAVING);
+        }
+    }
+
+    /// Rings when somebody looks for our state file.
+    pub(super) fn summons(&self) -> Option<Inotify> {
+        let lock = state_file::lock_of(self.file.as_ref()?.path());
+        let bell = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        bell.add_watch(&lock, AddWatchFlags::IN_OPEN).ok()?;
+        Some(bell)
+    }
+
     /// The cooldowns that are kept, the latest last.
     pub(super) fn cooldowns(&self) -> &[Cooldown] {
         &self.cooldowns

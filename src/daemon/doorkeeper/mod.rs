@@ -5,6 +5,7 @@
 //! takes nothing but the messages of [`crate::protocol`]. It reads nothing from the network.
 
 pub mod commands;
+mod heir;
 mod kernel_doors;
 pub mod memory;
 pub mod nftables;
@@ -19,11 +20,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::inotify::Inotify;
 
 use crate::config::Config;
 use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
+use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
 use crate::daemon::doorkeeper::memory::{Found, Memory};
 use crate::daemon::doorkeeper::nftables::Firewall;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
@@ -67,6 +70,10 @@ struct Doorkeeper {
     commands: Commands,
     log: Log,
     watcher: WatcherProcess,
+    /// Closes the doors if we cannot.
+    heir: HeirProcess,
+    /// We are an heir ourselves: this rings when another daemon comes.
+    summons: Option<Inotify>,
     desk: Desk,
     /// The last opening that the watcher was told of as taken.
     acknowledged: u64,
@@ -104,6 +111,9 @@ impl Doorkeeper {
             if came.reload {
                 self.reload();
             }
+            if came.child {
+                self.heir.look();
+            }
             self.reap();
             self.listen();
             let now = now();
@@ -117,6 +127,45 @@ impl Doorkeeper {
             self.run_last_command(now);
             self.take_actions(now);
             self.acknowledge();
+            self.attend_to_heir(now);
+            self.log.settle(now);
+            self.log.write_on();
+        }
+    }
+
+    /// Looks after the heir: there is to be one while some door is to be closed.
+    fn attend_to_heir(&mut self, now: Now) {
+        let is_needed = !self.openings.are_closed() && self.last_call.is_none();
+        if is_needed || self.heir.is_up() {
+            let estate = self.estate();
+            // It is tried again.
+            let _ = self.heir.adapt(is_needed, &estate, self.bundle.as_ref(), now);
+        }
+    }
+
+    fn estate(&self) -> Estate {
+        let options = &self.config.options;
+        Estate {
+            state_file: options.state_file(&self.arguments.pid_file),
+            log_file: options.log_file.as_ref().or(self.arguments.log_file.as_ref()).cloned(),
+            use_syslog: options.use_syslog,
+            verbose: self.arguments.verbose,
+        }
+    }
+
+    /// The loop of an heir: ends when every door is closed, or when another daemon comes.
+    fn run_as_heir(&mut self, signals: &mut Signals) {
+        let is_summoned = |bell: &Inotify| bell.read_events().is_ok_and(|events| !events.is_empty());
+        while !self.openings.are_closed() && !self.summons.as_ref().is_some_and(is_summoned) {
+            self.wait(signals);
+            if signals.take().end {
+                self.openings.finish(Duration::ZERO, PATIENCE, now());
+            }
+            self.reap();
+            let now = now();
+            let due = self.openings.due(now);
+            self.actions.extend(due);
+            self.take_actions(now);
             self.log.settle(now);
             self.log.write_on();
         }
@@ -161,7 +210,8 @@ impl Doorkeeper {
             self.last_call.filter(|at| *at > now.uptime),
             end,
             self.last_words.filter(|_| self.watcher.is_up()),
-            self.watcher.next_start().filter(|_| self.last_call.is_none()),
+            self.watcher.next_start().filter(|_| self.last_call.is_none() && self.summons.is_none()),
+            self.heir.next_start().filter(|_| self.is_heir_missing()),
             self.log.next_deadline(),
             self.memory.next_deadline(),
             self.commands.next_look(now),
@@ -174,6 +224,7 @@ impl Doorkeeper {
             self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)),
+            self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
         ];
         let readers = output::flush();
         let mut descriptors: Vec<PollFd<'_>> =
@@ -181,6 +232,11 @@ impl Doorkeeper {
         let readers = readers.iter().map(AsFd::as_fd).chain(self.log.waits_for());
         descriptors.extend(readers.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         wait_for(&mut descriptors, timeout);
+    }
+
+    fn is_heir_missing(&self) -> bool {
+        let is_needed = !self.openings.are_closed() && self.last_call.is_none() && self.summons.is_none();
+        is_needed && !self.heir.is_up()
     }
 
     /// The daemon ends: the watcher first, then every door. A second signal is urgent.
@@ -195,6 +251,8 @@ impl Doorkeeper {
             self.log.say("waiting for child processes...");
             self.watcher.send(Order::Finish, None);
             self.last_words = Some(now.uptime + LAST_WORDS);
+            self.memory.announce_leaving();
+            self.heir.end();
         }
         self.openings.finish(grace, patience, now);
         self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));

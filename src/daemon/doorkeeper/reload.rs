@@ -135,6 +135,7 @@ impl Doorkeeper {
             // Lists that were spent since it was handed out.
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
+            self.heir.replace();
             if self.standing.is_none() {
                 self.reopen_log();
                 self.warn(&before);

@@ -1,22 +1,26 @@
 //! How the daemon starts, and what its main process does first and last.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::poll::PollFd;
 
 use crate::config::Config;
 use crate::daemon::background::Launcher;
-use crate::daemon::cli::Arguments;
+use crate::daemon::cli::{self, Arguments};
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::commands::Commands;
+use crate::daemon::doorkeeper::heir::{self, HeirProcess, Inheritance};
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Said;
 use crate::daemon::doorkeeper::reload::spent_lists;
+use crate::daemon::doorkeeper::state_file;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
 use crate::daemon::load::load;
@@ -26,7 +30,7 @@ use crate::daemon::messages::Received;
 use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
-use crate::daemon::signals::Signals;
+use crate::daemon::signals::{self, Signals};
 use crate::filter::interfaces::{State, words};
 use crate::opening::Openings;
 use crate::protocol::desk::Desk;
@@ -35,6 +39,9 @@ use crate::reason::reason;
 
 /// How long the watcher may take to begin.
 const WATCHER_START: Duration = Duration::from_secs(30);
+
+/// How long we wait for a daemon that ends to have ended.
+const OTHERS_END: Duration = Duration::from_secs(10);
 
 /// How long we wait at the end for whoever reads the log.
 const LAST_LINES: Duration = Duration::from_millis(250);
@@ -50,27 +57,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     processes::empty_stdin().map_err(|error| StartError::System("open /dev/null", error))?;
     let mut signals = Signals::new().map_err(|error| StartError::System("listen for signals", error))?;
     let loaded = load(&arguments, &mut output::pass_on)?;
-    let mut doorkeeper = Doorkeeper {
-        watcher: WatcherProcess::new(&arguments),
-        arguments,
-        config: Config::default(),
-        openings: Openings::new(random()),
-        firewall: None,
-        has_left_kernel_doors: false,
-        actions: Vec::new(),
-        memory: Memory::default(),
-        commands: Commands::new(),
-        log: Log::new(),
-        desk: Desk::new(),
-        acknowledged: 0,
-        bundle: None,
-        handed_out: None,
-        is_to_reload: false,
-        has_lost_watcher: false,
-        standing: Some(Vec::new()),
-        last_call: None,
-        last_words: None,
-    };
+    let mut doorkeeper = Doorkeeper::new(arguments);
     let watcher = |error| StartError::System("start the watcher", error);
     doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
     doorkeeper.wait_for_watcher()?;
@@ -81,6 +68,8 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     if doorkeeper.arguments.lookup {
         doorkeeper.log.look_up_names().map_err(|error| StartError::System("start the resolver", error))?;
     }
+    let state_file = doorkeeper.config.options.state_file(&doorkeeper.arguments.pid_file);
+    state_file::wait_for_leaving(&state_file, OTHERS_END);
     doorkeeper.open_memory();
     if doorkeeper.knows_of_earlier_days() {
         // The watcher is to know what was used up before this daemon began.
@@ -99,7 +88,62 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     doorkeeper.end(pid_file)
 }
 
+/// The whole life of an heir.
+#[must_use]
+pub fn inherit(words: &[OsString]) -> ExitCode {
+    let Inheritance { estate, config } = match heir::wait(words) {
+        Ok(inheritance) => inheritance,
+        Err(code) => return code,
+    };
+    let Ok(arguments) = cli::parse(["knockd".into()]) else { return ExitCode::FAILURE };
+    let arguments = Arguments { verbose: estate.verbose, ..arguments };
+    output::start(estate.verbose, false);
+    output::never_wait();
+    let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
+    signals::ignore_none();
+    let mut doorkeeper = Doorkeeper { config, standing: None, ..Doorkeeper::new(arguments) };
+    let _ = doorkeeper.open_log();
+    doorkeeper.open_memory();
+    doorkeeper.summons = doorkeeper.memory.summons();
+    doorkeeper.memory.announce_leaving();
+    doorkeeper.run_as_heir(&mut signals);
+    let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
+    doorkeeper.complain(&says);
+    let deadline = now().uptime.saturating_add(LAST_LINES);
+    doorkeeper.log.flush();
+    doorkeeper.log.drain(deadline);
+    output::drain(deadline);
+    ExitCode::SUCCESS
+}
+
 impl Doorkeeper {
+    /// One that has nothing yet.
+    fn new(arguments: Arguments) -> Doorkeeper {
+        Doorkeeper {
+            watcher: WatcherProcess::new(&arguments),
+            heir: HeirProcess::new(arguments.is_launched),
+            summons: None,
+            arguments,
+            config: Config::default(),
+            openings: Openings::new(random()),
+            firewall: None,
+            has_left_kernel_doors: false,
+            actions: Vec::new(),
+            memory: Memory::default(),
+            commands: Commands::new(),
+            log: Log::new(),
+            desk: Desk::new(),
+            acknowledged: 0,
+            bundle: None,
+            handed_out: None,
+            is_to_reload: false,
+            has_lost_watcher: false,
+            standing: Some(Vec::new()),
+            last_call: None,
+            last_words: None,
+        }
+    }
+
     /// Waits until the watcher has the configuration that it was handed.
     fn wait_for_watcher(&mut self) -> Result<(), StartError> {
         let deadline = now().uptime + WATCHER_START;
@@ -149,6 +193,12 @@ impl Doorkeeper {
 
     fn write_pid_file(&mut self) -> PathBuf {
         let path = self.config.options.pid_file.as_ref().unwrap_or(&self.arguments.pid_file).clone();
+        if let Some(pid) = running(&path) {
+            self.log.complain(&format!(
+                "another knockd with the pid file {} is running, as process {pid}: both listen, and both run commands",
+                path.display()
+            ));
+        }
         if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
             self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
         }
@@ -187,4 +237,16 @@ fn random() -> u64 {
         Ok(()) => u64::from_ne_bytes(bytes),
         Err(_) => RandomState::new().hash_one(now().unix),
     }
+}
+
+/// The number in a pid file, if it is that of another daemon of this name.
+fn running(pid_file: &Path) -> Option<u32> {
+    let pid = std::fs::read_to_string(pid_file)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|&pid| pid != std::process::id())?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    (name.trim() == "knockd").then_some(pid)
 }

@@ -5,8 +5,9 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
@@ -19,6 +20,8 @@ use crate::reason::reason;
 const MODE: u32 = 0o600;
 /// The bits that let group or others write a file.
 const OTHERS_WRITE: u32 = 0o022;
+/// How often to look whether one that leaves is gone.
+const LOOK: Duration = Duration::from_millis(5);
 /// How many daemons can share a path.
 const MOST_PLACES: usize = 16;
 
@@ -238,8 +241,29 @@ fn lock(path: &Path) -> io::Result<Option<Place>> {
         // Whoever had it may have removed it between the two.
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            // What the one before announced.
+            let _ = file.set_len(0);
             return Ok(Some(Place { path: path.to_owned(), lock: Some(file) }));
         }
+    }
+}
+
+/// A process that ends, or that leaves its doors to whoever comes, has announced this.
+pub const LEAVING: &str = "leaving\n";
+
+/// Waits, so long at most, for those that have a state file at this path and are about to leave it. They are called by
+/// this.
+pub fn wait_for_leaving(path: &Path, patience: Duration) {
+    let deadline = now().uptime.saturating_add(patience);
+    let is_leaving = |place: &PathBuf| {
+        let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
+        let Ok(mut file) = file else { return false };
+        let mut word = String::new();
+        let is_said = file.read_to_string(&mut word).is_ok() && word == LEAVING;
+        is_said && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    };
+    while places_at(path).iter().any(is_leaving) && now().uptime < deadline {
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -291,6 +315,13 @@ impl StateFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.place.path
+    }
+
+    /// Tells whoever finds the file locked how it is with this process.
+    pub fn announce(&self, word: &str) {
+        if let Some(lock) = &self.place.lock {
+            let _ = lock.set_len(0).and_then(|()| lock.write_all_at(word.as_bytes(), 0));
+        }
     }
 
     /// Gives up the files, but not yet the lock.

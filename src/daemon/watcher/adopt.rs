@@ -1,15 +1,14 @@
 //! How the watcher gets its configuration: at its start, and again with each SIGHUP.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use crate::config::{Config, Reading};
+use crate::config::Config;
 use crate::daemon::capture::Captures;
 use crate::daemon::cli::Arguments;
 use crate::daemon::clock::{Zone, now};
+use crate::daemon::load;
 use crate::daemon::messages;
 use crate::daemon::poll::wait_for;
 use crate::daemon::watcher::link::Link;
@@ -122,15 +121,7 @@ fn first_order(link: &mut Link) -> Option<(Generation, OwnedFd)> {
 fn understand(bundle: &impl AsFd) -> Option<Understood> {
     let text = messages::read_all(bundle).ok()?;
     let bundle = Bundle::decode(&text)?;
-    let mut file = |path: &Path| {
-        let text = bundle.one_time(path).map(<[u8]>::to_vec);
-        text.ok_or_else(|| io::ErrorKind::NotFound.into())
-    };
-    // What there is to say of it, the doorkeeper has said.
-    let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: true };
-    let places = bundle.files.iter().enumerate();
-    let sources = places.map(|(index, (path, text))| ((index > 0).then_some(*path), *text));
-    let Config { options, mut doors, .. } = Config::parse_all(sources, reading).ok()?;
+    let Config { options, mut doors, .. } = load::unpack(&bundle)?;
     for spent in &bundle.spent {
         let door = usize::try_from(spent.door).ok().and_then(|door| doors.get_mut(door));
         let Some(Lock::Otp(lock)) = door.map(|door| &mut door.lock) else { continue };

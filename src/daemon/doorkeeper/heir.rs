@@ -1,0 +1,201 @@
+//! The heir: a process that waits for the doorkeeper to end before its time, and then closes the doors that are open.
+//!
+//! There is one only while some door is to be closed: knockd 0.8 has a process for each of them. It sleeps on a socket,
+//! and knows the state file and the configuration in force. When the socket closes it claims what the doorkeeper left,
+//! as the next daemon would, and closes the doors in their time. As soon as there is a next daemon it leaves all to
+//! that: whoever looks for the state opens its lock file, which calls.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::unistd::getppid;
+
+use crate::config::{Config, Options};
+use crate::daemon::load;
+use crate::daemon::messages::{self, Received};
+use crate::daemon::poll::wait_for;
+use crate::daemon::processes::{self, Role, Sibling};
+use crate::daemon::signals;
+use crate::protocol::bundle::Bundle;
+use crate::protocol::messages::{Generation, Order};
+use crate::time::Now;
+
+/// One that keeps ending, or is needed for moments only, is started no more often than this.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often, and how long after each other, to look whether the doorkeeper is gone whose socket is closed.
+const LOOKS: u32 = 10_000;
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What an heir has to know beside the text of the configuration: what the command line and earlier configurations
+/// say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Estate {
+    /// The state file, as the configuration names it.
+    pub state_file: PathBuf,
+    /// The log file; nothing if there is none.
+    pub log_file: Option<PathBuf>,
+    /// Lines go to syslog.
+    pub use_syslog: bool,
+    /// `-v`.
+    pub verbose: bool,
+}
+
+impl Estate {
+    /// As the words of a command line.
+    fn words(&self) -> Vec<OsString> {
+        let flag = |is_set: bool, word: &str| OsString::from(if is_set { word } else { "-" });
+        vec![
+            self.state_file.clone().into(),
+            self.log_file.clone().unwrap_or_default().into(),
+            flag(self.use_syslog, "syslog"),
+            flag(self.verbose, "verbose"),
+        ]
+    }
+
+    fn of(words: &[OsString]) -> Option<Estate> {
+        let [_, state_file, log_file, use_syslog, verbose] = words else { return None };
+        Some(Estate {
+            state_file: state_file.into(),
+            log_file: (!log_file.is_empty()).then(|| log_file.into()),
+            use_syslog: use_syslog.as_bytes() == b"syslog",
+            verbose: verbose.as_bytes() == b"verbose",
+        })
+    }
+}
+
+/// The heir as the doorkeeper sees it.
+#[derive(Debug)]
+pub struct HeirProcess {
+    is_detached: bool,
+    process: Option<Sibling>,
+    /// What it was told.
+    estate: Estate,
+    /// When it was started last, as uptime.
+    started: Option<Duration>,
+}
+
+impl HeirProcess {
+    /// None yet; `is_detached` if its standard output is to be nobody's.
+    #[must_use]
+    pub fn new(is_detached: bool) -> HeirProcess {
+        HeirProcess { is_detached, process: None, estate: Estate::default(), started: None }
+    }
+
+    /// Has one wait, or ends it: as `is_needed`. One that knows something else is replaced.
+    ///
+    /// # Errors
+    /// Why it cannot be started; it is tried again.
+    pub fn adapt(
+        &mut self,
+        is_needed: bool,
+        estate: &Estate,
+        bundle: Option<&OwnedFd>,
+        now: Now,
+    ) -> io::Result<()> {
+        if !is_needed || self.estate != *estate {
+            self.end();
+        }
+        if self.process.is_some() || !is_needed || self.next_start().is_some_and(|at| at > now.uptime) {
+            return Ok(());
+        }
+        self.started = Some(now.uptime);
+        self.estate = estate.clone();
+        let process = processes::start_as(Role::Heir, estate.words(), self.is_detached)?;
+        if let Some(bundle) = bundle {
+            messages::transmit(&process.socket, &Order::Adopt(Generation(1)), Some(bundle.as_fd()))?;
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// When another one may be started, as uptime.
+    #[must_use]
+    pub fn next_start(&self) -> Option<Duration> {
+        self.started.map(|started| started.saturating_add(PAUSE))
+    }
+
+    /// Whether one waits.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The one there is knows an old configuration.
+    pub fn replace(&mut self) {
+        self.end();
+        self.started = None;
+    }
+
+    /// Notices that it ended; call it when a child of ours did.
+    pub fn look(&mut self) {
+        let Some(process) = &self.process else { return };
+        if matches!(messages::receive::<Order>(&process.socket), Received::Closed) {
+            self.end();
+        }
+    }
+
+    /// Ends it.
+    pub fn end(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.end();
+        }
+    }
+}
+
+/// What it inherits when the doorkeeper ended before its time.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// What it was told at its start.
+    pub estate: Estate,
+    /// The configuration that was in force.
+    pub config: Config,
+}
+
+/// Waits until the doorkeeper is gone. Nothing follows if it knows of no configuration.
+///
+/// # Errors
+/// [`ExitCode`], where there is nothing to do.
+pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
+    // What is sent to the whole group is the doorkeeper's to act on, while there is one.
+    signals::ignore_all();
+    let _ = nix::unistd::setsid();
+    let doorkeeper = getppid();
+    let (Some(estate), Ok(socket)) = (Estate::of(words), processes::accept()) else {
+        return Err(ExitCode::FAILURE);
+    };
+    let mut bundle = None;
+    loop {
+        match messages::receive(&socket) {
+            Received::Message(Order::Adopt(_), Some(text)) => bundle = Some(text),
+            Received::Message(..) | Received::Nonsense => {}
+            Received::Nothing => {
+                let descriptor = PollFd::new(socket.as_fd(), PollFlags::POLLIN);
+                wait_for(&mut [descriptor], PollTimeout::NONE);
+            }
+            Received::Closed => break,
+        }
+    }
+    // The socket closes while the doorkeeper ends, and the lock of its state file perhaps later: it has let go of all that
+    // it had when somebody else is our parent.
+    let mut looks = 0;
+    while getppid() == doorkeeper && looks < LOOKS {
+        std::thread::sleep(LOOK);
+        looks += 1;
+    }
+    let text = bundle.and_then(|bundle| messages::read_all(&bundle).ok());
+    let mut config = text.and_then(|text| load::unpack(&Bundle::decode(&text)?)).unwrap_or_default();
+    config.options = Options {
+        state_file: Some(estate.state_file.clone()),
+        log_file: estate.log_file.clone(),
+        use_syslog: estate.use_syslog,
+        ..Options::default()
+    };
+    Ok(Inheritance { estate, config })
+}
