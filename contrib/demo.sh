@@ -1,7 +1,8 @@
 #!/bin/bash
 # Demonstrates port knocking with real packets: a server whose firewall drops
-# everything, a client that knocks, and a stranger that does not.  Each has its
-# own network namespace on this machine; nothing outside of them is touched.
+# everything, a client that knocks, and a stranger that does not; then the same
+# with neither a firewall nor a command.  Each has its own network namespace on
+# this machine; nothing outside of them is touched.
 #
 #     contrib/demo.sh
 #
@@ -252,6 +253,7 @@ table inet demo {
 }
 END
         list=(nft list table inet demo)
+        drop=(nft delete table inet demo)
         allow="nft add element inet demo friends { %IP% }"
         forbid="nft delete element inet demo friends { %IP% }"
         return
@@ -259,6 +261,7 @@ END
     for tool in iptables iptables-legacy; do
         if has "$tool" && "$tool" -P INPUT DROP 2>/dev/null; then
             list=("$tool" -S INPUT)
+            drop=("$tool" -P INPUT ACCEPT)
             allow="$tool -A INPUT -s %IP% -p tcp --dport $PORT -j ACCEPT"
             forbid="$tool -D INPUT -s %IP% -p tcp --dport $PORT -j ACCEPT"
             return
@@ -297,9 +300,63 @@ clean_up() {
     rm -rf "$work"
 }
 
+# The second act: no firewall, no command.
+without_a_command() {
+    local pid
+    step "The same story without a firewall and without a command: three lines"
+    "${drop[@]}"
+    rm -f "$work/knockd.log"
+    cat >"$work/knockd.conf" <<END
+[options]
+    LogFile = $work/knockd.log
+    PidFile = $work/knockd.pid
+    Interface = eth0
+    Guard = yes
+
+[ssh]
+    Sequence = $(commas "${OPEN[@]}")
+    Open = tcp/$PORT
+    Cmd_Timeout = 5
+END
+    sed 's/^/   | /' "$work/knockd.conf"
+    must_connect client
+    must_connect stranger
+    if ! "$KNOCKD" --guard -c "$work/knockd.conf" >"$work/said" 2>&1; then
+        seen "left out: $(cat "$work/said")"
+        return
+    fi
+    "$KNOCKD" -d -c "$work/knockd.conf" || failed "knockd did not start (code $?)"
+    soon test -s "$work/knockd.pid" || failed "knockd wrote no pid file"
+    pid=$(cat "$work/knockd.pid")
+    must_be_logged "guarding tcp/$PORT"
+
+    step "Neither the client nor the stranger can reach port $PORT any more"
+    must_not_connect client
+    must_not_connect stranger
+
+    step "The client knocks at ${OPEN[*]}, and the kernel opens the door"
+    knock_from client "$SERVER" "${OPEN[@]}"
+    must_be_logged "$CLIENT: ssh: opened tcp/$PORT for 5 s"
+    must_connect client
+    must_not_connect stranger
+
+    step "The kernel closes it by itself, even though knockd is killed"
+    kill -KILL "$pid"
+    rm -f "$work/knockd.pid"
+    closed_by_the_kernel() { ! connect client >/dev/null; }
+    soon closed_by_the_kernel || soon closed_by_the_kernel || failed "port $PORT is still open"
+    must_not_connect client
+
+    step "knockd --unguard removes what is left"
+    # The killed daemon owns the table until the kernel has cleaned up.
+    soon "$KNOCKD" --unguard -c "$work/knockd.conf" >/dev/null 2>&1 || failed "the table is still there"
+    must_connect client
+    must_connect stranger
+}
+
 inside() {
     local pid began=$SECONDS
-    local list=() allow='' forbid=''
+    local list=() drop=() allow='' forbid=''
     work=$(mktemp -d "${TMPDIR:-/tmp}/knockd-demo.XXXXXX")
     trap clean_up EXIT
     trap 'exit 1' HUP INT TERM
@@ -385,6 +442,8 @@ END
 
     printf '\nThe log of knockd:\n'
     sed 's/^/   | /' "$work/knockd.log"
+
+    without_a_command
     printf '\ndemo: all %d steps passed (%d s)\n' "$step" "$((SECONDS - began))"
 }
 

@@ -83,6 +83,7 @@ start_afresh() {
     end_knockd
     rm -f /run/service.pid
     nft delete table inet router 2>/dev/null || true
+    "$KNOCKD" --unguard >/dev/null
     iptables -F
     iptables -P INPUT DROP
     iptables -A INPUT -i lo -j ACCEPT
@@ -136,9 +137,10 @@ run_line() {
 }
 
 # ----------------------------------- checks before sections and after blocks
+# The section brings its own firewall.
 closed() { iptables -P INPUT ACCEPT && iptables -F; }
 # The checks that must be reached, so that a renamed heading is noticed.
-declare -A due=(['before Installing']='' ['before On a router']='' ['before Knocks with a name']=''
+declare -A due=(['before A first door']='' ['before Installing']='' ['before On a router']='' ['before Knocks with a name']=''
     ['before Moving from knockd 0.8']='' ['after Installing 1']='' ['after Installing 2']=''
     ['after Moving from knockd 0.8 1']='' ['after Moving from knockd 0.8 2']=''
     ['after On a router 6']='' ['after In a container 2']='')
@@ -146,12 +148,16 @@ came() { [ -z "${due[$1]+there}" ] || due[$1]=yes; }
 before() {
     came "before $1"
     case $1 in
+    'A first door') closed ;; # Guard is the only firewall
     Installing) rm -f /etc/knockd.conf ;;
     'On a router') closed ;; # its firewall is made with nft
     # This section expects the daemon of the first door.
-    'Knocks with a name') run_line server 'knockd -v -i eth0 -c door.conf' ;;
+    'Knocks with a name')
+        closed
+        run_line server 'knockd -v -i eth0 -c door.conf'
+        ;;
     'Moving from knockd 0.8')
-        cp server/door.conf /etc/knockd.conf
+        cp server/commands.conf /etc/knockd.conf
         chmod 600 /etc/knockd.conf
         echo 'KNOCKD_OPTS="-i eth0"' >/etc/default/knockd
         systemctl restart knockd
