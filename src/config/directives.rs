@@ -91,6 +91,7 @@ pub const DIRECTIVES: &[Directive] = &[
     door("Target", &[], V08, ByReader, readers::target),
     rule("Strict", &[], Ours, |rules, value| put(&mut rules.is_strict, value.yes_or_no()?)),
     rule("Strict_Except", &[], Ours, |rules, value| put(&mut rules.strict_except, value.services()?)),
+    word("AllowDuplicates", Ours, |options, _, _| put(&mut options.rules.allows_duplicates, true)),
     rule("Allow_Duplicates", &[], Ours, |rules, value| put(&mut rules.allows_duplicates, value.yes_or_no()?)),
     rule("UDP_Length", &[], Ours, |rules, value| put(&mut rules.udp_length, Some(value.payload_bytes()?))),
     rule("Repeat", &[], Ours, |rules, value| put(&mut rules.repeat, Some(value.repeat()?))),
@@ -132,7 +133,7 @@ pub const DIRECTIVES: &[Directive] = &[
 
     // Limits.
     option("Max_Attempts", &[], Ours, ByName, |options, value, _| put(&mut options.max_attempts, Some(max_attempts(value)?))),
-    rule("Cooldown", &[], Ours, |rules, value| put(&mut rules.cooldown, value.seconds("a number of seconds")?)),
+    rule("Cooldown", &["Seq_Cooldown"], Ours, |rules, value| put(&mut rules.cooldown, value.seconds("a number of seconds")?)),
 
     // Interfaces.
     option("Interface", &[], V08, ByReader, readers::interface),

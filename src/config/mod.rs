@@ -10,6 +10,7 @@ pub mod access;
 pub mod directives;
 mod draft;
 pub mod fwknop;
+mod hint;
 mod include;
 mod options;
 mod problem;
@@ -76,6 +77,7 @@ impl Config {
         let mut place = None;
         let mut section = Section { door: None, entries: Vec::new() };
         let mut written = Vec::new();
+        let mut continues = false;
         let lines = files.into_iter().flat_map(|(file, text)| {
             let items = syntax::items(text).enumerate();
             items.map(move |(index, (line, item))| (file, index == 0, line, item))
@@ -105,15 +107,21 @@ impl Config {
                 Item::Entry(key, value) => (key, Some(value)),
                 Item::Word(word) => (word, None),
             };
-            let Some(place) = place else { return Err(at(Problem::OutsideSection)) };
-            let directive = find(key, place, value.is_some()).ok_or_else(|| at(Problem::Syntax))?;
+            let Some(place) = place else { return Err(at(Problem::OutsideSection(hint::outside(key)))) };
+            let continues = std::mem::replace(&mut continues, value.unwrap_or(key).ends_with(b"\\"));
+            let directive = find(key, place, value.is_some()).ok_or_else(|| {
+                let context = hint::Context { place, door: section.door.as_deref(), continues };
+                at(Problem::Syntax(hint::reason(key, value, &context)))
+            })?;
             let value = Value::new(directive.name, value.unwrap_or_default());
             // In [options], the last draft is that of an earlier section.
             let mut draft = drafts.last_mut().filter(|_| place == Place::Door);
             match (directive.read, &mut draft) {
                 (Read::Option(read), _) => read(&mut options, &value, &mut reading),
                 (Read::Door(read), Some(draft)) => read(draft, &value, &mut reading),
-                (Read::Door(_), None) => Err(Problem::Syntax),
+                (Read::Door(_), None) => {
+                    Err(Problem::Syntax(format!("{} belongs in the section of a door", directive.name)))
+                }
                 (Read::Rule(read), Some(draft)) => draft.add_rule(read, value),
                 (Read::Rule(read), None) => read(&mut options.rules, &value),
             }

@@ -24,12 +24,12 @@ pub struct ConfigError {
 /// What can be wrong with a line.
 #[derive(Debug)]
 pub enum Problem {
-    /// No directive of this name may stand here.
-    Syntax,
+    /// No directive of this name may stand here; the reason in words.
+    Syntax(String),
     /// `[]`.
     SectionName,
-    /// A line before the first section.
-    OutsideSection,
+    /// A line before the first section; the reason in words.
+    OutsideSection(String),
     /// More than [`syntax::MAX_LINE`] bytes.
     TooLong,
     /// An unknown TCP flag, in upper case.
@@ -98,7 +98,7 @@ impl fmt::Display for OpenProblem {
 impl fmt::Display for Problem {
     /// The message without file and line; for problems whose message names no line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_problem(self, 0, f)
+        write_problem(self, None, f)
     }
 }
 
@@ -107,47 +107,77 @@ impl fmt::Display for ConfigError {
         if let Some(file) = &self.file {
             write!(f, "{}: ", file.display())?;
         }
-        write_problem(&self.problem, self.line, f)
+        write_problem(&self.problem, Some(self.line), f)
     }
 }
 
-fn write_problem(problem: &Problem, line: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// The words of knockd 0.8 first, for whoever looks for them; then the reason, the line where those words
+/// have none, and what to write instead.
+fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let at = line.unwrap_or_default();
+    let behind = line.map(|line| format!(" (line {line})")).unwrap_or_default();
     match problem {
-        Problem::Syntax => write!(f, "config: line {line}: syntax error"),
-        Problem::SectionName => write!(f, "config: line {line}: bad section name"),
-        Problem::OutsideSection => {
-            write!(f, "config: line {line}: all directives must belong to a section")
+        Problem::Syntax(why) => write!(f, "config: line {at}: syntax error: {why}"),
+        Problem::SectionName => write!(f, "config: line {at}: bad section name: write [NAME]"),
+        Problem::OutsideSection(why) => {
+            write!(f, "config: line {at}: all directives must belong to a section: {why}")
         }
-        Problem::TooLong => {
-            write!(f, "config: line {line}: longer than {} bytes", syntax::MAX_LINE)
+        Problem::TooLong => write!(f, "config: line {at}: longer than {} bytes", syntax::MAX_LINE),
+        Problem::Flag(word) => {
+            write!(f, "config: line {at}: unrecognized flag \"{word}\": ")?;
+            f.write_str(if word.contains('#') {
+                "a comment needs a line of its own"
+            } else if word.trim() != word {
+                "write the flags without blanks, as in syn,!ack"
+            } else {
+                "write fin, syn, rst, psh, ack or urg, separated by commas"
+            })
         }
-        Problem::Flag(word) => write!(f, "config: line {line}: unrecognized flag \"{word}\""),
-        Problem::Target(text) => {
-            write!(f, "config: line {line}: target \"{text}\" is not an IP address")
+        Problem::Target(text) => write!(f, "config: line {at}: target \"{text}\" is not an IP address"),
+        Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}{behind}"),
+        Problem::Unreadable(path, error) => {
+            write!(f, "{}: {}", path.display(), reason(error))?;
+            line.map_or(Ok(()), |line| write!(f, ": one_time_sequences of line {line}"))
         }
-        Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}"),
-        Problem::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
         Problem::Exhausted(door, path) => write!(
             f,
-            "{}\nconfig: no more sequences left in the one time sequences file {}",
+            "{}\nconfig: no more sequences left in the one time sequences file {}{behind}",
             exhausted(door),
             path.display()
         ),
-        Problem::Otp(door, error) => write!(f, "config: section {door}: {error}"),
+        Problem::Otp(door, error) => write!(f, "config: section {door}: {error}{behind}"),
         Problem::TwoLocks(door) => {
-            write!(f, "config: section {door}: more than one of sequence, one_time_sequences and otp")
+            write!(f, "config: section {door}: more than one of sequence, one_time_sequences and otp{behind}")
         }
         Problem::NoOtp(door) => {
-            write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp")
+            write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp{behind}")
         }
-        Problem::Open(door, problem) => write!(f, "config: section {door}: {problem}"),
-        Problem::Include(what, why) => write!(f, "config: line {line}: include {what}: {why}"),
+        Problem::Open(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),
+        Problem::Include(what, why) => write!(f, "config: line {at}: include {what}: {why}"),
         Problem::Value(name, value, wanted) => {
             let name = name.to_ascii_lowercase();
-            write!(f, "config: line {line}: {name} is {wanted}, not \"{value}\"")
+            write!(f, "config: line {at}: {name} is {wanted}, not \"{value}\"")
         }
-        Problem::NoSequence(door) => write!(f, "error: section '{door}' has an empty knock sequence"),
+        Problem::NoSequence(door) => {
+            let instead = of_a_door_without_a_sequence(door);
+            write!(f, "error: section '{door}' has an empty knock sequence{behind}: {instead}")
+        }
     }
+}
+
+/// What to write instead of a section that may have been meant for another one.
+fn of_a_door_without_a_sequence(name: &str) -> &'static str {
+    if is_meant_for_options(name) {
+        "[options] is written in lower case and without blanks"
+    } else {
+        "write Sequence = PORT, PORT, ... or One_Time_Sequences or OTP"
+    }
+}
+
+/// Whether a door has this name by mistake.
+pub(super) fn is_meant_for_options(door: &str) -> bool {
+    let name = door.trim();
+    name.eq_ignore_ascii_case("options") || name.eq_ignore_ascii_case("option")
 }
 
 impl std::error::Error for ConfigError {}

@@ -134,6 +134,8 @@ pub fn command() -> Command {
         .arg(Arg::new("unguard").long("unguard").action(ArgAction::SetTrue).overrides_with("unguard"))
         .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
         .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
+        // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
+        .arg(flag("save-mem", 's').hide(true))
         .arg(Arg::new("launched").long(&LAUNCHED[2..]).hide(true).action(ArgAction::SetTrue))
         // Stray words are ignored, as knockd 0.8 does.
         .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true))

@@ -42,10 +42,8 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
         Ok(text)
     };
     let reading = Reading { file: &mut file, note, interface_is_given: arguments.interface.is_some() };
-    let sources = files
-        .iter()
-        .enumerate()
-        .map(|(index, (path, text))| ((index > 0).then_some(path.as_path()), text.as_slice()));
+    let sources =
+        files.iter().map(|(path, text)| ((files.len() > 1).then_some(path.as_path()), text.as_slice()));
     let mut config = Config::parse_all(sources, reading).map_err(StartError::Config)?;
     anchor(&mut config, &arguments.folder);
     Ok(Loaded { config, files, one_time: lists })

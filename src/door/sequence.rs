@@ -38,8 +38,8 @@ impl fmt::Display for Stage {
 pub enum SequenceError {
     /// The number, as it was written, is not a port.
     Port(String),
-    /// A protocol other than tcp, udp and icmp.
-    Protocol,
+    /// A protocol other than tcp, udp and icmp, as it was written.
+    Protocol(String),
     /// The length of an echo request, as it was written, is no number or more than [`MAX_ECHO`].
     Echo(String),
     /// More than [`MAX_STAGES`] stages.
@@ -49,12 +49,24 @@ pub enum SequenceError {
 impl fmt::Display for SequenceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SequenceError::Port(text) => write!(f, "port {text} is invalid"),
-            SequenceError::Protocol => f.write_str("unknown protocol in knock sequence"),
+            SequenceError::Port(text) => {
+                write!(f, "port {text} is invalid: a port is a number from 0 to 65535")
+            }
+            SequenceError::Protocol(word) => {
+                f.write_str("unknown protocol in knock sequence: ")?;
+                // Where there is more than a word, it may hold ports, which are nobody's business.
+                if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+                    write!(f, "'{word}' is neither tcp, udp nor icmp")
+                } else {
+                    f.write_str("behind ':' stands tcp, udp or icmp, and then a comma or the end of the line")
+                }
+            }
             SequenceError::Echo(text) => {
                 write!(f, "length {text} of an icmp stage is invalid (0 to {MAX_ECHO} bytes of data)")
             }
-            SequenceError::TooMany => f.write_str("too many ports in knock sequence"),
+            SequenceError::TooMany => {
+                write!(f, "too many ports in knock sequence: there may be {MAX_STAGES}")
+            }
         }
     }
 }
@@ -96,7 +108,9 @@ impl Sequence {
                 let number = u16::try_from(atoi(port)).map_err(|_| SequenceError::Port(port.to_owned()))?;
                 let protocol = match word {
                     None => Protocol::Tcp,
-                    Some(word) => Protocol::with_ports(word).ok_or(SequenceError::Protocol)?,
+                    Some(word) => {
+                        Protocol::with_ports(word).ok_or_else(|| SequenceError::Protocol(word.to_owned()))?
+                    }
                 };
                 Stage { protocol, port: number }
             };

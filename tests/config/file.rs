@@ -23,6 +23,8 @@ trials![
     errors_have_the_line,
     every_door_counts_as_a_secret,
     max_attempts_has_bounds,
+    a_syntax_error_says_why,
+    directives_of_patched_versions_are_understood,
 ];
 
 const CORPUS: &str = "tests/corpus/config";
@@ -235,5 +237,81 @@ fn max_attempts_has_bounds() {
         assert!(text.contains("line 3") && text.contains("a number from 16 to 1000000"), "{text}");
     }
     // Not allowed in a door.
-    assert_eq!(refused("[d]\nsequence = 1\nmax_attempts = 100").to_string(), "config: line 3: syntax error");
+    assert_eq!(
+        refused("[d]\nsequence = 1\nmax_attempts = 100").to_string(),
+        "config: line 3: syntax error: Max_Attempts belongs in [options]"
+    );
+}
+
+/// After the words of knockd 0.8.
+fn a_syntax_error_says_why() {
+    let refused = |text: &str| refused(text).to_string();
+    for (line, why) in [
+        ("sequense = 1,2", "'sequense' is not a directive; the nearest is Sequence"),
+        ("sec_timeout = 5", "'sec_timeout' is not a directive; the nearest is Seq_Timeout"),
+        ("start-command = x", "'start-command' is not a directive; the nearest is Start_Command"),
+        ("StartCommand = x", "'StartCommand' is not a directive; the nearest is Start_Command"),
+        ("tcp_flags = syn", "'tcp_flags' is not a directive; the nearest is TCPFlags"),
+        ("wobble = 1", "'wobble' is not a directive"),
+        ("logfile = /x", "LogFile belongs in [options]"),
+        ("sequence 7000,8000", "'sequence ...' lacks its =: write Sequence = VALUE"),
+        ("sequence: 7000,8000", "'sequence ...' lacks its =: write Sequence = VALUE"),
+        ("[other] # mine", "a section is [NAME] alone in its line, without a comment"),
+        ("// 7000", "a comment begins with #"),
+        ("; 7000", "a comment begins with #"),
+        ("= 7000", "there is nothing before the ="),
+        ("UseSyslog = yes", "'UseSyslog' stands alone, without a value or a comment"),
+        ("UseSyslog # mine", "'UseSyslog' stands alone, without a value or a comment"),
+        (
+            "Opens the secret door 7000",
+            "'Opens ...' is neither a directive nor a comment, which begins with #",
+        ),
+        ("ipset = x", "'IPSet' is not a directive here: write Start_Command = ipset -exist add SET %IP%"),
+        (
+            "include_dir = /x",
+            "'Include_Dir' is not a directive here: write Include = DIR/*.conf in [options]",
+        ),
+        (
+            "AllowDuplicates = yes",
+            "'AllowDuplicates' stands alone here; with a value it is Allow_Duplicates = yes",
+        ),
+    ] {
+        let text = format!("[d]\nsequence = 1\n{line}\n");
+        assert_eq!(refused(&text), format!("config: line 3: syntax error: {why}"), "{line}");
+    }
+    let texts = [
+        (
+            "[options]\nsequence = 1\n",
+            "config: line 2: syntax error: Sequence belongs in the section of a door",
+        ),
+        (
+            "[Options]\nusesyslog\ninterface = x\n",
+            "config: line 3: syntax error: Interface belongs in [options], written like that",
+        ),
+        (
+            "[d]\nsequence = 1\ncommand = a \\\nb\n",
+            "config: line 4: syntax error: the line before ends with \\, but a line cannot be continued",
+        ),
+        (
+            "[OPTIONS]\n",
+            "error: section 'OPTIONS' has an empty knock sequence (line 1): [options] is written in lower case and without blanks",
+        ),
+        (
+            "\u{feff}[d]\n",
+            "config: line 1: all directives must belong to a section: the file begins with a byte order mark (EF BB BF), which an editor put there",
+        ),
+    ];
+    for (text, message) in texts {
+        assert_eq!(refused(text), message, "{text}");
+    }
+}
+
+/// Images and packages ship patched versions of knockd 0.8, whose files go on working.
+fn directives_of_patched_versions_are_understood() {
+    let config = accepted(
+        "[options]\nAllowDuplicates\n[wake]\nsequence = 1\nseq_cooldown = 15\n[ours]\nsequence = 2\nallow_duplicates = no\n",
+    );
+    let [wake, ours] = config.doors.as_slice() else { panic!("{config:?}") };
+    assert_eq!(wake.rules.cooldown.as_secs(), 15);
+    assert!(wake.rules.allows_duplicates && !ours.rules.allows_duplicates);
 }

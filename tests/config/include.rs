@@ -13,6 +13,7 @@ trials![
     included_files_are_read_in_order_of_their_names,
     include_paths_are_relative_to_the_including_file,
     errors_name_file_and_line,
+    an_error_in_the_including_file_names_it_too,
     files_that_cannot_be_included_are_refused,
     sighup_reads_included_files_again,
     check_warns_of_included_files_that_others_can_read,
@@ -58,9 +59,18 @@ fn include_paths_are_relative_to_the_including_file() {
 fn errors_name_file_and_line() {
     let world = World::new();
     let refusals = [
-        ("[a]\nsequence = 1\nnonsense = 1\n", "a.conf: config: line 3: syntax error"),
-        ("sequence = 1\n", "a.conf: config: line 1: all directives must belong to a section"),
-        ("[a]\ncommand = true\n", "a.conf: error: section 'a' has an empty knock sequence"),
+        (
+            "[a]\nsequence = 1\nnonsense = 1\n",
+            "a.conf: config: line 3: syntax error: 'nonsense' is not a directive",
+        ),
+        (
+            "sequence = 1\n",
+            "a.conf: config: line 1: all directives must belong to a section: 'sequence' stands before the first one, such as [options]",
+        ),
+        (
+            "[a]\ncommand = true\n",
+            "a.conf: error: section 'a' has an empty knock sequence (line 1): write Sequence = PORT, PORT, ... or One_Time_Sequences or OTP",
+        ),
     ];
     for (text, message) in refusals {
         let knockd = with_files(&world, &[("a.conf", text)]);
@@ -68,6 +78,15 @@ fn errors_name_file_and_line() {
         let refused = knockd.finish();
         assert_eq!((refused.code(), refused.stderr), (Some(1), message));
     }
+}
+
+/// With an include, the first file is one of several.
+fn an_error_in_the_including_file_names_it_too() {
+    let world = World::new();
+    let knockd = with_files(&world, &[("a.conf", "[a]\nsequence = 1\n")]).sections("\nnonsense = 1\n");
+    let folder = knockd.folder().path().display().to_string();
+    let refused = knockd.finish();
+    assert!(refused.stderr.starts_with(&format!("{folder}/knockd.conf: config: line ")), "{refused:?}");
 }
 
 fn files_that_cannot_be_included_are_refused() {

@@ -162,7 +162,10 @@ fn of_repeated_options_the_last_counts() {
 fn the_configuration_is_read_before_the_interface_is_opened() {
     assert_refused(&knockd(&["-c", "/nowhere", "-i", "none0"]), "/nowhere: No such file or directory");
     let (_folder, path) = with("[ssh]\nsequence = 70000\n");
-    assert_refused(&knockd(&["-c", &path, "-i", "none0"]), "config: section ssh: port 70000 is invalid");
+    assert_refused(
+        &knockd(&["-c", &path, "-i", "none0"]),
+        "config: section ssh: port 70000 is invalid: a port is a number from 0 to 65535 (line 2)",
+    );
     let (_folder, path) = with(SSH);
     let finished = knockd(&["-c", &path, "-i", "none0"]);
     assert!(finished.stderr.starts_with("could not open none0: "), "{finished:?}");
@@ -204,11 +207,14 @@ fn check_refuses_what_a_start_would() {
         let expected = (Some(1), "", format!("{words}\n"));
         assert_eq!((finished.code(), finished.stdout.as_str(), finished.stderr), expected);
     };
-    refused(&path, "config: line 3: syntax error");
+    refused(&path, "config: line 3: syntax error: 'nonsense' is not a directive");
     refused("/nowhere", "/nowhere: No such file or directory");
     refused(&format!("{path}/below"), &format!("{path}/below: Not a directory"));
     let once = secret(&folder, "once.conf", "[once]\none_time_sequences = /nowhere\n");
-    refused(&once, "/nowhere: No such file or directory");
+    refused(&once, "/nowhere: No such file or directory: one_time_sequences of line 2");
+    // An option of a patched knockd 0.8.
+    let (_folder, fine) = with(SSH);
+    assert_ok(&knockd(&["-s", "--check", "--save-mem", "-c", &fine]), &format!("{fine}: ok, 1 door\n"));
 }
 
 fn check_warns() {

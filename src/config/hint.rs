@@ -1,0 +1,138 @@
+//! Why a line is a syntax error, and what was probably meant: the words that follow those of knockd 0.8.
+
+use crate::config::directives::{DIRECTIVES, Directive, Place};
+use crate::config::problem::is_meant_for_options;
+
+/// The most bytes of a word that a message repeats.
+const SHOWN: usize = 40;
+
+const SECTION: &str = "a section is [NAME] alone in its line, without a comment";
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Directives of other programs and of patched versions of knockd, and what to write instead.
+const FOREIGN: &[(&str, &str)] = &[
+    ("AllowDuplicates", "it stands alone here, or with a value as Allow_Duplicates = yes"),
+    ("Include_Dir", "write Include = DIR/*.conf in [options]"),
+    (
+        "Sequence_File",
+        "write the sequence as Sequence = ..., in a file of its own that is included if need be",
+    ),
+    ("IPSet", "write Start_Command = ipset -exist add SET %IP%"),
+    ("IPSet_Timeout", "write Start_Command = ipset -exist add SET %IP% timeout SECONDS"),
+    ("Key", "write OTP = SEED, CHANGE_TIME, BASE, on|off, PROTOCOL, ..."),
+    ("Cmd_Timeout_6", "Cmd_Timeout counts for IPv6 too"),
+    ("Seq_Timeout_6", "Seq_Timeout counts for IPv6 too"),
+    ("Sequence_6", "Sequence counts for IPv6 too"),
+];
+
+/// Where a line stands.
+pub(super) struct Context<'a> {
+    /// The kind of its section.
+    pub(super) place: Place,
+    /// The name of the door, unless it is `[options]`.
+    pub(super) door: Option<&'a str>,
+    /// The line before it ends with a backslash.
+    pub(super) continues: bool,
+}
+
+/// What is wrong with a line that is no directive here; `value` is what follows the `=`, if there is one.
+pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) -> String {
+    let Context { place, door, continues } = *context;
+    let text = String::from_utf8_lossy(key);
+    let word = first_word(&text);
+    let shown = shown(word);
+    if continues {
+        return "the line before ends with \\, but a line cannot be continued".to_owned();
+    }
+    if text.starts_with('[') {
+        return SECTION.to_owned();
+    }
+    if text.starts_with("//") || text.starts_with(';') || text.starts_with("/*") {
+        return "a comment begins with #".to_owned();
+    }
+    if text.is_empty() {
+        return "there is nothing before the =".to_owned();
+    }
+    // What stands behind the first word may be secret, as a sequence without its = is.
+    let is_one_word = word.len() == text.len();
+    let foreign = FOREIGN.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    let written = || if is_one_word || value.is_some() { shown.clone() } else { format!("{shown} ...") };
+    match known(if value.is_some() { &text } else { word }) {
+        Some(directive) if !directive.may_stand_in(place) => {
+            let case = if door.is_some_and(is_meant_for_options) { ", written like that" } else { "" };
+            belongs(directive) + case
+        }
+        Some(directive) if directive.has_value && value.is_none() => {
+            format!("'{}' lacks its =: write {} = VALUE", written(), directive.name)
+        }
+        Some(directive) if directive.name == "AllowDuplicates" => {
+            format!("'{shown}' stands alone here; with a value it is Allow_Duplicates = yes")
+        }
+        Some(directive) => format!("'{}' stands alone, without a value or a comment", directive.name),
+        None => match (foreign, nearest(&text)) {
+            (Some((name, instead)), _) => format!("'{name}' is not a directive here: {instead}"),
+            (None, Some(near)) => {
+                format!("'{}' is not a directive; the nearest is {}", written(), near.name)
+            }
+            (None, None) if value.is_none() => {
+                format!("'{}' is neither a directive nor a comment, which begins with #", written())
+            }
+            (None, None) => format!("'{}' is not a directive", written()),
+        },
+    }
+}
+
+/// What is wrong with a line before the first section.
+pub(super) fn outside(key: &[u8]) -> String {
+    let text = String::from_utf8_lossy(key);
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return "the file begins with a byte order mark (EF BB BF), which an editor put there".to_owned();
+    }
+    if text.starts_with('[') {
+        return SECTION.to_owned();
+    }
+    format!("'{}' stands before the first one, such as [options]", shown(first_word(&text)))
+}
+
+fn belongs(directive: &Directive) -> String {
+    match directive.place {
+        Place::Options => format!("{} belongs in [options]", directive.name),
+        Place::Door | Place::Anywhere => format!("{} belongs in the section of a door", directive.name),
+    }
+}
+
+/// Up to the first blank or colon.
+fn first_word(text: &str) -> &str {
+    text.split(|character: char| character.is_whitespace() || character == ':').next().unwrap_or_default()
+}
+
+/// The word, cut if it is long, without control characters.
+fn shown(word: &str) -> String {
+    let cut = word.get(..word.floor_char_boundary(SHOWN)).unwrap_or(word);
+    let mut shown: String = cut.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
+    if cut.len() < word.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// Without what people leave out or put in.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+}
+
+fn known(name: &str) -> Option<&'static Directive> {
+    DIRECTIVES.iter().find(|directive| directive.names().any(|it| it.eq_ignore_ascii_case(name)))
+}
+
+/// The directive whose name differs least, unless it differs too much.
+fn nearest(name: &str) -> Option<&'static Directive> {
+    let name = plain(name);
+    let most = (name.len() / 3).max(1);
+    let distance = |directive: &Directive| {
+        directive.names().map(|it| strsim::osa_distance(&plain(it), &name)).min().unwrap_or(usize::MAX)
+    };
+    let near = DIRECTIVES.iter().map(|directive| (distance(directive), directive));
+    let (distance, directive) = near.min_by_key(|(distance, _)| *distance)?;
+    (name.len() > 2 && distance <= most).then_some(directive)
+}
