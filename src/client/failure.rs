@@ -60,6 +60,10 @@ impl Failure {
         }
         if self.usage {
             output::print(USAGE);
+            // Where the usage pushes the message off the screen, it is said again.
+            if let Some(message) = self.message.as_ref().filter(|_| output::is_terminal()) {
+                output::complain(message);
+            }
         }
         ExitCode::from(self.status as u8)
     }

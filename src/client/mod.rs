@@ -86,13 +86,19 @@ fn knock(options: &Options) -> Result<(), Failure> {
         line.strike()?;
     }
     if let Some((wait, awaited)) = awaited {
-        after::await_port(wait, &awaited, || {
+        let knock_again = || {
             // A one-time password has a new list by now; a one-time line stays the same.
             if let Stages::Otp(_) = options.stages {
                 knocking.renew(lookup::errands(options, &addresses)?.0);
             }
             knocking.send()
-        })?;
+        };
+        let advice = || match &options.stages {
+            Stages::Otp(password) => lookup::advice(&password.otp, options.clock_offset),
+            Stages::Single(_) => "is it the key, the clock, or the firewall of the server?".to_owned(),
+            _ => "are these the ports of the door, and do they get through?".to_owned(),
+        };
+        after::await_port(wait, &options.host, &awaited, knock_again, advice)?;
     }
     after::execute(&options.command)
 }

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::client::cli::{self, Kind, Typed};
@@ -93,7 +94,16 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
     let Some(found) = find(&name, typed.switch("insecure"))? else {
         let paths: Vec<String> = paths().iter().map(|path| path.display().to_string()).collect();
         let paths = paths.join(" or ");
-        return Err(Failure::usage(Some(format!("error: no ports, and no profile '{name}' in {paths}"))));
+        let problem = format!("no ports, and no profile '{name}' in {paths}");
+        // An address is a host, as knock 0.8 took any word: it showed the usage.
+        if name.parse::<IpAddr>().is_ok() {
+            return Err(Failure::usage(Some(format!("error: {problem}"))));
+        }
+        let others: Vec<Found> =
+            all(typed.switch("insecure")).into_iter().filter_map(Result::ok).flatten().collect();
+        let near = profile::nearest(&name, others.iter().map(|found| &*found.profile.name));
+        let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
+        return Err(Failure::refused(format_args!("{problem}{near} (see knock --help)")));
     };
     found.complete(line, typed)
 }

@@ -14,11 +14,28 @@ options:
 
 example:  knock myserver.example.com 123:tcp 456:udp 789:tcp
 
-around the knock:
+profiles:
        knock [options] <profile> [-- <command> ...]
+      --list           show the profiles: those of ~/.config/knock.conf and of
+                       /etc/knock.conf
+      --insecure       use a profile file that others can read
+
+around the knock (<length>:icmp is a ping with so many bytes):
       --both           knock over IPv4 and IPv6
       --jitter <t>     wait up to <t> milliseconds longer, by chance
       --count <n>      knock the whole sequence <n> times
+      --print          print the sequence and do nothing else
+      --dry-run        show what would be sent
+
+after the knock:
+      --wait <port[/udp]>
+                       wait until the host answers on <port>
+      --timeout <s>    wait <s> seconds for that (default 5)
+      --retries <n>    if it does not answer, knock again, <n> times
+      --proxy <port>   join stdin and stdout to <port> of the host
+      -- <command> ... become this command
+
+sequences that are used once:
       --one-time-sequences <file>
                        knock the first unused line of <file>, and strike it
       --otp <seed,change_time,base,on|off,proto[,proto...]>
@@ -33,7 +50,9 @@ around the knock:
       --source-ip <auto|address|stun:server[:port]|command:cmd>
                        which address of ours the server sees (default auto)
       --clock-offset <s>
-                       the server's clock is <s> seconds ahead of ours; -90: behind
+                       add <s> seconds to the clock of this machine
+
+single packets, for fwknop and SPA doors:
       -n, --stanza <name>
                        send the single packet of a stanza of ~/.fwknoprc
       --fwknoprc <file>
@@ -41,16 +60,7 @@ around the knock:
       --spa <ports>    ask for these ports, such as tcp/22,udp/51820
       --allow-ip <source|auto|address|stun:server[:port]|command:cmd>
                        whom to let in (default source: whoever sends it)
-      --print          print the sequence and do nothing else
-      --wait <port[/udp]>
-                       afterwards, wait until the host answers on <port>
-      --timeout <s>    wait <s> seconds for that (default 5)
-      --retries <n>    if it does not answer, knock again, <n> times
-      --proxy <port>   afterwards, join stdin and stdout to <port> of the host
-      -- <command> ... afterwards, become this command
-      --list           show the profiles of ~/.config/knock.conf, /etc/knock.conf
-      --insecure       use a profile file that others can read
-      --dry-run        show what would be sent
+
 raw packets (port[:proto[:flags]] then names the TCP flags of a single port):
       --raw            craft the packets; needs CAP_NET_RAW
       --flags <f+f>    fin syn rst psh ack urg ece cwr, or none (default syn)

@@ -7,14 +7,16 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::packet::{CLIENT, SERVER, SERVER6, SYN};
+use crate::support::packet::{CLIENT, SERVER, SERVER_MAC, SERVER6, SYN};
 use crate::support::process::Finished;
-use crate::support::world::{World, run};
+use crate::support::world::{CLIENT_LINK, World, run};
 use crate::support::{holds_within, seconds};
 
 trials![
     an_open_port_ends_the_wait_at_once,
     a_port_that_opens_late_is_found,
+    what_a_port_did_instead_of_opening_is_said,
+    the_usage_fits_a_terminal,
     a_port_that_stays_closed_is_an_error,
     retries_knock_again,
     a_udp_port_answers_with_a_datagram,
@@ -58,11 +60,57 @@ fn a_port_that_opens_late_is_found() {
     });
 }
 
+/// The line about a port of the server.
+fn shut(words: &str) -> String {
+    format!("error: {SERVER}: {words}\n")
+}
+
+fn what_a_port_did_instead_of_opening_is_said() {
+    let world = World::new();
+    world.client.add_neighbour(CLIENT_LINK, "10.77.0.50", SERVER_MAC);
+    let knock = |words: &[&str]| {
+        let finished = world.knock(&[&["--wait", "2222", "--timeout", "0.4"], words].concat());
+        assert_eq!(finished.code(), Some(3), "{}", finished.stderr);
+        finished.stderr
+    };
+    let silent = knock(&["10.77.0.50", "1"]);
+    let wanted = "error: 10.77.0.50: tcp port 2222 did not open; knocked once; \
+                  no answer: are these the ports of the door, and do they get through?\n";
+    assert_eq!(silent, wanted);
+    let otp = knock(&["--otp", "secret,60,20000,on,tcp", "--source-ip", "10.77.0.2", "10.77.0.50"]);
+    let words = "no answer: is it the seed, the address that the server sees, or a clock? \
+                 A list opens once; this is period ";
+    assert!(otp.contains(words) && otp.ends_with(" s\n") && !otp.contains("secret"), "{otp}");
+    // Without a route, at once.
+    let begin = Instant::now();
+    let words = ["--wait", "2222", "--timeout", "20", "192.0.2.1", "1"];
+    let cut_off = world.knock(&words);
+    assert_eq!(cut_off.code(), Some(3));
+    let wanted = "error: 192.0.2.1: tcp port 2222 did not open; knocked once; Network is unreachable\n";
+    assert_eq!(cut_off.stderr, wanted);
+    assert!(begin.elapsed() < seconds(10.0), "{:?}", begin.elapsed());
+}
+
+/// The usage does not push the message away: no more than 80 columns, and the message once more on a terminal.
+fn the_usage_fits_a_terminal() {
+    let world = World::new();
+    let usage = world.knock(&["-h"]).stdout;
+    for line in usage.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
 fn a_port_that_stays_closed_is_an_error() {
     let world = World::new();
     let begin = Instant::now();
     let finished = world.knock(&["--wait", "2222", "--timeout", "0.4", SERVER, "1", "--", "echo", "in"]);
-    ends(&finished, 3, "error: tcp port 2222 did not open; knocked once\n");
+    ends(
+        &finished,
+        3,
+        &shut(
+            "tcp port 2222 did not open; knocked once; refused: nothing listens there, or the firewall rejects",
+        ),
+    );
     assert_eq!(finished.stdout, "", "the command ran");
     assert!((0.4..2.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
 }
@@ -72,7 +120,13 @@ fn retries_knock_again() {
     let mut capture = world.capture();
     let words = ["-v", "--wait", "2222", "--timeout", "0.2", "--retries", "2", SERVER, "1000"];
     let finished = world.knock(&words);
-    ends(&finished, 3, "error: tcp port 2222 did not open; knocked 3 times\n");
+    ends(
+        &finished,
+        3,
+        &shut(
+            "tcp port 2222 did not open; knocked 3 times; refused: nothing listens there, or the firewall rejects",
+        ),
+    );
     assert_eq!(finished.stdout.lines().count(), 3);
     let mut knocks = || {
         let seen = capture.read_for(Duration::from_millis(20));
@@ -97,7 +151,13 @@ fn a_udp_port_answers_with_a_datagram() {
         ends(&world.knock(&["--wait", "5353/udp", SERVER, "1"]), 0, "");
     });
     let silent = world.knock(&["--wait", "5354/udp", "--timeout", "0.3", SERVER, "1"]);
-    ends(&silent, 3, "error: udp port 5354 did not open; knocked once\n");
+    ends(
+        &silent,
+        3,
+        &shut(
+            "udp port 5354 did not open; knocked once; refused: nothing listens there, or the firewall rejects",
+        ),
+    );
 }
 
 /// The daemon's command opens the listener that the client waits for.
@@ -171,8 +231,14 @@ fn a_proxy_copies_both_directions() {
         // The lines of -v are not mixed into the connection.
         assert_eq!(String::from_utf8_lossy(&output.stderr), format!("hitting tcp {SERVER}:1\n"));
     });
-    let shut = world.knock(&["--proxy", "2223", "--timeout", "0.3", SERVER, "1"]);
-    ends(&shut, 3, "error: tcp port 2223 did not open; knocked once\n");
+    let closed = world.knock(&["--proxy", "2223", "--timeout", "0.3", SERVER, "1"]);
+    ends(
+        &closed,
+        3,
+        &shut(
+            "tcp port 2223 did not open; knocked once; refused: nothing listens there, or the firewall rejects",
+        ),
+    );
 }
 
 fn errors_have_the_words_of_getopt() {

@@ -105,8 +105,15 @@ fn profiles_are_listed_without_their_sequences() {
     assert_eq!((nothing.code(), nothing.stdout.as_str()), (Some(0), ""));
     let unknown = knock_with(&world, &folder, &["nobody"]);
     assert_eq!(unknown.code(), Some(1));
-    let wanted = format!("error: no ports, and no profile 'nobody' in {path} or /etc/knock.conf\n");
-    assert_eq!((unknown.stderr, unknown.stdout.starts_with("usage: knock ")), (wanted, true));
+    let wanted =
+        format!("error: no ports, and no profile 'nobody' in {path} or /etc/knock.conf (see knock --help)\n");
+    assert_eq!((unknown.stderr, unknown.stdout.as_str()), (wanted, ""));
+    let near = knock_with(&world, &folder, &["hoem"]);
+    let wanted = "/etc/knock.conf; did you mean 'home'? (see knock --help)\n";
+    assert!(near.stderr.ends_with(wanted) && near.stdout.is_empty(), "{}", near.stderr);
+    // As in 0.8, an address without ports shows the usage.
+    let host = knock_with(&world, &folder, &[SERVER]);
+    assert!(host.code() == Some(1) && host.stdout.starts_with("usage: knock "), "{}", host.stderr);
 }
 
 fn errors_in_a_profile_name_the_line_and_no_secret() {

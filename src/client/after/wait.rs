@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::output;
 use crate::door::knock::Protocol;
+use crate::reason::reason;
 
 /// How long the first try waits for an answer; each further one waits twice as long. If the firewall was
 /// still closed a new SYN should follow soon, but a slow line needs more time.
@@ -18,17 +19,51 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longer waits are shown on a terminal.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// A port that did not open: the address that told most, and what was seen there.
+#[derive(Debug)]
+pub struct Shut {
+    pub address: SocketAddr,
+    pub seen: Seen,
+}
+
+/// What came back from a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing.
+    Silence,
+    /// A refusal.
+    Refusal,
+    /// Another error, in the system's words.
+    Error(String),
+}
+
+impl Seen {
+    fn of(error: &io::Error) -> Seen {
+        match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Seen::Silence,
+            io::ErrorKind::ConnectionRefused => Seen::Refusal,
+            _ => Seen::Error(reason(error)),
+        }
+    }
+}
+
 /// Tries the addresses in turn until one accepts a connection.
-pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Option<TcpStream> {
+///
+/// # Errors
+/// None does in time.
+pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Shut> {
     until(addresses, timeout, |address, patience| TcpStream::connect_timeout(&address, patience))
 }
 
 /// Tries the addresses in turn until one answers: over TCP by accepting a connection, over UDP by a
 /// datagram in reply to one zero byte.
-pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> bool {
+///
+/// # Errors
+/// None does in time.
+pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> Result<(), Shut> {
     match protocol {
-        Protocol::Tcp => for_connection(addresses, timeout).is_some(),
-        Protocol::Udp | Protocol::Icmp => until(addresses, timeout, datagram).is_some(),
+        Protocol::Tcp => for_connection(addresses, timeout).map(drop),
+        Protocol::Udp | Protocol::Icmp => until(addresses, timeout, datagram),
     }
 }
 
@@ -48,21 +83,36 @@ fn until<T>(
     addresses: &[SocketAddr],
     timeout: Duration,
     attempt: impl Fn(SocketAddr, Duration) -> io::Result<T>,
-) -> Option<T> {
+) -> Result<T, Shut> {
     let begin = Instant::now();
     let mut patience = PATIENCE;
     let mut progress = Progress { begin, shown: false };
+    let mut shut: Option<Shut> = None;
     loop {
+        let mut is_cut_off = true;
         for &address in addresses {
-            let left = timeout.checked_sub(begin.elapsed()).filter(|left| !left.is_zero())?;
+            let seen = |shut: Option<Shut>| shut.unwrap_or(Shut { address, seen: Seen::Silence });
+            let Some(left) = timeout.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) else {
+                return Err(seen(shut));
+            };
             progress.show(address);
             let tried = Instant::now();
-            if let Ok(answer) = attempt(address, patience.min(left)) {
-                return Some(answer);
+            let error = match attempt(address, patience.min(left)) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            is_cut_off &= error.kind() == io::ErrorKind::NetworkUnreachable;
+            let seen = Seen::of(&error);
+            if seen != Seen::Silence || shut.is_none() {
+                shut = Some(Shut { address, seen });
             }
-            if tried.elapsed() < PAUSE {
+            if tried.elapsed() < PAUSE && !is_cut_off {
                 thread::sleep(PAUSE.min(left));
             }
+        }
+        // Without a route, waiting is of no use. Other errors may come from a firewall that still rejects.
+        if let Some(shut) = shut.take_if(|_| is_cut_off) {
+            return Err(shut);
         }
         patience = LONG_PATIENCE.min(patience * 2);
     }

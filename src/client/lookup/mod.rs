@@ -23,6 +23,7 @@ use crate::plan::password::SeenAs;
 use crate::plan::{self, Asked, Errand, Port, Resolved};
 
 pub use one_time::Line;
+pub use password::advice;
 
 /// The addresses to knock at, with port 0: one, or with `--both` one of each family that the host has.
 ///

@@ -50,6 +50,17 @@ pub fn lists(
     Ok(addresses.iter().zip(sources).map(list).collect())
 }
 
+/// What may be wrong when a list opened nothing.
+pub fn advice(otp: &Otp, offset: ClockOffset) -> String {
+    let now = clock::unix(offset);
+    let period = otp.period(now);
+    let left = otp.begins(period.saturating_add(1)).saturating_sub(now).as_secs();
+    let address = if otp.is_protected() { "the address that the server sees, " } else { "" };
+    format!(
+        "is it the seed, {address}or a clock? A list opens once; this is period {period}, the next begins in {left} s"
+    )
+}
+
 /// Waits until it is time to knock; returns the period.
 fn await_period(otp: &Otp, offset: ClockOffset) -> u64 {
     let mut moment = Moment::of(otp, clock::unix(offset));
