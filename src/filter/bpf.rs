@@ -68,6 +68,8 @@ pub const ETHER_TYPE: u32 = ANCILLARY;
 pub const PACKET_TYPE: u32 = ANCILLARY + 4;
 /// The index of the interface.
 pub const INTERFACE: u32 = ANCILLARY + 8;
+/// The tag of a frame that has one: three bits of priority, one of eligibility, and the VLAN.
+pub const VLAN_TAG: u32 = ANCILLARY + 44;
 /// Whether the frame had a VLAN tag.
 pub const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
 

@@ -24,9 +24,9 @@ use crate::filter::addresses::{
     MAX_V4_ADDRESSES, MAX_V6_ADDRESSES, Places, from_sources, source_in, v4_packet, v6_packet,
 };
 use crate::filter::bpf::{
-    AND, Assembler, ETHER_TYPE, INTERFACE, Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_NOT_BELOW, LD_BYTE,
-    LD_BYTE_X, LD_HALF, LD_HALF_X, LD_WORD, Label, PACKET_FOR_OTHERS, PACKET_OUTGOING, PACKET_TYPE, SUBTRACT,
-    SUBTRACT_X, VLAN_TAG_PRESENT,
+    AND, Assembler, ETHER_TYPE, INTERFACE, Instruction, JUMP_ANY_BIT, JUMP_EQUAL, JUMP_GREATER,
+    JUMP_NOT_BELOW, LD_BYTE, LD_BYTE_X, LD_HALF, LD_HALF_X, LD_WORD, Label, PACKET_FOR_OTHERS,
+    PACKET_OUTGOING, PACKET_TYPE, SUBTRACT, SUBTRACT_X, VLAN_TAG, VLAN_TAG_PRESENT,
 };
 use crate::filter::interest::{Interest, Interval};
 use crate::filter::interfaces::Several;
@@ -53,6 +53,8 @@ pub struct Surroundings<'a> {
 }
 
 const ETHER_TYPE_IPV4: u32 = 0x0800;
+/// The bits of a tag that name the VLAN.
+const VLAN_ID: u32 = 0x0fff;
 const ETHER_TYPE_IPV6: u32 = 0x86dd;
 
 /// The program looks for at most this many interfaces.
@@ -188,12 +190,15 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
     code.program(entry)
 }
 
-/// Branches on IPv4 and IPv6; rejects all else, and packets with a VLAN tag.
+/// Branches on IPv4 and IPv6; rejects all else, and packets of a VLAN. A tag of VLAN 0 has a priority
+/// alone: the kernel takes such a packet as one without a tag (IEEE 802.1Q).
 fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label {
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV6, v6, reject);
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV4, v4, family);
     let family = code.then(LD_HALF, ETHER_TYPE, family);
-    let untagged = code.branch(JUMP_EQUAL, 0, family, reject);
+    let of_no_vlan = code.branch(JUMP_ANY_BIT, VLAN_ID, reject, family);
+    let of_no_vlan = code.then(LD_HALF, VLAN_TAG, of_no_vlan);
+    let untagged = code.branch(JUMP_EQUAL, 0, family, of_no_vlan);
     code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged)
 }
 

@@ -37,6 +37,7 @@ pub fn run(program: &[Instruction], ip: &[u8], around: Around) -> u32 {
                 0 => Some(around.ether_type),
                 4 => Some(around.packet_type),
                 8 => Some(around.interface),
+                44 => Some(if around.is_tagged { 0x7005 } else { 0 }),
                 48 => Some(around.is_tagged.into()),
                 offset if offset < 0x1000 => panic!("ancillary {offset}"),
                 _ => {

@@ -30,6 +30,7 @@ trials![
     extension_headers_hide_a_knock,
     other_protocols_do_nothing,
     tagged_frames_do_nothing,
+    frames_with_a_priority_alone_count,
     ipv6_opens_too,
     pings_are_knocks_by_their_length,
     fragmented_pings_are_no_knocks,
@@ -251,9 +252,18 @@ fn tagged_frames_do_nothing() {
     let world = World::new();
     let daemon = world.knockd(DOOR).start();
     world.send(KNOCKS.map(|port| tcp(port).vlan(5)));
-    world.send([tcp(1000), tcp(3000).vlan(5), tcp(2000), tcp(1000).vlan(0), tcp(3000)]);
+    world.send([tcp(1000), tcp(3000).vlan(5), tcp(2000), tcp(1000).vlan(0x7005), tcp(3000)]);
     world.send(KNOCKS.map(|port| tcp(port).v6().vlan(5)));
     daemon.expect(&opened("d", CLIENT, 3));
+}
+
+/// As the kernel takes them: VLAN 0 is none, whatever the priority.
+fn frames_with_a_priority_alone_count() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    world.send([tcp(1000).vlan(0), tcp(2000).vlan(0xf000), tcp(3000)]);
+    world.send(KNOCKS.map(|port| tcp(port).v6().vlan(0x7000)));
+    daemon.expect(&(opened("d", CLIENT, 3) + &opened("d", CLIENT6, 3)));
 }
 
 fn ipv6_opens_too() {
