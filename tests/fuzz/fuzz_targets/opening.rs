@@ -247,7 +247,7 @@ impl Scene {
 
     fn text(&self) -> Vec<u8> {
         let boot = self.boot.to_string();
-        write(&self.openings.standing(), &[], &std::collections::BTreeMap::new(), &[], Moment { now: self.now, boot: &boot })
+        write(&self.openings.standing(), &[], &BTreeMap::new(), &[], Moment { now: self.now, boot: &boot })
     }
 
     fn read(&self, text: &[u8]) -> State {
