@@ -38,6 +38,9 @@ pub(super) fn sequence(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut R
     set_lock(draft, Lock::Fixed(sequence))
 }
 
+/// How many lines of a one-time file that are no sequences are reported one by one.
+const NAMED: usize = 5;
+
 pub(super) fn one_time_sequences(
     draft: &mut Draft<'_>,
     value: &Value<'_>,
@@ -47,9 +50,18 @@ pub(super) fn one_time_sequences(
     let file = value.path();
     let content = (reading.file)(&file).map_err(|error| Problem::Unreadable(file.clone(), error))?;
     reading.understood(format!("config: {name}: one time sequences file: {}", value.text()));
+    let mut left_out = 0_usize;
     let lines = OneTime::read(file.clone(), &content, |error| {
-        (reading.note)(Note::LeftOut(Problem::Sequence(name.clone(), error).to_string()));
+        left_out += 1;
+        if left_out <= NAMED {
+            (reading.note)(Note::LeftOut(Problem::Sequence(name.clone(), error).to_string()));
+        }
     });
+    if let Some(more) = left_out.checked_sub(NAMED).filter(|more| *more > 0) {
+        let text =
+            format!("config: section {name}: {more} more lines of {} are no sequences", file.display());
+        (reading.note)(Note::LeftOut(text));
+    }
     let Some(sequence) = lines.first() else { return Err(Problem::Exhausted(name, file)) };
     reading.understood(format!("new sequence for door {name}: {sequence}"));
     reading.understood(format!("config: {name}: sequence: {sequence}"));

@@ -17,6 +17,7 @@ trials![
     a_line_that_cannot_be_struck_opens_nothing,
     after_the_last_line_the_door_alone_is_closed,
     bad_lines_are_stepped_over,
+    ten_thousand_bad_lines_are_a_few_messages,
     odd_files_are_fine,
     a_failed_attempt_uses_nothing,
     an_attempt_does_not_go_on_with_the_next_line,
@@ -51,6 +52,20 @@ fn the_next_line_counts_and_the_used_one_does_not() {
     world.send([tcp(5000), udp(6000)]);
     daemon.wait_for_file("seqs", "#1000,2000\n#3000,4000\n#5000,6000:udp\n 7\n");
     daemon.expect(&opened("o", CLIENT, 2).repeat(3));
+}
+
+/// The first five, and how many more.
+fn ten_thousand_bad_lines_are_a_few_messages() {
+    let world = World::new();
+    let lines = "nonsense:nowhere\n".repeat(10_000) + "1000,2000\n";
+    let daemon = start(&world, &lines, "");
+    let stderr = daemon.stderr();
+    assert_eq!(stderr.lines().count(), 6, "{}", &stderr[..stderr.len().min(2000)]);
+    let sum = format!(
+        "config: section o: 9995 more lines of {}/seqs are no sequences",
+        daemon.folder.path().display()
+    );
+    assert_eq!(stderr.lines().last(), Some(&*sum));
 }
 
 /// The command itself looks.

@@ -37,6 +37,7 @@ trials![
     commands_have_nothing_of_a_replaced_watcher,
     every_stop_runs_once_however_often_all_is_killed,
     a_second_daemon_keeps_a_state_of_its_own,
+    daemons_that_share_a_path_leave_each_other_in_peace,
     a_daemon_takes_over_from_another_that_is_killed,
     without_a_place_for_the_file_it_goes_on,
     a_file_that_others_can_write_is_not_trusted,
@@ -389,6 +390,24 @@ fn a_second_daemon_keeps_a_state_of_its_own() {
     expect_closed(&place, 6.0, "10.77.0.2\n10.77.0.12\n");
     assert!(!place.join("state.2").exists() && !place.join("state.2.lock").exists());
     assert_eq!(third.stop(), Some(0));
+}
+
+/// One that starts looks at the locks of the others; that is no end of anybody.
+fn daemons_that_share_a_path_leave_each_other_in_peace() {
+    let (world, place) = (World::new(), Folder::new());
+    let idle = "[a]\nsequence = 9\ncommand = true";
+    let first = with_state(&world, &place, &door(60)).start();
+    world.send([tcp(1)]);
+    first.wait_for("running command: true");
+    assert!(holds_within(seconds(3.0), || place.join("state").exists()), "{}", first.said());
+    let second = with_state(&world, &place, idle).start();
+    let third = with_state(&world, &place, idle).start();
+    third.wait_for("this daemon keeps its own in");
+    pause(0.3);
+    let ticks = || process::ticks(second.pid) + process::ticks(third.pid);
+    let before = ticks();
+    pause(1.0);
+    assert!(ticks() - before < 10, "busy for {} hundredths of a second", ticks() - before);
 }
 
 /// Without being started again.

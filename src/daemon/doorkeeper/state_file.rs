@@ -224,6 +224,12 @@ fn lock(path: &Path) -> io::Result<Option<Place>> {
         check(path, ending)?;
     }
     let lock = lock_of(path);
+    // The first look is read-only: when a file that was open for writing is closed, the daemons that watch it take
+    // that for the end of its owner.
+    let probe = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&lock);
+    if probe.is_ok_and(|probe| matches!(probe.try_lock(), Err(fs::TryLockError::WouldBlock))) {
+        return Ok(None);
+    }
     loop {
         let file = OpenOptions::new()
             .read(true)
