@@ -1,13 +1,15 @@
 //! The table of attempts in progress: bounded, and equally fast however full it is.
 //!
-//! It finds attempts by knocker and by deadline. When it is full, it evicts the attempt that got least
-//! far, and of those the oldest: a flood of first knocks evicts only attempts of its own kind.
+//! It finds attempts by knocker and by deadline. When it is full, it evicts the oldest attempt of the
+//! stage at which most are. So each of n stages keeps at least the n-th part of the table, whichever of
+//! them strangers fill: a flood evicts attempts of its own kind. One network has a share of the table too,
+//! and beyond that evicts only its own attempts.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -49,7 +51,35 @@ struct Slot {
     /// Links of the list of attempts that got equally far, the oldest first.
     older: u32,
     younger: u32,
+    /// Links of the list of attempts from one network, in the order in which they began.
+    neighbour_before: u32,
+    neighbour_after: u32,
 }
+
+/// The attempts that reached the same stage.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    oldest: u32,
+    youngest: u32,
+    count: u32,
+}
+
+impl Level {
+    const EMPTY: Level = Level { oldest: NIL, youngest: NIL, count: 0 };
+}
+
+/// The attempts from one network: an IPv4 /24, or an IPv6 /64.
+#[derive(Clone, Copy, Debug)]
+struct Network {
+    oldest: u32,
+    youngest: u32,
+    count: u32,
+}
+
+/// A network can always have as many attempts as this: those of 256 addresses at one door.
+const LEAST_SHARE: usize = 256;
+/// Otherwise, a network can have this part of the table.
+const NETWORKS: usize = 16;
 
 /// When an attempt expires: (nanoseconds of uptime, born, slot).
 type Deadline = Reverse<(u64, u32, u32)>;
@@ -66,8 +96,10 @@ pub struct Attempts {
     hasher: RandomState,
     /// The earliest on top. Entries of attempts that are over stay until they are on top, or many.
     deadlines: BinaryHeap<Deadline>,
-    /// By number of stages reached: the oldest and the youngest slot.
-    levels: Vec<(u32, u32)>,
+    /// By number of stages reached.
+    levels: Vec<Level>,
+    /// The networks of the knockers.
+    networks: HashTable<Network>,
     born: u32,
 }
 
@@ -83,6 +115,7 @@ impl Attempts {
             hasher: RandomState::new(),
             deadlines: BinaryHeap::new(),
             levels: Vec::new(),
+            networks: HashTable::new(),
             born: 0,
         }
     }
@@ -106,7 +139,8 @@ impl Attempts {
             + self.free.capacity() * size_of::<u32>()
             + self.knockers.allocation_size()
             + self.deadlines.capacity() * size_of::<Deadline>()
-            + self.levels.capacity() * size_of::<(u32, u32)>()
+            + self.levels.capacity() * size_of::<Level>()
+            + self.networks.allocation_size()
     }
 
     /// The first attempt of a knocker.
@@ -132,16 +166,22 @@ impl Attempts {
     /// Adds an attempt that expires at `deadline` (uptime): behind `previous` in the list of its
     /// knocker, or at the head of that list.
     ///
-    /// A full table evicts the attempt that got least far.
+    /// A network that has its share, and then a full table, evicts an attempt.
     pub fn begin(
         &mut self,
         attempt: Attempt,
         deadline: Duration,
         previous: Option<AttemptId>,
     ) -> Option<AttemptId> {
+        let share = (self.capacity / NETWORKS).max(LEAST_SHARE);
+        let network = self.network_of(attempt.knocker);
+        if let Some(full) = network.filter(|it| usize::try_from(it.count).is_ok_and(|count| count >= share)) {
+            self.remove(self.id(full.oldest)?);
+        }
         if self.len() >= self.capacity {
-            let victim = self.levels.iter().map(|level| level.0).find(|&oldest| oldest != NIL)?;
-            self.remove(self.id(victim)?);
+            // Of equally full levels the lowest: those who only began.
+            let fullest = self.levels.iter().rev().max_by_key(|level| level.count)?;
+            self.remove(self.id(fullest.oldest)?);
         }
         let previous = previous.filter(|&id| self.slot(id).is_some()).map(|id| id.slot);
         self.born = self.born.wrapping_add(1);
@@ -153,11 +193,17 @@ impl Attempts {
             after: NIL,
             older: NIL,
             younger: NIL,
+            neighbour_before: NIL,
+            neighbour_after: NIL,
         };
         let index = if let Some(index) = self.free.pop() {
             *self.slots.get_mut(index as usize)? = slot;
             index
         } else {
+            if self.slots.len() == self.slots.capacity() {
+                let most = self.capacity.saturating_sub(self.slots.len());
+                self.slots.reserve_exact(self.slots.len().clamp(64, most.max(64)));
+            }
             self.slots.push(slot);
             u32::try_from(self.slots.len() - 1).ok()?
         };
@@ -169,6 +215,7 @@ impl Attempts {
             None => self.put_first(index, attempt.knocker),
         }
         self.enter_level(index);
+        self.enter_network(index, attempt.knocker);
         let nanoseconds = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
         self.deadlines.push(Reverse((nanoseconds, self.born, index)));
         Some(AttemptId { slot: index, born: self.born })
@@ -190,6 +237,7 @@ impl Attempts {
     pub fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
         let slot = *self.slot(id)?;
         self.leave_level(id.slot);
+        self.leave_network(id.slot);
         if let Some(after) = self.slots.get_mut(slot.after as usize) {
             after.before = slot.before;
         }
@@ -296,12 +344,13 @@ impl Attempts {
             return;
         };
         if self.levels.len() <= level {
-            self.levels.resize(level + 1, (NIL, NIL));
+            self.levels.resize(level + 1, Level::EMPTY);
         }
-        let Some((oldest, youngest)) = self.levels.get_mut(level) else { return };
-        let older = std::mem::replace(youngest, index);
-        if *oldest == NIL {
-            *oldest = index;
+        let Some(level) = self.levels.get_mut(level) else { return };
+        level.count += 1;
+        let older = std::mem::replace(&mut level.youngest, index);
+        if level.oldest == NIL {
+            level.oldest = index;
         }
         if let Some(slot) = self.slots.get_mut(older as usize) {
             slot.younger = index;
@@ -313,23 +362,97 @@ impl Attempts {
 
     fn leave_level(&mut self, index: u32) {
         let Some(slot) = self.slots.get(index as usize).copied() else { return };
+        let Some(level) = self.levels.get_mut(usize::from(slot.attempt.reached)) else { return };
+        level.count = level.count.saturating_sub(1);
         match self.slots.get_mut(slot.older as usize) {
             Some(older) => older.younger = slot.younger,
-            None => {
-                if let Some((oldest, _)) = self.levels.get_mut(usize::from(slot.attempt.reached)) {
-                    *oldest = slot.younger;
-                }
-            }
+            None => level.oldest = slot.younger,
         }
         match self.slots.get_mut(slot.younger as usize) {
             Some(younger) => younger.older = slot.older,
-            None => {
-                if let Some((_, youngest)) = self.levels.get_mut(usize::from(slot.attempt.reached)) {
-                    *youngest = slot.older;
-                }
-            }
+            None => level.youngest = slot.older,
         }
     }
+
+    fn network_of(&self, knocker: IpAddr) -> Option<Network> {
+        let prefix = prefix_of(knocker);
+        self.networks.find(self.hasher.hash_one(prefix), is_of_network(&self.slots, prefix)).copied()
+    }
+
+    /// Enters a new attempt into the list of its network, as the last one.
+    fn enter_network(&mut self, index: u32, knocker: IpAddr) {
+        let prefix = prefix_of(knocker);
+        let hash = self.hasher.hash_one(prefix);
+        let Some(network) = self.networks.find_mut(hash, is_of_network(&self.slots, prefix)) else {
+            self.sweep_networks();
+            let fresh = Network { oldest: index, youngest: index, count: 1 };
+            self.networks.insert_unique(hash, fresh, hash_of_network(&self.slots, &self.hasher));
+            return;
+        };
+        network.count += 1;
+        let before = std::mem::replace(&mut network.youngest, index);
+        if let Some(slot) = self.slots.get_mut(before as usize) {
+            slot.neighbour_after = index;
+        }
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.neighbour_before = before;
+        }
+    }
+
+    fn leave_network(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index as usize).copied() else { return };
+        let prefix = prefix_of(slot.attempt.knocker);
+        let hash = self.hasher.hash_one(prefix);
+        let Ok(mut entry) = self.networks.find_entry(hash, is_of_network(&self.slots, prefix)) else {
+            return;
+        };
+        let network = entry.get_mut();
+        network.count = network.count.saturating_sub(1);
+        if network.count == 0 {
+            entry.remove();
+            return;
+        }
+        match self.slots.get_mut(slot.neighbour_before as usize) {
+            Some(before) => before.neighbour_after = slot.neighbour_after,
+            None => network.oldest = slot.neighbour_after,
+        }
+        match self.slots.get_mut(slot.neighbour_after as usize) {
+            Some(after) => after.neighbour_before = slot.neighbour_before,
+            None => network.youngest = slot.neighbour_before,
+        }
+    }
+
+    /// As [`Attempts::sweep_knockers`] does.
+    fn sweep_networks(&mut self) {
+        let (length, most) = (self.networks.len(), self.networks.num_buckets() / 8 * 7);
+        if length < self.networks.capacity() || length > most / 4 * 3 || length < most / 2 {
+            return;
+        }
+        let hash = hash_of_network(&self.slots, &self.hasher);
+        let mut fresh = HashTable::with_capacity(length + 1);
+        for network in &self.networks {
+            fresh.insert_unique(hash(network), *network, hash);
+        }
+        self.networks = fresh;
+    }
+}
+
+/// The network of an address: its IPv4 /24, or IPv6 /64, which is what one customer usually has.
+fn prefix_of(knocker: IpAddr) -> IpAddr {
+    match knocker {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & !0xff).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// Whether a network is that of the prefix; one of its attempts tells.
+fn is_of_network(slots: &[Slot], prefix: IpAddr) -> impl Fn(&Network) -> bool + '_ {
+    move |network| knocker_of(slots, network.oldest).map(prefix_of) == Some(prefix)
+}
+
+/// The hash function of the table of networks.
+fn hash_of_network<'a>(slots: &'a [Slot], hasher: &'a RandomState) -> impl Fn(&Network) -> u64 + Copy + 'a {
+    |network| knocker_of(slots, network.oldest).map_or(0, |knocker| hasher.hash_one(prefix_of(knocker)))
 }
 
 fn knocker_of(slots: &[Slot], slot: u32) -> Option<IpAddr> {

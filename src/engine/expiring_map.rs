@@ -1,4 +1,4 @@
-//! A bounded map from a door and a knocker to a value that expires.
+//! A bounded map from a door and a knocker to values that expire.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -8,20 +8,50 @@ use std::time::Duration;
 /// The index of a door, and a knocker.
 type Key = (u32, IpAddr);
 
+/// A value that takes more or less memory.
+pub trait Weigh {
+    /// How many units of 16 bytes it has allocated.
+    fn weight(&self) -> usize;
+}
+
+impl Weigh for () {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+impl Weigh for Vec<Duration> {
+    fn weight(&self) -> usize {
+        self.capacity()
+    }
+}
+
 /// Values that expire; a full map evicts those that would expire first.
 #[derive(Debug)]
 pub struct ExpiringMap<T> {
+    /// Of values, and of their weight.
     capacity: usize,
+    weight: usize,
     values: HashMap<Key, (T, Duration)>,
     /// The earliest on top. Entries of replaced values stay until they are on top.
     times: BinaryHeap<Reverse<(Duration, Key)>>,
 }
 
-impl<T> ExpiringMap<T> {
-    /// An empty map for at most `capacity` values.
+impl<T: Weigh> ExpiringMap<T> {
+    /// An empty map for at most `capacity` values that weigh no more than `capacity` units together.
     #[must_use]
     pub fn new(capacity: usize) -> ExpiringMap<T> {
-        ExpiringMap { capacity, values: HashMap::new(), times: BinaryHeap::new() }
+        ExpiringMap { capacity, weight: 0, values: HashMap::new(), times: BinaryHeap::new() }
+    }
+
+    /// How many bytes it has allocated; of the hash table an estimate.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const UNIT: usize = size_of::<Duration>();
+        let buckets = self.values.capacity() / 7 * 8;
+        buckets * (size_of::<(Key, (T, Duration))>() + 1)
+            + self.times.capacity() * size_of::<Reverse<(Duration, Key)>>()
+            + self.weight * UNIT
     }
 
     /// The value, unless it has expired at this uptime.
@@ -33,9 +63,14 @@ impl<T> ExpiringMap<T> {
     /// Stores a value that expires at the uptime `until`, in place of an earlier one.
     pub fn set(&mut self, door: u32, knocker: IpAddr, value: T, until: Duration, uptime: Duration) {
         let key = (door, knocker);
-        self.values.insert(key, (value, until));
+        self.weight += value.weight();
+        if let Some((replaced, _)) = self.values.insert(key, (value, until)) {
+            self.weight -= replaced.weight();
+        }
         self.times.push(Reverse((until, key)));
-        let is_too_many = |it: &Self| it.values.len() > it.capacity || it.times.len() > 2 * it.capacity + 64;
+        let is_too_many = |it: &Self| {
+            it.values.len() > it.capacity || it.weight > it.capacity || it.times.len() > 2 * it.capacity + 64
+        };
         while let Some(&Reverse((time, key))) = self.times.peek() {
             if time > uptime && !is_too_many(self) {
                 break;
@@ -43,14 +78,16 @@ impl<T> ExpiringMap<T> {
             self.times.pop();
             // A value that was replaced since has another time.
             if self.values.get(&key).is_some_and(|(_, until)| *until == time) {
-                self.values.remove(&key);
+                self.remove(key.0, key.1);
             }
         }
     }
 
     /// Removes a value.
     pub fn remove(&mut self, door: u32, knocker: IpAddr) {
-        self.values.remove(&(door, knocker));
+        if let Some((removed, _)) = self.values.remove(&(door, knocker)) {
+            self.weight -= removed.weight();
+        }
     }
 
     /// All values: door, knocker, value, expiry (uptime).

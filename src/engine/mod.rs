@@ -4,8 +4,8 @@
 //! without its bugs: knockers never disturb each other, and an attempt expires at its deadline, not
 //! with the next packet.
 //!
-//! No knock makes it fail or block, and its capacity limits how many attempts, cooldowns and repeats
-//! it stores.
+//! No knock makes it fail or block, and its capacity limits the memory of the attempts, cooldowns and
+//! repeats that it stores.
 
 pub mod attempts;
 pub mod expiring_map;
@@ -31,6 +31,12 @@ use crate::time::Now;
 
 /// The default capacity; a full table of attempts takes a few megabytes.
 pub const MAX_ATTEMPTS: usize = 65_536;
+
+/// For how many knockers who completed a sequence, cooldowns are kept, and as many repeats: an eighth of
+/// the attempts, so that the memory of these is the most of it, but not below what a small table is for.
+fn knockers_kept(capacity: usize) -> usize {
+    (capacity / 8).max(1024)
+}
 
 /// The time to pass for doors whose sequences do not depend on it.
 const AT_ANY_TIME: Now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
@@ -79,7 +85,7 @@ impl Engine {
         Engine::with_capacity(doors, here, MAX_ATTEMPTS)
     }
 
-    /// The same for at most `capacity` attempts, and as many cooldowns and repeats.
+    /// The same for at most `capacity` attempts.
     #[must_use]
     pub fn with_capacity(
         doors: Vec<Door>,
@@ -94,8 +100,8 @@ impl Engine {
             first_stages: FirstStages::default(),
             valid_times: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(capacity),
-            cooldowns: ExpiringMap::new(capacity),
-            repeats: ExpiringMap::new(capacity),
+            cooldowns: ExpiringMap::new(knockers_kept(capacity)),
+            repeats: ExpiringMap::new(knockers_kept(capacity)),
         };
         let indexes = (0..).zip(&engine.doors);
         let others: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
@@ -113,6 +119,12 @@ impl Engine {
     #[must_use]
     pub fn attempts(&self) -> usize {
         self.attempts.len()
+    }
+
+    /// How many bytes the tables of attempts, cooldowns and repeats have allocated.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.attempts.bytes() + self.cooldowns.bytes() + self.repeats.bytes()
     }
 
     /// Replaces this host's addresses; attempts in progress continue.
@@ -307,6 +319,7 @@ impl Engine {
             made.push(uptime);
             let count = (made.len(), usize::from(times));
             if count.0 < count.1 {
+                made.shrink_to_fit();
                 self.repeats.set(index, knocker, made, uptime + within, uptime);
                 arrival.events.push(Event::Repeated { door: door.name.clone(), knocker, count });
                 return;
