@@ -19,11 +19,16 @@ ip addr add 127.0.0.9/8 dev lo
 daemon=$!
 soon grep -q 'listening on lo' knockd.log
 
-# From 127.0.0.1: a wrong knock, then an attempt that times out, then one that opens.
+# From 127.0.0.1: wrong knocks after one and after two right ones, attempts that time out after one and
+# after two, and one that opens.
 "$KNOCK" -u 127.0.0.1 1111 3333
 soon grep -q 'wrong knock (stage 1)' knockd.log
+"$KNOCK" -u 127.0.0.1 1111 2222 1111
+soon grep -q 'wrong knock (stage 2)' knockd.log
 "$KNOCK" -u 127.0.0.1 1111
 soon grep -q 'sequence timeout (stage 1)' knockd.log
+"$KNOCK" -u 127.0.0.1 1111 2222
+soon grep -q 'sequence timeout (stage 2)' knockd.log
 "$KNOCK" -u 127.0.0.1 1111 2222 3333
 soon grep -q 'running command' knockd.log
 kill $daemon
@@ -32,14 +37,15 @@ wait $daemon
 matched=$(fail2ban-regex --print-all-matched knockd.log "$filter" 2>&1)
 same "two lines of the log match" "Lines: 2 matched" \
     "$(printf '%s\n' "$matched" | sed -n 's/^Lines: .* \([0-9]*\) matched.*/Lines: \1 matched/p')"
-check "the wrong knock matches" grep -q '127.0.0.1: my door: wrong knock (stage 1)' <<<"$matched"
-check "the timeout matches" grep -q '127.0.0.1: my door: sequence timeout (stage 1)' <<<"$matched"
+check "the wrong knock matches" grep -q '127.0.0.1: my door: wrong knock (stage 2)' <<<"$matched"
+check "the timeout matches" grep -q '127.0.0.1: my door: sequence timeout (stage 2)' <<<"$matched"
 
 # Knockers with names, IPv6, syslog; and lines that only look similar.
 cat >others.log <<'END'
 [2026-11-22 14:53] 192.0.2.8 (host.example): my door: sequence timeout (stage 2)
 [2026-11-22 14:53] 2001:db8::7: ssh: wrong knock (stage 3)
-Nov 22 14:53:07 gate knockd: 192.0.2.77: ssh: wrong knock (stage 1)
+Nov 22 14:53:07 gate knockd: 192.0.2.77: ssh: wrong knock (stage 12)
+[2026-11-22 14:53] 192.0.2.7: ssh: wrong knock (stage 1)
 [2026-11-22 14:53] 192.0.2.9: ssh: OPEN SESAME
 [2026-11-22 14:53] 192.0.2.9: ssh: Stage 1
 [2026-11-22 14:53] ssh: running command: echo 192.0.2.9: x: wrong knock (stage 1)
