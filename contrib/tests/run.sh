@@ -128,7 +128,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper systemd openwrt container fail2ban clients fwknop web windows readme)
+all=(knock_helper guard systemd openwrt container fail2ban clients fwknop web windows readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
