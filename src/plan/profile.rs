@@ -78,34 +78,14 @@ impl fmt::Display for ProfileError {
 
 impl std::error::Error for ProfileError {}
 
-/// The name that was probably meant: at most two letters were added, left out or exchanged.
+/// The name that was probably meant: at most two letters were added, left out, replaced
+/// or swapped.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const MOST: usize = 2;
-    let near = names.map(|name| (distance(typed, name), name));
+    let near = names.map(|name| (strsim::osa_distance(typed, name), name));
     near.filter(|(distance, name)| *distance <= MOST && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
-}
-
-/// How many letters have to be added, left out or replaced (Levenshtein); two letters that changed
-/// places count as two.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (place, y) in row.iter_mut().skip(1).zip(&b) {
-            let above = *place;
-            left = (left + 1).min(above + 1).min(diagonal + usize::from(x != *y));
-            diagonal = above;
-            *place = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// Reads a profile file. A mistake within one section is recorded in its profile.
