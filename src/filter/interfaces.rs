@@ -68,6 +68,33 @@ impl Wanted {
         self.0.contains(&Selector::Auto)
     }
 
+    /// What whoever chose these interfaces may not know: that of a bridge or bond, not its ports have this
+    /// host's addresses.
+    #[must_use]
+    pub fn remarks(&self, scene: &Scene) -> Vec<String> {
+        let find = |index: Option<u32>| scene.interfaces.iter().find(|it| Some(it.index) == index);
+        let is_wanted = |interface: &Interface| {
+            let is_it = |selector: &Selector| match selector {
+                Selector::Named(name) => interface.is_called(name),
+                Selector::Any | Selector::Auto => true,
+            };
+            self.0.iter().any(is_it)
+        };
+        let remark = |selector: &Selector| -> Option<String> {
+            let Selector::Named(name) = selector else { return None };
+            let port = scene.interfaces.iter().find(|interface| interface.is_called(name))?;
+            let master = find(port.master).filter(|master| master.kind != Kind::Vrf)?;
+            let is_deaf = port.addresses.is_empty() && !is_wanted(master);
+            is_deaf.then(|| {
+                format!(
+                    "{name} is a port of {master}: knocks for this host arrive at {master}, so listen on {master}",
+                    master = master.name
+                )
+            })
+        };
+        self.0.iter().filter_map(remark).collect()
+    }
+
     /// What to listen on, given the interfaces that exist now.
     #[must_use]
     pub fn layout(&self, scene: &Scene) -> Layout {
@@ -120,7 +147,7 @@ impl Selector {
         let found: Vec<&Interface> = match self {
             Selector::Any => return Status { what: ANY.to_owned(), indexes: vec![], state: State::Ready },
             Selector::Named(name) => {
-                scene.interfaces.iter().find(|interface| interface.name == *name).into_iter().collect()
+                scene.interfaces.iter().find(|interface| interface.is_called(name)).into_iter().collect()
             }
             Selector::Auto => scene
                 .interfaces
@@ -138,7 +165,9 @@ impl Selector {
             State::Down
         };
         let names: Vec<&str> = found.iter().map(|interface| interface.name.as_str()).collect();
-        let what = if found.is_empty() { self.name().to_owned() } else { names.join(", ") };
+        // A name that was given is shown as it was given, as knockd 0.8 does; it may be an alternative one.
+        let is_given = found.is_empty() || matches!(self, Selector::Named(_));
+        let what = if is_given { self.name().to_owned() } else { names.join(", ") };
         Status { what, indexes: found.iter().map(|interface| interface.index).collect(), state }
     }
 }
@@ -167,6 +196,8 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Its alternative names (`ip link property`).
+    pub alternatives: Vec<String>,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
     /// Its hardware address, if it has one.
@@ -204,6 +235,11 @@ impl Interface {
     #[must_use]
     pub fn every() -> Interface {
         Interface { index: EVERY, name: ANY.to_owned(), is_up: true, ..Interface::default() }
+    }
+
+    /// Whether this is one of its names.
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.alternatives.iter().any(|other| other == name)
     }
 
     /// Whether one of `others` sees all packets of this interface too, so that they count there.

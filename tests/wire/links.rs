@@ -35,6 +35,8 @@ trials![
     any_counts_what_passes_through_once,
     any_counts_what_the_host_sends_to_a_target_once,
     a_list_counts_a_bridge_and_its_port_once,
+    a_port_of_a_bridge_is_pointed_out,
+    an_alternative_name_is_a_name,
     a_frame_for_another_machine_counts_there,
     auto_follows_the_default_route,
     auto_listens_on_the_routes_of_both_families,
@@ -374,6 +376,32 @@ fn a_list_counts_a_bridge_and_its_port_once() {
         count(&daemon, "10.77.0.40: d: OPEN SESAME") > 0
     };
     assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+}
+
+/// As people set it up on hosts of virtual machines: the address is that of the bridge.
+fn a_port_of_a_bridge_is_pointed_out() {
+    let world = World::v4_only();
+    with_master(&world, "vmbr0", InfoKind::Bridge);
+    let words = "knk0 is a port of vmbr0: knocks for this host arrive at vmbr0, so listen on vmbr0";
+    let daemon = world.knockd(TWICE).without_sync().start();
+    daemon.wait_for(words);
+    assert_eq!(daemon.raw_log().matches(words).count(), 1, "{}", daemon.said());
+    let both = world.knockd(TWICE).interface(Some("knk0,vmbr0")).without_sync().start();
+    both.wait_for("starting up");
+    wait_until_forwarding(&world, "vmbr0");
+    counts_once(&world, &both, SERVER_MAC);
+    assert!(!both.raw_log().contains("is a port of"), "{}", both.said());
+}
+
+fn an_alternative_name_is_a_name() {
+    let world = World::v4_only();
+    let named = ["link", "property", "add", "dev", SERVER_LINK, "altname", "the-internet-side"];
+    let named = run(&world.server, "ip", &named);
+    assert_eq!(named.code(), Some(0), "{named:?}");
+    let daemon = world.knockd(DOOR).interface(Some("the-internet-side")).start();
+    daemon.wait_for("starting up, listening on the-internet-side");
+    world.send(KNOCKS.map(tcp));
+    daemon.expect(&opened("d", CLIENT, 3));
 }
 
 /// Links that not every kernel knows: without them these count as ignored, in plain sight.

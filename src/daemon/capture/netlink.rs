@@ -244,6 +244,11 @@ fn interface(message: &[u8]) -> Option<Interface> {
                 let name = attributes(value).find(|(number, _)| *number == 1);
                 interface.kind = name.map_or(Kind::Usual, |(_, name)| kind_called(name));
             }
+            // IFLA_PROP_LIST with IFLA_ALT_IFNAME
+            52 => {
+                let names = attributes(value).filter(|(number, _)| *number == 53);
+                interface.alternatives = names.map(|(_, name)| text(name)).collect();
+            }
             // IFLA_LINK_NETNSID: the one below is in another namespace.
             37 => is_elsewhere = true,
             _ => {}

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Options, Warning};
+use crate::daemon::capture::netlink;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::{Doorkeeper, HandedOut};
 use crate::daemon::error::StartError;
@@ -139,6 +140,9 @@ impl Doorkeeper {
             if self.standing.is_none() {
                 self.reopen_log();
                 self.warn(&before);
+                if self.wanted(&before.options) != self.wanted(&self.config.options) {
+                    self.remark_on_interfaces();
+                }
                 self.open_memory();
                 self.reload_firewall();
                 notify::ready();
@@ -171,6 +175,15 @@ impl Doorkeeper {
         match started {
             Ok(()) => self.has_lost_watcher = false,
             Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),
+        }
+    }
+
+    /// Says of an interface that no knock will arrive at it, where that can be known.
+    pub(super) fn remark_on_interfaces(&mut self) {
+        let wanted = self.wanted(&self.config.options);
+        // It is a hint: the watcher says what does not work.
+        if let Ok(scene) = netlink::scene(false) {
+            self.log.tell(wanted.remarks(&scene));
         }
     }
 

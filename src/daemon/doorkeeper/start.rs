@@ -179,6 +179,7 @@ impl Doorkeeper {
         self.log.tell(missing.map(|(what, state)| state.line(what, false)));
         self.say(said, now());
         self.warn(&Config::default());
+        self.remark_on_interfaces();
         let options = &self.config.options;
         if let Some(command) = options.on_start.clone() {
             let limit = options.command_timeout.filter(|limit| !limit.is_zero());
