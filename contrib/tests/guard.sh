@@ -9,7 +9,7 @@ cable eth0 eth0
 nc -l -k -p 22 </dev/null >/dev/null &
 soon grep -q ':0016 .* 0A ' /proc/net/tcp
 connects() { at_client timeout 2 bash -c 'exec 3<>/dev/tcp/10.83.0.1/22' 2>/dev/null; }
-check "the port is open before" connects
+check "the port is open before" soon connects
 cat >knockd.conf <<'END'
 [options]
     Guard = yes
@@ -30,10 +30,9 @@ stays() {
     check "$name: reload" "$@"
     check "$name: closed after it" lacks connects
     at_client "$KNOCK" -u 10.83.0.1 7000
-    soon connects
-    check "$name: open after a knock" connects
+    check "$name: open after a knock" soon connects
     check "$name: reload" "$@"
-    check "$name: open after it" connects
+    check "$name: open after it" soon connects
     # The next firewall finds a new guard, with nobody in it.
     kill $daemon
     wait $daemon
