@@ -64,7 +64,21 @@ class Daemon:
         return self.process is not None and self.process.poll() is None
 
     def claims_to_listen(self):
-        return self.alive() and self.listens
+        """Whether it says so, and its watcher, which may have been replaced without a word, has a bound socket."""
+        return self.alive() and self.listens and self.has_bound_socket()
+
+    def has_bound_socket(self):
+        with open("/proc/net/packet", encoding="utf-8") as file:
+            rows = [line.split() for line in file][1:]
+        bound = {f"socket:[{row[8]}]" for row in rows if int(row[3], 16) != 0}
+        for pid in self.watchers():
+            try:
+                files = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+            except OSError:
+                continue
+            if not bound.isdisjoint(files):
+                return True
+        return False
 
     def look(self):
         """Reads its output, restarts it if it has exited, and measures it; called often."""

@@ -1,39 +1,39 @@
-//! How the state gets to the disk: which operations on which files, in which order. The rules that they follow
-//! are told in [`state`](super::state).
+//! How the state is written to disk: which operations on which files, in which order. [`state`](super::state)
+//! explains the rules.
 //!
-//! Nothing is done here: whoever has the files carries the operations out, one after the other, and says if one
-//! failed. So a test can stop between any two.
+//! Pure: it returns the operations as values. The caller carries them out one after the other and reports failures,
+//! so a test can kill the daemon between any two of them.
 
-/// Something to do with the files of a place.
+/// An operation on the files of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Make `PATH.tmp` with this text, in place of one that is there. It is the file that is written from now on.
+    /// Create `PATH.tmp` with this text, replacing an existing one. Later `Append`s and `Sync`s refer to this file.
     Write(Vec<u8>),
-    /// Rename `PATH.tmp` to `PATH.new`, in place of one that is there.
+    /// Rename `PATH.tmp` to `PATH.new`, replacing an existing one.
     Publish,
-    /// Put these lines behind what the file has that is written.
+    /// Append these lines to the file created last.
     Append(Vec<u8>),
-    /// Wait until that file is on the disk.
+    /// Flush that file to disk (fsync).
     Sync,
-    /// Rename `PATH.new` to `PATH`, in place of one that is there.
+    /// Rename `PATH.new` to `PATH`, replacing an existing one.
     Settle,
-    /// Wait until the names are on the disk.
+    /// Flush the directory to disk (fsync).
     SyncFolder,
-    /// Remove `PATH`, if it is there.
+    /// Remove `PATH`, if it exists.
     RemoveSettled,
-    /// Remove `PATH.new`, if it is there.
+    /// Remove `PATH.new`, if it exists.
     RemoveNew,
 }
 
-/// How far the files of a place are.
+/// What state the files of a place are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Journal {
-    /// `PATH.new` is there, has everything, and can be written on.
+    /// `PATH.new` exists, is complete, and takes further lines.
     is_open: bool,
 }
 
 impl Journal {
-    /// Something changed: `lines` makes the lines that say what, `whole` a text that says everything.
+    /// Records a change. `lines` returns the lines for the change alone, `whole` a text with the complete state.
     pub fn change(
         &mut self,
         lines: impl FnOnce() -> Vec<u8>,
@@ -46,7 +46,7 @@ impl Journal {
         vec![Operation::Write(whole()), Operation::Publish]
     }
 
-    /// What changed is to outlive the power too.
+    /// Makes the recorded changes survive a power failure too.
     pub fn settle(&mut self) -> Vec<Operation> {
         if !std::mem::take(&mut self.is_open) {
             return Vec::new();
@@ -54,40 +54,40 @@ impl Journal {
         vec![Operation::Sync, Operation::Settle, Operation::SyncFolder]
     }
 
-    /// The next change writes everything anew: one of the operations failed, or more is new than lines say.
+    /// Makes the next change write the complete state: an operation failed, or more has changed than its lines say.
     pub fn begin_anew(&mut self) {
         self.is_open = false;
     }
 
-    /// What was in a place is in another one now, and so is to be nowhere else. In this order: without `PATH.new`
-    /// what is in `PATH` would be the newest state again.
+    /// Empties a place whose content another place has taken over. The order matters: if `PATH.new` went first, a
+    /// kill would leave the older state in `PATH` as the newest one.
     #[must_use]
     pub fn abandon() -> [Operation; 3] {
         [Operation::RemoveSettled, Operation::RemoveNew, Operation::SyncFolder]
     }
 }
 
-/// What a daemon that begins finds where a state file could be.
+/// What a starting daemon finds at a place for a state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// Nobody had it; we hold it now.
+    /// Not locked by anybody; this daemon has locked it now.
     Free,
-    /// A daemon that lives has it.
+    /// Locked by a running daemon.
     Taken,
-    /// Nothing can be kept there.
+    /// Unusable: something else is in the way.
     Unfit,
 }
 
-/// Which places a daemon takes, by their index.
+/// Which places a starting daemon takes, by index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// Where it keeps its own state.
+    /// The place for its own state.
     pub own: Option<usize>,
-    /// What daemons left there that are gone is its own from now on.
+    /// Places of daemons that have ended, whose content it takes over.
     pub left: Vec<usize>,
 }
 
-/// Chooses among the places, in their order.
+/// Takes the first free place for itself, and takes over all other free ones.
 #[must_use]
 pub fn choose(places: &[Place]) -> Choice {
     let mut free =

@@ -1,6 +1,6 @@
-//! When what changed is written to the state file, and when it has to be on the disk.
+//! Decides when changes are written to the state file, and when they are flushed to disk.
 //!
-//! It is told what stands open; what it has to say, and what it found of earlier daemons, are its answers.
+//! The doorkeeper tells it what changed; it returns what earlier daemons left, and messages for the log.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,16 +20,16 @@ use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How long what is not urgent may wait for the disk.
+/// How long a change that is not urgent may wait for the flush to disk.
 const SYNC: Duration = Duration::from_secs(1);
-/// When to try again to write a file that could not be written.
+/// How long to wait after a failed write.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often, and how long after each other, to look whether a daemon that closed its lock is gone: the kernel
-/// tells of the one shortly before the other.
+/// How often, and at which interval, to try the lock of a daemon that has closed it: the kernel reports the close
+/// shortly before it releases the lock.
 const LOOKS: u32 = 20;
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What it means to be without.
+/// The consequence of running without a state file, for messages.
 const CONSEQUENCE: &str = "doors that are open may stay open if this daemon is killed";
 
 /// How many cooldowns are kept.
@@ -40,37 +40,37 @@ const MOST_COOLDOWNS: usize = 1024;
 pub(super) struct Found {
     /// What earlier daemons left.
     pub(super) state: State,
-    /// What the log should say.
+    /// Messages for the log.
     pub(super) says: Vec<String>,
 }
 
-/// The state file, and how far it is behind.
+/// The state file, and what it lacks.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The path that the configuration names.
     path: PathBuf,
     file: Option<StateFile>,
-    /// The file at the path before, until all is in the present one.
+    /// The file at the previous path, until everything is in the present one.
     former: Option<(PathBuf, StateFile)>,
-    /// The files of daemons that are gone, likewise.
+    /// The places of daemons that have ended, likewise.
     left: Vec<Place>,
-    /// Tells when a daemon that shares the path is gone.
+    /// Reports when a daemon that shares the path closes its lock.
     watch: Option<Inotify>,
-    /// When to look for that, as uptime, and how often still.
+    /// When to try these locks next, as uptime, and how many more times.
     look: Option<(Duration, u32)>,
     /// Cooldowns, the latest last.
     cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel.
     admitted: BTreeMap<Whose, Admitted>,
-    /// What else changed and is not written yet.
+    /// Changes that are not written yet.
     pending: Vec<Record>,
-    /// Everything is to be written, whatever changed.
+    /// The complete state must be written, even if nothing changed.
     is_behind: bool,
-    /// A door opens: the disk is not to wait.
+    /// A door opens: flush to disk as soon as the commands have been started.
     is_urgent: bool,
     /// When to write and sync at the latest, as uptime.
     sync: Option<Duration>,
-    /// It could not be written the last time.
+    /// The last write or flush failed.
     is_in_trouble: bool,
 }
 

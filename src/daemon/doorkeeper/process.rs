@@ -1,4 +1,4 @@
-//! Processes that are known by more than their number, so that no other one is taken for them.
+//! Identifies processes by PID and start time, so that a reused PID is not mistaken for the same process.
 
 use std::fs;
 
@@ -6,18 +6,18 @@ use nix::unistd::{Pid, getsid};
 
 use crate::opening::{Process, Stop};
 
-/// Hundreds of fields before ours would still fit; 22 is the start time (`proc_pid_stat(5)`).
+/// Field numbers in `/proc/PID/stat`, from 1.
 const STATE: usize = 3;
 const START: usize = 22;
 
-/// What tells this process, which must not have been reaped yet, from all others. `None` without /proc.
+/// Returns the identity of a process that has not been reaped yet; `None` without /proc.
 #[must_use]
 pub fn identify(pid: i32) -> Option<Process> {
     let (_, start) = stat(pid)?;
     Some(Process { pid, start })
 }
 
-/// Whether this process still runs. One that has ended does not, even if nobody has reaped it.
+/// Returns whether this process is still running. A zombie is not.
 #[must_use]
 pub fn runs(process: Process) -> bool {
     stat(process.pid).is_some_and(|(state, start)| start == process.start && !matches!(state, 'Z' | 'X'))
@@ -34,7 +34,7 @@ pub fn find_start(stop: &Stop) -> Option<Process> {
     let is_it = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let has = |wanted: &String| environment.split(|&byte| byte == 0).any(|it| it == wanted.as_bytes());
-        // The shell leads a session; what it started has the same environment.
+        // The shell leads its session; its own children have the same environment, but do not.
         getsid(Some(Pid::from_raw(*pid))) == Ok(Pid::from_raw(*pid)) && wanted.iter().all(has)
     };
     let folders = fs::read_dir("/proc").ok()?.flatten();
