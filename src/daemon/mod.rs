@@ -14,6 +14,7 @@ mod clock;
 mod doorkeeper;
 mod error;
 mod guarding;
+mod limits;
 mod load;
 mod log;
 pub mod messages;

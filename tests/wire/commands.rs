@@ -41,6 +41,8 @@ trials![
     the_watcher_is_no_single_point_of_failure,
     doors_close_after_the_main_process_was_killed,
     an_heir_waits_while_doors_are_open,
+    an_heir_leaves_its_doors_to_the_next_daemon,
+    commands_get_the_limits_that_the_daemon_was_started_with,
 ];
 
 fn every_ip_is_replaced() {
@@ -421,4 +423,43 @@ fn an_heir_waits_while_doors_are_open() {
     assert!(holds_within(seconds(4.0), || daemon.heir().is_some_and(|heir| heir != first)), "no other heir");
     assert!(holds_within(seconds(9.0), || daemon.raw_log().contains("command timeout")));
     assert!(holds_within(seconds(2.0), || daemon.heir().is_none()), "it stays");
+}
+
+/// Whatever somebody made of the daemon's own limits since.
+fn commands_get_the_limits_that_the_daemon_was_started_with() {
+    let world = World::new();
+    let command = "ulimit -n > @/new; mv @/new @/out";
+    let knockd = world.knockd(&format!("[d]\nsequence = 1\ncommand = {command}"));
+    let daemon = knockd.through(&["prlimit", "--nofile=777:4096"]).start();
+    let words = [format!("--pid={}", daemon.pid), "--nofile=64:4096".to_owned()];
+    assert!(std::process::Command::new("prlimit").args(words).status().unwrap().success());
+    world.send([tcp(1)]);
+    daemon.wait_for_file("out", "777\n");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid)).unwrap();
+    let own = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(own.split_whitespace().nth(3), Some("64"), "its own is not what it was: {own}");
+}
+
+/// It is there for the time without a daemon, and for no longer.
+fn an_heir_leaves_its_doors_to_the_next_daemon() {
+    let world = World::new();
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 6\nstop_command = echo %IP% >> @/out";
+    for wait in [0.0, 0.5] {
+        let mut first = world.knockd(doors).start();
+        world.send([tcp(1)]);
+        first.wait_for("running command: true");
+        assert!(holds_within(seconds(3.0), || first.heir().is_some()), "no heir");
+        let heir = first.heir().unwrap();
+        first.kill(Signal::SIGKILL);
+        first.wait(2.0);
+        pause(wait);
+        let path = first.folder.path().display().to_string();
+        let text = std::fs::read_to_string(&first.config).unwrap();
+        let mut second =
+            world.knockd("").file(&text).arguments(&["-p", &format!("{path}/pid"), "-v"]).start();
+        assert!(holds_within(seconds(2.0), || !process::alive(heir)), "it stays");
+        assert!(!second.stderr().contains("another daemon has it"), "{}", second.said());
+        assert_eq!(second.stop(), Some(0));
+        assert_eq!(first.read("out"), "10.77.0.2\n", "{}", second.said());
+    }
 }

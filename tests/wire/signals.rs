@@ -223,6 +223,17 @@ fn a_signal_to_all_processes_is_for_the_main_one() {
     let mut daemon = world.knockd(&format!("{DOOR}command = echo x >> @/out")).arguments(&["-l"]).start();
     let family = daemon.descendants();
     assert_eq!(family.len(), 2, "a watcher and a resolver");
+    // Not in the milliseconds in which they begin.
+    let blocks = |pid: i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status
+            .lines()
+            .any(|line| line.strip_prefix("SigBlk:").is_some_and(|set| set.trim() != "0000000000000000"))
+    };
+    assert!(
+        holds_within(seconds(3.0), || family.iter().all(|process| blocks(process.pid))),
+        "nobody is deaf"
+    );
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2] {
         for process in &family {
             process::signal(process.pid, signal);

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, pidfd_send_signal};
 
 use crate::daemon::doorkeeper::process;
+use crate::daemon::limits::Limits;
 use crate::daemon::notify::is_for_commands;
 use crate::opening::{Ending, Job, JobId, Process};
 use crate::time::Now;
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The commands that run.
 #[derive(Debug)]
 pub struct Commands {
+    /// Commands get the limits that we were started with.
+    limits: Limits,
     environment: Vec<CString>,
     /// Our children. None was reaped yet, so their numbers are theirs.
     running: HashMap<Pid, JobId>,
@@ -44,7 +47,12 @@ impl Commands {
             pair.extend(value.into_vec());
             CString::new(pair).ok()
         });
-        Commands { environment: environment.collect(), running: HashMap::new(), adopted: Vec::new() }
+        Commands {
+            limits: Limits::now(),
+            environment: environment.collect(),
+            running: HashMap::new(),
+            adopted: Vec::new(),
+        }
     }
 
     /// Watches a command that an earlier daemon started.
@@ -83,7 +91,8 @@ impl Commands {
         broken_pipe.add(Signal::SIGPIPE);
         attributes.set_sigdefault(&broken_pipe)?;
         attributes.set_sigmask(&SigSet::empty())?;
-        let pid = posix_spawn(SHELL, &files, &attributes, &arguments, &environment)?;
+        let spawn = || posix_spawn(SHELL, &files, &attributes, &arguments, &environment);
+        let pid = self.limits.apply_to(spawn)?;
         self.running.insert(pid, job.id);
         Ok(process::identify(pid.as_raw()))
     }

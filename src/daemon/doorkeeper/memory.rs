@@ -47,6 +47,8 @@ pub(super) struct Found {
 /// The state file, and what it lacks.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// What its lock file says, other than that this process stays.
+    word: Option<&'static str>,
     /// The path that the configuration names.
     path: PathBuf,
     file: Option<StateFile>,
@@ -83,6 +85,11 @@ impl Memory {
     /// Readable when a daemon that shares the path may be gone.
     pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A memory that leaves its state file to whoever comes.
+    pub(super) fn of_heir() -> Memory {
+        Memory { word: Some(state_file::LEAVING), ..Memory::default() }
     }
 
     /// Tells whoever comes that this process is about to leave its state file.
@@ -159,7 +166,8 @@ impl Memory {
         if self.file.is_some() && self.path == path {
             return None;
         }
-        let Claim { own, left, others, state, mut says, refusal } = state_file::claim(path);
+        let Claim { own, left, others, state, mut says, refusal } =
+            state_file::claim(path, self.word.unwrap_or(state_file::STAYING));
         let Some(own) = own else {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {

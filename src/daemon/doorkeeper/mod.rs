@@ -43,8 +43,9 @@ use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// Doors whose time is over so soon when the daemon is to end keep that time; all others are closed at once.
-const GRACE: Duration = Duration::from_secs(1);
+/// Doors whose time is over so soon when the daemon is to end keep that time, as with knockd 0.8; all others are closed at
+/// once, since init scripts wait for a second and then start the next daemon.
+const GRACE: Duration = Duration::from_secs(2);
 /// How long commands that run at the end may take before we end without them.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer those may take that close doors.

@@ -101,11 +101,11 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     output::never_wait();
     let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
     signals::ignore_none();
-    let mut doorkeeper = Doorkeeper { config, standing: None, ..Doorkeeper::new(arguments) };
+    let memory = Memory::of_heir();
+    let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments) };
     let _ = doorkeeper.open_log();
     doorkeeper.open_memory();
     doorkeeper.summons = doorkeeper.memory.summons();
-    doorkeeper.memory.announce_leaving();
     doorkeeper.run_as_heir(&mut signals);
     let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
     doorkeeper.complain(&says);

@@ -22,6 +22,8 @@ const MODE: u32 = 0o600;
 const OTHERS_WRITE: u32 = 0o022;
 /// How often to look whether one that leaves is gone.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long one that has the lock may take to say how it is with it.
+const SILENCE: Duration = Duration::from_millis(50);
 /// How many daemons can share a path.
 const MOST_PLACES: usize = 16;
 
@@ -62,7 +64,7 @@ pub struct Claim {
 
 /// Claims a place for a state file, and all that daemons left at this path that are gone.
 #[must_use]
-pub fn claim(path: &Path) -> Claim {
+pub fn claim(path: &Path, word: &str) -> Claim {
     let mut claim = Claim::default();
     let (mut places, mut found) = (Vec::new(), Vec::new());
     let mut why = None;
@@ -71,7 +73,7 @@ pub fn claim(path: &Path) -> Claim {
         if found.contains(&journal::Place::Free) && !exists(&path) {
             continue;
         }
-        let locked = lock(&path);
+        let locked = lock(&path, word);
         found.push(match &locked {
             Ok(Some(_)) => journal::Place::Free,
             Ok(None) => {
@@ -119,7 +121,7 @@ pub fn claim(path: &Path) -> Claim {
 pub fn claim_left(path: &Path, own: &Path) -> Claim {
     let mut claim = Claim::default();
     for path in places_at(path).into_iter().filter(|path| path != own && exists(path)) {
-        match lock(&path) {
+        match lock(&path, STAYING) {
             Ok(Some(place)) => {
                 let (state, says) = read_place(&path);
                 claim.says.extend(says);
@@ -219,7 +221,7 @@ fn is_trusted(it: &Metadata) -> bool {
 }
 
 /// Locks a place; `None` if another daemon has it.
-fn lock(path: &Path) -> io::Result<Option<Place>> {
+fn lock(path: &Path, word: &str) -> io::Result<Option<Place>> {
     for ending in ["", ".new", ".tmp", ".lock"] {
         check(path, ending)?;
     }
@@ -247,26 +249,31 @@ fn lock(path: &Path) -> io::Result<Option<Place>> {
         // Whoever had it may have removed it between the two.
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-            // What the one before announced.
-            let _ = file.set_len(0);
+            // In place of what the one before announced.
+            let _ = file.set_len(0).and_then(|()| (&file).write_all(word.as_bytes()));
             return Ok(Some(Place { path: path.to_owned(), lock: Some(file) }));
         }
     }
 }
 
-/// A process that ends, or that leaves its doors to whoever comes, has announced this.
+/// What stands in the lock file of a process that ends, or that leaves its doors to whoever comes.
 pub const LEAVING: &str = "leaving\n";
+/// What stands in that of any other.
+pub const STAYING: &str = "staying\n";
 
 /// Waits, so long at most, for those that have a state file at this path and are about to leave it. They are called by
 /// this.
 pub fn wait_for_leaving(path: &Path, patience: Duration) {
     let deadline = now().uptime.saturating_add(patience);
+    let deadline_of_silent = now().uptime.saturating_add(SILENCE);
     let is_leaving = |place: &PathBuf| {
         let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
         let Ok(mut file) = file else { return false };
         let mut word = String::new();
+        // Nothing: it has just got the lock, and has not said yet.
         let is_said = file.read_to_string(&mut word).is_ok() && word == LEAVING;
-        is_said && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+        let may_say = word.is_empty() && now().uptime < deadline_of_silent;
+        (is_said || may_say) && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
     };
     while places_at(path).iter().any(is_leaving) && now().uptime < deadline {
         std::thread::sleep(LOOK);
