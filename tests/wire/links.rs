@@ -34,6 +34,7 @@ trials![
     any_counts_loopback_once,
     any_counts_what_passes_through_once,
     any_counts_what_the_host_sends_to_a_target_once,
+    redirected_knocks_count_where_the_manual_says,
     a_list_counts_a_bridge_and_its_port_once,
     a_port_of_a_bridge_is_pointed_out,
     an_alternative_name_is_a_name,
@@ -495,6 +496,26 @@ fn any_counts_what_passes_through_once() {
     world.send(KNOCKS.map(|port| udp(port).to("10.78.0.77")));
     assert_eq!(beyond.until(3, seconds(3.0)).len(), 3, "the server does not forward");
     daemon.expect(&opened("d", CLIENT, 3));
+}
+
+/// DNAT: the address of the router where they arrive, of the host behind it where they leave.
+fn redirected_knocks_count_where_the_manual_says() {
+    let world = World::v4_only();
+    let _cable = Cable::new(&world, "lan0");
+    world.server.set("ipv4/conf/all/forwarding", "1");
+    world.server.add_neighbour("lan0", "10.78.0.77", [2, 0x78, 0, 0, 0, 2]);
+    let rules = "add table ip nat { chain in { type nat hook prerouting priority -100; meta l4proto udp dnat to 10.78.0.77; }; }";
+    let set = run(&world.server, "nft", &[rules]);
+    assert_eq!(set.code(), Some(0), "{set:?}");
+    let sequence = "sequence = 1000:udp,2000:udp,3000:udp";
+    let outside = format!("[router]\n{sequence}\n[host]\n{sequence}\ntarget = 10.78.0.77");
+    let any = world.knockd(&outside).interface(Some("any")).without_sync().start();
+    let inside = format!("[host]\n{sequence}\ntarget = 10.78.0.77");
+    let lan = world.knockd(&inside).interface(Some("lan0")).without_sync().start();
+    world.send(KNOCKS.map(udp));
+    lan.wait_for("host: OPEN SESAME");
+    any.wait_for("router: OPEN SESAME");
+    assert!(!any.raw_log().contains("host: "), "{}", any.said());
 }
 
 fn any_counts_what_the_host_sends_to_a_target_once() {
