@@ -70,11 +70,11 @@ chmod 755 bin/*
 nc -l -k -p 22 </dev/null >/dev/null &
 soon grep -q ':0016 .* 0A ' /proc/net/tcp
 
-# Whether watcher and doorkeeper have exited.
+# Whether the daemon and all its processes have exited.
 ended() { [ -z "$(pgrep -x knockd)" ]; }
 end_knockd() {
     local pid
-    for pid in $(pgrep -a -x knockd | sed '/doorkeeper/d; s/ .*//'); do kill "$pid"; done
+    for pid in $(pgrep -a -x knockd | sed '/knockd: /d; s/ .*//'); do kill "$pid"; done
     soon ended || failed "knockd exits on SIGTERM" "$(pgrep -a -x knockd)"
 }
 

@@ -186,7 +186,7 @@ inside() {
     kill -KILL "$pid"
     holds "systemd restarts it after a crash" restarted
     holds "the stop command that was running finishes" grep -q closed /run/slow
-    # Until then the doorkeeper from before the crash holds the door, and would close it.
+    # Until then the heir of the daemon before the crash holds the door, and would close it.
     holds "the new daemon takes over the open door" logged 'still open, closing it in its time'
     systemctl stop knockd
     same "the door is closed when the service is stopped" closed "$(cat /run/long)"
