@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`time`] | the time as a value: uptime and Unix time, read at one instant |
 //! | [`reason`] | the text of an operating-system error |
+//! | [`trust`] | whether a file can be trusted: from owners and modes to a verdict and a sentence |
 //! | [`door`] | what a door is: knock, sequence, rules, lock, one-time passwords |
 //! | [`packet`] | parses an IP packet into a knock, builds packets, describes them as text |
 //! | [`firewall`] | the kernel's firewall: elements, sets and our own table, as netlink messages |
@@ -49,3 +50,4 @@ pub mod plan;
 pub mod protocol;
 pub mod reason;
 pub mod time;
+pub mod trust;

@@ -32,6 +32,8 @@ mod repository {
     /// contrib/openwrt, where it repeats what the program knows.
     pub mod openwrt;
 }
+/// Which files are trusted, as values.
+mod trust;
 /// What a door is.
 mod door {
     /// One-time passwords: arithmetic, accepted periods, spent lists.
@@ -195,6 +197,7 @@ fn tests() -> Vec<Trial> {
         repository::manuals::tests,
         repository::knockd_sh::tests,
         repository::openwrt::tests,
+        trust::tests,
         door::otp::tests,
         door::spa::tests,
         packet::parse::tests,

@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::client::failure::Failure;
-use crate::client::system::Access;
+use crate::client::system::{self, Access};
 use crate::reason::reason;
 
 /// The longest such file, in bytes: more than any configuration needs.
@@ -25,7 +25,8 @@ pub(super) fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
     if text.len() as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
-/// The content of a file that only its owner may use, unless `insecure`.
+/// The content of a file that only its owner may use, unless `insecure`. Even then it is not another user's: what
+/// it says would run with our rights.
 ///
 /// # Errors
 /// Others may use it, or it cannot be read.
@@ -33,11 +34,31 @@ pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Ze
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
     let access = Access::of(file, path).map_err(failed)?;
+    let faults = system::faults(file, path).map_err(failed)?;
+    if let Some(fault) = faults.iter().find(|fault| fault.is_owner()) {
+        return Err(Failure::refused(format_args!("{shown}: {fault}")));
+    }
     if access.others_use() && !insecure {
         let (words, remedy) = (access.words(), Access::remedy(path));
         return Err(Failure::refused(format_args!(
             "{shown}: others may use this file ({words}), and it holds secrets; {remedy}, or use --insecure"
         )));
     }
-    read(file).map_err(failed)
+    match faults.first().filter(|_| !insecure) {
+        Some(fault) => Err(Failure::refused(format_args!("{shown}: {fault}, or use --insecure"))),
+        None => read(file).map_err(failed),
+    }
+}
+
+/// Whether nobody but root and we may have been able to write this file, which is open, unless `insecure`.
+///
+/// # Errors
+/// A sentence that says who may, and what to do.
+pub(super) fn check(file: &File, path: &Path, insecure: bool) -> Result<(), String> {
+    let shown = path.display();
+    let faults = system::faults(file, path).map_err(|error| format!("{shown}: {}", reason(&error)))?;
+    match faults.first().filter(|_| !insecure) {
+        Some(fault) => Err(format!("{shown}: {fault}, or use --insecure")),
+        None => Ok(()),
+    }
 }

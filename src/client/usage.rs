@@ -18,7 +18,7 @@ profiles:
        knock [options] <profile> [-- <command> ...]
       --list           show the profiles: those of ~/.config/knock.conf and of
                        /etc/knock.conf
-      --insecure       use a profile file that others can read
+      --insecure       use a file that others can read or write
 
 around the knock (<length>:icmp is a ping with so many bytes):
       --both           knock over IPv4 and IPv6

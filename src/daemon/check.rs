@@ -15,7 +15,7 @@ const OTHERS_READ: u32 = 0o044;
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
     output::start(arguments.verbose, arguments.debug);
-    let Loaded { config, files, .. } = match load(arguments, &mut output::pass_on) {
+    let Loaded { config, files, warnings: about_files, .. } = match load(arguments, &mut output::pass_on) {
         Ok(loaded) => loaded,
         Err(error) => {
             output::complain(&error.to_string());
@@ -35,6 +35,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
                 "{path} holds the secret of a door and can be read by others; chmod 600 {path} keeps it."
             ));
         }
+    }
+    for warning in &about_files {
+        output::complain(warning);
     }
     for warning in &warnings {
         output::complain(&format!("warning: {warning}"));

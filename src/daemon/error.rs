@@ -31,7 +31,12 @@ impl StartError {
     /// Whether the usage text is shown as well, as knockd 0.8 does.
     #[must_use]
     pub fn shows_usage(&self) -> bool {
-        matches!(self, StartError::Unreadable(..) | StartError::Config(_))
+        match self {
+            // A file that others can write is no mistake in the command line.
+            StartError::Unreadable(_, error) => error.raw_os_error().is_some(),
+            StartError::Config(_) => true,
+            _ => false,
+        }
     }
 }
 

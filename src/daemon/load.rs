@@ -1,6 +1,7 @@
 //! Reads the configuration and the files it names.
 
 use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use crate::config::{self, Config, ConfigError, Note, Problem, Reading};
 use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
+use crate::daemon::trusted::{self, Trusted};
 use crate::door::lock::Lock;
 use crate::protocol::bundle::{Bundle, File};
 use crate::reason::reason;
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub files: Vec<File>,
     /// The one-time sequence files, by the names that the configuration has for them.
     pub one_time: Vec<File>,
+    /// Sentences about who can write these files.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the configuration that the command line names. Relative paths in it are relative to where
@@ -33,11 +37,13 @@ pub struct Loaded {
 /// # Errors
 /// Why it cannot be read, or is refused.
 pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded, StartError> {
-    let mut files = Vec::new();
-    gather(&arguments.config, &mut files, note)?;
+    let (mut files, mut warnings) = (Vec::new(), Vec::new());
+    gather(&arguments.config, &mut files, &mut warnings, note)?;
     let mut lists = Vec::new();
     let mut file = |path: &Path| {
-        let text = one_time::read(&arguments.folder.join(path))?;
+        let mut opened = one_time::open(&arguments.folder.join(path))?;
+        warnings.extend(about_groups(path, &opened));
+        let text = opened.read()?;
         lists.push((path.to_owned(), Zeroizing::new(text.clone())));
         Ok(text)
     };
@@ -46,18 +52,26 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
         files.iter().map(|(path, text)| ((files.len() > 1).then_some(path.as_path()), text.as_slice()));
     let mut config = Config::parse_all(sources, reading).map_err(StartError::Config)?;
     anchor(&mut config, &arguments.folder);
-    Ok(Loaded { config, files, one_time: lists })
+    Ok(Loaded { config, files, one_time: lists, warnings })
 }
 
 /// Reads a file, and all that it includes, in their order: each included file stands behind the one
 /// that includes it.
-fn gather(path: &Path, files: &mut Vec<File>, note: &mut dyn FnMut(Note)) -> Result<(), StartError> {
-    let text = match std::fs::read(path) {
+fn gather(
+    path: &Path,
+    files: &mut Vec<File>,
+    warnings: &mut Vec<String>,
+    note: &mut dyn FnMut(Note),
+) -> Result<(), StartError> {
+    let unreadable = |error| StartError::Unreadable(path.to_owned(), error);
+    let mut opened = trusted::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
+    warnings.extend(about_groups(path, &opened));
+    let text = match opened.read() {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory && files.is_empty() => {
             note(Note::LeftOut(format!("{}: is a folder, read as an empty file", path.display())));
             Vec::new()
         }
-        text => text.map_err(|error| StartError::Unreadable(path.to_owned(), error))?,
+        text => text.map_err(unreadable)?,
     };
     let file = (!files.is_empty()).then(|| path.to_owned());
     let included: Vec<(usize, Vec<u8>)> =
@@ -73,11 +87,24 @@ fn gather(path: &Path, files: &mut Vec<File>, note: &mut dyn FnMut(Note)) -> Res
             if files.iter().any(|(path, _)| *path == included) {
                 return Err(fail(&included, "is read already".to_owned()));
             }
-            std::fs::File::open(&included).map_err(|error| fail(&included, reason(&error)))?;
-            gather(&included, files, note)?;
+            let opened = trusted::open(&included, OpenOptions::new().read(true));
+            let opened = opened.map_err(|error| fail(&included, reason(&error)))?;
+            // knockd 0.8 read no such files, so there is none that it took.
+            if let Some(fault) = opened.of_groups.first() {
+                return Err(fail(&included, fault.to_string()));
+            }
+            gather(&included, files, warnings, note)?;
         }
     }
     Ok(())
+}
+
+/// What is said of a file that knockd 0.8 took, although the members of a group can change it.
+fn about_groups(path: &Path, opened: &Trusted) -> Vec<String> {
+    let path = path.display();
+    let sentence =
+        |fault| format!("warning: {path}: {fault}. Its members decide which commands knockd runs.");
+    opened.of_groups.iter().map(sentence).collect()
 }
 
 /// The files that a pattern means, by name. One without wildcards means its file, which must be there.

@@ -23,6 +23,7 @@ mod one_time;
 mod poll;
 mod processes;
 mod signals;
+mod trusted;
 mod watcher;
 
 use std::ffi::OsString;

@@ -16,6 +16,8 @@ trials![
     a_profile_is_knocked_by_its_name,
     the_command_line_overrides_the_profile,
     a_profile_file_that_others_can_read_is_refused,
+    files_in_a_folder_that_others_can_write_are_refused,
+    root_uses_no_other_users_files,
     profiles_are_listed_without_their_sequences,
     errors_in_a_profile_name_the_line_and_no_secret,
     a_setting_that_is_overridden_causes_no_error,
@@ -91,6 +93,54 @@ fn a_profile_file_that_others_can_read_is_refused() {
         }
     }
     ends(&knock_with(&world, &folder, &["--insecure", "home"]), 0, "");
+}
+
+fn files_in_a_folder_that_others_can_write_are_refused() {
+    let world = World::new();
+    let folder = profiles(HOME);
+    let files = ["lines", "otp"].map(|name| folder.write(name, "1000,45,20000,off,tcp\n"));
+    let [lines, otp] = files.each_ref().map(|path| path.to_str().unwrap());
+    folder.write("lines", "1000,2000\n3000\n");
+    set_permissions(otp, Permissions::from_mode(0o600)).unwrap();
+    set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let shown = folder.path().display();
+    for (words, file) in [
+        (&["home"][..], folder.join("knock.conf").to_str().unwrap()),
+        (&["--one-time-sequences", lines, SERVER], lines),
+        (&["--otp-file", otp, SERVER], otp),
+    ] {
+        let refused = knock_with(&world, &folder, words);
+        let sentence = format!(
+            "error: {file}: everybody can write the folder {shown}, and so replace what is in it; \
+             chmod go-w {shown}, or use --insecure\n"
+        );
+        ends(&refused, 1, &sentence);
+        ends(&knock_with(&world, &folder, &[&["--insecure"][..], words].concat()), 0, "");
+    }
+    set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    ends(&knock_with(&world, &folder, &["home"]), 0, "");
+    set_permissions(lines, Permissions::from_mode(0o620)).unwrap();
+    let refused = knock_with(&world, &folder, &["--one-time-sequences", lines, SERVER]);
+    assert!(refused.stderr.contains("a group can write this file; chmod g-w "), "{}", refused.stderr);
+}
+
+/// A profile can name a command to run.
+fn root_uses_no_other_users_files() {
+    let world = World::new();
+    let folder = profiles(HOME);
+    let path = folder.join("knock.conf");
+    if std::os::unix::fs::chown(&path, Some(61234), None).is_err() {
+        eprintln!("not tried: no file can belong to user 61234 here");
+        return;
+    }
+    for words in [&["home"][..], &["--insecure", "home"]] {
+        let refused = knock_with(&world, &folder, words);
+        let shown = path.display();
+        let sentence = format!(
+            "error: {shown}: this file belongs to user 61234, and root uses only its own; chown -h root {shown}\n"
+        );
+        ends(&refused, 1, &sentence);
+    }
 }
 
 fn profiles_are_listed_without_their_sequences() {

@@ -28,6 +28,8 @@ trials![
     check_refuses_what_a_start_would,
     check_warns,
     check_warns_of_files_that_others_can_read,
+    files_that_others_can_write_are_refused,
+    files_that_a_group_can_write_are_taken_with_a_warning,
     check_reads_the_shipped_file,
     check_does_not_touch_anything,
 ];
@@ -273,6 +275,60 @@ fn check_warns_of_files_that_others_can_read() {
         let finished = knockd(&["--check", "-c", &path]);
         assert_eq!(finished.stderr, if is_open { words } else { String::new() }, "{file} {mode:o}");
         assert_eq!(finished.code(), Some(0));
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Whoever can write one of them decides what runs as root.
+fn files_that_others_can_write_are_refused() {
+    let folder = Folder::new();
+    let inner = folder.join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let list = secret(&folder, "inner/list", "1\n2\n3\n4\n5\n");
+    let more = secret(&folder, "more", &format!("[a]\none_time_sequences = {list}\n"));
+    let path = secret(&folder, "knockd.conf", &format!("[options]\ninclude = {more}\n"));
+    let folder = folder.path().to_str().unwrap();
+    let include = format!("config: line 2: include {more}");
+    let of = ": one_time_sequences of line 2";
+    for (changed, mode, sentence) in [
+        (&path, 0o602, format!("{path}: everybody can write this file; chmod go-w {path}")),
+        (&more, 0o602, format!("{include}: everybody can write this file; chmod go-w {more}")),
+        (&more, 0o620, format!("{include}: a group can write this file; chmod g-w {more}")),
+        (&list, 0o602, format!("{more}: {list}: everybody can write this file; chmod go-w {list}{of}")),
+        (
+            &format!("{folder}/inner"),
+            0o777,
+            format!(
+                "{more}: {list}: everybody can write the folder {folder}/inner, and so replace what is in it; \
+                 chmod go-w {folder}/inner{of}"
+            ),
+        ),
+    ] {
+        let before = std::fs::metadata(changed).unwrap().permissions();
+        std::fs::set_permissions(changed, PermissionsExt::from_mode(mode)).unwrap();
+        for words in [&["--check", "-c", &path][..], &["-i", "lo", "-c", &path]] {
+            let finished = knockd(words);
+            assert_eq!(finished.stderr, format!("{sentence}\n"), "{changed} {mode:o}");
+            assert_eq!(finished.code(), Some(1));
+        }
+        std::fs::set_permissions(changed, before).unwrap();
+    }
+    std::fs::set_permissions(&inner, PermissionsExt::from_mode(0o1777)).unwrap();
+    assert_eq!(knockd(&["--check", "-c", &path]).stderr, "");
+}
+
+/// knockd 0.8 took them.
+fn files_that_a_group_can_write_are_taken_with_a_warning() {
+    let folder = Folder::new();
+    let list = secret(&folder, "list", "1\n2\n3\n4\n5\n");
+    let path = secret(&folder, "knockd.conf", &format!("[a]\none_time_sequences = {list}\n"));
+    for file in [&path, &list] {
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o620)).unwrap();
+        let finished = knockd(&["--check", "-c", &path]);
+        let warning = format!(
+            "warning: {file}: a group can write this file; chmod g-w {file}. Its members decide which commands knockd runs.\n"
+        );
+        assert_eq!((finished.code(), finished.stderr), (Some(0), warning));
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! One-time sequences: each line of the file opens its door once.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
 
@@ -15,6 +16,7 @@ trials![
     the_next_line_counts_and_the_used_one_does_not,
     it_is_struck_before_the_command_starts,
     a_line_that_cannot_be_struck_opens_nothing,
+    a_line_in_a_file_that_others_can_write_opens_nothing,
     after_the_last_line_the_door_alone_is_closed,
     bad_lines_are_stepped_over,
     ten_thousand_bad_lines_are_a_few_messages,
@@ -66,6 +68,17 @@ fn ten_thousand_bad_lines_are_a_few_messages() {
         daemon.folder.path().display()
     );
     assert_eq!(stderr.lines().last(), Some(&*sum));
+}
+
+fn a_line_in_a_file_that_others_can_write_opens_nothing() {
+    let world = World::new();
+    let daemon = start(&world, " 1000,2000\n 3000\n", "command = touch @/out");
+    let file = daemon.folder.join("seqs");
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+    world.send([1000, 2000].map(tcp));
+    daemon.wait_for("seqs: everybody can write this file; chmod go-w ");
+    daemon.sync();
+    assert!(!daemon.folder.join("out").exists() && daemon.read("seqs") == " 1000,2000\n 3000\n");
 }
 
 /// The command itself looks.

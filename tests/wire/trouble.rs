@@ -1,6 +1,7 @@
 //! Trouble: what is full, gone, forbidden or used up leaves the daemon listening, and is told.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,6 +25,7 @@ trials![
     a_hanging_command_is_killed_with_all_it_started,
     a_missing_shell_is_told,
     a_full_process_table_is_told,
+    files_that_a_group_can_write_are_told,
     a_used_up_descriptor_table_is_told,
     an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later,
     fewer_descriptors_than_are_in_use_make_nobody_busy,
@@ -225,7 +227,7 @@ fn a_full_process_table_is_told() {
         return;
     }
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
-    Command::new("chmod").arg("777").arg(knockd.folder().path()).status().unwrap();
+    Command::new("chown").arg("61234").arg(knockd.folder().path()).status().unwrap();
     let through: Vec<&str> = ["prlimit", "--nproc=2", "setpriv"].into_iter().chain(words).collect();
     let mut daemon = knockd.through(&through).start();
     for round in 1..=2 {
@@ -234,6 +236,30 @@ fn a_full_process_table_is_told() {
     }
     daemon.sync();
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// At the start, and again when it is read again.
+fn files_that_a_group_can_write_are_told() {
+    let world = World::new();
+    let knockd = world.knockd("[o]\none_time_sequences = @/seqs");
+    let seqs = knockd.folder().write("seqs", "1\n2\n");
+    fs::set_permissions(&seqs, PermissionsExt::from_mode(0o620)).unwrap();
+    let daemon = knockd.start();
+    let warning = |file: &Path| {
+        let file = file.display();
+        format!(
+            "warning: {file}: a group can write this file; chmod g-w {file}. Its members decide which commands knockd runs."
+        )
+    };
+    daemon.wait_for(&warning(&seqs));
+    assert!(daemon.stderr().contains(&warning(&seqs)), "{}", daemon.said());
+    fs::set_permissions(&daemon.config, PermissionsExt::from_mode(0o660)).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for(&warning(&daemon.config));
+    fs::set_permissions(&daemon.config, PermissionsExt::from_mode(0o666)).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("everybody can write this file; chmod go-w ");
+    daemon.wait_for("keeping the configuration that was in force");
 }
 
 /// Leaves no descriptor that is not in use, or so many of them.

@@ -62,7 +62,7 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
     Ok(match &options.stages {
         Stages::Typed(asked) | Stages::Profile(asked) => (alike(services(options, asked)?), None),
         Stages::OneTime(path) => {
-            let line = Line::take(path)?;
+            let line = Line::take(path, options.insecure)?;
             (alike(made(options, line.sequence.stages())), Some(line))
         }
         Stages::Otp(password) => {

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::client::failure::Failure;
-use crate::client::output;
+use crate::client::{output, secret, system};
 use crate::door::lock::one_time_lines;
 use crate::door::sequence::Sequence;
 use crate::reason::reason;
@@ -26,12 +26,13 @@ impl Line {
     /// Takes the first usable line. Waits while another client has the file locked.
     ///
     /// # Errors
-    /// The file cannot be read and written, or has no usable line left.
-    pub fn take(path: &Path) -> Result<Line, Failure> {
+    /// The file cannot be read and written, others can write it (unless `insecure`), or it has no usable line
+    /// left.
+    pub fn take(path: &Path, insecure: bool) -> Result<Line, Failure> {
         let shown = path.display();
         let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
-        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-        file.lock().map_err(failed)?;
+        let mut file = lock(path).map_err(failed)?;
+        secret::check(&file, path, insecure).map_err(Failure::refused)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         for line in one_time_lines(&text) {
@@ -48,13 +49,35 @@ impl Line {
     /// Strikes the line, syncs the file to disk and unlocks it.
     ///
     /// # Errors
-    /// The file cannot be written: the next knocking will use the line again, and open nothing.
+    /// The file cannot be written, or another one is in its place: the next knocking may use the line again, and
+    /// open nothing.
     pub fn strike(mut self) -> Result<(), Failure> {
-        let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
-        let struck = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(b"#"));
-        struck.and_then(|()| self.file.sync_data()).map_err(|error| {
+        self.write_mark().map_err(|error| {
             let (path, words) = (self.path.display(), reason(&error));
             Failure::refused(format_args!("{path}: cannot strike the used sequence: {words}"))
         })
+    }
+
+    fn write_mark(&mut self) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(u64::try_from(self.offset).unwrap_or(u64::MAX)))?;
+        self.file.write_all(b"#")?;
+        self.file.sync_data()?;
+        if system::is_at(&self.file, &self.path)? {
+            Ok(())
+        } else {
+            Err(io::Error::other("another file is in its place by now; strike it there"))
+        }
+    }
+}
+
+/// Opens a file and locks it: the one that is at the path when the lock is ours, since another client may have
+/// put a new one there while we waited.
+fn lock(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.lock()?;
+        if system::is_at(&file, path)? {
+            return Ok(file);
+        }
     }
 }

@@ -2,16 +2,18 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Uid, User, geteuid};
+
+use crate::trust::{self, Facts, Fault, Owners};
 
 /// The profiles of the whole system.
 const SYSTEM: &str =
@@ -62,6 +64,38 @@ impl Access {
     pub fn remedy(path: &Path) -> String {
         format!("chmod 600 {}", path.display())
     }
+}
+
+/// Why an open file cannot be trusted.
+///
+/// # Errors
+/// The file cannot be asked.
+pub fn faults(file: &File, path: &Path) -> io::Result<Vec<Fault>> {
+    // Only Linux has it.
+    let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let owners = Owners::new(geteuid().as_raw(), &uid_map);
+    // The folders of an Android app belong to the system, which keeps other apps out of them.
+    let look = |path: &Path| fs::symlink_metadata(path).ok().map(|it| facts(path, &it));
+    let mut faults =
+        if cfg!(target_os = "android") { Vec::new() } else { trust::faults(&absolute(path)?, owners, look) };
+    // Asked of the open file too, so that it cannot be another one by the time it is read.
+    let opened = Facts { target: None, ..facts(path, &file.metadata()?) };
+    faults.extend(owners.fault(path, &opened).filter(|_| faults.is_empty()));
+    Ok(faults)
+}
+
+fn facts(path: &Path, it: &Metadata) -> Facts {
+    let target = it.is_symlink().then(|| fs::read_link(path).ok()).flatten();
+    Facts { owner: it.uid(), mode: it.mode(), target }
+}
+
+/// Whether the path leads to this file.
+///
+/// # Errors
+/// The file or the path cannot be asked.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (ours, there) = (file.metadata()?, fs::metadata(path)?);
+    Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
 }
 
 /// Opens a file for writing, and empties it; a new one is readable by its owner only.

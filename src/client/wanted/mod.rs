@@ -38,6 +38,8 @@ pub struct Options {
     /// Every stage is UDP (`-u`).
     pub udp: bool,
     pub verbose: bool,
+    /// Files that others can write are used all the same (`--insecure`).
+    pub insecure: bool,
     pub pace: Pace,
     /// How many times the whole sequence is sent.
     pub rounds: u64,
@@ -166,6 +168,7 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
         family: family.unwrap_or_default(),
         udp: manner.udp,
         verbose: typed.switch("verbose"),
+        insecure: typed.switch("insecure"),
         pace: Pace { delay, jitter },
         rounds: number(input, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
         raw,

@@ -82,11 +82,11 @@ fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
     let Some((option, value)) = given.first().and_then(|name| Some((*name, typed.value(name)?))) else {
         return Ok(None);
     };
-    let path = Path::new(value);
+    let (path, insecure) = (Path::new(value), typed.switch("insecure"));
     let otp = match (option, typed.text("door")) {
         ("otp", _) => password::parse(system::bytes(value)).map_err(|error| format!("--{error}")),
-        ("otp-file", _) => only_line(path),
-        (_, Some(name)) => door(path, &name),
+        ("otp-file", _) => only_line(path, insecure),
+        (_, Some(name)) => door(path, &name, insecure),
         (_, None) => {
             return Err(Failure::refused(format_args!("{} needs --door", input.name(option))));
         }
@@ -96,9 +96,9 @@ fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
 }
 
 /// The password on the only line of a file.
-fn only_line(path: &Path) -> Result<Otp, String> {
+fn only_line(path: &Path, insecure: bool) -> Result<Otp, String> {
     let shown = path.display();
-    let text = file(path)?;
+    let text = file(path, insecure)?;
     let Some(line) = password::only_line(&text) else {
         return Err(format!("{shown}: not one line with a one-time password"));
     };
@@ -106,9 +106,9 @@ fn only_line(path: &Path) -> Result<Otp, String> {
 }
 
 /// The password of a door in a knockd.conf.
-fn door(path: &Path, name: &str) -> Result<Otp, String> {
+fn door(path: &Path, name: &str, insecure: bool) -> Result<Otp, String> {
     let shown = path.display();
-    let text = file(path)?;
+    let text = file(path, insecure)?;
     // Other doors' one-time files are not read; any valid content lets the configuration be parsed.
     let reading = Reading { file: &mut |_| Ok(b"1".to_vec()), note: &mut |_| {}, interface_is_given: false };
     let config = Config::parse(&text, reading).map_err(|error| format!("{shown}: {error}"))?;
@@ -119,12 +119,13 @@ fn door(path: &Path, name: &str) -> Result<Otp, String> {
     }
 }
 
-/// The content of a file with a seed. Warns if others can read it.
-fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+/// The content of a file with a seed. Warns if others can read it, refuses it if others can write it.
+fn file(path: &Path, insecure: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
     let failed = |error: io::Error| format!("{shown}: {}", reason(&error));
     let mut file = File::open(path).map_err(failed)?;
     let access = Access::of(&file, path).map_err(failed)?;
+    secret::check(&file, path, insecure)?;
     let text = secret::read(&mut file).map_err(failed)?;
     if access.others_read() {
         output::complain(format_args!(

@@ -342,6 +342,7 @@ impl Doorkeeper {
         self.complain(&says);
     }
 
+    /// Says sentences on standard error and in the log.
     fn complain(&mut self, sentences: &[String]) {
         for sentence in sentences {
             self.log.complain(sentence);

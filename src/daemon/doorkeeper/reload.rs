@@ -42,6 +42,7 @@ impl Doorkeeper {
         self.log.say(&text);
         self.log.line_and_blank(&text);
         let handed_out = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
+            self.complain(&loaded.warnings);
             self.hand_out(loaded).map_err(|error| StartError::System("hand out the configuration", error))
         });
         if let Err(error) = handed_out {
@@ -54,7 +55,7 @@ impl Doorkeeper {
 
     /// Hands a configuration to the watcher.
     pub(super) fn hand_out(&mut self, loaded: Loaded) -> io::Result<()> {
-        let Loaded { mut config, files, one_time } = loaded;
+        let Loaded { mut config, files, one_time, warnings: _ } = loaded;
         config.options = config.options.following(&self.config.options);
         inherit_spent(&self.config.doors, &mut config.doors);
         let wanted = self.wanted(&config.options);

@@ -57,6 +57,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     processes::empty_stdin().map_err(|error| StartError::System("open /dev/null", error))?;
     let mut signals = Signals::new().map_err(|error| StartError::System("listen for signals", error))?;
     let loaded = load(&arguments, &mut output::pass_on)?;
+    let warnings = loaded.warnings.clone();
     let mut doorkeeper = Doorkeeper::new(arguments);
     let watcher = |error| StartError::System("start the watcher", error);
     doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
@@ -65,6 +66,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     if let Err(error) = doorkeeper.open_log() {
         output::complain(&log::cannot_open(&error));
     }
+    doorkeeper.complain(&warnings);
     if doorkeeper.arguments.lookup {
         doorkeeper.log.look_up_names().map_err(|error| StartError::System("start the resolver", error))?;
     }
