@@ -10,6 +10,7 @@ mod after;
 mod chance;
 mod cli;
 mod clock;
+mod core_dump;
 mod failure;
 mod list;
 mod lookup;
@@ -33,6 +34,7 @@ use wanted::{Options, Purpose, Stages};
 /// Runs `knock`; the program's arguments are its input, its exit code is the result.
 #[must_use]
 pub fn main() -> ExitCode {
+    core_dump::forbid();
     let line: Vec<OsString> = env::args_os().collect();
     run(&line).unwrap_or_else(|failure| failure.report())
 }

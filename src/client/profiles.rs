@@ -200,7 +200,11 @@ impl Found {
             let is_ours = matches!(key, "host" | "sequence" | "otp");
             let kind = if is_ours { Some(Kind::Value) } else { cli::kind(key) };
             match (kind, setting.value()) {
-                (None, _) => return refuse(&format!("unknown setting '{key}'")),
+                // What is not like the name of an option can be a seed that lost its name.
+                (None, Some(_)) if key.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase()) => {
+                    return refuse(&format!("unknown setting '{key}'"));
+                }
+                (None, _) => return refuse("unknown setting"),
                 (Some(Kind::Value), None) => return refuse(&format!("'{key}' needs a value")),
                 (Some(Kind::Value), Some(_)) if is_ours => {}
                 (Some(Kind::Value), Some(value)) => options.push(format!("--{key}={value}").into()),

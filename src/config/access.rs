@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::fwknop::{KeyDraft, entry, is_yes};
+use crate::config::fwknop::{KeyDraft, entry, is_yes, shown_name};
 use crate::config::reading::{Note, Reading};
 use crate::config::syntax::trim;
 use crate::door::rules::Prefixes;
@@ -104,7 +104,7 @@ impl Access<'_, '_> {
                 }
                 "%include" => self.refuse(path, line, &name, "files include each other too deep"),
                 _ if name.starts_with('%') => {
-                    self.refuse(path, line, &name, "is not supported: name each file with %include");
+                    self.refuse(path, line, shown_name(&name, value), "is not supported: name each file with %include");
                 }
                 "SOURCE" => match prefixes(value) {
                     Ok(sources) => {
@@ -130,11 +130,12 @@ impl Access<'_, '_> {
     /// A line inside a stanza.
     fn line(&mut self, path: &Path, line: usize, name: &str, value: &[u8]) {
         let Some(stanza) = self.stanzas.last_mut() else {
-            return self.refuse(path, line, name, "stands before the first SOURCE");
+            return self.refuse(path, line, shown_name(name, value), "stands before the first SOURCE");
         };
+        let shown = shown_name(name, value);
         match stanza.read(name, value) {
-            Ok(said) => self.explain(path, line, name, &said),
-            Err(problem) => self.refuse(path, line, name, &problem),
+            Ok(said) => self.explain(path, line, shown, &said),
+            Err(problem) => self.refuse(path, line, shown, &problem),
         }
     }
 

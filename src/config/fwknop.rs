@@ -29,6 +29,14 @@ pub fn entry(line: &[u8]) -> (&[u8], &[u8]) {
     (name, rest.get(begin..).unwrap_or_default())
 }
 
+/// The name of an entry for a message, if it looks like a name of fwknop's with a value behind it. Any other line
+/// can be a key that lost its name, and is not shown.
+#[must_use]
+pub fn shown_name<'a>(name: &'a str, value: &[u8]) -> &'a str {
+    let is_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"_%".contains(&byte);
+    if !value.is_empty() && name.bytes().all(is_name) { name } else { "this line" }
+}
+
 /// Whether a value says yes; fwknop compares the first letter.
 #[must_use]
 pub fn is_yes(value: &[u8]) -> bool {

@@ -6,6 +6,9 @@ use crate::config::problem::is_meant_for_options;
 /// The most bytes of a word that a message repeats.
 const SHOWN: usize = 40;
 
+/// In the place of a word that is not shown.
+const HIDDEN: &str = "...";
+
 const SECTION: &str = "a section is [NAME] alone in its line, without a comment";
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -56,7 +59,8 @@ pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) ->
     // What stands behind the first word may be secret, as a sequence without its = is.
     let is_one_word = word.len() == text.len();
     let foreign = FOREIGN.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-    let written = || if is_one_word || value.is_some() { shown.clone() } else { format!("{shown} ...") };
+    let is_all = is_one_word || value.is_some() || shown == HIDDEN;
+    let written = || if is_all { shown.clone() } else { format!("{shown} ...") };
     match known(if value.is_some() { &text } else { word }) {
         Some(directive) if !directive.may_stand_in(place) => {
             let case = if door.is_some_and(is_meant_for_options) { ", written like that" } else { "" };
@@ -106,10 +110,18 @@ fn first_word(text: &str) -> &str {
     text.split(|character: char| character.is_whitespace() || character == ':').next().unwrap_or_default()
 }
 
-/// The word, cut if it is long, without control characters.
+/// The word if it looks like the name of a directive, cut if it is long. Any other may be a seed or a key that lost
+/// its name.
 fn shown(word: &str) -> String {
+    let is_digit_of_name = |at: usize| word.get(..at).is_some_and(|before| before.ends_with('_'));
+    let is_name = word.char_indices().all(|(at, it)| {
+        it.is_alphabetic() || matches!(it, '_' | '-') || it.is_ascii_digit() && is_digit_of_name(at)
+    });
+    if !is_name {
+        return HIDDEN.to_owned();
+    }
     let cut = word.get(..word.floor_char_boundary(SHOWN)).unwrap_or(word);
-    let mut shown: String = cut.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
+    let mut shown = cut.to_owned();
     if cut.len() < word.len() {
         shown.push_str("...");
     }

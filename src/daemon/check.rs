@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
 use crate::daemon::cli::Arguments;
+use crate::daemon::core_dump;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::output;
 use crate::door::lock::Lock;
@@ -14,6 +15,7 @@ const OTHERS_READ: u32 = 0o044;
 /// Checks the configuration: 0 if it would be taken, 1 otherwise.
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
+    core_dump::forbid();
     output::start(arguments.verbose, arguments.debug);
     let Loaded { config, files, warnings: about_files, .. } = match load(arguments, &mut output::pass_on) {
         Ok(loaded) => loaded,

@@ -8,7 +8,7 @@ const ALL: [Resource; 4] =
     [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE, Resource::RLIMIT_NPROC, Resource::RLIMIT_CORE];
 
 /// Limits, as they were when this was made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits(Vec<(Resource, rlim_t)>);
 
 impl Limits {

@@ -11,6 +11,7 @@ pub mod capture;
 mod check;
 pub mod cli;
 mod clock;
+mod core_dump;
 mod doorkeeper;
 mod error;
 mod guarding;

@@ -49,7 +49,8 @@ pub fn digest_from_word(word: &str) -> Option<Digest> {
     Digest::from_word(word).filter(|digest| DIGESTS.contains(digest))
 }
 
-/// What is wrong with the value of `otp`; never quotes all of it, because it holds the seed.
+/// What is wrong with the value of `otp`. No message quotes any of it: in the wrong order, each field can be the
+/// seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OtpError {
     /// The seed is empty or too long.
@@ -58,10 +59,10 @@ pub enum OtpError {
     Missing(&'static str),
     /// Not a number, or out of range: the field, its minimum and its maximum.
     Number(&'static str, u16, u16),
-    /// Neither on nor off: the word in upper case.
-    Protection(String),
-    /// A protocol other than tcp and udp: the word in upper case.
-    Protocol(String),
+    /// Neither on nor off.
+    Protection,
+    /// A protocol other than tcp and udp.
+    Protocol,
     /// More than [`MAX_STAGES`] protocols.
     TooMany,
 }
@@ -76,8 +77,8 @@ impl fmt::Display for OtpError {
             OtpError::Number(field, low, high) => {
                 write!(f, "otp: {field} must be a number from {low} to {high}")
             }
-            OtpError::Protection(word) => write!(f, "Invalid ip_protection value: {word}."),
-            OtpError::Protocol(word) => write!(f, "unknown protocol {word} in knock sequence"),
+            OtpError::Protection => f.write_str("Invalid ip_protection value: it is neither on nor off."),
+            OtpError::Protocol => f.write_str("unknown protocol in knock sequence: otp takes tcp and udp"),
             OtpError::TooMany => {
                 write!(f, "too many ports {MAX_STAGES} in knock sequence for otp. MAX = {MAX_STAGES}.")
             }
@@ -120,12 +121,11 @@ impl Otp {
         let is_protected = match word(fields.next().ok_or(OtpError::Missing("on or off"))?) {
             on if on == "ON" => true,
             off if off == "OFF" => false,
-            other => return Err(OtpError::Protection(other)),
+            _ => return Err(OtpError::Protection),
         };
         let mut protocols = Vec::new();
         for field in fields {
-            let name = word(field);
-            let protocol = Protocol::with_ports(&name).ok_or(OtpError::Protocol(name))?;
+            let protocol = Protocol::with_ports(&word(field)).ok_or(OtpError::Protocol)?;
             if protocols.len() == MAX_STAGES {
                 return Err(OtpError::TooMany);
             }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::config::fwknop::{KeyDraft, digest, entry, is_yes};
+use crate::config::fwknop::{KeyDraft, digest, entry, is_yes, shown_name};
 use crate::config::syntax::trim;
 use crate::door::digest::Digest;
 use crate::door::sequence::Stage;
@@ -165,8 +165,9 @@ impl Draft {
                 let value = value.get(..end).unwrap_or_default();
                 let value = value.strip_suffix(b";").unwrap_or(value);
                 let key = String::from_utf8_lossy(key);
+                let shown = shown_name(&key, value);
                 self.entry(&key, value)
-                    .map_err(|problem| RcError::Line(line, format!("{key}: {problem}")))?;
+                    .map_err(|problem| RcError::Line(line, format!("{shown}: {problem}")))?;
             }
         }
         Ok(is_there)

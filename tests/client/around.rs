@@ -23,6 +23,7 @@ trials![
     knocking_and_connecting_in_one_command,
     a_command_gets_its_arguments_and_gives_the_exit_code,
     a_command_that_cannot_run_is_an_error,
+    a_client_leaves_no_core_dump_and_its_command_may,
     a_proxy_copies_both_directions,
     a_proxy_copies_each_line_at_once,
     errors_have_the_words_of_getopt,
@@ -201,6 +202,28 @@ fn a_command_that_cannot_run_is_an_error() {
     ends(&missing, 127, "error: cannot run '/no/such/program': No such file or directory\n");
     let folder = world.knock(&[SERVER, "1", "--", "/"]);
     ends(&folder, 126, "error: cannot run '/': Permission denied\n");
+}
+
+fn a_client_leaves_no_core_dump_and_its_command_may() {
+    let world = World::new();
+    let limits = |words: &[&str]| {
+        let words = [&["--core=1000:2000", KNOCK][..], words].concat();
+        run(&world.client, "prlimit", &words)
+    };
+    let finished = limits(&[SERVER, "1", "--", "grep", "core", "/proc/self/limits"]);
+    let words: Vec<&str> = finished.stdout.split_whitespace().collect();
+    assert_eq!(words, ["Max", "core", "file", "size", "1000", "2000", "bytes"]);
+    let mut client = world.client.run(|| {
+        Command::new(KNOCK).args(["--wait", "2222", "--timeout", "60", SERVER, "1"]).spawn().unwrap()
+    });
+    let path = format!("/proc/{}/limits", client.id());
+    let is_forbidden = holds_within(seconds(5.0), || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.lines().any(|line| line.starts_with("Max core file size        0 "))
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(is_forbidden);
 }
 
 fn a_proxy_copies_both_directions() {

@@ -80,6 +80,12 @@ fn every_line_is_explained_and_no_key_shown() {
         "/a: line 8: refused: the stanza from here on: there is neither KEY nor KEY_BASE64",
     ];
     assert_eq!(lines, wanted);
+    // A key that lost its name.
+    for line in ["kEyWithoutName==", "kEy WithoutName", "MYSECRETKEY"] {
+        let (_, lines) = said(&format!("{line}\nSOURCE ANY\n{line}\n"));
+        assert!(lines[0].ends_with("line 1: refused: this line: stands before the first SOURCE"), "{lines:?}");
+        assert!(!lines.iter().any(|it| it.contains("kEy") || it.contains("MYSECRETKEY")), "{lines:?}");
+    }
     let error = outcome.unwrap_err();
     assert_eq!((error.line, error.problem.starts_with("CMD_CYCLE_OPEN: ")), (7, true));
 }

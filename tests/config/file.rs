@@ -266,6 +266,9 @@ fn a_syntax_error_says_why() {
             "Opens the secret door 7000",
             "'Opens ...' is neither a directive nor a comment, which begins with #",
         ),
+        ("MYSECRETSEED,45,20000,on,tcp", "'...' is neither a directive nor a comment, which begins with #"),
+        ("s3cret==", "'...' is not a directive"),
+        ("s3cret 45", "'...' is neither a directive nor a comment, which begins with #"),
         ("ipset = x", "'IPSet' is not a directive here: write Start_Command = ipset -exist add SET %IP%"),
         (
             "include_dir = /x",

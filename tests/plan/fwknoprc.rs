@@ -60,6 +60,8 @@ fn the_default_stanza_counts_first() {
 fn what_is_not_supported_is_refused_with_its_line() {
     for (line, problem) in [
         ("COLOUR red", "COLOUR: is not known"),
+        ("MYSECRETKEY", "this line: is not known"),
+        ("bXlzZWNyZXRrZXk=", "this line: is not known"),
         ("USE_GPG Y", "USE_GPG: GnuPG is not supported"),
         ("ENCRYPTION_MODE legacy", "ENCRYPTION_MODE: only CBC"),
         ("SPA_SERVER_PROTO tcp", "SPA_SERVER_PROTO: only udp"),

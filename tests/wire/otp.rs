@@ -293,10 +293,16 @@ fn nothing_says_the_seed() {
         ",nonsense",
         ",45",
         ",45,2,maybe,tcp",
+        // The fields in the wrong order.
+        "\notp = 45,45,2,MARK,tcp",
+        "\notp = 45,45,2,on,MARK",
+        "\notp = 45,45,MARK,on,tcp",
+        ",45,2,on,tcp\notp_digest = MARK",
         ",45,2,on,icmp",
         "0123456789012345678901234567890,45,2,on,tcp",
     ] {
         for arguments in [&["--check"][..], &["-v", "-D"]] {
+            let broken = broken.replace("MARK", MARK);
             let text = format!("[d]\notp = {MARK}{broken}\n");
             let finished = world.knockd("").file(&text).arguments(arguments).finish();
             let said = (finished.stdout + &finished.stderr).to_lowercase();
@@ -322,5 +328,5 @@ fn silent(daemon: &RunningDaemon) {
             assert!(!text.contains(&MARK.to_lowercase()), "{}: {text}", entry.path().display());
         }
     }
-    assert!(files >= 3 && daemon.stderr().contains("PERHAPS"), "{files} files; {}", daemon.said());
+    assert!(files >= 3 && daemon.stderr().contains("neither on nor off"), "{files} files; {}", daemon.said());
 }

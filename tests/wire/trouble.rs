@@ -26,6 +26,7 @@ trials![
     a_missing_shell_is_told,
     a_full_process_table_is_told,
     files_that_a_group_can_write_are_told,
+    no_process_with_secrets_leaves_a_core_dump,
     a_used_up_descriptor_table_is_told,
     an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later,
     fewer_descriptors_than_are_in_use_make_nobody_busy,
@@ -236,6 +237,23 @@ fn a_full_process_table_is_told() {
     }
     daemon.sync();
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Neither the doorkeeper nor the watcher, which both know every seed. Commands may, as before.
+fn no_process_with_secrets_leaves_a_core_dump() {
+    let world = World::new();
+    let knockd = world.knockd("[d]\nsequence = 1\ncommand = grep core /proc/self/limits > @/new; mv @/new @/out");
+    let daemon = knockd.through(&["prlimit", "--core=1000:2000"]).start();
+    world.send([tcp(1)]);
+    assert!(holds_within(seconds(5.0), || daemon.folder.join("out").exists()), "{}", daemon.said());
+    let limit = |text: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with("Max core file size"));
+        line.unwrap_or_default().split_whitespace().skip(4).map(str::to_owned).collect()
+    };
+    assert_eq!(limit(&daemon.read("out")), ["1000", "2000", "bytes"]);
+    for pid in [daemon.pid, daemon.watcher().unwrap()] {
+        assert_eq!(limit(&read(Path::new(&format!("/proc/{pid}/limits")))), ["0", "2000", "bytes"]);
+    }
 }
 
 /// At the start, and again when it is read again.

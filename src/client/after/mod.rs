@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::client::after::wait::Seen;
+use crate::client::core_dump;
 use crate::client::failure::{Failure, Status};
 use crate::client::system;
 use crate::client::wanted::Wait;
@@ -70,7 +71,7 @@ pub fn await_port(
 /// The command cannot be run.
 pub fn execute(command: &[OsString]) -> Result<(), Failure> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let error = system::become_command(program, arguments);
+    let error = core_dump::lifted(|| system::become_command(program, arguments));
     let status =
         if error.kind() == io::ErrorKind::NotFound { Status::NotFound } else { Status::NotExecutable };
     Err(Failure::new(status, format_args!("error: cannot run '{}': {}", program.display(), reason(&error))))

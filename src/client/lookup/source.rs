@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
+use crate::client::core_dump;
 use crate::client::failure::Failure;
 use crate::client::lookup::{route, stun};
 use crate::client::system;
@@ -49,12 +50,9 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
 fn printed(command: &str, option: &str) -> Result<IpAddr, Failure> {
     let refuse = |problem: &str| Failure::refused(format_args!("{option}: command: {problem}"));
     let (shell, option_of_shell) = system::SHELL;
-    let output = Command::new(shell)
-        .args([option_of_shell, command])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| refuse(&reason(&error)))?;
+    let mut shell = Command::new(shell);
+    shell.args([option_of_shell, command]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = core_dump::lifted(|| shell.output()).map_err(|error| refuse(&reason(&error)))?;
     if !output.status.success() {
         return Err(refuse(&format!("it failed ({})", output.status)));
     }

@@ -37,9 +37,10 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Commands get the environment of this process, but for what is ours to tell (`KNOCKD_...`).
+    /// Commands get the environment of this process, but for what is ours to tell (`KNOCKD_...`), and
+    /// these limits.
     #[must_use]
-    pub fn new() -> Commands {
+    pub fn new(limits: Limits) -> Commands {
         let inherited = std::env::vars_os().filter(|(name, _)| is_for_commands(name));
         let environment = inherited.filter_map(|(name, value)| {
             let mut pair = name.into_vec();
@@ -47,12 +48,7 @@ impl Commands {
             pair.extend(value.into_vec());
             CString::new(pair).ok()
         });
-        Commands {
-            limits: Limits::now(),
-            environment: environment.collect(),
-            running: HashMap::new(),
-            adopted: Vec::new(),
-        }
+        Commands { limits, environment: environment.collect(), running: HashMap::new(), adopted: Vec::new() }
     }
 
     /// Watches a command that an earlier daemon started.

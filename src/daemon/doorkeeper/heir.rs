@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::getppid;
 
 use crate::config::{Config, Options};
+use crate::daemon::limits::Limits;
 use crate::daemon::load;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::poll::wait_for;
@@ -74,6 +75,8 @@ impl Estate {
 #[derive(Debug)]
 pub struct HeirProcess {
     is_detached: bool,
+    /// It passes the limits on to its commands, as the doorkeeper does.
+    limits: Limits,
     process: Option<Sibling>,
     /// What it was told.
     estate: Estate,
@@ -84,8 +87,8 @@ pub struct HeirProcess {
 impl HeirProcess {
     /// None yet; `is_detached` if its standard output is to be nobody's.
     #[must_use]
-    pub fn new(is_detached: bool) -> HeirProcess {
-        HeirProcess { is_detached, process: None, estate: Estate::default(), started: None }
+    pub fn new(is_detached: bool, limits: Limits) -> HeirProcess {
+        HeirProcess { is_detached, limits, process: None, estate: Estate::default(), started: None }
     }
 
     /// Has one wait, or ends it: as `is_needed`. One that knows something else is replaced.
@@ -107,7 +110,8 @@ impl HeirProcess {
         }
         self.started = Some(now.uptime);
         self.estate = estate.clone();
-        let process = processes::start_as(Role::Heir, estate.words(), self.is_detached)?;
+        let start = || processes::start_as(Role::Heir, estate.words(), self.is_detached);
+        let process = self.limits.apply_to(start)?;
         if let Some(bundle) = bundle {
             messages::transmit(&process.socket, &Order::Adopt(Generation(1)), Some(bundle.as_fd()))?;
         }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::daemon::background::Launcher;
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::clock::now;
+use crate::daemon::core_dump;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::heir::{self, HeirProcess, Inheritance};
@@ -23,6 +24,7 @@ use crate::daemon::doorkeeper::reload::spent_lists;
 use crate::daemon::doorkeeper::state_file;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
+use crate::daemon::limits::Limits;
 use crate::daemon::load::load;
 use crate::daemon::log::output;
 use crate::daemon::log::{self, Log};
@@ -51,6 +53,8 @@ const LAST_LINES: Duration = Duration::from_millis(250);
 /// # Errors
 /// Why it cannot start, or what it could not do at its end.
 pub fn main(arguments: Arguments) -> Result<(), StartError> {
+    let limits = Limits::now();
+    core_dump::forbid();
     output::start(arguments.verbose, arguments.debug);
     let background = |error| StartError::System("run in the background", error);
     let launcher = arguments.is_launched.then(Launcher::accept).transpose().map_err(background)?;
@@ -58,7 +62,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(|error| StartError::System("listen for signals", error))?;
     let loaded = load(&arguments, &mut output::pass_on)?;
     let warnings = loaded.warnings.clone();
-    let mut doorkeeper = Doorkeeper::new(arguments);
+    let mut doorkeeper = Doorkeeper::new(arguments, limits);
     let watcher = |error| StartError::System("start the watcher", error);
     doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
     doorkeeper.wait_for_watcher()?;
@@ -93,6 +97,8 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
 /// The whole life of an heir.
 #[must_use]
 pub fn inherit(words: &[OsString]) -> ExitCode {
+    let limits = Limits::now();
+    core_dump::forbid();
     let Inheritance { estate, config } = match heir::wait(words) {
         Ok(inheritance) => inheritance,
         Err(code) => return code,
@@ -104,7 +110,7 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
     signals::ignore_none();
     let memory = Memory::of_heir();
-    let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments) };
+    let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments, limits) };
     let _ = doorkeeper.open_log();
     doorkeeper.open_memory();
     doorkeeper.summons = doorkeeper.memory.summons();
@@ -120,10 +126,10 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
 
 impl Doorkeeper {
     /// One that has nothing yet.
-    fn new(arguments: Arguments) -> Doorkeeper {
+    fn new(arguments: Arguments, limits: Limits) -> Doorkeeper {
         Doorkeeper {
             watcher: WatcherProcess::new(&arguments),
-            heir: HeirProcess::new(arguments.is_launched),
+            heir: HeirProcess::new(arguments.is_launched, limits.clone()),
             summons: None,
             arguments,
             config: Config::default(),
@@ -132,7 +138,7 @@ impl Doorkeeper {
             has_left_kernel_doors: false,
             actions: Vec::new(),
             memory: Memory::default(),
-            commands: Commands::new(),
+            commands: Commands::new(limits),
             log: Log::new(),
             desk: Desk::new(),
             acknowledged: 0,

@@ -25,6 +25,7 @@ use crate::daemon::capture::netlink::Ring;
 use crate::daemon::capture::socket::Taken;
 use crate::daemon::cli;
 use crate::daemon::clock::{Zone, now};
+use crate::daemon::core_dump;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
 use crate::daemon::signals;
@@ -73,6 +74,7 @@ struct Ready {
 pub fn main(words: Vec<OsString>) -> ExitCode {
     // What is sent to the whole group is the doorkeeper's to act on; we end with it.
     signals::ignore_all();
+    core_dump::forbid();
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let (Ok(arguments), Ok(socket)) = (cli::parse(words), processes::accept()) else {
         return ExitCode::FAILURE;
