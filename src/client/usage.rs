@@ -47,7 +47,7 @@ sequences that are used once:
                        the same, of a door of a knockd.conf
       --otp-digest <sha1|sha256|sha512>
                        its digest (default sha1, or that of the door)
-      --source-ip <auto|address|stun:server[:port]|command:cmd>
+      --source-ip <auto|address|stun:server[:port] ...|command:cmd>
                        which address of ours the server sees (default auto)
       --clock-offset <s>
                        add <s> seconds to the clock of this machine
@@ -58,7 +58,7 @@ single packets, for fwknop and SPA doors:
       --fwknoprc <file>
                        the stanza is in <file>
       --spa <ports>    ask for these ports, such as tcp/22,udp/51820
-      --allow-ip <source|auto|address|stun:server[:port]|command:cmd>
+      --allow-ip <source|auto|address|stun:server[:port] ...|command:cmd>
                        whom to let in (default source: whoever sends it)
 
 raw packets (port[:proto[:flags]] then names the TCP flags of a single port):

@@ -104,7 +104,12 @@ impl Access<'_, '_> {
                 }
                 "%include" => self.refuse(path, line, &name, "files include each other too deep"),
                 _ if name.starts_with('%') => {
-                    self.refuse(path, line, shown_name(&name, value), "is not supported: name each file with %include");
+                    self.refuse(
+                        path,
+                        line,
+                        shown_name(&name, value),
+                        "is not supported: name each file with %include",
+                    );
                 }
                 "SOURCE" => match prefixes(value) {
                     Ok(sources) => {

@@ -6,6 +6,7 @@ pub mod ping;
 pub mod profile;
 pub mod shape;
 pub mod spa;
+pub mod stun;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use crate::config::syntax::trim;
 use crate::door::otp::{Otp, OtpError};
+use crate::plan::stun::Stun;
 
 /// If less than this is left of a period, wait for the next: sending the knocks may take that long.
 const LEAST: Duration = Duration::from_secs(1);
-/// The default port of STUN servers (RFC 8489, 18.6).
-pub const STUN_PORT: u16 = 3478;
 
 /// When to knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,14 +77,14 @@ pub enum SeenAs {
     Auto,
     /// This one.
     Address(IpAddr),
-    /// The one that a STUN server sees: name and port of the server.
-    Stun(String, u16),
+    /// The one that STUN servers see.
+    Stun(Stun),
     /// The one that this command prints.
     Command(String),
 }
 
 impl SeenAs {
-    /// Reads `auto`, an address, `stun:SERVER[:PORT]` or `command:CMD`.
+    /// Reads `auto`, an address, `stun:SERVER[:PORT]` with what [confirms](Stun::parse) it, or `command:CMD`.
     #[must_use]
     pub fn parse(text: &str) -> Option<SeenAs> {
         if text == "auto" {
@@ -94,23 +93,11 @@ impl SeenAs {
         if let Some(command) = text.strip_prefix("command:") {
             return (!command.trim().is_empty()).then(|| SeenAs::Command(command.to_owned()));
         }
-        match text.strip_prefix("stun:") {
-            Some(server) => stun_server(server),
-            None => text.parse().ok().map(SeenAs::Address),
+        if text.starts_with("stun:") {
+            return Stun::parse(text).map(SeenAs::Stun);
         }
+        text.parse().ok().map(SeenAs::Address)
     }
-}
-
-/// Reads `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
-fn stun_server(text: &str) -> Option<SeenAs> {
-    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, "")) => (name, None),
-        Some((name, port)) => (name, Some(port.strip_prefix(':')?)),
-        None if text.parse::<IpAddr>().is_ok() => (text, None),
-        None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
-    };
-    let port = port.map_or(Some(STUN_PORT), |port| port.parse().ok().filter(|&port| port > 0))?;
-    (!name.is_empty()).then(|| SeenAs::Stun(name.to_owned(), port))
 }
 
 /// The address on the first line of a command's output.
@@ -142,9 +129,7 @@ impl fmt::Display for PasswordError {
             PasswordError::Field(OtpError::Protection) => {
                 f.write_str("otp: the fourth field is neither on nor off")
             }
-            PasswordError::Field(OtpError::Protocol) => {
-                f.write_str("otp: a protocol is neither tcp nor udp")
-            }
+            PasswordError::Field(OtpError::Protocol) => f.write_str("otp: a protocol is neither tcp nor udp"),
             PasswordError::Field(error) => error.fmt(f),
             PasswordError::NoProtocol => OtpError::Missing("a protocol").fmt(f),
         }

@@ -14,7 +14,7 @@ use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, SERVER, SERVER6};
 use crate::support::process::Finished;
 use crate::support::seconds;
-use crate::support::world::{World, run};
+use crate::support::world::{SERVER_LINK, World, run};
 
 trials![
     it_opens_doors_of_every_kind,
@@ -28,6 +28,7 @@ trials![
     a_wrong_clock_is_corrected,
     a_command_prints_the_source_address,
     a_stun_server_reports_the_source_address,
+    a_forged_stun_answer_sends_nothing,
     a_retry_knocks_the_current_list,
 ];
 
@@ -285,7 +286,7 @@ fn errors_do_not_repeat_the_seed() {
         ),
         (
             &["--otp", &good, "--source-ip", "me", SERVER],
-            "--source-ip: 'me' is not auto, an address, stun:SERVER[:PORT] or command:CMD",
+            "--source-ip: 'me' is not auto, an address, 'stun:SERVER stun:SERVER', 'stun:SERVER ADDRESS[/LENGTH]' or command:CMD",
         ),
         (
             &["--otp", &good, "--source-ip", "command:exit 3", SERVER],
@@ -406,17 +407,49 @@ fn a_stun_server_reports_the_source_address() {
         cut.chain([Vec::new(), vec![0xff; 1400], other, refusal, good.clone()]).collect()
     });
     stun_server(&world, "[fd77::1]:99", |request| vec![binding(request, ip("2001:db8::7"))]);
+    run(&world.server, "ip", &["address", "add", "10.77.0.5/24", "dev", SERVER_LINK]);
+    stun_server(&world, "10.77.0.5:99", |request| vec![binding(request, ip("198.51.100.7"))]);
     let print =
         |server: &str, host: &str| world.knock(&["--otp", &text, "--source-ip", server, "--print", host]);
-    let printed = print("stun:10.77.0.1", SERVER);
+    let printed = print("stun:10.77.0.1 stun:10.77.0.5:99", SERVER);
     assert!(is_list(&printed.stdout, &text, ip("198.51.100.7")), "{}", printed.stderr);
-    let printed = print("stun:[fd77::1]:99", SERVER6);
+    let printed = print("stun:[fd77::1]:99 2001:db8::/64", SERVER6);
     assert!(is_list(&printed.stdout, &text, ip("2001:db8::7")), "{}", printed.stderr);
-    let refused = print("stun:10.77.0.1:98", SERVER);
+    let refused = print("stun:10.77.0.1:98 stun:10.77.0.5:99", SERVER);
     ends(&refused, 1, "error: --source-ip: stun:10.77.0.1:98: Connection refused\n");
-    let refused = print("stun:10.77.0.1", SERVER6);
+    let refused = print("stun:10.77.0.1 stun:10.77.0.5:99", SERVER6);
     let wanted = "error: --source-ip: stun:10.77.0.1:3478: Address family for hostname not supported\n";
     ends(&refused, 1, wanted);
+}
+
+/// The list for an address of a forger's choice, knocked where the forger can read it, opens the door for the forger.
+fn a_forged_stun_answer_sends_nothing() {
+    not_soon();
+    let world = World::v4_only();
+    run(&world.server, "ip", &["address", "add", "10.77.0.5/24", "dev", SERVER_LINK]);
+    stun_server(&world, "10.77.0.1:3478", |request| vec![binding(request, ip("198.51.100.7"))]);
+    stun_server(&world, "10.77.0.5:3478", |request| vec![binding(request, ip("198.51.100.66"))]);
+    let text = format!("stun,{HOUR},20000,on,tcp,udp");
+    for (servers, why) in [
+        ("stun:10.77.0.1", "one STUN server alone is not believed"),
+        ("stun:10.77.0.1 stun:10.77.0.1:3478", "two names of STUN servers lead to 10.77.0.1"),
+        (
+            "stun:10.77.0.1 stun:10.77.0.5",
+            "the STUN servers disagree, or an answer is forged: 198.51.100.7 198.51.100.66",
+        ),
+        (
+            "stun:10.77.0.5 198.51.100.0/28",
+            "the STUN server says 198.51.100.66, which is not where the answer has to be",
+        ),
+    ] {
+        let mut capture = world.capture();
+        let refused = world.knock(&["--otp", &text, "--source-ip", servers, SERVER]);
+        assert_eq!((refused.code(), refused.stdout.as_str()), (Some(1), ""), "{servers}");
+        assert!(refused.stderr.starts_with(&format!("error: --source-ip: {why}")), "{}", refused.stderr);
+        let is_knock = |port: u16| (20000..=20255).contains(&port);
+        let packets = capture.read_for(seconds(0.2));
+        assert!(!packets.iter().any(|packet| is_knock(packet.port)), "a list was sent");
+    }
 }
 
 fn a_retry_knocks_the_current_list() {

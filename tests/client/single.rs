@@ -197,7 +197,7 @@ fn nothing_is_sent_that_a_server_would_refuse() {
         ),
         (
             &["-n", "door", "--allow-ip", "x"],
-            "error: --allow-ip: 'x' is not source, auto, an address, stun:SERVER[:PORT] or command:CMD\n"
+            "error: --allow-ip: 'x' is not source, auto, an address, 'stun:SERVER stun:SERVER', 'stun:SERVER ADDRESS[/LENGTH]' or command:CMD\n"
                 .to_owned(),
         ),
         (
@@ -217,7 +217,7 @@ fn nothing_is_sent_that_a_server_would_refuse() {
         (
             &of("d"),
             format!(
-                "error: {broken}: stanza 'd': it asks a web page for our address, which knock does not do: use --allow-ip source, stun:SERVER or command:CMD\n"
+                "error: {broken}: stanza 'd': it asks a web page for our address, which knock does not do: use --allow-ip source, 'stun:SERVER stun:SERVER' or command:CMD\n"
             ),
         ),
         (

@@ -83,7 +83,10 @@ fn every_line_is_explained_and_no_key_shown() {
     // A key that lost its name.
     for line in ["kEyWithoutName==", "kEy WithoutName", "MYSECRETKEY"] {
         let (_, lines) = said(&format!("{line}\nSOURCE ANY\n{line}\n"));
-        assert!(lines[0].ends_with("line 1: refused: this line: stands before the first SOURCE"), "{lines:?}");
+        assert!(
+            lines[0].ends_with("line 1: refused: this line: stands before the first SOURCE"),
+            "{lines:?}"
+        );
         assert!(!lines.iter().any(|it| it.contains("kEy") || it.contains("MYSECRETKEY")), "{lines:?}");
     }
     let error = outcome.unwrap_err();

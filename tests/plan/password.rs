@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use knocking::door::rules::Prefixes;
 use knocking::engine::Engine;
 use knocking::plan::password::{self, Moment, SeenAs};
+use knocking::plan::stun::Stun;
 use knocking::time::Now;
 
 use crate::door::otp::{UNIX, ip, knock, otp, parse};
@@ -13,6 +15,7 @@ trials![
     no_message_shows_a_seed,
     knocking_avoids_the_last_second_of_a_period,
     source_ip_has_four_forms,
+    a_stun_answer_is_believed_if_something_confirms_it,
     a_password_file_has_one_line,
     errors_in_a_password_do_not_repeat_it,
 ];
@@ -89,8 +92,60 @@ fn knocking_avoids_the_last_second_of_a_period() {
     assert_eq!(Moment::of(&short, Duration::from_secs(8)).period, 8);
 }
 
+fn a_stun_answer_is_believed_if_something_confirms_it() {
+    for (text, answers, wanted) in [
+        ("stun:a stun:b", &["192.0.2.1 198.51.100.7", "192.0.2.2 198.51.100.7"][..], "198.51.100.7"),
+        ("stun:a stun:b", &["192.0.2.1 198.51.100.7", "192.0.2.2 198.51.100.8"], "disagree"),
+        ("stun:a stun:b stun:c", &["::1 2001:db8::7", "::2 2001:db8::7", "::3 2001:db8::8"], "disagree"),
+        ("stun:a stun:b", &["192.0.2.1 198.51.100.7", "192.0.2.1 198.51.100.7"], "cannot confirm itself"),
+        ("stun:a 198.51.100.0/24 2001:db8::/32", &["192.0.2.1 198.51.100.7"], "198.51.100.7"),
+        ("stun:a 198.51.100.0/24 2001:db8::/32", &["::1 2001:db8::7"], "2001:db8::7"),
+        ("stun:a 198.51.100.7", &["192.0.2.1 198.51.100.8"], "not where the answer has to be"),
+        ("stun:a stun:b 198.51.100.7", &["192.0.2.1 192.0.2.3", "192.0.2.2 192.0.2.3"], "has to be"),
+        ("stun:a", &["192.0.2.1 198.51.100.7"], "alone is not believed"),
+        ("stun:a 10.0.0.0/8", &["192.0.2.1 10.0.0.7"], "10.0.0.7"),
+        ("stun:a 127.0.0.1", &["192.0.2.1 127.0.0.1"], "no address of the internet"),
+    ] {
+        let addresses =
+            |pair: &str| pair.split_once(' ').map(|(server, seen)| (ip(server), ip(seen))).unwrap();
+        let answers: Vec<_> = answers.iter().map(|pair| addresses(pair)).collect();
+        let judged = Stun::parse(text).unwrap().judge(&answers);
+        let said = judged.map_or_else(|error| error.to_string(), |address| address.to_string());
+        assert!(said.ends_with(wanted) || said.contains(wanted), "{text}: {said}");
+        let is_accepted = wanted.parse::<std::net::IpAddr>().is_ok();
+        assert_eq!(is_accepted, said == wanted, "{text}: {said}");
+    }
+    let both = Stun::parse("stun:a stun:b").unwrap();
+    for address in [
+        "0.1.2.3",
+        "10.1.2.3",
+        "100.64.0.1",
+        "127.0.0.1",
+        "169.254.1.1",
+        "172.31.0.1",
+        "192.168.1.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::ffff:192.0.2.1",
+        "fd00::1",
+        "fe80::1",
+        "ff02::1",
+    ] {
+        let judged = both.judge(&[(ip("192.0.2.1"), ip(address)), (ip("192.0.2.2"), ip(address))]);
+        assert!(
+            judged.is_err_and(|error| error.to_string().contains("no address of the internet")),
+            "{address}"
+        );
+    }
+}
+
 fn source_ip_has_four_forms() {
-    let stun = |name: &str, port| Some(SeenAs::Stun(name.to_owned(), port));
+    let stun = |name: &str, port| {
+        Some(SeenAs::Stun(Stun { servers: vec![(name.to_owned(), port)], expected: Prefixes::default() }))
+    };
     let table = [
         ("auto", Some(SeenAs::Auto)),
         ("192.0.2.1", Some(SeenAs::Address(ip("192.0.2.1")))),
@@ -111,6 +166,8 @@ fn source_ip_has_four_forms() {
         ("stun:a:65536", None),
         ("stun:a:", None),
         ("stun:[::1]99", None),
+        ("stun:a b", None),
+        ("192.0.2.1 stun:a", None),
         ("command:", None),
         ("command: ", None),
     ];

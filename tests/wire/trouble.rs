@@ -242,7 +242,8 @@ fn a_full_process_table_is_told() {
 /// Neither the doorkeeper nor the watcher, which both know every seed. Commands may, as before.
 fn no_process_with_secrets_leaves_a_core_dump() {
     let world = World::new();
-    let knockd = world.knockd("[d]\nsequence = 1\ncommand = grep core /proc/self/limits > @/new; mv @/new @/out");
+    let knockd =
+        world.knockd("[d]\nsequence = 1\ncommand = grep core /proc/self/limits > @/new; mv @/new @/out");
     let daemon = knockd.through(&["prlimit", "--core=1000:2000"]).start();
     world.send([tcp(1)]);
     assert!(holds_within(seconds(5.0), || daemon.folder.join("out").exists()), "{}", daemon.said());

@@ -9,6 +9,7 @@ use crate::client::lookup::{route, stun};
 use crate::client::system;
 use crate::client::wanted::Options;
 use crate::plan::password::{SeenAs, printed_address};
+use crate::plan::stun::{Stun, StunError};
 use crate::reason::reason;
 
 /// The source address that a server at `destination` sees; errors name the `option` it was asked for with.
@@ -24,8 +25,7 @@ pub fn towards(
     let source = match seen_as {
         SeenAs::Auto => own(destination, options)?,
         SeenAs::Address(address) => *address,
-        SeenAs::Stun(server, port) => stun::ask(server, *port, destination.is_ipv4())
-            .map_err(|problem| Failure::refused(format_args!("{option}: stun:{server}:{port}: {problem}")))?,
+        SeenAs::Stun(stun) => reported(stun, destination.is_ipv4(), option)?,
         SeenAs::Command(command) => printed(command, option)?,
     };
     if source.is_ipv4() == destination.is_ipv4() {
@@ -44,6 +44,18 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     }
     let interface = raw.and_then(|raw| raw.interface.as_deref());
     route::find(destination, interface, None).map(|route| route.source)
+}
+
+/// The address that STUN servers report.
+fn reported(stun: &Stun, over_v4: bool, option: &str) -> Result<IpAddr, Failure> {
+    let refuse = |problem: StunError| Failure::refused(format_args!("{option}: {problem}"));
+    stun.check().map_err(refuse)?;
+    let answer = |(server, port): &(String, u16)| {
+        stun::ask(server, *port, over_v4)
+            .map_err(|problem| Failure::refused(format_args!("{option}: stun:{server}:{port}: {problem}")))
+    };
+    let answers = stun.servers.iter().map(answer).collect::<Result<Vec<_>, _>>()?;
+    stun.judge(&answers).map_err(refuse)
 }
 
 /// The address that a command prints on its first line.

@@ -1,8 +1,8 @@
 //! STUN (RFC 8489): a server on the other side of the NAT tells which address it sees.
 //!
-//! Sends one binding request, a few times, and takes the first answer to it. Nothing authenticates the
-//! answer: anyone who can forge it can keep the door shut, and anyone who can also watch the knocks can make
-//! us send the list for another address and open the door from there.
+//! Sends one binding request, a few times, and takes the first answer to it: one that comes from the server to the
+//! socket of the request and has its transaction ID. Whether it is believed is decided in
+//! [`plan::stun`](crate::plan::stun).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -23,16 +23,16 @@ const PATIENCE: [Duration; 4] =
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1500;
 
-/// The source address that this server sees.
+/// The address of the server, and the source address that it sees.
 ///
 /// # Errors
 /// A message: the server is not found, cannot be reached, or does not answer.
-pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<IpAddr, String> {
+pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<(IpAddr, IpAddr), String> {
     let family = if over_v4 { Family::V4 } else { Family::V6 };
     let found = resolve::host(server, family)?;
     let Some(mut address) = found.first().copied() else { return Err("no address".to_owned()) };
     address.set_port(port);
-    exchange(address).map_err(|error| match error.kind() {
+    exchange(address).map(|seen| (address.ip(), seen)).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer".to_owned(),
         _ => reason(&error),
     })

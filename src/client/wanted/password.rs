@@ -46,7 +46,7 @@ pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
         Some(text) => SeenAs::parse(&text).ok_or_else(|| {
             let name = input.name("source-ip");
             Failure::refused(format_args!(
-                "{name}: '{text}' is not auto, an address, stun:SERVER[:PORT] or command:CMD"
+                "{name}: '{text}' is not auto, an address, 'stun:SERVER stun:SERVER', 'stun:SERVER ADDRESS[/LENGTH]' or command:CMD"
             ))
         })?,
         None => SeenAs::default(),

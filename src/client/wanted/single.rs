@@ -79,14 +79,14 @@ pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
         (Some(word), _) => Allow::Seen(SeenAs::parse(word).ok_or_else(|| {
             let option = input.name("allow-ip");
             Failure::refused(format_args!(
-                "{option}: '{word}' is not source, auto, an address, stun:SERVER[:PORT] or command:CMD"
+                "{option}: '{word}' is not source, auto, an address, 'stun:SERVER stun:SERVER', 'stun:SERVER ADDRESS[/LENGTH]' or command:CMD"
             ))
         })?),
         (None, AllowIp::Address(address)) => Allow::Seen(SeenAs::Address(address)),
         (None, AllowIp::Resolve) => {
             return Err(refuse(
                 "it asks a web page for our address, which knock does not do: \
-                 use --allow-ip source, stun:SERVER or command:CMD",
+                 use --allow-ip source, 'stun:SERVER stun:SERVER' or command:CMD",
             ));
         }
     };

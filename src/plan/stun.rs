@@ -1,0 +1,164 @@
+//! When an answer of STUN servers is believed.
+//!
+//! Nothing authenticates such an answer, and it decides for which address a list is made or a door is opened:
+//! whoever forges it, and sees the knocks, uses them from there. So a second server has to say the same, or the
+//! user to expect it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::door::rules::Prefixes;
+
+/// The default port of STUN servers (RFC 8489, 18.6).
+pub const STUN_PORT: u16 = 3478;
+
+/// Which servers to ask, and which answers the user expects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stun {
+    /// Names and ports of the servers; all are asked.
+    pub servers: Vec<(String, u16)>,
+    /// The answer has to be one of these; empty if any will do.
+    pub expected: Prefixes,
+}
+
+/// Why an address is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StunError {
+    /// Only one server is named, and no address is expected.
+    Alone,
+    /// Two names lead to this one server.
+    SameServer(IpAddr),
+    /// The servers say these different addresses.
+    Disagree(Vec<IpAddr>),
+    /// This address is not expected.
+    Unexpected(IpAddr),
+    /// This address is not one of the internet.
+    NotPublic(IpAddr),
+}
+
+impl fmt::Display for StunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StunError::Alone => f.write_str(
+                "one STUN server alone is not believed, because anyone on the way can forge its answer: name a \
+                 second one ('stun:SERVER stun:SERVER') or where the answer has to be ('stun:SERVER 203.0.113.0/24')",
+            ),
+            StunError::SameServer(address) => {
+                write!(f, "two names of STUN servers lead to {address}, which cannot confirm itself")
+            }
+            StunError::Disagree(addresses) => {
+                f.write_str("the STUN servers disagree, or an answer is forged:")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
+            StunError::Unexpected(address) => {
+                write!(f, "the STUN server says {address}, which is not where the answer has to be")
+            }
+            StunError::NotPublic(address) => {
+                write!(f, "the STUN server says {address}, which is no address of the internet")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StunError {}
+
+impl Stun {
+    /// Reads `stun:SERVER[:PORT]`, and behind it, with blanks between, more servers like this one, or addresses and
+    /// prefixes that are expected.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Stun> {
+        let (servers, expected): (Vec<&str>, Vec<&str>) =
+            text.split_whitespace().partition(|word| word.starts_with("stun:"));
+        let servers: Option<Vec<(String, u16)>> =
+            servers.iter().map(|word| server(word.strip_prefix("stun:")?)).collect();
+        let servers = servers.filter(|servers| !servers.is_empty() && text.starts_with("stun:"))?;
+        let expected =
+            if expected.is_empty() { Prefixes::default() } else { Prefixes::parse(&expected.join(","))? };
+        Some(Stun { servers, expected })
+    }
+
+    /// Whether an answer could be believed at all.
+    ///
+    /// # Errors
+    /// [`StunError::Alone`].
+    pub fn check(&self) -> Result<(), StunError> {
+        let is_confirmed = self.servers.len() > 1 || !self.expected.prefixes().is_empty();
+        if is_confirmed { Ok(()) } else { Err(StunError::Alone) }
+    }
+
+    /// The address to believe, from the address of each server and what it said.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn judge(&self, answers: &[(IpAddr, IpAddr)]) -> Result<IpAddr, StunError> {
+        self.check()?;
+        let mut seen: Vec<IpAddr> = Vec::new();
+        for (index, &(server, address)) in answers.iter().enumerate() {
+            if answers.iter().take(index).any(|(other, _)| *other == server) {
+                return Err(StunError::SameServer(server));
+            }
+            if !seen.contains(&address) {
+                seen.push(address);
+            }
+        }
+        let [address] = *seen.as_slice() else { return Err(StunError::Disagree(seen)) };
+        let is_expected = self.expected.contains(address);
+        if !is_expected && !self.expected.prefixes().is_empty() {
+            return Err(StunError::Unexpected(address));
+        }
+        match reach(address) {
+            Reach::Internet => Ok(address),
+            Reach::Site if is_expected => Ok(address),
+            Reach::Site | Reach::Nowhere => Err(StunError::NotPublic(address)),
+        }
+    }
+}
+
+/// How far an address is valid as the source of a packet.
+enum Reach {
+    Internet,
+    /// Private networks and those of providers (RFC 1918, 4193, 6598).
+    Site,
+    /// Never a source on a wire, or on this link only.
+    Nowhere,
+}
+
+fn reach(address: IpAddr) -> Reach {
+    match address {
+        IpAddr::V4(v4) => reach_v4(v4),
+        IpAddr::V6(v6) => reach_v6(v6),
+    }
+}
+
+fn reach_v4(address: Ipv4Addr) -> Reach {
+    match address.octets() {
+        [0 | 127 | 224..=255, ..] | [169, 254, ..] => Reach::Nowhere,
+        [100, 64..=127, ..] => Reach::Site,
+        _ if address.is_private() => Reach::Site,
+        _ => Reach::Internet,
+    }
+}
+
+fn reach_v6(address: Ipv6Addr) -> Reach {
+    if address.is_unique_local() {
+        return Reach::Site;
+    }
+    // Unicast addresses of the internet come from 2000::/3 alone (RFC 4291, IANA).
+    if address.segments().first().is_some_and(|first| first & 0xe000 == 0x2000) {
+        Reach::Internet
+    } else {
+        Reach::Nowhere
+    }
+}
+
+/// Reads `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
+fn server(text: &str) -> Option<(String, u16)> {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, "")) => (name, None),
+        Some((name, port)) => (name, Some(port.strip_prefix(':')?)),
+        None if text.parse::<IpAddr>().is_ok() => (text, None),
+        None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
+    };
+    let port = port.map_or(Some(STUN_PORT), |port| port.parse().ok().filter(|&port| port > 0))?;
+    (!name.is_empty()).then(|| (name.to_owned(), port))
+}
