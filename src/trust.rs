@@ -109,6 +109,18 @@ impl Fault {
         matches!(self.why, Why::Owner { .. })
     }
 
+    /// It is a symbolic link.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        self.kind == LINK
+    }
+
+    /// It is a folder.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.kind == FOLDER
+    }
+
     /// Only the members of its group are the trouble.
     #[must_use]
     pub fn is_group(&self) -> bool {

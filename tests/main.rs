@@ -145,6 +145,8 @@ mod wire {
     pub mod commands;
     /// What survives a crash or a reboot, besides open doors.
     pub mod crash;
+    /// Files that the daemon writes: their modes, and what strangers put in their place.
+    pub mod files;
     /// Interfaces, addresses and routes that come, go and change while the daemon runs.
     pub mod links;
     /// Many doors, many knockers, many strangers.
@@ -236,6 +238,7 @@ fn tests() -> Vec<Trial> {
         wire::bursts::tests,
         wire::commands::tests,
         wire::crash::tests,
+        wire::files::tests,
         wire::links::tests,
         wire::links::kernel_tests,
         wire::load::tests,

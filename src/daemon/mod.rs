@@ -21,6 +21,7 @@ mod log;
 pub mod messages;
 mod notify;
 mod one_time;
+mod output_file;
 mod poll;
 mod processes;
 mod signals;

@@ -38,7 +38,6 @@ impl Trusted {
 pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Trusted> {
     let file = options.open(path)?;
     let owners = owners();
-    let look = |path: &Path| fs::symlink_metadata(path).ok().map(|it| facts(path, &it));
     let mut faults = trust::faults(&absolute(path)?, owners, look);
     // Asked of the open file too, so that it cannot be another one by the time it is read.
     let opened = Facts { target: None, ..facts(path, &file.metadata()?) };
@@ -47,6 +46,12 @@ pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Trusted> {
         Some(fault) => Err(io::Error::other(fault.to_string())),
         None => Ok(Trusted { file, of_groups: faults }),
     }
+}
+
+/// What one name is, for [`trust::faults`].
+#[must_use]
+pub fn look(path: &Path) -> Option<Facts> {
+    fs::symlink_metadata(path).ok().map(|it| facts(path, &it))
 }
 
 /// The users whose files count.

@@ -22,6 +22,7 @@ trials![
     a_bad_checksum_is_dropped_by_the_receiver,
     a_packet_above_the_mtu_is_not_sent,
     a_capture_file_has_the_packets_that_were_sent,
+    a_capture_file_is_private_and_overwrites_no_other,
 ];
 
 /// The IP packet of a frame.
@@ -224,6 +225,23 @@ fn a_capture_file_has_the_packets_that_were_sent() {
     let sent: Vec<&[u8]> = seen.iter().map(ip).collect();
     assert_eq!(packets, sent);
     assert_eq!(world.knock(&["--raw", "--pcap", "/no/such/folder", QUIET, "1"]).code(), Some(1));
+}
+
+/// A capture opens the door for whoever reads it, and a second name may be that of any file of ours.
+fn a_capture_file_is_private_and_overwrites_no_other() {
+    let world = quiet_world();
+    let folder = Folder::new();
+    let path = folder.write("old", "readable");
+    let file = path.to_string_lossy().into_owned();
+    assert_eq!(world.knock(&["--raw", "--pcap", &file, QUIET, "1"]).code(), Some(0));
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
+    assert_eq!((mode & 0o777, recorded(&path).len()), (0o600, 1));
+    let mine = folder.write("mine", "mine");
+    std::fs::hard_link(&mine, folder.join("name")).unwrap();
+    let name = folder.join("name").to_string_lossy().into_owned();
+    let refused = world.knock(&["--raw", "--pcap", &name, QUIET, "1"]);
+    assert!(refused.code() == Some(1) && refused.stderr.contains("another name"), "{}", refused.stderr);
+    assert_eq!(folder.read("mine"), "mine");
 }
 
 /// The packets of a capture file of bare IP packets.

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
@@ -98,12 +98,30 @@ pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
 }
 
-/// Opens a file for writing, and empties it; a new one is readable by its owner only.
+/// Opens a file for writing, and empties it; it is readable by its owner only. What a stranger put in its place is
+/// not written to.
 ///
 /// # Errors
-/// The file cannot be written.
+/// The file cannot be written, or a stranger made it.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    // It follows no link at the end of the path.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let file = OpenOptions::new().write(true).open(path)?;
+    if let Some(fault) = faults(&file, path)?.iter().find(|fault| fault.is_owner() && !fault.is_folder()) {
+        return Err(io::Error::other(fault.to_string()));
+    }
+    let opened = file.metadata()?;
+    if opened.is_file() {
+        if opened.nlink() > 1 {
+            return Err(io::Error::other("the file has another name, which would be overwritten too"));
+        }
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// Standard input or output as a file, which is not buffered.

@@ -1,9 +1,10 @@
 //! How the daemon starts, and what its main process does first and last.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::daemon::log::output;
 use crate::daemon::log::{self, Log};
 use crate::daemon::messages::Received;
 use crate::daemon::notify;
+use crate::daemon::output_file;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
 use crate::daemon::signals::{self, Signals};
@@ -39,6 +41,8 @@ use crate::protocol::desk::Desk;
 use crate::protocol::messages::Report;
 use crate::reason::reason;
 
+/// The mode of the pid file, which scripts of other users read.
+const PID_MODE: u32 = 0o644;
 /// How long the watcher may take to begin.
 const WATCHER_START: Duration = Duration::from_secs(30);
 
@@ -208,7 +212,16 @@ impl Doorkeeper {
                 path.display()
             ));
         }
-        if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
+        let write = || -> io::Result<()> {
+            let mut file = output_file::open(&path, OpenOptions::new().write(true), 0, PID_MODE)?;
+            if file.metadata()?.is_file() {
+                file.set_len(0)?;
+                // If it is ours.
+                let _ = file.set_permissions(Permissions::from_mode(PID_MODE));
+            }
+            file.write_all(format!("{}\n", std::process::id()).as_bytes())
+        };
+        if let Err(error) = write() {
             self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
         }
         path

@@ -15,6 +15,10 @@ use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
+use crate::daemon::output_file;
+
+/// The mode of a new file: a log tells who knocks, which not everybody is to read.
+const MODE: u32 = 0o640;
 /// How many bytes are kept at most.
 const MOST: usize = 4 << 20;
 /// A pipe that says it has room takes so many bytes without waiting (`PIPE_BUF`).
@@ -49,10 +53,9 @@ impl Outlet {
     /// A file of this path, appended to and made if it is not there. It may be a pipe that somebody reads.
     ///
     /// # Errors
-    /// What the operating system says: `ENXIO` for a pipe that nobody reads.
+    /// See [`output_file::open`]; `ENXIO` for a pipe that nobody reads.
     pub fn append(path: &Path) -> io::Result<Outlet> {
-        let flags = O_NONBLOCK | O_NOCTTY;
-        let file = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path)?;
+        let file = output_file::open(path, OpenOptions::new().append(true), O_NONBLOCK | O_NOCTTY, MODE)?;
         let way = if file.metadata()?.is_file() { Way::Plain } else { Way::NonBlocking };
         Ok(Outlet::new(file, way))
     }
