@@ -30,6 +30,8 @@ pub enum Operation {
 pub struct Journal {
     /// `PATH.new` exists, is complete, and takes further lines.
     is_open: bool,
+    /// Its name is on the disk.
+    is_named: bool,
 }
 
 impl Journal {
@@ -42,11 +44,21 @@ impl Journal {
         if self.is_open {
             return vec![Operation::Append(lines())];
         }
-        self.is_open = true;
+        (self.is_open, self.is_named) = (true, false);
         vec![Operation::Write(whole()), Operation::Publish]
     }
 
-    /// Makes the recorded changes survive a power failure too.
+    /// Makes the recorded changes survive a power failure too, without waiting for more than that: `PATH.new` stays
+    /// as it is and takes further lines.
+    pub fn flush(&mut self) -> Vec<Operation> {
+        match (self.is_open, std::mem::replace(&mut self.is_named, true)) {
+            (false, _) => Vec::new(),
+            (true, true) => vec![Operation::Sync],
+            (true, false) => vec![Operation::Sync, Operation::SyncFolder],
+        }
+    }
+
+    /// Makes the recorded changes survive a power failure, and `PATH.new` the next `PATH`.
     pub fn settle(&mut self) -> Vec<Operation> {
         if !std::mem::take(&mut self.is_open) {
             return Vec::new();

@@ -21,7 +21,7 @@
 //! | write everything to `PATH.tmp` | the state from before the change; so nothing that follows from the change was done yet |
 //! | rename it to `PATH.new` | the new state |
 //! | run the commands; append a line to `PATH.new` for each one that was started or has ended | what is in there; a command that was started in that instant and has no line yet counts as not started |
-//! | sync `PATH.new`, rename it to `PATH`, sync the folder | the same state, under either name |
+//! | sync `PATH.new`; within a second also rename it to `PATH` and sync the folder | the same state, under either name |
 //!
 //! A change while `PATH.new` is there is appended to it; one that comes later begins a new one. A power failure
 //! leaves what was synced: `PATH.new` and a line at its end may be missing or cut, and `PATH` is whole.

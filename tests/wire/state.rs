@@ -137,7 +137,7 @@ fn a_door_that_nothing_closes_is_not_remembered() {
     assert_eq!(place.read("state"), "");
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
-    assert!(holds_within(seconds(1.0), || place.read("state").contains("10.77.0.2")), "{}", daemon.said());
+    assert!(holds_within(seconds(3.0), || place.read("state").contains("10.77.0.2")), "{}", daemon.said());
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -441,7 +441,7 @@ fn without_a_place_for_the_file_it_goes_on() {
 
 fn a_file_that_others_can_write_is_not_trusted() {
     let (world, place) = (World::new(), Folder::new());
-    let mut daemon = with_state(&world, &place, &door(1)).start();
+    let mut daemon = with_state(&world, &place, &door(3)).start();
     world.send([tcp(1)]);
     assert!(holds_within(seconds(3.0), || place.read("state").contains("\nopen ")));
     pause(0.2);
@@ -451,7 +451,7 @@ fn a_file_that_others_can_write_is_not_trusted() {
     }
     let daemon = with_state(&world, &place, "").start();
     daemon.wait_for("state: others can write it, so it is left out");
-    pause(1.3);
+    pause(2.3);
     assert_eq!(place.read("out"), "");
 }
 

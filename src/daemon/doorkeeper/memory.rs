@@ -291,7 +291,13 @@ impl Memory {
     /// time has come. What the log should say is the answer.
     pub(super) fn settle(&mut self, now: Now) -> Vec<String> {
         let is_urgent = std::mem::take(&mut self.is_urgent) && !self.is_in_trouble;
-        if is_urgent || self.is_due(now) { self.settle_now(now) } else { Vec::new() }
+        if self.is_due(now) {
+            return self.settle_now(now);
+        }
+        let file = self.file.as_mut().filter(|_| is_urgent && !self.is_behind);
+        let Some(Err(error)) = file.map(StateFile::flush) else { return Vec::new() };
+        self.is_behind = true;
+        self.fail(&error, now)
     }
 
     fn settle_now(&mut self, now: Now) -> Vec<String> {

@@ -362,7 +362,16 @@ impl StateFile {
         self.journal.begin_anew();
     }
 
-    /// Waits until all of it is on the disk.
+    /// Waits until all of it is on the disk, in `PATH.new`.
+    ///
+    /// # Errors
+    /// What the operating system says. Then the next change says everything.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let operations = self.journal.flush();
+        self.carry_out(&operations)
+    }
+
+    /// Waits until all of it is on the disk, in `PATH`.
     ///
     /// # Errors
     /// What the operating system says. Then the next change says everything.
