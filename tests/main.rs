@@ -165,6 +165,8 @@ mod wire {
     pub mod service;
     /// SIGHUP, SIGTERM and SIGINT.
     pub mod signals;
+    /// Doors that one authenticated packet opens.
+    pub mod single_packets;
     /// Open doors are closed even after a crash.
     pub mod state;
     /// Full disks, missing files, refused permissions, exhausted limits.
@@ -248,6 +250,7 @@ fn tests() -> Vec<Trial> {
         wire::packets::tests,
         wire::rules::tests,
         wire::service::tests,
+        wire::single_packets::tests,
         wire::signals::tests,
         wire::state::tests,
         wire::trouble::tests,

@@ -10,6 +10,7 @@ use crate::config::options::Options;
 use crate::config::problem::Problem;
 use crate::config::readers;
 use crate::config::reading::Reading;
+use crate::config::spa_readers as spa;
 use crate::config::value::Value;
 use crate::door::Reopen;
 use crate::door::otp::{MAX_WINDOW, digest_from_word};
@@ -105,6 +106,20 @@ pub const DIRECTIVES: &[Directive] = &[
     door("OTP_Window", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.window, Some(otp_window(value)?))),
     door("OTP_Reuse", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.reuse, Some(value.yes_or_no()?))),
     door("OTP_Digest", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.digest, Some(value.parse("sha1, sha256 or sha512", digest_from_word)?))),
+
+    // Single packets.
+    door("SPA", &[], Ours, ByReader, spa::file),
+    door("SPA_Port", &[], Ours, ByReader, spa::port),
+    door("SPA_Max_Age", &[], Ours, ByReader, spa::max_age),
+    door("SPA_Key", &[], Ours, ByReader, spa::key),
+    door("SPA_Key_Base64", &[], Ours, ByReader, spa::key_base64),
+    door("SPA_HMAC_Key", &[], Ours, ByReader, spa::hmac_key),
+    door("SPA_HMAC_Key_Base64", &[], Ours, ByReader, spa::hmac_key_base64),
+    door("SPA_HMAC_Digest", &[], Ours, ByReader, spa::hmac_digest),
+    door("SPA_Open", &[], Ours, ByReader, spa::open),
+    door("SPA_User", &[], Ours, ByReader, spa::users),
+    door("SPA_Require_Source", &[], Ours, ByReader, spa::require_source),
+    door("SPA_Max_Timeout", &[], Ours, ByReader, spa::max_timeout),
 
     // Commands.
     door("Start_Command", &["Command"], V08, ByName, |draft, value, _| put(&mut draft.start, Some(value.template()))),

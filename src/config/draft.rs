@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::options::Options;
 use crate::config::problem::{ConfigError, OpenProblem, Problem};
+use crate::config::spa::SpaDraft;
 use crate::config::value::Value;
 use crate::door::digest::Digest;
 use crate::door::knock::FlagRule;
@@ -30,6 +31,8 @@ pub(super) struct Draft<'a> {
     line: usize,
     pub(super) lock: Option<Lock>,
     pub(super) otp: OtpDraft,
+    /// Boxed: few doors have single packets, and there may be thousands of doors.
+    pub(super) spa: Option<Box<SpaDraft>>,
     pub(super) seq_timeout: i32,
     pub(super) flags: FlagRule,
     /// The rules of this door. They override those of `[options]`, which may come later in the file,
@@ -72,6 +75,7 @@ impl<'a> Draft<'a> {
             line,
             lock: None,
             otp: OtpDraft::default(),
+            spa: None,
             seq_timeout: DEFAULT_SEQ_TIMEOUT,
             flags: FlagRule::default(),
             own_rules: Vec::new(),
@@ -99,7 +103,13 @@ impl<'a> Draft<'a> {
     pub(super) fn finish(self, options: &Options, all_doors: &Arc<Rules>) -> Result<Door, ConfigError> {
         let (file, line) = (self.file, self.line);
         let fail = |problem| ConfigError { file: file.map(Path::to_owned), line, problem };
-        let Some(mut lock) = self.lock else { return Err(fail(Problem::NoSequence(self.name))) };
+        let lock = match (self.lock, self.spa) {
+            (Some(_), Some(_)) => return Err(fail(Problem::TwoLocks(self.name))),
+            (None, None) => return Err(fail(Problem::NoSequence(self.name))),
+            (Some(lock), None) => Ok(lock),
+            (None, Some(spa)) => spa.finish().map(|lock| Lock::Spa(Box::new(lock))),
+        };
+        let mut lock = lock.map_err(|problem| fail(Problem::Spa(self.name.clone(), problem)))?;
         if let Lock::Otp(lock) = &mut lock {
             self.otp.apply(lock);
         } else if self.otp != OtpDraft::default() {
@@ -149,6 +159,7 @@ impl<'a> Draft<'a> {
 fn problem_of_open(open: &Open, rules: &OpenRules, lock: &Lock, cmd_timeout: i32) -> Option<OpenProblem> {
     let may_request = match lock {
         Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => false,
+        Lock::Spa(_) => true,
     };
     match &open.what {
         _ if !open.is_guarded && rules.sets.is_empty() => Some(OpenProblem::Nowhere),

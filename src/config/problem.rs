@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::config::access::AccessError;
 use crate::config::syntax;
 use crate::door::otp::OtpError;
 use crate::door::sequence::SequenceError;
@@ -54,6 +55,10 @@ pub enum Problem {
     Open(String, OpenProblem),
     /// An included file, and why it cannot be read.
     Include(String, String),
+    /// Single packets of a door, by name, that are not in order; no key is shown.
+    Spa(String, String),
+    /// An access.conf that is not in order.
+    Access(AccessError),
     /// A directive, the value it does not take, and what it takes.
     Value(&'static str, String, &'static str),
 }
@@ -147,12 +152,19 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
         ),
         Problem::Otp(door, error) => write!(f, "config: section {door}: {error}{behind}"),
         Problem::TwoLocks(door) => {
-            write!(f, "config: section {door}: more than one of sequence, one_time_sequences and otp{behind}")
+            write!(
+                f,
+                "config: section {door}: more than one of sequence, one_time_sequences, otp and spa{behind}"
+            )
         }
         Problem::NoOtp(door) => {
             write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp{behind}")
         }
         Problem::Open(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),
+        Problem::Spa(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),
+        Problem::Access(AccessError { file, line, problem }) => {
+            write!(f, "config: {}: line {line}: {problem}", file.display())
+        }
         Problem::Include(what, why) => write!(f, "config: line {at}: include {what}: {why}"),
         Problem::Value(name, value, wanted) => {
             let name = name.to_ascii_lowercase();

@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
+use crate::config::Note;
 use crate::daemon::cli::Arguments;
 use crate::daemon::core_dump;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::output;
-use crate::door::lock::Lock;
 
 /// The bits that let group or others read a file.
 const OTHERS_READ: u32 = 0o044;
@@ -17,7 +17,11 @@ const OTHERS_READ: u32 = 0o044;
 pub fn main(arguments: &Arguments) -> ExitCode {
     core_dump::forbid();
     output::start(arguments.verbose, arguments.debug);
-    let Loaded { config, files, warnings: about_files, .. } = match load(arguments, &mut output::pass_on) {
+    let mut note = |note| match note {
+        Note::Explained(text) => output::print(&format!("{text}\n")),
+        other => output::pass_on(other),
+    };
+    let Loaded { config, files, one_time, warnings: about_files } = match load(arguments, &mut note) {
         Ok(loaded) => loaded,
         Err(error) => {
             output::complain(&error.to_string());
@@ -25,13 +29,11 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     };
     let mut warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
-    let one_time = config.doors.iter().filter_map(|door| match &door.lock {
-        Lock::OneTime(lines) => Some(&lines.path),
-        Lock::Fixed(_) | Lock::Otp(_) => None,
-    });
-    let files = files.iter().map(|(path, _)| path).filter(|_| config.holds_secrets()).chain(one_time);
+    // Sequences that are used once, and keys of fwknop.
+    let one_time = one_time.iter().map(|(path, _)| arguments.folder.join(path));
+    let files = files.iter().map(|(path, _)| path.clone()).filter(|_| config.holds_secrets()).chain(one_time);
     for file in files {
-        if std::fs::metadata(file).is_ok_and(|it| it.permissions().mode() & OTHERS_READ != 0) {
+        if std::fs::metadata(&file).is_ok_and(|it| it.permissions().mode() & OTHERS_READ != 0) {
             let path = file.display();
             warnings.push(format!(
                 "{path} holds the secret of a door and can be read by others; chmod 600 {path} keeps it."

@@ -179,10 +179,12 @@ pub struct PacketRule {
     pub flags: FlagRule,
     /// UDP: the minimum and maximum payload length in bytes.
     pub udp_length: Option<(u16, u16)>,
+    /// UDP: the payload must begin as a single packet does, and is needed as a whole.
+    pub is_single_packet: bool,
 }
 
 impl PacketRule {
-    /// Whether the rule allows this packet.
+    /// Whether the rule allows this packet, as far as its header tells.
     #[must_use]
     pub fn allows(self, knock: &Knock) -> bool {
         match (knock.protocol, self.udp_length) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::door::knock::Protocol;
 use crate::door::otp::Otp;
 use crate::door::sequence::{Sequence, SequenceError, Stage};
+use crate::door::spa::request::SpaLock;
 use crate::door::spent::Spent;
 use crate::time::Now;
 
@@ -24,6 +25,8 @@ pub enum Lock {
     OneTime(Box<OneTime>),
     /// Lists of ports derived from a seed and the time; each opens the door once.
     Otp(Box<OtpLock>),
+    /// No sequence: authenticated packets, each of which opens the door once.
+    Spa(Box<SpaLock>),
 }
 
 /// The lock of a door with one-time passwords.
@@ -56,7 +59,7 @@ impl Lock {
         match self {
             Lock::Fixed(sequence) => Some(sequence),
             Lock::OneTime(lines) => lines.first(),
-            Lock::Otp(_) => None,
+            Lock::Otp(_) | Lock::Spa(_) => None,
         }
     }
 
@@ -68,7 +71,7 @@ impl Lock {
         match self {
             Lock::Fixed(sequence) => has_echo(sequence),
             Lock::OneTime(lines) => lines.lines().any(has_echo),
-            Lock::Otp(_) => false,
+            Lock::Otp(_) | Lock::Spa(_) => false,
         }
     }
 
@@ -86,6 +89,7 @@ impl Lock {
                 .accepted(now.unix)
                 .filter_map(|period| Some((lock.otp.first_stage(period)?, Turn(period))))
                 .collect(),
+            Lock::Spa(_) => Vec::new(),
         }
     }
 
@@ -95,6 +99,7 @@ impl Lock {
         match self {
             Lock::Otp(lock) => (!lock.is_spent(turn, knocker)).then(|| lock.otp.stages()),
             Lock::Fixed(_) | Lock::OneTime(_) => Some(self.sequence(turn)?.stages().len()),
+            Lock::Spa(_) => None,
         }
     }
 
@@ -105,13 +110,14 @@ impl Lock {
             Lock::Otp(lock) if lock.is_spent(turn, knocker) => None,
             Lock::Otp(lock) => lock.otp.stage(turn.0, knocker, index),
             Lock::Fixed(_) | Lock::OneTime(_) => self.sequence(turn)?.stages().get(index).copied(),
+            Lock::Spa(_) => None,
         }
     }
 
     /// Marks a turn as used, so that it does not open the door again; a fixed sequence always does.
     pub fn spend(&mut self, turn: Turn, knocker: IpAddr, now: Now) {
         match self {
-            Lock::Fixed(_) => {}
+            Lock::Fixed(_) | Lock::Spa(_) => {}
             Lock::OneTime(lines) => lines.spend(turn),
             Lock::Otp(lock) if lock.is_reusable => {}
             Lock::Otp(lock) => {
@@ -124,7 +130,7 @@ impl Lock {
     fn turn_of(&self, sequence: &Sequence) -> Turn {
         match self {
             Lock::OneTime(_) => sequence.turn(),
-            Lock::Fixed(_) | Lock::Otp(_) => Turn::default(),
+            Lock::Fixed(_) | Lock::Otp(_) | Lock::Spa(_) => Turn::default(),
         }
     }
 

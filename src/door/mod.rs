@@ -85,7 +85,7 @@ impl Door {
     /// What the door requires of a packet besides its port.
     #[must_use]
     pub fn packet_rule(&self) -> PacketRule {
-        PacketRule { flags: self.flag_rule(), udp_length: self.rules.udp_length }
+        PacketRule { flags: self.flag_rule(), udp_length: self.rules.udp_length, is_single_packet: false }
     }
 
     /// The TCP flags that a knock must have. On a strict door that names none, or only SYN, that is SYN
@@ -120,6 +120,12 @@ impl Door {
     #[must_use]
     pub fn seq_timeout(&self) -> Duration {
         seconds(self.seq_timeout)
+    }
+
+    /// The same in seconds, for what a single packet says nothing of.
+    #[must_use]
+    pub fn cmd_timeout_seconds(&self) -> u32 {
+        u32::try_from(self.cmd_timeout).unwrap_or(0)
     }
 
     /// How long the door stays open.

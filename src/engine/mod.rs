@@ -10,6 +10,7 @@
 pub mod attempts;
 pub mod expiring_map;
 pub mod first_stages;
+pub mod single_packets;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use crate::door::sequence::Stage;
 use crate::engine::attempts::{Attempt, AttemptId, Attempts};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
+use crate::engine::single_packets::{Gates, Verdict};
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
@@ -49,6 +51,7 @@ pub struct Engine {
     here: Vec<IpAddr>,
     interest: Interest,
     first_stages: FirstStages,
+    gates: Gates,
     /// The doors whose sequences change with the time.
     otp_doors: Vec<u32>,
     /// The Unix times for which `first_stages` is up to date.
@@ -95,6 +98,7 @@ impl Engine {
         let mut engine = Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
+            gates: Gates::of(&doors),
             doors,
             here: sorted(here),
             first_stages: FirstStages::default(),
@@ -195,6 +199,12 @@ impl Engine {
             self.begin(&mut arrival);
         }
         arrival.switch_to(None);
+    }
+
+    /// What is to become of a datagram with this payload.
+    pub fn judge_single_packet(&mut self, knock: &Knock, payload: &[u8]) -> Verdict {
+        let own = self.is_here(knock.destination);
+        self.gates.judge(knock, payload, own)
     }
 
     /// Whether any door can use this packet as a knock.

@@ -13,6 +13,7 @@ use crate::door::knock::{FlagRule, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
 use crate::door::rules::Prefixes;
 use crate::door::sequence::Sequence;
+use crate::door::spa;
 
 /// A range of ports with the same rule set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Ports {
             for &(_, low, high, rule) in wanted.iter().filter(|range| range.0 == protocol) {
                 // Without the part for other protocols, so that equal rules compare equal.
                 let rule = match protocol {
-                    Protocol::Tcp => PacketRule { udp_length: None, ..rule },
+                    Protocol::Tcp => PacketRule { flags: rule.flags, ..PacketRule::default() },
                     Protocol::Udp => PacketRule { flags: FlagRule::default(), ..rule },
                     Protocol::Icmp => PacketRule::default(),
                 };
@@ -98,8 +99,9 @@ impl Ports {
     fn rule_set(&mut self, active: &ActiveRules) -> usize {
         let anything = PacketRule::default();
         let has_anything = active.0.iter().any(|(rule, _)| *rule == anything);
-        // A rule that allows everything makes the others redundant.
-        let set = || active.0.iter().map(|(rule, _)| *rule).filter(|rule| !has_anything || *rule == anything);
+        // A rule that allows everything makes the others redundant, but for the length of what is passed.
+        let is_needed = |rule: &PacketRule| !has_anything || *rule == anything || rule.is_single_packet;
+        let set = || active.0.iter().map(|(rule, _)| *rule).filter(is_needed);
         self.rules.iter().position(|known| known.iter().copied().eq(set())).unwrap_or_else(|| {
             self.rules.push(set().collect());
             self.rules.len() - 1
@@ -164,7 +166,9 @@ pub struct Interest {
     knocks: Destinations,
     /// The hits that fail attempts on strict doors.
     hits: Destinations,
-    /// The ports of both, at any address; `None` if that is the same as `knocks.here`.
+    /// Single packets.
+    singles: Destinations,
+    /// The ports of all of them, at any address; `None` if that is the same as `knocks.here`.
     all: Option<Ports>,
     sources: Sources,
 }
@@ -184,16 +188,19 @@ impl Interest {
     pub fn of(doors: &[Door], ahead: usize) -> Interest {
         let knocks = Destinations::of(doors, |door, wanted| add_knock_ports(door, ahead, wanted));
         let hits = Destinations::of(doors, add_hit_ports);
-        let is_simple = knocks.targets.is_empty() && hits == Destinations::default();
+        let singles = Destinations::of(doors, add_single_packet_ports);
+        let nothing = Destinations::default();
+        let is_simple = knocks.targets.is_empty() && hits == nothing && singles == nothing;
         let all = (!is_simple).then(|| {
             let mut all = Vec::new();
             for door in doors {
                 add_knock_ports(door, ahead, &mut all);
                 add_hit_ports(door, &mut all);
+                add_single_packet_ports(door, &mut all);
             }
             Ports::of(&all)
         });
-        Interest { knocks, hits, all, sources: sources(doors) }
+        Interest { knocks, hits, singles, all, sources: sources(doors) }
     }
 
     /// Whether a packet may be a knock; `own` says whether its destination is one of this host's
@@ -209,15 +216,28 @@ impl Interest {
         self.hits.include(knock, own)
     }
 
-    /// Whether some door listens for knocks at this host's addresses.
+    /// Whether a packet may be a single packet for some door, as far as its header tells.
+    #[must_use]
+    pub fn includes_single_packet(&self, knock: &Knock, own: bool) -> bool {
+        self.singles.include(knock, own)
+    }
+
+    /// Whether some door takes single packets, so that packets are needed as a whole.
+    #[must_use]
+    pub fn has_single_packets(&self) -> bool {
+        self.singles != Destinations::default()
+    }
+
+    /// Whether some door listens at this host's addresses.
     #[must_use]
     pub fn is_at_own_addresses(&self) -> bool {
-        !self.knocks.here.intervals.is_empty()
+        !(self.knocks.here.intervals.is_empty() && self.singles.here.intervals.is_empty())
     }
 
     /// The targets of all doors.
     pub fn targets(&self) -> impl Iterator<Item = IpAddr> {
-        self.knocks.targets.keys().copied()
+        let singles = self.singles.targets.keys().filter(|target| !self.knocks.targets.contains_key(target));
+        self.knocks.targets.keys().chain(singles).copied()
     }
 
     /// All ports of all doors, at any address.
@@ -244,10 +264,23 @@ fn add_knock_ports(door: &Door, ahead: usize, wanted: &mut Vec<WantedPorts>) {
             wanted.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, rule)));
             return;
         }
+        // Not a knock: it fails no attempt either.
+        Lock::Spa(_) => return,
     };
     for stage in sequences.into_iter().flat_map(Sequence::stages) {
         wanted.push((stage.protocol, stage.port, stage.port, rule));
     }
+}
+
+fn add_single_packet_ports(door: &Door, wanted: &mut Vec<WantedPorts>) {
+    let Lock::Spa(lock) = &door.lock else { return };
+    let length = |bytes| u16::try_from(bytes).unwrap_or(u16::MAX);
+    let rule = PacketRule {
+        udp_length: Some((length(spa::MIN_PACKET), length(spa::MAX_PACKET))),
+        is_single_packet: true,
+        ..PacketRule::default()
+    };
+    wanted.push((Protocol::Udp, lock.port, lock.port, rule));
 }
 
 /// Hits on all ports but the excepted ones.
@@ -255,7 +288,7 @@ fn add_hit_ports(door: &Door, wanted: &mut Vec<WantedPorts>) {
     if !door.rules.is_strict {
         return;
     }
-    let [opens, knocks] = door.hit_flags().map(|flags| PacketRule { flags, udp_length: None });
+    let [opens, knocks] = door.hit_flags().map(|flags| PacketRule { flags, ..PacketRule::default() });
     let rules = if opens == knocks { vec![opens] } else { vec![opens, knocks] };
     let mut add = |protocol, low, high| wanted.extend(rules.iter().map(|rule| (protocol, low, high, *rule)));
     let echo = door.lock.has_echo().then_some(Protocol::Icmp);

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::door::knock::{PacketRule, Protocol};
+use crate::door::spa::FIRST_BYTES;
 use crate::filter::addresses::{
     MAX_V4_ADDRESSES, MAX_V6_ADDRESSES, Places, from_sources, source_in, v4_packet, v6_packet,
 };
@@ -37,6 +38,10 @@ pub const MAX_INSTRUCTIONS: usize = 4096;
 
 /// How many bytes of a packet the kernel delivers: more than the longest IPv4 header and a TCP header.
 pub const SNAPSHOT: u32 = 128;
+
+/// The same of a packet that is needed as a whole: the longest IPv4 header, a UDP header, and a payload of 1,100
+/// bytes.
+pub const WHOLE_SNAPSHOT: u32 = 1168;
 
 /// What the program depends on besides the interest.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +128,9 @@ fn merged_program(
 fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
     let mut code = Assembler::default();
     let reject = code.finish(0);
+    let accept_whole = interest.has_single_packets().then(|| code.finish(WHOLE_SNAPSHOT));
     let accept = code.finish(SNAPSHOT);
+    let accept = [accept, accept_whole.unwrap_or(accept)];
 
     // The code emitted up to `transport` runs with X = the length of the IP header.
     let mut by_protocol = Vec::new();
@@ -280,28 +287,40 @@ fn packet_rules(
     code: &mut Assembler,
     protocol: Protocol,
     set: &[PacketRule],
-    accept: Label,
+    [accept, accept_whole]: [Label; 2],
     reject: Label,
 ) -> Label {
     const TCP_FLAGS: u32 = 13;
     const UDP_LENGTH: u32 = 4;
     const UDP_HEADER: u32 = 8;
-    if set.iter().any(|rule| *rule == PacketRule::default()) {
-        return accept;
-    }
-    set.iter().fold(reject, |otherwise, rule| match (protocol, rule.udp_length) {
-        (Protocol::Tcp, _) => {
-            let compare = code.branch(JUMP_EQUAL, rule.flags.set.0.into(), accept, otherwise);
-            let mask = code.then(AND, rule.flags.mask().0.into(), compare);
-            code.then(LD_BYTE_X, TCP_FLAGS, mask)
-        }
-        (Protocol::Udp, None) | (Protocol::Icmp, _) => accept,
-        (Protocol::Udp, Some((least, most))) => {
-            let (least, most) = (u32::from(least) + UDP_HEADER, u32::from(most) + UDP_HEADER);
-            let not_longer = code.branch(JUMP_GREATER, most, otherwise, accept);
-            let not_shorter = code.branch(JUMP_NOT_BELOW, least, not_longer, otherwise);
-            code.then(LD_HALF_X, UDP_LENGTH, not_shorter)
-        }
+    let length_in = |code: &mut Assembler, (least, most): (u16, u16), inside, outside| {
+        let (least, most) = (u32::from(least) + UDP_HEADER, u32::from(most) + UDP_HEADER);
+        let not_longer = code.branch(JUMP_GREATER, most, outside, inside);
+        let not_shorter = code.branch(JUMP_NOT_BELOW, least, not_longer, outside);
+        code.then(LD_HALF_X, UDP_LENGTH, not_shorter)
+    };
+    let (singles, others): (Vec<&PacketRule>, Vec<&PacketRule>) =
+        set.iter().partition(|rule| rule.is_single_packet);
+    let others = if others.iter().any(|rule| **rule == PacketRule::default()) {
+        accept
+    } else {
+        others.into_iter().fold(reject, |otherwise, rule| match (protocol, rule.udp_length) {
+            (Protocol::Tcp, _) => {
+                let compare = code.branch(JUMP_EQUAL, rule.flags.set.0.into(), accept, otherwise);
+                let mask = code.then(AND, rule.flags.mask().0.into(), compare);
+                code.then(LD_BYTE_X, TCP_FLAGS, mask)
+            }
+            (Protocol::Udp, None) | (Protocol::Icmp, _) => accept,
+            (Protocol::Udp, Some(range)) => length_in(code, range, accept, otherwise),
+        })
+    };
+    // Looked at first: what is passed as a whole is more than what is passed.
+    singles.into_iter().filter_map(|rule| rule.udp_length).fold(others, |otherwise, range| {
+        let first = FIRST_BYTES
+            .iter()
+            .fold(otherwise, |no, &byte| code.branch(JUMP_EQUAL, byte.into(), accept_whole, no));
+        let first = code.then(LD_BYTE_X, UDP_HEADER, first);
+        length_in(code, range, first, otherwise)
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::door::knock::{FlagRule, Flags};
 use crate::door::lock::Turn;
 use crate::door::ports::{Ports, listed};
+use crate::door::spa::Refusal;
 
 /// A door opened: what the watcher tells the doorkeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +53,22 @@ pub enum Event {
         knocker: IpAddr,
         /// How often it was knocked by now, and how often it must be.
         count: (usize, usize),
+    },
+    /// A single packet that a holder of the keys made opens no door.
+    Refused {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who sent it.
+        knocker: IpAddr,
+        /// Why.
+        why: Refusal,
+    },
+    /// A single packet that nobody with the keys made, at a door that wants it in the log.
+    WrongPacket {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who sent it.
+        knocker: IpAddr,
     },
     /// A packet that another door wants does not have the flags that this one asks for.
     Unfit {
@@ -195,6 +212,8 @@ impl Event {
             Event::Expired { door, knocker, stage } => {
                 format!("{}: {door}: sequence timeout (stage {stage})", who(knocker))
             }
+            Event::Refused { door, knocker, why } => format!("{}: {door}: refused, {why}", who(knocker)),
+            Event::WrongPacket { door, knocker } => format!("{}: {door}: wrong packet", who(knocker)),
             Event::Opened { door, opening } => format!("{}: {door}: OPEN SESAME", who(&opening.knocker)),
             Event::Running { door, command } => {
                 format!("{door}: running command: {}", String::from_utf8_lossy(command))
@@ -264,6 +283,8 @@ impl Event {
             | Event::Expired { knocker, .. }
             | Event::Failed { knocker, .. }
             | Event::Repeated { knocker, .. }
+            | Event::Refused { knocker, .. }
+            | Event::WrongPacket { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
             | Event::Admitted { knocker, .. }
             | Event::StillAdmitted { knocker, .. }
@@ -288,7 +309,12 @@ impl Event {
     pub fn is_cheap(&self) -> bool {
         matches!(
             self,
-            Event::Advanced { .. } | Event::Expired { .. } | Event::Failed { .. } | Event::Repeated { .. }
+            Event::Advanced { .. }
+                | Event::Expired { .. }
+                | Event::Failed { .. }
+                | Event::Repeated { .. }
+                | Event::Refused { .. }
+                | Event::WrongPacket { .. }
         )
     }
 

@@ -16,6 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::door::sequence::Stage;
+use crate::door::spa::request::Request;
 use crate::door::{Door, Reopen};
 use crate::opening::event::Event;
 use crate::time::Now;
@@ -85,6 +87,17 @@ pub enum Ending {
     Unseen,
 }
 
+/// What a single packet asked for, one port of it: commands find it in their environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who asked, as he says.
+    pub user: String,
+    /// For which port.
+    pub port: Stage,
+    /// For how many seconds.
+    pub seconds: u32,
+}
+
 /// How a door is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -94,6 +107,8 @@ pub struct Stop {
     pub door: Arc<str>,
     /// Whom it is open for.
     pub knocker: IpAddr,
+    /// What was asked for, if a single packet opened it.
+    pub access: Option<Box<Access>>,
     /// The stop command.
     pub command: Vec<u8>,
     /// How long the door stays open.
@@ -146,6 +161,32 @@ enum Role {
     IsLast,
     /// A stop command, with what it takes to run it again if it cannot be started.
     Closes(Stop),
+}
+
+impl Stop {
+    /// Whether it ends an opening of this door for this knocker, and of this port if it was asked for one.
+    fn is_of(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
+        let own_port = self.access.as_ref().map(|access| access.port);
+        self.knocker == knocker && self.door == *door && own_port == port
+    }
+}
+
+/// What commands of a door find in their environment.
+fn variables(door: &str, knocker: IpAddr, access: Option<&Access>) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("KNOCKD_IP", knocker.to_string()),
+        ("KNOCKD_DOOR", door.to_owned()),
+        ("KNOCKD_FAMILY", if knocker.is_ipv4() { "4" } else { "6" }.to_owned()),
+    ];
+    if let Some(Access { user, port, seconds }) = access {
+        variables.extend([
+            ("KNOCKD_USER", user.clone()),
+            ("KNOCKD_PROTO", port.protocol.to_string()),
+            ("KNOCKD_PORT", port.port.to_string()),
+            ("KNOCKD_TIMEOUT", seconds.to_string()),
+        ]);
+    }
+    variables
 }
 
 impl Running {
@@ -207,27 +248,53 @@ impl Openings {
 
     /// A door opened for somebody.
     pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
+        self.admit_to(door, knocker, None, now)
+    }
+
+    /// A door opened for what a single packet asked for: once for each port.
+    pub fn grant(&mut self, door: &Door, request: &Request, now: Now) -> Vec<Action> {
+        let seconds = request.seconds.unwrap_or_else(|| door.cmd_timeout_seconds());
+        let mut actions = Vec::new();
+        for &port in &request.ports {
+            let access = Access { user: request.user.clone(), port, seconds };
+            actions.extend(self.admit_to(door, request.address, Some(Box::new(access)), now));
+        }
+        actions
+    }
+
+    fn admit_to(
+        &mut self,
+        door: &Door,
+        knocker: IpAddr,
+        access: Option<Box<Access>>,
+        now: Now,
+    ) -> Vec<Action> {
         let Some(start) = door.start_for(knocker) else { return Vec::new() };
         let Ok(start) = start.fill(knocker) else { return vec![Action::Tell(Event::StartTooLong)] };
         let Ok(stop) = door.stop_for(knocker).map(|stop| stop.fill(knocker)).transpose() else {
             return vec![Action::Tell(Event::StopTooLong)];
         };
-        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker) {
-            return self.reopen(door, knocker, now);
+        let asked_for = access.as_ref().map(|access| Duration::from_secs(access.seconds.into()));
+        let after = asked_for.unwrap_or_else(|| door.cmd_timeout());
+        let port = access.as_ref().map(|access| access.port);
+        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker, port) {
+            return self.reopen(door, knocker, port, after, now);
         }
+        let variables = variables(&door.name, knocker, access.as_deref());
         let role = stop.map_or(Role::JustRuns, |command| {
             Role::Opens(Stop {
                 // The name that the job is about to get.
                 key: Key { origin: self.origin, number: self.names + 1 },
                 door: door.name.clone(),
                 knocker,
+                access,
                 command,
-                after: door.cmd_timeout(),
+                after,
                 limit: door.command_timeout,
-                due: now.uptime.saturating_add(door.cmd_timeout()),
+                due: now.uptime.saturating_add(after),
             })
         });
-        self.run((door.name.clone(), Some(knocker)), start, role, door.command_timeout, now)
+        self.run((door.name.clone(), variables), start, role, door.command_timeout, now)
     }
 
     /// Runs a command of the daemon itself. After the last one nothing is run any more.
@@ -239,7 +306,7 @@ impl Openings {
         now: Now,
     ) -> Vec<Action> {
         let role = if is_last { Role::IsLast } else { Role::JustRuns };
-        self.run((Arc::from("options"), None), command, role, limit, now)
+        self.run((Arc::from("options"), Vec::new()), command, role, limit, now)
     }
 
     /// A door stands open since before this process began. If its command still runs, it is a job from now
@@ -410,22 +477,28 @@ impl Openings {
         standing.map(|(_, stop)| format!("{} for {}", stop.door, stop.knocker)).collect()
     }
 
-    /// Whether this knocker has this door open, or is about to.
-    fn is_open(&self, door: &Arc<str>, knocker: IpAddr) -> bool {
-        let is_it = |stop: &Stop| stop.knocker == knocker && stop.door == *door;
+    /// Whether this knocker has this door open, or is about to, for this port if it was asked for one.
+    fn is_open(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
+        let is_it = |stop: &Stop| stop.is_of(door, knocker, port);
         self.waiting.values().any(is_it)
             || self.running.values().any(|it| matches!(&it.role, Role::Opens(stop) if is_it(stop)))
     }
 
     /// A knock on a door that is open already, and that is not opened again.
-    fn reopen(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
+    fn reopen(
+        &mut self,
+        door: &Door,
+        knocker: IpAddr,
+        port: Option<Stage>,
+        after: Duration,
+        now: Now,
+    ) -> Vec<Action> {
         let is_extended = door.reopen == Reopen::Extend;
         if is_extended {
-            let due = now.uptime.saturating_add(door.cmd_timeout());
-            let due = self.due_at(due, now);
+            let due = self.due_at(now.uptime.saturating_add(after), now);
             self.set_times(
-                |stop| stop.knocker == knocker && stop.door == door.name,
-                |stop| (stop.due, stop.after) = (due, door.cmd_timeout()),
+                |stop| stop.is_of(&door.name, knocker, port),
+                |stop| (stop.due, stop.after) = (due, after),
             );
         }
         vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
@@ -451,7 +524,7 @@ impl Openings {
     fn close(&mut self, stop: Stop, now: Now) -> Vec<Action> {
         let mut actions =
             vec![Action::Tell(Event::TimeIsUp { door: stop.door.clone(), knocker: stop.knocker })];
-        let whose = (stop.door.clone(), Some(stop.knocker));
+        let whose = (stop.door.clone(), variables(&stop.door, stop.knocker, stop.access.as_deref()));
         let (command, limit) = (stop.command.clone(), stop.limit);
         actions.extend(self.run(whose, command, Role::Closes(stop), limit, now));
         actions
@@ -459,21 +532,16 @@ impl Openings {
 
     fn run(
         &mut self,
-        (door, knocker): (Arc<str>, Option<IpAddr>),
+        (door, mut variables): (Arc<str>, Vec<(&'static str, String)>),
         command: Vec<u8>,
         role: Role,
         limit: Option<Duration>,
         now: Now,
     ) -> Vec<Action> {
         let event = if matches!(role, Role::Closes(_)) { "stop" } else { "start" };
-        let variables = knocker.map_or_else(Vec::new, |knocker| {
-            vec![
-                ("KNOCKD_IP", knocker.to_string()),
-                ("KNOCKD_DOOR", door.to_string()),
-                ("KNOCKD_FAMILY", if knocker.is_ipv4() { "4" } else { "6" }.to_owned()),
-                ("KNOCKD_EVENT", event.to_owned()),
-            ]
-        });
+        if !variables.is_empty() {
+            variables.push(("KNOCKD_EVENT", event.to_owned()));
+        }
         self.names += 1;
         let id = JobId(self.names);
         if let Role::Opens(stop) = &role {

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::ports::Ports;
+use crate::door::spa::fields::{Service, is_user, ports};
+use crate::door::spa::sealed::PacketId;
 use crate::opening::admissions::Whose;
-use crate::opening::{Change, Key, Phase, Process, Stop};
+use crate::opening::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
 /// When, and in which boot of the machine.
@@ -68,6 +70,10 @@ pub enum Record {
     Spent(u64, u64, Option<IpAddr>),
     /// All lists of this lock up to and with this period are spent.
     Floor(u64, u64),
+    /// A single packet was used: when it was made (seconds since 1970), and which it was.
+    Packet(u64, PacketId),
+    /// All single packets that were made then or before are used.
+    PacketFloor(u64),
     /// So many lines between the first and this one say everything that there was to say when the file was
     /// begun; what follows was added since.
     End(usize),
@@ -108,6 +114,8 @@ impl Record {
                 format!("spent {lock:016x} {period} {owner}")
             }
             Record::Floor(lock, period) => format!("floor {lock:016x} {period}"),
+            Record::Packet(time, PacketId(id)) => format!("packet {time} {:032x}", u128::from_be_bytes(*id)),
+            Record::PacketFloor(time) => format!("packet-floor {time}"),
             Record::End(lines) => format!("end {lines}"),
         };
         seal(&mut line);
@@ -119,11 +127,26 @@ impl Record {
     pub fn read(line: &str, reading: Reading) -> Option<Record> {
         let words: Vec<&str> = unsealed(line)?.split(' ').collect();
         Some(match *words.as_slice() {
-            ["open", key, phase, process, unix, uptime, after, limit, knocker, door, "run", command] => {
+            [
+                "open",
+                key,
+                phase,
+                process,
+                unix,
+                uptime,
+                after,
+                limit,
+                knocker,
+                door,
+                "run",
+                command,
+                ref rest @ ..,
+            ] => {
                 let process = if process == "-" { None } else { Some(process_of(process)?) };
                 let process = process.filter(|_| reading.same_boot);
                 let times = [unix, uptime, after];
-                let stop = stop_of(key_of(key)?, times, limit, [knocker, door, command], reading)?;
+                let mut stop = stop_of(key_of(key)?, times, limit, [knocker, door, command], reading)?;
+                stop.access = access_of(rest).ok()?;
                 match phase {
                     "opening" => Record::Open(Phase::Opening(process), stop),
                     "open" => Record::Open(Phase::Open, stop),
@@ -170,6 +193,12 @@ impl Record {
                 Record::Spent(hex(lock)?, period.parse().ok()?, owner)
             }
             ["floor", lock, period] => Record::Floor(hex(lock)?, period.parse().ok()?),
+            ["packet", time, id] => {
+                let is_whole = id.len() == 32;
+                let id = u128::from_str_radix(id, 16).ok().filter(|_| is_whole)?;
+                Record::Packet(time.parse().ok()?, PacketId(id.to_be_bytes()))
+            }
+            ["packet-floor", time] => Record::PacketFloor(time.parse().ok()?),
             ["end", lines] => Record::End(lines.parse().ok()?),
             _ => return None,
         })
@@ -182,8 +211,12 @@ fn open_line(phase: Phase, stop: &Stop, now: Now) -> String {
         Phase::Open => ("open", None),
         Phase::Closing(process) => ("closing", process),
     };
+    let access = stop.access.as_ref().map_or_else(String::new, |access| {
+        let Access { user, port, seconds } = access.as_ref();
+        format!(" for {} {} {seconds}", encode(user.as_bytes()), Service(*port))
+    });
     format!(
-        "open {} {phase} {} {} {} {} {} run {}",
+        "open {} {phase} {} {} {} {} {} run {}{access}",
         word_of(stop.key),
         process.map_or("-".to_owned(), |it| format!("{}:{}", it.pid, it.start)),
         times(stop.due, stop.after, now),
@@ -235,11 +268,29 @@ fn stop_of(
         key,
         door: Arc::from(String::from_utf8(decode(door)?).ok()?),
         knocker: knocker.parse().ok()?,
+        access: None,
         command: decode(command)?,
         after,
         limit: if limit == "-" { None } else { Some(millis(limit)?) },
         due: end_of(millis(unix)?, millis(uptime)?, after, reading),
     })
+}
+
+/// A part of a line is not as it was written.
+struct Damaged;
+
+/// `for USER PROTO/PORT SECONDS`, or nothing.
+fn access_of(words: &[&str]) -> Result<Option<Box<Access>>, Damaged> {
+    let access = |user, port, seconds: &str| {
+        let user = String::from_utf8(decode(user)?).ok().filter(|user| is_user(user))?;
+        let [port] = *ports(port)?.as_slice() else { return None };
+        Some(Box::new(Access { user, port, seconds: seconds.parse().ok()? }))
+    };
+    match *words {
+        [] => Ok(None),
+        ["for", user, port, seconds] => access(user, port, seconds).map(Some).ok_or(Damaged),
+        _ => Err(Damaged),
+    }
 }
 
 /// An end on both clocks, and how long it may be away, in milliseconds.

@@ -35,12 +35,15 @@
 //!
 //! ```text
 //! knockd-state 2 BOOT SUM
-//! open KEY PHASE PROCESS DUE-UNIX DUE-UPTIME AFTER LIMIT KNOCKER DOOR run COMMAND SUM   (times in milliseconds)
+//! open KEY PHASE PROCESS DUE-UNIX DUE-UPTIME AFTER LIMIT KNOCKER DOOR run COMMAND [for USER PORT SECONDS] SUM
+//!                          (times in milliseconds; SECONDS is what a single packet asked for)
 //! cooldown DUE-UNIX DUE-UPTIME AFTER KNOCKER DOOR SUM
 //! admitted UNTIL-UNIX UNTIL-UPTIME AFTER SET KNOCKER DOOR PORTS SUM   (a door that the kernel opened)
 //! dismissed KNOCKER DOOR PORTS SUM                                    (takes it away)
 //! spent LOCK PERIOD OWNER SUM
 //! floor LOCK PERIOD SUM
+//! packet TIME ID SUM       (a single packet that was used)
+//! packet-floor TIME SUM    (all that were made then or before are used)
 //! end LINES SUM            (so many lines up to here are everything; what follows was appended)
 //! open KEY ...             (replaces the line with this key)
 //! closed KEY SUM           (takes it away)
@@ -64,6 +67,7 @@ use std::net::IpAddr;
 
 use crate::door::Door;
 use crate::door::lock::{Lock, OtpLock, Turn};
+use crate::door::spa::replay::Used;
 use crate::door::spent::Spent;
 use crate::opening::admissions::Whose;
 pub use crate::opening::record::{Admitted, Cooldown, Moment};
@@ -174,6 +178,8 @@ pub struct State {
     pub admitted: BTreeMap<Whose, Admitted>,
     /// What is spent of each lock, by its identity.
     pub spent: BTreeMap<u64, Spent>,
+    /// Single packets that were used.
+    pub used: Used,
 }
 
 impl State {
@@ -209,6 +215,8 @@ impl State {
             Record::Spent(lock, period, owner) => {
                 self.spent.entry(lock).or_default().insert(period, owner, 0);
             }
+            Record::Packet(time, id) => self.used.merge([(time, id)], None),
+            Record::PacketFloor(time) => self.used.merge([], Some(time)),
             Record::Floor(lock, period) => self.spent.entry(lock).or_default().raise_floor(period),
             Record::End(_) => {}
         }
@@ -229,6 +237,7 @@ impl State {
         for (whose, it) in other.admitted {
             self.admitted.entry(whose).or_insert(it);
         }
+        self.used.merge(other.used.packets(), other.used.floor());
         for (lock, spent) in other.spent {
             let mine = self.spent.entry(lock).or_default();
             inherit(mine, &spent);
@@ -242,6 +251,7 @@ impl State {
             && self.cooldowns.is_empty()
             && self.admitted.is_empty()
             && self.spent.is_empty()
+            && self.used.is_empty()
     }
 
     /// Lists that were spent stay spent on the doors that have the same lock.
@@ -310,6 +320,7 @@ pub fn write(
     cooldowns: &[Cooldown],
     admitted: &BTreeMap<Whose, Admitted>,
     doors: &[Door],
+    used: &Used,
     moment: Moment<'_>,
 ) -> Vec<u8> {
     let mut text = format!("{TITLE}{}", moment.boot);
@@ -342,6 +353,12 @@ pub fn write(
             add(&Record::Spent(identity, period, owner));
         }
     }
+    if let Some(floor) = used.floor() {
+        add(&Record::PacketFloor(floor));
+    }
+    for (time, id) in used.packets() {
+        add(&Record::Packet(time, id));
+    }
     text += &Record::End(count).line(moment.now);
     text.into_bytes()
 }
@@ -358,6 +375,6 @@ fn inherit(mine: &mut Spent, other: &Spent) {
 fn otp_of(door: &mut Door) -> Option<&mut OtpLock> {
     match &mut door.lock {
         Lock::Otp(lock) => Some(lock),
-        Lock::Fixed(_) | Lock::OneTime(_) => None,
+        Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => None,
     }
 }

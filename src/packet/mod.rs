@@ -97,6 +97,22 @@ fn has_source_route(mut options: &[u8]) -> bool {
     false
 }
 
+/// The payload of a datagram; `None` unless it is a whole one over IP, in one piece.
+#[must_use]
+pub fn payload(ip: &[u8]) -> Option<&[u8]> {
+    let (header, end, protocol) = match ip.first()? >> 4 {
+        // Neither more fragments nor a fragment's offset.
+        4 if word(ip, 6)? << 2 == 0 => {
+            let header = usize::from(ip.first()? & 0x0f) * 4;
+            (header, usize::from(word(ip, 2)?), *ip.get(9)?)
+        }
+        6 => (IPV6_HEADER, IPV6_HEADER + usize::from(word(ip, 4)?), *ip.get(6)?),
+        _ => return None,
+    };
+    let datagram = ip.get(header..end).filter(|_| protocol == Protocol::Udp.number(true))?;
+    datagram.get(usize::from(UDP_HEADER)..usize::from(word(datagram, UDP_LENGTH)?))
+}
+
 fn parse_v4(ip: &[u8]) -> Option<Knock> {
     let header = usize::from(ip.first()? & 0x0f) * 4;
     if header < IPV4_HEADER {

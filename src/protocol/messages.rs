@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use crate::door::lock::Turn;
+use crate::door::spa::may_be_single_packet;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::opening::event::Opening;
@@ -32,6 +33,23 @@ pub enum Step {
     Expired(u8),
     /// The sequence was knocked so often, and has to be knocked so often.
     Repeated(u32, u32),
+    /// It was a single packet that nobody with the keys made, and the door wants that in the log.
+    WrongPacket,
+    /// It was a single packet that had come before.
+    PacketAgain,
+}
+
+/// A single packet on its way to the encryption keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SinglePacket {
+    /// The door whose gate it passed, counted from 0.
+    pub door: usize,
+    /// The source address of the datagram.
+    pub sender: IpAddr,
+    /// Its destination address.
+    pub destination: IpAddr,
+    /// Its payload: at most [`MAX_PACKET`](crate::door::spa::MAX_PACKET) bytes of ASCII.
+    pub packet: Vec<u8>,
 }
 
 /// What the watcher says.
@@ -43,6 +61,8 @@ pub enum Report {
     Refused(CaptureError),
     /// A door is to be opened. Openings are numbered from 1 by each watcher.
     Opened(u64, Generation, Opening),
+    /// A single packet passed the gate of a door; it is numbered like an opening.
+    Single(u64, Generation, SinglePacket),
     /// Something happened to an attempt of this knocker at this door.
     Stepped(Generation, usize, IpAddr, Step),
     /// So many lines about attempts were left out in the last second.
@@ -128,10 +148,13 @@ impl Writer {
         self
     }
 
-    fn text(mut self, text: &str) -> Writer {
-        let text = plain(text);
-        self.0.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
-        self.0.extend(text.as_bytes());
+    fn text(self, text: &str) -> Writer {
+        self.bytes(plain(text).as_bytes())
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Writer {
+        self.0.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
+        self.0.extend(bytes);
         self
     }
 
@@ -210,10 +233,14 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Option<String> {
+        std::str::from_utf8(self.bytes()?).ok().map(str::to_owned)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(u16::from_le_bytes(self.take()?));
-        let (text, rest): (&'a [u8], _) = self.0.split_at_checked(length)?;
+        let (bytes, rest): (&'a [u8], _) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        std::str::from_utf8(text).ok().map(str::to_owned)
+        Some(bytes)
     }
 
     fn opening(&mut self) -> Option<Opening> {
@@ -268,6 +295,8 @@ impl Crossing for Report {
                     Step::Failed(stage) => writer.byte(1).byte(stage),
                     Step::Expired(stage) => writer.byte(2).byte(stage),
                     Step::Repeated(done, wanted) => writer.byte(3).word(done).word(wanted),
+                    Step::WrongPacket => writer.byte(4),
+                    Step::PacketAgain => writer.byte(5),
                 }
             }
             Report::LeftOut(lines) => Writer::new(5).long(*lines),
@@ -282,6 +311,10 @@ impl Crossing for Report {
             Report::Trouble(Trouble::Capture(error)) => Writer::new(8).byte(2).capture(error),
             Report::SocketWanted => Writer::new(9),
             Report::Explained(text, is_end) => Writer::new(10).text(text).byte((*is_end).into()),
+            Report::Single(number, generation, single) => {
+                let writer = Writer::new(11).long(*number).word(generation.0).door(single.door);
+                writer.address(single.sender).address(single.destination).bytes(&single.packet)
+            }
         };
         writer.0
     }
@@ -300,6 +333,8 @@ impl Crossing for Report {
                     1 => Step::Failed(reader.byte()?),
                     2 => Step::Expired(reader.byte()?),
                     3 => Step::Repeated(reader.word()?, reader.word()?),
+                    4 => Step::WrongPacket,
+                    5 => Step::PacketAgain,
                     _ => return None,
                 };
                 Report::Stepped(generation, door, knocker, step)
@@ -315,6 +350,12 @@ impl Crossing for Report {
             }),
             9 => Report::SocketWanted,
             10 => Report::Explained(reader.text()?, reader.flag()?),
+            11 => {
+                let (number, generation) = (reader.long()?, reader.generation()?);
+                let (door, sender, destination) = (reader.door()?, reader.address()?, reader.address()?);
+                let packet = reader.bytes().filter(|packet| may_be_single_packet(packet))?.to_vec();
+                Report::Single(number, generation, SinglePacket { door, sender, destination, packet })
+            }
             _ => return None,
         };
         only_spelling(report, bytes)

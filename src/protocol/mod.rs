@@ -9,7 +9,8 @@
 //!                          +--+-------------^---+
 //!        Adopt(g) [bundle]    |             |   Adopted(g)
 //!        Taken(n)             |             |   Opened(n, g, door, knocker, turn)
-//!        Lines(n, g, door)    |  one socket |   Stepped(g, door, knocker, step)
+//!        Lines(n, g, door)    |  one socket |   Single(n, g, door, sender, destination, packet)
+//!                             |             |   Stepped(g, door, knocker, step)
 //!        Socket [packet fd]   |   records   |   SocketWanted
 //!        Finish               |             |   Interface, Trouble, LeftOut, TooMany, Explained, Refused
 //!                          +--v-------------+---+
@@ -46,6 +47,12 @@
 //! ([`Outbox`](outbox::Outbox)) and makes no more than [`MOST_OPENINGS`](outbox::MOST_OPENINGS) beyond it, so that a
 //! doorkeeper that is halted costs bounded memory; openings wait in order until there is room in the socket. Nothing is
 //! ever sent twice: there is no second doorkeeper that could have missed it.
+//!
+//! **Single packets.** The watcher gets the configuration without the encryption keys of single packets. It passes on what
+//! the HMAC key of a door takes, numbered like an opening; all else about a packet (what is in it, its age, whether it was
+//! used, what it opens) is found out by the doorkeeper, which has the keys and the memory. A packet that is sent again and
+//! again is passed on once, as long as the watcher remembers it. The packet is used up, in the state file, before the
+//! command starts.
 //!
 //! **One-time files.** The watcher steps over a line by itself when it opened the door, and need not wait. After each
 //! opening of such a door the doorkeeper sends what the file has left, `Lines(n, …)`; it counts if n is the watcher's last

@@ -3,9 +3,10 @@
 //! Pure: it is told what happened and hands out messages in the order in which they are to be sent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use crate::opening::event::Opening;
-use crate::protocol::messages::{Generation, Report};
+use crate::protocol::messages::{Generation, Report, SinglePacket};
 
 /// How many openings may be under way: made here, and not taken by the doorkeeper. More are refused.
 pub const MOST_OPENINGS: u64 = 4096;
@@ -49,14 +50,27 @@ impl Outbox {
 
     /// A door is to be opened; says whether there is room for that.
     pub fn open(&mut self, opening: Opening) -> bool {
+        let number = self.number(opening.door, opening.knocker);
+        self.waiting.extend(number.map(|number| Report::Opened(number, self.generation, opening)));
+        number.is_some()
+    }
+
+    /// A single packet is to be looked at; says whether there is room for that.
+    pub fn pass(&mut self, single: SinglePacket) -> bool {
+        let number = self.number(single.door, single.sender);
+        self.waiting.extend(number.map(|number| Report::Single(number, self.generation, single)));
+        number.is_some()
+    }
+
+    /// The number of the next opening, at this door for this knocker, if there is room for one.
+    fn number(&mut self, door: usize, knocker: IpAddr) -> Option<u64> {
         if self.last - self.taken >= MOST_OPENINGS {
-            self.say(Report::TooMany(self.generation, opening.door, opening.knocker));
-            return false;
+            self.say(Report::TooMany(self.generation, door, knocker));
+            return None;
         }
         self.last += 1;
-        self.last_at.insert(opening.door, self.last);
-        self.waiting.push_back(Report::Opened(self.last, self.generation, opening));
-        true
+        self.last_at.insert(door, self.last);
+        Some(self.last)
     }
 
     /// Something is to be said that may be left out when too much waits.

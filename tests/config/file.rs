@@ -161,6 +161,7 @@ fn summary(door: &Door) -> String {
     let sequences: Vec<String> = match &door.lock {
         Lock::Fixed(sequence) => vec![sequence.to_string()],
         Lock::OneTime(list) => list.lines().map(ToString::to_string).collect(),
+        Lock::Spa(lock) => vec![format!("single packets to port {}", lock.port)],
         Lock::Otp(lock) => vec![format!(
             "otp {}, {:?}, {} periods around, {}",
             lock.otp,
@@ -193,7 +194,7 @@ fn shown(command: &Template) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn accepted(text: &str) -> Config {
+pub fn accepted(text: &str) -> Config {
     let reading = Reading { file: &mut file, note: &mut no_complaint, interface_is_given: false };
     Config::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

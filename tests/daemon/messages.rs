@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use knocking::daemon::messages::{Received, hand_out, pair, read_all, receive, transmit};
 use knocking::door::lock::Turn;
+use knocking::door::spa::{MAX_PACKET, MIN_PACKET};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
 use knocking::protocol::bundle::{Bundle, CoolingDown, SpentLists};
-use knocking::protocol::messages::{Crossing, Generation, LONGEST, LONGEST_TEXT, Order, Report, Step, plain};
+use knocking::protocol::messages::{
+    Crossing, Generation, LONGEST, LONGEST_TEXT, Order, Report, SinglePacket, Step, plain,
+};
 use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
 
 use crate::random::Random;
@@ -64,8 +67,15 @@ fn reports(random: &Random) -> Vec<Report> {
         reports.push(Report::Opened(random.number(), generation, opening));
         reports.push(Report::TooMany(generation, door, knocker));
         let repeated = Step::Repeated(u32::try_from(number(32)).unwrap(), 3);
-        for step in [Step::Advanced(byte()), Step::Failed(byte()), Step::Expired(byte()), repeated] {
+        let packets = [Step::WrongPacket, Step::PacketAgain];
+        let steps = [Step::Advanced(byte()), Step::Failed(byte()), Step::Expired(byte()), repeated];
+        for step in steps.into_iter().chain(packets) {
             reports.push(Report::Stepped(generation, door, knocker, step));
+        }
+        for length in [MIN_PACKET, 204, MAX_PACKET] {
+            let single =
+                SinglePacket { door, sender: knocker, destination: knocker, packet: vec![b'/'; length] };
+            reports.push(Report::Single(random.number(), generation, single));
         }
     }
     reports

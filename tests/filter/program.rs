@@ -12,18 +12,19 @@ use knocking::door::lock::Lock;
 use knocking::filter::bpf::Instruction;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::Several;
-use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
-use knocking::packet::parse;
+use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, WHOLE_SNAPSHOT, program};
+use knocking::packet::{parse, payload};
 
 use crate::filter::bpf::{Kernel, load};
 use crate::random::Random;
-use crate::support::interpreter::{Around, check, passes};
+use crate::support::interpreter::{Around, check, passes, run};
 use crate::support::packet::{CLIENT, CLIENT6, Packet, SERVER, SERVER6, ping, tcp, udp};
 
 trials![
     interest_matches_the_doors,
     everything_of_interest_passes,
     nothing_else_passes_within_the_budget,
+    single_packets_pass_by_length_and_first_byte,
     the_kernel_agrees,
     a_small_budget_merges_ports,
     five_thousand_doors_fit,
@@ -182,7 +183,7 @@ strict_except = ",
             Lock::Fixed(sequence) => {
                 sequence.stages().iter().any(|it| (it.protocol, it.port) == (knock.protocol, knock.port))
             }
-            Lock::OneTime(_) => false,
+            Lock::OneTime(_) | Lock::Spa(_) => false,
             Lock::Otp(lock) => lock.otp.ranges().any(|(protocol, low, high)| {
                 protocol == knock.protocol && (low..=high).contains(&knock.port)
             }),
@@ -261,6 +262,45 @@ fn nothing_else_passes_within_the_budget() {
         }
     }
     assert!(passed > 1000, "only {passed} packets passed");
+}
+
+/// Single packets pass as a whole, by port, length and first byte; what else is wanted at their port passes too.
+fn single_packets_pass_by_length_and_first_byte() {
+    let spa = "SPA_Key = a\nSPA_HMAC_Key = b\nSPA_Open = any\n";
+    for (text, others) in [
+        (format!("[a]\n{spa}"), false),
+        (format!("[a]\n{spa}[b]\nsequence = 62201:udp\n"), true),
+        (format!("[a]\n{spa}target = {SERVER}\n[b]\nsequence = 62201:udp\nudp_length = 1\n"), false),
+        (format!("[a]\n{spa}[b]\nsequence = 62201:udp\nudp_length = 0-2000\ntarget = {SERVER}\n"), true),
+    ] {
+        let doors = crate::config::file::accepted(&text).doors;
+        let interest = Interest::of(&doors, 0);
+        let here = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+        let program = program(&interest, around, MAX_INSTRUCTIONS);
+        check(&program);
+        assert!(load(&program));
+        for first in 0..=255_u8 {
+            for (length, fits) in [(139, false), (140, true), (204, true), (1100, true), (1101, false)] {
+                let mut data = vec![b'A'; length];
+                data[0] = first;
+                let packet = udp(62201).data(&data);
+                let bytes = run(&program, &packet.ip(), Around::of(&packet.ip()));
+                let is_whole = fits && b"+/89".contains(&first);
+                let wanted = if is_whole { WHOLE_SNAPSHOT } else { u32::from(others) * SNAPSHOT };
+                assert_eq!(bytes, wanted, "{first} {length} {text}");
+                let knock = parse(&packet.ip()).unwrap();
+                assert_eq!(interest.includes_single_packet(&knock, true), fits, "{length}");
+                assert!(!fits || payload(&packet.ip()) == Some(&data[..]));
+            }
+        }
+        let elsewhere = udp(62202).data(&[b'+'; 204]).ip();
+        assert_eq!(run(&program, &elsewhere, Around::of(&elsewhere)), 0);
+        let part = udp(62201).data(&[b'+'; 204]).fragment(0, true).ip();
+        assert_eq!(payload(&part), None, "a part of one");
+        let cut = &udp(62201).data(&[b'+'; 204]).ip()[..100];
+        assert_eq!(payload(cut), None, "cut");
+    }
 }
 
 fn the_kernel_agrees() {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
+use knocking::door::spa::replay::Used;
 use knocking::opening::journal::{Choice, Journal, Operation, Place, choose};
 use knocking::opening::record::Record;
 use knocking::opening::state::{Moment, State, Text, taken_over, write};
@@ -377,7 +378,9 @@ impl World {
                 let pending = std::mem::take(&mut daemon.pending);
                 let Some(own) = daemon.own else { return Ok(()) };
                 daemon.is_behind = false;
-                let whole = || write(&daemon.openings.standing(), &[], &BTreeMap::new(), &[], moment);
+                let whole = || {
+                    write(&daemon.openings.standing(), &[], &BTreeMap::new(), &[], &Used::default(), moment)
+                };
                 if self.fault == Fault::RemovesNew {
                     next.push(Step::Disk(own, Operation::RemoveNew));
                     daemon.journal.begin_anew();

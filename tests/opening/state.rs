@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
+use knocking::door::knock::Protocol;
 use knocking::door::lock::{Lock, Turn};
 use knocking::door::ports::Ports;
+use knocking::door::sequence::Stage;
+use knocking::door::spa::replay::Used;
+use knocking::door::spa::sealed::PacketId;
 use knocking::opening::admissions::Whose;
 use knocking::opening::record::Record;
 use knocking::opening::state::{self, Admitted, Moment, State, Text, write};
-use knocking::opening::{Key, Phase, Process, Stop};
+use knocking::opening::{Access, Key, Phase, Process, Stop};
 use knocking::time::Now;
 
 trials![
@@ -39,6 +43,7 @@ trials![
     many_damaged_lines_are_summed_up,
     random_bytes_are_no_command,
     spent_lists_stay_spent,
+    single_packets_are_remembered,
     old_spent_lists_become_one_line,
     no_seed_is_written,
 ];
@@ -56,6 +61,7 @@ fn later(seconds: u64) -> Now {
 
 fn stop(command: &[u8], due: u64) -> Stop {
     Stop {
+        access: None,
         key: Key { origin: 0x0123_4567_89ab_cdef, number: due + 1 },
         door: Arc::from("front door %1"),
         knocker: "2001:db8::7".parse().unwrap(),
@@ -67,7 +73,7 @@ fn stop(command: &[u8], due: u64) -> Stop {
 }
 
 fn written(standing: &[(Phase, &Stop)]) -> Vec<u8> {
-    write(standing, &[], &BTreeMap::new(), &[], at(NOW, "a"))
+    write(standing, &[], &BTreeMap::new(), &[], &Used::default(), at(NOW, "a"))
 }
 
 /// What is read at another moment of what was written at NOW in boot "a".
@@ -342,7 +348,7 @@ fn spent_lists_stay_spent() {
     let turn = Turn(NOW.unix.as_secs() / 60);
     before[0].lock.spend(turn, knockers[0], NOW);
     before[1].lock.spend(turn, knockers[0], NOW);
-    let text = write(&[], &[], &BTreeMap::new(), &before, at(NOW, "a"));
+    let text = write(&[], &[], &BTreeMap::new(), &before, &Used::default(), at(NOW, "a"));
     // Whatever the clock says now, in whatever order the doors stand.
     let mut after = doors(OTP);
     after.reverse();
@@ -357,6 +363,32 @@ fn spent_lists_stay_spent() {
     assert_eq!(length(&other[0], 0), Some(4));
 }
 
+/// Used packets, and what a packet asked for, outlive the process; a line that is damaged costs itself.
+fn single_packets_are_remembered() {
+    let id = |byte| PacketId([byte; 16]);
+    let mut used = Used::default();
+    used.insert(100, id(1), 60, 100).unwrap();
+    used.insert(200, id(2), 60, 200).unwrap();
+    used.insert(210, id(3), 60, 200).unwrap();
+    let access = Access {
+        user: "al ice".to_owned(),
+        port: Stage { protocol: Protocol::Udp, port: 51820 },
+        seconds: 90,
+    };
+    let asked = Stop { access: Some(Box::new(access)), ..stop(b"close", 90) };
+    let text = write(&[(Phase::Open, &asked)], &[], &BTreeMap::new(), &[], &used, at(NOW, "a"));
+    let state = state_of(&text);
+    assert_eq!(state.used, used);
+    assert_eq!(state.used.floor(), Some(100));
+    assert_eq!(state.openings.into_values().map(|(_, stop)| stop).collect::<Vec<_>>(), [asked]);
+    let mut other = State::of(Some(Text::read(&text, at(NOW, "b"))), None);
+    other.add(state_of(&write(&[], &[], &BTreeMap::new(), &[], &Used::default(), at(NOW, "a"))));
+    assert_eq!(other.used, used);
+    let damaged = String::from_utf8(text).unwrap().replace("packet 200", "packet 201");
+    let state = state_of(damaged.as_bytes());
+    assert!(!state.used.contains(200, id(2)) && state.used.contains(210, id(3)));
+}
+
 fn old_spent_lists_become_one_line() {
     let mut before = doors(OTP);
     let knocker = "10.0.0.1".parse().unwrap();
@@ -364,7 +396,7 @@ fn old_spent_lists_become_one_line() {
     for age in (1..=200).rev() {
         before[0].lock.spend(Turn(period - age), knocker, NOW);
     }
-    let text = write(&[], &[], &BTreeMap::new(), &before, at(NOW, "a"));
+    let text = write(&[], &[], &BTreeMap::new(), &before, &Used::default(), at(NOW, "a"));
     assert!(text.split(|&byte| byte == b'\n').count() < 25);
     let mut after = doors(OTP);
     state_of(&text).restore_spent(&mut after);
@@ -378,7 +410,8 @@ fn no_seed_is_written() {
     let mut doors = doors(OTP);
     doors[0].lock.spend(Turn(7), "10.0.0.1".parse().unwrap(), NOW);
     assert!(matches!(doors[0].lock, Lock::Otp(_)));
-    let text = String::from_utf8(write(&[], &[], &BTreeMap::new(), &doors, at(NOW, "a"))).unwrap();
+    let text =
+        String::from_utf8(write(&[], &[], &BTreeMap::new(), &doors, &Used::default(), at(NOW, "a"))).unwrap();
     assert!(text.contains("spent ") && !text.contains("sesame") && !text.contains("736573616d65"), "{text}");
 }
 
@@ -399,7 +432,7 @@ fn doors_of_the_kernel_are_remembered() {
         admitted("gone", "192.0.2.8", Some(30), None),
     ];
     let whole: BTreeMap<Whose, Admitted> = all.iter().map(|it| (it.whose.clone(), it.clone())).collect();
-    let mut text = write(&[], &[], &whole, &[], at(NOW, "a"));
+    let mut text = write(&[], &[], &whole, &[], &Used::default(), at(NOW, "a"));
     text.extend(Record::Dismissed(all[2].whose.clone()).line(NOW).bytes());
     let read = |boot| State::of(None, Some(Text::read(&text, at(NOW, boot))));
     let same: Vec<Admitted> = read("a").admitted.into_values().collect();

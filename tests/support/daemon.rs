@@ -23,7 +23,7 @@ const SYNC: &str = "10.77.0.99";
 /// A daemon to be started.
 pub struct Knockd<'w> {
     world: &'w World,
-    folder: Folder,
+    pub folder: Folder,
     sections: String,
     options: String,
     whole: Option<String>,

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use knocking::door::spa::replay::Used;
 use knocking::opening::state::{Cooldown, Moment, State, Text, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;
@@ -112,6 +113,7 @@ fn after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time() {
     let now = before_the_reboot(100);
     let out = place.path().display().to_string();
     let stop = |knocker: &str, left: u64, after: u64| Stop {
+        access: None,
         key: Key { origin: 7, number: left + 1 },
         door: Arc::from("gone"),
         knocker: knocker.parse().unwrap(),
@@ -133,7 +135,10 @@ fn after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time() {
         // Its stop command was running.
         (Phase::Closing(None), &stops[3]),
     ];
-    place.write("state", write(&standing, &[], &BTreeMap::new(), &[], Moment { now, boot: BOOT }));
+    place.write(
+        "state",
+        write(&standing, &[], &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: BOOT }),
+    );
     let began = Instant::now();
     let mut daemon = with_state(&world, &place, "").start();
     daemon.wait_for_times(4, ": gone: still open");
@@ -167,7 +172,10 @@ fn cooldowns_go_on_after_a_reboot() {
         until: now.uptime + Duration::from_secs(left),
     };
     let cooldowns = [cooldown("10.77.0.2", 104), cooldown("10.77.0.12", 50)];
-    place.write("state", write(&[], &cooldowns, &BTreeMap::new(), &[], Moment { now, boot: BOOT }));
+    place.write(
+        "state",
+        write(&[], &cooldowns, &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: BOOT }),
+    );
     let daemon = with_state(&world, &place, &cool(600)).start();
     world.send([tcp(1).from("10.77.0.12")]);
     assert!(holds_within(seconds(2.0), || place.read("out") == "10.77.0.12\n"), "{}", daemon.said());

@@ -176,7 +176,7 @@ fn ports_change_in_the_background_too() {
     }
 }
 
-fn reload(daemon: &RunningDaemon) {
+pub fn reload(daemon: &RunningDaemon) {
     daemon.kill(Signal::SIGHUP);
     daemon.wait_for("re-reading config file");
     // In force: nothing says so in the log, and both processes read.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use knocking::door::otp::Otp;
+use knocking::door::spa::replay::Used;
 use knocking::opening::state::{Moment, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;
@@ -270,8 +271,10 @@ fn a_start_command_whose_process_was_not_noted_is_waited_for() {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let now = Now { uptime: Duration::from_secs(1), unix: Duration::from_secs(1) };
     let moment = Moment { now, boot: boot.trim() };
-    let state =
-        place.write("state", write(&[(Phase::Opening(None), &stop)], &[], &BTreeMap::new(), &[], moment));
+    let state = place.write(
+        "state",
+        write(&[(Phase::Opening(None), &stop)], &[], &BTreeMap::new(), &[], &Used::default(), moment),
+    );
     fs::set_permissions(state, fs::Permissions::from_mode(0o600)).unwrap();
     let mut start = std::process::Command::new("setsid")
         .args(["sh", "-c", &format!("sleep 2; echo opened >> {out}/out")])
@@ -487,6 +490,7 @@ fn a_damaged_line_is_reported_and_not_run() {
 /// The stop of a door that should have been closed long ago.
 fn overdue(number: u64, command: &str) -> Stop {
     Stop {
+        access: None,
         key: Key { origin: 1, number },
         door: Arc::from("d"),
         knocker: CLIENT.parse().unwrap(),
@@ -505,9 +509,19 @@ fn one_damaged_byte_costs_one_line() {
         let out = place.path().display();
         let stops = [1, 2, 3].map(|number| overdue(number, &format!("echo {number} >> {out}/out")));
         let standing: Vec<(Phase, &Stop)> = stops.iter().map(|stop| (Phase::Open, stop)).collect();
-        let text = String::from_utf8(write(&standing, &[], &BTreeMap::new(), &[], Moment { now, boot: "" }))
-            .unwrap();
-        place.write("state", write(&[], &[], &BTreeMap::new(), &[], Moment { now, boot: "" }));
+        let text = String::from_utf8(write(
+            &standing,
+            &[],
+            &BTreeMap::new(),
+            &[],
+            &Used::default(),
+            Moment { now, boot: "" },
+        ))
+        .unwrap();
+        place.write(
+            "state",
+            write(&[], &[], &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: "" }),
+        );
         place.write(name, text.replace("echo%202", "echo%204"));
         for name in ["state", "state.new"] {
             let _ = fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o600));

@@ -109,8 +109,9 @@ fn only_line(path: &Path, insecure: bool) -> Result<Otp, String> {
 fn door(path: &Path, name: &str, insecure: bool) -> Result<Otp, String> {
     let shown = path.display();
     let text = file(path, insecure)?;
-    // Other doors' one-time files are not read; any valid content lets the configuration be parsed.
-    let reading = Reading { file: &mut |_| Ok(b"1".to_vec()), note: &mut |_| {}, interface_is_given: false };
+    // Other doors' files are not read. This is valid both for one-time sequences and for fwknop's keys.
+    let any = b"SOURCE ANY\nKEY 1\nHMAC_KEY 2\n";
+    let reading = Reading { file: &mut |_| Ok(any.to_vec()), note: &mut |_| {}, interface_is_given: false };
     let config = Config::parse(&text, reading).map_err(|error| format!("{shown}: {error}"))?;
     match config.doors.into_iter().find(|door| &*door.name == name).map(|door| door.lock) {
         Some(Lock::Otp(lock)) => Ok(lock.otp),

@@ -55,7 +55,7 @@ fn port_zero(door: &Door) -> Option<Warning> {
 fn no_time(door: &Door) -> Option<Warning> {
     let length = match &door.lock {
         Lock::Otp(lock) => lock.otp.stages(),
-        Lock::Fixed(_) | Lock::OneTime(_) => written(door).len(),
+        Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => written(door).len(),
     };
     (length > 1 && door.seq_timeout <= 0).then(|| {
         Warning::new(format!(
@@ -82,7 +82,7 @@ fn few_lines(door: &Door) -> Option<Warning> {
 fn flags_of_no_syn(door: &Door) -> Option<Warning> {
     let stages = match &door.lock {
         Lock::Otp(lock) => lock.otp.list(0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        Lock::Fixed(_) | Lock::OneTime(_) => written(door).to_vec(),
+        Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => written(door).to_vec(),
     };
     let has_tcp = stages.iter().any(|stage| stage.protocol == Protocol::Tcp);
     if !has_tcp || door.flags.allows(Some(Flags::SYN)) {

@@ -1,9 +1,11 @@
 //! Checks of all doors together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::warnings::warning::Warning;
+use crate::door::lock::Lock;
 use crate::door::sequence::{Sequence, Stage};
 use crate::door::{Door, Template};
 
@@ -11,7 +13,10 @@ use crate::door::{Door, Template};
 type Check = fn(&[Door]) -> Vec<Warning>;
 
 /// All checks of all doors together.
-pub(super) const CHECKS: &[Check] = &[no_door, same_name, same_sequence, shadowed];
+pub(super) const CHECKS: &[Check] = &[no_door, same_name, same_sequence, shadowed, many_keys];
+
+/// More keys for single packets than these at one port get a warning.
+const MANY_KEYS: usize = 10;
 
 /// Words of commands, or of a door's name, that undo each other.
 const OPPOSITES: &[(&str, &str)] = &[
@@ -37,6 +42,22 @@ const OPPOSITES: &[(&str, &str)] = &[
 fn no_door(doors: &[Door]) -> Vec<Warning> {
     let warning = || Warning::new("There is no door: nothing will ever be opened");
     doors.is_empty().then(warning).into_iter().collect()
+}
+
+/// A single packet does not say whose it is, so that a forged one costs an HMAC for each key at its port.
+fn many_keys(doors: &[Door]) -> Vec<Warning> {
+    let mut keys: BTreeMap<(u16, Option<IpAddr>), usize> = BTreeMap::new();
+    for door in doors {
+        if let Lock::Spa(lock) = &door.lock {
+            *keys.entry((lock.port, door.target)).or_default() += lock.terms.len();
+        }
+    }
+    let many = keys.into_iter().filter(|(_, keys)| *keys > MANY_KEYS);
+    let warning = |((port, _), keys)| {
+        Warning::new(format!("{keys} keys are tried for each single packet to UDP port {port}"))
+            .instead("give groups of users ports of their own with SPA_Port")
+    };
+    many.map(warning).collect()
 }
 
 fn same_name(doors: &[Door]) -> Vec<Warning> {

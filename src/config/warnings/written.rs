@@ -26,15 +26,28 @@ type Check = fn(&Section<'_>) -> Vec<Warning>;
 
 /// All checks of the lines of a section.
 pub(super) const CHECKS: &[Check] =
-    &[said_twice, in_quotes, trailing_comment, sequence, number_and_more, cmd_timeout_alone];
+    &[said_twice, in_quotes, trailing_comment, sequence, number_and_more, cmd_timeout_alone, no_sequence];
 
 /// Directives whose value a shell reads, which knows quotes and comments.
 const COMMANDS: &[&str] =
     &["Start_Command", "Start_Command_6", "Stop_Command", "Stop_Command_6", "On_Start", "On_Stop"];
 /// Directives whose value is read as by C's `atoi`, as knockd 0.8 does.
 const NUMBERS: &[&str] = &["Seq_Timeout", "Cmd_Timeout"];
+/// Directives that are about sequences, and mean nothing where single packets open the door.
+const OF_SEQUENCES: &[&str] =
+    &["Seq_Timeout", "TCPFlags", "Strict", "Strict_Except", "Repeat", "Allow_Duplicates", "UDP_Length"];
 /// Directives that may stand several times in a section.
 const REPEATABLE: &[&str] = &["TCPFlags", "Include", "UseSyslog", "Nft_Set"];
+
+fn no_sequence(section: &Section<'_>) -> Vec<Warning> {
+    let is_single = section.entries.iter().any(|entry| entry.directive.name.starts_with("SPA"));
+    let of_sequences = section.entries.iter().filter(|entry| is_single && entry.is_one_of(OF_SEQUENCES));
+    let warning = |entry: &Entry<'_>| {
+        let (name, whose) = (entry.name(), section.whose());
+        Warning::new(format!("The {name} {whose} means nothing, because single packets open it"))
+    };
+    of_sequences.map(warning).collect()
+}
 
 impl Section<'_> {
     /// "of door 'ssh'" or "in [options]".

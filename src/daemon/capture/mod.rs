@@ -180,8 +180,8 @@ impl Captures {
     }
 
     /// Listens for something else from now on, and says what did not work.
-    pub fn set_interest(&self, interest: &Interest) -> Option<Report> {
-        let mut results = self.open.iter().map(|capture| capture.set_interest(&self.layout, interest));
+    pub fn set_interest(&mut self, interest: &Interest) -> Option<Report> {
+        let mut results = self.open.iter_mut().map(|capture| capture.set_interest(&self.layout, interest));
         let error = results.find_map(Result::err)?;
         Some(Report::Trouble(Trouble::Filter(Code::of(&error))))
     }

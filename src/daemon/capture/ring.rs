@@ -16,51 +16,65 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void, sock_filter, sock_fprog, socklen_t, tpacket_req, tpacket2_hdr};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::filter::SNAPSHOT;
+use crate::filter::{SNAPSHOT, WHOLE_SNAPSHOT};
 
 /// Bytes of a frame: one packet, as far as the filter lets it through, and the kernel's head (80).
 const FRAME: usize = 256;
 /// Packets that may wait for us: a megabyte, 27 milliseconds of 150,000 packets a second.
 const FRAMES: usize = 4096;
+/// The same for packets as a whole: four megabytes.
+const WHOLE_FRAME: usize = 2048;
+const WHOLE_FRAMES: usize = 2048;
 /// Bytes of a block, the unit that the kernel allocates: a multiple of all page sizes up to 64 kB.
 const BLOCK: usize = 1 << 16;
-const BYTES: NonZeroUsize = NonZeroUsize::new(FRAME * FRAMES).unwrap();
 
 /// The receive ring of a packet socket.
 #[derive(Debug)]
 pub struct Ring {
-    /// `BYTES` bytes, mapped for as long as this lives.
+    /// `count` frames of `size` bytes, mapped for as long as this lives.
     frames: NonNull<u8>,
+    size: usize,
+    count: usize,
+    bytes: NonZeroUsize,
     /// The frame that is filled next.
     next: usize,
-    packet: [u8; SNAPSHOT as usize],
+    packet: Vec<u8>,
 }
 
 impl Ring {
-    /// Gives a packet socket a ring. It must not be bound yet: what it heard before would be lost.
+    /// Gives a packet socket a ring, for packets as a whole or for their heads. It must not be bound yet: what it heard before would be lost.
     ///
     /// # Errors
     /// What the operating system says: a kernel without `CONFIG_PACKET_MMAP`, or too little memory.
-    pub fn of(socket: &impl AsFd) -> io::Result<Ring> {
+    pub fn of(socket: &impl AsFd, is_whole: bool) -> io::Result<Ring> {
+        let (size, count) = if is_whole { (WHOLE_FRAME, WHOLE_FRAMES) } else { (FRAME, FRAMES) };
+        let snapshot = if is_whole { WHOLE_SNAPSHOT } else { SNAPSHOT };
+        let bytes = NonZeroUsize::new(size * count).ok_or(io::ErrorKind::InvalidInput)?;
         set(socket, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as c_int))?;
         let request = tpacket_req {
             tp_block_size: number(BLOCK)?,
-            tp_block_nr: number(BYTES.get() / BLOCK)?,
-            tp_frame_size: number(FRAME)?,
-            tp_frame_nr: number(FRAMES)?,
+            tp_block_nr: number(bytes.get() / BLOCK)?,
+            tp_frame_size: number(size)?,
+            tp_frame_nr: number(count)?,
         };
         set(socket, libc::PACKET_RX_RING, &request)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping, at an address of the kernel's choice, of a socket whose ring has this size:
         // no memory of this program is replaced.
-        let frames = unsafe { mmap(None, BYTES, protection, MapFlags::MAP_SHARED, socket, 0) }?;
-        Ok(Ring { frames: frames.cast(), next: 0, packet: [0; SNAPSHOT as usize] })
+        let frames = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, socket, 0) }?;
+        Ok(Ring { frames: frames.cast(), size, count, bytes, next: 0, packet: vec![0; snapshot as usize] })
+    }
+
+    /// Whether packets come as a whole.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.size == WHOLE_FRAME
     }
 
     /// The next packet that waits, beginning with its IP header.
     pub fn take(&mut self) -> Option<&[u8]> {
-        // SAFETY: `next` is below `FRAMES`, so the whole frame lies in the mapping.
-        let frame = unsafe { self.frames.add(self.next * FRAME) };
+        // SAFETY: `next` is below `count`, so the whole frame lies in the mapping.
+        let frame = unsafe { self.frames.add(self.next * self.size) };
         // SAFETY: the first field of a frame's head is its status, aligned as a frame is (packet(7): to 16),
         // which we and the kernel only use as a whole.
         let status = unsafe { AtomicU32::from_ptr(frame.cast().as_ptr()) };
@@ -72,16 +86,18 @@ impl Ring {
         let (net, length) = unsafe {
             let net = frame.add(offset_of!(tpacket2_hdr, tp_net)).cast::<u16>().read();
             let length = frame.add(offset_of!(tpacket2_hdr, tp_snaplen)).cast::<u32>().read();
-            (usize::from(net), usize::try_from(length).unwrap_or(FRAME))
+            (usize::from(net), usize::try_from(length).unwrap_or(self.size))
         };
-        let length = length.min(self.packet.len()).min(FRAME.saturating_sub(net));
-        let start = net.min(FRAME);
+        let length = length.min(self.packet.len()).min(self.size.saturating_sub(net));
+        let start = net.min(self.size);
         // SAFETY: from `start` there are at least `length` bytes in the frame, which is ours, and in `packet`,
         // which is no part of the mapping.
-        unsafe { frame.add(start).copy_to_nonoverlapping(NonNull::from(&mut self.packet).cast(), length) };
+        unsafe {
+            frame.add(start).copy_to_nonoverlapping(NonNull::from(self.packet.as_mut_slice()).cast(), length);
+        };
         // What we read was read before the kernel sees this.
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.next = (self.next + 1) % FRAMES;
+        self.next = (self.next + 1) % self.count;
         self.packet.get(..length)
     }
 }
@@ -89,7 +105,7 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: it is mapped with this size, and nothing that points into it outlives this.
-        let _ = unsafe { munmap(self.frames.cast(), BYTES.get()) };
+        let _ = unsafe { munmap(self.frames.cast(), self.bytes.get()) };
     }
 }
 

@@ -17,12 +17,13 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::daemon::capture::ring::{self, Ring};
 use crate::door::knock::Knock;
+use crate::door::spa::may_be_single_packet;
 use crate::filter::bpf::Instruction;
 use crate::filter::bursts::{BurstDetector, RING_KEPT};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{Interface, Layout};
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation};
-use crate::filter::{self, MAX_INSTRUCTIONS, SNAPSHOT, Surroundings};
+use crate::filter::{self, MAX_INSTRUCTIONS, Surroundings, WHOLE_SNAPSHOT};
 use crate::packet;
 
 /// Bytes of packets that may wait for us; the kernel counts its own overhead too.
@@ -60,6 +61,10 @@ pub struct Capture {
     /// When to try again to change the way, as uptime; the last time that did not work.
     next_try: Duration,
     only_v4: bool,
+    /// Packets are wanted as a whole.
+    wants_whole: bool,
+    /// The payload of the datagram that was taken last, if it may be a single packet.
+    datagram: Vec<u8>,
 }
 
 /// Which operation failed, and why.
@@ -98,7 +103,7 @@ impl Capture {
         only_v4: bool,
         sockets: &mut Sockets<'_>,
     ) -> Result<Capture, CaptureError> {
-        let way = Way::open(&interface, false, sockets, |socket| {
+        let way = Way::open(&interface, None, sockets, |socket| {
             attach(socket, &programs(&interface, layout, interest, only_v4))
         });
         match way {
@@ -109,6 +114,8 @@ impl Capture {
                 earlier: None,
                 next_try: Duration::ZERO,
                 only_v4,
+                wants_whole: interest.has_single_packets(),
+                datagram: Vec::new(),
             }),
             Err((operation, code)) => Err(CaptureError {
                 interface: interface.name,
@@ -121,14 +128,16 @@ impl Capture {
     ///
     /// # Errors
     /// What the operating system says; then it listens for what it did.
-    pub fn set_interest(&self, layout: &Layout, interest: &Interest) -> io::Result<()> {
+    pub fn set_interest(&mut self, layout: &Layout, interest: &Interest) -> io::Result<()> {
+        self.wants_whole = interest.has_single_packets();
         attach(&self.way.control, &programs(&self.interface, layout, interest, self.only_v4))
     }
 
     /// Whether packets come in another way than they should, for how thick they come.
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
-        self.bursts.wants_ring(uptime) != self.has_ring() && self.next_try <= uptime
+        let is_ring_short = self.wants_whole && self.way.ring.as_ref().is_some_and(|ring| !ring.is_whole());
+        (self.bursts.wants_ring(uptime) != self.has_ring() || is_ring_short) && self.next_try <= uptime
     }
 
     /// Whether packets come through a ring.
@@ -154,7 +163,7 @@ impl Capture {
         uptime: Duration,
         sockets: &mut Sockets<'_>,
     ) {
-        let with_ring = !self.has_ring();
+        let with_ring = (!self.has_ring()).then_some(interest.has_single_packets());
         // Until it shares the packets of the earlier one it must not hear any.
         let new = Way::open(&self.interface, with_ring, sockets, deafen).and_then(|new| {
             let programs = programs(&self.interface, layout, interest, self.only_v4);
@@ -177,18 +186,24 @@ impl Capture {
         if self.earlier.is_some() { Some(Duration::ZERO) } else { self.bursts.batch_end() }
     }
 
+    /// The payload of the packet that was [taken](Self::take) last, if it is a datagram that may be a single packet.
+    #[must_use]
+    pub fn datagram(&self) -> Option<&[u8]> {
+        Some(self.datagram.as_slice()).filter(|it| !it.is_empty())
+    }
+
     /// The next packet that waits.
     pub fn take(&mut self) -> Taken {
         if let Some((earlier, may_have_some)) = &mut self.earlier
             && *may_have_some
         {
-            let taken = earlier.take();
+            let taken = earlier.take(&mut self.datagram);
             *may_have_some = !matches!(taken, Taken::Nothing);
             if *may_have_some {
                 return taken;
             }
         }
-        let taken = self.way.take();
+        let taken = self.way.take(&mut self.datagram);
         if matches!(taken, Taken::Nothing) {
             // To close a socket takes the kernel some ten milliseconds, in which nothing is taken.
             self.earlier = None;
@@ -198,20 +213,24 @@ impl Capture {
 }
 
 impl Way {
-    /// A bound socket, once it is prepared; if that fails, which operation did, and why.
+    /// A bound socket, once it is prepared; if that fails, which operation did, and why. Its ring, if it gets one, is
+    /// one for packets as a whole or not.
     fn open(
         interface: &Interface,
-        with_ring: bool,
+        with_ring: Option<bool>,
         sockets: &mut Sockets<'_>,
         prepare: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> Result<Way, (Operation, Code)> {
         let control = Socket::from(sockets().map_err(|code| (Operation::Socket, code))?);
         prepare(&control).map_err(because(Operation::Filter))?;
-        let ring = with_ring.then(|| Ring::of(&control)).transpose().map_err(because(Operation::Ring))?;
+        let ring = with_ring
+            .map(|is_whole| Ring::of(&control, is_whole))
+            .transpose()
+            .map_err(because(Operation::Ring))?;
         let socket = control.try_clone().map_err(because(Operation::Socket))?;
         let config = datalink::Config {
             read_timeout: Some(Duration::ZERO),
-            read_buffer_size: SNAPSHOT as usize,
+            read_buffer_size: WHOLE_SNAPSHOT as usize,
             write_buffer_size: 0,
             promiscuous: false,
             // pnet binds it, and closes it in the end.
@@ -236,13 +255,20 @@ impl Way {
     ///
     /// An interface that goes down puts an error on the socket; taking it off lets the socket go on
     /// when the interface comes up again.
-    fn take(&mut self) -> Taken {
+    fn take(&mut self, datagram: &mut Vec<u8>) -> Taken {
+        datagram.clear();
         let packet = match &mut self.ring {
             Some(ring) => ring.take().ok_or(io::ErrorKind::WouldBlock.into()),
             None => self.receiver.next(),
         };
         match packet {
-            Ok(packet) => packet::parse(packet).map_or(Taken::Other, Taken::Knock),
+            Ok(packet) => {
+                let Some(knock) = packet::parse(packet) else { return Taken::Other };
+                if let Some(payload) = packet::payload(packet).filter(|it| may_be_single_packet(it)) {
+                    datagram.extend_from_slice(payload);
+                }
+                Taken::Knock(knock)
+            }
             Err(error) => {
                 if error.kind() != io::ErrorKind::TimedOut {
                     let _ = self.control.take_error();

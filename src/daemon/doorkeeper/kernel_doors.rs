@@ -4,6 +4,7 @@ use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::nftables::{Firewall, Said};
 use crate::daemon::error::StartError;
+use crate::door::ports::Ports;
 use crate::opening::admissions::{Step, Whose};
 use crate::opening::event::Opening;
 use crate::opening::state::Admitted;
@@ -67,14 +68,15 @@ impl Doorkeeper {
         self.note_kernel_doors(&[]);
     }
 
-    /// A door opened: the knocker is let in at the next commit.
-    pub(super) fn admit_to_kernel(&mut self, opening: Opening, now: Now) {
+    /// A door opened: the knocker is let in at the next commit, to the ports and for the seconds that were asked for
+    /// where the door leaves them to its packets.
+    pub(super) fn admit_to_kernel(&mut self, opening: Opening, asked: (&[Ports], Option<u32>), now: Now) {
         let Some(door) = self.config.doors.get(opening.door).filter(|door| door.open.is_some()) else {
             return;
         };
         let mut said = Vec::new();
         match &mut self.firewall {
-            Some(firewall) => firewall.admit((opening.door, door), opening.knocker, &[], now, &mut said),
+            Some(firewall) => firewall.admit((opening.door, door), opening.knocker, asked, now, &mut said),
             None => {
                 said.push(Said::Complaint(format!("{}: could not open: there is no firewall", door.name)));
             }

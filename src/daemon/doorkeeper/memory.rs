@@ -13,6 +13,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use crate::daemon::doorkeeper::state_file::{self, Claim, Place, StateFile};
 use crate::door::Door;
 use crate::door::lock::Turn;
+use crate::door::spa::Refusal;
+use crate::door::spa::replay::Used;
+use crate::engine::single_packets::Granted;
 use crate::opening::Openings;
 use crate::opening::admissions::{Admission, Step, Whose};
 use crate::opening::record::Record;
@@ -64,6 +67,8 @@ pub(super) struct Memory {
     cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel.
     admitted: BTreeMap<Whose, Admitted>,
+    /// Single packets that were used.
+    used: Used,
     /// Changes that are not written yet.
     pending: Vec<Record>,
     /// The complete state must be written, even if nothing changed.
@@ -160,6 +165,21 @@ impl Memory {
         self.pending.extend(state::spent(door, turn, knocker));
     }
 
+    /// The single packets that were used.
+    pub(super) fn used(&self) -> &Used {
+        &self.used
+    }
+
+    /// A single packet is used, and opens no door any more. Packets are too old after `max_age` seconds.
+    ///
+    /// # Errors
+    /// It cannot be used: too many others are remembered.
+    pub(super) fn use_packet(&mut self, granted: &Granted, max_age: u32, now: Now) -> Result<(), Refusal> {
+        self.used.insert(granted.time, granted.id, max_age, now.unix.as_secs())?;
+        self.pending.push(Record::Packet(granted.time, granted.id));
+        Ok(())
+    }
+
     /// Takes this path from now on; `None` if it does so already. What is found has to be taken over, and then
     /// remembered, before anything else happens.
     pub(super) fn open(&mut self, path: &Path) -> Option<Found> {
@@ -215,6 +235,7 @@ impl Memory {
         for (whose, it) in &state.admitted {
             self.admitted.entry(whose.clone()).or_insert_with(|| it.clone());
         }
+        self.used.merge(state.used.packets(), state.used.floor());
         Found { state, says }
     }
 
@@ -247,7 +268,7 @@ impl Memory {
             || pending.iter().map(|record| record.line(now)).collect::<String>().into_bytes(),
             |boot| {
                 let moment = Moment { now, boot };
-                state::write(&openings.standing(), &self.cooldowns, &self.admitted, doors, moment)
+                state::write(&openings.standing(), &self.cooldowns, &self.admitted, doors, &self.used, moment)
             },
         );
         match result {

@@ -12,6 +12,7 @@ pub mod nftables;
 mod process;
 mod reload;
 mod reports;
+mod single_packets;
 pub mod start;
 pub mod state_file;
 mod watcher_process;
@@ -36,6 +37,7 @@ use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
+use crate::opening::log_limit::{Flood, left_out};
 use crate::opening::state::{self, Admitted};
 use crate::opening::{Action, Ending, Job, Openings, Phase};
 use crate::protocol::desk::Desk;
@@ -92,6 +94,8 @@ struct Doorkeeper {
     last_call: Option<Duration>,
     /// Until when the watcher may speak, as uptime, once we are to end.
     last_words: Option<Duration>,
+    /// Keeps refused single packets from flooding the log.
+    refusals: Flood,
 }
 
 /// A configuration on its way to be in force.
@@ -129,6 +133,9 @@ impl Doorkeeper {
             self.take_actions(now);
             self.acknowledge();
             self.attend_to_heir(now);
+            if let Some(lines) = self.refusals.sum(now.uptime) {
+                self.log.tell([left_out(lines)]);
+            }
             self.log.settle(now);
             self.log.write_on();
         }
@@ -215,6 +222,7 @@ impl Doorkeeper {
             self.heir.next_start().filter(|_| self.is_heir_missing()),
             self.log.next_deadline(),
             self.memory.next_deadline(),
+            self.refusals.next_deadline(),
             self.commands.next_look(now),
         ];
         let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Options, Warning};
+use crate::config::{Config, Options, Warning, redact};
 use crate::daemon::capture::netlink;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::{Doorkeeper, HandedOut};
@@ -59,6 +59,9 @@ impl Doorkeeper {
         config.options = config.options.following(&self.config.options);
         inherit_spent(&self.config.doors, &mut config.doors);
         let wanted = self.wanted(&config.options);
+        // The watcher can tell packets of strangers with the HMAC keys alone.
+        let files = redacted(files, redact::without_keys);
+        let one_time = redacted(one_time, redact::access_without_keys);
         let bundle = Bundle {
             interface: wanted.to_string(),
             waits: config.options.wait_interface.unwrap_or(wanted.waits_by_default()),
@@ -83,8 +86,8 @@ impl Doorkeeper {
         };
         let text = messages::read_all(&text)?;
         let bundle = Bundle::decode(&text).ok_or(io::ErrorKind::InvalidData)?;
-        let one_time: Vec<File> = bundle.one_time.iter().map(|file| self.read_again(*file)).collect();
         let doors = config.as_ref().map_or(&self.config.doors, |config| &config.doors);
+        let one_time: Vec<File> = bundle.one_time.iter().map(|file| self.read_again(doors, *file)).collect();
         let bundle = Bundle {
             one_time: borrow(&one_time),
             spent: spent_lists(doors),
@@ -105,9 +108,12 @@ impl Doorkeeper {
 
     /// What is left in a one-time file by now; what it was, where it cannot be read: then nothing of it can be struck
     /// either, and the door stays shut.
-    fn read_again(&self, (path, text): Borrowed<'_>) -> File {
-        let fresh = one_time::read(&self.arguments.folder.join(path));
-        (path.to_owned(), Zeroizing::new(fresh.unwrap_or_else(|_| text.to_vec())))
+    fn read_again(&self, doors: &[Door], (path, text): Borrowed<'_>) -> File {
+        let whole = self.arguments.folder.join(path);
+        let is_its = |door: &Door| matches!(&door.lock, Lock::OneTime(lines) if lines.path == whole);
+        // Files of fwknop do not change by themselves.
+        let fresh = doors.iter().any(is_its).then(|| one_time::read(&whole).ok()).flatten();
+        (path.to_owned(), Zeroizing::new(fresh.unwrap_or_else(|| text.to_vec())))
     }
 
     /// The interfaces that the command line names or, without one, the configuration.
@@ -235,6 +241,14 @@ impl Doorkeeper {
     }
 }
 
+fn redacted(files: Vec<File>, redact: impl Fn(&[u8]) -> Option<Zeroizing<Vec<u8>>>) -> Vec<File> {
+    let redacted = |(path, text): File| {
+        let other = redact(&text);
+        (path, other.unwrap_or(text))
+    };
+    files.into_iter().map(redacted).collect()
+}
+
 fn borrow(files: &[File]) -> Vec<Borrowed<'_>> {
     files.iter().map(|(path, text)| (path.as_path(), text.as_slice())).collect()
 }
@@ -245,7 +259,7 @@ pub(super) fn spent_lists(doors: &[Door]) -> Vec<SpentLists> {
         Lock::Otp(lock) => {
             Some(SpentLists { door: place, floor: lock.spent.floor(), lists: lock.spent.lists().collect() })
         }
-        Lock::Fixed(_) | Lock::OneTime(_) => None,
+        Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => None,
     });
     spent.filter(|it| it.floor.is_some() || !it.lists.is_empty()).collect()
 }

@@ -6,6 +6,7 @@ use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::{self, Received};
 use crate::daemon::one_time;
 use crate::door::lock::{Lock, OneTime};
+use crate::door::spa::Refusal;
 use crate::filter::trouble::Code;
 use crate::opening::Action;
 use crate::opening::event::{Event, Opening};
@@ -44,6 +45,11 @@ impl Doorkeeper {
                 Verdict::Take => self.open(opening, now),
                 Verdict::Again | Verdict::Stray => {}
             },
+            Report::Single(number, generation, single) => {
+                if self.desk.admit(number, generation) == Verdict::Take {
+                    self.look_at_single_packet(&single, now);
+                }
+            }
             Report::Stepped(generation, door, knocker, step) => {
                 let Some(door) = self.door_named(generation, door) else { return };
                 let event = match step {
@@ -52,6 +58,8 @@ impl Doorkeeper {
                         Event::Failed { door, knocker, stage: stage.into(), is_logged: true }
                     }
                     Step::Expired(stage) => Event::Expired { door, knocker, stage: stage.into() },
+                    Step::WrongPacket => Event::WrongPacket { door, knocker },
+                    Step::PacketAgain => Event::Refused { door, knocker, why: Refusal::Again },
                     Step::Repeated(done, wanted) => {
                         let count = [done, wanted].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
                         Event::Repeated { door, knocker, count: count.into() }
@@ -124,7 +132,7 @@ impl Doorkeeper {
                 ));
             }
             self.log.event(event, now);
-            self.admit_to_kernel(opening, now);
+            self.admit_to_kernel(opening, (&[], None), now);
             self.admit(opening, now);
             if is_exhausted {
                 self.actions.push(Action::Tell(Event::Exhausted { door: name }));
@@ -136,7 +144,7 @@ impl Doorkeeper {
             self.memory.spend(door, opening.turn, opening.knocker);
         }
         self.log.event(event, now);
-        self.admit_to_kernel(opening, now);
+        self.admit_to_kernel(opening, (&[], None), now);
         self.admit(opening, now);
     }
 

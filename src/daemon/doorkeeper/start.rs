@@ -37,6 +37,7 @@ use crate::daemon::processes;
 use crate::daemon::signals::{self, Signals};
 use crate::filter::interfaces::{State, words};
 use crate::opening::Openings;
+use crate::opening::log_limit::Flood;
 use crate::protocol::desk::Desk;
 use crate::protocol::messages::Report;
 use crate::reason::reason;
@@ -153,6 +154,7 @@ impl Doorkeeper {
             standing: Some(Vec::new()),
             last_call: None,
             last_words: None,
+            refusals: Flood::default(),
         }
     }
 

@@ -35,6 +35,7 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
             .iter()
             .map(|stage| (stage.protocol, stage.port.to_string()))
             .collect(),
+        Lock::Spa(lock) => vec![(Protocol::Udp, lock.port.to_string())],
         // Nothing that would tell which of them are good now.
         Lock::Otp(lock) => {
             lock.otp.ranges().map(|(protocol, low, high)| (protocol, format!("{low}-{high}"))).collect()

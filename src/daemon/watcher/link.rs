@@ -11,7 +11,7 @@ use crate::daemon::messages::{self, Received};
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::filter::trouble::Code;
 use crate::opening::event::Opening;
-use crate::protocol::messages::{Generation, LONGEST_TEXT, Order, Report};
+use crate::protocol::messages::{Generation, LONGEST_TEXT, Order, Report, SinglePacket};
 use crate::protocol::outbox::Outbox;
 
 /// How long we wait for a socket that is not there yet. The doorkeeper answers at once unless it is halted.
@@ -131,6 +131,13 @@ impl Link {
     /// Asks for a door to be opened; says whether there is room for that.
     pub fn open(&mut self, opening: Opening) -> bool {
         let has_room = self.outbox.open(opening);
+        self.flush();
+        has_room
+    }
+
+    /// Passes a single packet on; says whether there is room for that.
+    pub fn pass(&mut self, single: SinglePacket) -> bool {
+        let has_room = self.outbox.pass(single);
         self.flush();
         has_room
     }

@@ -11,6 +11,7 @@ pub mod expression;
 pub mod link;
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,12 +31,14 @@ use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
 use crate::daemon::signals;
 use crate::daemon::watcher::link::Link;
+use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime};
 use crate::engine::Engine;
+use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
 use crate::opening::log_limit::Flood;
-use crate::protocol::messages::{Order, Report, Step};
+use crate::protocol::messages::{Order, Report, SinglePacket, Step};
 use crate::time::Now;
 
 /// Packets that are taken before the doorkeeper is looked at again.
@@ -201,6 +204,7 @@ impl Watcher {
                     for event in events.drain(..) {
                         self.handle(&event, now);
                     }
+                    self.look_at_datagram(place, &knock, now);
                 }
             }
         }
@@ -208,6 +212,31 @@ impl Watcher {
             capture.bursts.record(count, is_empty, now.uptime);
         }
         self.adapt(place, now);
+    }
+
+    /// Passes a single packet on, if it is one that a holder of the keys made.
+    fn look_at_datagram(&mut self, place: usize, knock: &Knock, now: Now) {
+        let Some(packet) = self.captures.at(place).and_then(|capture| capture.datagram()) else { return };
+        let (door, step) = match self.engine.judge_single_packet(knock, packet) {
+            Verdict::Stray | Verdict::Wrong(None) => return,
+            Verdict::Passed(door) => {
+                let (sender, destination, packet) = (knock.source, knock.destination, packet.to_vec());
+                self.link.pass(SinglePacket { door, sender, destination, packet });
+                return;
+            }
+            Verdict::Wrong(Some(door)) => (door, Step::WrongPacket),
+            Verdict::Again(door) => (door, Step::PacketAgain),
+        };
+        self.report_step(door, knock.source, step, now);
+    }
+
+    /// Tells of something that strangers can cause as often as they like.
+    fn report_step(&mut self, door: usize, knocker: IpAddr, step: Step, now: Now) {
+        self.sum_up(now);
+        // Most of a flood ends here: nobody reads it, or it was enough of it.
+        if self.has_readers && self.flood.admits(now.uptime) {
+            self.link.say(Report::Stepped(self.link.generation(), door, knocker, step));
+        }
     }
 
     /// Lets packets come in the way that suits how thick they come.
@@ -258,15 +287,9 @@ impl Watcher {
             }
             _ => return,
         };
-        self.sum_up(now);
-        // Most of a flood ends here: nobody reads it, or it was enough of it.
-        if !self.has_readers || !self.flood.admits(now.uptime) {
-            return;
-        }
         // It is the name of one of our doors: the very same string.
         if let Some(place) = self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door)) {
-            let generation = self.link.generation();
-            self.link.say(Report::Stepped(generation, place, *knocker, step));
+            self.report_step(place, *knocker, step, now);
         }
     }
 

@@ -61,6 +61,8 @@ pub enum Refusal {
     Age,
     /// Authentic, but used before.
     Replay,
+    /// Authentic, but it came before, whatever became of it.
+    Again,
     /// Authentic, but so many others are remembered that this one cannot be.
     Full,
     /// Authentic, but not from a user who may open the door.
@@ -71,6 +73,8 @@ pub enum Refusal {
     NoSource,
     /// Authentic, but it asks for a port that is not granted.
     Port,
+    /// Authentic, but the door does not listen to this address for a while.
+    Resting,
     /// The keys are not valid any more.
     Expired,
 }
@@ -87,11 +91,13 @@ impl fmt::Display for Refusal {
             Refusal::Kind(what) => return write!(f, "it asks for {what}"),
             Refusal::Age => "its time is too far from the time here",
             Refusal::Replay => "it was used before",
+            Refusal::Again => "it came before",
             Refusal::Full => "too many packets are remembered",
             Refusal::User => "its user may not open the door",
             Refusal::Source => "its address may not open the door",
             Refusal::NoSource => "it names no address",
             Refusal::Port => "it asks for a port that is not granted",
+            Refusal::Resting => "its address opened the door a moment ago",
             Refusal::Expired => "its keys have expired",
         })
     }
@@ -101,8 +107,16 @@ impl Refusal {
     /// Whether it is known that a holder of the keys made the packet.
     #[must_use]
     pub const fn is_authentic(self) -> bool {
-        !matches!(self, Refusal::Length | Refusal::Hmac | Refusal::Base64 | Refusal::Padding)
+        use Refusal::{Base64, Hmac, Length, Padding};
+        !matches!(self, Length | Hmac | Base64 | Padding)
     }
+}
+
+/// Whether a payload has a length and a first byte that packets have.
+#[must_use]
+pub fn may_be_single_packet(payload: &[u8]) -> bool {
+    (MIN_PACKET..=MAX_PACKET).contains(&payload.len())
+        && payload.first().is_some_and(|first| FIRST_BYTES.contains(first))
 }
 
 /// Base64 without padding.

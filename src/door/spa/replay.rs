@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use super::Refusal;
 use super::sealed::PacketId;
 
-/// The most packets that one door remembers. Only holders of its keys can fill it.
+/// The most packets that are remembered. Only holders of keys can fill it.
 pub const MOST: usize = 4096;
 
-/// The packets that were used at one door.
+/// The packets that were used, at whatever door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     /// When each was made (seconds since 1970), and which it was.
@@ -43,6 +43,12 @@ impl Used {
         }
         self.packets.insert((time, id));
         Ok(())
+    }
+
+    /// Whether none is used.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packets.is_empty() && self.floor.is_none()
     }
 
     /// Forgets the packets from before `oldest`, which are too old.

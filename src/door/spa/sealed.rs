@@ -10,9 +10,7 @@ use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::
 use zeroize::Zeroizing;
 
 use super::fields::Fields;
-use super::{
-    FIRST_BYTES, MAX_HMAC_KEY, MAX_KEY, MAX_PACKET, MIN_PACKET, Refusal, base64, base64_length, bytes,
-};
+use super::{MAX_HMAC_KEY, MAX_KEY, Refusal, base64, base64_length, bytes, may_be_single_packet};
 use crate::door::digest::{Digest, Keyed};
 
 /// How the base64 of [`MAGIC`] begins, whatever follows; it does not travel.
@@ -86,13 +84,12 @@ impl Gate {
     /// [`Refusal::Length`] and [`Refusal::Hmac`].
     pub fn check<'a>(&self, packet: &'a [u8]) -> Result<&'a str, Refusal> {
         let at = packet.len().checked_sub(base64_length(self.digest.bytes())).ok_or(Refusal::Length)?;
-        if !(MIN_PACKET..=MAX_PACKET).contains(&packet.len()) || !is_data_length(at) {
+        if !may_be_single_packet(packet) || !is_data_length(at) {
             return Err(Refusal::Length);
         }
         let text = str::from_utf8(packet).map_err(|_| Refusal::Hmac)?;
         let (data, code) = text.split_at_checked(at).ok_or(Refusal::Hmac)?;
-        let is_begun_well = data.bytes().next().is_some_and(|first| FIRST_BYTES.contains(&first));
-        let code = bytes(code).filter(|_| is_begun_well).ok_or(Refusal::Hmac)?;
+        let code = bytes(code).ok_or(Refusal::Hmac)?;
         if self.keyed.verifies(&[PREFIX.as_bytes(), data.as_bytes()], &code) {
             Ok(data)
         } else {

@@ -9,7 +9,7 @@ use knocking::door::lock::Turn;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
-use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, Step, plain};
+use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step, plain};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -48,10 +48,14 @@ fuzz_target!(|input: Input| {
             let opening = Opening { door: door(place), knocker, turn: Turn(turn) };
             crosses(&Report::Opened(number, Generation(generation), opening));
             crosses(&Report::TooMany(Generation(generation), door(place), knocker));
+            let packet = vec![b'+'; 140 + usize::from(u8::try_from(turn % 256).unwrap_or_default())];
+            let single = SinglePacket { door: door(place), sender: knocker, destination: knocker, packet };
+            crosses(&Report::Single(number, Generation(generation), single));
         }
         Input::Stepped(generation, place, knocker, stage, count) => {
             let repeated = Step::Repeated(count, count.wrapping_add(1));
-            for step in [Step::Advanced(stage), Step::Failed(stage), Step::Expired(stage), repeated] {
+            let steps = [Step::Advanced(stage), Step::Failed(stage), Step::Expired(stage), repeated];
+            for step in steps.into_iter().chain([Step::WrongPacket, Step::PacketAgain]) {
                 crosses(&Report::Stepped(Generation(generation), door(place), knocker, step));
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use fuzzing::town::{KNOCKERS, address, one};
+use knocking::door::spa::replay::Used;
 use knocking::door::{Door, Reopen};
 use knocking::opening::event::Event;
 use knocking::opening::state::{self, Moment, State, Text, write};
@@ -247,7 +248,14 @@ impl Scene {
 
     fn text(&self) -> Vec<u8> {
         let boot = self.boot.to_string();
-        write(&self.openings.standing(), &[], &BTreeMap::new(), &[], Moment { now: self.now, boot: &boot })
+        write(
+            &self.openings.standing(),
+            &[],
+            &BTreeMap::new(),
+            &[],
+            &Used::default(),
+            Moment { now: self.now, boot: &boot },
+        )
     }
 
     fn read(&self, text: &[u8]) -> State {

@@ -36,7 +36,7 @@ fn summed(text: &[u8]) -> Vec<u8> {
 fn written_again(state: &State, doors: &mut [Door], moment: Moment<'_>) -> Vec<u8> {
     state.restore_spent(doors);
     let standing: Vec<_> = state.openings.values().map(|(phase, stop)| (*phase, stop)).collect();
-    write(&standing, &state.cooldowns, &state.admitted, doors, moment)
+    write(&standing, &state.cooldowns, &state.admitted, doors, &state.used, moment)
 }
 
 fn state_of(text: &Text) -> State {

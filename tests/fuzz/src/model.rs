@@ -99,7 +99,7 @@ impl Plain {
             flags.require(Flags::SYN);
             flags.forbid(Flags::ACK);
         }
-        PacketRule { flags, udp_length: self.udp_length }
+        PacketRule { flags, udp_length: self.udp_length, is_single_packet: false }
     }
 
     fn admits(&self, knocker: IpAddr) -> bool {

@@ -1,0 +1,66 @@
+//! What the doorkeeper does with a single packet: it has the encryption keys, and what was used.
+
+use std::net::IpAddr;
+
+use crate::daemon::doorkeeper::Doorkeeper;
+use crate::door::Door;
+use crate::door::lock::{Lock, Turn};
+use crate::door::ports::Ports;
+use crate::door::sequence::Stage;
+use crate::door::spa::request::Arrival;
+use crate::engine::single_packets::{Granted, Refused, grant};
+use crate::opening::event::{Event, Opening};
+use crate::protocol::messages::SinglePacket;
+use crate::time::Now;
+
+impl Doorkeeper {
+    /// A packet passed the gate of a door. It is used up before its door opens.
+    pub(super) fn look_at_single_packet(&mut self, single: &SinglePacket, now: Now) {
+        let SinglePacket { door, sender, destination, packet } = single;
+        let arrival = Arrival { sender: *sender, destination: *destination, unix: now.unix.as_secs() };
+        let cooldowns = self.memory.cooldowns();
+        let is_resting = |door: &Door, knocker: IpAddr| {
+            cooldowns.iter().any(|it| it.until > now.uptime && it.knocker == knocker && it.door == door.name)
+        };
+        let granted = grant(&self.config.doors, self.memory.used(), *door, arrival, packet, is_resting);
+        let granted = granted.and_then(|granted| {
+            let max_age = self.longest_age();
+            let used = self.memory.use_packet(&granted, max_age, now);
+            used.map(|()| granted).map_err(|why| Refused { door: *door, why })
+        });
+        match granted {
+            Ok(granted) => self.open_for(&granted, now),
+            Err(Refused { door, why }) if why.is_authentic() => {
+                let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
+                if self.refusals.admits(now.uptime) {
+                    self.log.event(Event::Refused { door: name, knocker: *sender, why }, now);
+                }
+            }
+            // The watcher should not have passed it on.
+            Err(_) => {}
+        }
+    }
+
+    fn open_for(&mut self, Granted { door: index, request, .. }: &Granted, now: Now) {
+        let Some(door) = self.config.doors.get(*index) else { return };
+        let opening = Opening { door: *index, knocker: request.address, turn: Turn::default() };
+        self.log.event(Event::Opened { door: door.name.clone(), opening }, now);
+        let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
+        let ports: Vec<Ports> = request.ports.iter().map(port).collect();
+        self.admit_to_kernel(opening, (&ports, request.seconds), now);
+        let Some(door) = self.config.doors.get(*index) else { return };
+        self.memory.cool_down(door, request.address, now);
+        let actions = self.openings.grant(door, request, now);
+        self.actions.extend(actions);
+        self.memory.hurry(&self.openings);
+    }
+
+    /// How old a packet may be at any door, in seconds: as long it is remembered.
+    fn longest_age(&self) -> u32 {
+        let ages = self.config.doors.iter().filter_map(|door| match &door.lock {
+            Lock::Spa(lock) => Some(lock.max_age),
+            Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => None,
+        });
+        ages.max().unwrap_or_default()
+    }
+}
