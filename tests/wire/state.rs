@@ -267,7 +267,9 @@ fn a_start_command_that_goes_on_is_waited_for() {
 fn a_start_command_whose_process_was_not_noted_is_waited_for() {
     let (world, place) = (World::new(), Folder::new());
     let out = place.path().display();
-    let stop = Stop { command: format!("echo closed >> {out}/out").into_bytes(), ..overdue(1, "") };
+    // A name of its own: the commands of other tests' doors run at the same time.
+    let door = Arc::from("unnoted");
+    let stop = Stop { door, command: format!("echo closed >> {out}/out").into_bytes(), ..overdue(1, "") };
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let now = Now { uptime: Duration::from_secs(1), unix: Duration::from_secs(1) };
     let moment = Moment { now, boot: boot.trim() };
@@ -278,7 +280,7 @@ fn a_start_command_whose_process_was_not_noted_is_waited_for() {
     fs::set_permissions(state, fs::Permissions::from_mode(0o600)).unwrap();
     let mut start = std::process::Command::new("setsid")
         .args(["sh", "-c", &format!("sleep 2; echo opened >> {out}/out")])
-        .envs([("KNOCKD_DOOR", "d"), ("KNOCKD_IP", CLIENT), ("KNOCKD_EVENT", "start")])
+        .envs([("KNOCKD_DOOR", "unnoted"), ("KNOCKD_IP", CLIENT), ("KNOCKD_EVENT", "start")])
         .spawn()
         .unwrap();
     let is_started = || process::find(start.id().cast_signed()).is_some_and(|it| it.session == it.pid);
