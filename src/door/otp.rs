@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::door::digest::{Digest, Keyed};
 use crate::door::knock::Protocol;
@@ -37,6 +37,23 @@ pub struct Seed(Zeroizing<Vec<u8>>);
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed(not shown)")
+    }
+}
+
+impl Seed {
+    /// About how many bits somebody has to guess who knows of which characters it consists. The bytes of
+    /// a generated seed count fully; words, which repeat letters, for less.
+    fn bits(&self) -> u32 {
+        let mut different = self.0.to_vec();
+        different.sort_unstable();
+        different.dedup();
+        let count = |length: usize| f64::from(u16::try_from(length).unwrap_or(u16::MAX));
+        let tenths = count(self.0.len()) * count(different.len()).log2() * 10.0;
+        different.zeroize();
+        (0..u32::MAX)
+            .take_while(|&bits| f64::from(bits + 1) * 10.0 <= tenths)
+            .last()
+            .map_or(0, |bits| bits + 1)
     }
 }
 
@@ -143,6 +160,18 @@ impl Otp {
             digest: Digest::Sha1,
             window: DEFAULT_WINDOW,
         }))
+    }
+
+    /// About how many bits of its seed somebody has to guess who overheard a list.
+    #[must_use]
+    pub fn seed_bits(&self) -> u32 {
+        self.seed.bits()
+    }
+
+    /// Whether both have the same seed.
+    #[must_use]
+    pub fn shares_seed_with(&self, other: &Otp) -> bool {
+        self.seed.0 == other.seed.0
     }
 
     /// The period of this time (since 1970).

@@ -24,7 +24,12 @@ pub(super) const CHECKS: &[Check] = &[
     address_not_replaced,
     disconnect_of_udp,
     time_of_for_ever,
+    guessable_seed,
+    otp_for_everybody,
 ];
+
+/// A seed with less than this can be guessed by whoever overheard one list.
+const SEED_BITS: u32 = 80;
 
 /// The stages of the door, as far as they do not depend on the time and the knocker.
 fn written(door: &Door) -> &[Stage] {
@@ -143,5 +148,29 @@ fn time_of_for_ever(door: &Door) -> Option<Warning> {
             door.name, door.cmd_timeout
         ))
         .instead("write cmd_timeout = 0, or remove open_forever")
+    })
+}
+
+/// An overheard list is a test of guesses that needs no further packet.
+fn guessable_seed(door: &Door) -> Option<Warning> {
+    let Lock::Otp(lock) = &door.lock else { return None };
+    (lock.otp.seed_bits() < SEED_BITS).then(|| {
+        Warning::new(format!("Whoever overhears one list of door '{}' can guess its seed", door.name))
+            .instead("take the output of `openssl rand -base64 18` for it")
+    })
+}
+
+fn otp_for_everybody(door: &Door) -> Option<Warning> {
+    let Lock::Otp(lock) = &door.lock else { return None };
+    let what = format!("the OTP of door '{}'", door.name);
+    if lock.otp.stages() == 1 {
+        return Some(
+            Warning::new(format!("A scan of 256 ports opens {what}, which has one port"))
+                .instead("name more protocols, and on"),
+        );
+    }
+    (!lock.otp.is_protected()).then(|| {
+        Warning::new(format!("A list that is overheard opens {what} from other addresses, as it has off"))
+            .instead("write on, if the clients know their addresses")
     })
 }
