@@ -37,6 +37,7 @@ stays() {
     kill $daemon
     wait $daemon
     check "$name: the guard goes" "$KNOCKD" --unguard -c knockd.conf
+    rm said # what the last daemon said is not to be taken for the next one's
     "$KNOCKD" -v -i eth0 -c knockd.conf >said 2>&1 &
     daemon=$!
     soon grep -q 'listening on' said
