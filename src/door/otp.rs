@@ -66,8 +66,8 @@ pub fn digest_from_word(word: &str) -> Option<Digest> {
     Digest::from_word(word).filter(|digest| DIGESTS.contains(digest))
 }
 
-/// What is wrong with the value of `otp`. No message quotes any of it: in the wrong order, each field can be the
-/// seed.
+/// What is wrong with the value of `otp`. A message quotes a word of it, in upper case, only if it cannot be the seed:
+/// in the wrong order, each field can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OtpError {
     /// The seed is empty or too long.
@@ -77,9 +77,9 @@ pub enum OtpError {
     /// Not a number, or out of range: the field, its minimum and its maximum.
     Number(&'static str, u16, u16),
     /// Neither on nor off.
-    Protection,
+    Protection(Option<String>),
     /// A protocol other than tcp and udp.
-    Protocol,
+    Protocol(Option<String>),
     /// More than [`MAX_STAGES`] protocols.
     TooMany,
 }
@@ -94,8 +94,14 @@ impl fmt::Display for OtpError {
             OtpError::Number(field, low, high) => {
                 write!(f, "otp: {field} must be a number from {low} to {high}")
             }
-            OtpError::Protection => f.write_str("Invalid ip_protection value: it is neither on nor off."),
-            OtpError::Protocol => f.write_str("unknown protocol in knock sequence: otp takes tcp and udp"),
+            OtpError::Protection(Some(word)) => write!(f, "Invalid ip_protection value: {word}."),
+            OtpError::Protection(None) => {
+                f.write_str("Invalid ip_protection value: it is neither on nor off.")
+            }
+            OtpError::Protocol(Some(word)) => write!(f, "unknown protocol {word} in knock sequence"),
+            OtpError::Protocol(None) => {
+                f.write_str("unknown protocol in knock sequence: otp takes tcp and udp")
+            }
             OtpError::TooMany => {
                 write!(f, "too many ports {MAX_STAGES} in knock sequence for otp. MAX = {MAX_STAGES}.")
             }
@@ -138,11 +144,14 @@ impl Otp {
         let is_protected = match word(fields.next().ok_or(OtpError::Missing("on or off"))?) {
             on if on == "ON" => true,
             off if off == "OFF" => false,
-            _ => return Err(OtpError::Protection),
+            other => return Err(OtpError::Protection(harmless(other, &seed.0))),
         };
         let mut protocols = Vec::new();
         for field in fields {
-            let protocol = Protocol::with_ports(&word(field)).ok_or(OtpError::Protocol)?;
+            let name = word(field);
+            let Some(protocol) = Protocol::with_ports(&name) else {
+                return Err(OtpError::Protocol(harmless(name, &seed.0)));
+            };
             if protocols.len() == MAX_STAGES {
                 return Err(OtpError::TooMany);
             }
@@ -282,6 +291,16 @@ impl fmt::Display for Otp {
 
 fn word(field: &[u8]) -> String {
     String::from_utf8_lossy(field).to_ascii_uppercase()
+}
+
+/// The word, if a message may quote it. In a line whose fields are mixed up, a field behind the seed's place can be the
+/// seed. A word of a few letters is none, as long as what stands in that place can be one.
+fn harmless(word: String, seed: &[u8]) -> Option<String> {
+    const LONGEST: usize = 8;
+    let is_word = word.len() <= LONGEST && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_mixed_up = ["on", "off", "tcp", "udp"].iter().any(|it| seed.eq_ignore_ascii_case(it.as_bytes()))
+        || seed.iter().all(u8::is_ascii_digit);
+    Some(word).filter(|_| is_word && !is_mixed_up)
 }
 
 /// A decimal number from `low` to 65535.

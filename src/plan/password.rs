@@ -126,10 +126,12 @@ pub enum PasswordError {
 impl fmt::Display for PasswordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PasswordError::Field(OtpError::Protection) => {
+            PasswordError::Field(OtpError::Protection(_)) => {
                 f.write_str("otp: the fourth field is neither on nor off")
             }
-            PasswordError::Field(OtpError::Protocol) => f.write_str("otp: a protocol is neither tcp nor udp"),
+            PasswordError::Field(OtpError::Protocol(_)) => {
+                f.write_str("otp: a protocol is neither tcp nor udp")
+            }
             PasswordError::Field(error) => error.fmt(f),
             PasswordError::NoProtocol => OtpError::Missing("a protocol").fmt(f),
         }

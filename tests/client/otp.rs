@@ -270,9 +270,7 @@ fn errors_do_not_repeat_the_seed() {
         (&["--otp-file", "/", SERVER], "/: Is a directory"),
         (
             &["--config", &broken, "--door", "d", SERVER],
-            &format!(
-                "{broken}: config: section d: Invalid ip_protection value: it is neither on nor off. (line 2)"
-            ),
+            &format!("{broken}: config: section d: Invalid ip_protection value: PERHAPS. (line 2)"),
         ),
         (
             &["--otp", &format!("{MARK},45,20000,perhaps,tcp"), SERVER],

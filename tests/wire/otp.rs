@@ -328,5 +328,9 @@ fn silent(daemon: &RunningDaemon) {
             assert!(!text.contains(&MARK.to_lowercase()), "{}: {text}", entry.path().display());
         }
     }
-    assert!(files >= 3 && daemon.stderr().contains("neither on nor off"), "{files} files; {}", daemon.said());
+    assert!(
+        files >= 3 && daemon.stderr().contains("Invalid ip_protection value"),
+        "{files} files; {}",
+        daemon.said()
+    );
 }
