@@ -289,7 +289,9 @@ impl Scene {
             let (job, process) = survivors.remove(index);
             self.running.push((Job { id, ..job }, process));
         }
-        self.known.clear();
+        // The next daemon writes all that it took over as a whole.
+        let standing = self.openings.standing().into_iter();
+        self.known = standing.map(|(phase, stop)| (stop.key, (phase, stop.clone()))).collect();
     }
 
     /// Ends the daemon: every door must be closed, and nothing be left to wait for.
