@@ -130,7 +130,7 @@ dictionary() {
     config) sources=("$tests"/../src/config/*.rs "$tests"/../src/door/{otp,knock}.rs) ;;
     sequences) sources=("$tests"/../src/door/{otp,knock}.rs "$tests"/../src/plan/*.rs) ;;
     spa) sources=("$tests"/../src/config/{access,fwknop}.rs "$tests/../src/plan/fwknoprc.rs") ;;
-    state) sources=("$tests/../src/opening/state.rs") ;;
+    state) sources=("$tests"/../src/opening/{record,state}.rs) ;;
     *) return ;;
     esac
     grep -hoE '"[A-Za-z0-9_:/-]+"' "${sources[@]}" | sort -u
