@@ -11,7 +11,7 @@ pub mod record;
 pub mod state;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,11 @@ use crate::time::Now;
 const RETRY: Duration = Duration::from_secs(5);
 /// The same when the daemon ends.
 const LAST_RETRY: Duration = Duration::from_millis(200);
+
+/// SIGHUP, SIGINT and SIGTERM, which service managers and terminals send to a whole group of processes.
+const SENT_TO_GROUPS: [i32; 3] = [1, 2, 15];
+/// When to run the command again that such a signal ended: once nobody sends it any more.
+const AFTER_SIGNAL: Duration = Duration::from_millis(200);
 
 /// Names a job while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,8 +162,8 @@ enum Role {
     Opens(Stop),
     /// A command that nothing follows.
     JustRuns,
-    /// The last command of all.
-    IsLast,
+    /// The last command of all, with what it takes to run it again.
+    IsLast(Vec<u8>, Option<Duration>),
     /// A stop command, with what it takes to run it again if it cannot be started.
     Closes(Stop),
 }
@@ -206,7 +211,7 @@ impl Running {
             Role::Opens(stop) => Some((Phase::Opening(self.process), stop)),
             Role::Closes(stop) if self.is_started => Some((Phase::Closing(self.process), stop)),
             Role::Closes(stop) => Some((Phase::Open, stop)),
-            Role::JustRuns | Role::IsLast => None,
+            Role::JustRuns | Role::IsLast(..) => None,
         }
     }
 }
@@ -237,6 +242,22 @@ pub struct Openings {
     changes: Vec<Change>,
     /// Set by `finish`.
     end: Option<End>,
+    /// Openings whose stop command was run again because a signal to a group ended it.
+    run_again: BTreeSet<Key>,
+    /// The last command if it is to be run again, and when, as uptime.
+    last: Last,
+}
+
+/// What became of the last command.
+#[derive(Clone, Debug, Default)]
+enum Last {
+    /// It was not ended by a signal to a group.
+    #[default]
+    Once,
+    /// It was, and runs again at that time.
+    Again(Duration, Vec<u8>, Option<Duration>),
+    /// It was run again.
+    Twice,
 }
 
 impl Openings {
@@ -305,7 +326,7 @@ impl Openings {
         limit: Option<Duration>,
         now: Now,
     ) -> Vec<Action> {
-        let role = if is_last { Role::IsLast } else { Role::JustRuns };
+        let role = if is_last { Role::IsLast(command.clone(), limit) } else { Role::JustRuns };
         self.run((Arc::from("options"), Vec::new()), command, role, limit, now)
     }
 
@@ -372,7 +393,14 @@ impl Openings {
 
     /// A command ended. The time of a door that is to be closed begins now.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
-        let Some(Running { door, role, .. }) = self.running.remove(&job) else { return Vec::new() };
+        let Some(Running { door, role, killed_at, .. }) = self.running.remove(&job) else {
+            return Vec::new();
+        };
+        // A service manager that ends us signals each process of our group until it sees no new one, so that it
+        // also hits commands that we start at the first signal.
+        let is_bystander = self.end.is_some()
+            && matches!(ending, Ending::Killed(signal) if SENT_TO_GROUPS.contains(&signal))
+            && killed_at.is_none_or(|at| at > now.uptime);
         match (role, ending) {
             // Nothing was opened.
             (Role::Opens(stop), Ending::NotStarted) => self.changes.push(Change::Closed(stop.key)),
@@ -386,8 +414,15 @@ impl Openings {
                 stop.due = now.uptime.saturating_add(retry);
                 self.wait(job, stop);
             }
+            (Role::Closes(mut stop), _) if is_bystander && self.run_again.insert(stop.key) => {
+                stop.due = now.uptime.saturating_add(AFTER_SIGNAL);
+                self.wait(job, stop);
+            }
             (Role::Closes(stop), _) => self.changes.push(Change::Closed(stop.key)),
-            (Role::JustRuns | Role::IsLast, _) => {}
+            (Role::IsLast(command, limit), _) if is_bystander && matches!(self.last, Last::Once) => {
+                self.last = Last::Again(now.uptime.saturating_add(AFTER_SIGNAL), command, limit);
+            }
+            (Role::JustRuns | Role::IsLast(..), _) => {}
         }
         match ending {
             Ending::Exited(0) | Ending::NotStarted | Ending::Unseen => Vec::new(),
@@ -407,6 +442,11 @@ impl Openings {
             if let Some(stop) = self.waiting.remove(&job) {
                 actions.extend(self.close(stop, now));
             }
+        }
+        if matches!(self.last, Last::Again(due, ..) if due <= now.uptime)
+            && let Last::Again(_, command, limit) = std::mem::replace(&mut self.last, Last::Twice)
+        {
+            actions.extend(self.run_for_daemon(command, true, limit, now));
         }
         if self.end.is_some_and(|end| end.late <= now.uptime) {
             // Start commands that still run get no more time: their doors may be open already.
@@ -431,7 +471,8 @@ impl Openings {
         let stop = self.deadlines.peek().map(|Reverse((due, _))| *due);
         let late = self.end.filter(|_| self.are_opening()).map(|end| end.late);
         let killed = self.running.values().filter_map(|running| running.killed_at).min();
-        stop.into_iter().chain(late).chain(killed).min()
+        let last = if let Last::Again(due, ..) = &self.last { Some(*due) } else { None };
+        stop.into_iter().chain(late).chain(killed).chain(last).min()
     }
 
     /// The daemon ends. Doors whose time is over within `grace` keep that time, all others are closed at once; those
@@ -454,20 +495,22 @@ impl Openings {
     /// Whether some command runs that closes a door, or that a door is closed after, or the last one.
     #[must_use]
     pub fn are_busy(&self) -> bool {
-        self.running.values().any(|running| !matches!(running.role, Role::JustRuns))
+        matches!(self.last, Last::Again(..))
+            || self.running.values().any(|running| !matches!(running.role, Role::JustRuns))
     }
 
     /// Whether no door is open any more: every stop command was run, and has ended, and so has the
     /// last command. Start commands that nothing follows may still run.
     #[must_use]
     pub fn are_closed(&self) -> bool {
-        self.waiting.is_empty() && self.running.values().all(|running| matches!(running.role, Role::JustRuns))
+        let is_done = |running: &Running| matches!(running.role, Role::JustRuns);
+        self.waiting.is_empty() && !matches!(self.last, Last::Again(..)) && self.running.values().all(is_done)
     }
 
     /// Whether no command runs either.
     #[must_use]
     pub fn are_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+        self.are_closed() && self.running.is_empty()
     }
 
     /// The doors whose stop command was not started, each with whom it is open for, in words.

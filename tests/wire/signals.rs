@@ -36,6 +36,7 @@ trials![
     term_closes_what_is_still_opening,
     term_stops_listening_at_once,
     term_to_the_whole_group_closes_too,
+    term_to_a_last_command_runs_it_again,
     the_end_waits_for_stop_commands,
     the_end_waits_for_commands_that_run,
     the_end_does_not_wait_for_ever,
@@ -410,6 +411,31 @@ fn term_to_the_whole_group_closes_too() {
         }
     });
     assert!(took < 1.5, "{took} s");
+}
+
+/// systemd signals the processes of a unit until it sees no new one: that hits commands too which the first signal
+/// made us start.
+fn term_to_a_last_command_runs_it_again() {
+    let world = World::new();
+    let once = |name: &str| {
+        format!("test -e @/{name} && {{ echo again >> @/{name}; exit; }}; echo $$ > @/{name}; exec sleep 100")
+    };
+    let doors = format!(
+        "[options]\non_stop = {}\n[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = {}",
+        once("last"),
+        once("stop")
+    );
+    let mut daemon = world.knockd(&doors).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    daemon.kill(Signal::SIGTERM);
+    for name in ["stop", "last"] {
+        let pid = || daemon.read(name).trim().parse::<i32>().ok();
+        assert!(holds_within(seconds(30.0), || pid().is_some()), "{}", daemon.said());
+        assert!(process::signal(pid().unwrap(), Signal::SIGTERM));
+        assert!(holds_within(seconds(30.0), || daemon.read(name).contains("again")), "{}", daemon.said());
+    }
+    assert_eq!(daemon.wait(30.0), Some(0));
 }
 
 /// What it started last has ended, or had its time, before the daemon ends.
