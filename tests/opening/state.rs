@@ -1,6 +1,6 @@
 //! What is remembered over the end of a process: text and values, clocks that are set, damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use knocking::door::spa::sealed::PacketId;
 use knocking::opening::admissions::Whose;
 use knocking::opening::record::Record;
 use knocking::opening::state::{self, Admitted, Moment, State, Text, write};
-use knocking::opening::{Access, Key, Phase, Process, Stop};
+use knocking::opening::{Access, Key, Openings, Phase, Process, Stop};
 use knocking::time::Now;
 
 trials![
@@ -39,6 +39,7 @@ trials![
     a_whole_new_file_counts_alone,
     a_cut_new_file_counts_with_the_old_one,
     an_opening_in_two_places_is_one,
+    keys_stay_unique_when_two_processes_draw_the_same_number,
     the_first_version_is_still_read,
     many_damaged_lines_are_summed_up,
     random_bytes_are_no_command,
@@ -279,6 +280,20 @@ fn an_opening_in_two_places_is_one() {
     let mut state = state_of(&written(&[(Phase::Closing(Some(PROCESS)), &stop)]));
     state.add(state_of(&written(&[(Phase::Open, &stop)])));
     assert_eq!(state.openings.values().collect::<Vec<_>>(), [&(Phase::Closing(Some(PROCESS)), stop)]);
+}
+
+/// A line that closes one opening would otherwise close another one, too.
+fn keys_stay_unique_when_two_processes_draw_the_same_number() {
+    let stop = stop(b"a", 5_001);
+    let mut openings = Openings::new(stop.key.origin);
+    assert_eq!(openings.resume(Phase::Open, stop.clone(), NOW), None);
+    let door = doors("[d]\nsequence = 1\nstart_command = start\nstop_command = stop").remove(0);
+    // As many as it takes to reach the number of the one that was taken over.
+    for _ in 0..=stop.key.number {
+        openings.admit(&door, stop.knocker, NOW);
+    }
+    let keys: Vec<Key> = openings.standing().iter().map(|(_, stop)| stop.key).collect();
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
 }
 
 /// As the daemon of November 2026 wrote it: two openings of one knocker, a third one that is being closed, and a
