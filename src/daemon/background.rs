@@ -65,7 +65,7 @@ impl Launcher {
     pub fn detach(self) -> io::Result<()> {
         unistd::setsid()?;
         unistd::chdir("/")?;
-        let nothing = File::options().read(true).write(true).open("/dev/null")?;
+        let nothing = File::options().read(true).write(true).open(processes::NULL)?;
         unistd::dup2_stdin(&nothing)?;
         unistd::dup2_stdout(&nothing)?;
         unistd::dup2_stderr(&nothing)?;

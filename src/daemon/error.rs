@@ -19,6 +19,8 @@ pub enum StartError {
     Capture(CaptureError),
     /// The kernel's firewall is not as the doors need it; what to do.
     Firewall(String),
+    /// `/dev/null` cannot be opened.
+    NoNull(io::Error),
     /// Something else that the operating system refused.
     System(&'static str, io::Error),
     /// The watcher ended, or did not say in time what it listens on.
@@ -47,6 +49,11 @@ impl fmt::Display for StartError {
             StartError::Config(error) => error.fmt(f),
             StartError::Capture(error) => error.fmt(f),
             StartError::Firewall(sentence) => f.write_str(sentence),
+            StartError::NoNull(error) => write!(
+                f,
+                "could not open /dev/null: {}; knockd and its commands need it: mknod -m 666 /dev/null c 1 3",
+                reason(error)
+            ),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
             StartError::Watcher => f.write_str("could not start the watcher: it ended, or does not answer"),
             StartError::Unfinished(doors) => write!(

@@ -19,6 +19,9 @@ use crate::daemon::messages;
 /// The program that runs, whatever became of its file.
 const OURSELVES: &str = "/proc/self/exe";
 
+/// The file that is always empty.
+pub const NULL: &str = "/dev/null";
+
 /// What a process of this program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -114,12 +117,20 @@ pub fn start_as(
     start(&role.name().into(), arguments, is_detached)
 }
 
+/// Whether there is a `/dev/null` that can be read and written, as commands and processes in the background need.
+///
+/// # Errors
+/// What the operating system says.
+pub fn find_null() -> io::Result<()> {
+    std::fs::File::options().read(true).write(true).open(NULL).map(drop)
+}
+
 /// Puts nothing in the place of standard input, so that commands have nothing to read.
 ///
 /// # Errors
 /// What the operating system says, say that there is no `/dev/null`.
 pub fn empty_stdin() -> io::Result<()> {
-    Ok(unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?)
+    Ok(unistd::dup2_stdin(std::fs::File::open(NULL)?)?)
 }
 
 /// The other end: takes the socket out of standard input, so that nothing we run inherits it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::low_level::pipe;
 
 /// Which signals came since the last look.
@@ -68,8 +68,11 @@ impl Signals {
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             pipe::register(signal, ringer.try_clone()?)?;
         }
-        // A file that reached RLIMIT_FSIZE: writing fails, and that is told. What we run gets the default again.
-        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+        // A file that reached RLIMIT_FSIZE: writing fails, and that is told. The other two mean nothing, and their
+        // default is to end the process. What we run gets the defaults again.
+        for signal in [SIGXFSZ, SIGUSR1, SIGUSR2] {
+            signal_hook::flag::register(signal, Arc::default())?;
+        }
         Ok(signals)
     }
 

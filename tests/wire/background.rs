@@ -18,6 +18,7 @@ trials![
     a_missing_interface_is_an_error,
     a_missing_interface_is_an_error_in_the_foreground,
     a_broken_file_is_an_error,
+    a_missing_dev_null_is_named,
     a_pid_file_that_cannot_be_written_stops_nothing,
     the_pid_file_of_the_configuration_counts,
     the_pid_file_that_was_written_is_removed,
@@ -113,6 +114,18 @@ fn a_broken_file_is_an_error() {
     let finished = world.knockd("").file("[d]\nsequence = 70000\n").arguments(&["-d"]).finish();
     assert_eq!(finished.code(), Some(1));
     assert!(finished.stderr.contains("port 70000 is invalid"), "{finished:?}");
+}
+
+/// As in a chroot or a container that was put together by hand.
+fn a_missing_dev_null_is_named() {
+    let world = World::new();
+    for words in [&["-v"], &["-d"]] {
+        let empty_dev = ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /dev && exec \"$@\"", "sh"];
+        let ended = world.knockd(DOOR).through(&empty_dev).arguments(words).finish();
+        let wanted = "could not open /dev/null: No such file or directory; knockd and its commands need it: \
+            mknod -m 666 /dev/null c 1 3\n";
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(1), wanted), "{words:?}");
+    }
 }
 
 fn a_pid_file_that_cannot_be_written_stops_nothing() {

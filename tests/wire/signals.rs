@@ -25,6 +25,7 @@ trials![
     a_missing_file_changes_nothing,
     many_hups_in_a_row,
     a_signal_to_all_processes_is_for_the_main_one,
+    usr1_and_usr2_end_no_process,
     hup_with_a_broken_file_reopens_the_log,
     hup_without_a_log_file,
     term_ends_it,
@@ -251,6 +252,23 @@ fn a_signal_to_all_processes_is_for_the_main_one() {
 }
 
 /// As logrotate does it, and the file is broken: the log is another one all the same, for all lines.
+/// Their default action is to end the process. What we run has that default again.
+fn usr1_and_usr2_end_no_process() {
+    let world = World::new();
+    let mut daemon = world.knockd(&format!("{DOOR}command = kill -USR2 $$; echo survived > @/out")).start();
+    let watcher = daemon.watcher().expect("a watcher");
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        for pid in [daemon.pid, watcher] {
+            assert!(process::signal(pid, signal));
+        }
+    }
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("command returned non-zero status code (0)");
+    assert_eq!(daemon.read("out"), "");
+    assert_eq!((daemon.runs(), daemon.watcher()), (true, Some(watcher)));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 fn hup_with_a_broken_file_reopens_the_log() {
     let world = World::new();
     let daemon = world.knockd(&format!("{DOOR}command = true")).start();

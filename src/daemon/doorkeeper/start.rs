@@ -61,9 +61,11 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let limits = Limits::now();
     core_dump::forbid();
     output::start(arguments.verbose, arguments.debug);
+    // First of all: without it no other process can be started, and none of those errors names it.
+    processes::find_null().map_err(StartError::NoNull)?;
     let background = |error| StartError::System("run in the background", error);
     let launcher = arguments.is_launched.then(Launcher::accept).transpose().map_err(background)?;
-    processes::empty_stdin().map_err(|error| StartError::System("open /dev/null", error))?;
+    processes::empty_stdin().map_err(StartError::NoNull)?;
     let mut signals = Signals::new().map_err(|error| StartError::System("listen for signals", error))?;
     let loaded = load(&arguments, &mut output::pass_on)?;
     let warnings = loaded.warnings.clone();
