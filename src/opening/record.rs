@@ -1,9 +1,9 @@
 //! The lines of a state file: values to text and back. What they mean together is told in
 //! [`state`](super::state).
 //!
-//! A line is words with a blank between them. The last word is a checksum over the rest, so that a damaged line
-//! is found, and no command is run that is not, byte for byte, one that was written. Words are percent-encoded
-//! where they hold a blank, a percent sign or anything that is not printable ASCII.
+//! A line is words separated by blanks. The last word is a checksum over the rest: a damaged line is detected, so
+//! that every command run from the file is byte for byte the one that was written. Blanks, percent signs and
+//! everything but printable ASCII are percent-encoded.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -17,65 +17,66 @@ use crate::opening::admissions::Whose;
 use crate::opening::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
-/// When, and in which boot of the machine.
+/// A point in time, and the boot of the machine it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
     /// Both clocks.
     pub now: Now,
-    /// What tells this boot from any other; empty if nothing does.
+    /// The kernel's boot id; empty if it is not known.
     pub boot: &'a str,
 }
 
-/// A door that does not listen to somebody who opened it, until this uptime.
+/// A door ignores a knocker who opened it until this uptime (`Cooldown`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cooldown {
     /// The door's name.
     pub door: Arc<str>,
-    /// Who.
+    /// The address that opened the door.
     pub knocker: IpAddr,
-    /// How long it lasts as a whole.
+    /// The whole duration of the cooldown.
     pub after: Duration,
-    /// Its end, as uptime.
+    /// When it ends, as uptime.
     pub until: Duration,
 }
 
-/// A door that is open in the kernel for somebody.
+/// A door that the kernel holds open (`Open`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// Whose.
+    /// The door, the knocker and the ports.
     pub whose: Whose,
-    /// How long a knock opens the door; none is for ever.
+    /// How long a knock opens the door; `None`: until closed by hand.
     pub after: Option<Duration>,
-    /// Until when, as uptime; none is for ever.
+    /// When the kernel closes it, as uptime; `None`: never.
     pub until: Option<Duration>,
-    /// What the kernel calls the table and the set of the user that it is in: others, if they were made anew.
+    /// The kernel's handles of the user's table and set that hold the element. A set that was deleted and made
+    /// again has other handles.
     pub set: Option<(u64, u64)>,
 }
 
-/// What one line says.
+/// The content of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A door stands open. A later line with the same key replaces this one.
     Open(Phase, Stop),
     /// The opening with this key is closed.
     Closed(Key),
-    /// A cooldown goes on.
+    /// A cooldown is running.
     Cooldown(Cooldown),
     /// A door is open in the kernel. A later line of the same door, knocker and ports replaces this one.
     Admitted(Admitted),
-    /// It is not any more.
+    /// The kernel no longer holds this door open.
     Dismissed(Whose),
-    /// A one-time list opened its door: of which lock (see `Otp::identity`), of which period, and whose list it
-    /// was if each knocker has his own.
+    /// A one-time list is used: its lock (see `Otp::identity`), its period, and the address it belongs to if each
+    /// knocker has lists of their own.
     Spent(u64, u64, Option<IpAddr>),
-    /// All lists of this lock up to and with this period are spent.
+    /// All lists of this lock for this period and earlier ones are used.
     Floor(u64, u64),
-    /// A single packet was used: when it was made (seconds since 1970), and which it was.
+    /// A single packet is used: its time stamp (seconds since 1970) and its identity.
     Packet(u64, PacketId),
-    /// All single packets that were made then or before are used.
+    /// All single packets with this time stamp or an earlier one count as used.
     PacketFloor(u64),
-    /// So many lines between the first and this one say everything that there was to say when the file was
-    /// begun; what follows was added since.
+    /// This many lines, between the first line and this one, are the complete state at the time the file was
+    /// created; later lines are changes since.
     End(usize),
 }
 
@@ -88,7 +89,7 @@ impl From<Change> for Record {
     }
 }
 
-/// How the times and processes of a line are to be understood.
+/// The context that times and processes of a line are read in.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     /// When it is read.

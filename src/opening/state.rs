@@ -1,35 +1,35 @@
-//! What is remembered over the end of a process, whatever its end: doors that stand open, cooldowns, and one-time
-//! lists that were used.
+//! The state that survives the daemon, however it ends: open doors, cooldowns, and one-time lists and single
+//! packets that were used.
 //!
 //! # The files
 //!
-//! Each daemon has a place of its own, which it holds by a lock on `PATH.lock` for as long as it lives:
+//! Each daemon has state files of its own, and holds a lock on `PATH.lock` as long as it runs:
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `PATH` | everything, as of the last time it was waited for the disk |
-//! | `PATH.new` | everything, up to now; only while something has changed that the disk may not have |
-//! | `PATH.tmp` | a `PATH.new` that is being written and counts for nothing yet |
+//! | `PATH` | the complete state at the last sync to the disk |
+//! | `PATH.new` | the complete current state; exists only while there are changes that may not be on the disk yet |
+//! | `PATH.tmp` | a `PATH.new` that is being written; ignored by readers |
 //!
-//! The place of a daemon that finds `PATH.lock` taken is `PATH.2`, then `PATH.3` and so on.
+//! A daemon that finds `PATH.lock` locked uses `PATH.2`, then `PATH.3` and so on.
 //!
-//! **At every instant either `PATH.new` is whole and the newest state, or there is none and `PATH` is.** What the
-//! daemon does, in this order, and what a kill of all its processes leaves in between:
+//! **At every instant the newest state is in `PATH.new`, complete, or, if that does not exist, in `PATH`.** The
+//! steps in order, and what is left if all processes are killed after each:
 //!
-//! | step | a kill behind it leaves |
+//! | step | left after a kill |
 //! |---|---|
-//! | write everything to `PATH.tmp` | the state from before the change; so nothing that follows from the change was done yet |
+//! | write the complete state to `PATH.tmp` | the state before the change; no command that follows from the change was started yet |
 //! | rename it to `PATH.new` | the new state |
-//! | run the commands; append a line to `PATH.new` for each one that was started or has ended | what is in there; a command that was started in that instant and has no line yet counts as not started |
-//! | sync `PATH.new`; within a second also rename it to `PATH` and sync the folder | the same state, under either name |
+//! | run the commands; append a line to `PATH.new` for each one that started or ended | the lines written so far; a command that was just started and has no line yet counts as not started |
+//! | sync `PATH.new`; within a second also rename it to `PATH` and sync the folder | the same state, under one of the two names |
 //!
-//! A change while `PATH.new` is there is appended to it; one that comes later begins a new one. A power failure
-//! leaves what was synced: `PATH.new` and a line at its end may be missing or cut, and `PATH` is whole.
+//! While `PATH.new` exists, changes are appended to it; otherwise a change creates a new one. After a power failure
+//! only synced data is certain: `PATH.new` may be missing or lack its last line, and `PATH` is complete.
 //!
-//! **A place belongs to whoever holds its lock; what is in a place that nobody holds belongs to the next daemon
-//! that starts.** That one locks all such places, writes what it found to its own, and then removes the other
-//! files, `PATH.N` before `PATH.N.new`, before it serves a door. An opening keeps its key on the way, so that
-//! one which is found in two places, after a kill in the middle, is still one opening.
+//! **State files belong to the process that holds their lock; the next daemon to start takes over all unlocked
+//! ones.** It locks them, writes their content to its own files, and then removes them, `PATH.N` before
+//! `PATH.N.new`, before it serves a door. Openings keep their keys, so an opening that is found in two files, after
+//! a kill halfway, is recognised as one.
 //!
 //! # The text
 //!
@@ -39,28 +39,28 @@
 //!                          (times in milliseconds; SECONDS is what a single packet asked for)
 //! cooldown DUE-UNIX DUE-UPTIME AFTER KNOCKER DOOR SUM
 //! admitted UNTIL-UNIX UNTIL-UPTIME AFTER SET KNOCKER DOOR PORTS SUM   (a door that the kernel opened)
-//! dismissed KNOCKER DOOR PORTS SUM                                    (takes it away)
+//! dismissed KNOCKER DOOR PORTS SUM                                    (cancels that line)
 //! spent LOCK PERIOD OWNER SUM
 //! floor LOCK PERIOD SUM
 //! packet TIME ID SUM       (a single packet that was used)
-//! packet-floor TIME SUM    (all that were made then or before are used)
-//! end LINES SUM            (so many lines up to here are everything; what follows was appended)
+//! packet-floor TIME SUM    (all with this time stamp or an earlier one are used)
+//! end LINES SUM            (the LINES lines above are the complete state; later lines are changes)
 //! open KEY ...             (replaces the line with this key)
-//! closed KEY SUM           (takes it away)
+//! closed KEY SUM           (cancels the line with this key)
 //! ```
 //!
 //! PHASE is `opening`, `open` or `closing`; PROCESS is the start or stop command that runs, as `PID:START` (see
-//! [`Process`]), or `-`. A damaged line costs what that line says and nothing else. If `PATH.new` is not whole, it
-//! and `PATH` count together: rather close a door twice than leave it open.
+//! [`Process`]), or `-`. A damaged line is ignored, the others count. If `PATH.new` is incomplete, it is read
+//! together with `PATH`: closing a door twice is better than leaving it open.
 //!
-//! Files of version 1 (`knockd-state 1 BOOT`) are still read. They had no keys, no processes and no lines behind
-//! the end.
+//! Files of version 1 (`knockd-state 1 BOOT`) are still read. They have no keys, no processes and no lines after
+//! the `end` line.
 //!
-//! # What becomes of an opening
+//! # Taking over an opening
 //!
-//! The daemon that takes it over looks whether the command still runs. If so it waits for its end. A start
-//! command that is gone is taken to have ended at once; a stop command that is gone is run again, since nobody saw
-//! how it ended.
+//! The daemon that takes over an opening checks whether its command still runs, and if so waits for it to end. If
+//! a start command is gone, the door counts as open from that moment; if a stop command is gone, it is run again,
+//! since its result is unknown.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -75,15 +75,15 @@ use crate::opening::record::{Reading, Record, seal, unsealed};
 use crate::opening::{Key, Phase, Process, Stop};
 use crate::time::Now;
 
-/// What the first line begins with, and what it began with before.
+/// The beginning of the first line, in the current and the previous version.
 const TITLE: &str = "knockd-state 2 ";
 const TITLE_1: &str = "knockd-state 1";
-/// How many used lists of a lock that are too old to be accepted are written one by one.
+/// The number of used lists per lock that are written one by one although they are too old to be accepted.
 const OLD_LISTS: usize = 16;
-/// How many damaged lines are named one by one.
+/// The number of damaged lines that are named one by one.
 const NAMED: usize = 5;
 
-/// The lines of a text that are damaged and were left out.
+/// Damaged lines that were ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// The numbers of the first few, from 1.
@@ -107,7 +107,7 @@ impl Damage {
         self.lines.is_empty()
     }
 
-    /// The sentences that tell it, for the log.
+    /// The sentences for the log.
     pub fn sentences(&self) -> impl Iterator<Item = String> {
         let one = self.lines.iter().map(|line| format!("line {line} is not in order and is left out"));
         let sum =
@@ -120,9 +120,9 @@ impl Damage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
     records: Vec<Record>,
-    /// What is damaged.
+    /// The damaged lines.
     pub damage: Damage,
-    /// It says everything that there was to say when it was begun.
+    /// It has its `end` line, so the state in it is complete.
     pub is_whole: bool,
 }
 
@@ -161,29 +161,29 @@ impl Text {
     }
 }
 
-/// The boot that the first line names.
+/// The boot id in the first line.
 fn boot_of(line: &str) -> Option<&str> {
     let boot = unsealed(line).and_then(|line| line.strip_prefix(TITLE));
     boot.or_else(|| line.strip_prefix(TITLE_1))
 }
 
-/// What is remembered.
+/// The state of a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// The openings that are not closed; each is due at a time of this boot's uptime.
+    /// The openings that are not closed; their times are uptimes of this boot.
     pub openings: BTreeMap<Key, (Phase, Stop)>,
-    /// Cooldowns that go on, the latest last.
+    /// Running cooldowns, the latest last.
     pub cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel.
     pub admitted: BTreeMap<Whose, Admitted>,
-    /// What is spent of each lock, by its identity.
+    /// The used lists of each lock, by the lock's identity.
     pub spent: BTreeMap<u64, Spent>,
     /// Single packets that were used.
     pub used: Used,
 }
 
 impl State {
-    /// What the two files of a place say together; `None` for one that is not there.
+    /// The state in `PATH` and `PATH.new`; `None` for a file that does not exist.
     #[must_use]
     pub fn of(settled: Option<Text>, new: Option<Text>) -> State {
         let is_enough = new.as_ref().is_some_and(|new| new.is_whole);
@@ -222,7 +222,7 @@ impl State {
         }
     }
 
-    /// Adds what another place says. Where both know an opening, ours is the later word.
+    /// Adds the state of another daemon's files. For an opening in both, ours is the newer.
     pub fn add(&mut self, other: State) {
         for (key, opening) in other.openings {
             self.openings.entry(key).or_insert(opening);
@@ -244,7 +244,7 @@ impl State {
         }
     }
 
-    /// Whether there is nothing to remember.
+    /// Whether the state is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.openings.is_empty()
@@ -254,7 +254,7 @@ impl State {
             && self.used.is_empty()
     }
 
-    /// Lists that were spent stay spent on the doors that have the same lock.
+    /// Marks lists as used on all doors with the same lock.
     pub fn restore_spent(&self, doors: &mut [Door]) {
         for lock in doors.iter_mut().filter_map(otp_of) {
             if let Some(spent) = self.spent.get(&lock.otp.identity()) {
@@ -264,7 +264,7 @@ impl State {
     }
 }
 
-/// Lists that are spent stay spent on the doors of a new configuration that have the same lock.
+/// Hands the used lists of doors on to the doors of a new configuration that have the same lock.
 pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
     let mut known = HashMap::new();
     for door in before {
@@ -291,8 +291,8 @@ pub fn taken_over(
 ) -> (Phase, Stop) {
     match phase {
         Phase::Opening(Some(process)) | Phase::Closing(Some(process)) if runs(process) => (phase, stop),
-        // Killed between starting the command and writing down its process: the door must not be closed before
-        // the command has opened it.
+        // The daemon was killed after it started the command and before it wrote down the process. The door must
+        // not be closed before the command has opened it.
         Phase::Opening(None) => match find(&stop) {
             Some(process) => (Phase::Opening(Some(process)), stop),
             None => (Phase::Open, stop),
@@ -305,7 +305,7 @@ pub fn taken_over(
     }
 }
 
-/// The list that opened this door, if lists of this door are used up.
+/// The record of the list that opened this door, if its lists are used only once.
 #[must_use]
 pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
     let Lock::Otp(lock) = &door.lock else { return None };
@@ -313,7 +313,7 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
     (!lock.is_reusable).then(|| Record::Spent(lock.otp.identity(), turn.0, owner))
 }
 
-/// The whole text: of doors that stand open, of cooldowns, of doors that the kernel opened, and of what is spent of the locks of these doors.
+/// The complete text of a state file: open doors, cooldowns, doors open in the kernel, and the used lists of `doors`.
 #[must_use]
 pub fn write(
     standing: &[(Phase, &Stop)],

@@ -297,7 +297,7 @@ pub struct Errand {
     /// The stages to knock there, in order.
     pub stages: Vec<Resolved>,
     /// Whom single packets ask to let in; an unspecified address stands for the sender's.
-    pub whom: Option<IpAddr>,
+    pub allow_ip: Option<IpAddr>,
 }
 
 impl fmt::Display for Errand {
@@ -321,7 +321,7 @@ pub struct Planned {
     /// Address and port.
     pub destination: SocketAddr,
     /// Whom a single packet asks to let in.
-    pub whom: Option<IpAddr>,
+    pub allow_ip: Option<IpAddr>,
     /// How long to wait after it.
     pub pause: Duration,
 }
@@ -337,7 +337,7 @@ pub fn round(errands: &[Errand], pace: Pace, random: &mut dyn FnMut() -> u64) ->
             let Some(resolved) = errand.stages.get(index).cloned() else { continue };
             let mut destination = errand.address;
             destination.set_port(resolved.stage.port);
-            planned.push(Planned { resolved, destination, whom: errand.whom, pause: Duration::ZERO });
+            planned.push(Planned { resolved, destination, allow_ip: errand.allow_ip, pause: Duration::ZERO });
         }
         if let Some(last) = planned.last_mut() {
             last.pause = pace.pause(random());

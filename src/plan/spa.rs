@@ -133,12 +133,12 @@ pub struct Summary<'a>(pub &'a Fields);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fields { user, time, message, nat, timeout, .. } = self.0;
-        let whom = if message.address.is_unspecified() {
+        let allow_ip = if message.address.is_unspecified() {
             "the sender's address".to_owned()
         } else {
             message.address.to_string()
         };
-        write!(f, "{user} asks to let {whom} in to ")?;
+        write!(f, "{user} asks to let {allow_ip} in to ")?;
         if let What::Ports(ports) = &message.what {
             for (index, Stage { protocol, port }) in ports.iter().enumerate() {
                 write!(f, "{}{protocol}/{port}", if index > 0 { ", " } else { "" })?;

@@ -147,7 +147,7 @@ fn a_round_knocks_every_address_at_every_stage() {
     let errands = addresses.map(|address| Errand {
         address,
         stages: vec![resolved("1"), resolved("2:udp")],
-        whom: None,
+        allow_ip: None,
     });
     let planned = round(&errands, pace, &mut numbers());
     let shown: Vec<_> = planned

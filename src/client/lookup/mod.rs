@@ -57,7 +57,7 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
 /// A service is unknown, a one-time file has no usable line, or the source address is unknown.
 pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Errand>, Option<Line>), Failure> {
     let alike = |stages: Vec<Resolved>| -> Vec<Errand> {
-        addresses.iter().map(|&address| Errand { address, stages: stages.clone(), whom: None }).collect()
+        addresses.iter().map(|&address| Errand { address, stages: stages.clone(), allow_ip: None }).collect()
     };
     Ok(match &options.stages {
         Stages::Typed(asked) | Stages::Profile(asked) => (alike(services(options, asked)?), None),
@@ -70,7 +70,7 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
             let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| Errand {
                 address,
                 stages: made(options, &list),
-                whom: None,
+                allow_ip: None,
             };
             (addresses.iter().zip(lists).map(errand).collect(), None)
         }
@@ -81,10 +81,10 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
             };
             let stages = vec![Resolved::from(Stage { protocol: Protocol::Udp, port })];
             let errand = |&address: &SocketAddr| {
-                let whom = whom(single, options, address)?;
+                let allow_ip = allow_ip(single, options, address)?;
                 // What does not fit into a packet is to be known before anything is sent.
-                single.asking.check(whom).map_err(Failure::refused)?;
-                Ok(Errand { address, stages: stages.clone(), whom: Some(whom) })
+                single.asking.check(allow_ip).map_err(Failure::refused)?;
+                Ok(Errand { address, stages: stages.clone(), allow_ip: Some(allow_ip) })
             };
             (addresses.iter().map(errand).collect::<Result<_, Failure>>()?, None)
         }
@@ -105,7 +105,7 @@ pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>,
 }
 
 /// Whom a single packet to this address asks to let in; an unspecified address stands for its sender's.
-fn whom(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Result<IpAddr, Failure> {
+fn allow_ip(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Result<IpAddr, Failure> {
     match &single.allow {
         Allow::Sender if destination.is_ipv4() => Ok(Ipv4Addr::UNSPECIFIED.into()),
         Allow::Sender => Ok(Ipv6Addr::UNSPECIFIED.into()),

@@ -93,9 +93,9 @@ fn single_packet<'a>(
     planned: &Planned,
     options: &'a Options,
 ) -> Result<Option<(&'a SinglePacket, Made)>, Failure> {
-    match (&options.stages, planned.whom) {
-        (Stages::Single(single), Some(whom)) => {
-            Ok(Some((single, single::make(single, whom, options.clock_offset)?)))
+    match (&options.stages, planned.allow_ip) {
+        (Stages::Single(single), Some(allow_ip)) => {
+            Ok(Some((single, single::make(single, allow_ip, options.clock_offset)?)))
         }
         _ => Ok(None),
     }

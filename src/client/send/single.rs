@@ -20,10 +20,10 @@ pub struct Made {
 ///
 /// # Errors
 /// More is asked for than it can hold, or the system has no random numbers.
-pub fn make(single: &SinglePacket, whom: IpAddr, offset: ClockOffset) -> Result<Made, Failure> {
+pub fn make(single: &SinglePacket, allow_ip: IpAddr, offset: ClockOffset) -> Result<Made, Failure> {
     let chance =
         Chance { unix: clock::unix(offset).as_secs(), digits: chance::bytes()?, salt: chance::bytes()? };
-    let fields = single.asking.fields(whom, chance).map_err(Failure::refused)?;
+    let fields = single.asking.fields(allow_ip, chance).map_err(Failure::refused)?;
     let packet = single.asking.packet(&fields, chance.salt).map_err(Failure::refused)?;
     Ok(Made { packet, summary: Summary(&fields).to_string() })
 }
