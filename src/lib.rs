@@ -7,6 +7,7 @@
 //! | room | what it holds |
 //! |---|---|
 //! | [`time`] | the time as a value: uptime and Unix time, read at one instant |
+//! | [`json`] | writes JSON |
 //! | [`reason`] | the text of an operating-system error |
 //! | [`trust`] | whether a file can be trusted: from owners and modes to a verdict and a sentence |
 //! | [`door`] | what a door is: knock, sequence, rules, lock, one-time passwords |
@@ -17,6 +18,7 @@
 //! | [`engine`] | who is knocking: takes knocks, returns events |
 //! | [`config`] | parses a knockd.conf into doors and options |
 //! | [`protocol`] | what the daemon's two processes say to each other, and who waits for whom |
+//! | [`status`] | what the daemon tells of itself, and the forms in which that is shown |
 //! | [`plan`] | what the client sends and in which order; parses the client's profiles and passwords |
 //! | [`daemon`] | knockd's processes: sockets, commands, log, signals |
 //! | [`client`] | knock: command line, files, sockets |
@@ -43,11 +45,13 @@ pub mod door;
 pub mod engine;
 pub mod filter;
 pub mod firewall;
+pub mod json;
 pub mod opening;
 pub mod packet;
 pub mod plan;
 #[cfg(target_os = "linux")]
 pub mod protocol;
 pub mod reason;
+pub mod status;
 pub mod time;
 pub mod trust;

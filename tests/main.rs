@@ -169,6 +169,8 @@ mod wire {
     pub mod single_packets;
     /// Open doors are closed even after a crash.
     pub mod state;
+    /// What a running daemon tells of itself when it is asked.
+    pub mod status;
     /// Full disks, missing files, refused permissions, exhausted limits.
     pub mod trouble;
     /// Links without a link-level header, such as tunnels.
@@ -253,6 +255,7 @@ fn tests() -> Vec<Trial> {
         wire::single_packets::tests,
         wire::signals::tests,
         wire::state::tests,
+        wire::status::tests,
         wire::trouble::tests,
         wire::tun::tests,
         wire::unread::tests,

@@ -160,6 +160,7 @@ pub const DIRECTIVES: &[Directive] = &[
     option("StateFile", &[], Ours, As("state file"), |options, value, _| put(&mut options.state_file, value.path_if_any())),
 
     // Log and status.
+    option("StatusSocket", &[], Ours, As("status socket"), |options, value, _| put(&mut options.status_socket, value.status_socket())),
     option("LogFile", &[], V08, As("log file"), |options, value, _| put(&mut options.log_file, value.path_if_any())),
     word("UseSyslog", V08, readers::use_syslog),
     rule("Log_Failures", &[], Ours, |rules, value| put(&mut rules.logs_failures, value.yes_or_no()?)),

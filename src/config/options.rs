@@ -22,6 +22,8 @@ pub struct Options {
     pub use_syslog: bool,
     /// `StateFile`.
     pub state_file: Option<PathBuf>,
+    /// `StatusSocket`.
+    pub status_socket: StatusSocket,
     /// `On_Start`: run when the daemon listens.
     pub on_start: Option<Vec<u8>>,
     /// `On_Stop`: run when the daemon ends in good order.
@@ -38,15 +40,40 @@ pub struct Options {
     pub rules: Rules,
 }
 
+/// `StatusSocket`: where the daemon can be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StatusSocket {
+    /// It says nothing.
+    #[default]
+    BesidePidFile,
+    /// `none`.
+    Nowhere,
+    /// At this path.
+    At(PathBuf),
+}
+
 impl Options {
     /// Where the state file is: beside the pid file, unless `StateFile` says otherwise.
     #[must_use]
     pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
-        self.state_file.clone().unwrap_or_else(|| {
-            let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
-            path.push(".state");
-            path.into()
-        })
+        self.state_file.clone().unwrap_or_else(|| self.beside_pid_file(default_pid_file, ".state"))
+    }
+
+    /// Where the watcher's status socket is, if there is to be one: beside the pid file, unless `StatusSocket` says
+    /// otherwise.
+    #[must_use]
+    pub fn status_socket(&self, default_pid_file: &Path) -> Option<PathBuf> {
+        match &self.status_socket {
+            StatusSocket::BesidePidFile => Some(self.beside_pid_file(default_pid_file, ".status")),
+            StatusSocket::Nowhere => None,
+            StatusSocket::At(path) => Some(path.clone()),
+        }
+    }
+
+    fn beside_pid_file(&self, default_pid_file: &Path, ending: &str) -> PathBuf {
+        let mut path = self.pid_file.as_deref().unwrap_or(default_pid_file).as_os_str().to_owned();
+        path.push(ending);
+        path.into()
     }
 
     /// The options in force after a SIGHUP: where the file no longer says something about the daemon

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::options::StatusSocket;
 use crate::config::problem::Problem;
 use crate::door::Template;
 use crate::door::knock::Protocol;
@@ -59,6 +60,15 @@ impl<'a> Value<'a> {
     /// The path, unless it is empty.
     pub(super) fn path_if_any(&self) -> Option<PathBuf> {
         (!self.bytes.is_empty()).then(|| self.path())
+    }
+
+    /// A path, or the word `none`.
+    pub(super) fn status_socket(&self) -> StatusSocket {
+        match self.bytes {
+            b"" => StatusSocket::BesidePidFile,
+            b"none" => StatusSocket::Nowhere,
+            _ => StatusSocket::At(self.path()),
+        }
     }
 
     /// A command with `%IP%` in it.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 /// What `-h` prints, and what follows a refusal.
@@ -20,6 +21,9 @@ options:
   -v, --verbose          be verbose
   -4, --only-ip-v4       do not track ipv6
       --check            check the config file, say what looks wrong, and exit
+      --status           show how a running knockd is, and exit
+      --json             with --status: as JSON
+      --metrics          with --status: as metrics for Prometheus
       --guard            set up the firewall table of Guard, and exit
       --unguard          remove the firewall table of Guard, and exit
   -V, --version          display version
@@ -36,6 +40,17 @@ pub const VERSION: &str = concat!(
 
 /// The pid file where nothing else is said.
 const PID_FILE: &str = "/var/run/knockd.pid";
+
+/// How a status is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As a table, for people.
+    Table,
+    /// `--json`.
+    Json,
+    /// `--metrics`.
+    Metrics,
+}
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +76,12 @@ pub struct Arguments {
     pub only_v4: bool,
     /// `--check`.
     pub check: bool,
+    /// `--status`, and in which form.
+    pub status: Option<Form>,
+    /// `-c` was given.
+    pub is_config_given: bool,
+    /// `-p` was given.
+    pub is_pid_file_given: bool,
     /// `--guard`.
     pub guard: bool,
     /// `--unguard`.
@@ -103,6 +124,7 @@ pub fn command() -> Command {
     let flag = |name: &'static str, short: char| {
         Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).overrides_with(name)
     };
+    let word = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).overrides_with(name);
     let path = |name: &'static str, short: char| {
         // Whatever comes next is the value, as with getopt; that of a path refuses an empty one.
         let arg = Arg::new(name).long(name).short(short).value_parser(value_parser!(OsString));
@@ -129,9 +151,12 @@ pub fn command() -> Command {
         .arg(path("logfile", 'g'))
         .arg(flag("verbose", 'v'))
         .arg(flag("only-ip-v4", '4'))
-        .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).overrides_with("check"))
-        .arg(Arg::new("guard").long("guard").action(ArgAction::SetTrue).overrides_with("guard"))
-        .arg(Arg::new("unguard").long("unguard").action(ArgAction::SetTrue).overrides_with("unguard"))
+        .arg(word("check"))
+        .arg(word("status"))
+        .arg(word("json"))
+        .arg(word("metrics"))
+        .arg(word("guard"))
+        .arg(word("unguard"))
         .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
         .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
         // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
@@ -153,6 +178,18 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         _ => Instead::Refuse(in_the_words_of_getopt(&error, words.last())),
     })?;
     let path = |name| matches.get_one::<OsString>(name).map(PathBuf::from);
+    let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let form = match (matches.get_flag("json"), matches.get_flag("metrics")) {
+        (true, true) => {
+            return Err(Instead::Refuse("knockd: --json and --metrics exclude each other".into()));
+        }
+        (true, false) => Some(Form::Json),
+        (false, true) => Some(Form::Metrics),
+        (false, false) => None,
+    };
+    if form.is_some() && !matches.get_flag("status") {
+        return Err(Instead::Refuse("knockd: --json and --metrics belong to --status".into()));
+    }
     let non_empty = |path: &PathBuf| !path.as_os_str().is_empty();
     Ok(Arguments {
         interface: matches.get_one::<String>("interface").cloned(),
@@ -165,6 +202,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         verbose: matches.get_flag("verbose"),
         only_v4: matches.get_flag("only-ip-v4"),
         check: matches.get_flag("check"),
+        status: matches.get_flag("status").then_some(form.unwrap_or(Form::Table)),
+        is_config_given: is_given("config"),
+        is_pid_file_given: is_given("pidfile"),
         guard: matches.get_flag("guard"),
         unguard: matches.get_flag("unguard"),
         is_launched: matches.get_flag("launched"),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use glob::MatchOptions;
 use zeroize::Zeroizing;
 
-use crate::config::{self, Config, ConfigError, Note, Problem, Reading};
+use crate::config::{self, Config, ConfigError, Note, Problem, Reading, StatusSocket};
 use crate::daemon::cli::Arguments;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
@@ -134,8 +134,10 @@ pub fn unpack(bundle: &Bundle<'_>) -> Option<Config> {
 
 fn anchor(config: &mut Config, folder: &Path) {
     let options = &mut config.options;
-    for path in [&mut options.log_file, &mut options.pid_file, &mut options.state_file].into_iter().flatten()
-    {
+    let status_socket =
+        if let StatusSocket::At(path) = &mut options.status_socket { Some(path) } else { None };
+    let files = [&mut options.log_file, &mut options.pid_file, &mut options.state_file].into_iter().flatten();
+    for path in files.chain(status_socket) {
         *path = folder.join(&path);
     }
     for door in &mut config.doors {

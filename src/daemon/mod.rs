@@ -25,6 +25,7 @@ mod output_file;
 mod poll;
 mod processes;
 mod signals;
+mod status;
 mod trusted;
 mod watcher;
 
@@ -65,6 +66,9 @@ pub fn main() -> ExitCode {
         }
     };
     arguments.anchor_paths();
+    if let Some(form) = arguments.status {
+        return status::ask::main(&arguments, form);
+    }
     if arguments.check {
         return check::main(&arguments);
     }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::low_level::pipe;
 
 /// Which signals came since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a signal of its own")]
 pub struct Came {
     /// SIGTERM or SIGINT: end.
     pub end: bool,
@@ -19,6 +21,8 @@ pub struct Came {
     pub reload: bool,
     /// SIGCHLD: a child ended.
     pub child: bool,
+    /// SIGUSR1: write what is known to the log.
+    pub tell: bool,
 }
 
 /// Never hears of a signal that is meant for the daemon as a whole, and that somebody may send to all processes of
@@ -33,18 +37,28 @@ pub fn ignore_all() {
     let _ = set.thread_block();
 }
 
+/// Readable when SIGUSR1 came to this process, which [ignores](ignore_all) it otherwise; none where the kernel has no
+/// such thing.
+#[must_use]
+pub fn usr1() -> Option<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGUSR1);
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()
+}
+
 /// Hears of them again, those included that came meanwhile.
 pub fn ignore_none() {
     let _ = SigSet::all().thread_unblock();
 }
 
-/// SIGTERM, SIGINT, SIGHUP and SIGCHLD, from now on.
+/// SIGTERM, SIGINT, SIGHUP, SIGCHLD and SIGUSR1, from now on.
 #[derive(Debug)]
 pub struct Signals {
     doorbell: UnixStream,
     end: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     child: Arc<AtomicBool>,
+    tell: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -56,21 +70,27 @@ impl Signals {
         let (doorbell, ringer) = UnixStream::pair()?;
         doorbell.set_nonblocking(true)?;
         ringer.set_nonblocking(true)?;
-        let signals =
-            Signals { doorbell, end: Arc::default(), reload: Arc::default(), child: Arc::default() };
+        let signals = Signals {
+            doorbell,
+            end: Arc::default(),
+            reload: Arc::default(),
+            child: Arc::default(),
+            tell: Arc::default(),
+        };
         for (signal, flag) in [
             (SIGTERM, &signals.end),
             (SIGINT, &signals.end),
             (SIGHUP, &signals.reload),
             (SIGCHLD, &signals.child),
+            (SIGUSR1, &signals.tell),
         ] {
             // In this order: when the bell rings, the flag is up.
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             pipe::register(signal, ringer.try_clone()?)?;
         }
-        // A file that reached RLIMIT_FSIZE: writing fails, and that is told. The other two mean nothing, and their
-        // default is to end the process. What we run gets the defaults again.
-        for signal in [SIGXFSZ, SIGUSR1, SIGUSR2] {
+        // A file that reached RLIMIT_FSIZE: writing fails, and that is told. SIGUSR2 means nothing, and its default is
+        // to end the process. What we run gets the defaults again.
+        for signal in [SIGXFSZ, SIGUSR2] {
             signal_hook::flag::register(signal, Arc::default())?;
         }
         Ok(signals)
@@ -87,6 +107,11 @@ impl Signals {
         let mut rings = [0; 64];
         while matches!(self.doorbell.read(&mut rings), Ok(count) if count > 0) {}
         let lower = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
-        Came { end: lower(&self.end), reload: lower(&self.reload), child: lower(&self.child) }
+        Came {
+            end: lower(&self.end),
+            reload: lower(&self.reload),
+            child: lower(&self.child),
+            tell: lower(&self.tell),
+        }
     }
 }

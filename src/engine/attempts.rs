@@ -101,6 +101,8 @@ pub struct Attempts {
     /// The networks of the knockers.
     networks: HashTable<Network>,
     born: u32,
+    /// The doors of attempts that gave way to others, until somebody asks.
+    pushed_out: Vec<u32>,
 }
 
 impl Attempts {
@@ -117,6 +119,7 @@ impl Attempts {
             levels: Vec::new(),
             networks: HashTable::new(),
             born: 0,
+            pushed_out: Vec::new(),
         }
     }
 
@@ -176,12 +179,12 @@ impl Attempts {
         let share = (self.capacity / NETWORKS).max(LEAST_SHARE);
         let network = self.network_of(attempt.knocker);
         if let Some(full) = network.filter(|it| usize::try_from(it.count).is_ok_and(|count| count >= share)) {
-            self.remove(self.id(full.oldest)?);
+            self.push_out(full.oldest)?;
         }
         if self.len() >= self.capacity {
             // Of equally full levels the lowest: those who only began.
             let fullest = self.levels.iter().rev().max_by_key(|level| level.count)?;
-            self.remove(self.id(fullest.oldest)?);
+            self.push_out(fullest.oldest)?;
         }
         let previous = previous.filter(|&id| self.slot(id).is_some()).map(|id| id.slot);
         self.born = self.born.wrapping_add(1);
@@ -219,6 +222,17 @@ impl Attempts {
         let nanoseconds = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
         self.deadlines.push(Reverse((nanoseconds, self.born, index)));
         Some(AttemptId { slot: index, born: self.born })
+    }
+
+    fn push_out(&mut self, slot: u32) -> Option<()> {
+        let gone = self.remove(self.id(slot)?)?;
+        self.pushed_out.push(gone.door);
+        Some(())
+    }
+
+    /// The doors of the attempts that gave way to others since this was asked last.
+    pub fn take_pushed_out(&mut self) -> impl Iterator<Item = u32> {
+        self.pushed_out.drain(..)
     }
 
     /// Records that the attempt reached one more stage.

@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod expiring_map;
 pub mod first_stages;
 pub mod single_packets;
+pub mod tally;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use crate::engine::attempts::{Attempt, AttemptId, Attempts};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
 use crate::engine::single_packets::{Gates, Verdict};
+use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
@@ -61,6 +63,10 @@ pub struct Engine {
     cooldowns: ExpiringMap<()>,
     /// The uptimes at which a knocker completed the sequence of a door with `Repeat`.
     repeats: ExpiringMap<Vec<Duration>>,
+    /// What was counted for each door.
+    tallies: Vec<Tally>,
+    /// The most attempts that were in progress at once.
+    most_attempts: usize,
 }
 
 /// A knock that is being processed, and what it has caused so far.
@@ -78,7 +84,9 @@ struct Arrival<'a> {
     /// failure to report if it advances none.
     current_door: Option<u32>,
     has_advanced: bool,
-    failure: Option<Event>,
+    failure: Option<(u32, Event)>,
+    /// The engine's, for as long as the knock is being processed.
+    tallies: Vec<Tally>,
 }
 
 impl Engine {
@@ -99,6 +107,8 @@ impl Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
             gates: Gates::of(&doors),
+            tallies: vec![Tally::default(); doors.len()],
+            most_attempts: 0,
             doors,
             here: sorted(here),
             first_stages: FirstStages::default(),
@@ -125,6 +135,18 @@ impl Engine {
         self.attempts.len()
     }
 
+    /// The most attempts that were in progress at once.
+    #[must_use]
+    pub fn most_attempts(&self) -> usize {
+        self.most_attempts
+    }
+
+    /// What was counted for each door, in the order of [`Engine::doors`].
+    #[must_use]
+    pub fn tallies(&self) -> &[Tally] {
+        &self.tallies
+    }
+
     /// How many bytes the tables of attempts, cooldowns and repeats have allocated.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -136,8 +158,10 @@ impl Engine {
         self.here = sorted(here);
     }
 
-    /// Takes over the spent lists and the cooldowns of an earlier engine, for the doors that both have.
+    /// Takes over the spent lists, the cooldowns and the counts of an earlier engine, for the doors that both have.
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
+        self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
+        self.most_attempts = earlier.most_attempts;
         let doors: HashMap<Arc<str>, u32> =
             (0..).zip(&self.doors).map(|(index, door)| (door.name.clone(), index)).collect();
         for (old, knocker, &(), until) in earlier.cooldowns.iter() {
@@ -188,6 +212,7 @@ impl Engine {
             current_door: None,
             has_advanced: false,
             failure: None,
+            tallies: std::mem::take(&mut self.tallies),
         };
         let mut has_attempt = false;
         let mut next = self.attempts.first_of(knock.source);
@@ -199,12 +224,26 @@ impl Engine {
             self.begin(&mut arrival);
         }
         arrival.switch_to(None);
+        self.tallies = arrival.tallies;
+        self.most_attempts = self.most_attempts.max(self.attempts.len());
     }
 
     /// What is to become of a datagram with this payload.
     pub fn judge_single_packet(&mut self, knock: &Knock, payload: &[u8]) -> Verdict {
         let own = self.is_here(knock.destination);
-        self.gates.judge(knock, payload, own)
+        let verdict = self.gates.judge(knock, payload, own);
+        let counted = match verdict {
+            Verdict::Wrong { door, .. } | Verdict::Again(door) => self.tallies.get_mut(door),
+            Verdict::Stray | Verdict::Passed(_) => None,
+        };
+        if let Some(tally) = counted {
+            if matches!(verdict, Verdict::Again(_)) {
+                tally.repeated_packets += 1;
+            } else {
+                tally.forged += 1;
+            }
+        }
+        verdict
     }
 
     /// Whether any door can use this packet as a knock.
@@ -224,6 +263,9 @@ impl Engine {
             // A door with several lists may have several attempts of one knocker: they are reported once.
             let is_reported = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
             if let Some(door) = self.doors.get(index as usize).filter(|_| !is_reported) {
+                if let Some(tally) = self.tallies.get_mut(index as usize) {
+                    tally.expired += 1;
+                }
                 events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
             }
         }
@@ -301,9 +343,13 @@ impl Engine {
             }
             let is_ignored = self.cooldowns.get(index, knock.source, arrival.now.uptime).is_some();
             if is_ignored || !door.rules.admit(knock.source) {
+                arrival.count(index, |tally| tally.ignored += 1);
                 continue;
             }
-            let Some(length) = door.lock.length(turn, knock.source) else { continue };
+            let Some(length) = door.lock.length(turn, knock.source) else {
+                arrival.count(index, |tally| tally.wrong_list += 1);
+                continue;
+            };
             if arrival.opened == Some(index) {
                 continue;
             }
@@ -314,6 +360,9 @@ impl Engine {
                 let deadline = arrival.now.uptime.saturating_add(door.seq_timeout());
                 let attempt = Attempt { knocker: knock.source, reached: 1, door: index, turn };
                 previous = self.attempts.begin(attempt, deadline, previous).or(previous);
+                for door in self.attempts.take_pushed_out() {
+                    arrival.count(door, |tally| tally.pushed_out += 1);
+                }
             }
         }
     }
@@ -337,6 +386,11 @@ impl Engine {
             self.repeats.remove(index, knocker);
         }
         let opening = Opening { door: index as usize, knocker, turn };
+        let unix = arrival.now.unix;
+        arrival.count(index, |tally| {
+            tally.opened += 1;
+            tally.last_opened = Some(unix);
+        });
         arrival.events.push(Event::Opened { door: door.name.clone(), opening });
         if !door.rules.cooldown.is_zero() {
             self.cooldowns.set(index, knocker, (), uptime.saturating_add(door.rules.cooldown), uptime);
@@ -379,10 +433,20 @@ impl Engine {
 }
 
 impl Arrival<'_> {
+    /// Counts something for a door.
+    fn count(&mut self, index: u32, count: impl FnOnce(&mut Tally)) {
+        if let Some(tally) = self.tallies.get_mut(index as usize) {
+            count(tally);
+        }
+    }
+
     /// Reports the failure of the current door, if any, and makes this one current.
     fn switch_to(&mut self, door: Option<u32>) {
         if self.current_door != door {
-            self.events.extend(self.failure.take());
+            if let Some((failed, event)) = self.failure.take() {
+                self.count(failed, |tally| tally.failed += 1);
+                self.events.push(event);
+            }
             (self.current_door, self.has_advanced) = (door, false);
         }
     }
@@ -391,6 +455,9 @@ impl Arrival<'_> {
     fn advanced(&mut self, index: u32, door: &Door, stage: usize) {
         self.switch_to(Some(index));
         if !self.has_advanced {
+            if stage == 1 {
+                self.count(index, |tally| tally.begun += 1);
+            }
             self.events.push(Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage });
         }
         (self.has_advanced, self.failure) = (true, None);
@@ -400,12 +467,13 @@ impl Arrival<'_> {
     fn failed(&mut self, index: u32, door: &Door, stage: usize) {
         self.switch_to(Some(index));
         if !self.has_advanced {
-            self.failure = Some(Event::Failed {
+            let event = Event::Failed {
                 door: door.name.clone(),
                 knocker: self.knock.source,
                 stage,
                 is_logged: door.rules.logs_failures,
-            });
+            };
+            self.failure = Some((index, event));
         }
     }
 }

@@ -38,8 +38,13 @@ struct GateOfDoor {
 pub enum Verdict {
     /// No door listens for it.
     Stray,
-    /// No gate takes it; the door that wants that in the log, if there is one.
-    Wrong(Option<usize>),
+    /// No gate takes it.
+    Wrong {
+        /// The first door that it may have been meant for.
+        door: usize,
+        /// The door that wants that in the log, if there is one.
+        reporter: Option<usize>,
+    },
     /// This door's gate took it before.
     Again(usize),
     /// This door's gate takes it, as the first.
@@ -94,9 +99,7 @@ impl Gates {
         let Some(gates) = self.by_port.get(&knock.port) else { return Verdict::Stray };
         let is_meant = |gate: &&GateOfDoor| gate.target.map_or(own, |target| target == knock.destination);
         let mut gates = gates.iter().filter(is_meant).peekable();
-        if gates.peek().is_none() {
-            return Verdict::Stray;
-        }
+        let Some(door) = gates.peek().map(|gate| gate.door) else { return Verdict::Stray };
         let mut reporter = None;
         for gate in gates {
             if gate.gate.check(packet).is_ok() {
@@ -108,7 +111,7 @@ impl Gates {
             }
             reporter = reporter.or(gate.logs_failures.then_some(gate.door));
         }
-        Verdict::Wrong(reporter)
+        Verdict::Wrong { door, reporter }
     }
 }
 

@@ -496,6 +496,12 @@ impl Openings {
         if self.end.is_some_and(|end| due > end.soon) { now.uptime } else { due }
     }
 
+    /// How many commands run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Whether some command runs that closes a door, or that a door is closed after, or the last one.
     #[must_use]
     pub fn are_busy(&self) -> bool {

@@ -75,6 +75,8 @@ pub enum Report {
     Trouble(Trouble),
     /// A packet socket is needed: answered by [`Order::Socket`].
     SocketWanted,
+    /// A line for the log: what the watcher knows.
+    Told(String),
     /// A piece of a line for `-D`, and whether the line ends with it.
     Explained(String, bool),
 }
@@ -90,6 +92,10 @@ pub enum Order {
     Lines(u64, Generation, usize),
     /// A packet socket, not bound to any interface yet \[the socket, if it could be made\].
     Socket(Code),
+    /// Answer at this status socket from now on, or at none \[the socket, if there is one\].
+    Listen,
+    /// Say what you know, for the log.
+    Tell,
     /// Say what is left to say, and end.
     Finish,
 }
@@ -311,6 +317,7 @@ impl Crossing for Report {
             Report::Trouble(Trouble::Capture(error)) => Writer::new(8).byte(2).capture(error),
             Report::SocketWanted => Writer::new(9),
             Report::Explained(text, is_end) => Writer::new(10).text(text).byte((*is_end).into()),
+            Report::Told(text) => Writer::new(12).text(text),
             Report::Single(number, generation, single) => {
                 let writer = Writer::new(11).long(*number).word(generation.0).door(single.door);
                 writer.address(single.sender).address(single.destination).bytes(&single.packet)
@@ -356,6 +363,7 @@ impl Crossing for Report {
                 let packet = reader.bytes().filter(|packet| may_be_single_packet(packet))?.to_vec();
                 Report::Single(number, generation, SinglePacket { door, sender, destination, packet })
             }
+            12 => Report::Told(reader.text()?),
             _ => return None,
         };
         only_spelling(report, bytes)
@@ -372,6 +380,8 @@ impl Crossing for Order {
             }
             Order::Socket(code) => Writer::new(4).code(code),
             Order::Finish => Writer::new(5),
+            Order::Listen => Writer::new(6),
+            Order::Tell => Writer::new(7),
         };
         writer.0
     }
@@ -384,6 +394,8 @@ impl Crossing for Order {
             3 => Order::Lines(reader.long()?, reader.generation()?, reader.door()?),
             4 => Order::Socket(reader.code()?),
             5 => Order::Finish,
+            6 => Order::Listen,
+            7 => Order::Tell,
             _ => return None,
         };
         only_spelling(order, bytes)

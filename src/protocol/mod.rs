@@ -12,7 +12,8 @@
 //!        Lines(n, g, door)    |  one socket |   Single(n, g, door, sender, destination, packet)
 //!                             |             |   Stepped(g, door, knocker, step)
 //!        Socket [packet fd]   |   records   |   SocketWanted
-//!        Finish               |             |   Interface, Trouble, LeftOut, TooMany, Explained, Refused
+//!        Listen [status fd]   |             |   Told(line)
+//!        Tell, Finish         |             |   Interface, Trouble, LeftOut, TooMany, Explained, Refused
 //!                          +--v-------------+---+
 //!                          |  Outbox   Engine   |
 //!                          |      watcher       |  child: may be lost, and is replaced
@@ -59,6 +60,10 @@
 //! **Packet sockets.** Only the doorkeeper can open them. `SocketWanted` has no arguments, so there is nothing to validate:
 //! the answer is a socket that is not bound to an interface and receives nothing. The watcher keeps one in reserve, so that
 //! it need not wait for one during a flood.
+//!
+//! **Status.** The doorkeeper makes both status sockets and hands the watcher its own. Each watcher listens at the same one, so
+//! whoever asks in between is answered by the next. On SIGUSR1 the doorkeeper sends `Tell`, and the lines that come back go to
+//! the log.
 //!
 //! **Who waits for whom.** The doorkeeper never blocks on the watcher: it writes what the socket has room for and keeps the
 //! rest. At its start it waits for the first `Adopted` (30 seconds), at its end for the watcher's last words (a quarter of a

@@ -47,6 +47,7 @@ fn reports(random: &Random) -> Vec<Report> {
         Report::Adopted(generation),
         Report::LeftOut(random.number()),
         Report::SocketWanted,
+        Report::Told("status: door ssh: 3 begun".to_owned()),
         Report::Explained("a line".to_owned(), true),
         Report::Explained(String::new(), false),
         Report::Trouble(Trouble::Look(Code(random.byte().into()))),
@@ -90,6 +91,8 @@ fn orders(random: &Random) -> Vec<Order> {
         Order::Socket(Code(0)),
         Order::Socket(Code(24)),
         Order::Finish,
+        Order::Listen,
+        Order::Tell,
     ]
 }
 

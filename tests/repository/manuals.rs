@@ -5,6 +5,7 @@ use std::path::Path;
 
 use knocking::config::directives::{DIRECTIVES, Place};
 use knocking::daemon;
+use knocking::status::keys::{DOORKEEPER, WATCHER};
 
 use crate::support::folder::read;
 use crate::support::namespace::Namespace;
@@ -14,6 +15,7 @@ trials![
     options_of_knockd,
     directives_of_knockd,
     sections_of_knockd,
+    keys_of_the_status,
     options_of_knock,
     the_help_is_the_command_line,
     defaults_are_true,
@@ -87,6 +89,37 @@ fn options_of_knockd() {
     let synopsis = named_options(section(&page, "SYNOPSIS")).into_iter().collect::<String>();
     for name in there.iter().filter(|name| !name.starts_with("--")) {
         assert!(synopsis.contains(&name[1..]), "{name} is not in the synopsis");
+    }
+}
+
+/// The members of each object of the JSON form, in their order.
+fn keys_of_the_status() {
+    let page = page("knockd.1");
+    let status = section(&page, "STATUS");
+    for (half, keys) in [("watcher", WATCHER), ("doorkeeper", DOORKEEPER)] {
+        let mut objects: Vec<(String, Vec<&str>)> = vec![(half.to_owned(), Vec::new())];
+        for key in keys {
+            let Some(list) = key.list else {
+                objects[0].1.push(key.name);
+                continue;
+            };
+            if !objects[0].1.contains(&list) {
+                objects[0].1.push(list);
+                objects.push((format!("{half}.{list}"), Vec::new()));
+            }
+            let object = objects.iter_mut().find(|it| it.0.ends_with(&format!(".{list}"))).unwrap();
+            object.1.push(key.name);
+        }
+        for (name, members) in objects {
+            let (_, rest) =
+                status.split_once(&format!(".It Ic {name}\n")).unwrap_or_else(|| panic!("no {name}"));
+            let text = rest.split("\n.").next().unwrap().replace('\n', " ");
+            // Without the values that stand in brackets.
+            let outside: String =
+                text.split('(').map(|it| it.split_once(')').map_or(it, |it| it.1)).collect();
+            let described: Vec<&str> = outside.split(',').map(str::trim).collect();
+            assert_eq!(described, members, "{name}");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::filter::interest::Interest;
 use crate::filter::interfaces::{AUTO, EVERY, Interface, Layout, Scene, State, Status, Wanted};
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::protocol::messages::Report;
+use crate::status::watcher::Standing;
 
 /// When to look again after what did not work: nothing need ever ring for it.
 const RETRY: Duration = Duration::from_secs(1);
@@ -216,6 +217,29 @@ impl Captures {
     #[must_use]
     pub fn here(&self) -> &[IpAddr] {
         &self.layout.here
+    }
+
+    /// What is listened on or waited for, and what came there so far.
+    pub fn standing(&mut self) -> Vec<Standing> {
+        let open = &mut self.open;
+        let of = |status: &Status| {
+            let mut standing = Standing {
+                name: status.what.clone(),
+                state: status.state,
+                has_ring: false,
+                packets: 0,
+                dropped: 0,
+            };
+            let is_its = |index: u32| index == EVERY || status.indexes.contains(&index);
+            for capture in open.iter_mut().filter(|capture| is_its(capture.interface.index)) {
+                let (packets, dropped) = capture.count();
+                standing.has_ring |= capture.has_ring();
+                standing.packets += packets;
+                standing.dropped += dropped;
+            }
+            standing
+        };
+        self.layout.status.iter().map(of).collect()
     }
 
     /// The interfaces that are listened on.

@@ -118,11 +118,11 @@ impl Drop for Ring {
 pub fn share(from: &impl AsFd, to: &impl AsFd) -> io::Result<()> {
     let mode = libc::PACKET_FANOUT_CBPF << 16;
     // Of an earlier change it may be in a group already.
-    if get(from, libc::PACKET_FANOUT)? == 0 {
+    if get::<u32>(from, libc::PACKET_FANOUT)? == 0 {
         set(from, libc::PACKET_FANOUT, &(mode | libc::PACKET_FANOUT_FLAG_UNIQUEID << 16))?;
     }
     prefer(from, 0)?;
-    let group = get(from, libc::PACKET_FANOUT)? & 0xffff;
+    let group = get::<u32>(from, libc::PACKET_FANOUT)? & 0xffff;
     set(to, libc::PACKET_FANOUT, &(mode | group))
 }
 
@@ -143,6 +143,12 @@ fn prefer(member: &impl AsFd, place: u32) -> io::Result<()> {
     set(member, libc::PACKET_FANOUT_DATA, &program)
 }
 
+/// Whole numbers: any bytes are such.
+trait Numbers {}
+
+impl Numbers for u32 {}
+impl Numbers for [u32; 2] {}
+
 fn number(size: usize) -> io::Result<u32> {
     u32::try_from(size).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
@@ -157,13 +163,21 @@ fn set<T>(socket: &impl AsFd, option: c_int, value: &T) -> io::Result<()> {
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
-/// Reads an option of packet(7) that nix has no name for.
-fn get(socket: &impl AsFd, option: c_int) -> io::Result<u32> {
-    let mut value = 0_u32;
-    let mut length = socklen_t::try_from(size_of::<u32>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+/// How many packets passed the filter since this was asked last, and how many of them were lost for want of room.
+///
+/// # Errors
+/// What the operating system says.
+pub fn statistics(socket: &impl AsFd) -> io::Result<(u32, u32)> {
+    get(socket, libc::PACKET_STATISTICS).map(|[all, lost]: [u32; 2]| (all, lost))
+}
+
+/// Reads an option of packet(7) that nix has no name for: whole numbers without any other bytes among them.
+fn get<T: Default + Numbers>(socket: &impl AsFd, option: c_int) -> io::Result<T> {
+    let mut value = T::default();
+    let mut length = socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let descriptor = socket.as_fd().as_raw_fd();
     let into = std::ptr::from_mut(&mut value).cast::<c_void>();
-    // SAFETY: `into` points to `length` bytes that are ours to be written.
+    // SAFETY: `into` points to `length` bytes that are ours to be written, and whatever is written there is a number.
     let result = unsafe { libc::getsockopt(descriptor, libc::SOL_PACKET, option, into, &raw mut length) };
     Errno::result(result).map(|_| value).map_err(io::Error::from)
 }

@@ -63,6 +63,8 @@ pub struct Capture {
     only_v4: bool,
     /// Packets are wanted as a whole.
     wants_whole: bool,
+    /// Packets that passed the filter and arrived, and those that were lost, as far as they were asked for.
+    counted: (u64, u64),
     /// The payload of the datagram that was taken last, if it may be a single packet.
     datagram: Vec<u8>,
 }
@@ -115,6 +117,7 @@ impl Capture {
                 next_try: Duration::ZERO,
                 only_v4,
                 wants_whole: interest.has_single_packets(),
+                counted: (0, 0),
                 datagram: Vec::new(),
             }),
             Err((operation, code)) => Err(CaptureError {
@@ -174,9 +177,22 @@ impl Capture {
             Ok(new)
         });
         match new {
-            Ok(new) => self.earlier = Some((std::mem::replace(&mut self.way, new), true)),
+            Ok(new) => {
+                self.count();
+                self.earlier = Some((std::mem::replace(&mut self.way, new), true));
+            }
             Err(_) => self.next_try = uptime.saturating_add(RING_KEPT),
         }
+    }
+
+    /// How many packets passed the filter and arrived so far, and how many were lost for want of room.
+    pub fn count(&mut self) -> (u64, u64) {
+        // The kernel begins anew each time it is asked.
+        if let Ok((all, lost)) = ring::statistics(&self.way.control) {
+            self.counted.0 += u64::from(all.saturating_sub(lost));
+            self.counted.1 += u64::from(lost);
+        }
+        self.counted
     }
 
     /// Until when packets are to gather, as uptime, if they are.

@@ -112,6 +112,14 @@ impl Memory {
         Some(bell)
     }
 
+    /// Where the state file is, if there is one, and whether it could be written the last time.
+    pub(super) fn standing(&self) -> (Option<&Path>, bool) {
+        (
+            self.file.as_ref().map(StateFile::path),
+            self.file.is_some() && !self.is_in_trouble && !self.is_behind,
+        )
+    }
+
     /// The cooldowns that are kept, the latest last.
     pub(super) fn cooldowns(&self) -> &[Cooldown] {
         &self.cooldowns

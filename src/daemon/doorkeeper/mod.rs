@@ -15,6 +15,8 @@ mod reports;
 mod single_packets;
 pub mod start;
 pub mod state_file;
+mod status;
+mod status_sockets;
 mod watcher_process;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +32,7 @@ use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
 use crate::daemon::doorkeeper::memory::{Found, Memory};
 use crate::daemon::doorkeeper::nftables::Firewall;
+use crate::daemon::doorkeeper::status_sockets::Status;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::log::output;
@@ -96,6 +99,8 @@ struct Doorkeeper {
     last_words: Option<Duration>,
     /// Keeps refused single packets from flooding the log.
     refusals: Flood,
+    /// What is told to whoever asks.
+    status: Status,
 }
 
 /// A configuration on its way to be in force.
@@ -116,6 +121,9 @@ impl Doorkeeper {
             if came.reload {
                 self.reload();
             }
+            if came.tell {
+                self.tell_log();
+            }
             if came.child {
                 self.heir.look();
             }
@@ -133,7 +141,9 @@ impl Doorkeeper {
             self.take_actions(now);
             self.acknowledge();
             self.attend_to_heir(now);
+            self.attend_to_status(now);
             if let Some(lines) = self.refusals.sum(now.uptime) {
+                self.status.ledger.lines_left_out += lines;
                 self.log.tell([left_out(lines)]);
             }
             self.log.settle(now);
@@ -224,6 +234,7 @@ impl Doorkeeper {
             self.memory.next_deadline(),
             self.refusals.next_deadline(),
             self.commands.next_look(now),
+            self.status.next_deadline(),
         ];
         let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now);
         let descriptors = [
@@ -236,8 +247,12 @@ impl Doorkeeper {
             self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
         ];
         let readers = output::flush();
-        let mut descriptors: Vec<PollFd<'_>> =
-            descriptors.into_iter().flatten().map(|(fd, events)| PollFd::new(fd, events)).collect();
+        let mut descriptors: Vec<PollFd<'_>> = descriptors
+            .into_iter()
+            .flatten()
+            .chain(self.status.answers().descriptors())
+            .map(|(fd, events)| PollFd::new(fd, events))
+            .collect();
         let readers = readers.iter().map(AsFd::as_fd).chain(self.log.waits_for());
         descriptors.extend(readers.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         wait_for(&mut descriptors, timeout);
@@ -284,6 +299,7 @@ impl Doorkeeper {
         // Commands that end meanwhile add their lines for the log.
         while !self.actions.is_empty() {
             for action in std::mem::take(&mut self.actions) {
+                self.status.ledger.note(&action);
                 match action {
                     Action::Tell(event) => self.log.event(event, now),
                     Action::Run(job) => self.start(job, now),

@@ -47,6 +47,7 @@ impl Doorkeeper {
         });
         if let Err(error) = handed_out {
             notify::ready();
+            self.note_reload(Some(&error));
             self.log.complain(&error.to_string());
             self.log.complain("keeping the configuration that was in force");
             self.reopen_log();
@@ -143,6 +144,7 @@ impl Doorkeeper {
             // Lists that were spent since it was handed out.
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
+            self.status.ledger.config_read = now().unix;
             self.heir.replace();
             if self.standing.is_none() {
                 self.reopen_log();
@@ -152,6 +154,8 @@ impl Doorkeeper {
                 }
                 self.open_memory();
                 self.reload_firewall();
+                self.note_reload(None);
+                self.open_status();
                 notify::ready();
             }
         }
@@ -180,7 +184,11 @@ impl Doorkeeper {
         self.acknowledged = 0;
         let started = self.watcher.start(now).and_then(|()| self.hand_out_again());
         match started {
-            Ok(()) => self.has_lost_watcher = false,
+            Ok(()) => {
+                self.has_lost_watcher = false;
+                self.status.ledger.watcher_restarts += 1;
+                self.hand_over_socket();
+            }
             Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),
         }
     }

@@ -67,7 +67,11 @@ impl Doorkeeper {
                 };
                 self.log.event(event, now);
             }
-            Report::LeftOut(lines) => self.log.tell([left_out(lines)]),
+            Report::LeftOut(lines) => {
+                self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
+                self.log.tell([left_out(lines)]);
+            }
+            Report::Told(line) => self.log.tell([line]),
             Report::TooMany(generation, door, _) => {
                 if let Some(door) = self.door_named(generation, door) {
                     self.log.complain(&format!("{door}: too many openings wait: this one is not made"));

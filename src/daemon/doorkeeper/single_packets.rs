@@ -32,8 +32,10 @@ impl Doorkeeper {
             Ok(granted) => self.open_for(&granted, now),
             Err(Refused { door, why }) if why.is_authentic() => {
                 let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
+                let event = Event::Refused { door: name, knocker: *sender, why };
+                self.status.ledger.note_event(&event);
                 if self.refusals.admits(now.uptime) {
-                    self.log.event(Event::Refused { door: name, knocker: *sender, why }, now);
+                    self.log.event(event, now);
                 }
             }
             // The watcher should not have passed it on.

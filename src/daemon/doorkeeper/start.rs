@@ -23,6 +23,7 @@ use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Said;
 use crate::daemon::doorkeeper::reload::spent_lists;
 use crate::daemon::doorkeeper::state_file;
+use crate::daemon::doorkeeper::status_sockets::Status;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
 use crate::daemon::limits::Limits;
@@ -157,6 +158,7 @@ impl Doorkeeper {
             last_call: None,
             last_words: None,
             refusals: Flood::default(),
+            status: Status::new(now()),
         }
     }
 
@@ -187,6 +189,8 @@ impl Doorkeeper {
 
     /// The daemon listens.
     fn begin(&mut self, standing: &[(String, State)], said: Vec<Said>) {
+        // Whoever sees that the daemon listens can ask it.
+        self.open_status();
         let wanted = self.wanted(&self.config.options).to_string();
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
         self.log.line(&format!("starting up, {words}"));
@@ -233,6 +237,7 @@ impl Doorkeeper {
 
     /// The last words.
     fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
+        self.status.close();
         let says = self.memory.end(&mut self.openings, &self.config.doors, now());
         self.complain(&says);
         self.log.flush();

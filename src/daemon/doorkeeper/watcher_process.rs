@@ -69,6 +69,12 @@ impl WatcherProcess {
         self.process.is_none().then(|| self.started.saturating_add(RESTART_PAUSE))
     }
 
+    /// Its process, if there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
     /// Whether there is one.
     #[must_use]
     pub fn is_up(&self) -> bool {

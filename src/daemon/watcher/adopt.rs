@@ -11,6 +11,8 @@ use crate::daemon::clock::{Zone, now};
 use crate::daemon::load;
 use crate::daemon::messages;
 use crate::daemon::poll::wait_for;
+use crate::daemon::signals;
+use crate::daemon::status::answers::Answers;
 use crate::daemon::watcher::link::Link;
 use crate::daemon::watcher::{AHEAD, Watcher};
 use crate::door::Door;
@@ -60,6 +62,9 @@ impl Watcher {
             explains: arguments.debug,
             zone: Zone::local(),
             is_finished: false,
+            usr1: signals::usr1(),
+            answers: Answers::default(),
+            started: now,
         };
         watcher.cool_down(&cooldowns, now);
         watcher.explain_captures();

@@ -9,6 +9,7 @@ mod adopt;
 pub mod debug;
 pub mod expression;
 pub mod link;
+mod status;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 
 use crate::daemon::capture::Captures;
 use crate::daemon::capture::netlink::Ring;
@@ -30,6 +32,7 @@ use crate::daemon::core_dump;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
 use crate::daemon::signals;
+use crate::daemon::status::answers::Answers;
 use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime};
@@ -62,6 +65,10 @@ struct Watcher {
     explains: bool,
     zone: Zone,
     is_finished: bool,
+    /// Readable when SIGUSR1 came.
+    usr1: Option<SignalFd>,
+    answers: Answers,
+    started: Now,
 }
 
 /// What woke us.
@@ -70,6 +77,8 @@ struct Ready {
     captures: Vec<usize>,
     interfaces: bool,
     doorkeeper: bool,
+    /// SIGUSR1, or somebody at the status socket.
+    status: bool,
 }
 
 /// The watcher's whole life.
@@ -122,6 +131,12 @@ impl Watcher {
             if ready.doorkeeper || self.link.has_orders() {
                 self.obey(now);
             }
+            if ready.status || self.answers.next_deadline().is_some_and(|at| at <= now.uptime) {
+                if self.usr1.as_ref().is_some_and(|usr1| matches!(usr1.read_signal(), Ok(Some(_)))) {
+                    self.tell_log(now);
+                }
+                self.answer(now);
+            }
             self.sum_up(now);
             self.link.flush();
         }
@@ -139,6 +154,7 @@ impl Watcher {
             self.flood.next_deadline(),
             self.captures.next_look(),
             self.captures.next_change(),
+            self.answers.next_deadline(),
             rests,
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -151,6 +167,10 @@ impl Watcher {
             PollFd::new(self.link.descriptor(), self.link.events()),
             PollFd::new(self.captures.doorbell().as_fd(), PollFlags::POLLIN),
         ];
+        let usr1 = self.usr1.as_ref().map(|usr1| (usr1.as_fd(), PollFlags::POLLIN));
+        let asked = usr1.into_iter().chain(self.answers.descriptors());
+        descriptors.extend(asked.map(|(fd, events)| PollFd::new(fd, events)));
+        let askers = descriptors.len() - 2;
         // A descriptor with no events stands in for a capture whose packets gather, so that positions stay fixed.
         descriptors.extend(self.captures.descriptors().map(|(fd, rest)| match rest {
             None => PollFd::new(fd, PollFlags::POLLIN),
@@ -160,12 +180,13 @@ impl Watcher {
         let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
         let (doorkeeper, interfaces) = (next(), next());
+        let status = (0..askers).filter(|_| next()).count() > 0;
         let rested = |rest: Option<Duration>| rest.is_some_and(|end| end <= now().uptime);
         let rests = self.captures.descriptors().map(|(_, rest)| rest);
         let captures =
             ready.zip(rests).enumerate().filter(|(_, (is_ready, rest))| *is_ready || rested(*rest));
         let captures = captures.map(|(place, _)| place).collect();
-        Ready { captures, interfaces, doorkeeper }
+        Ready { captures, interfaces, doorkeeper, status }
     }
 
     /// Does what the doorkeeper says.
@@ -179,6 +200,8 @@ impl Watcher {
                 {
                     self.refill(door, &text);
                 }
+                (Order::Listen, socket) => self.answers.listen_at(socket),
+                (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,
                 _ => {}
             }
@@ -218,13 +241,13 @@ impl Watcher {
     fn look_at_datagram(&mut self, place: usize, knock: &Knock, now: Now) {
         let Some(packet) = self.captures.at(place).and_then(|capture| capture.datagram()) else { return };
         let (door, step) = match self.engine.judge_single_packet(knock, packet) {
-            Verdict::Stray | Verdict::Wrong(None) => return,
+            Verdict::Stray | Verdict::Wrong { reporter: None, .. } => return,
             Verdict::Passed(door) => {
                 let (sender, destination, packet) = (knock.source, knock.destination, packet.to_vec());
                 self.link.pass(SinglePacket { door, sender, destination, packet });
                 return;
             }
-            Verdict::Wrong(Some(door)) => (door, Step::WrongPacket),
+            Verdict::Wrong { reporter: Some(door), .. } => (door, Step::WrongPacket),
             Verdict::Again(door) => (door, Step::PacketAgain),
         };
         self.report_step(door, knock.source, step, now);

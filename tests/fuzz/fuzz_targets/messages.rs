@@ -81,6 +81,7 @@ fuzz_target!(|input: Input| {
                 Report::Trouble(Trouble::Look(code)),
                 Report::Trouble(Trouble::Filter(code)),
                 Report::SocketWanted,
+                Report::Told(plain(&text)),
                 Report::Explained(plain(&text), long == 0),
             ];
             crosses(&reports[usize::from(which) % reports.len()]);
@@ -93,6 +94,8 @@ fuzz_target!(|input: Input| {
                 Order::Lines(number, generation, door(place)),
                 Order::Socket(Code(code)),
                 Order::Finish,
+                Order::Listen,
+                Order::Tell,
             ];
             crosses(&one(&orders, which));
         }

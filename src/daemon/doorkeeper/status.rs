@@ -1,0 +1,107 @@
+//! What the doorkeeper tells of itself, and where it and the watcher are asked.
+
+use std::io;
+use std::time::Duration;
+
+use crate::config::{ConfigError, Problem, StatusSocket};
+use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::error::StartError;
+use crate::daemon::status::place::Paths;
+use crate::protocol::messages::Order;
+use crate::reason::reason;
+use crate::status::doorkeeper::{StateFile, tell};
+use crate::status::facts::Facts;
+use crate::status::half::Half;
+use crate::status::table;
+use crate::time::Now;
+
+/// How often, and at which interval, to try to get the sockets of a daemon that is about to end.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Doorkeeper {
+    /// Makes the sockets that the configuration names, unless they are there already.
+    pub(super) fn open_status(&mut self) {
+        let path = self.config.options.status_socket(&self.arguments.pid_file);
+        if self.status.path == path && self.status.watchers.is_some() {
+            return;
+        }
+        self.status.close();
+        self.status.path = path;
+        self.make_sockets(TRIES);
+    }
+
+    fn make_sockets(&mut self, more_tries: u32) {
+        let Some(path) = self.status.path.clone() else { return self.hand_over_socket() };
+        match self.status.open(&Paths::of(&path)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && more_tries > 0 => {
+                // Of a daemon that ends, which this one is to replace.
+                self.status.next_try = Some((now().uptime.saturating_add(PAUSE), more_tries - 1));
+            }
+            Err(error) => {
+                let text = format!(
+                    "could not make the status socket {}: {}; knockd --status cannot ask this daemon",
+                    path.display(),
+                    reason(&error)
+                );
+                // Where nobody asked for it, the log stays as it was with knockd 0.8.
+                if self.config.options.status_socket == StatusSocket::BesidePidFile {
+                    self.log.say(&text);
+                } else {
+                    self.log.complain(&text);
+                }
+            }
+        }
+        self.hand_over_socket();
+    }
+
+    /// Gives the watcher its socket, or none in place of the one that it has.
+    pub(super) fn hand_over_socket(&mut self) {
+        let copy = self.status.watchers.as_ref().and_then(|socket| socket.try_clone().ok());
+        self.watcher.send(Order::Listen, copy);
+    }
+
+    /// Answers whoever asks.
+    pub(super) fn attend_to_status(&mut self, now: Now) {
+        if let Some((_, more_tries)) = self.status.next_try.take_if(|(at, _)| *at <= now.uptime) {
+            self.make_sockets(more_tries);
+        }
+        let mut answers = std::mem::take(&mut self.status.answers);
+        answers.attend(now, || self.facts(now));
+        self.status.answers = answers;
+    }
+
+    fn facts(&self, now: Now) -> String {
+        let mut facts = Facts::of_process(std::process::id(), self.status.started, now);
+        let (path, is_ok) = self.memory.standing();
+        let around = (self.arguments.config.as_path(), self.watcher.pid(), StateFile { path, is_ok });
+        let admitted = self.memory.admitted();
+        tell(&mut facts, &self.status.ledger, around, (&self.openings, &admitted), now);
+        facts.end()
+    }
+
+    /// SIGUSR1: writes what both processes know to the log.
+    pub(super) fn tell_log(&mut self) {
+        let half = Half::read(self.facts(now()).as_bytes()).unwrap_or_default();
+        self.log.tell(table::log_lines(&half, false));
+        self.watcher.send(Order::Tell, None);
+    }
+
+    /// Remembers what became of a SIGHUP.
+    pub(super) fn note_reload(&mut self, error: Option<&StartError>) {
+        let unix = now().unix;
+        self.status.ledger.last_reload = Some((unix, error.map(without_secrets)));
+    }
+}
+
+/// What was wrong with a configuration; a message that quotes a sequence is shortened.
+fn without_secrets(error: &StartError) -> String {
+    match error {
+        StartError::Config(ConfigError { problem: Problem::Sequence(door, _), line, .. }) => {
+            format!("config: section {door}: its sequence is wrong (line {line}); the log says why")
+        }
+        other => other.to_string(),
+    }
+}

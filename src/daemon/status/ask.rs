@@ -1,0 +1,205 @@
+//! `knockd --status`: asks a running daemon, and shows what it tells.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
+
+use nix::poll::{PollFd, PollFlags};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::config::syntax::{self, Item};
+use crate::daemon::cli::{Arguments, Form};
+use crate::daemon::clock::{Zone, now};
+use crate::daemon::log::output;
+use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::daemon::status::place::Paths;
+use crate::reason::reason;
+use crate::status::half::{self, Half};
+use crate::status::{metrics, table};
+
+/// How long the daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon to knock again at a socket where too many wait.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest answer that is read: a hundred thousand doors.
+const LONGEST: usize = 64 << 20;
+
+/// The exit codes: as LSB has them for a service.
+const ONE_DOES_NOT_ANSWER: u8 = 1;
+const NOT_RUNNING: u8 = 3;
+
+/// Why a half does not answer.
+enum Silence {
+    /// Nobody listens there.
+    NotRunning,
+    /// It did not answer in time, or not to the end.
+    TooSlow,
+    /// The socket may not be used, or something else is wrong with it.
+    Failed(io::Error),
+}
+
+/// Asks, and shows the answer in this form: 0 if both processes answer, 1 if one does not, 3 if there is no daemon.
+#[must_use]
+pub fn main(arguments: &Arguments, form: Form) -> ExitCode {
+    let path = match socket_path(arguments) {
+        Ok(Some(path)) => path,
+        Ok(None) => {
+            let config = arguments.config.display();
+            output::complain(&format!("{config} says StatusSocket = none: knockd cannot be asked"));
+            return ExitCode::from(NOT_RUNNING);
+        }
+        Err(sentence) => {
+            output::complain(&sentence);
+            return ExitCode::from(ONE_DOES_NOT_ANSWER);
+        }
+    };
+    let paths = Paths::of(&path);
+    let deadline = now().uptime.saturating_add(PATIENCE);
+    // First the one whose answer says more if it is alone. Each has its own time.
+    let doorkeeper = ask(&paths.doorkeeper, deadline);
+    let watcher = ask(&paths.watcher, deadline.max(now().uptime.saturating_add(PATIENCE / 5)));
+    if matches!((&watcher, &doorkeeper), (Err(Silence::NotRunning), Err(Silence::NotRunning))) {
+        output::complain(&format!(
+            "knockd is not running: nobody answers at {}; a daemon with another -c or -p answers elsewhere",
+            path.display()
+        ));
+        return ExitCode::from(NOT_RUNNING);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for (answer, what, path) in
+        [(&watcher, "watcher", &paths.watcher), (&doorkeeper, "doorkeeper", &paths.doorkeeper)]
+    {
+        if let Err(silence) = answer {
+            output::complain(&sentence(silence, what, path));
+            code = ExitCode::from(ONE_DOES_NOT_ANSWER);
+        }
+    }
+    let (watcher, doorkeeper) = (watcher.ok(), doorkeeper.ok());
+    if watcher.is_some() || doorkeeper.is_some() {
+        output::print(&show(watcher.as_ref(), doorkeeper.as_ref(), form));
+    }
+    code
+}
+
+fn sentence(silence: &Silence, what: &str, path: &Path) -> String {
+    let path = path.display();
+    match silence {
+        Silence::NotRunning => format!("the {what} does not run: nobody answers at {path}"),
+        Silence::TooSlow => format!("the {what} does not answer at {path}, or not within {PATIENCE:?}"),
+        Silence::Failed(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(
+                "could not ask the {what} at {path}: {}; only root and the user of knockd may",
+                reason(error)
+            )
+        }
+        Silence::Failed(error) => format!("could not ask the {what} at {path}: {}", reason(error)),
+    }
+}
+
+fn show(watcher: Option<&Half>, doorkeeper: Option<&Half>, form: Form) -> String {
+    match form {
+        Form::Json => half::json(watcher, doorkeeper),
+        Form::Metrics => metrics::text(watcher, doorkeeper),
+        Form::Table => {
+            let zone = Zone::local();
+            let config = doorkeeper.and_then(|half| Some((half.get("config")?, half.number("config_read")?)));
+            let has_changed = config.is_some_and(|(path, read)| {
+                let changed = std::fs::metadata(path).and_then(|it| it.modified()).ok();
+                changed
+                    .and_then(|it| it.duration_since(UNIX_EPOCH).ok())
+                    .is_some_and(|it| it.as_secs() > read)
+            });
+            let clock = |unix: u64| zone.to_the_minute(Duration::from_secs(unix));
+            table::text(watcher, doorkeeper, &table::Surroundings { clock: &clock, has_changed })
+        }
+    }
+}
+
+/// Where the daemon is asked that this command line means; none if its configuration says so. The configuration need
+/// not be in order: when it is not, people ask.
+fn socket_path(arguments: &Arguments) -> Result<Option<PathBuf>, String> {
+    let beside = |pid_file: &Path| {
+        let mut path = pid_file.as_os_str().to_owned();
+        path.push(".status");
+        Some(PathBuf::from(path))
+    };
+    if arguments.is_pid_file_given && !arguments.is_config_given {
+        return Ok(beside(&arguments.pid_file));
+    }
+    let mut text = Vec::new();
+    let read = File::open(&arguments.config).and_then(|mut file| file.read_to_end(&mut text));
+    if let Err(error) = read {
+        let config = arguments.config.display();
+        return Err(format!(
+            "{config}: {}; -c names the configuration of the daemon, or -p its pid file",
+            reason(&error)
+        ));
+    }
+    let (mut socket, mut pid_file, mut is_options) = (None, None, false);
+    for (_, item) in syntax::items(&text) {
+        match item {
+            Item::Section(name) => is_options = name == b"options",
+            Item::Entry(key, value) if is_options => {
+                let path = || arguments.folder.join(std::ffi::OsStr::from_bytes(value));
+                if key.eq_ignore_ascii_case(b"StatusSocket") {
+                    socket = (!value.is_empty()).then(|| if value == b"none" { None } else { Some(path()) });
+                } else if key.eq_ignore_ascii_case(b"PidFile") && !value.is_empty() {
+                    pid_file = Some(path());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(socket.unwrap_or_else(|| beside(pid_file.as_deref().unwrap_or(&arguments.pid_file))))
+}
+
+/// What somebody tells at this socket.
+fn ask(path: &Path, deadline: Duration) -> Result<Half, Silence> {
+    let mut stream = connect(path, deadline)?;
+    let mut text = Vec::new();
+    let mut piece = [0; 16 << 10];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Half::read(&text).ok_or(Silence::TooSlow),
+            Ok(length) if text.len() + length <= LONGEST => {
+                text.extend_from_slice(piece.get(..length).unwrap_or_default());
+            }
+            Ok(_) => return Err(Silence::TooSlow),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if now().uptime >= deadline {
+                    return Err(Silence::TooSlow);
+                }
+                let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+                wait_for(&mut ready, poll_timeout(Some(deadline), now()));
+            }
+            Err(error) => return Err(Silence::Failed(error)),
+        }
+    }
+}
+
+fn connect(path: &Path, deadline: Duration) -> Result<Socket, Silence> {
+    let address = SockAddr::unix(path).map_err(Silence::Failed)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(Silence::Failed)?;
+    socket.set_nonblocking(true).map_err(Silence::Failed)?;
+    loop {
+        match socket.connect(&address) {
+            Ok(()) => return Ok(socket),
+            // Too many wait.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && now().uptime < deadline => {
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) => {
+                return Err(match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Silence::NotRunning,
+                    io::ErrorKind::WouldBlock => Silence::TooSlow,
+                    _ => Silence::Failed(error),
+                });
+            }
+        }
+    }
+}

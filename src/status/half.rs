@@ -1,0 +1,109 @@
+//! What one process told, as its reader has it, and the JSON form of both.
+
+use crate::json;
+use crate::status::facts::END;
+use crate::status::keys::{DOORKEEPER, Key, Kind, WATCHER};
+
+/// The lines of one process, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Half(Vec<(String, String)>);
+
+/// What is told of one thing of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a>(&'a [(String, String)]);
+
+impl Half {
+    /// Reads the lines; `None` unless they came to their end. What is no text is shown as U+FFFD, and a control
+    /// character as a question mark: who asks has a terminal.
+    #[must_use]
+    pub fn read(text: &[u8]) -> Option<Half> {
+        let text = String::from_utf8_lossy(text);
+        let mut facts = Vec::new();
+        for line in text.split_terminator('\n') {
+            if line == END {
+                return Some(Half(facts));
+            }
+            let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            let (key, value) = line.split_once(' ')?;
+            facts.push((key.to_owned(), value.to_owned()));
+        }
+        None
+    }
+
+    /// The value of a key that is of no list.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        Item(&self.0).get(key)
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<u64> {
+        Item(&self.0).number(key)
+    }
+
+    /// The things of the list whose first key this is.
+    pub fn items(&self, first: &str) -> impl Iterator<Item = Item<'_>> {
+        let starts: Vec<usize> = (0..).zip(&self.0).filter(|(_, it)| it.0 == first).map(|it| it.0).collect();
+        let is_inside = move |key: &str| key.strip_prefix(first).is_some_and(|rest| rest.starts_with('.'));
+        starts.into_iter().filter_map(move |start| {
+            let rest = self.0.get(start + 1..)?;
+            let length = rest.iter().take_while(|it| is_inside(&it.0)).count();
+            self.0.get(start..=start + length).map(Item)
+        })
+    }
+
+    fn json(&self, keys: &[Key]) -> String {
+        let mut members: Vec<(&str, String)> = Vec::new();
+        for key in keys {
+            match key.list {
+                None => members.push((key.name, value(key, self.get(key.line)))),
+                Some(list) if members.iter().all(|(name, _)| *name != list) => {
+                    let of_list: Vec<&Key> = keys.iter().filter(|key| key.list == Some(list)).collect();
+                    let object = |item: Item<'_>| {
+                        json::object(of_list.iter().map(|key| (key.name, value(key, item.get(key.line)))))
+                    };
+                    let items: Vec<String> = self.items(key.line).map(object).collect();
+                    members.push((list, json::array(&items)));
+                }
+                Some(_) => {}
+            }
+        }
+        json::object(members)
+    }
+}
+
+impl<'a> Item<'a> {
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|it| it.0 == key).map(|it| it.1.as_str())
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<u64> {
+        self.get(key)?.parse().ok()
+    }
+}
+
+/// The value of a key in JSON; `null` where nothing, or nothing fitting, was told.
+fn value(key: &Key, value: Option<&str>) -> String {
+    let told = value.and_then(|value| match key.kind {
+        Kind::Text => Some(json::string(value)),
+        Kind::Number => value.parse::<u64>().ok().map(|number| number.to_string()),
+        Kind::Flag => match value {
+            "yes" => Some("true".to_owned()),
+            "no" => Some("false".to_owned()),
+            _ => None,
+        },
+    });
+    told.unwrap_or_else(|| "null".to_owned())
+}
+
+/// The JSON form: one object, in which a half that did not answer is `null`.
+#[must_use]
+pub fn json(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
+    let of = |half: Option<&Half>, keys| half.map_or_else(|| "null".to_owned(), |half| half.json(keys));
+    json::object([("watcher", of(watcher, WATCHER)), ("doorkeeper", of(doorkeeper, DOORKEEPER))]) + "\n"
+}

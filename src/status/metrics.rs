@@ -1,0 +1,195 @@
+//! The status as metrics: the text format 0.0.4 of Prometheus. No label is an address.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::status::half::{Half, Item};
+
+/// Metrics while they are written.
+struct Metrics(String);
+
+impl Metrics {
+    /// Writes one metric with its samples: labels and values.
+    fn add(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, Option<u64>)>,
+    ) {
+        let mut samples = samples.into_iter().filter_map(|(labels, value)| Some((labels, value?))).peekable();
+        if samples.peek().is_some() {
+            let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        }
+        for (labels, value) in samples {
+            let _ = writeln!(self.0, "{name}{labels} {value}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: Option<u64>) {
+        self.add(name, "gauge", help, [(String::new(), value)]);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: Option<u64>) {
+        self.add(name, "counter", help, [(String::new(), value)]);
+    }
+}
+
+/// How an attempt, or a knock that began none, can end: the key of the status, and the label.
+const ENDS: [(&str, &str); 8] = [
+    ("door.opened", "opened"),
+    ("door.failed", "failed"),
+    ("door.expired", "expired"),
+    ("door.pushed_out", "pushed_out"),
+    ("door.ignored", "ignored"),
+    ("door.wrong_list", "wrong_list"),
+    ("door.forged", "forged"),
+    ("door.repeated_packets", "repeated_packets"),
+];
+
+/// The metrics of both halves. Doors have series once something happened at them.
+#[must_use]
+pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
+    let mut metrics = Metrics(String::new());
+    let up = |half: Option<&Half>| Some(half.is_some().into());
+    metrics.add(
+        "knockd_up",
+        "gauge",
+        "Whether this process of knockd answers.",
+        [("{process=\"watcher\"}".into(), up(watcher)), ("{process=\"doorkeeper\"}".into(), up(doorkeeper))],
+    );
+    let version = watcher.or(doorkeeper).and_then(|half| half.get("version"));
+    let build = version.map(|version| (label("version", version), Some(1)));
+    metrics.add("knockd_build_info", "gauge", "The version of knockd.", build);
+    if let Some(half) = doorkeeper {
+        of_doorkeeper(&mut metrics, half);
+    }
+    if let Some(half) = watcher {
+        of_watcher(&mut metrics, half);
+    }
+    metrics.0
+}
+
+fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
+    let number = |key| half.number(key);
+    metrics.gauge("knockd_start_time_seconds", "When the daemon started, as Unix time.", number("started"));
+    let is_ok = half.get("last_reload_ok").is_none_or(|word| word == "yes");
+    metrics.gauge(
+        "knockd_last_reload_successful",
+        "Whether the configuration was in order when it was read last.",
+        Some(is_ok.into()),
+    );
+    let read = number("last_reload").or(number("config_read"));
+    metrics.gauge(
+        "knockd_last_reload_timestamp_seconds",
+        "When the configuration was read last, as Unix time.",
+        read,
+    );
+    metrics.counter(
+        "knockd_log_lines_left_out_total",
+        "Log lines left out because they came too thick.",
+        number("log_lines_left_out"),
+    );
+    metrics.counter(
+        "knockd_watcher_restarts_total",
+        "Watchers started in place of one that ended.",
+        number("watcher_restarts"),
+    );
+    metrics.gauge("knockd_commands_running", "Commands that run now.", number("commands_running"));
+    metrics.counter(
+        "knockd_commands_killed_total",
+        "Commands killed because they took too long.",
+        number("commands_killed"),
+    );
+    // Doors that have run something have a series even while they are shut.
+    let mut open: BTreeMap<&str, u64> =
+        half.items("door").filter_map(|item| Some((item.get("door")?, 0))).collect();
+    for name in half.items("open").filter_map(|item| item.get("open")) {
+        *open.entry(name).or_default() += 1;
+    }
+    let open = open.into_iter().map(|(name, count)| (label("door", name), Some(count)));
+    metrics.add("knockd_doors_open", "gauge", "For how many knockers a door is open.", open);
+    for (key, name, help) in [
+        ("door.commands_run", "knockd_commands_total", "Commands that were run."),
+        ("door.commands_failed", "knockd_commands_failed_total", "Commands that did not end with 0."),
+        (
+            "door.packets_refused",
+            "knockd_packets_refused_total",
+            "Single packets made with the keys that opened nothing.",
+        ),
+    ] {
+        let of_door = |item: Item<'_>| Some((label("door", item.get("door")?), item.number(key)));
+        metrics.add(name, "counter", help, half.items("door").filter_map(of_door));
+    }
+}
+
+fn of_watcher(metrics: &mut Metrics, half: &Half) {
+    let of_interfaces = |key: &'static str| {
+        half.items("interface")
+            .filter_map(move |item| Some((label("interface", item.get("interface")?), item.number(key))))
+    };
+    let is_up = |item: Item<'_>| {
+        let is_up = item.get("interface.state") == Some("listening");
+        Some((label("interface", item.get("interface")?), Some(is_up.into())))
+    };
+    metrics.add(
+        "knockd_interface_up",
+        "gauge",
+        "Whether the interface can be listened on.",
+        half.items("interface").filter_map(is_up),
+    );
+    metrics.add(
+        "knockd_packets_total",
+        "counter",
+        "Packets that passed the filter.",
+        of_interfaces("interface.packets"),
+    );
+    metrics.add(
+        "knockd_packets_dropped_total",
+        "counter",
+        "Packets that passed the filter and were lost for want of room.",
+        of_interfaces("interface.dropped"),
+    );
+    metrics.gauge("knockd_attempts", "Attempts under way.", half.number("attempts"));
+    let doors =
+        by_name(half, "door", &["door.begun"].into_iter().chain(ENDS.map(|it| it.0)).collect::<Vec<_>>());
+    let mut begun = Vec::new();
+    let mut ended = Vec::new();
+    for (name, counts) in doors.into_iter().filter(|(_, counts)| counts.iter().any(|&count| count > 0)) {
+        let mut counts = counts.into_iter();
+        begun.push((label("door", name), counts.next()));
+        ended.extend(
+            ENDS.into_iter().zip(counts).map(|((_, how), count)| {
+                (format!("{{door=\"{}\",how=\"{how}\"}}", escaped(name)), Some(count))
+            }),
+        );
+    }
+    metrics.add("knockd_attempts_begun_total", "counter", "Attempts that began.", begun);
+    metrics.add(
+        "knockd_attempts_ended_total",
+        "counter",
+        "How attempts, and knocks that could begin none, ended.",
+        ended,
+    );
+}
+
+/// The counts of these keys for each door. Doors of one name are one series.
+fn by_name<'a>(half: &'a Half, first: &str, keys: &[&str]) -> BTreeMap<&'a str, Vec<u64>> {
+    let mut doors: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for item in half.items(first) {
+        let Some(name) = item.get(first) else { continue };
+        let counts = doors.entry(name).or_insert_with(|| vec![0; keys.len()]);
+        for (count, key) in counts.iter_mut().zip(keys) {
+            *count += item.number(key).unwrap_or_default();
+        }
+    }
+    doors
+}
+
+fn label(name: &str, value: &str) -> String {
+    format!("{{{name}=\"{}\"}}", escaped(value))
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

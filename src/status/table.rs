@@ -1,0 +1,279 @@
+//! The status for people: a table, and lines for the log.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::status::half::{Half, Item};
+
+/// What the table needs to know beside what was told.
+pub struct Surroundings<'a> {
+    /// The Unix time in local words, to the minute.
+    pub clock: &'a dyn Fn(u64) -> String,
+    /// The configuration was changed after it was read.
+    pub has_changed: bool,
+}
+
+/// The table.
+#[must_use]
+pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surroundings<'_>) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", head(watcher, doorkeeper));
+    if let Some(half) = doorkeeper {
+        let _ = writeln!(text, "  config     {}", config(half, around));
+    }
+    match watcher {
+        Some(half) => {
+            let _ = writeln!(text, "  listening  {}", listening(half));
+            let _ = writeln!(text, "  attempts   {}", attempts(half));
+        }
+        None => text.push_str("  listening  the watcher does not answer\n"),
+    }
+    match doorkeeper {
+        Some(half) => {
+            let _ = writeln!(text, "  commands   {}", commands(half));
+            let _ = writeln!(text, "  state      {}", state(half));
+        }
+        None => text.push_str("  commands   the doorkeeper does not answer\n"),
+    }
+    if let Some(lines) = doorkeeper.and_then(|half| half.number("log_lines_left_out")).filter(|it| *it > 0) {
+        let _ = writeln!(text, "  log        {lines} lines left out, they came too thick");
+    }
+    text.push('\n');
+    text.push_str(&doors(watcher, doorkeeper, around));
+    text
+}
+
+fn head(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
+    let half = doorkeeper.or(watcher);
+    let version = half.and_then(|half| half.get("version")).unwrap_or("?");
+    let up = half.and_then(|half| half.number("up_seconds")).map(lasting).unwrap_or_default();
+    let pid = |half: Option<&Half>| half.and_then(|half| half.get("pid")).unwrap_or("?").to_owned();
+    format!("knockd {version}, up {up}, pid {} (watcher {})", pid(doorkeeper), pid(watcher))
+}
+
+fn config(half: &Half, around: &Surroundings<'_>) -> String {
+    let clock = |key| half.number(key).map(around.clock).unwrap_or_default();
+    let mut text = format!("{}, read {}", half.get("config").unwrap_or("?"), clock("config_read"));
+    if let Some(error) = half.get("last_reload_error") {
+        let _ = write!(text, "; refused {}: {error}", clock("last_reload"));
+    } else if around.has_changed {
+        text.push_str("; changed since then (SIGHUP reads it)");
+    }
+    text
+}
+
+fn listening(half: &Half) -> String {
+    let one = |item: Item<'_>| {
+        let name = item.get("interface").unwrap_or("?").to_owned();
+        match item.get("interface.state") {
+            Some("listening") if item.get("interface.ring") == Some("yes") => name + " (ring)",
+            Some("listening") => name,
+            state => format!("{name} (waiting: {})", state.unwrap_or("?")),
+        }
+    };
+    let names: Vec<String> = half.items("interface").map(one).collect();
+    let dropped: u64 = half.items("interface").filter_map(|item| item.number("interface.dropped")).sum();
+    format!(
+        "{}; {} packets, {dropped} dropped; {} own addresses",
+        names.join(", "),
+        half.number("packets").unwrap_or_default(),
+        half.number("addresses").unwrap_or_default()
+    )
+}
+
+fn attempts(half: &Half) -> String {
+    let number = |key| half.number(key).unwrap_or_default();
+    let (now, most, out) = (number("attempts"), number("attempts_most"), number("pushed_out"));
+    format!("{now} under way, {most} at most, {out} pushed out")
+}
+
+fn commands(half: &Half) -> String {
+    let number = |key| half.number(key).unwrap_or_default();
+    format!(
+        "{} run, {} failed, {} killed, {} running",
+        number("commands_run"),
+        number("commands_failed"),
+        number("commands_killed"),
+        number("commands_running")
+    )
+}
+
+fn state(half: &Half) -> String {
+    match half.get("state_file") {
+        Some(path) if half.get("state_file_ok") == Some("yes") => format!("{path}, in order"),
+        Some(path) => format!("{path}, cannot be written"),
+        None => "no state file: doors stay open if the daemon is killed".to_owned(),
+    }
+}
+
+/// The columns behind the name of a door.
+const COLUMNS: [&str; 7] = ["kind", "begun", "failed", "expired", "refused", "opened", "last"];
+
+fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surroundings<'_>) -> String {
+    let title = |title: &str| title.to_owned();
+    let mut rows: Vec<[String; 9]> = Vec::new();
+    let mut head: Vec<String> = std::iter::once("door").chain(COLUMNS).map(title).collect();
+    head.push("open for".to_owned());
+    rows.extend(<[String; 9]>::try_from(head));
+    let mut shown: Vec<&str> = Vec::new();
+    for item in watcher.into_iter().flat_map(|half| half.items("door")) {
+        let name = item.get("door").unwrap_or("?");
+        // Openings of doors of one name are shown once.
+        let open = if shown.contains(&name) { Vec::new() } else { open_for(name, doorkeeper) };
+        shown.push(name);
+        let number = |key| item.number(key).unwrap_or_default();
+        let refused = number("door.ignored")
+            + number("door.wrong_list")
+            + number("door.forged")
+            + number("door.repeated_packets");
+        let last = item.number("door.last_opened").map_or_else(|| "-".to_owned(), around.clock);
+        let count = |key| number(key).to_string();
+        let mut open = open.into_iter();
+        rows.push([
+            name.to_owned(),
+            kind(item),
+            count("door.begun"),
+            count("door.failed"),
+            count("door.expired"),
+            refused.to_string(),
+            count("door.opened"),
+            last,
+            open.next().unwrap_or_else(|| "-".to_owned()),
+        ]);
+        rows.extend(open.map(only_open));
+    }
+    // Doors that are open still, and are none any more, or whose counts nobody tells.
+    let names: Vec<&str> = doorkeeper
+        .into_iter()
+        .flat_map(|half| half.items("open"))
+        .filter_map(|item| item.get("open"))
+        .collect();
+    for name in names {
+        if !shown.contains(&name) {
+            shown.push(name);
+            rows.extend(open_for(name, doorkeeper).into_iter().map(|open| {
+                let mut row = only_open(open);
+                name.clone_into(&mut row[0]);
+                row
+            }));
+        }
+    }
+    aligned(&rows)
+}
+
+fn only_open(open: String) -> [String; 9] {
+    let mut row: [String; 9] = Default::default();
+    row[8] = open;
+    row
+}
+
+fn kind(item: Item<'_>) -> String {
+    let kind = item.get("door.kind").unwrap_or("?");
+    match (item.get("door.lines_left"), item.get("door.period_seconds")) {
+        (Some("0"), _) => format!("{kind}, used up"),
+        (Some(lines), _) => format!("{kind}, {lines} left"),
+        (None, Some(seconds)) => format!("{kind} {seconds} s"),
+        (None, None) => kind.to_owned(),
+    }
+}
+
+/// For whom a door is open, and for how long.
+fn open_for(name: &str, doorkeeper: Option<&Half>) -> Vec<String> {
+    let items = doorkeeper.into_iter().flat_map(|half| half.items("open"));
+    let of_door = items.filter(|item| item.get("open") == Some(name));
+    let words = |item: Item<'_>| {
+        let how = match (item.get("open.phase"), item.number("open.seconds_left")) {
+            (Some("opening"), _) => "its start command runs".to_owned(),
+            (Some("closing"), _) => "its stop command runs".to_owned(),
+            (_, Some(seconds)) => format!("{seconds} s left"),
+            (_, None) => "until closed by hand".to_owned(),
+        };
+        format!("{} ({how})", item.get("open.ip").unwrap_or("?"))
+    };
+    of_door.map(words).collect()
+}
+
+/// Rows with columns of equal width; numbers stand at the right.
+fn aligned(rows: &[[String; 9]]) -> String {
+    let mut widths = [0; 9];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for ((at, cell), width) in row.iter().enumerate().zip(widths) {
+            let _ = match at {
+                2..=6 => write!(line, "{cell:>width$}  "),
+                _ => write!(line, "{cell:<width$}  "),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What a half tells, as lines for the log: how it is, and each door at which something happened.
+#[must_use]
+pub fn log_lines(half: &Half, is_watcher: bool) -> Vec<String> {
+    let up = half.number("up_seconds").map(lasting).unwrap_or_default();
+    let pid = half.get("pid").unwrap_or("?");
+    if !is_watcher {
+        let mut lines = vec![format!(
+            "status: doorkeeper {pid} up {up}, commands: {}, state file: {}",
+            commands(half),
+            state(half)
+        )];
+        if let Some(error) = half.get("last_reload_error") {
+            lines.push(format!("status: the last reload was refused: {error}"));
+        }
+        let mut names: Vec<&str> = half.items("open").filter_map(|item| item.get("open")).collect();
+        names.dedup();
+        let open = |name: &str| -> Vec<String> {
+            open_for(name, Some(half))
+                .into_iter()
+                .map(|it| format!("status: door {name} open for {it}"))
+                .collect()
+        };
+        let mut seen: Vec<&str> = Vec::new();
+        for name in names {
+            if !seen.contains(&name) {
+                seen.push(name);
+                lines.extend(open(name));
+            }
+        }
+        return lines;
+    }
+    let mut lines = vec![format!(
+        "status: watcher {pid} up {up}, listening: {}, attempts: {}",
+        listening(half),
+        attempts(half)
+    )];
+    let counts = ["begun", "failed", "expired", "pushed_out", "ignored", "wrong_list", "forged", "opened"];
+    for item in half.items("door") {
+        let told: Vec<String> = counts
+            .iter()
+            .filter_map(|&name| Some((name, item.number(&format!("door.{name}"))?)))
+            .filter(|it| it.1 > 0)
+            .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+            .collect();
+        if !told.is_empty() {
+            lines.push(format!("status: door {}: {}", item.get("door").unwrap_or("?"), told.join(", ")));
+        }
+    }
+    lines
+}
+
+/// `3 days 4:05`, `4:05:06`.
+fn lasting(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, Duration::from_secs(seconds % 86_400).as_secs());
+    let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
+    match days {
+        0 => format!("{hours}:{minutes:02}:{seconds:02}"),
+        1 => format!("1 day {hours}:{minutes:02}"),
+        days => format!("{days} days {hours}:{minutes:02}"),
+    }
+}
