@@ -17,6 +17,7 @@
 //! | [`filter`] | what to listen for and on which interfaces: a predicate, and a program for the kernel |
 //! | [`engine`] | who is knocking: takes knocks, returns events |
 //! | [`config`] | parses a knockd.conf into doors and options |
+//! | [`simulation`] | what would happen: plays captured or described packets against a configuration |
 //! | [`protocol`] | what the daemon's two processes say to each other, and who waits for whom |
 //! | [`status`] | what the daemon tells of itself, and the forms in which that is shown |
 //! | [`plan`] | what the client sends and in which order; parses the client's profiles and passwords |
@@ -52,6 +53,7 @@ pub mod plan;
 #[cfg(target_os = "linux")]
 pub mod protocol;
 pub mod reason;
+pub mod simulation;
 pub mod status;
 pub mod time;
 pub mod trust;

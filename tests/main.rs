@@ -106,6 +106,8 @@ mod daemon {
     pub mod cli;
     /// The messages between the daemon's two processes.
     pub mod messages;
+    /// `--simulate`: captures and lines against a configuration.
+    pub mod simulate;
 }
 /// Doors in the kernel's firewall.
 mod firewall {
@@ -228,6 +230,7 @@ fn tests() -> Vec<Trial> {
         protocol::ends::tests,
         daemon::cli::tests,
         daemon::messages::tests,
+        daemon::simulate::tests,
         firewall::bytes::tests,
         firewall::guard::tests,
         firewall::sets::tests,

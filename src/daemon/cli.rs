@@ -1,6 +1,7 @@
 //! The command line of knockd.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -24,6 +25,8 @@ options:
       --status           show how a running knockd is, and exit
       --json             with --status: as JSON
       --metrics          with --status: as metrics for Prometheus
+      --simulate <file>  say what knockd would do about a capture, and exit
+      --address <list>   with --simulate: the addresses of the host
       --guard            set up the firewall table of Guard, and exit
       --unguard          remove the firewall table of Guard, and exit
   -V, --version          display version
@@ -78,6 +81,10 @@ pub struct Arguments {
     pub check: bool,
     /// `--status`, and in which form.
     pub status: Option<Form>,
+    /// `--simulate`: what to play; `-` is standard input.
+    pub simulate: Option<PathBuf>,
+    /// `--address`: whose packets those are.
+    pub addresses: Vec<IpAddr>,
     /// `-c` was given.
     pub is_config_given: bool,
     /// `-p` was given.
@@ -153,6 +160,14 @@ pub fn command() -> Command {
         .arg(flag("only-ip-v4", '4'))
         .arg(word("check"))
         .arg(word("status"))
+        .arg(
+            Arg::new("simulate")
+                .long("simulate")
+                .value_parser(value_parser!(OsString))
+                .allow_hyphen_values(true)
+                .overrides_with("simulate"),
+        )
+        .arg(Arg::new("address").long("address").allow_hyphen_values(true).overrides_with("address"))
         .arg(word("json"))
         .arg(word("metrics"))
         .arg(word("guard"))
@@ -190,6 +205,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
     if form.is_some() && !matches.get_flag("status") {
         return Err(Instead::Refuse("knockd: --json and --metrics belong to --status".into()));
     }
+    let addresses = matches.get_one::<String>("address").map(String::as_str).unwrap_or_default();
+    let addresses = addresses.split([',', ' ']).filter(|word| !word.is_empty()).map(|word| {
+        let address = word.parse();
+        address.map_err(|_| Instead::Refuse(format!("knockd: --address: '{word}' is not an IP address")))
+    });
+    let addresses = addresses.collect::<Result<Vec<IpAddr>, Instead>>()?;
     let non_empty = |path: &PathBuf| !path.as_os_str().is_empty();
     Ok(Arguments {
         interface: matches.get_one::<String>("interface").cloned(),
@@ -203,6 +224,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         only_v4: matches.get_flag("only-ip-v4"),
         check: matches.get_flag("check"),
         status: matches.get_flag("status").then_some(form.unwrap_or(Form::Table)),
+        simulate: path("simulate").filter(non_empty),
+        addresses,
         is_config_given: is_given("config"),
         is_pid_file_given: is_given("pidfile"),
         guard: matches.get_flag("guard"),

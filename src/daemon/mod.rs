@@ -25,6 +25,7 @@ mod output_file;
 mod poll;
 mod processes;
 mod signals;
+mod simulate;
 mod status;
 mod trusted;
 mod watcher;
@@ -68,6 +69,9 @@ pub fn main() -> ExitCode {
     arguments.anchor_paths();
     if let Some(form) = arguments.status {
         return status::ask::main(&arguments, form);
+    }
+    if let Some(file) = &arguments.simulate {
+        return simulate::main(&arguments, file);
     }
     if arguments.check {
         return check::main(&arguments);

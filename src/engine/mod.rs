@@ -252,7 +252,26 @@ impl Engine {
         self.interest.includes(knock, self.is_here(knock.destination))
     }
 
-    fn is_here(&self, address: IpAddr) -> bool {
+    /// Whether any door can use this packet, as a knock or as what ends an attempt, if its destination is one of this
+    /// host's addresses.
+    #[must_use]
+    pub fn would_use(&self, knock: &Knock) -> bool {
+        self.interest.includes(knock, true) || self.interest.includes_hit(knock, true)
+    }
+
+    /// The attempts of a knocker: the door, how many stages it reached, and the stage that it waits for.
+    pub fn progress(&self, knocker: IpAddr) -> impl Iterator<Item = (usize, usize, Option<Stage>)> {
+        let ids = std::iter::successors(self.attempts.first_of(knocker), |&id| self.attempts.next_of(id));
+        ids.filter_map(move |id| {
+            let &Attempt { door, reached, turn, .. } = self.attempts.get(id)?;
+            let next = self.doors.get(door as usize)?.lock.stage(turn, knocker, reached.into());
+            Some((door as usize, reached.into(), next))
+        })
+    }
+
+    /// Whether this is one of this host's addresses.
+    #[must_use]
+    pub fn is_here(&self, address: IpAddr) -> bool {
         self.here.binary_search(&address).is_ok()
     }
 

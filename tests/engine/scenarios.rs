@@ -10,35 +10,22 @@
 //! 25.4                                     => 10.0.0.2: ssh: sequence timeout (stage 1)
 //! ```
 //!
-//! | step | what happens |
-//! |---|---|
-//! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` for a header cut before them |
-//! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte by default |
-//! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with so many bytes of data |
-//! | `0.4` | the daemon wakes up and does whatever is due |
-//! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
-//! | `0.4 finish 1 5` | the daemon is asked to end: a second for doors, five for start commands that run |
-//! | `0.4 closed`, `0.4 not closed` | every stop command was run and has ended, or not |
-//! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck; these lines are left in the file, or it is `unreadable` |
-//! | `address 10.0.0.1 fd00::1` | this host's addresses from now on; these two at the start |
-//! | `clock +30`, `clock 1700000000` | the wall clock is moved, or set |
-//! | `debug` | the output of `-D` about attempts is expected as well |
+//! The steps are those of [`knocking::simulation::steps`], which `knockd --simulate` reads too.
 //!
 //! Each step that only lets time pass checks the deadlines: something is due exactly if the engine or the
 //! openings asked to be woken by then.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use knocking::config::{Config, Reading};
-use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::OneTime;
 use knocking::engine::Engine;
 use knocking::opening::event::Event;
 use knocking::opening::{Action, Ending, Job, Openings};
+use knocking::simulation::steps::{Clock, Deed, Step};
 use knocking::time::Now;
 use libtest_mimic::Trial;
 
@@ -80,27 +67,27 @@ fn play(text: &str) {
             }
         }
     }
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<Scripted> = Vec::new();
     for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
         let (what, expected) = line.split_once("=>").unwrap_or((line, ""));
         let expected = expected.split(" | ").map(str::trim).filter(|line| !line.is_empty());
         if !what.trim().is_empty() {
-            steps.push(Step { line: index + 1, what: what.trim(), expected: Vec::new() });
+            steps.push(Scripted { line: index + 1, what: what.trim(), expected: Vec::new() });
         }
         steps.last_mut().expect("a step before the first =>").expected.extend(expected);
     }
     assert!(!steps.is_empty(), "no steps");
     let mut scene = Scene::of(&doors, &files);
-    for Step { line, what, expected } in steps {
+    for Scripted { line, what, expected } in steps {
         scene.told.clear();
-        scene.step(what).unwrap_or_else(|| panic!("line {line}: '{what}' is no step"));
+        scene.step(Step::read(what).unwrap_or_else(|| panic!("line {line}: '{what}' is no step")));
         // A line with an empty command ends in a blank, which cannot be seen in a file.
         let told: Vec<&str> = scene.told.iter().map(|line| line.trim_end()).collect();
         assert!(told == expected, "line {line}: {what}\n  expected {expected:#?}\n  and got {told:#?}");
     }
 }
 
-struct Step<'a> {
+struct Scripted<'a> {
     line: usize,
     what: &'a str,
     expected: Vec<&'a str>,
@@ -126,7 +113,7 @@ impl Scene {
         Scene {
             engine: Engine::with_capacity(
                 config.doors,
-                addresses("10.0.0.1 fd00::1").unwrap(),
+                ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap()),
                 config.options.max_attempts(),
             ),
             openings: Openings::new(1),
@@ -137,61 +124,37 @@ impl Scene {
         }
     }
 
-    /// Takes one step; `None` if it cannot be parsed.
-    fn step(&mut self, what: &str) -> Option<()> {
-        let (first, rest) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
-        let rest = rest.trim();
-        match first {
-            "address" => self.engine.relocate(addresses(rest)?),
-            "clock" => self.set_clock(rest)?,
-            "debug" => self.debug = true,
-            time => {
-                self.pass_to(BOOTED + Duration::try_from_secs_f64(time.parse().ok()?).ok()?);
-                self.at_this_time(rest)?;
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::Addresses(here) => self.engine.relocate(here),
+            Step::Clock(Clock::Set(unix)) => self.now.unix = unix,
+            Step::Clock(Clock::Forward(time)) => self.now.unix += time,
+            Step::Clock(Clock::Back(time)) => {
+                self.now.unix = self.now.unix.checked_sub(time).expect("a time after 1970");
+            }
+            Step::Debug => self.debug = true,
+            Step::At(time, deed) => {
+                let uptime = BOOTED + time;
+                let passed = uptime.checked_sub(self.now.uptime).expect("time does not go back");
+                self.now = Now { uptime, unix: self.now.unix + passed };
+                self.at_this_time(deed);
             }
         }
-        Some(())
     }
 
-    fn set_clock(&mut self, to: &str) -> Option<()> {
-        let seconds = Duration::from_secs(to.trim_start_matches(['+', '-']).parse().ok()?);
-        self.now.unix = match to.as_bytes().first()? {
-            b'+' => self.now.unix + seconds,
-            b'-' => self.now.unix.checked_sub(seconds)?,
-            _ => seconds,
-        };
-        Some(())
-    }
-
-    fn pass_to(&mut self, uptime: Duration) {
-        let passed = uptime.checked_sub(self.now.uptime).expect("time does not go back");
-        self.now = Now { uptime, unix: self.now.unix + passed };
-    }
-
-    fn at_this_time(&mut self, what: &str) -> Option<()> {
-        if what.is_empty() {
-            self.wake_up();
-        } else if what.contains('>') {
-            let mut events = Vec::new();
-            self.engine.observe(&knock(what)?, self.now, &mut events);
-            self.engine_says(events);
-        } else if let Some(seconds) = what.strip_prefix("finish ") {
-            let (grace, patience) = seconds.split_once(' ')?;
-            let seconds = |word: &str| word.parse().ok().map(Duration::from_secs);
-            self.openings.finish(seconds(grace)?, seconds(patience)?, self.now);
-        } else if let Some((struck, left)) = what.strip_prefix("struck ").and_then(|it| it.split_once(':')) {
-            self.strike(struck, left.trim());
-        } else if let Some((how, command)) = what.split_once(':') {
-            self.end(how, command.trim())?;
-        } else {
-            assert_eq!(
-                self.openings.are_closed(),
-                [true, false][usize::from(what == "not closed")],
-                "{what}"
-            );
-            what.ends_with("closed").then_some(())?;
+    fn at_this_time(&mut self, deed: Deed<'_>) {
+        match deed {
+            Deed::Wait => self.wake_up(),
+            Deed::Packet(knock) => {
+                let mut events = Vec::new();
+                self.engine.observe(&knock, self.now, &mut events);
+                self.engine_says(events);
+            }
+            Deed::Finish { grace, patience } => self.openings.finish(grace, patience, self.now),
+            Deed::Struck(door, left) => self.strike(door, left),
+            Deed::Ended(ending, command) => self.end(ending, command),
+            Deed::Closed(is_closed) => assert_eq!(self.openings.are_closed(), is_closed),
         }
-        Some(())
     }
 
     fn wake_up(&mut self) {
@@ -208,27 +171,17 @@ impl Scene {
         self.take(actions);
     }
 
-    fn end(&mut self, how: &str, command: &str) -> Option<()> {
-        let ending = match how.split_once(' ')? {
-            ("ended", code) => Ending::Exited(code.parse().ok()?),
-            ("killed", signal) => Ending::Killed(signal.parse().ok()?),
-            ("not", "started") => Ending::NotStarted,
-            _ => return None,
-        };
+    fn end(&mut self, ending: Ending, command: &str) {
         let at = self.running.iter().position(|job| job.command == command.as_bytes());
         let job = self.running.remove(at.unwrap_or_else(|| panic!("'{command}' does not run")));
         let actions = self.openings.ended(job.id, ending, self.now);
         self.take(actions);
-        Some(())
     }
 
-    fn strike(&mut self, door: &str, left: &str) {
+    fn strike(&mut self, door: &str, left: Option<String>) {
         let index = self.engine.doors().iter().position(|it| &*it.name == door).expect("a door of that name");
-        let fresh = (left != "unreadable").then(|| {
-            OneTime::read(PathBuf::from("/file"), left.replace(';', "\n").as_bytes(), |error| {
-                panic!("{error}")
-            })
-        });
+        let fresh = left
+            .map(|left| OneTime::read(PathBuf::from("/file"), left.as_bytes(), |error| panic!("{error}")));
         if self.engine.refill(index, fresh) {
             let door = self.engine.doors()[index].name.clone();
             self.engine_says(vec![Event::Exhausted { door }]);
@@ -278,38 +231,4 @@ impl Scene {
         }
         assert_eq!(announced, None, "announced and not run");
     }
-}
-
-fn addresses(text: &str) -> Option<Vec<IpAddr>> {
-    text.split_whitespace().map(|word| word.parse().ok()).collect()
-}
-
-fn knock(text: &str) -> Option<Knock> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [source, ">", destination, protocol, port, flags @ ..] = words.as_slice() else { return None };
-    let protocol = Protocol::from_word(protocol)?;
-    let udp_length = match (protocol, flags) {
-        (Protocol::Udp, []) => Some(1),
-        (Protocol::Udp, [length]) => Some(length.parse().ok()?),
-        _ => None,
-    };
-    let flags = match (protocol, flags) {
-        (Protocol::Udp, _) | (Protocol::Icmp, []) | (Protocol::Tcp, ["cut"]) => None,
-        (Protocol::Tcp, ["none"]) => Some(Flags::NONE),
-        (Protocol::Tcp, [names]) => {
-            let flags: Option<Vec<Flags>> = names.split(',').map(Flags::from_word).collect();
-            Some(flags?.into_iter().fold(Flags::NONE, Flags::union))
-        }
-        _ => return None,
-    };
-    Some(Knock {
-        source: source.parse().ok()?,
-        source_port: 40_000,
-        destination: destination.parse().ok()?,
-        protocol,
-        port: port.parse().ok()?,
-        flags,
-        udp_length,
-        length: 40,
-    })
 }

@@ -1,0 +1,422 @@
+//! Packets, one after another, and what follows from them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::door::Door;
+use crate::door::knock::Knock;
+use crate::door::lock::{Lock, OneTime, Turn};
+use crate::door::ports::{Ports, listed};
+use crate::door::sequence::Stage;
+use crate::door::spa::may_be_single_packet;
+use crate::door::spa::replay::Used;
+use crate::door::spa::request::Arrival;
+use crate::engine::Engine;
+use crate::engine::single_packets::{Granted, Verdict, grant};
+use crate::opening::event::{Event, Opening};
+use crate::opening::{Action, Ending, Job, Openings};
+use crate::simulation::steps::{Clock, Deed, Step};
+use crate::simulation::why;
+use crate::time::Now;
+
+/// The Unix time at second 0 of lines that do not set the clock.
+const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+/// How many addresses are taken for this host's because packets go there.
+const MOST_ADDRESSES: usize = 1024;
+
+/// What is wanted of a simulation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Of each packet it is told why it opens nothing.
+    pub explains: bool,
+    /// This host's addresses; if there are none, packets go to this host wherever they go.
+    pub here: Vec<IpAddr>,
+    /// IPv6 does not exist.
+    pub only_v4: bool,
+}
+
+/// A simulation.
+pub struct Play {
+    engine: Engine,
+    openings: Openings,
+    wishes: Wishes,
+    /// Packets go to this host wherever they go.
+    finds_addresses: bool,
+    /// Addresses that packets went to.
+    found: BTreeSet<IpAddr>,
+    now: Now,
+    began: Duration,
+    /// Commands that run: none, unless lines say how each of them ends.
+    running: Vec<Job>,
+    ends_at_once: bool,
+    used: Used,
+    cooldowns: Vec<(Arc<str>, IpAddr, Duration)>,
+    /// The furthest stage at each door.
+    furthest: Vec<usize>,
+    packets: u64,
+    of_interest: u64,
+    openings_made: u64,
+    lines: Vec<String>,
+}
+
+/// Why a line cannot be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its time is before that of the line above.
+    GoesBack,
+    /// No command of this text runs.
+    NoCommand,
+    /// No door has this name.
+    NoDoor,
+    /// It states what is not so.
+    NotSo,
+}
+
+impl Play {
+    /// Nothing happened yet.
+    #[must_use]
+    pub fn new(config: Config, wishes: Wishes) -> Play {
+        let capacity = config.options.max_attempts();
+        let doors = config.doors;
+        Play {
+            furthest: vec![0; doors.len()],
+            engine: Engine::with_capacity(doors, wishes.here.iter().copied(), capacity),
+            openings: Openings::new(1),
+            finds_addresses: wishes.here.is_empty(),
+            wishes,
+            found: BTreeSet::new(),
+            now: Now { uptime: Duration::ZERO, unix: EPOCH },
+            began: Duration::ZERO,
+            running: Vec::new(),
+            ends_at_once: true,
+            used: Used::default(),
+            cooldowns: Vec::new(),
+            packets: 0,
+            of_interest: 0,
+            openings_made: 0,
+            lines: Vec::new(),
+        }
+    }
+
+    /// The lines since this was asked last.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Whether a door opened.
+    #[must_use]
+    pub fn has_opened(&self) -> bool {
+        self.openings_made > 0
+    }
+
+    /// Commands run until a line says how they end, instead of ending at once with 0.
+    pub fn wait_for_endings(&mut self) {
+        self.ends_at_once = false;
+    }
+
+    /// A packet of a capture came, at this Unix time; its bytes from the IP header on, if it is one.
+    pub fn packet(&mut self, unix: Duration, ip: Option<&[u8]>) {
+        if self.packets == 0 {
+            (self.now, self.began) = (Now { uptime: unix, unix }, unix);
+        }
+        // Captures of several processors are not always in order.
+        self.pass_to(unix.max(self.now.uptime));
+        self.packets += 1;
+        match ip.and_then(crate::packet::parse) {
+            Some(knock) => {
+                self.observe(&knock, ip.and_then(crate::packet::payload));
+            }
+            None => self
+                .explain(|| "no knock: no whole TCP segment, datagram or echo request for this host".into()),
+        }
+    }
+
+    /// Does what a line says.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub fn step(&mut self, step: Step<'_>) -> Result<(), Refusal> {
+        match step {
+            Step::Addresses(here) => {
+                self.engine.relocate(here);
+                self.finds_addresses = false;
+            }
+            Step::Clock(Clock::Forward(time)) => self.now.unix = self.now.unix.saturating_add(time),
+            Step::Clock(Clock::Back(time)) => self.now.unix = self.now.unix.saturating_sub(time),
+            Step::Clock(Clock::Set(time)) => self.now.unix = time,
+            Step::Debug => self.wishes.explains = true,
+            Step::At(time, deed) => {
+                if time < self.now.uptime {
+                    return Err(Refusal::GoesBack);
+                }
+                self.pass_to(time);
+                self.deed(deed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn deed(&mut self, deed: Deed<'_>) -> Result<(), Refusal> {
+        match deed {
+            Deed::Packet(knock) => {
+                self.packets += 1;
+                self.observe(&knock, None);
+            }
+            Deed::Ended(ending, command) => {
+                let at = self.running.iter().position(|job| job.command == command.as_bytes());
+                let job = self.running.remove(at.ok_or(Refusal::NoCommand)?);
+                let actions = self.openings.ended(job.id, ending, self.now);
+                self.take(actions);
+            }
+            Deed::Finish { grace, patience } => {
+                self.openings.finish(grace, patience, self.now);
+                self.act_on_time();
+            }
+            Deed::Struck(name, left) => {
+                let door = self.engine.doors().iter().position(|door| &*door.name == name);
+                let door = door.ok_or(Refusal::NoDoor)?;
+                let fresh = left.map(|text| OneTime::read(PathBuf::from("/"), text.as_bytes(), |_| {}));
+                if self.engine.refill(door, fresh) {
+                    self.exhausted(door);
+                }
+            }
+            Deed::Closed(is_closed) if self.openings.are_closed() != is_closed => return Err(Refusal::NotSo),
+            Deed::Wait | Deed::Closed(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Lets everything happen that is still to happen, and sums up.
+    pub fn end(&mut self) {
+        while let Some(due) = self.next_deadline() {
+            self.pass_to(due.max(self.now.uptime));
+        }
+        let plural = |count: u64, word: &str| {
+            if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+        };
+        self.lines.push(format!(
+            "{}, {} of interest, {}",
+            plural(self.packets, "packet"),
+            self.of_interest,
+            plural(self.openings_made, "opening")
+        ));
+        for ((door, tally), furthest) in
+            self.engine.doors().iter().zip(self.engine.tallies()).zip(&self.furthest)
+        {
+            let stages = match &door.lock {
+                Lock::Otp(lock) => Some(lock.otp.stages()),
+                lock => lock.current_sequence().map(|sequence| sequence.stages().len()),
+            };
+            let stages = stages.map(|stages| format!(" of {stages}")).unwrap_or_default();
+            self.lines.push(match &door.lock {
+                Lock::Spa(_) => format!(
+                    "  {}: {} opened, {} forged, {} sent again",
+                    door.name, tally.opened, tally.forged, tally.repeated_packets
+                ),
+                _ => format!(
+                    "  {}: furthest stage {furthest}{stages}; {} begun, {} failed, {} expired, {} ignored, {} opened",
+                    door.name, tally.begun, tally.failed, tally.expired, tally.ignored, tally.opened
+                ),
+            });
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        self.engine.next_deadline().into_iter().chain(self.openings.next_deadline()).min()
+    }
+
+    /// Time passes, and what is due meanwhile happens in its time.
+    fn pass_to(&mut self, uptime: Duration) {
+        while let Some(due) = self.next_deadline().filter(|due| *due <= uptime) {
+            self.set_time(due);
+            self.act_on_time();
+        }
+        self.set_time(uptime);
+    }
+
+    fn set_time(&mut self, uptime: Duration) {
+        let passed = uptime.saturating_sub(self.now.uptime);
+        self.now = Now {
+            uptime: self.now.uptime.saturating_add(passed),
+            unix: self.now.unix.saturating_add(passed),
+        };
+    }
+
+    fn act_on_time(&mut self) {
+        let mut events = Vec::new();
+        self.engine.expire(self.now, &mut events);
+        self.happened(events);
+        let actions = self.openings.due(self.now);
+        self.take(actions);
+    }
+
+    fn observe(&mut self, knock: &Knock, payload: Option<&[u8]>) {
+        if self.wishes.only_v4 && knock.source.is_ipv6() {
+            return self.explain(|| "not of interest: IPv6, and -4 is given".into());
+        }
+        let is_elsewhere = !self.engine.is_here(knock.destination);
+        if self.finds_addresses
+            && is_elsewhere
+            && self.found.len() < MOST_ADDRESSES
+            && (self.engine.would_use(knock) || payload.is_some_and(may_be_single_packet))
+            && self.found.insert(knock.destination)
+        {
+            self.engine.relocate(self.found.iter().copied());
+        }
+        let before = self.wishes.explains.then(|| why::Before::of(&self.engine, knock));
+        self.of_interest += u64::from(self.engine.is_of_interest(knock));
+        let mut events = Vec::new();
+        self.engine.observe(knock, self.now, &mut events);
+        if let Some(before) = before {
+            for text in why::explain(&before, &self.engine, knock, &events) {
+                self.explain(|| text);
+            }
+        }
+        self.happened(events);
+        if let Some(packet) = payload.filter(|payload| may_be_single_packet(payload)) {
+            self.single_packet(knock, packet);
+        }
+    }
+
+    fn single_packet(&mut self, knock: &Knock, packet: &[u8]) {
+        let door = match self.engine.judge_single_packet(knock, packet) {
+            Verdict::Stray => return,
+            Verdict::Wrong { door, .. } => {
+                let name = self.engine.doors().get(door).map(|door| door.name.clone());
+                return self.explain(|| {
+                    format!("{}: forged: made without the keys of the door", name.unwrap_or_default())
+                });
+            }
+            Verdict::Again(door) => {
+                let name = self.engine.doors().get(door).map(|door| door.name.clone());
+                return self.explain(|| format!("{}: this packet came before", name.unwrap_or_default()));
+            }
+            Verdict::Passed(door) => door,
+        };
+        let now = self.now;
+        let arrival =
+            Arrival { sender: knock.source, destination: knock.destination, unix: now.unix.as_secs() };
+        let cooldowns = &self.cooldowns;
+        let is_resting = |door: &Door, who: IpAddr| {
+            cooldowns.iter().any(|(name, of, until)| *until > now.uptime && *of == who && *name == door.name)
+        };
+        match grant(self.engine.doors(), &self.used, door, arrival, packet, is_resting) {
+            Ok(Granted { door: index, request, time, id }) => {
+                let Some(door) = self.engine.doors().get(index).cloned() else { return };
+                // It is far from full here.
+                let _ = self.used.insert(time, id, u32::MAX, now.unix.as_secs());
+                self.cooldowns.retain(|(_, _, until)| *until > now.uptime);
+                if !door.rules.cooldown.is_zero() {
+                    let until = now.uptime.saturating_add(door.rules.cooldown);
+                    self.cooldowns.push((door.name.clone(), request.address, until));
+                }
+                let opening = Opening { door: index, knocker: request.address, turn: Turn::default() };
+                self.openings_made += 1;
+                self.say_event(&Event::Opened { door: door.name.clone(), opening });
+                let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
+                let asked: Vec<Ports> = request.ports.iter().map(port).collect();
+                self.open_in_kernel(&door, request.address, &asked, request.seconds);
+                let actions = self.openings.grant(&door, &request, now);
+                self.take(actions);
+            }
+            Err(refused) => {
+                let Some(name) = self.engine.doors().get(refused.door).map(|door| door.name.clone()) else {
+                    return;
+                };
+                if refused.why.is_authentic() {
+                    self.say_event(&Event::Refused { door: name, knocker: knock.source, why: refused.why });
+                } else {
+                    self.explain(|| format!("{name}: refused, {}", refused.why));
+                }
+            }
+        }
+    }
+
+    /// Tells what happened, and opens the doors that are to be opened.
+    fn happened(&mut self, events: Vec<Event>) {
+        for event in &events {
+            if let Event::Advanced { door, stage, .. } = event {
+                let place = self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door));
+                if let Some(furthest) = place.and_then(|place| self.furthest.get_mut(place)) {
+                    *furthest = (*furthest).max(*stage);
+                }
+            }
+            self.say_event(event);
+        }
+        for event in events {
+            let Event::Opened { opening, .. } = event else { continue };
+            self.openings_made += 1;
+            let Some(door) = self.engine.doors().get(opening.door).cloned() else { continue };
+            self.open_in_kernel(&door, opening.knocker, &[], None);
+            let actions = self.openings.admit(&door, opening.knocker, self.now);
+            self.take(actions);
+            let is_used_up = matches!(door.lock, Lock::OneTime(_)) && door.lock.current_sequence().is_none();
+            if self.ends_at_once && is_used_up {
+                self.exhausted(opening.door);
+            }
+        }
+    }
+
+    fn exhausted(&mut self, door: usize) {
+        if let Some(door) = self.engine.doors().get(door) {
+            let event = Event::Exhausted { door: door.name.clone() };
+            self.say_event(&event);
+        }
+    }
+
+    fn open_in_kernel(&mut self, door: &Door, knocker: IpAddr, asked: &[Ports], seconds: Option<u32>) {
+        let Some(open) = &door.open else { return };
+        let ports = if open.ports().is_empty() { asked } else { open.ports() };
+        let time = if open.is_for_ever {
+            "until closed by hand".to_owned()
+        } else {
+            format!("for {} s", seconds.unwrap_or_else(|| door.cmd_timeout_seconds()))
+        };
+        let (network, name) = (door.rules.open.network(knocker), &door.name);
+        self.say(&format!("{name}: would open {} for {network} {time}", listed(ports)));
+    }
+
+    /// Does what the doorkeeper does, but runs nothing.
+    fn take(&mut self, actions: Vec<Action>) {
+        let mut actions = std::collections::VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Tell(Event::Running { door, command }) => {
+                    self.say(&format!("{door}: would run command: {}", String::from_utf8_lossy(&command)));
+                }
+                Action::Tell(event) => self.say_event(&event),
+                Action::Run(job) if self.ends_at_once => {
+                    self.openings.started(job.id, None);
+                    actions.extend(self.openings.ended(job.id, Ending::Exited(0), self.now));
+                }
+                Action::Run(job) => self.running.push(job),
+                Action::Kill(id) => {
+                    let job = self.running.iter().find(|job| job.id == id);
+                    let command = job.map(|job| String::from_utf8_lossy(&job.command).into_owned());
+                    self.say(&format!("kill {}", command.unwrap_or_default()));
+                }
+            }
+        }
+    }
+
+    fn say_event(&mut self, event: &Event) {
+        if let Some(line) = event.line(None) {
+            self.say(&line);
+        }
+    }
+
+    fn explain(&mut self, text: impl FnOnce() -> String) {
+        if self.wishes.explains {
+            self.say(&format!("- {}", text()));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        let time = self.now.uptime.saturating_sub(self.began);
+        self.lines.push(format!("{:>6}.{:03}  {text}", time.as_secs(), time.subsec_millis()));
+    }
+}

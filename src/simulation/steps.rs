@@ -1,0 +1,203 @@
+//! The lines that describe packets and what else happens: the language of `tests/corpus/scenarios`.
+//!
+//! | line | what happens |
+//! |---|---|
+//! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` for a header cut before them |
+//! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte by default |
+//! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with so many bytes of data |
+//! | `0.4` | time passes |
+//! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
+//! | `0.4 finish 1 5` | the daemon is asked to end: a second for doors, five for start commands that run |
+//! | `0.4 closed`, `0.4 not closed` | every stop command was run and has ended, or not |
+//! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck; these lines are left in the file, or it is `unreadable` |
+//! | `address 10.0.0.1 fd00::1` | this host's addresses from now on |
+//! | `clock +30`, `clock -30`, `clock 1700000000` | the wall clock is moved, or set |
+//! | `debug` | the output of `-D` about attempts is wanted as well |
+//!
+//! Times are seconds from the start, with up to nine decimals. What follows `=>` is what the tests expect; it means
+//! nothing here, nor do empty lines and lines that begin with `#`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::door::knock::{Flags, Knock, Protocol};
+use crate::opening::Ending;
+
+/// What one line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// This host's addresses.
+    Addresses(Vec<IpAddr>),
+    /// The wall clock changes.
+    Clock(Clock),
+    /// The output of `-D` is wanted.
+    Debug,
+    /// Something happens so long after the start.
+    At(Duration, Deed<'a>),
+}
+
+/// How the wall clock changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// It is put forward.
+    Forward(Duration),
+    /// It is put back.
+    Back(Duration),
+    /// It is set to this Unix time.
+    Set(Duration),
+}
+
+/// What happens at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed<'a> {
+    /// A packet comes.
+    Packet(Knock),
+    /// Nothing but that time passes.
+    Wait,
+    /// This command ends.
+    Ended(Ending, &'a str),
+    /// The daemon is asked to end.
+    Finish {
+        /// For doors.
+        grace: Duration,
+        /// For start commands that run.
+        patience: Duration,
+    },
+    /// A used line of a door was struck; the lines that are left, if they can be read.
+    Struck(&'a str, Option<String>),
+    /// Whether every door is to be closed by now.
+    Closed(bool),
+}
+
+impl<'a> Step<'a> {
+    /// The part of a line that says something; `None` if nothing does.
+    #[must_use]
+    pub fn text_of(line: &'a str) -> Option<&'a str> {
+        let text = line.split_once("=>").map_or(line, |(text, _)| text).trim();
+        (!text.is_empty() && !text.starts_with('#')).then_some(text)
+    }
+
+    /// Reads the text of a line; `None` if it is none of this language.
+    #[must_use]
+    pub fn read(text: &'a str) -> Option<Step<'a>> {
+        let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = rest.trim();
+        Some(match first {
+            "address" => {
+                let addresses = rest.split_whitespace().map(|word| word.parse().ok());
+                Step::Addresses(addresses.collect::<Option<_>>()?)
+            }
+            "clock" => Step::Clock(clock(rest)?),
+            "debug" if rest.is_empty() => Step::Debug,
+            time => Step::At(seconds(time)?, deed(rest)?),
+        })
+    }
+}
+
+fn clock(to: &str) -> Option<Clock> {
+    let whole = |text: &str| text.parse().ok().map(Duration::from_secs);
+    match to.as_bytes().first()? {
+        b'+' => to.get(1..).and_then(whole).map(Clock::Forward),
+        b'-' => to.get(1..).and_then(whole).map(Clock::Back),
+        _ => whole(to).map(Clock::Set),
+    }
+}
+
+/// Seconds with decimals. Without floating-point numbers, whose code would be a thirtieth of a small program.
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) || decimals.len() > 9 {
+        return None;
+    }
+    let nanoseconds = format!("{decimals:0<9}").parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds))
+}
+
+fn deed(what: &str) -> Option<Deed<'_>> {
+    if what.is_empty() {
+        return Some(Deed::Wait);
+    }
+    if what.contains('>') {
+        return knock(what).map(Deed::Packet);
+    }
+    if let Some(times) = what.strip_prefix("finish ") {
+        let (grace, patience) = times.split_once(' ')?;
+        return Some(Deed::Finish { grace: seconds(grace)?, patience: seconds(patience)? });
+    }
+    if let Some((door, left)) = what.strip_prefix("struck ").and_then(|rest| rest.split_once(':')) {
+        let left = left.trim();
+        return Some(Deed::Struck(door, (left != "unreadable").then(|| left.replace(';', "\n"))));
+    }
+    if let Some((how, command)) = what.split_once(':') {
+        let ending = match how.split_once(' ')? {
+            ("ended", code) => Ending::Exited(code.parse().ok()?),
+            ("killed", signal) => Ending::Killed(signal.parse().ok()?),
+            ("not", "started") => Ending::NotStarted,
+            _ => return None,
+        };
+        return Some(Deed::Ended(ending, command.trim()));
+    }
+    match what {
+        "closed" => Some(Deed::Closed(true)),
+        "not closed" => Some(Deed::Closed(false)),
+        _ => None,
+    }
+}
+
+fn knock(text: &str) -> Option<Knock> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [source, ">", destination, protocol, port, flags @ ..] = words.as_slice() else { return None };
+    let protocol = Protocol::from_word(protocol)?;
+    let udp_length = match (protocol, flags) {
+        (Protocol::Udp, []) => Some(1),
+        (Protocol::Udp, [length]) => Some(length.parse().ok()?),
+        _ => None,
+    };
+    let flags = match (protocol, flags) {
+        (Protocol::Udp, [] | [_]) | (Protocol::Icmp, []) | (Protocol::Tcp, ["cut"]) => None,
+        (Protocol::Tcp, ["none"]) => Some(Flags::NONE),
+        (Protocol::Tcp, [names]) => {
+            let flags: Option<Vec<Flags>> = names.split(',').map(Flags::from_word).collect();
+            Some(flags?.into_iter().fold(Flags::NONE, Flags::union))
+        }
+        _ => return None,
+    };
+    Some(Knock {
+        source: source.parse().ok()?,
+        source_port: 40_000,
+        destination: destination.parse().ok()?,
+        protocol,
+        port: port.parse().ok()?,
+        flags,
+        udp_length,
+        length: 40,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_exact() {
+        let read = |text| Step::read(text);
+        assert_eq!(read("0.4"), Some(Step::At(Duration::from_millis(400), Deed::Wait)));
+        assert_eq!(read("25"), Some(Step::At(Duration::from_secs(25), Deed::Wait)));
+        assert_eq!(read("1.000000001"), Some(Step::At(Duration::new(1, 1), Deed::Wait)));
+        for text in ["1.0000000001", "1e3", ".5", "1.", "-1", "nan", "18446744073709551616"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_step_is_none() {
+        for text in
+            ["x", "1 a > b tcp 1 syn", "1 10.0.0.1 > 10.0.0.2 tcp 1", "1 ended: x", "clock", "clock +"]
+        {
+            assert_eq!(Step::read(text), None, "{text}");
+        }
+        assert_eq!(Step::text_of("  # 1"), None);
+        assert_eq!(Step::text_of("1  closed  => whatever"), Some("1  closed"));
+    }
+}

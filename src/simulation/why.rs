@@ -1,0 +1,102 @@
+//! Why a packet opens nothing: what the engine knows and the log does not tell.
+
+use crate::door::Door;
+use crate::door::knock::{Knock, Protocol};
+use crate::door::lock::Lock;
+use crate::door::sequence::Stage;
+use crate::engine::Engine;
+use crate::engine::tally::Tally;
+use crate::opening::event::Event;
+
+/// What the engine knew before the packet.
+pub(super) struct Before {
+    attempts: Vec<(usize, usize, Option<Stage>)>,
+    tallies: Vec<Tally>,
+    is_here: bool,
+    is_of_interest: bool,
+    would_be: bool,
+}
+
+impl Before {
+    pub(super) fn of(engine: &Engine, knock: &Knock) -> Before {
+        Before {
+            attempts: engine.progress(knock.source).collect(),
+            tallies: engine.tallies().to_vec(),
+            is_here: engine.is_here(knock.destination),
+            is_of_interest: engine.is_of_interest(knock),
+            would_be: engine.would_use(knock),
+        }
+    }
+}
+
+/// The sentences about a packet; none if the log says all.
+pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &[Event]) -> Vec<String> {
+    let got = Stage::of(knock);
+    let mut sentences: Vec<String> = Vec::new();
+    for event in events {
+        match event {
+            Event::Failed { door, stage, .. } => {
+                let waited = before.attempts.iter().find_map(|&(index, reached, next)| {
+                    let is_it =
+                        reached == *stage && engine.doors().get(index).is_some_and(|it| it.name == *door);
+                    next.filter(|_| is_it)
+                });
+                let waited = waited.map_or_else(|| "another knock".to_owned(), |stage| stage.to_string());
+                sentences.push(format!("{door}: failed: stage {} is {waited}, got {got}", stage + 1));
+            }
+            Event::Unfit { .. } => sentences.extend(
+                event.debug_line().map(|line| format!("flags: {}", line.trim_end_matches(", ignoring..."))),
+            ),
+            _ => {}
+        }
+    }
+    let counted = engine.doors().iter().zip(engine.tallies()).zip(&before.tallies);
+    for ((door, now), then) in counted {
+        if now.ignored > then.ignored {
+            sentences.push(format!(
+                "{}: ignored: Cooldown, Allow or Deny keeps {} out for now",
+                door.name, knock.source
+            ));
+        }
+        if now.wrong_list > then.wrong_list {
+            sentences.push(format!("{}: this list was used before", door.name));
+        }
+    }
+    if !sentences.is_empty() || !events.is_empty() {
+        return sentences;
+    }
+    sentences.push(if before.is_of_interest && before.attempts.is_empty() {
+        format!("{got} begins no sequence, and {} has no attempt under way", knock.source)
+    } else if before.is_of_interest {
+        format!("{got} is left alone: the attempts of {} are for another address", knock.source)
+    } else if before.would_be && !before.is_here {
+        format!("not of interest: {} is no address of this host, nor a Target with {got}", knock.destination)
+    } else if let Some(door) = engine.doors().iter().find(|door| has(door, knock)) {
+        unfit(door, knock)
+    } else {
+        format!("not of interest: no door has {got}")
+    });
+    sentences
+}
+
+/// Whether this port occurs in what opens the door now.
+fn has(door: &Door, knock: &Knock) -> bool {
+    match &door.lock {
+        Lock::Otp(lock) => lock
+            .otp
+            .ranges()
+            .any(|(protocol, low, high)| protocol == knock.protocol && (low..=high).contains(&knock.port)),
+        lock => lock.current_sequence().is_some_and(|it| it.stages().contains(&Stage::of(knock))),
+    }
+}
+
+/// What a door wants of a packet beside its port.
+fn unfit(door: &Door, knock: &Knock) -> String {
+    let name = &door.name;
+    if knock.protocol == Protocol::Udp {
+        return format!("not of interest: {name} wants a datagram of another length (UDP_Length)");
+    }
+    let rule = door.packet_rule().flags;
+    let words = Event::Unfit { rule, flags: knock.flags }.debug_line().unwrap_or_default();
+    format!("flags: {name}: {}", words.trim_end_matches(", ignoring..."))
+}
