@@ -2,7 +2,9 @@
 //! explains the rules.
 //!
 //! Pure: it returns the operations as values. The caller carries them out one after the other and reports failures,
-//! so a test can kill the daemon between any two of them.
+//! so a test can kill the daemon between any two of them. It waits for none of those that [wait for the
+//! disk](Operation::waits_for_disk): they go on beside it, one flight of them at a time, and the caller says when they
+//! [have landed](Journal::landed).
 
 /// An operation on the files of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,16 +27,43 @@ pub enum Operation {
     RemoveNew,
 }
 
+impl Operation {
+    /// It takes as long as the disk is busy.
+    #[must_use]
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(self, Operation::Sync | Operation::SyncFolder)
+    }
+}
+
+/// What is being flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Flight {
+    /// `PATH.new`; whether it is to become `PATH` then.
+    New { settles: bool },
+    /// A text that is not `PATH.new`, or not any more.
+    Other,
+}
+
 /// What state the files of a place are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Journal {
     /// `PATH.new` exists, is complete, and takes further lines.
     is_open: bool,
-    /// Its name is on the disk.
+    /// Its name is on the disk, or on the way there.
     is_named: bool,
+    /// `PATH.new` exists and takes no more lines: what is in there may be nowhere else.
+    has_old: bool,
+    /// The flush that was begun and has not landed.
+    flight: Option<Flight>,
 }
 
 impl Journal {
+    /// The journal of a place where `PATH.new` exists already, or does not.
+    #[must_use]
+    pub fn new(has_old: bool) -> Journal {
+        Journal { has_old, ..Journal::default() }
+    }
+
     /// Records a change. `lines` returns the lines for the change alone, `whole` a text with the complete state.
     pub fn change(
         &mut self,
@@ -45,30 +74,53 @@ impl Journal {
             return vec![Operation::Append(lines())];
         }
         (self.is_open, self.is_named) = (true, false);
-        vec![Operation::Write(whole()), Operation::Publish]
-    }
-
-    /// Makes the recorded changes survive a power failure too, without waiting for more than that: `PATH.new` stays
-    /// as it is and takes further lines.
-    pub fn flush(&mut self) -> Vec<Operation> {
-        match (self.is_open, std::mem::replace(&mut self.is_named, true)) {
-            (false, _) => Vec::new(),
-            (true, true) => vec![Operation::Sync],
-            (true, false) => vec![Operation::Sync, Operation::SyncFolder],
+        if std::mem::take(&mut self.has_old) {
+            // A disk may write the name before the bytes: a power failure must not leave an empty file in its place.
+            vec![Operation::Write(whole()), Operation::Sync, Operation::Publish]
+        } else {
+            vec![Operation::Write(whole()), Operation::Publish]
         }
     }
 
-    /// Makes the recorded changes survive a power failure, and `PATH.new` the next `PATH`.
-    pub fn settle(&mut self) -> Vec<Operation> {
-        if !std::mem::take(&mut self.is_open) {
+    /// Makes the changes recorded so far survive a power failure too. Then, if it `settles`, `PATH.new` becomes `PATH`;
+    /// otherwise it stays and takes further lines, as it does meanwhile. Nothing happens while another flush is under
+    /// way: call it again when that has landed.
+    pub fn flush(&mut self, settles: bool) -> Vec<Operation> {
+        if !self.is_open || self.flight.is_some() {
             return Vec::new();
         }
-        vec![Operation::Sync, Operation::Settle, Operation::SyncFolder]
+        self.flight = Some(Flight::New { settles });
+        if settles || std::mem::replace(&mut self.is_named, true) {
+            vec![Operation::Sync]
+        } else {
+            vec![Operation::Sync, Operation::SyncFolder]
+        }
+    }
+
+    /// What was to be flushed is on the disk. Returns what comes next: the rename, which may not come before, and a
+    /// second flush, for it and for lines that were appended during the first.
+    pub fn landed(&mut self) -> Vec<Operation> {
+        let Some(Flight::New { settles: true }) = self.flight.take() else { return Vec::new() };
+        (self.is_open, self.flight) = (false, Some(Flight::Other));
+        vec![Operation::Settle, Operation::Sync, Operation::SyncFolder]
+    }
+
+    /// Whether something is being flushed.
+    #[must_use]
+    pub fn is_flushing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// A flush failed; what was flushed counts as lost.
+    pub fn failed(&mut self) {
+        self.begin_anew();
+        self.flight = None;
     }
 
     /// Makes the next change write the complete state: an operation failed, or more has changed than its lines say.
     pub fn begin_anew(&mut self) {
-        self.is_open = false;
+        self.has_old |= std::mem::take(&mut self.is_open);
+        self.flight = self.flight.map(|_| Flight::Other);
     }
 
     /// Empties a place whose content another place has taken over. The order matters: if `PATH.new` went first, a

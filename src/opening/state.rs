@@ -18,7 +18,7 @@
 //!
 //! | step | left after a kill |
 //! |---|---|
-//! | write the complete state to `PATH.tmp` | the state before the change; no command that follows from the change was started yet |
+//! | write the complete state to `PATH.tmp`; sync it if there is a `PATH.new` already | the state before the change; no command that follows from the change was started yet |
 //! | rename it to `PATH.new` | the new state |
 //! | run the commands; append a line to `PATH.new` for each one that started or ended | the lines written so far; a command that was just started and has no line yet counts as not started |
 //! | sync `PATH.new`; within a second also rename it to `PATH` and sync the folder | the same state, under one of the two names |
@@ -26,8 +26,12 @@
 //! While `PATH.new` exists, changes are appended to it; otherwise a change creates a new one. After a power failure
 //! only synced data is certain: `PATH.new` may be missing or lack its last line, and `PATH` is complete.
 //!
+//! The daemon does not wait for a sync, since fsync takes a tenth of a second on a busy disk: a thread does it beside the
+//! loop, one sync at a time, and changes meanwhile are in the next one. Only a daemon that starts, ends, or takes over
+//! the state of another one waits.
+//!
 //! **State files belong to the process that holds their lock; the next daemon to start takes over all unlocked
-//! ones.** It locks them, writes their content to its own files, and then removes them, `PATH.N` before
+//! ones.** It locks them, writes their content to its own files, syncs these, and then removes the others, `PATH.N` before
 //! `PATH.N.new`, before it serves a door. Openings keep their keys, so an opening that is found in two files, after
 //! a kill halfway, is recognised as one.
 //!

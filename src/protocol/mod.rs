@@ -65,8 +65,8 @@
 //! whoever asks in between is answered by the next. On SIGUSR1 the doorkeeper sends `Tell`, and the lines that come back go to
 //! the log.
 //!
-//! **Who waits for whom.** The doorkeeper never blocks on the watcher: it writes what the socket has room for and keeps the
-//! rest. At its start it waits for the first `Adopted` (30 seconds), at its end for the watcher's last words (a quarter of a
+//! **Who waits for whom.** The doorkeeper blocks neither on the watcher nor on the disk: it writes what the socket has room for
+//! and keeps the rest. At its start it waits for the first `Adopted` (30 seconds), at its end for the watcher's last words (a quarter of a
 //! second), after which the watcher is killed. The watcher waits for a packet socket if it has none in reserve, at most a
 //! quarter of a second, and for nothing else.
 //!

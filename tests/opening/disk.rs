@@ -1,10 +1,13 @@
 //! Explores every order of events around the state files: daemons that start, run commands and write, with a kill
-//! between any two steps, of the daemon alone or together with its commands.
+//! between any two steps, of the daemon alone or together with its commands, or with a power failure.
 //!
 //! The parts are those of the daemon: [`Openings`], [`Journal`], [`choose`], [`State`] and [`taken_over`]. Only the
-//! shell around them is modelled: a disk whose operations are atomic, locks that end with the process that holds
-//! them, and processes. In the end every door that was opened must be closed, once; a stop command may only run
-//! again if it was running when its daemon was killed.
+//! shell around them is modelled: a disk whose operations are atomic and that flushes beside the daemon, locks that end
+//! with the process that holds them, and processes. In the end every door that was opened must be closed, once; a stop
+//! command may only run again if it was running when its daemon was killed.
+//!
+//! A power failure leaves of each file what was flushed, under the names that were flushed or under those of the last
+//! moment: a disk may write a name before the bytes. Every door must be closed whose opening was flushed.
 //!
 //! A model that finds nothing proves nothing, so each safeguard is also taken out, and the explorer has to notice.
 
@@ -33,6 +36,10 @@ trials![
     the_explorer_finds_places_that_nobody_takes_over,
     the_explorer_finds_files_that_are_removed_in_the_wrong_order,
     the_explorer_finds_a_door_that_is_closed_before_it_opens,
+    every_door_that_was_flushed_closes_after_a_power_failure,
+    the_explorer_finds_a_name_that_is_not_flushed,
+    the_explorer_finds_a_rename_before_the_flush,
+    the_explorer_finds_places_that_go_before_the_flush,
 ];
 
 const DOOR: &str =
@@ -56,6 +63,12 @@ enum Fault {
     AbandonsInTheWrongOrder,
     /// A start command that still runs is not waited for.
     IgnoresStarts,
+    /// Only the bytes of `PATH.new` are flushed, not its name.
+    ForgetsName,
+    /// `PATH.new` becomes `PATH` before it is flushed.
+    RenamesEarly,
+    /// What others left is removed before it is flushed elsewhere.
+    LetsGoEarly,
 }
 
 /// How much happens.
@@ -65,9 +78,11 @@ struct Bounds {
     knocks: u8,
     /// So many daemons are killed,
     kills: u8,
+    /// the power fails so often,
+    failures: u8,
     /// and so many live at a time.
     daemons: usize,
-    /// Start commands end as soon as they are started, and only what has to be synced is.
+    /// Start commands end as soon as they are started, and the file is settled when a door opens and only then.
     is_quick: bool,
 }
 
@@ -84,10 +99,32 @@ enum Step {
     /// Work out what to write.
     Remember,
     Disk(usize, Operation),
-    /// All is written: what other places have can go.
+    /// All is written: what other places have can go once it is flushed.
     LetGo,
+    /// It is flushed.
+    Abandon,
     Run(JobId, bool, IpAddr),
-    Settle,
+    /// Begin to flush, and to settle if that is said.
+    Flush(bool),
+    /// What was to be flushed is.
+    Landed,
+    /// Hand operations to the disk.
+    TakeOff(Vec<Operation>),
+}
+
+/// What the disk does beside a daemon.
+#[derive(Clone, Debug, Hash)]
+struct Flight {
+    operations: Vec<Operation>,
+    file: u32,
+    is_done: bool,
+}
+
+/// The bytes of a file, and how many of them are on the disk.
+#[derive(Clone, Debug, Default, Hash)]
+struct File {
+    text: Vec<u8>,
+    flushed: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +137,11 @@ struct Daemon {
     journal: Journal,
     pending: Vec<Record>,
     is_behind: bool,
+    /// A door opens: flush as soon as nothing is being flushed.
+    is_urgent: bool,
+    /// The file that was created last.
+    written: u32,
+    flight: Option<Flight>,
     steps: VecDeque<Step>,
 }
 
@@ -125,6 +167,10 @@ struct Tally {
     done: u8,
     /// How many stops ran when their daemon was killed.
     excused: u8,
+    /// Its opening is on the disk.
+    is_flushed: bool,
+    /// It was not when the power failed.
+    is_lost: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -133,8 +179,13 @@ struct World {
     is_quick: bool,
     knocks: u8,
     kills: u8,
+    failures: u8,
     now: Now,
-    files: BTreeMap<(usize, Name), Vec<u8>>,
+    boot: &'static str,
+    names: BTreeMap<(usize, Name), u32>,
+    /// The names that are on the disk.
+    flushed_names: BTreeMap<(usize, Name), u32>,
+    files: BTreeMap<u32, File>,
     daemons: BTreeMap<u32, Daemon>,
     commands: Vec<Command>,
     tallies: BTreeMap<IpAddr, Tally>,
@@ -155,6 +206,12 @@ enum Event {
     Look(u32),
     End(Process),
     Kill(u32, bool),
+    /// The disk has done what it was asked to do.
+    Flushed(u32),
+    /// The daemon sees that.
+    Landed(u32),
+    /// The power fails; whether the disk has all names.
+    Fail(bool),
 }
 
 fn door() -> Door {
@@ -171,7 +228,11 @@ impl World {
             is_quick: bounds.is_quick,
             knocks: bounds.knocks,
             kills: bounds.kills,
+            failures: bounds.failures,
             now: Now { uptime: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) },
+            boot: "a",
+            names: BTreeMap::new(),
+            flushed_names: BTreeMap::new(),
             files: BTreeMap::new(),
             daemons: BTreeMap::new(),
             commands: Vec::new(),
@@ -198,19 +259,30 @@ impl World {
                     events.push(Event::Reap(id));
                 }
                 if !bounds.is_quick
-                    && daemon.own.is_some_and(|own| self.files.contains_key(&(own, Name::New)))
+                    && !daemon.journal.is_flushing()
+                    && daemon.own.is_some_and(|own| self.names.contains_key(&(own, Name::New)))
                 {
                     events.push(Event::Sync(id));
                 }
                 if self.fault != Fault::LeavesOthers && self.free_places(id).next().is_some() {
                     events.push(Event::Look(id));
                 }
+                if daemon.flight.as_ref().is_some_and(|it| it.is_done) {
+                    events.push(Event::Landed(id));
+                }
             } else {
                 events.push(Event::Step(id));
             }
-            if self.kills > 0 {
+            // What a kill does after a power failure, it does without one.
+            if self.kills > 0 && self.boot == "a" {
                 events.extend([Event::Kill(id, false), Event::Kill(id, true)]);
             }
+            if daemon.flight.as_ref().is_some_and(|it| !it.is_done) {
+                events.push(Event::Flushed(id));
+            }
+        }
+        if self.failures > 0 {
+            events.extend([Event::Fail(false), Event::Fail(true)]);
         }
         let running = self.commands.iter().filter(|it| it.ended.is_none());
         events.extend(running.map(|it| Event::End(it.process)));
@@ -223,7 +295,7 @@ impl World {
     }
 
     fn exists(&self, place: usize) -> bool {
-        [Name::Settled, Name::New].iter().any(|name| self.files.contains_key(&(place, *name)))
+        [Name::Settled, Name::New].iter().any(|name| self.names.contains_key(&(place, *name)))
     }
 
     /// What a daemon could take over while it runs.
@@ -235,8 +307,8 @@ impl World {
     }
 
     fn read(&self, place: usize) -> State {
-        let moment = Moment { now: self.now, boot: "a" };
-        let text = |name| self.files.get(&(place, name)).map(|text| Text::read(text, moment));
+        let moment = Moment { now: self.now, boot: self.boot };
+        let text = |name| Some(Text::read(&self.files[self.names.get(&(place, name))?].text, moment));
         State::of(text(Name::Settled), text(Name::New))
     }
 
@@ -260,9 +332,12 @@ impl World {
             own,
             left: if self.fault == Fault::LeavesOthers { Vec::new() } else { left },
             openings: Openings::new(self.starts.into()),
-            journal: Journal::default(),
+            journal: Journal::new(own.is_some_and(|own| self.names.contains_key(&(own, Name::New)))),
             pending: Vec::new(),
             is_behind: false,
+            is_urgent: false,
+            written: 0,
+            flight: None,
             steps: VecDeque::new(),
         };
         let places: Vec<usize> = daemon.own.into_iter().chain(daemon.left.iter().copied()).collect();
@@ -323,13 +398,22 @@ impl World {
                 self.reap(id);
                 self.plan(id, Vec::new(), false);
             }
-            Event::Sync(id) => self.daemons.get_mut(&id).unwrap().steps.push_back(Step::Settle),
+            Event::Sync(id) => self.daemons.get_mut(&id).unwrap().steps.push_back(Step::Flush(true)),
+            Event::Flushed(id) => self.flush(id),
+            Event::Landed(id) => {
+                let daemon = self.daemons.get_mut(&id).unwrap();
+                daemon.flight = None;
+                daemon.steps.push_back(Step::Landed);
+            }
+            Event::Fail(has_names) => self.fail(has_names),
             Event::Look(id) => {
                 let places: Vec<usize> = self.free_places(id).collect();
                 let daemon = self.daemons.get_mut(&id).unwrap();
                 let mut rest = places.iter().copied();
                 if daemon.own.is_none() {
                     daemon.own = rest.next();
+                    let has_new = |own| self.names.contains_key(&(own, Name::New));
+                    daemon.journal = Journal::new(daemon.own.is_some_and(has_new));
                 }
                 daemon.left.extend(rest);
                 self.take_over(id, &places);
@@ -361,12 +445,13 @@ impl World {
         }
         steps.push_back(Step::Remember);
         if is_urgent {
-            steps.push_back(Step::Settle);
+            self.daemons.get_mut(&id).unwrap().is_urgent = true;
+            self.daemons.get_mut(&id).unwrap().steps.push_back(Step::Flush(self.is_quick));
         }
     }
 
     fn step(&mut self, id: u32, step: Step) -> Result<(), String> {
-        let moment = Moment { now: self.now, boot: "a" };
+        let moment = Moment { now: self.now, boot: self.boot };
         let daemon = self.daemons.get_mut(&id).unwrap();
         let mut next = Vec::new();
         match step {
@@ -390,7 +475,22 @@ impl World {
                 next.extend(operations.into_iter().map(|it| Step::Disk(own, it)));
                 next.push(Step::LetGo);
             }
+            Step::LetGo if daemon.left.is_empty() => {}
+            Step::LetGo if daemon.flight.is_some() && self.fault != Fault::LetsGoEarly => {
+                // It waits for that.
+                self.flush(id);
+                self.daemons.get_mut(&id).unwrap().flight = None;
+                next.extend([Step::Landed, Step::LetGo]);
+            }
             Step::LetGo => {
+                if self.fault != Fault::LetsGoEarly {
+                    let operations = daemon.journal.flush(false);
+                    next.extend(operations.into_iter().filter_map(|it| Some(Step::Disk(daemon.own?, it))));
+                    next.push(Step::Landed);
+                }
+                next.push(Step::Abandon);
+            }
+            Step::Abandon => {
                 for place in daemon.left.clone() {
                     let mut operations = Journal::abandon();
                     if self.fault == Fault::AbandonsInTheWrongOrder {
@@ -399,10 +499,44 @@ impl World {
                     next.extend(operations.map(|it| Step::Disk(place, it)));
                 }
             }
-            Step::Settle => {
+            Step::Flush(settles) => {
+                if !daemon.is_behind && !daemon.journal.is_flushing() {
+                    daemon.is_urgent = false;
+                    let mut operations = daemon.journal.flush(settles);
+                    if self.fault == Fault::ForgetsName {
+                        operations.retain(|it| *it != Operation::SyncFolder);
+                    }
+                    if self.fault == Fault::RenamesEarly && settles && !operations.is_empty() {
+                        next.push(Step::Landed);
+                    } else {
+                        next.push(Step::TakeOff(operations));
+                    }
+                }
+            }
+            Step::TakeOff(operations) => {
+                if !operations.is_empty() {
+                    daemon.flight = Some(Flight { operations, file: daemon.written, is_done: false });
+                    if self.failures == 0 {
+                        self.flush(id);
+                    }
+                }
+            }
+            Step::Landed => {
+                let operations = daemon.journal.landed();
+                let (flight, at_once): (Vec<_>, Vec<_>) =
+                    operations.into_iter().partition(Operation::waits_for_disk);
+                if let Some(file) = self.files.get(&daemon.written).filter(|_| flight.is_empty()) {
+                    let text = String::from_utf8_lossy(&file.text);
+                    for (knocker, tally) in &mut self.tallies {
+                        tally.is_flushed |= text.contains(&format!(" {knocker} "));
+                    }
+                }
                 let own = daemon.own;
-                let operations = if daemon.is_behind { Vec::new() } else { daemon.journal.settle() };
-                next.extend(operations.into_iter().filter_map(|it| Some(Step::Disk(own?, it))));
+                next.extend(at_once.into_iter().filter_map(|it| Some(Step::Disk(own?, it))));
+                next.push(Step::TakeOff(flight));
+                if daemon.is_urgent {
+                    next.push(Step::Flush(false));
+                }
             }
             Step::Disk(place, operation) => self.carry_out(id, place, operation),
             Step::Run(job, is_stop, knocker) => {
@@ -420,33 +554,85 @@ impl World {
 
     fn carry_out(&mut self, id: u32, place: usize, operation: Operation) {
         let mut rename = |from, to| {
-            if let Some(text) = self.files.remove(&(place, from)) {
-                self.files.insert((place, to), text);
+            if let Some(file) = self.names.remove(&(place, from)) {
+                self.names.insert((place, to), file);
             }
         };
+        let written = self.daemons[&id].written;
         let mut is_noted = false;
         match operation {
-            Operation::Write(text) => drop(self.files.insert((place, Name::Temporary), text)),
+            Operation::Write(text) => {
+                let file = self.files.keys().next_back().map_or(1, |last| last + 1);
+                self.files.insert(file, File { text, flushed: 0 });
+                self.names.insert((place, Name::Temporary), file);
+                self.daemons.get_mut(&id).unwrap().written = file;
+            }
             Operation::Publish => {
                 rename(Name::Temporary, Name::New);
                 is_noted = true;
             }
             Operation::Append(lines) => {
-                self.files.get_mut(&(place, Name::New)).unwrap().extend(lines);
+                self.files.get_mut(&self.names[&(place, Name::New)]).unwrap().text.extend(lines);
                 is_noted = true;
             }
             Operation::Settle => rename(Name::New, Name::Settled),
-            Operation::RemoveSettled => drop(self.files.remove(&(place, Name::Settled))),
-            Operation::RemoveNew => drop(self.files.remove(&(place, Name::New))),
-            Operation::Sync | Operation::SyncFolder => {}
+            Operation::RemoveSettled => drop(self.names.remove(&(place, Name::Settled))),
+            Operation::RemoveNew => drop(self.names.remove(&(place, Name::New))),
+            Operation::Sync | Operation::SyncFolder => self.sync(&operation, written),
         }
+        self.forget_files();
         let daemon = self.daemons.get_mut(&id).unwrap();
-        if daemon.own != Some(place) && !self.files.keys().any(|(it, _)| *it == place) {
+        if daemon.own != Some(place) && !self.names.keys().any(|(it, _)| *it == place) {
             daemon.left.retain(|it| *it != place);
         }
         if is_noted {
             self.commands.retain(|it| !it.is_reaped || it.parent.is_none_or(|(parent, _)| parent != id));
         }
+    }
+
+    /// The disk does what it was asked to do.
+    fn flush(&mut self, id: u32) {
+        let Some(flight) = &mut self.daemons.get_mut(&id).unwrap().flight else { return };
+        flight.is_done = true;
+        let Flight { operations, file, .. } = flight.clone();
+        operations.iter().for_each(|operation| self.sync(operation, file));
+        self.forget_files();
+    }
+
+    fn sync(&mut self, operation: &Operation, file: u32) {
+        if *operation == Operation::SyncFolder {
+            self.flushed_names = self.names.clone();
+        } else if let Some(file) = self.files.get_mut(&file) {
+            file.flushed = file.text.len();
+        }
+    }
+
+    /// Files without a name are gone, unless somebody writes or flushes them.
+    fn forget_files(&mut self) {
+        let in_use = |daemon: &Daemon| [daemon.written, daemon.flight.as_ref().map_or(0, |it| it.file)];
+        let mut kept: HashSet<u32> = self.daemons.values().flat_map(in_use).collect();
+        kept.extend(self.names.values().chain(self.flushed_names.values()));
+        self.files.retain(|file, _| kept.contains(file));
+    }
+
+    /// The power fails.
+    fn fail(&mut self, has_names: bool) {
+        self.failures -= 1;
+        for tally in self.tallies.values_mut() {
+            tally.is_lost |= !tally.is_flushed;
+            // How it ended may not be on the disk.
+            tally.excused += tally.stops;
+        }
+        self.daemons.clear();
+        self.commands.clear();
+        if has_names {
+            self.flushed_names = self.names.clone();
+        } else {
+            self.names = self.flushed_names.clone();
+        }
+        self.files.values_mut().for_each(|file| file.text.truncate(file.flushed));
+        self.forget_files();
+        self.boot = "b";
     }
 
     fn run(&mut self, id: u32, job: JobId, is_stop: bool, knocker: IpAddr) -> Result<(), String> {
@@ -503,8 +689,8 @@ impl World {
 
     /// Nothing more will happen.
     fn judge(&self) -> Result<(), String> {
-        for (knocker, Tally { starts, stops, done, excused }) in &self.tallies {
-            if *starts > 0 && *done == 0 {
+        for (knocker, Tally { starts, stops, done, excused, is_lost, .. }) in &self.tallies {
+            if *starts > 0 && *done == 0 && !is_lost {
                 return Err(format!("the door of {knocker} stays open"));
             }
             if *stops > 1 + excused {
@@ -519,10 +705,25 @@ impl World {
     /// Tells this world from others.
     fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.knocks, self.kills, self.now.uptime, &self.files, &self.commands).hash(&mut hasher);
+        (self.knocks, self.kills, self.failures, self.boot, self.now.uptime, &self.commands)
+            .hash(&mut hasher);
         self.tallies.hash(&mut hasher);
+        // Which names mean the same file matters, not what it is called here.
+        let all = || self.names.iter().chain(&self.flushed_names);
+        let rank = |file: u32| all().position(|(_, it)| *it == file);
+        if self.failures > 0 {
+            for (name, file) in all() {
+                (name, rank(*file), &self.files[file]).hash(&mut hasher);
+            }
+        } else {
+            self.names.iter().for_each(|(name, file)| (name, &self.files[file].text).hash(&mut hasher));
+        }
         for (id, it) in &self.daemons {
-            (id, it.own, &it.left, it.journal, it.is_behind, &it.steps).hash(&mut hasher);
+            (id, it.own, &it.left, it.journal, it.is_behind, it.is_urgent, &it.steps).hash(&mut hasher);
+            it.flight.as_ref().map(|flight| (&flight.operations, flight.is_done)).hash(&mut hasher);
+            if self.failures > 0 {
+                (rank(it.written), it.flight.as_ref().map(|flight| rank(flight.file))).hash(&mut hasher);
+            }
             format!("{:?}{:?}", it.openings, it.pending).hash(&mut hasher);
         }
         hasher.finish()
@@ -551,7 +752,7 @@ fn explore(fault: Fault, bounds: Bounds) -> Result<usize, String> {
         let events = world.events(bounds);
         // What may happen, but need not.
         let is_optional = |event: &Event| {
-            matches!(event, Event::Kill(..) | Event::Sync(_) | Event::Knock(_))
+            matches!(event, Event::Kill(..) | Event::Fail(_) | Event::Sync(_) | Event::Knock(_))
                 || matches!(event, Event::Start) && !world.daemons.is_empty()
         };
         if events.iter().all(is_optional) {
@@ -569,9 +770,11 @@ fn explore(fault: Fault, bounds: Bounds) -> Result<usize, String> {
     Ok(seen.len())
 }
 
-const ONE: Bounds = Bounds { knocks: 1, kills: 2, daemons: 1, is_quick: false };
-const TWO: Bounds = Bounds { knocks: 1, kills: 2, daemons: 2, is_quick: true };
-const MANY: Bounds = Bounds { knocks: 3, kills: 1, daemons: 1, is_quick: true };
+const ONE: Bounds = Bounds { knocks: 1, kills: 2, failures: 0, daemons: 1, is_quick: false };
+const TWO: Bounds = Bounds { knocks: 1, kills: 2, failures: 0, daemons: 2, is_quick: true };
+const MANY: Bounds = Bounds { knocks: 3, kills: 1, failures: 0, daemons: 1, is_quick: true };
+const POWER: Bounds = Bounds { knocks: 1, kills: 1, failures: 1, daemons: 1, is_quick: false };
+const POWER_TWO: Bounds = Bounds { knocks: 1, kills: 1, failures: 1, daemons: 2, is_quick: true };
 
 #[track_caller]
 fn finds(fault: Fault, bounds: Bounds, what: &str) {
@@ -617,4 +820,23 @@ fn the_explorer_finds_files_that_are_removed_in_the_wrong_order() {
 
 fn the_explorer_finds_a_door_that_is_closed_before_it_opens() {
     finds(Fault::IgnoresStarts, ONE, "while its start command runs");
+}
+
+fn every_door_that_was_flushed_closes_after_a_power_failure() {
+    for bounds in [POWER, POWER_TWO] {
+        let worlds = explore(Fault::None, bounds).unwrap();
+        assert!(worlds > 5_000, "{worlds}");
+    }
+}
+
+fn the_explorer_finds_a_name_that_is_not_flushed() {
+    finds(Fault::ForgetsName, POWER, "stays open");
+}
+
+fn the_explorer_finds_a_rename_before_the_flush() {
+    finds(Fault::RenamesEarly, POWER, "stays open");
+}
+
+fn the_explorer_finds_places_that_go_before_the_flush() {
+    finds(Fault::LetsGoEarly, POWER_TWO, "stays open");
 }

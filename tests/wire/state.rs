@@ -47,6 +47,7 @@ trials![
     one_damaged_byte_costs_one_line,
     ten_thousand_bad_lines_are_a_few_lines_in_the_log,
     a_folder_in_its_place_is_told_once,
+    nothing_is_written_beside_a_device,
     a_lock_of_somebody_else_is_not_another_daemons,
     a_file_of_the_first_version_is_taken_over,
     a_new_state_file_takes_all_along,
@@ -541,6 +542,23 @@ fn ten_thousand_bad_lines_are_a_few_lines_in_the_log() {
     daemon.wait_for("state: line 2 is not in order and is left out");
     daemon.wait_for("state: 9995 more lines are not in order and are left out");
     assert_eq!(daemon.raw_log().matches("not in order").count(), 6);
+}
+
+/// Whoever wants no state file may say so this way.
+fn nothing_is_written_beside_a_device() {
+    let world = World::new();
+    let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = echo %IP% > @/out";
+    let mut daemon = world.knockd(door).options("statefile = /dev/null").start();
+    let line = "could not claim the state file /dev/null: it is a device; going on without: \
+                doors that are open may stay open if this daemon is killed";
+    daemon.wait_for(line);
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(daemon.read("out"), "10.77.0.2\n");
+    let is_ours = |name: &String| name.starts_with("null.");
+    let names = fs::read_dir("/dev").unwrap().map(|entry| entry.unwrap().file_name().display().to_string());
+    assert_eq!(names.filter(is_ours).collect::<Vec<_>>(), [""; 0]);
 }
 
 /// The doors are kept beside it.

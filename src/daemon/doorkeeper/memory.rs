@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::daemon::doorkeeper::state_file::{self, Claim, Place, StateFile};
+use crate::daemon::doorkeeper::places::{self, Claim, Place};
+use crate::daemon::doorkeeper::state_file::{Landed, StateFile};
 use crate::door::Door;
 use crate::door::lock::Turn;
 use crate::door::spa::Refusal;
@@ -84,7 +85,14 @@ pub(super) struct Memory {
 impl Memory {
     /// When to look after it, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.sync.into_iter().chain(self.look.map(|(at, _)| at)).min()
+        // While something is being flushed the next flush waits for that.
+        let sync = self.sync.filter(|_| !self.file.as_ref().is_some_and(StateFile::is_flushing));
+        sync.into_iter().chain(self.look.map(|(at, _)| at)).min()
+    }
+
+    /// Readable when a flush may have ended.
+    pub(super) fn flushed(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().and_then(StateFile::bell)
     }
 
     /// Readable when a daemon that shares the path may be gone.
@@ -94,19 +102,19 @@ impl Memory {
 
     /// A memory that leaves its state file to whoever comes.
     pub(super) fn of_heir() -> Memory {
-        Memory { word: Some(state_file::LEAVING), ..Memory::default() }
+        Memory { word: Some(places::LEAVING), ..Memory::default() }
     }
 
     /// Tells whoever comes that this process is about to leave its state file.
     pub(super) fn announce_leaving(&self) {
         if let Some(file) = &self.file {
-            file.announce(state_file::LEAVING);
+            file.place().announce(places::LEAVING);
         }
     }
 
     /// Rings when somebody looks for our state file.
     pub(super) fn summons(&self) -> Option<Inotify> {
-        let lock = state_file::lock_of(self.file.as_ref()?.path());
+        let lock = places::lock_of(self.file.as_ref()?.place().path());
         let bell = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         bell.add_watch(&lock, AddWatchFlags::IN_OPEN).ok()?;
         Some(bell)
@@ -195,11 +203,11 @@ impl Memory {
             return None;
         }
         let Claim { own, left, others, state, mut says, refusal } =
-            state_file::claim(path, self.word.unwrap_or(state_file::STAYING));
+            places::claim(path, self.word.unwrap_or(places::STAYING));
         let Some(own) = own else {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
-                says.push(format!("{refusal}; going on with {}", file.path().display()));
+                says.push(format!("{refusal}; going on with {}", file.place().path().display()));
                 // What is in there is left to a daemon that can have it.
                 return Some(Found { state: State::default(), says });
             }
@@ -207,7 +215,8 @@ impl Memory {
             path.clone_into(&mut self.path);
             return Some(Found { state, says });
         };
-        self.former = self.file.replace(own).map(|file| (std::mem::take(&mut self.path), file));
+        self.former =
+            self.file.replace(StateFile::new(own)).map(|file| (std::mem::take(&mut self.path), file));
         path.clone_into(&mut self.path);
         self.left.extend(left);
         self.watch(&others);
@@ -223,7 +232,7 @@ impl Memory {
         }
         let (_, looks) = self.look.filter(|(at, _)| *at <= now.uptime)?;
         let Claim { left, others, state, says, .. } =
-            state_file::claim_left(&self.path, self.file.as_ref()?.path());
+            places::claim_left(&self.path, self.file.as_ref()?.place().path());
         let is_over = looks == 0 || others.is_empty();
         self.look = (!is_over).then(|| (now.uptime.saturating_add(LOOK), looks.saturating_sub(1)));
         if left.is_empty() {
@@ -254,14 +263,9 @@ impl Memory {
         }
         let Ok(watch) = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) else { return };
         for place in places {
-            let _ = watch.add_watch(&state_file::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
+            let _ = watch.add_watch(&places::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
         self.watch = Some(watch);
-    }
-
-    /// Whether the time has come to write, whatever happens.
-    pub(super) fn is_due(&self, now: Now) -> bool {
-        self.sync.is_some_and(|at| at <= now.uptime)
     }
 
     /// Writes what changed, so that it outlives this process. What the log should say is the answer.
@@ -283,12 +287,15 @@ impl Memory {
             Ok(()) => {
                 self.is_behind = false;
                 self.sync.get_or_insert(now.uptime.saturating_add(SYNC));
-                self.let_go()
+                self.let_go(now)
             }
             Err(error) => {
                 self.is_behind = true;
-                let says =
-                    format!("could not write the state file {}: {}", file.path().display(), reason(&error));
+                let says = format!(
+                    "could not write the state file {}: {}",
+                    file.place().path().display(),
+                    reason(&error)
+                );
                 let Some((path, former)) = self.former.take() else { return self.fail(&error, now) };
                 // The old one is as good as ever.
                 let new = self.file.replace(former);
@@ -302,8 +309,14 @@ impl Memory {
         }
     }
 
-    /// All is in the present file: what was elsewhere is removed.
-    fn let_go(&mut self) -> Vec<String> {
+    /// All is in the present file: what was elsewhere is removed. That must not reach the disk before.
+    fn let_go(&mut self, now: Now) -> Vec<String> {
+        if self.left.is_empty() && self.former.is_none() {
+            return Vec::new();
+        }
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.flush_now(false)) {
+            return self.lose(&error, now);
+        }
         let former = self.former.take().map(|(_, file)| file.into_place());
         let places: Vec<Place> = self.left.drain(..).chain(former).collect();
         let remove = |place: Place| {
@@ -316,33 +329,49 @@ impl Memory {
         places.into_iter().filter_map(remove).collect()
     }
 
-    /// Waits until what was written is on the disk, so that it outlives the power: if a door opens, or if the
+    /// Has what was written flushed to the disk, so that it outlives the power: at once if a door opens, else when the
     /// time has come. What the log should say is the answer.
     pub(super) fn settle(&mut self, now: Now) -> Vec<String> {
-        let is_urgent = std::mem::take(&mut self.is_urgent) && !self.is_in_trouble;
-        if self.is_due(now) {
-            return self.settle_now(now);
+        let mut says = Vec::new();
+        while let Some(file) = &mut self.file {
+            let landed = file.landed();
+            let may_flush = !file.is_flushing() && !self.is_behind;
+            let settles = self.sync.is_some_and(|at| at <= now.uptime);
+            match landed {
+                Ok(Some(Landed::Flushed)) => says.extend(self.recovered()),
+                Ok(Some(Landed::Proceeds)) => {}
+                Ok(None) if may_flush && (settles || self.is_urgent && !self.is_in_trouble) => {
+                    self.is_urgent = false;
+                    if settles {
+                        // What changes from now on has a second of its own.
+                        self.sync = None;
+                    }
+                    match file.flush(settles) {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(error) => return self.lose(&error, now),
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    says.extend(self.lose(&error, now));
+                    break;
+                }
+            }
         }
-        let file = self.file.as_mut().filter(|_| is_urgent && !self.is_behind);
-        let Some(Err(error)) = file.map(StateFile::flush) else { return Vec::new() };
-        self.is_behind = true;
-        self.fail(&error, now)
+        says
     }
 
-    fn settle_now(&mut self, now: Now) -> Vec<String> {
-        let Some(file) = self.file.as_mut().filter(|_| !self.is_behind) else { return Vec::new() };
-        match file.settle() {
-            Ok(()) => {
-                self.sync = None;
-                let path = file.path().display();
-                let is_over = std::mem::take(&mut self.is_in_trouble);
-                is_over.then(|| format!("the state file {path} can be written again")).into_iter().collect()
-            }
-            Err(error) => {
-                self.is_behind = true;
-                self.fail(&error, now)
-            }
-        }
+    /// What was written counts for nothing.
+    fn lose(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
+        self.is_behind = true;
+        self.fail(error, now)
+    }
+
+    /// It was flushed.
+    fn recovered(&mut self) -> Option<String> {
+        let path = self.file.as_ref()?.place().path().display();
+        std::mem::take(&mut self.is_in_trouble).then(|| format!("the state file {path} can be written again"))
     }
 
     /// It could not be written: that is told once, until it can be.
@@ -351,14 +380,19 @@ impl Memory {
         if std::mem::replace(&mut self.is_in_trouble, true) {
             return Vec::new();
         }
-        let path = self.file.as_ref().map_or(self.path.display(), |file| file.path().display());
+        let path = self.file.as_ref().map_or(self.path.display(), |file| file.place().path().display());
         vec![format!("could not write the state file {path}: {}; {CONSEQUENCE}", reason(error))]
     }
 
     /// Leaves nothing unwritten.
     pub(super) fn end(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
         let mut says = self.remember(openings, doors, now);
-        says.extend(self.settle_now(now));
+        let file = self.file.as_mut().filter(|_| !self.is_behind);
+        match file.map(|file| file.flush_now(true)) {
+            Some(Ok(())) => says.extend(self.recovered()),
+            Some(Err(error)) => says.extend(self.lose(&error, now)),
+            None => {}
+        }
         says
     }
 }

@@ -5,16 +5,19 @@
 //! takes nothing but the messages of [`crate::protocol`]. It reads nothing from the network.
 
 pub mod commands;
+mod disk;
+mod flusher;
 mod heir;
 mod kernel_doors;
 pub mod memory;
 pub mod nftables;
+mod places;
 mod process;
 mod reload;
 mod reports;
 mod single_packets;
 pub mod start;
-pub mod state_file;
+mod state_file;
 mod status;
 mod status_sockets;
 mod watcher_process;
@@ -242,6 +245,7 @@ impl Doorkeeper {
             self.watcher.descriptor(),
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
+            self.memory.flushed().map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)),
             self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),

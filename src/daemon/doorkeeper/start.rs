@@ -21,8 +21,8 @@ use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::heir::{self, HeirProcess, Inheritance};
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Said;
+use crate::daemon::doorkeeper::places;
 use crate::daemon::doorkeeper::reload::spent_lists;
-use crate::daemon::doorkeeper::state_file;
 use crate::daemon::doorkeeper::status_sockets::Status;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
@@ -83,7 +83,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.log.look_up_names().map_err(|error| StartError::System("start the resolver", error))?;
     }
     let state_file = doorkeeper.config.options.state_file(&doorkeeper.arguments.pid_file);
-    state_file::wait_for_leaving(&state_file, OTHERS_END);
+    places::wait_for_leaving(&state_file, OTHERS_END, || false);
     doorkeeper.open_memory();
     if doorkeeper.knows_of_earlier_days() {
         // The watcher is to know what was used up before this daemon began.

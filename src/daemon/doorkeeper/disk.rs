@@ -1,0 +1,81 @@
+//! Carries out the operations of a [`Journal`](crate::opening::journal::Journal) on the files of a place.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::libc::O_NOFOLLOW;
+
+use crate::opening::journal::Operation;
+
+/// The mode of what we make.
+pub(super) const MODE: u32 = 0o600;
+
+/// The file that is written, and how long it is as far as it is in order.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Shared with whoever flushes it.
+    pub(super) file: Arc<File>,
+    length: u64,
+}
+
+/// Carries out one operation on the place with this path.
+pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option<Written>) -> io::Result<()> {
+    let beside = |ending| beside(path, ending);
+    match operation {
+        Operation::Write(text) => {
+            *written = None;
+            remove(&beside(".tmp"))?;
+            let mut made = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(MODE)
+                .custom_flags(O_NOFOLLOW)
+                .open(beside(".tmp"))?;
+            made.write_all(text)?;
+            *written = Some(Written { file: Arc::new(made), length: text.len() as u64 });
+            Ok(())
+        }
+        Operation::Publish => fs::rename(beside(".tmp"), beside(".new")),
+        Operation::Append(lines) => {
+            let Some(Written { file, length }) = written else { return Err(io::ErrorKind::NotFound.into()) };
+            if let Err(error) = (&**file).write_all(lines) {
+                // Half a line would spoil the next one.
+                let _ = file.set_len(*length);
+                return Err(error);
+            }
+            *length += lines.len() as u64;
+            Ok(())
+        }
+        Operation::Sync => written.as_ref().map_or(Ok(()), |written| written.file.sync_all()),
+        Operation::Settle => fs::rename(beside(".new"), path),
+        Operation::SyncFolder => File::open(folder_of(path))?.sync_all(),
+        // What is no file was never ours.
+        Operation::RemoveSettled if path.is_dir() => Ok(()),
+        Operation::RemoveSettled => remove(path),
+        Operation::RemoveNew => remove(&beside(".new")),
+    }
+}
+
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The path of another file of a place, or of another place.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
