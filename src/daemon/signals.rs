@@ -1,6 +1,6 @@
 //! Signals as a readable descriptor: no code of ours runs inside a signal handler.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub fn ignore_none() {
 #[derive(Debug)]
 pub struct Signals {
     doorbell: UnixStream,
+    ringer: UnixStream,
     end: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     child: Arc<AtomicBool>,
@@ -72,6 +73,7 @@ impl Signals {
         ringer.set_nonblocking(true)?;
         let signals = Signals {
             doorbell,
+            ringer,
             end: Arc::default(),
             reload: Arc::default(),
             child: Arc::default(),
@@ -86,7 +88,7 @@ impl Signals {
         ] {
             // In this order: when the bell rings, the flag is up.
             signal_hook::flag::register(signal, Arc::clone(flag))?;
-            pipe::register(signal, ringer.try_clone()?)?;
+            pipe::register(signal, signals.ringer.try_clone()?)?;
         }
         // A file that reached RLIMIT_FSIZE: writing fails, and that is told. SIGUSR2 means nothing, and its default is
         // to end the process. What we run gets the defaults again.
@@ -102,10 +104,27 @@ impl Signals {
         self.doorbell.as_fd()
     }
 
-    /// What came since the last call.
-    pub fn take(&mut self) -> Came {
+    /// Whether SIGTERM or SIGINT came. Takes no signal, but quiets the doorbell until the next one;
+    /// [`Signals::ring`] makes up for that.
+    pub fn is_end_wanted(&mut self) -> bool {
+        self.quiet();
+        self.end.load(Ordering::SeqCst)
+    }
+
+    /// Makes the doorbell readable, as if a signal had come.
+    pub fn ring(&mut self) {
+        // It is full: then it rings already.
+        let _ = self.ringer.write(&[0]);
+    }
+
+    fn quiet(&mut self) {
         let mut rings = [0; 64];
         while matches!(self.doorbell.read(&mut rings), Ok(count) if count > 0) {}
+    }
+
+    /// What came since the last call.
+    pub fn take(&mut self) -> Came {
+        self.quiet();
         let lower = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
         Came {
             end: lower(&self.end),

@@ -34,6 +34,7 @@ trials![
     term_closes_at_once_what_is_open_for_long,
     a_second_term_closes_at_once,
     term_does_not_wait_for_a_watcher_that_is_halted,
+    term_ends_a_start_that_waits,
     term_closes_what_is_still_opening,
     term_stops_listening_at_once,
     term_to_the_whole_group_closes_too,
@@ -390,6 +391,22 @@ fn term_does_not_wait_for_a_watcher_that_is_halted() {
         daemon.kill(Signal::SIGTERM);
     });
     assert!(took < 1.5, "{took} s");
+}
+
+/// A start waits for its watcher, and for a daemon that leaves; neither comes here.
+fn term_ends_a_start_that_waits() {
+    let world = World::new();
+    let knockd = world.knockd("").options("statefile = @/state");
+    let lock = knockd.folder().write("state.lock", "leaving\n");
+    let lock = fs::File::open(lock).unwrap();
+    lock.lock().unwrap();
+    let mut daemon = knockd.launch();
+    assert!(holds_within(seconds(30.0), || daemon.watcher().is_some()), "{}", daemon.said());
+    assert!(process::signal(daemon.watcher().unwrap(), Signal::SIGSTOP));
+    daemon.kill(Signal::SIGTERM);
+    assert_eq!(daemon.wait(30.0), Some(0), "{}", daemon.said());
+    assert!(!daemon.raw_log().contains("starting up"), "{}", daemon.said());
+    assert_eq!(daemon.read("state.lock"), "leaving\n");
 }
 
 /// The start command still runs when the signal comes: the door is closed after it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::poll::PollFd;
+use nix::poll::{PollFd, PollFlags};
 
 use crate::config::Config;
 use crate::daemon::background::Launcher;
@@ -73,7 +73,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let mut doorkeeper = Doorkeeper::new(arguments, limits);
     let watcher = |error| StartError::System("start the watcher", error);
     doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
-    doorkeeper.wait_for_watcher()?;
+    doorkeeper.wait_for_watcher(&mut signals)?;
     let standing = doorkeeper.standing.take().unwrap_or_default();
     if let Err(error) = doorkeeper.open_log() {
         output::complain(&log::cannot_open(&error));
@@ -83,12 +83,17 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.log.look_up_names().map_err(|error| StartError::System("start the resolver", error))?;
     }
     let state_file = doorkeeper.config.options.state_file(&doorkeeper.arguments.pid_file);
-    places::wait_for_leaving(&state_file, OTHERS_END, || false);
+    places::wait_for_leaving(&state_file, OTHERS_END, || signals.is_end_wanted());
+    if signals.is_end_wanted() {
+        // Nothing was opened or taken over yet.
+        doorkeeper.watcher.end();
+        return Ok(());
+    }
     doorkeeper.open_memory();
     if doorkeeper.knows_of_earlier_days() {
         // The watcher is to know what was used up before this daemon began.
         doorkeeper.hand_out_again().map_err(watcher)?;
-        doorkeeper.wait_for_watcher()?;
+        doorkeeper.wait_for_watcher(&mut signals)?;
     }
     let said = doorkeeper.start_firewall()?;
     // What SIGHUP brings counts with the next start.
@@ -98,6 +103,8 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         launcher.detach().map_err(background)?;
     }
     doorkeeper.begin(&standing, said);
+    // For signals that came during the start.
+    signals.ring();
     doorkeeper.run(&mut signals);
     doorkeeper.end(pid_file)
 }
@@ -162,17 +169,22 @@ impl Doorkeeper {
         }
     }
 
-    /// Waits until the watcher has the configuration that it was handed.
-    fn wait_for_watcher(&mut self) -> Result<(), StartError> {
+    /// Waits until the watcher has the configuration that it was handed, or until the daemon is told to end.
+    fn wait_for_watcher(&mut self, signals: &mut Signals) -> Result<(), StartError> {
         let deadline = now().uptime + WATCHER_START;
         while self.handed_out.is_some() && now().uptime < deadline {
+            if signals.is_end_wanted() {
+                return Ok(());
+            }
             match self.watcher.receive() {
                 Received::Message(Report::Refused(error), _) => return Err(StartError::Capture(error)),
                 Received::Message(report, _) => self.hear(report),
                 Received::Nonsense => {}
                 Received::Nothing => {
-                    let descriptor = self.watcher.descriptor().map(|(fd, events)| PollFd::new(fd, events));
-                    let mut descriptors: Vec<PollFd<'_>> = descriptor.into_iter().collect();
+                    let bell = (signals.doorbell(), PollFlags::POLLIN);
+                    let descriptors = self.watcher.descriptor().into_iter().chain([bell]);
+                    let mut descriptors: Vec<PollFd<'_>> =
+                        descriptors.map(|(fd, events)| PollFd::new(fd, events)).collect();
                     wait_for(&mut descriptors, poll_timeout(Some(deadline), now()));
                     self.watcher.flush();
                 }
