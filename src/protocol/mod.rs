@@ -30,7 +30,7 @@
 //!
 //! While a door waits to be closed there is a third process, the heir (`daemon/doorkeeper/heir.rs`). It sleeps on a socket of
 //! its own. If the doorkeeper is killed, the heir claims the state file, as the next daemon would, and closes the doors when
-//! they are due. When the next daemon wants the state file, the heir writes the state and exits.
+//! they are due. A daemon that starts calls it; then the heir writes the state and exits.
 //!
 //! **Generations.** Each configuration sent to a watcher gets a [`Generation`](messages::Generation). The doorkeeper reads
 //! the files once and sends their bytes ([`Bundle`](bundle::Bundle)); no other process reads them, so both parse the

@@ -47,6 +47,7 @@ trials![
     one_damaged_byte_costs_one_line,
     ten_thousand_bad_lines_are_a_few_lines_in_the_log,
     a_folder_in_its_place_is_told_once,
+    heirs_of_daemons_that_share_a_path_close_all,
     nothing_is_written_beside_a_device,
     a_lock_of_somebody_else_is_not_another_daemons,
     a_file_of_the_first_version_is_taken_over,
@@ -542,6 +543,25 @@ fn ten_thousand_bad_lines_are_a_few_lines_in_the_log() {
     daemon.wait_for("state: line 2 is not in order and is left out");
     daemon.wait_for("state: 9995 more lines are not in order and are left out");
     assert_eq!(daemon.raw_log().matches("not in order").count(), 6);
+}
+
+/// Neither the heirs nor what they find gets lost between them.
+fn heirs_of_daemons_that_share_a_path_close_all() {
+    let (world, place) = (World::new(), Folder::new());
+    let daemons = [(); 2].map(|()| with_state(&world, &place, &door(4)).start());
+    world.send([tcp(1)]);
+    for daemon in &daemons {
+        daemon.wait_for("running command: true");
+        assert!(holds_within(seconds(30.0), || daemon.heir().is_some()), "no heir");
+    }
+    let heirs = daemons.each_ref().map(|daemon| daemon.heir().unwrap());
+    daemons.iter().for_each(|daemon| daemon.kill(Signal::SIGKILL));
+    let said = || daemons.each_ref().map(|daemon| daemon.said());
+    let closed = || place.read("out") == "10.77.0.2\n".repeat(2);
+    assert!(holds_within(seconds(30.0), closed), "closed for {:?}; {:?}", place.read("out"), said());
+    let are_gone = || !heirs.iter().any(|pid| process::alive(*pid));
+    assert!(holds_within(seconds(30.0), are_gone), "{:?}", said());
+    assert_eq!(place.read("out"), "10.77.0.2\n".repeat(2));
 }
 
 /// Whoever wants no state file may say so this way.

@@ -3,7 +3,7 @@
 //! There is one only while some door is to be closed: knockd 0.8 has a process for each of them. It sleeps on a socket,
 //! and knows the state file and the configuration in force. When the socket closes it claims what the doorkeeper left,
 //! as the next daemon would, and closes the doors in their time. As soon as there is a next daemon it leaves all to
-//! that: whoever looks for the state opens its lock file, which calls.
+//! that: a daemon that starts touches the lock file of an heir, which rings there.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::getppid;
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::config::{Config, Options};
 use crate::daemon::limits::Limits;
@@ -30,14 +31,18 @@ use crate::time::Now;
 /// One that keeps ending, or is needed for moments only, is started no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often, and how long after each other, to look whether the doorkeeper is gone whose socket is closed.
-const LOOKS: u32 = 10_000;
+/// How long to wait for the end of a doorkeeper whose socket is closed, in milliseconds.
+const PATIENCE: u16 = 10_000;
+/// The same where the kernel cannot tell of its end: how often to look, and how long after each other.
+const LOOKS: u16 = PATIENCE;
 const LOOK: Duration = Duration::from_millis(1);
 
 /// What an heir has to know beside the text of the configuration: what the command line and earlier configurations
 /// say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Estate {
+    /// The doorkeeper's process. It may be gone before the heir could ask who its parent is.
+    pub doorkeeper: u32,
     /// The state file, as the configuration names it.
     pub state_file: PathBuf,
     /// The log file; nothing if there is none.
@@ -53,6 +58,7 @@ impl Estate {
     fn words(&self) -> Vec<OsString> {
         let flag = |is_set: bool, word: &str| OsString::from(if is_set { word } else { "-" });
         vec![
+            self.doorkeeper.to_string().into(),
             self.state_file.clone().into(),
             self.log_file.clone().unwrap_or_default().into(),
             flag(self.use_syslog, "syslog"),
@@ -61,13 +67,28 @@ impl Estate {
     }
 
     fn of(words: &[OsString]) -> Option<Estate> {
-        let [_, state_file, log_file, use_syslog, verbose] = words else { return None };
+        let [_, doorkeeper, state_file, log_file, use_syslog, verbose] = words else { return None };
         Some(Estate {
+            doorkeeper: doorkeeper.to_str()?.parse().ok()?,
             state_file: state_file.into(),
             log_file: (!log_file.is_empty()).then(|| log_file.into()),
             use_syslog: use_syslog.as_bytes() == b"syslog",
             verbose: verbose.as_bytes() == b"verbose",
         })
+    }
+}
+
+impl Estate {
+    /// The doorkeeper, as a descriptor that is readable once it has ended; `None` if it has, or on a kernel before 5.3.
+    fn process(&self) -> Option<OwnedFd> {
+        let pid = rustix::process::Pid::from_raw(self.doorkeeper.cast_signed())?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Opened first: now the number cannot be another process's.
+        self.is_of_parent().then_some(process)
+    }
+
+    fn is_of_parent(&self) -> bool {
+        getppid().as_raw() == self.doorkeeper.cast_signed()
     }
 }
 
@@ -153,6 +174,20 @@ impl HeirProcess {
     }
 }
 
+/// Waits until the doorkeeper has let go of all that it had. Its end of the socket closes before, and the lock of its
+/// state file when the last of its threads has ended.
+fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
+    if let Some(doorkeeper) = doorkeeper {
+        wait_for(&mut [PollFd::new(doorkeeper.as_fd(), PollFlags::POLLIN)], PATIENCE.into());
+        return;
+    }
+    let mut looks = 0;
+    while estate.is_of_parent() && looks < LOOKS {
+        std::thread::sleep(LOOK);
+        looks += 1;
+    }
+}
+
 /// What it inherits when the doorkeeper ended before its time.
 #[derive(Debug)]
 pub struct Inheritance {
@@ -170,10 +205,10 @@ pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
     // What is sent to the whole group is the doorkeeper's to act on, while there is one.
     signals::ignore_all();
     let _ = nix::unistd::setsid();
-    let doorkeeper = getppid();
     let (Some(estate), Ok(socket)) = (Estate::of(words), processes::accept()) else {
         return Err(ExitCode::FAILURE);
     };
+    let doorkeeper = estate.process();
     let mut bundle = None;
     loop {
         match messages::receive(&socket) {
@@ -186,13 +221,7 @@ pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
             Received::Closed => break,
         }
     }
-    // The socket closes while the doorkeeper ends, and the lock of its state file perhaps later: it has let go of all that
-    // it had when somebody else is our parent.
-    let mut looks = 0;
-    while getppid() == doorkeeper && looks < LOOKS {
-        std::thread::sleep(LOOK);
-        looks += 1;
-    }
+    wait_for_end(&estate, doorkeeper);
     let text = bundle.and_then(|bundle| messages::read_all(&bundle).ok());
     let mut config = text.and_then(|text| load::unpack(&Bundle::decode(&text)?)).unwrap_or_default();
     config.options = Options {

@@ -112,18 +112,18 @@ impl Memory {
         }
     }
 
-    /// Rings when somebody looks for our state file.
+    /// Rings when a daemon starts that wants our state file: see [`places::wait_for_leaving`].
     pub(super) fn summons(&self) -> Option<Inotify> {
         let lock = places::lock_of(self.file.as_ref()?.place().path());
         let bell = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
-        bell.add_watch(&lock, AddWatchFlags::IN_OPEN).ok()?;
+        bell.add_watch(&lock, AddWatchFlags::IN_ATTRIB).ok()?;
         Some(bell)
     }
 
     /// Where the state file is, if there is one, and whether it could be written the last time.
     pub(super) fn standing(&self) -> (Option<&Path>, bool) {
         (
-            self.file.as_ref().map(StateFile::path),
+            self.file.as_ref().map(|file| file.place().path()),
             self.file.is_some() && !self.is_in_trouble && !self.is_behind,
         )
     }
@@ -266,6 +266,8 @@ impl Memory {
             let _ = watch.add_watch(&places::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
         self.watch = Some(watch);
+        // One that ended since its lock was tried has rung for nobody.
+        self.look = Some((Duration::ZERO, LOOKS));
     }
 
     /// Writes what changed, so that it outlives this process. What the log should say is the answer.
@@ -346,10 +348,8 @@ impl Memory {
                         // What changes from now on has a second of its own.
                         self.sync = None;
                     }
-                    match file.flush(settles) {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) => return self.lose(&error, now),
+                    if !file.flush(settles) {
+                        break;
                     }
                 }
                 Ok(None) => break,

@@ -167,6 +167,7 @@ impl Doorkeeper {
     fn estate(&self) -> Estate {
         let options = &self.config.options;
         Estate {
+            doorkeeper: std::process::id(),
             state_file: options.state_file(&self.arguments.pid_file),
             log_file: options.log_file.as_ref().or(self.arguments.log_file.as_ref()).cloned(),
             use_syslog: options.use_syslog,
@@ -184,6 +185,9 @@ impl Doorkeeper {
             }
             self.reap();
             let now = now();
+            if let Some(found) = self.memory.look(now) {
+                self.take_over(found);
+            }
             let due = self.openings.due(now);
             self.actions.extend(due);
             self.take_actions(now);

@@ -2,11 +2,11 @@
 //!
 //! [`crate::opening::state`] tells which files a place has, and what holds for them at every instant.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, FileTimes, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
@@ -265,6 +265,10 @@ pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut
         let mut word = String::new();
         // Nothing: it has just got the lock, and has not said yet.
         let is_said = file.read_to_string(&mut word).is_ok() && word == LEAVING;
+        if is_said {
+            // That rings at an heir. Another heir must not ring, or both would leave.
+            let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+        }
         let may_say = word.is_empty() && now().uptime < deadline_of_silent;
         (is_said || may_say) && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
     };

@@ -74,13 +74,10 @@ impl StateFile {
 
     /// Begins to flush what was written; then, if it `settles`, `PATH.new` becomes `PATH`. Returns whether there was
     /// something to flush. What came of it [`StateFile::landed`] says.
-    ///
-    /// # Errors
-    /// What the operating system says. Then the next change says everything.
-    pub(super) fn flush(&mut self, settles: bool) -> io::Result<bool> {
+    pub(super) fn flush(&mut self, settles: bool) -> bool {
         let operations = self.journal.flush(settles);
-        self.take_off(&operations)?;
-        Ok(!operations.is_empty())
+        self.take_off(&operations);
+        !operations.is_empty()
     }
 
     /// Whether something is being flushed.
@@ -108,7 +105,7 @@ impl StateFile {
     /// What the operating system says. Then the next change says everything.
     pub(super) fn flush_now(&mut self, settles: bool) -> io::Result<()> {
         self.wait()?;
-        self.flush(settles)?;
+        self.flush(settles);
         self.wait()
     }
 
@@ -134,13 +131,13 @@ impl StateFile {
             self.journal.failed();
             return Err(error);
         }
-        self.take_off(&flight)?;
+        self.take_off(&flight);
         Ok(if self.is_flushing() { Landed::Proceeds } else { Landed::Flushed })
     }
 
     /// Carries out operations that wait for the disk, beside all else.
-    fn take_off(&mut self, flight: &[Operation]) -> io::Result<()> {
-        let Some(written) = self.written.as_ref().filter(|_| !flight.is_empty()) else { return Ok(()) };
+    fn take_off(&mut self, flight: &[Operation]) {
+        let Some(written) = self.written.as_ref().filter(|_| !flight.is_empty()) else { return };
         if self.flusher.is_none() {
             // Without one, say for want of processes, the disk is waited for.
             self.flusher = Flusher::start().ok();
@@ -152,7 +149,6 @@ impl StateFile {
             let mut carry_out = |operation| disk::carry_out(operation, self.place.path(), &mut self.written);
             self.outcome = Some(flight.iter().try_for_each(&mut carry_out));
         }
-        Ok(())
     }
 
     fn carry_out(&mut self, operations: &[Operation]) -> io::Result<()> {
