@@ -227,9 +227,12 @@ fn a_stop_command_that_was_cut_off_is_run_again() {
     world.send([tcp(1)]);
     assert!(holds_within(seconds(5.0), || place.join("began").exists()), "{}", daemon.said());
     pause(0.2);
+    // Halted, so that it replaces none of them.
+    daemon.kill(Signal::SIGSTOP);
     let all: Vec<i32> = daemon.descendants().iter().map(|process| process.pid).chain([daemon.pid]).collect();
-    all.into_iter().for_each(process::end);
-    daemon.wait(2.0);
+    all.iter().copied().for_each(process::end);
+    daemon.wait(30.0);
+    assert!(holds_within(seconds(30.0), || !all.iter().any(|pid| process::alive(*pid))), "they live on");
     let daemon = with_state(&world, &place, "").start();
     daemon.wait_for("10.77.0.2: d: still open");
     expect_closed(&place, 4.0, "10.77.0.2\n");
