@@ -5,9 +5,12 @@
 
 pub mod admissions;
 pub mod event;
+pub mod job;
 pub mod journal;
 pub mod log_limit;
 pub mod record;
+mod running;
+pub mod standing;
 pub mod state;
 
 use std::cmp::Reverse;
@@ -20,6 +23,10 @@ use crate::door::sequence::Stage;
 use crate::door::spa::request::Request;
 use crate::door::{Door, Reopen};
 use crate::opening::event::Event;
+use crate::opening::job::variables;
+pub use crate::opening::job::{Action, Ending, Job, JobId};
+use crate::opening::running::{Role, Running};
+pub use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
 /// When to try again to run a stop command that could not be started, say for want of memory.
@@ -31,190 +38,6 @@ const LAST_RETRY: Duration = Duration::from_millis(200);
 const SENT_TO_GROUPS: [i32; 3] = [1, 2, 15];
 /// When to run the command again that such a signal ended: once nobody sends it any more.
 const AFTER_SIGNAL: Duration = Duration::from_millis(200);
-
-/// Names a job while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(pub u64);
-
-/// Names an opening for as long as it is remembered, also by the daemons that come after this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// A random number that the process drew in which the door opened.
-    pub origin: u64,
-    /// Counts the openings of that process.
-    pub number: u64,
-}
-
-/// A running process, told apart from all that had its number before or get it later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Process {
-    /// Its number.
-    pub pid: i32,
-    /// When it was started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
-    pub start: u64,
-}
-
-/// One command to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// What to call it when it ended.
-    pub id: JobId,
-    /// The door's name, for the log.
-    pub door: Arc<str>,
-    /// For the shell, after `-c`.
-    pub command: Vec<u8>,
-    /// What the command finds in its environment, so that a script needs no quoting; nothing for a
-    /// command of the daemon itself.
-    pub variables: Vec<(&'static str, String)>,
-}
-
-/// Something the doorkeeper is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Write this to the log.
-    Tell(Event),
-    /// Run this command, and say when it ended.
-    Run(Job),
-    /// This command takes too long: kill it, with all that it started.
-    Kill(JobId),
-}
-
-/// The end of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It ended by itself, with this exit code.
-    Exited(i32),
-    /// A signal with this number killed it.
-    Killed(i32),
-    /// It could not even be started.
-    NotStarted,
-    /// It is gone; it was no child of ours, so nobody tells how it ended.
-    Unseen,
-}
-
-/// What a single packet asked for, one port of it: commands find it in their environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// Who asked, as he says.
-    pub user: String,
-    /// For which port.
-    pub port: Stage,
-    /// For how many seconds.
-    pub seconds: u32,
-}
-
-/// How a door is to be closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// Names the opening that it ends.
-    pub key: Key,
-    /// The door's name.
-    pub door: Arc<str>,
-    /// Whom it is open for.
-    pub knocker: IpAddr,
-    /// What was asked for, if a single packet opened it.
-    pub access: Option<Box<Access>>,
-    /// The stop command.
-    pub command: Vec<u8>,
-    /// How long the door stays open.
-    pub after: Duration,
-    /// How long the command may take.
-    pub limit: Option<Duration>,
-    /// When it is to be run, as uptime; while the start command runs, as if that had ended at once.
-    pub due: Duration,
-}
-
-/// How far an opening has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Its start command runs, or is about to; `None` while its process is not known.
-    Opening(Option<Process>),
-    /// Its time runs.
-    Open,
-    /// Its stop command runs; `None` if its process is not known.
-    Closing(Option<Process>),
-}
-
-/// What changed in [`Openings::standing`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// This opening is new, or has come further.
-    Stands(Phase, Stop),
-    /// This opening is closed.
-    Closed(Key),
-}
-
-#[derive(Clone, Debug)]
-struct Running {
-    door: Arc<str>,
-    role: Role,
-    /// It was started.
-    is_started: bool,
-    /// What runs, where that could be found out.
-    process: Option<Process>,
-    /// When it is killed, as uptime.
-    killed_at: Option<Duration>,
-}
-
-#[derive(Clone, Debug)]
-enum Role {
-    /// A start command, with what follows it.
-    Opens(Stop),
-    /// A command that nothing follows.
-    JustRuns,
-    /// The last command of all, with what it takes to run it again.
-    IsLast(Vec<u8>, Option<Duration>),
-    /// A stop command, with what it takes to run it again if it cannot be started.
-    Closes(Stop),
-}
-
-impl Stop {
-    /// Whether it ends an opening of this door for this knocker, and of this port if it was asked for one.
-    fn is_of(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
-        let own_port = self.access.as_ref().map(|access| access.port);
-        self.knocker == knocker && self.door == *door && own_port == port
-    }
-}
-
-/// What commands of a door find in their environment.
-fn variables(door: &str, knocker: IpAddr, access: Option<&Access>) -> Vec<(&'static str, String)> {
-    let mut variables = vec![
-        ("KNOCKD_IP", knocker.to_string()),
-        ("KNOCKD_DOOR", door.to_owned()),
-        ("KNOCKD_FAMILY", if knocker.is_ipv4() { "4" } else { "6" }.to_owned()),
-    ];
-    if let Some(Access { user, port, seconds }) = access {
-        variables.extend([
-            ("KNOCKD_USER", user.clone()),
-            ("KNOCKD_PROTO", port.protocol.to_string()),
-            ("KNOCKD_PORT", port.port.to_string()),
-            ("KNOCKD_TIMEOUT", seconds.to_string()),
-        ]);
-    }
-    variables
-}
-
-impl Running {
-    fn take_stop(&mut self) -> Option<Stop> {
-        match std::mem::replace(&mut self.role, Role::JustRuns) {
-            Role::Opens(stop) => Some(stop),
-            other => {
-                self.role = other;
-                None
-            }
-        }
-    }
-
-    /// How far the opening has come that this command belongs to.
-    fn standing(&self) -> Option<(Phase, &Stop)> {
-        match &self.role {
-            Role::Opens(stop) => Some((Phase::Opening(self.process), stop)),
-            Role::Closes(stop) if self.is_started => Some((Phase::Closing(self.process), stop)),
-            Role::Closes(stop) => Some((Phase::Open, stop)),
-            Role::JustRuns | Role::IsLast(..) => None,
-        }
-    }
-}
 
 /// When doors are closed once the daemon is to end.
 #[derive(Clone, Copy, Debug)]

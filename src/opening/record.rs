@@ -14,7 +14,7 @@ use crate::door::ports::Ports;
 use crate::door::spa::fields::{Service, is_user, ports};
 use crate::door::spa::sealed::PacketId;
 use crate::opening::admissions::Whose;
-use crate::opening::{Access, Change, Key, Phase, Process, Stop};
+use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
 /// A point in time, and the boot of the machine it belongs to.

@@ -76,7 +76,7 @@ use crate::door::spent::Spent;
 use crate::opening::admissions::Whose;
 pub use crate::opening::record::{Admitted, Cooldown, Moment};
 use crate::opening::record::{Reading, Record, seal, unsealed};
-use crate::opening::{Key, Phase, Process, Stop};
+use crate::opening::standing::{Key, Phase, Process, Stop};
 use crate::time::Now;
 
 /// The beginning of the first line, in the current and the previous version.

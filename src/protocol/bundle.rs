@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::protocol::bytes::{self, Reader};
+
 /// What the first bytes are: the format changes only together with the program, which is one.
 const TITLE: &[u8] = b"knockd-bundle 1\n";
 /// More bytes than any of the small parts takes.
@@ -73,14 +75,14 @@ impl<'a> Bundle<'a> {
         let mut out =
             Zeroizing::new(Vec::with_capacity(SPARE + texts.sum::<usize>() + self.room_for_lists()));
         out.extend(TITLE);
-        bytes(&mut out, self.interface.as_bytes());
+        counted(&mut out, self.interface.as_bytes());
         out.push(self.waits.into());
         out.push(self.has_readers.into());
         for files in [&self.files, &self.one_time] {
             count(&mut out, files.len());
             for (path, text) in files {
-                bytes(&mut out, path.as_os_str().as_bytes());
-                bytes(&mut out, text);
+                counted(&mut out, path.as_os_str().as_bytes());
+                counted(&mut out, text);
             }
         }
         count(&mut out, self.spent.len());
@@ -89,15 +91,15 @@ impl<'a> Bundle<'a> {
             out.push(floor.is_some().into());
             out.extend(floor.unwrap_or_default().to_le_bytes());
             count(&mut out, lists.len());
-            for (period, owner) in lists {
+            for (period, whose) in lists {
                 out.extend(period.to_le_bytes());
-                address(&mut out, *owner);
+                owner(&mut out, *whose);
             }
         }
         count(&mut out, self.cooldowns.len());
         for CoolingDown { door, knocker, until } in &self.cooldowns {
             out.extend(door.to_le_bytes());
-            address(&mut out, Some(*knocker));
+            bytes::address(&mut out, *knocker);
             out.extend(until.as_secs().to_le_bytes());
             out.extend(until.subsec_nanos().to_le_bytes());
         }
@@ -109,7 +111,7 @@ impl<'a> Bundle<'a> {
     pub fn decode(text: &'a [u8]) -> Option<Bundle<'a>> {
         let mut reader = Reader(text.strip_prefix(TITLE)?);
         let bundle = Bundle {
-            interface: String::from_utf8(reader.bytes()?.to_vec()).ok()?,
+            interface: String::from_utf8(reader.long_bytes()?.to_vec()).ok()?,
             waits: reader.flag()?,
             has_readers: reader.flag()?,
             files: reader.list(Reader::file)?,
@@ -117,11 +119,11 @@ impl<'a> Bundle<'a> {
             spent: reader.list(|reader| {
                 let door = reader.word()?;
                 let floor = (reader.flag()?, reader.long()?);
-                let lists = reader.list(|reader| Some((reader.long()?, reader.address().ok()?)))?;
+                let lists = reader.list(|reader| Some((reader.long()?, reader.owner().ok()?)))?;
                 Some(SpentLists { door, floor: floor.0.then_some(floor.1), lists })
             })?,
             cooldowns: reader.list(|reader| {
-                let (door, knocker) = (reader.word()?, reader.address().ok()??);
+                let (door, knocker) = (reader.word()?, reader.address()?);
                 let (seconds, nanos) = (reader.long()?, reader.word()?);
                 let until = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos.into()))?;
                 Some(CoolingDown { door, knocker, until })
@@ -148,68 +150,38 @@ fn count(out: &mut Vec<u8>, number: usize) {
     out.extend(u64::try_from(number).unwrap_or(u64::MAX).to_le_bytes());
 }
 
-fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+fn counted(out: &mut Vec<u8>, bytes: &[u8]) {
     count(out, bytes.len());
     out.extend(bytes);
 }
 
-fn address(out: &mut Vec<u8>, address: Option<IpAddr>) {
-    match address {
+/// An address, or 0 for none.
+fn owner(out: &mut Vec<u8>, owner: Option<IpAddr>) {
+    match owner {
         None => out.push(0),
-        Some(IpAddr::V4(address)) => {
-            out.push(4);
-            out.extend(address.octets());
-        }
-        Some(IpAddr::V6(address)) => {
-            out.push(6);
-            out.extend(address.octets());
-        }
+        Some(address) => bytes::address(out, address),
     }
 }
 
 /// The bytes are not those of a whole bundle.
 struct Damaged;
 
-/// The bytes that are still to be read.
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        self.take::<1>().map(|byte| byte != [0])
-    }
-
-    fn word(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn long(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    /// Any number of bytes, their number in front.
+    fn long_bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.long()?).ok()?;
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
+        self.slice(length)
     }
 
     fn file(&mut self) -> Option<Borrowed<'a>> {
-        let path = Path::new(OsStr::from_bytes(self.bytes()?));
-        Some((path, self.bytes()?))
+        let path = Path::new(OsStr::from_bytes(self.long_bytes()?));
+        Some((path, self.long_bytes()?))
     }
 
-    fn address(&mut self) -> Result<Option<IpAddr>, Damaged> {
-        match self.take::<1>().ok_or(Damaged)? {
-            [0] => Ok(None),
-            [4] => Ok(Some(self.take::<4>().ok_or(Damaged)?.into())),
-            [6] => Ok(Some(self.take::<16>().ok_or(Damaged)?.into())),
-            _ => Err(Damaged),
+    fn owner(&mut self) -> Result<Option<IpAddr>, Damaged> {
+        match self.byte().ok_or(Damaged)? {
+            0 => Ok(None),
+            kind => self.address_of(kind).map(Some).ok_or(Damaged),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::door::spa::may_be_single_packet;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::opening::event::Opening;
+use crate::protocol::bytes::{self, Reader};
 
 /// The most bytes of a message.
 pub const LONGEST: usize = 2560;
@@ -141,16 +142,7 @@ impl Writer {
     }
 
     fn address(mut self, address: IpAddr) -> Writer {
-        match address {
-            IpAddr::V4(address) => {
-                self.0.push(4);
-                self.0.extend(address.octets());
-            }
-            IpAddr::V6(address) => {
-                self.0.push(6);
-                self.0.extend(address.octets());
-            }
-        }
+        bytes::address(&mut self.0, address);
         self
     }
 
@@ -192,32 +184,7 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// The bytes of a message while it is read.
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        self.byte().map(|byte| byte != 0)
-    }
-
-    fn word(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn long(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
     fn generation(&mut self) -> Option<Generation> {
         self.word().map(Generation)
     }
@@ -230,23 +197,14 @@ impl<'a> Reader<'a> {
         self.word().map(|word| Code(word.cast_signed()))
     }
 
-    fn address(&mut self) -> Option<IpAddr> {
-        match self.byte()? {
-            4 => self.take::<4>().map(IpAddr::from),
-            6 => self.take::<16>().map(IpAddr::from),
-            _ => None,
-        }
-    }
-
     fn text(&mut self) -> Option<String> {
-        std::str::from_utf8(self.bytes()?).ok().map(str::to_owned)
+        std::str::from_utf8(self.short_bytes()?).ok().map(str::to_owned)
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    /// At most 65,535 bytes, their number in front.
+    fn short_bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(u16::from_le_bytes(self.take()?));
-        let (bytes, rest): (&'a [u8], _) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
+        self.slice(length)
     }
 
     fn opening(&mut self) -> Option<Opening> {
@@ -360,7 +318,7 @@ impl Crossing for Report {
             11 => {
                 let (number, generation) = (reader.long()?, reader.generation()?);
                 let (door, sender, destination) = (reader.door()?, reader.address()?, reader.address()?);
-                let packet = reader.bytes().filter(|packet| may_be_single_packet(packet))?.to_vec();
+                let packet = reader.short_bytes().filter(|packet| may_be_single_packet(packet))?.to_vec();
                 Report::Single(number, generation, SinglePacket { door, sender, destination, packet })
             }
             12 => Report::Told(reader.text()?),

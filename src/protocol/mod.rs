@@ -84,6 +84,7 @@
 //! `tests/protocol` runs these two ends and a disk through every order of events, with a kill at every step.
 
 pub mod bundle;
+mod bytes;
 pub mod desk;
 pub mod messages;
 pub mod outbox;
