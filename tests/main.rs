@@ -29,8 +29,6 @@ mod repository {
     pub mod knockd_sh;
     /// The manual pages against the programs.
     pub mod manuals;
-    /// contrib/openwrt, where it repeats what the program knows.
-    pub mod openwrt;
 }
 /// Which files are trusted, as values.
 mod trust;
@@ -204,7 +202,6 @@ fn tests() -> Vec<Trial> {
         repository::architecture::tests,
         repository::manuals::tests,
         repository::knockd_sh::tests,
-        repository::openwrt::tests,
         trust::tests,
         door::otp::tests,
         door::spa::tests,

@@ -163,6 +163,19 @@ on_router service_triggers
 same "triggers: changes of the file and of the network" "procd_add_reload_trigger knockd
 procd_add_interface_trigger interface.* wan /etc/init.d/knockd reload network" "$(seen)"
 
+# ------------------------------------------------------------ all directives
+"$KNOCKD" --all-directives | sed -n 's/^\(door\|both\) \([a-z0-9_]*\)$/\2/p' | sort >wanted
+{
+    echo "config rule 'everything'"
+    while read -r directive; do printf '\toption %s %s\n' "$directive" "'value of $directive'"; done <wanted
+} >config
+on_router start_service
+same "every directive of a door is handed on" "$(sed 's/.*/& = value of &/' wanted)" \
+    "$(sed -n '/everything/,$ s/^\t\(.* = .*\)/\1/p' knockd.conf.new | sort)"
+cp "$FILES/knockd.config" config
+sed -i "/option enabled/d" config
+on_router start_service
+
 # ------------------------------------------------------------ late networks
 NETWORKS='lan=br-lan' check "a network that is not up yet is not an error" on_router start_service
 same "the log says that the network is not up" 1 "$(NETWORKS='' on_router start_service; seen | grep -c 'is not up yet')"
@@ -227,8 +240,8 @@ same "its door is used" "	sequence = 7000,8000:udp,9000
 	seq_timeout = 15
 	tcpflags = syn
 	command = /usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
-	cmd_timeout = 30
-	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT" "$(sed -n '8,$p' knockd.conf)"
+	stop_command = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
+	cmd_timeout = 30" "$(sed -n '8,$p' knockd.conf)"
 # The file that it ships: interface is a device, and an option name lacks a _.
 cat >config <<'END'
 config options 'common'
@@ -329,9 +342,9 @@ same "each is written into its section" "	UseSyslog
 	strict_except = tcp/443,udp/53
 
 [phone]
+	tcpflags = syn,!ack
 	otp = a seed, 60, 20000, on, tcp, udp
 	otp_window = 2
-	tcpflags = syn,!ack
 	command_6 = true
 	strict = yes
 	allow = 192.0.2.0/24,2001:db8::/32

@@ -81,6 +81,27 @@ pub(super) enum Read {
 type ReadOption = fn(&mut Options, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 type ReadDoor = fn(&mut Draft<'_>, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 
+/// The table for scripts: a line for each name, `PLACE NAME`, in lower case, and ` flag` behind those that have no
+/// value. PLACE is `options`, `door` or `both`.
+#[must_use]
+pub fn listing() -> String {
+    let mut text = String::new();
+    for directive in DIRECTIVES {
+        let place = match directive.place {
+            Place::Options => "options",
+            Place::Door => "door",
+            Place::Anywhere => "both",
+        };
+        let kind = if directive.has_value { "" } else { " flag" };
+        for name in [directive.name].iter().chain(directive.aliases) {
+            for part in [place, " ", &name.to_lowercase(), kind, "\n"] {
+                text += part;
+            }
+        }
+    }
+    text
+}
+
 /// All directives, grouped by theme, one line each.
 #[rustfmt::skip]
 pub const DIRECTIVES: &[Directive] = &[

@@ -27,6 +27,7 @@ options:
       --metrics          with --status: as metrics for Prometheus
       --simulate <file>  say what knockd would do about a capture, and exit
       --address <list>   with --simulate: the addresses of the host
+      --all-directives   list the directives of the config file, and exit
       --guard            set up the firewall table of Guard, and exit
       --unguard          remove the firewall table of Guard, and exit
   -V, --version          display version
@@ -89,6 +90,8 @@ pub struct Arguments {
     pub is_config_given: bool,
     /// `-p` was given.
     pub is_pid_file_given: bool,
+    /// `--all-directives`.
+    pub directives: bool,
     /// `--guard`.
     pub guard: bool,
     /// `--unguard`.
@@ -172,6 +175,7 @@ pub fn command() -> Command {
         .arg(word("metrics"))
         .arg(word("guard"))
         .arg(word("unguard"))
+        .arg(word("all-directives"))
         .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
         .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
         // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
@@ -228,6 +232,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         addresses,
         is_config_given: is_given("config"),
         is_pid_file_given: is_given("pidfile"),
+        directives: matches.get_flag("all-directives"),
         guard: matches.get_flag("guard"),
         unguard: matches.get_flag("unguard"),
         is_launched: matches.get_flag("launched"),

@@ -34,6 +34,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::config::directives;
+
 use cli::Instead;
 use log::{names, output};
 use processes::Role;
@@ -72,6 +74,10 @@ pub fn main() -> ExitCode {
     }
     if let Some(file) = &arguments.simulate {
         return simulate::main(&arguments, file);
+    }
+    if arguments.directives {
+        output::print(&directives::listing());
+        return ExitCode::SUCCESS;
     }
     if arguments.check {
         return check::main(&arguments);

@@ -595,7 +595,9 @@ impl World {
         let Some(flight) = &mut self.daemons.get_mut(&id).unwrap().flight else { return };
         flight.is_done = true;
         let Flight { operations, file, .. } = flight.clone();
-        operations.iter().for_each(|operation| self.sync(operation, file));
+        for operation in &operations {
+            self.sync(operation, file);
+        }
         self.forget_files();
     }
 

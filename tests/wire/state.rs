@@ -558,8 +558,10 @@ fn heirs_of_daemons_that_share_a_path_close_all() {
         assert!(holds_within(seconds(30.0), || daemon.heir().is_some()), "no heir");
     }
     let heirs = daemons.each_ref().map(|daemon| daemon.heir().unwrap());
-    daemons.iter().for_each(|daemon| daemon.kill(Signal::SIGKILL));
-    let said = || daemons.each_ref().map(|daemon| daemon.said());
+    for daemon in &daemons {
+        daemon.kill(Signal::SIGKILL);
+    }
+    let said = || daemons.each_ref().map(RunningDaemon::said);
     let closed = || place.read("out") == "10.77.0.2\n".repeat(2);
     assert!(holds_within(seconds(30.0), closed), "closed for {:?}; {:?}", place.read("out"), said());
     let are_gone = || !heirs.iter().any(|pid| process::alive(*pid));
