@@ -90,6 +90,8 @@ mod plan {
     pub mod fwknoprc;
     /// The client's one-time passwords, as values and as text.
     pub mod password;
+    /// The messages of STUN, against those of its RFC.
+    pub mod stun_message;
     /// The client's targets and their stages, as values.
     pub mod targets;
 }
@@ -224,6 +226,7 @@ fn tests() -> Vec<Trial> {
         plan::fwknoprc::tests,
         plan::targets::tests,
         plan::password::tests,
+        plan::stun_message::tests,
         protocol::ends::tests,
         daemon::cli::tests,
         daemon::messages::tests,

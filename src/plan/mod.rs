@@ -7,6 +7,7 @@ pub mod profile;
 pub mod shape;
 pub mod spa;
 pub mod stun;
+pub mod stun_message;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,0 +1,72 @@
+//! The two messages of STUN (RFC 8489) that the client needs: a binding request, and the address in its answer.
+//! All numbers are in network byte order.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What every message has behind its type and length (RFC 8489, 5).
+const MAGIC_COOKIE: u32 = 0x2112_a442;
+const BINDING_REQUEST: u16 = 0x0001;
+const BINDING_SUCCESS: u16 = 0x0101;
+const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+
+/// Tells the answers to one request from all others.
+pub type TransactionId = [u8; 12];
+
+/// A binding request without attributes.
+#[must_use]
+pub fn request(id: TransactionId) -> Vec<u8> {
+    let length = 0_u16;
+    [&BINDING_REQUEST.to_be_bytes()[..], &length.to_be_bytes(), &MAGIC_COOKIE.to_be_bytes(), &id].concat()
+}
+
+/// The address that the server saw (XOR-MAPPED-ADDRESS), if the datagram is the successful answer to request `id`.
+///
+/// Other attributes are skipped, also unknown ones that RFC 8489 wants understood: servers of RFC 3489 send
+/// some that have no meaning any more.
+#[must_use]
+pub fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
+    let (kind, rest) = number(answer)?;
+    let (length, rest) = number(rest)?;
+    let (cookie, rest) = rest.split_first_chunk()?;
+    let (its_id, mut rest) = rest.split_first_chunk()?;
+    let is_ours = kind == BINDING_SUCCESS && u32::from_be_bytes(*cookie) == MAGIC_COOKIE && *its_id == id;
+    if !is_ours || usize::from(length) != rest.len() {
+        return None;
+    }
+    while let Some((name, after)) = number(rest) {
+        let (length, after) = number(after)?;
+        let length = usize::from(length);
+        let value = after.get(..length)?;
+        if name == XOR_MAPPED_ADDRESS {
+            return unmasked(value, id);
+        }
+        // Attributes begin at multiples of four bytes.
+        rest = after.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+/// The address in the value of XOR-MAPPED-ADDRESS, which is combined with the cookie and the identifier so that
+/// no NAT mistakes it for one that it should translate (RFC 8489, 14.2).
+fn unmasked(value: &[u8], id: TransactionId) -> Option<IpAddr> {
+    // A zero, the family, and two bytes of the port.
+    let ([_, family, _, _], address) = value.split_first_chunk()?;
+    let cookie = MAGIC_COOKIE.to_be_bytes();
+    match (family, address.len()) {
+        (1, 4) => {
+            let bits = u32::from_be_bytes(address.try_into().ok()?) ^ MAGIC_COOKIE;
+            Some(Ipv4Addr::from_bits(bits).into())
+        }
+        (2, 16) => {
+            let mask: [u8; 16] = [&cookie[..], &id].concat().try_into().ok()?;
+            let bits = u128::from_be_bytes(address.try_into().ok()?) ^ u128::from_be_bytes(mask);
+            Some(Ipv6Addr::from_bits(bits).into())
+        }
+        _ => None,
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u16::from_be_bytes(*number), rest))
+}
