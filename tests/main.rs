@@ -25,6 +25,8 @@ mod tools;
 mod repository {
     /// The dependency rules of the sources.
     pub mod architecture;
+    /// The completions of the shells.
+    pub mod completions;
     /// contrib/knockd.sh.
     pub mod knockd_sh;
     /// The manual pages against the programs.
@@ -202,6 +204,7 @@ fn tests() -> Vec<Trial> {
         random::tests,
         tools::tests,
         repository::architecture::tests,
+        repository::completions::tests,
         repository::manuals::tests,
         repository::knockd_sh::tests,
         trust::tests,

@@ -127,7 +127,9 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
     }
 }
 
-fn command() -> Command {
+/// The command line as clap sees it; the completions of the shells are made from it.
+#[must_use]
+pub fn command() -> Command {
     let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     // getopt takes the next word as the value, whatever it begins with.
     let value = |name: &'static str| {

@@ -8,7 +8,7 @@
 
 mod after;
 mod chance;
-mod cli;
+pub mod cli;
 mod clock;
 mod core_dump;
 mod failure;
@@ -19,7 +19,7 @@ mod profiles;
 mod secret;
 mod send;
 mod system;
-mod usage;
+pub mod usage;
 mod wanted;
 
 use std::env;

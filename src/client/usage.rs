@@ -1,7 +1,7 @@
 //! What `-h` and `-V` print.
 
 /// The usage. Its first part is that of knock 0.8, word for word.
-pub(super) const USAGE: &str = "\
+pub const USAGE: &str = "\
 usage: knock [options] <host> <port[:proto]> [port[:proto]] ...
 options:
   -u, --udp            make all ports hits use UDP (default is TCP)
