@@ -15,6 +15,7 @@ complete -c knockd -l json -d 'with --status'
 complete -c knockd -l metrics -d 'with --status'
 complete -c knockd -l guard -d 'set up the firewall table of Guard, and exit'
 complete -c knockd -l unguard -d 'remove the firewall table of Guard, and exit'
+complete -c knockd -l all-directives -d 'list the directives of the config file, and exit'
 complete -c knockd -s V -l version -d 'display version'
 complete -c knockd -s h -l help -d 'this help'
 complete -c knockd -s s -l save-mem
