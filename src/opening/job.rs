@@ -1,4 +1,4 @@
-//! Commands to run: what the doorkeeper is told to do, and what it tells of their ends.
+//! What the doorkeeper is to do, above all the commands to run, and how commands end.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,21 +6,20 @@ use std::sync::Arc;
 use crate::opening::event::Event;
 use crate::opening::standing::Access;
 
-/// Names a job while it runs.
+/// Identifies a command while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
 /// One command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// What to call it when it ended.
+    /// For the report of its end.
     pub id: JobId,
     /// The door's name, for the log.
     pub door: Arc<str>,
-    /// For the shell, after `-c`.
+    /// The command line for `sh -c`.
     pub command: Vec<u8>,
-    /// What the command finds in its environment, so that a script needs no quoting; nothing for a
-    /// command of the daemon itself.
+    /// Environment variables of its own; none for `On_Start` and `On_Stop`.
     pub variables: Vec<(&'static str, String)>,
 }
 
@@ -29,22 +28,22 @@ pub struct Job {
 pub enum Action {
     /// Write this to the log.
     Tell(Event),
-    /// Run this command, and say when it ended.
+    /// Run this command, and report its end.
     Run(Job),
-    /// This command takes too long: kill it, with all that it started.
+    /// Kill this command, which takes too long, and everything that it started.
     Kill(JobId),
 }
 
 /// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It ended by itself, with this exit code.
+    /// It exited with this code.
     Exited(i32),
     /// A signal with this number killed it.
     Killed(i32),
-    /// It could not even be started.
+    /// It could not be started.
     NotStarted,
-    /// It is gone; it was no child of ours, so nobody tells how it ended.
+    /// It has ended, but it was not our child, so that its exit code is unknown.
     Unseen,
 }
 

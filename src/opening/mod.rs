@@ -1,7 +1,7 @@
-//! Doors that stand open: what to run now, and what to run later.
+//! The open doors: which command to run now, and which later.
 //!
-//! Pure: it is told what happened and what time it is, and answers with [`Action`]s in the order in
-//! which they are to be taken. It never forgets an opening before its stop command was handed out.
+//! Pure: the caller reports what happened and what time it is, and gets [`Action`]s to carry out in order. An
+//! opening is kept until its stop command has ended.
 
 pub mod admissions;
 pub mod event;
@@ -29,39 +29,39 @@ use crate::opening::running::{Role, Running};
 pub use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
-/// When to try again to run a stop command that could not be started, say for want of memory.
+/// How long to wait before a stop command that could not be started, say for want of memory, is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// The same when the daemon ends.
+/// The same while the daemon ends.
 const LAST_RETRY: Duration = Duration::from_millis(200);
 
 /// SIGHUP, SIGINT and SIGTERM, which service managers and terminals send to a whole group of processes.
 const SENT_TO_GROUPS: [i32; 3] = [1, 2, 15];
-/// When to run the command again that such a signal ended: once nobody sends it any more.
+/// How long to wait before a command that such a signal ended is run again, so that the sender is done.
 const AFTER_SIGNAL: Duration = Duration::from_millis(200);
 
-/// When doors are closed once the daemon is to end.
+/// When doors are closed while the daemon ends.
 #[derive(Clone, Copy, Debug)]
 struct End {
     /// Stops that are due by then (uptime) keep their time; all others are due at once.
     soon: Duration,
-    /// Then (uptime) doors are closed whose start command still runs.
+    /// When doors are closed whose start command still runs, as uptime.
     late: Duration,
 }
 
-/// All openings that still have something to run.
+/// The openings, from the knock to the end of the stop command.
 #[derive(Clone, Debug, Default)]
 pub struct Openings {
-    /// The first half of the keys that are given here.
+    /// The `origin` of new keys.
     origin: u64,
-    /// Names given so far.
+    /// The number of the last job, and of the last key.
     names: u64,
-    /// Commands that run.
+    /// Commands that run, or are about to.
     running: BTreeMap<JobId, Running>,
     /// Stops waiting for their time.
     waiting: BTreeMap<JobId, Stop>,
     /// When each of `waiting` is due.
     deadlines: BinaryHeap<Reverse<(Duration, JobId)>>,
-    /// What changed in [`Openings::standing`] since somebody asked.
+    /// Changes of [`Openings::standing`] that [`Openings::take_changes`] has not returned yet.
     changes: Vec<Change>,
     /// Set by `finish`.
     end: Option<End>,

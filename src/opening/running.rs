@@ -1,4 +1,4 @@
-//! Commands that run, and what each of them means for the door.
+//! Commands that run, and what their end means for the door.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,31 +10,31 @@ use crate::opening::standing::{Phase, Process, Stop};
 pub(super) struct Running {
     /// The door's name.
     pub(super) door: Arc<str>,
-    /// What it is run for.
+    /// Its purpose.
     pub(super) role: Role,
     /// Its process was started.
     pub(super) is_started: bool,
-    /// Its process, where that could be found out.
+    /// Its process, if known.
     pub(super) process: Option<Process>,
-    /// When it is killed, as uptime.
+    /// When it has run too long and is killed, as uptime.
     pub(super) killed_at: Option<Duration>,
 }
 
-/// What a command is run for.
+/// The purpose of a command.
 #[derive(Clone, Debug)]
 pub(super) enum Role {
-    /// A start command, with what follows it.
+    /// A start command, and the stop that follows it.
     Opens(Stop),
-    /// A command that nothing follows.
+    /// A command without a stop.
     JustRuns,
-    /// The last command of all, with what it takes to run it again.
+    /// `On_Stop`, and its command and time limit, to run it again.
     IsLast(Vec<u8>, Option<Duration>),
-    /// A stop command, with what it takes to run it again if it cannot be started.
+    /// A stop command, and its stop, to run it again if it cannot be started.
     Closes(Stop),
 }
 
 impl Running {
-    /// Makes a start command one that nothing follows; returns what would have followed.
+    /// Takes the stop away from a start command.
     pub(super) fn take_stop(&mut self) -> Option<Stop> {
         match std::mem::replace(&mut self.role, Role::JustRuns) {
             Role::Opens(stop) => Some(stop),
@@ -45,7 +45,7 @@ impl Running {
         }
     }
 
-    /// How far the opening has come that this command belongs to.
+    /// The opening that this command belongs to.
     pub(super) fn standing(&self) -> Option<(Phase, &Stop)> {
         match &self.role {
             Role::Opens(stop) => Some((Phase::Opening(self.process), stop)),

@@ -1,4 +1,4 @@
-//! Doors that stand open: what is remembered of each, so that it is closed whatever happens to this process.
+//! What the state file keeps of an open door, so that the door is closed whatever happens to this process.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,45 +6,45 @@ use std::time::Duration;
 
 use crate::door::sequence::Stage;
 
-/// Names an opening for as long as it is remembered, also by the daemons that come after this one.
+/// Identifies an opening, also after a restart of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// A random number that the process drew in which the door opened.
+    /// The random number of the process in which the door opened.
     pub origin: u64,
-    /// Counts the openings of that process.
+    /// Different for each opening of that process.
     pub number: u64,
 }
 
-/// A running process, told apart from all that had its number before or get it later.
+/// A process. Its start time distinguishes it from others that have had, or will have, the same PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
-    /// Its number.
+    /// Its PID.
     pub pid: i32,
     /// When it was started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
     pub start: u64,
 }
 
-/// What a single packet asked for, one port of it: commands find it in their environment.
+/// Access to one port that a single packet asked for. Commands get it in environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Who asked, as he says.
+    /// The user name in the packet.
     pub user: String,
-    /// For which port.
+    /// The port.
     pub port: Stage,
-    /// For how many seconds.
+    /// The duration in seconds.
     pub seconds: u32,
 }
 
-/// How a door is to be closed.
+/// How and when an open door is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// Names the opening that it ends.
+    /// The opening that it ends.
     pub key: Key,
     /// The door's name.
     pub door: Arc<str>,
-    /// Whom it is open for.
+    /// The address that it is open for.
     pub knocker: IpAddr,
-    /// What was asked for, if a single packet opened it.
+    /// The access that was asked for, if a single packet opened it.
     pub access: Option<Box<Access>>,
     /// The stop command.
     pub command: Vec<u8>,
@@ -52,25 +52,25 @@ pub struct Stop {
     pub after: Duration,
     /// How long the command may take.
     pub limit: Option<Duration>,
-    /// When it is to be run, as uptime; while the start command runs, as if that had ended at once.
+    /// When to run it, as uptime; while the start command runs, as if that had taken no time.
     pub due: Duration,
 }
 
-/// How far an opening has come.
+/// The progress of an opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Its start command runs, or is about to; `None` while its process is not known.
+    /// Its start command runs, or is about to; `None` if the process is not known (yet).
     Opening(Option<Process>),
-    /// Its time runs.
+    /// It waits for the time of its stop command.
     Open,
-    /// Its stop command runs; `None` if its process is not known.
+    /// Its stop command runs; `None` if the process is not known.
     Closing(Option<Process>),
 }
 
 /// What changed in [`Openings::standing`](super::Openings::standing).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This opening is new, or has come further.
+    /// This opening is new, or has a new phase or time.
     Stands(Phase, Stop),
     /// This opening is closed.
     Closed(Key),

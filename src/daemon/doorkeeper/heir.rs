@@ -37,15 +37,15 @@ const PATIENCE: u16 = 10_000;
 const LOOKS: u16 = PATIENCE;
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What an heir has to know beside the text of the configuration: what the command line and earlier configurations
-/// say.
+/// What an heir needs beside the text of the configuration: settings from the command line and from earlier
+/// configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Estate {
-    /// The doorkeeper's process. It may be gone before the heir could ask who its parent is.
+    /// The PID of the doorkeeper, which may end before the heir could call getppid(2).
     pub doorkeeper: u32,
     /// The state file, as the configuration names it.
     pub state_file: PathBuf,
-    /// The log file; nothing if there is none.
+    /// The log file, if there is one.
     pub log_file: Option<PathBuf>,
     /// Lines go to syslog.
     pub use_syslog: bool,
@@ -79,11 +79,11 @@ impl Estate {
 }
 
 impl Estate {
-    /// The doorkeeper, as a descriptor that is readable once it has ended; `None` if it has, or on a kernel before 5.3.
+    /// A pidfd of the doorkeeper; `None` if it has ended, or on a kernel before 5.3.
     fn process(&self) -> Option<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(self.doorkeeper.cast_signed())?;
         let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // Opened first: now the number cannot be another process's.
+        // Checked after the pidfd was opened: the PID cannot belong to another process now.
         self.is_of_parent().then_some(process)
     }
 
@@ -99,23 +99,23 @@ pub struct HeirProcess {
     /// It passes the limits on to its commands, as the doorkeeper does.
     limits: Limits,
     process: Option<Sibling>,
-    /// What it was told.
+    /// The settings that it was started with.
     estate: Estate,
     /// When it was started last, as uptime.
     started: Option<Duration>,
 }
 
 impl HeirProcess {
-    /// None yet; `is_detached` if its standard output is to be nobody's.
+    /// None yet. If `is_detached`, its standard output is `/dev/null`.
     #[must_use]
     pub fn new(is_detached: bool, limits: Limits) -> HeirProcess {
         HeirProcess { is_detached, limits, process: None, estate: Estate::default(), started: None }
     }
 
-    /// Has one wait, or ends it: as `is_needed`. One that knows something else is replaced.
+    /// Starts or ends the heir, as `is_needed` says. An heir with other settings is replaced.
     ///
     /// # Errors
-    /// Why it cannot be started; it is tried again.
+    /// Why it cannot be started; the next call tries again.
     pub fn adapt(
         &mut self,
         is_needed: bool,
@@ -152,7 +152,7 @@ impl HeirProcess {
         self.process.is_some()
     }
 
-    /// The one there is knows an old configuration.
+    /// Replaces the heir at the next [`HeirProcess::adapt`]: it has an old configuration.
     pub fn replace(&mut self) {
         self.end();
         self.started = None;
@@ -174,8 +174,8 @@ impl HeirProcess {
     }
 }
 
-/// Waits until the doorkeeper has let go of all that it had. Its end of the socket closes before, and the lock of its
-/// state file when the last of its threads has ended.
+/// Waits until the doorkeeper has ended with all its threads: only then is the lock on its state file released. The socket
+/// closes earlier.
 fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
     if let Some(doorkeeper) = doorkeeper {
         wait_for(&mut [PollFd::new(doorkeeper.as_fd(), PollFlags::POLLIN)], PATIENCE.into());
@@ -188,21 +188,21 @@ fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
     }
 }
 
-/// What it inherits when the doorkeeper ended before its time.
+/// What the heir needs to close the doors of a doorkeeper that was killed.
 #[derive(Debug)]
 pub struct Inheritance {
-    /// What it was told at its start.
+    /// The settings that it was started with.
     pub estate: Estate,
     /// The configuration that was in force.
     pub config: Config,
 }
 
-/// Waits until the doorkeeper is gone. Nothing follows if it knows of no configuration.
+/// Waits until the doorkeeper has ended.
 ///
 /// # Errors
 /// [`ExitCode`], where there is nothing to do.
 pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
-    // What is sent to the whole group is the doorkeeper's to act on, while there is one.
+    // Signals to the whole process group are for the doorkeeper, while there is one.
     signals::ignore_all();
     let _ = nix::unistd::setsid();
     let (Some(estate), Ok(socket)) = (Estate::of(words), processes::accept()) else {

@@ -1,6 +1,6 @@
 //! Decides when changes are written to the state file, and when they are flushed to disk.
 //!
-//! The doorkeeper tells it what changed; it returns what earlier daemons left, and messages for the log.
+//! The doorkeeper reports changes; it gets the state of earlier daemons, and messages for the log.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,17 +48,17 @@ pub(super) struct Found {
     pub(super) says: Vec<String>,
 }
 
-/// The state file, and what it lacks.
+/// The state file, and the changes that are not in it yet.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// What its lock file says, other than that this process stays.
+    /// What to write to the lock file; `None`: that this process stays.
     word: Option<&'static str>,
     /// The path that the configuration names.
     path: PathBuf,
     file: Option<StateFile>,
     /// The file at the previous path, until everything is in the present one.
     former: Option<(PathBuf, StateFile)>,
-    /// The places of daemons that have ended, likewise.
+    /// The places of daemons that have ended, until everything is in the present file.
     left: Vec<Place>,
     /// Reports when a daemon that shares the path closes its lock.
     watch: Option<Inotify>,
@@ -100,12 +100,12 @@ impl Memory {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// A memory that leaves its state file to whoever comes.
+    /// The memory of an heir, which leaves its state file to the next daemon.
     pub(super) fn of_heir() -> Memory {
         Memory { word: Some(places::LEAVING), ..Memory::default() }
     }
 
-    /// Tells whoever comes that this process is about to leave its state file.
+    /// Writes to the lock file that this process is about to end, so that the next daemon waits for it.
     pub(super) fn announce_leaving(&self) {
         if let Some(file) = &self.file {
             file.place().announce(places::LEAVING);
@@ -133,13 +133,13 @@ impl Memory {
         &self.cooldowns
     }
 
-    /// What is written next is to be on the disk as soon as the commands are under way.
+    /// A door opens: the changes are flushed to disk right after its command was started.
     pub(super) fn hurry(&mut self, openings: &Openings) {
-        // A door that nothing closes need not be remembered, and its command not wait for the disk.
+        // A door without a stop command is not in the state file.
         self.is_urgent |= openings.have_changed() || !self.pending.is_empty();
     }
 
-    /// A cooldown begins, where the door has one.
+    /// Begins the cooldown of a door, if it has one.
     pub(super) fn cool_down(&mut self, door: &Door, knocker: IpAddr, now: Now) {
         let after = door.rules.cooldown;
         if after.is_zero() {
@@ -160,7 +160,7 @@ impl Memory {
         self.admitted.values().cloned().collect()
     }
 
-    /// The kernel opened or closed a door; that is written behind it.
+    /// Notes that the kernel has opened or closed a door.
     pub(super) fn note(&mut self, step: Step) {
         match step {
             Step::Admitted(Admission { whose, after, until, made, .. }) => {
@@ -176,7 +176,7 @@ impl Memory {
         }
     }
 
-    /// A list opened its door, and opens it no more.
+    /// Notes that a one-time list is used.
     pub(super) fn spend(&mut self, door: &Door, turn: Turn, knocker: IpAddr) {
         self.pending.extend(state::spent(door, turn, knocker));
     }
@@ -186,7 +186,7 @@ impl Memory {
         &self.used
     }
 
-    /// A single packet is used, and opens no door any more. Packets are too old after `max_age` seconds.
+    /// Notes that a single packet is used. Packets are too old after `max_age` seconds.
     ///
     /// # Errors
     /// It cannot be used: too many others are remembered.
@@ -196,8 +196,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes this path from now on; `None` if it does so already. What is found has to be taken over, and then
-    /// remembered, before anything else happens.
+    /// Moves to this path; `None` if it is there already. The caller must take over what was found, and call
+    /// [`Memory::remember`], before anything else.
     pub(super) fn open(&mut self, path: &Path) -> Option<Found> {
         if self.file.is_some() && self.path == path {
             return None;
@@ -208,7 +208,7 @@ impl Memory {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
                 says.push(format!("{refusal}; going on with {}", file.place().path().display()));
-                // What is in there is left to a daemon that can have it.
+                // The content of that file is left to a daemon that can claim it.
                 return Some(Found { state: State::default(), says });
             }
             says.push(format!("{refusal}; going on without: {CONSEQUENCE}"));
@@ -224,7 +224,7 @@ impl Memory {
         Some(self.found(state, says))
     }
 
-    /// What a daemon left that shared the path and is gone now; to be treated like what [`Memory::open`] finds.
+    /// Takes the places of daemons that have ended since; the result is treated like that of [`Memory::open`].
     pub(super) fn look(&mut self, now: Now) -> Option<Found> {
         let is_rung = self.watch.as_ref().is_some_and(|it| it.read_events().is_ok_and(|it| !it.is_empty()));
         if is_rung {
@@ -266,11 +266,11 @@ impl Memory {
             let _ = watch.add_watch(&places::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
         self.watch = Some(watch);
-        // One that ended since its lock was tried has rung for nobody.
+        // A daemon that ended between the attempt on its lock and this has not been noticed.
         self.look = Some((Duration::ZERO, LOOKS));
     }
 
-    /// Writes what changed, so that it outlives this process. What the log should say is the answer.
+    /// Writes the changes to the state file, so that they survive this process. Returns messages for the log.
     pub(super) fn remember(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
         self.pending.extend(openings.take_changes().into_iter().map(Record::from));
         if self.pending.is_empty() && !self.is_behind {
@@ -299,7 +299,7 @@ impl Memory {
                     reason(&error)
                 );
                 let Some((path, former)) = self.former.take() else { return self.fail(&error, now) };
-                // The old one is as good as ever.
+                // The former file is still good.
                 let new = self.file.replace(former);
                 self.file.iter_mut().for_each(StateFile::begin_anew);
                 self.path = path;
@@ -311,7 +311,7 @@ impl Memory {
         }
     }
 
-    /// All is in the present file: what was elsewhere is removed. That must not reach the disk before.
+    /// Removes the other places, now that their state is in the present file and on the disk.
     fn let_go(&mut self, now: Now) -> Vec<String> {
         if self.left.is_empty() && self.former.is_none() {
             return Vec::new();
@@ -331,8 +331,8 @@ impl Memory {
         places.into_iter().filter_map(remove).collect()
     }
 
-    /// Has what was written flushed to the disk, so that it outlives the power: at once if a door opens, else when the
-    /// time has come. What the log should say is the answer.
+    /// Flushes the state file to disk, so that it survives a power failure: at once if a door opens, otherwise within a
+    /// second. Does not wait for the disk. Returns messages for the log.
     pub(super) fn settle(&mut self, now: Now) -> Vec<String> {
         let mut says = Vec::new();
         while let Some(file) = &mut self.file {
@@ -345,7 +345,7 @@ impl Memory {
                 Ok(None) if may_flush && (settles || self.is_urgent && !self.is_in_trouble) => {
                     self.is_urgent = false;
                     if settles {
-                        // What changes from now on has a second of its own.
+                        // Changes from now on belong to the next flush.
                         self.sync = None;
                     }
                     if !file.flush(settles) {
@@ -362,19 +362,19 @@ impl Memory {
         says
     }
 
-    /// What was written counts for nothing.
+    /// A flush failed: the next write is the complete state.
     fn lose(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
         self.is_behind = true;
         self.fail(error, now)
     }
 
-    /// It was flushed.
+    /// A flush succeeded.
     fn recovered(&mut self) -> Option<String> {
         let path = self.file.as_ref()?.place().path().display();
         std::mem::take(&mut self.is_in_trouble).then(|| format!("the state file {path} can be written again"))
     }
 
-    /// It could not be written: that is told once, until it can be.
+    /// A write or flush failed: logs that once, until one succeeds.
     fn fail(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
         self.sync = Some(now.uptime.saturating_add(RETRY));
         if std::mem::replace(&mut self.is_in_trouble, true) {
@@ -384,7 +384,7 @@ impl Memory {
         vec![format!("could not write the state file {path}: {}; {CONSEQUENCE}", reason(error))]
     }
 
-    /// Leaves nothing unwritten.
+    /// Writes and flushes everything, and waits for the disk.
     pub(super) fn end(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
         let mut says = self.remember(openings, doors, now);
         let file = self.file.as_mut().filter(|_| !self.is_behind);

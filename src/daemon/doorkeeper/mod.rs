@@ -1,8 +1,8 @@
 //! The system side, and the daemon's main process: reads the configuration, holds the open doors, runs the commands,
 //! closes every door, writes the log.
 //!
-//! It is the parent of the [watcher](crate::daemon::watcher), to which it hands what that needs, and from which it
-//! takes nothing but the messages of [`crate::protocol`]. It reads nothing from the network.
+//! It is the parent of the [watcher](crate::daemon::watcher): it sends the watcher configurations and packet sockets, and
+//! accepts nothing from it but the messages of [`crate::protocol`]. It reads nothing from the network.
 
 pub mod commands;
 mod disk;
@@ -51,54 +51,54 @@ use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// Doors whose time is over so soon when the daemon is to end keep that time, as with knockd 0.8; all others are closed at
-/// once, since init scripts wait for a second and then start the next daemon.
+/// At the end of the daemon, stop commands that are due within this time run when they are due, as with knockd 0.8. All
+/// others run at once, because init scripts wait for a second and then start the next daemon.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long commands that run at the end may take before we end without them.
+/// How long the daemon waits at its end for running commands.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How much longer those may take that close doors.
+/// How much longer it waits for stop commands.
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
-/// How long the watcher has to say what is left to say.
+/// How long it waits for the last messages of the watcher.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// Messages that are taken before commands that ended are looked at again.
+/// How many messages of the watcher are handled before the rest of the loop gets its turn.
 const BATCH: usize = 64;
 
 /// The doorkeeper.
 struct Doorkeeper {
     arguments: Arguments,
-    /// In force, in both processes.
+    /// The configuration in force in both processes.
     config: Config,
     openings: Openings,
     /// The doors that the kernel opens, if the configuration has any.
     firewall: Option<Firewall>,
     /// The daemon ends, and these doors were left to the kernel.
     has_left_kernel_doors: bool,
-    /// What is to be done before we sleep again.
+    /// Actions to carry out in this turn of the loop.
     actions: Vec<Action>,
     memory: Memory,
     commands: Commands,
     log: Log,
     watcher: WatcherProcess,
-    /// Closes the doors if we cannot.
+    /// Closes the doors if this process is killed.
     heir: HeirProcess,
-    /// We are an heir ourselves: this rings when another daemon comes.
+    /// If this process is an heir: readable when a daemon starts.
     summons: Option<Inotify>,
     desk: Desk,
-    /// The last opening that the watcher was told of as taken.
+    /// The last opening that was acknowledged to the watcher.
     acknowledged: u64,
-    /// What the watcher was told of the configuration in force.
+    /// The bundle of the configuration in force.
     bundle: Option<OwnedFd>,
-    /// A configuration that the watcher was told of, and has not answered yet.
+    /// A configuration that was sent to the watcher and is not acknowledged yet.
     handed_out: Option<HandedOut>,
     /// SIGHUP came while a configuration was handed out.
     is_to_reload: bool,
-    /// The watcher is gone, and that was said.
+    /// The watcher is gone, and that is in the log.
     has_lost_watcher: bool,
-    /// Interfaces that the watcher spoke of before it listened for the first time.
+    /// During the start: the interfaces that the watcher has reported.
     standing: Option<Vec<(String, State)>>,
-    /// Until when commands are waited for that close no door, as uptime, once we are to end at all.
+    /// While the daemon ends: until when it waits for commands other than stop commands, as uptime.
     last_call: Option<Duration>,
-    /// Until when the watcher may speak, as uptime, once we are to end.
+    /// While the daemon ends: until when it waits for the watcher, as uptime.
     last_words: Option<Duration>,
     /// Keeps refused single packets from flooding the log.
     refusals: Flood,
@@ -106,9 +106,9 @@ struct Doorkeeper {
     status: Status,
 }
 
-/// A configuration on its way to be in force.
+/// A configuration that the watcher has not acknowledged yet.
 struct HandedOut {
-    /// The new one; `None` for the one in force, of which a new watcher was told.
+    /// The new one; `None` if it is the one in force, sent to a new watcher.
     config: Option<Config>,
     bundle: OwnedFd,
 }
@@ -154,12 +154,12 @@ impl Doorkeeper {
         }
     }
 
-    /// Looks after the heir: there is to be one while some door is to be closed.
+    /// Keeps an heir while there is a door to close.
     fn attend_to_heir(&mut self, now: Now) {
         let is_needed = !self.openings.are_closed() && self.last_call.is_none();
         if is_needed || self.heir.is_up() {
             let estate = self.estate();
-            // It is tried again.
+            // If it fails, the next turn tries again.
             let _ = self.heir.adapt(is_needed, &estate, self.bundle.as_ref(), now);
         }
     }
@@ -175,7 +175,7 @@ impl Doorkeeper {
         }
     }
 
-    /// The loop of an heir: ends when every door is closed, or when another daemon comes.
+    /// The loop of an heir: ends when every door is closed, or when a daemon starts.
     fn run_as_heir(&mut self, signals: &mut Signals) {
         let is_summoned = |bell: &Inotify| bell.read_events().is_ok_and(|events| !events.is_empty());
         while !self.openings.are_closed() && !self.summons.as_ref().is_some_and(is_summoned) {
@@ -196,7 +196,7 @@ impl Doorkeeper {
         }
     }
 
-    /// When every door is closed, the daemon's last command is run.
+    /// Runs `On_Stop` once every door is closed.
     fn run_last_command(&mut self, now: Now) {
         let Some(last_call) = self.last_call else { return };
         if !self.is_time_to_end(last_call, now) {
@@ -218,8 +218,8 @@ impl Doorkeeper {
         }
     }
 
-    /// Whether nothing is left that the end waits for. Commands that close doors get a little more time than others;
-    /// those that could not be started by then are left to the next daemon.
+    /// Whether there is nothing left to wait for. Stop commands get more time than others; those that could not be
+    /// started by then are left to the next daemon.
     fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
         let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
         is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
@@ -271,7 +271,7 @@ impl Doorkeeper {
         is_needed && !self.heir.is_up()
     }
 
-    /// The daemon ends: the watcher first, then every door. A second signal is urgent.
+    /// SIGTERM or SIGINT: stops the watcher, then closes every door. A second signal hurries.
     fn finish(&mut self) {
         let now = now();
         let is_urgent = self.last_call.is_some();
@@ -301,7 +301,8 @@ impl Doorkeeper {
         }
     }
 
-    /// Does what is to be done. A door is remembered before it is opened, and after it was closed.
+    /// Carries out the actions. An opening is written to the state file before its start command runs, and removed from it
+    /// after its stop command has ended.
     fn take_actions(&mut self, now: Now) {
         self.remember(now);
         // Commands that end meanwhile add their lines for the log.

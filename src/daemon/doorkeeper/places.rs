@@ -1,4 +1,4 @@
-//! Places for state files: which there are at a path, whose they are, and what is in them if it can be trusted.
+//! The places for state files at a path: locks them, and reads those that can be trusted.
 //!
 //! [`crate::opening::state`] tells which files a place has, and what holds for them at every instant.
 
@@ -18,46 +18,46 @@ use crate::reason::reason;
 
 /// The bits that let group or others write a file.
 const OTHERS_WRITE: u32 = 0o022;
-/// How often to look whether one that leaves is gone.
+/// How often to check whether a daemon that ends has ended.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long one that has the lock may take to say how it is with it.
+/// How long the owner of a lock may take to write its word to the lock file.
 const SILENCE: Duration = Duration::from_millis(50);
 /// How many daemons can share a path.
 const MOST_PLACES: usize = 16;
 
-/// A place that nobody else has while this value lives.
+/// A place that this process holds while the value lives.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
-    /// Holds the lock; `None` where nobody can have it, since it is no file of ours.
+    /// Holds the lock; `None` if the lock file is not a file that we can lock.
     lock: Option<File>,
 }
 
-/// What came of a claim.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claim {
     /// Where this daemon keeps its state; `None` if it cannot keep any.
     pub own: Option<Place>,
-    /// Where daemons kept theirs that are gone: to be removed when all is in `own`.
+    /// The places of daemons that have ended: to be removed once their state is in `own`.
     pub left: Vec<Place>,
-    /// The places of daemons that live.
+    /// The places of daemons that run.
     pub others: Vec<PathBuf>,
-    /// What is in all the places that are ours now.
+    /// The state in all places that were claimed.
     pub state: State,
-    /// What somebody should know.
+    /// Messages for the log.
     pub says: Vec<String>,
     /// Why there is no place for this daemon's own state, with the path.
     pub refusal: Option<String>,
 }
 
-/// Claims a place for a state file, and all that daemons left at this path that are gone.
+/// Claims a place for a state file, and the places at this path of daemons that have ended.
 #[must_use]
 pub fn claim(path: &Path, word: &str) -> Claim {
     let mut claim = Claim::default();
     let (mut places, mut found) = (Vec::new(), Vec::new());
     let mut why = None;
     for path in places_at(path) {
-        // Where there is nothing, there is nothing to take over.
+        // An empty place is needed only if there is no other.
         if found.contains(&journal::Place::Free) && !exists(&path) {
             continue;
         }
@@ -86,7 +86,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         match place {
             Some(place) if own == Some(index) => claim.own = Some(place),
             Some(place) if left.contains(&index) => claim.left.push(place),
-            // What is open does not get lost for want of a lock: nobody can hold this one.
+            // Nobody can lock this one; the doors in it must be closed all the same.
             _ if !state.is_empty() => claim.left.push(Place { path, lock: None }),
             _ => {}
         }
@@ -104,7 +104,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
     claim
 }
 
-/// Claims what daemons left at this path that are gone by now, beside the place that is `own`.
+/// Claims the places at this path, other than `own`, of daemons that have ended by now.
 #[must_use]
 pub fn claim_left(path: &Path, own: &Path) -> Claim {
     let mut claim = Claim::default();
@@ -123,8 +123,7 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
     claim
 }
 
-/// All the places that there may be at a path. Beside a device there is none: `/dev/null` names no place, and
-/// nobody looks for files in `/dev`.
+/// All possible places at a path. A device such as `/dev/null` has none beside it.
 fn places_at(path: &Path) -> Vec<PathBuf> {
     let path = followed(path);
     let kind = fs::symlink_metadata(&path).map(|it| it.file_type());
@@ -140,7 +139,7 @@ fn index_of(place: &Path, path: &Path) -> usize {
     places_at(path).iter().position(|it| it == place).unwrap_or_default()
 }
 
-/// Where a symbolic link leads that is root's or ours; any other path is what it is.
+/// The target of a symbolic link that belongs to root or to us; otherwise the path itself.
 fn followed(path: &Path) -> PathBuf {
     let is_link = fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() && is_trusted(&it));
     let target = is_link.then(|| fs::canonicalize(path).or_else(|_| fs::read_link(path)));
@@ -158,7 +157,7 @@ fn exists(path: &Path) -> bool {
     ["", ".new"].iter().any(|ending| fs::symlink_metadata(beside(path, ending)).is_ok())
 }
 
-/// What the files of a place say, and what somebody should know of it.
+/// Reads the files of a place; returns also messages for the log.
 fn read_place(path: &Path) -> (State, Vec<String>) {
     let boot = boot();
     let moment = Moment { now: now(), boot: &boot };
@@ -181,15 +180,15 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
         says.extend(damage.sentences().map(|sentence| format!("state file {}: {sentence}", path.display())));
     };
     tell(&new, ".new");
-    // It counts only without a whole new one.
+    // It is used only without a complete `PATH.new`.
     if new.as_ref().is_none_or(|new| !new.is_whole) {
         tell(&settled, "");
     }
     (State::of(settled, new), says)
 }
 
-/// A file's text, if there is such a file. Its commands will be run: it must be ours or root's, and
-/// nobody else may have been able to write it.
+/// The text of a file, if it exists. Its commands will be run: it must belong to us or to root, and be writable by
+/// nobody else.
 fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
     let mut file = match file {
@@ -198,7 +197,7 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
     };
     let it = file.metadata()?;
     if !it.is_file() {
-        // Whoever wants a place there says what it is.
+        // The attempt to lock the place reports it.
         return Ok(None);
     }
     if !is_trusted(&it) || it.mode() & OTHERS_WRITE != 0 {
@@ -249,13 +248,13 @@ fn lock(path: &Path, word: &str) -> io::Result<Option<Place>> {
     }
 }
 
-/// What stands in the lock file of a process that ends, or that leaves its doors to whoever comes.
+/// The word in the lock file of a process that ends, or of an heir, which ends when a daemon starts.
 pub const LEAVING: &str = "leaving\n";
-/// What stands in that of any other.
+/// The word in the lock file of any other.
 pub const STAYING: &str = "staying\n";
 
-/// Waits for those that have a state file at this path and are about to leave it: so long at most, and no longer than
-/// `is_over` says. They are called by this.
+/// Calls the heirs that have a state file at this path, and waits for them and for daemons that end, until `patience`
+/// is over or `is_over`.
 pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut() -> bool) {
     let deadline = now().uptime.saturating_add(patience);
     let deadline_of_silent = now().uptime.saturating_add(SILENCE);
@@ -266,7 +265,7 @@ pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut
         // Nothing: it has just got the lock, and has not said yet.
         let is_said = file.read_to_string(&mut word).is_ok() && word == LEAVING;
         if is_said {
-            // That rings at an heir. Another heir must not ring, or both would leave.
+            // This calls an heir. An heir calls no other heir, or both would leave.
             let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
         }
         let may_say = word.is_empty() && now().uptime < deadline_of_silent;
@@ -277,7 +276,7 @@ pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut
     }
 }
 
-/// Whether one of the names of a place can be ours.
+/// Whether a file of a place is ours or can be made.
 fn check(path: &Path, ending: &str) -> io::Result<()> {
     let path = beside(path, ending);
     let Ok(it) = fs::symlink_metadata(&path) else { return Ok(()) };
@@ -300,7 +299,7 @@ fn check(path: &Path, ending: &str) -> io::Result<()> {
 }
 
 impl Place {
-    /// Removes the files; another place has what was in them.
+    /// Removes the files: another place has their state.
     ///
     /// # Errors
     /// What the operating system says.
@@ -323,7 +322,7 @@ impl Place {
         fs::symlink_metadata(beside(&self.path, ".new")).is_ok()
     }
 
-    /// Tells whoever finds it locked how it is with this process.
+    /// Writes a word to the lock file, for others that find it locked.
     pub fn announce(&self, word: &str) {
         if let Some(lock) = &self.lock {
             let _ = lock.set_len(0).and_then(|()| lock.write_all_at(word.as_bytes(), 0));

@@ -1,4 +1,4 @@
-//! The state file of this daemon: what is written to it, and when that is on the disk.
+//! The state file of this daemon: writes and flushes it.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -17,21 +17,21 @@ pub(super) struct StateFile {
     written: Option<Written>,
     /// There from the first flush on.
     flusher: Option<Flusher>,
-    /// What came of a flush that was waited for, since there is no flusher.
+    /// The result of a flush that was carried out here because there is no flusher.
     outcome: Option<io::Result<()>>,
 }
 
-/// What a flush brought about.
+/// The state after a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Landed {
     /// All that was written when it was begun is on the disk.
     Flushed,
-    /// The same, and more of it is under way.
+    /// The same, and the flush that completes it is under way.
     Proceeds,
 }
 
 impl StateFile {
-    /// A state file at a place that may have one already; that is replaced when something is to be written.
+    /// A state file at a place that may have one already: the first write replaces it.
     pub(super) fn new(place: Place) -> StateFile {
         StateFile {
             journal: Journal::new(place.has_new()),
@@ -48,13 +48,13 @@ impl StateFile {
         &self.place
     }
 
-    /// Gives up the files, but not yet the lock.
+    /// Stops writing, and keeps the lock.
     pub(super) fn into_place(self) -> Place {
         self.place
     }
 
-    /// Writes what changed, so that it survives this process, but not yet the power: `lines` makes the
-    /// lines that say what changed, `whole` a text that says everything, for this boot.
+    /// Writes a change, so that it survives this process, but not yet a power failure: `lines` returns the lines of the
+    /// change, `whole` the complete state, for this boot.
     ///
     /// # Errors
     /// What the operating system says. Then the next change says everything.
@@ -67,13 +67,13 @@ impl StateFile {
         self.carry_out(&operations)
     }
 
-    /// The next change has to say everything.
+    /// Makes the next change write the complete state.
     pub(super) fn begin_anew(&mut self) {
         self.journal.begin_anew();
     }
 
-    /// Begins to flush what was written; then, if it `settles`, `PATH.new` becomes `PATH`. Returns whether there was
-    /// something to flush. What came of it [`StateFile::landed`] says.
+    /// Begins to flush; then, if it `settles`, `PATH.new` becomes `PATH`. Returns whether there is anything to flush.
+    /// [`StateFile::landed`] returns the result.
     pub(super) fn flush(&mut self, settles: bool) -> bool {
         let operations = self.journal.flush(settles);
         self.take_off(&operations);
@@ -90,7 +90,7 @@ impl StateFile {
         self.flusher.as_ref().filter(|_| self.is_flushing()).map(Flusher::bell)
     }
 
-    /// What came of a flush that was begun, if it has landed.
+    /// The result of a flush that has landed.
     ///
     /// # Errors
     /// What the operating system says. Then the next change says everything.
@@ -119,7 +119,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// A flush has landed: does what comes next.
+    /// Carries out what follows a flush that has landed.
     fn go_on(&mut self, outcome: io::Result<()>) -> io::Result<Landed> {
         if let Err(error) = outcome {
             self.journal.failed();
@@ -135,11 +135,11 @@ impl StateFile {
         Ok(if self.is_flushing() { Landed::Proceeds } else { Landed::Flushed })
     }
 
-    /// Carries out operations that wait for the disk, beside all else.
+    /// Hands operations that wait for the disk to the flusher.
     fn take_off(&mut self, flight: &[Operation]) {
         let Some(written) = self.written.as_ref().filter(|_| !flight.is_empty()) else { return };
         if self.flusher.is_none() {
-            // Without one, say for want of processes, the disk is waited for.
+            // Without one, say for want of processes, this thread flushes.
             self.flusher = Flusher::start().ok();
         }
         let folder = flight.contains(&Operation::SyncFolder).then(|| folder_of(self.place.path()).to_owned());

@@ -25,7 +25,7 @@ use crate::protocol::bundle::{Bundle, CoolingDown};
 use crate::protocol::messages::{Generation, Order, Report};
 use crate::time::Now;
 
-/// What a bundle says.
+/// A parsed bundle.
 struct Understood {
     waits: bool,
     has_readers: bool,
@@ -36,7 +36,7 @@ struct Understood {
 }
 
 impl Watcher {
-    /// Waits for the first configuration, and listens for it; nothing if that is not to be.
+    /// Waits for the first configuration and opens the captures; `None` if that fails.
     pub(super) fn begin(arguments: &Arguments, mut link: Link) -> Option<Watcher> {
         let (generation, bundle) = first_order(&mut link)?;
         let now = now();
@@ -74,16 +74,16 @@ impl Watcher {
         Some(watcher)
     }
 
-    /// Another configuration is in force from now on.
+    /// Puts another configuration in force.
     pub(super) fn adopt(&mut self, generation: Generation, bundle: &OwnedFd, now: Now) {
         let Some(it) = understand(bundle) else {
-            // The doorkeeper read the same: nothing good can come of going on.
+            // The doorkeeper has parsed the same text, so this cannot happen; a new watcher may do better.
             self.is_finished = true;
             return;
         };
         let Understood { has_readers, cooldowns, doors, max_attempts, wanted, .. } = it;
         let interest = Interest::of(&doors, AHEAD);
-        // Only what is new in the way of interfaces; what changes by itself rings.
+        // Reports only new interfaces; changes of interfaces come over netlink.
         let reports = self.captures.want(wanted, &interest, &mut || self.link.packet_socket());
         let here = self.captures.here().iter().copied();
         let mut engine = Engine::with_capacity(doors, here, max_attempts);
@@ -97,7 +97,7 @@ impl Watcher {
         self.link.adopt(generation);
     }
 
-    /// Cooldowns go on that began before this process did.
+    /// Continues cooldowns that began before this process.
     fn cool_down(&mut self, cooldowns: &[CoolingDown], now: Now) {
         for it in cooldowns {
             let door = usize::try_from(it.door).ok().and_then(|door| self.engine.doors().get(door));
@@ -108,7 +108,7 @@ impl Watcher {
     }
 }
 
-/// The doorkeeper hands out a configuration before anything else.
+/// Waits for the first order, which is a configuration.
 fn first_order(link: &mut Link) -> Option<(Generation, OwnedFd)> {
     loop {
         match link.receive() {

@@ -1,4 +1,4 @@
-//! The watcher's end of the line to the doorkeeper.
+//! The watcher's end of the socket to the doorkeeper.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,11 +14,11 @@ use crate::opening::event::Opening;
 use crate::protocol::messages::{Generation, LONGEST_TEXT, Order, Report, SinglePacket};
 use crate::protocol::outbox::Outbox;
 
-/// How long we wait for a socket that is not there yet. The doorkeeper answers at once unless it is halted.
+/// How long to wait for a packet socket. The doorkeeper answers at once unless it is stopped.
 const SOCKET_PATIENCE: Duration = Duration::from_millis(250);
 /// `EAGAIN`: there was no answer.
 const NO_ANSWER: Code = Code(11);
-/// `EMFILE`: an answer came without the descriptor that belongs to it, for which we have no room.
+/// `EMFILE`: an answer came without its descriptor, because this process has too many open files.
 const NO_ROOM: Code = Code(24);
 
 /// The doorkeeper, as the watcher sees it.
@@ -26,17 +26,17 @@ const NO_ROOM: Code = Code(24);
 pub struct Link {
     socket: OwnedFd,
     outbox: Outbox,
-    /// Orders that came while we waited for a socket.
+    /// Orders that came while this process waited for a packet socket.
     orders: VecDeque<(Order, Option<OwnedFd>)>,
-    /// A packet socket in reserve, so that a flood need not wait for one.
+    /// A packet socket in reserve, so that a flood does not have to wait for one.
     reserve: Option<OwnedFd>,
-    /// How many were asked for and not answered.
+    /// How many requests for sockets are not answered yet.
     asked: u32,
     is_closed: bool,
 }
 
 impl Link {
-    /// The line that this socket is the end of.
+    /// The link over this socket.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Link {
         Link {
@@ -69,7 +69,7 @@ impl Link {
         events
     }
 
-    /// Whether orders came that were not looked at yet.
+    /// Whether there are orders in the queue.
     #[must_use]
     pub fn has_orders(&self) -> bool {
         !self.orders.is_empty()
@@ -99,7 +99,7 @@ impl Link {
         }
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends waiting messages, as far as there is room in the socket.
     pub fn flush(&mut self) {
         while let Some(report) = self.outbox.first() {
             if messages::transmit(&self.socket, report, None).is_err() {
@@ -109,7 +109,7 @@ impl Link {
         }
     }
 
-    /// Sends something that may be left out when too much waits.
+    /// Sends a message that may be left out when too many wait.
     pub fn say(&mut self, report: Report) {
         self.outbox.say(report);
         self.flush();
@@ -128,21 +128,21 @@ impl Link {
         }
     }
 
-    /// Asks for a door to be opened; says whether there is room for that.
+    /// Asks for a door to be opened. Returns whether there was room for that.
     pub fn open(&mut self, opening: Opening) -> bool {
         let has_room = self.outbox.open(opening);
         self.flush();
         has_room
     }
 
-    /// Passes a single packet on; says whether there is room for that.
+    /// Passes a single packet on. Returns whether there was room for that.
     pub fn pass(&mut self, single: SinglePacket) -> bool {
         let has_room = self.outbox.pass(single);
         self.flush();
         has_room
     }
 
-    /// Says that a configuration is in force.
+    /// Reports that a configuration is in force.
     pub fn adopt(&mut self, generation: Generation) {
         self.outbox.adopt(generation);
         self.flush();
@@ -154,14 +154,14 @@ impl Link {
         self.outbox.generation()
     }
 
-    /// Whether what an order says of a door's one-time file is the latest there is.
+    /// Whether these are the latest lines of the door's one-time file.
     #[must_use]
     pub fn is_latest(&self, number: u64, generation: Generation, door: usize) -> bool {
         self.outbox.is_latest(number, generation, door)
     }
 
-    /// A packet socket that hears nothing yet. It is taken from the reserve, and the next is asked for; without one in
-    /// reserve we wait a little.
+    /// Returns a packet socket that is bound to no interface, from the reserve, and asks for the next. Without one in
+    /// reserve it waits for up to a quarter of a second.
     ///
     /// # Errors
     /// Why there is none.

@@ -1,7 +1,7 @@
-//! The network side: packets in, openings and what happened to attempts to the doorkeeper.
+//! The network side: receives packets, and reports openings and the steps of attempts to the doorkeeper.
 //!
-//! This process faces strangers, and can be lost: the doorkeeper starts another one at once. It gets all it needs from
-//! the doorkeeper (a configuration, packet sockets), opens no file, runs no program and writes no log.
+//! This process reads what strangers send. If it ends, the doorkeeper starts another one at once. It gets configurations and
+//! packet sockets from the doorkeeper; it opens no file, runs no program and writes no log.
 //!
 //! One loop around `poll`: the only place of this process that blocks, and that reads the clock.
 
@@ -44,7 +44,7 @@ use crate::opening::log_limit::Flood;
 use crate::protocol::messages::{Order, Report, SinglePacket, Step};
 use crate::time::Now;
 
-/// Packets that are taken before the doorkeeper is looked at again.
+/// How many packets are handled before messages of the doorkeeper get their turn.
 const BATCH: usize = 256;
 /// Lines of a one-time file that the kernel's filter knows ahead of their turn, so that a quick
 /// knocker need not wait for a new filter.
@@ -56,9 +56,9 @@ struct Watcher {
     engine: Engine,
     captures: Captures,
     link: Link,
-    /// Keeps what strangers cause from flooding the log.
+    /// Keeps strangers from flooding the log.
     flood: Flood,
-    /// Somebody reads what is told of attempts.
+    /// There is a log for the steps of attempts.
     has_readers: bool,
     only_v4: bool,
     /// `-D`: every packet is explained.
@@ -71,7 +71,7 @@ struct Watcher {
     started: Now,
 }
 
-/// What woke us.
+/// What there is to do after a wait.
 struct Ready {
     /// The captures that have packets, or whose packets have gathered long enough.
     captures: Vec<usize>,
@@ -101,7 +101,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 }
 
 impl Watcher {
-    /// The loop; ends when the doorkeeper says so, or is gone.
+    /// The loop; ends on the doorkeeper's order, or when it is gone.
     fn run(&mut self) {
         let mut events = Vec::new();
         while !self.is_finished && !self.link.is_closed() {
@@ -127,7 +127,7 @@ impl Watcher {
             for event in events.drain(..) {
                 self.handle(&event, now);
             }
-            // Behind the packets: what was knocked before SIGHUP is judged by the configuration of then.
+            // After the packets: knocks that came before SIGHUP are judged by the old configuration.
             if ready.doorkeeper || self.link.has_orders() {
                 self.obey(now);
             }
@@ -147,7 +147,7 @@ impl Watcher {
 
     /// Sleeps until there is something to do, and says what.
     fn wait(&self) -> Ready {
-        // Of captures whose packets gather, nothing is asked.
+        // Captures that batch a burst are not polled.
         let rests = self.captures.descriptors().filter_map(|(_, rest)| rest).min();
         let deadlines = [
             self.engine.next_deadline(),
@@ -189,7 +189,7 @@ impl Watcher {
         Ready { captures, interfaces, doorkeeper, status }
     }
 
-    /// Does what the doorkeeper says.
+    /// Carries out the doorkeeper's orders.
     fn obey(&mut self, now: Now) {
         self.link.flush();
         while let Some((order, descriptor)) = self.link.receive() {
@@ -208,7 +208,7 @@ impl Watcher {
         }
     }
 
-    /// Takes packets that wait. `events` has room for what follows from one.
+    /// Handles waiting packets. `events` is empty, a buffer for the events of one packet.
     fn listen(&mut self, place: usize, events: &mut Vec<Event>, now: Now) {
         let mut count = 0;
         let mut is_empty = false;
@@ -237,7 +237,7 @@ impl Watcher {
         self.adapt(place, now);
     }
 
-    /// Passes a single packet on, if it is one that a holder of the keys made.
+    /// Passes a single packet on if its HMAC is right.
     fn look_at_datagram(&mut self, place: usize, knock: &Knock, now: Now) {
         let Some(packet) = self.captures.at(place).and_then(|capture| capture.datagram()) else { return };
         let (door, step) = match self.engine.judge_single_packet(knock, packet) {
@@ -253,22 +253,22 @@ impl Watcher {
         self.report_step(door, knock.source, step, now);
     }
 
-    /// Tells of something that strangers can cause as often as they like.
+    /// Reports a step of an attempt, which strangers can cause at any rate.
     fn report_step(&mut self, door: usize, knocker: IpAddr, step: Step, now: Now) {
         self.sum_up(now);
-        // Most of a flood ends here: nobody reads it, or it was enough of it.
+        // Most of a flood ends here: there is no log, or the limit of lines is reached.
         if self.has_readers && self.flood.admits(now.uptime) {
             self.link.say(Report::Stepped(self.link.generation(), door, knocker, step));
         }
     }
 
-    /// Lets packets come in the way that suits how thick they come.
+    /// Adapts a capture to the rate of its packets.
     fn adapt(&mut self, place: usize, now: Now) {
         let interest = || Interest::of(self.engine.doors(), AHEAD);
         self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
     }
 
-    /// Packets that came thick for a while do so no longer.
+    /// Gives back the rings of captures whose burst is over.
     fn give_back_rings(&mut self, now: Now) {
         if self.captures.next_change().is_some_and(|due| due <= now.uptime) {
             for place in 0..self.captures.interfaces().count() {
@@ -285,7 +285,7 @@ impl Watcher {
         self.say_all(reports);
     }
 
-    /// Tells the doorkeeper what an event means.
+    /// Reports an event to the doorkeeper.
     fn handle(&mut self, event: &Event, now: Now) {
         if self.explains
             && let Some(text) = event.debug_line()
@@ -310,13 +310,13 @@ impl Watcher {
             }
             _ => return,
         };
-        // It is the name of one of our doors: the very same string.
+        // The name is shared with one of the engine's doors, so comparing pointers is enough.
         if let Some(place) = self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door)) {
             self.report_step(place, *knocker, step, now);
         }
     }
 
-    /// Says how many lines were left out, if it is time to.
+    /// Reports how many lines were left out, if it is time to.
     fn sum_up(&mut self, now: Now) {
         if let Some(lines) = self.flood.sum(now.uptime) {
             self.link.say(Report::LeftOut(lines));
@@ -338,7 +338,7 @@ impl Watcher {
         }
     }
 
-    /// A used line was struck: what is left is what the file says now.
+    /// A used line was struck from a one-time file: reads the rest.
     fn refill(&mut self, door: usize, text: &impl AsFd) {
         let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
         let path = lines.path.clone();
@@ -357,7 +357,7 @@ impl Watcher {
     }
 }
 
-/// A number that is small by its nature, as it is in a message.
+/// A number that is always small, in the type that messages have for it.
 fn small(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
