@@ -175,6 +175,8 @@ mod wire {
     pub mod state;
     /// What a running daemon tells of itself when it is asked.
     pub mod status;
+    /// The log for programs: JSON lines, and fields for the journal.
+    pub mod structured;
     /// Full disks, missing files, refused permissions, exhausted limits.
     pub mod trouble;
     /// Links without a link-level header, such as tunnels.
@@ -262,6 +264,7 @@ fn tests() -> Vec<Trial> {
         wire::signals::tests,
         wire::state::tests,
         wire::status::tests,
+        wire::structured::tests,
         wire::trouble::tests,
         wire::tun::tests,
         wire::unread::tests,

@@ -6,7 +6,7 @@
 //! defaults, so nothing else has to change here. Tests compare the manual with this table.
 
 use crate::config::draft::{Draft, ReadRule};
-use crate::config::options::Options;
+use crate::config::options::{LogFormat, Options};
 use crate::config::problem::Problem;
 use crate::config::readers;
 use crate::config::reading::Reading;
@@ -184,6 +184,8 @@ pub const DIRECTIVES: &[Directive] = &[
     option("StatusSocket", &[], Ours, As("status socket"), |options, value, _| put(&mut options.status_socket, value.status_socket())),
     option("LogFile", &[], V08, As("log file"), |options, value, _| put(&mut options.log_file, value.path_if_any())),
     word("UseSyslog", V08, readers::use_syslog),
+    word("UseJournal", Ours, readers::use_journal),
+    option("Log_Format", &[], Ours, ByName, |options, value, _| put(&mut options.log_format, value.parse("text or json", LogFormat::from_word)?)),
     rule("Log_Failures", &[], Ours, |rules, value| put(&mut rules.logs_failures, value.yes_or_no()?)),
 ];
 

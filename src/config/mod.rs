@@ -30,7 +30,7 @@ use crate::door::Door;
 
 pub use draft::{DEFAULT_CMD_TIMEOUT, DEFAULT_SEQ_TIMEOUT};
 pub use include::includes;
-pub use options::{Options, StatusSocket};
+pub use options::{LogFormat, Options, StatusSocket};
 pub use problem::{ConfigError, Problem};
 pub use reading::{Note, Reading};
 pub use warnings::Warning;

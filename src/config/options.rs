@@ -20,6 +20,10 @@ pub struct Options {
     pub wait_interface: Option<bool>,
     /// `UseSyslog`.
     pub use_syslog: bool,
+    /// `UseJournal`.
+    pub use_journal: bool,
+    /// `Log_Format`.
+    pub log_format: LogFormat,
     /// `StateFile`.
     pub state_file: Option<PathBuf>,
     /// `StatusSocket`.
@@ -38,6 +42,25 @@ pub struct Options {
     pub guard_except: Prefixes,
     /// The rules of the doors that have none of their own.
     pub rules: Rules,
+}
+
+/// `Log_Format`: the form of the lines of the log file and of `-v`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// That of knockd 0.8.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Reads `text` or `json`, in any case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<LogFormat> {
+        let is = |name: &str| name.eq_ignore_ascii_case(word);
+        if is("text") { Some(LogFormat::Text) } else { is("json").then_some(LogFormat::Json) }
+    }
 }
 
 /// `StatusSocket`: where the daemon can be asked.
@@ -86,6 +109,7 @@ impl Options {
             interface: self.interface.or_else(|| earlier.interface.clone()),
             wait_interface: self.wait_interface.or(earlier.wait_interface),
             use_syslog: self.use_syslog || earlier.use_syslog,
+            use_journal: self.use_journal || earlier.use_journal,
             ..self
         }
     }

@@ -31,6 +31,12 @@ pub(super) fn use_syslog(options: &mut Options, _: &Value<'_>, reading: &mut Rea
     Ok(())
 }
 
+pub(super) fn use_journal(options: &mut Options, _: &Value<'_>, reading: &mut Reading<'_>) -> Outcome {
+    options.use_journal = true;
+    reading.understood("config: usejournal".to_owned());
+    Ok(())
+}
+
 pub(super) fn sequence(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Reading<'_>) -> Outcome {
     let sequence =
         Sequence::parse(&value.text()).map_err(|error| Problem::Sequence(draft.name.clone(), error))?;

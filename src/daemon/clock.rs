@@ -18,6 +18,24 @@ fn read(clock: ClockId) -> Duration {
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
+/// `2026-11-28T21:47:41.123Z`: a Unix time as RFC 3339 has it.
+#[must_use]
+pub fn in_utc(unix: Duration) -> String {
+    let utc = Zone(TimeZone::utc()).at(unix);
+    utc.map_or_else(String::new, |time| {
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            time.year(),
+            time.month(),
+            time.month_day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            unix.subsec_millis()
+        )
+    })
+}
+
 /// The local time zone, read once.
 #[derive(Debug)]
 pub struct Zone(TimeZone);

@@ -254,6 +254,70 @@ impl Event {
         })
     }
 
+    /// What happened, in one word for programs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Event::Advanced { .. } => "stage",
+            Event::Failed { .. } => "failed",
+            Event::Repeated { .. } => "repeated",
+            Event::Refused { .. } => "refused",
+            Event::WrongPacket { .. } => "wrong_packet",
+            Event::Unfit { .. } => "unfit",
+            Event::Expired { .. } => "timeout",
+            Event::Opened { .. } => "opened",
+            Event::Running { .. } => "command",
+            Event::Unsuccessful { .. } => "command_failed",
+            Event::TimeIsUp { .. } => "time_is_up",
+            Event::AlreadyOpen { .. } => "already_open",
+            Event::Admitted { .. } => "admitted",
+            Event::StillAdmitted { .. } => "still_admitted",
+            Event::NotAdmitted { .. } => "not_admitted",
+            Event::Dismissed { .. } => "closed",
+            Event::LeftToTheKernel { .. } => "left_to_the_kernel",
+            Event::TooSlow { .. } => "command_killed",
+            Event::StartTooLong | Event::StopTooLong => "command_too_long",
+            Event::Exhausted { .. } => "exhausted",
+        }
+    }
+
+    /// The door, if it is about one.
+    #[must_use]
+    pub fn door(&self) -> Option<&Arc<str>> {
+        match self {
+            Event::Advanced { door, .. }
+            | Event::Failed { door, .. }
+            | Event::Repeated { door, .. }
+            | Event::Refused { door, .. }
+            | Event::WrongPacket { door, .. }
+            | Event::Expired { door, .. }
+            | Event::Opened { door, .. }
+            | Event::Running { door, .. }
+            | Event::Unsuccessful { door, .. }
+            | Event::TimeIsUp { door, .. }
+            | Event::AlreadyOpen { door, .. }
+            | Event::Admitted { door, .. }
+            | Event::StillAdmitted { door, .. }
+            | Event::NotAdmitted { door, .. }
+            | Event::Dismissed { door, .. }
+            | Event::LeftToTheKernel { door, .. }
+            | Event::TooSlow { door }
+            | Event::Exhausted { door } => Some(door),
+            Event::Unfit { .. } | Event::StartTooLong | Event::StopTooLong => None,
+        }
+    }
+
+    /// The stage that an attempt has reached, counted from 1.
+    #[must_use]
+    pub fn stage(&self) -> Option<usize> {
+        match self {
+            Event::Advanced { stage, .. } | Event::Failed { stage, .. } | Event::Expired { stage, .. } => {
+                Some(*stage)
+            }
+            _ => None,
+        }
+    }
+
     /// What the debug output says beside the log.
     #[must_use]
     pub fn debug_line(&self) -> Option<String> {

@@ -4,6 +4,7 @@
 //! opening is kept until its stop command has ended.
 
 pub mod admissions;
+pub mod entry;
 pub mod event;
 pub mod job;
 pub mod journal;

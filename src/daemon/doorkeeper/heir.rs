@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::getppid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::config::{Config, Options};
+use crate::config::{Config, LogFormat, Options};
 use crate::daemon::limits::Limits;
 use crate::daemon::load;
 use crate::daemon::messages::{self, Received};
@@ -49,6 +49,10 @@ pub struct Estate {
     pub log_file: Option<PathBuf>,
     /// Lines go to syslog.
     pub use_syslog: bool,
+    /// Lines go to the journal.
+    pub use_journal: bool,
+    /// The form of lines.
+    pub log_format: LogFormat,
     /// `-v`.
     pub verbose: bool,
 }
@@ -62,17 +66,23 @@ impl Estate {
             self.state_file.clone().into(),
             self.log_file.clone().unwrap_or_default().into(),
             flag(self.use_syslog, "syslog"),
+            flag(self.use_journal, "journal"),
+            flag(self.log_format == LogFormat::Json, "json"),
             flag(self.verbose, "verbose"),
         ]
     }
 
     fn of(words: &[OsString]) -> Option<Estate> {
-        let [_, doorkeeper, state_file, log_file, use_syslog, verbose] = words else { return None };
+        let [_, doorkeeper, state_file, log_file, use_syslog, use_journal, format, verbose] = words else {
+            return None;
+        };
         Some(Estate {
             doorkeeper: doorkeeper.to_str()?.parse().ok()?,
             state_file: state_file.into(),
             log_file: (!log_file.is_empty()).then(|| log_file.into()),
             use_syslog: use_syslog.as_bytes() == b"syslog",
+            use_journal: use_journal.as_bytes() == b"journal",
+            log_format: LogFormat::from_word(&format.to_string_lossy()).unwrap_or_default(),
             verbose: verbose.as_bytes() == b"verbose",
         })
     }
@@ -228,6 +238,8 @@ pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
         state_file: Some(estate.state_file.clone()),
         log_file: estate.log_file.clone(),
         use_syslog: estate.use_syslog,
+        use_journal: estate.use_journal,
+        log_format: estate.log_format,
         ..Options::default()
     };
     Ok(Inheritance { estate, config })

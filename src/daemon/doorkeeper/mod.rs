@@ -43,6 +43,7 @@ use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
+use crate::opening::entry::Notice;
 use crate::opening::log_limit::{Flood, left_out};
 use crate::opening::state::{self, Admitted};
 use crate::opening::{Action, Ending, Job, Openings, Phase};
@@ -147,7 +148,7 @@ impl Doorkeeper {
             self.attend_to_status(now);
             if let Some(lines) = self.refusals.sum(now.uptime) {
                 self.status.ledger.lines_left_out += lines;
-                self.log.tell([left_out(lines)]);
+                self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
             self.log.settle(now);
             self.log.write_on();
@@ -171,6 +172,8 @@ impl Doorkeeper {
             state_file: options.state_file(&self.arguments.pid_file),
             log_file: options.log_file.as_ref().or(self.arguments.log_file.as_ref()).cloned(),
             use_syslog: options.use_syslog,
+            use_journal: options.use_journal,
+            log_format: options.log_format,
             verbose: self.arguments.verbose,
         }
     }

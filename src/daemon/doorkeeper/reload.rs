@@ -21,6 +21,7 @@ use crate::daemon::one_time;
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::filter::interfaces::Wanted;
+use crate::opening::entry::Notice;
 use crate::opening::state::inherit_spent;
 use crate::protocol::bundle::{Borrowed, Bundle, CoolingDown, File, SpentLists};
 use crate::protocol::messages::{Generation, Order};
@@ -39,8 +40,8 @@ impl Doorkeeper {
         }
         notify::reloading();
         let text = format!("re-reading config file: {}", self.arguments.config.display());
-        self.log.say(&text);
-        self.log.line_and_blank(&text);
+        self.log.say_of(Notice::Reload, &text);
+        self.log.note_and_blank(Notice::Reload, &text);
         let handed_out = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
             self.complain(&loaded.warnings);
             self.hand_out(loaded).map_err(|error| StartError::System("hand out the configuration", error))
@@ -48,8 +49,8 @@ impl Doorkeeper {
         if let Err(error) = handed_out {
             notify::ready();
             self.note_reload(Some(&error));
-            self.log.complain(&error.to_string());
-            self.log.complain("keeping the configuration that was in force");
+            self.log.complain_of(Notice::ReloadFailed, &error.to_string());
+            self.log.complain_of(Notice::ReloadFailed, "keeping the configuration that was in force");
             self.reopen_log();
         }
     }
@@ -125,7 +126,8 @@ impl Doorkeeper {
 
     fn will_have_readers(&self, options: &Options) -> bool {
         let path = options.log_file.as_ref().or(self.arguments.log_file.as_ref());
-        path.is_some_and(|path| !path.as_os_str().is_empty()) || options.use_syslog || output::says()
+        let has_file = path.is_some_and(|path| !path.as_os_str().is_empty());
+        has_file || options.use_syslog || options.use_journal || output::says()
     }
 
     /// Whether the configuration that was handed out is the one in force.
@@ -198,7 +200,7 @@ impl Doorkeeper {
         let wanted = self.wanted(&self.config.options);
         // It is a hint: the watcher says what does not work.
         if let Ok(scene) = netlink::scene(false) {
-            self.log.tell(wanted.remarks(&scene));
+            self.log.tell(Notice::Note, wanted.remarks(&scene));
         }
     }
 
@@ -222,7 +224,7 @@ impl Doorkeeper {
         let result = self.open_log();
         if let Some(path) = path(&self.log) {
             let text = format!("re-opening log file: {path}");
-            self.log.say(&text);
+            self.log.say_of(Notice::Reload, &text);
             self.log.line_for_syslog(&text);
         }
         if let Err(error) = result {
@@ -233,7 +235,7 @@ impl Doorkeeper {
     pub(super) fn open_log(&mut self) -> io::Result<()> {
         let options = &self.config.options;
         let path = options.log_file.as_ref().or(self.arguments.log_file.as_ref());
-        self.log.open(path.map(PathBuf::as_path), options.use_syslog)
+        self.log.open(path.map(PathBuf::as_path), options)
     }
 
     fn cooling_down(&self, doors: &[Door]) -> Vec<CoolingDown> {

@@ -7,8 +7,10 @@ use crate::daemon::messages::{self, Received};
 use crate::daemon::one_time;
 use crate::door::lock::{Lock, OneTime};
 use crate::door::spa::Refusal;
+use crate::filter::interfaces::State;
 use crate::filter::trouble::Code;
 use crate::opening::Action;
+use crate::opening::entry::Notice;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::left_out;
 use crate::protocol::desk::Verdict;
@@ -69,9 +71,9 @@ impl Doorkeeper {
             }
             Report::LeftOut(lines) => {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
-                self.log.tell([left_out(lines)]);
+                self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
-            Report::Told(line) => self.log.tell([line]),
+            Report::Told(line) => self.log.tell(Notice::Status, [line]),
             Report::TooMany(generation, door, _) => {
                 if let Some(door) = self.door_named(generation, door) {
                     self.log.complain(&format!("{door}: too many openings wait: this one is not made"));
@@ -83,10 +85,10 @@ impl Doorkeeper {
                 match &mut self.standing {
                     Some(standing) => standing.push((what, state)),
                     None if is_known => {}
-                    None => self.log.tell([state.line(&what, was_known)]),
+                    None => self.log.tell(notice_of(state), [state.line(&what, was_known)]),
                 }
             }
-            Report::Trouble(trouble) => self.log.tell([trouble.to_string()]),
+            Report::Trouble(trouble) => self.log.tell(Notice::Trouble, [trouble.to_string()]),
             Report::SocketWanted => match socket::bare() {
                 Ok(socket) => self.watcher.send(Order::Socket(Code(0)), Some(socket)),
                 Err(error) => self.watcher.send(Order::Socket(Code::of(&error)), None),
@@ -159,4 +161,9 @@ impl Doorkeeper {
         self.actions.extend(actions);
         self.memory.hurry(&self.openings);
     }
+}
+
+/// What a line about an interface is about.
+fn notice_of(state: State) -> Notice {
+    if state == State::Ready { Notice::Listening } else { Notice::Waiting }
 }

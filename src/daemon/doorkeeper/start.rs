@@ -38,6 +38,7 @@ use crate::daemon::processes;
 use crate::daemon::signals::{self, Signals};
 use crate::filter::interfaces::{State, words};
 use crate::opening::Openings;
+use crate::opening::entry::Notice;
 use crate::opening::log_limit::Flood;
 use crate::protocol::desk::Desk;
 use crate::protocol::messages::Report;
@@ -205,10 +206,10 @@ impl Doorkeeper {
         self.open_status();
         let wanted = self.wanted(&self.config.options).to_string();
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
-        self.log.line(&format!("starting up, {words}"));
+        self.log.note(Notice::Start, &format!("starting up, {words}"));
         output::say(&format!("{words}..."));
         let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
-        self.log.tell(missing.map(|(what, state)| state.line(what, false)));
+        self.log.tell(Notice::Waiting, missing.map(|(what, state)| state.line(what, false)));
         self.say(said, now());
         self.warn(&Config::default());
         self.remark_on_interfaces();
@@ -259,7 +260,7 @@ impl Doorkeeper {
         if let Err(error) = &result {
             self.log.line(&error.to_string());
         }
-        self.log.line("shutting down");
+        self.log.note(Notice::Stop, "shutting down");
         self.log.flush();
         self.log.drain(now().uptime.saturating_add(LAST_LINES));
         if let Some(path) = pid_file {

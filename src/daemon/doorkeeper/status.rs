@@ -8,6 +8,7 @@ use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::error::StartError;
 use crate::daemon::status::place::Paths;
+use crate::opening::entry::Notice;
 use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::status::doorkeeper::{StateFile, tell};
@@ -85,7 +86,7 @@ impl Doorkeeper {
     /// SIGUSR1: writes what both processes know to the log.
     pub(super) fn tell_log(&mut self) {
         let half = Half::read(self.facts(now()).as_bytes()).unwrap_or_default();
-        self.log.tell(table::log_lines(&half, false));
+        self.log.tell(Notice::Status, table::log_lines(&half, false));
         self.watcher.send(Order::Tell, None);
     }
 

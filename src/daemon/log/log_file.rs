@@ -1,7 +1,6 @@
 //! The log file, which may be full, gone or read-only: then it says so once, tries again, and tells
 //! how much is missing when it can.
 
-use std::fmt::Write as _;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
@@ -51,14 +50,16 @@ impl LogFile {
         &self.path
     }
 
-    /// Appends a line with its stamp.
-    pub fn write(&mut self, stamp: &str, text: &str, end: &str, now: Now) {
+    /// Appends a line, `shown` as the log has it; `show` does that with the words for lines that are missing in front of
+    /// it.
+    pub fn write(&mut self, shown: &str, show: impl FnOnce(&str) -> String, now: Now) {
         let mut line = String::new();
         if self.missing > 0 {
             let lines = if self.missing == 1 { "line" } else { "lines" };
-            let _ = writeln!(line, "[{stamp}] {} {lines} could not be written here", self.missing);
+            line += &show(&format!("{} {lines} could not be written here", self.missing));
+            line.push('\n');
         }
-        let _ = write!(line, "[{stamp}] {text}{end}");
+        line += shown;
         match self.append(line.as_bytes(), now) {
             Ok(()) => (self.missing, self.has_complained) = (0, false),
             Err(error) => {

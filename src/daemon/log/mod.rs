@@ -3,6 +3,7 @@
 //! Only the doorkeeper writes, so that there is one order: that in which things are told to it. Lines are appended
 //! whole, in one write. A line that waits for a name (`-l`) keeps all later ones behind it.
 
+pub mod journal;
 pub mod log_file;
 pub mod names;
 pub mod outlet;
@@ -17,12 +18,15 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
-use crate::daemon::clock::{Zone, now};
+use crate::config::{LogFormat, Options};
+use crate::daemon::clock::{Zone, in_utc, now};
+use crate::daemon::log::journal::Journal;
 use crate::daemon::log::log_file::LogFile;
 use crate::daemon::log::names::{Answer, Names, PATIENCE};
 use crate::daemon::log::output::{complain, explain_piece, say, says};
 use crate::daemon::log::syslog::Syslog;
 use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::opening::entry::{LogEntry, Notice};
 use crate::opening::event::Event;
 use crate::reason::reason;
 use crate::time::Now;
@@ -39,9 +43,9 @@ enum Entry {
     /// An event, with its knocker's name.
     Event(Event),
     /// For standard output alone.
-    Said(String),
+    Said(Notice, String),
     /// For the log file and syslog; whether an empty line follows in the file.
-    Line(String, bool),
+    Line(Notice, String, bool),
     /// For syslog alone.
     ForSyslog(String),
     /// For the debug output alone; whether a line ends with it.
@@ -53,6 +57,8 @@ enum Entry {
 pub struct Log {
     file: Option<LogFile>,
     syslog: Syslog,
+    journal: Journal,
+    format: LogFormat,
     zone: Zone,
     names: Option<Names>,
     /// When to start a resolver in place of one that ended, as uptime.
@@ -68,6 +74,8 @@ impl Log {
         Log {
             file: None,
             syslog: Syslog::default(),
+            journal: Journal::default(),
+            format: LogFormat::Text,
             zone: Zone::local(),
             names: None,
             next_names: None,
@@ -75,13 +83,16 @@ impl Log {
         }
     }
 
-    /// Opens the log file, or opens it anew; without a path there is none.
+    /// Opens the log file, or opens it anew; without a path there is none. The other places are those of the options.
     ///
     /// # Errors
     /// Why the file cannot be opened; that is tried again with later lines.
-    pub fn open(&mut self, path: Option<&Path>, use_syslog: bool) -> io::Result<()> {
+    pub fn open(&mut self, path: Option<&Path>, options: &Options) -> io::Result<()> {
         self.zone = Zone::local();
-        self.syslog.open(use_syslog);
+        // Where the journal cannot be told something, syslog is.
+        self.syslog.open(options.use_syslog || options.use_journal);
+        self.journal.open(options.use_journal);
+        self.format = options.log_format;
         self.file = None;
         let Some(path) = path else { return Ok(()) };
         let (file, result) = LogFile::open(path);
@@ -118,31 +129,46 @@ impl Log {
 
     /// Writes a line to the log file and to syslog.
     pub fn line(&mut self, text: &str) {
-        self.add(Entry::Line(text.to_owned(), false), now());
+        self.note(Notice::Note, text);
+    }
+
+    /// The same, and what it is about.
+    pub fn note(&mut self, notice: Notice, text: &str) {
+        self.add(Entry::Line(notice, text.to_owned(), false), now());
     }
 
     /// The same, with an empty line after it in the file.
-    pub fn line_and_blank(&mut self, text: &str) {
-        self.add(Entry::Line(text.to_owned(), true), now());
+    pub fn note_and_blank(&mut self, notice: Notice, text: &str) {
+        self.add(Entry::Line(notice, text.to_owned(), true), now());
     }
 
     /// Says something on standard error, and in its turn in the log.
     pub fn complain(&mut self, text: &str) {
+        self.complain_of(Notice::Trouble, text);
+    }
+
+    /// The same, and what it is about.
+    pub fn complain_of(&mut self, notice: Notice, text: &str) {
         complain(text);
-        self.line(text);
+        self.note(notice, text);
     }
 
     /// Writes lines to the log, and says them to whoever asked for `-v`.
-    pub fn tell(&mut self, lines: impl IntoIterator<Item = String>) {
+    pub fn tell(&mut self, notice: Notice, lines: impl IntoIterator<Item = String>) {
         for line in lines {
-            self.say(&line);
-            self.line(&line);
+            self.say_of(notice, &line);
+            self.note(notice, &line);
         }
     }
 
     /// Says something to whoever asked for `-v`, behind the lines that wait.
     pub fn say(&mut self, text: &str) {
-        self.add(Entry::Said(text.to_owned()), now());
+        self.say_of(Notice::Note, text);
+    }
+
+    /// The same, and what it is about.
+    pub fn say_of(&mut self, notice: Notice, text: &str) {
+        self.add(Entry::Said(notice, text.to_owned()), now());
     }
 
     /// Writes a line to syslog alone.
@@ -155,19 +181,21 @@ impl Log {
         self.add(Entry::Explained(text, is_end), now);
     }
 
-    fn write_to_syslog(&mut self, text: &str, at: Now) {
-        if !self.syslog.is_open() {
+    /// Writes a line to the journal or to syslog, if one of them is wanted.
+    fn write_to_system(&mut self, entry: &LogEntry, at: Now) {
+        if self.journal.is_open() && self.journal.write(&entry.journal()).is_ok() || !self.syslog.is_open() {
             return;
         }
-        if let Some(words) = self.syslog.write(&self.zone.for_syslog(at.unix), text) {
+        if let Some(words) = self.syslog.write(&self.zone.for_syslog(at.unix), &entry.text) {
             complain(&words);
-            self.write_to_file(&words, false, now());
+            self.write_to_file(&LogEntry::of_notice(Notice::Trouble, &words), false, now());
         }
     }
 
     /// Writes what waits for readers, as far as there is room.
     pub fn write_on(&mut self) {
         self.syslog.flush();
+        self.journal.flush();
         if let Some(file) = &mut self.file {
             file.flush();
         }
@@ -188,7 +216,12 @@ impl Log {
 
     /// Ready for writing when there is room for what waits for readers; none, nearly always.
     pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.file.as_ref().and_then(LogFile::waits_for).into_iter().chain(self.syslog.waits_for())
+        self.file
+            .as_ref()
+            .and_then(LogFile::waits_for)
+            .into_iter()
+            .chain(self.syslog.waits_for())
+            .chain(self.journal.waits_for())
     }
 
     /// Readable when a name was found.
@@ -255,9 +288,11 @@ impl Log {
                 Answer::Asked => self.write_event(&event, None, since),
                 Answer::Known(name) => self.write_event(&event, name.as_deref(), since),
             },
-            Entry::Said(text) => say(&text),
-            Entry::Line(text, blank) => self.write(&text, blank, since),
-            Entry::ForSyslog(text) => self.write_to_syslog(&text, since),
+            Entry::Said(notice, text) => say(&self.shown(&LogEntry::of_notice(notice, &text), since)),
+            Entry::Line(notice, text, blank) => self.write(&LogEntry::of_notice(notice, &text), blank, since),
+            Entry::ForSyslog(text) => {
+                self.write_to_system(&LogEntry::of_notice(Notice::Reload, &text), since);
+            }
             Entry::Explained(text, is_end) => explain_piece(&text, is_end),
         }
         None
@@ -279,24 +314,41 @@ impl Log {
     }
 
     fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
-        let Some(text) = event.line(host) else { return };
+        let Some(entry) = LogEntry::of(event, host) else { return };
         if event.is_a_complaint() {
-            complain(&text);
-        } else {
-            say(&text);
+            complain(&entry.text);
+        } else if says() {
+            say(&self.shown(&entry, since));
         }
-        self.write(&text, event.is_followed_by_a_blank(), since);
+        self.write(&entry, event.is_followed_by_a_blank(), since);
     }
 
-    fn write(&mut self, text: &str, blank: bool, at: Now) {
-        self.write_to_file(text, blank, at);
-        self.write_to_syslog(text, at);
+    /// The entry as `-v` shows it.
+    fn shown(&self, entry: &LogEntry, at: Now) -> String {
+        match self.format {
+            LogFormat::Text => entry.text.clone(),
+            LogFormat::Json => entry.json(&in_utc(at.unix)),
+        }
     }
 
-    fn write_to_file(&mut self, text: &str, blank: bool, at: Now) {
-        if let Some(file) = &mut self.file {
-            let end = if blank { "\n\n" } else { "\n" };
-            file.write(&self.zone.to_the_minute(at.unix), text, end, at);
+    fn write(&mut self, entry: &LogEntry, blank: bool, at: Now) {
+        self.write_to_file(entry, blank, at);
+        self.write_to_system(entry, at);
+    }
+
+    fn write_to_file(&mut self, entry: &LogEntry, blank: bool, at: Now) {
+        let Some(file) = &mut self.file else { return };
+        match self.format {
+            LogFormat::Text => {
+                let (stamp, end) = (self.zone.to_the_minute(at.unix), if blank { "\n\n" } else { "\n" });
+                let line = format!("[{stamp}] {}{end}", entry.text);
+                file.write(&line, |text| format!("[{stamp}] {text}"), at);
+            }
+            LogFormat::Json => {
+                let time = in_utc(at.unix);
+                let line = format!("{}\n", entry.json(&time));
+                file.write(&line, |text| LogEntry::of_notice(Notice::LeftOut, text).json(&time), at);
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 use crate::daemon::watcher::Watcher;
 use crate::daemon::watcher::expression;
 use crate::door::knock::{Knock, Protocol};
+use crate::door::sequence::Stage;
+use crate::opening::event::Event;
 use crate::time::Now;
 
 impl Watcher {
@@ -22,6 +24,30 @@ impl Watcher {
             }
         };
         self.link.explain(&line);
+    }
+
+    /// The attempts of a knocker that may fail now, with what each waits for.
+    pub(super) fn attempts_to_explain(&self, knock: &Knock) -> Vec<(usize, usize, Option<Stage>)> {
+        if self.explains { self.engine.progress(knock.source).collect() } else { Vec::new() }
+    }
+
+    /// Which knock a failed attempt waited for, at doors that log failures: the log does not tell that.
+    pub(super) fn explain_failures(
+        &mut self,
+        attempts: &[(usize, usize, Option<Stage>)],
+        knock: &Knock,
+        events: &[Event],
+    ) {
+        for event in events {
+            let Event::Failed { door, stage, is_logged: true, .. } = event else { continue };
+            let is_its = |index: usize| self.engine.doors().get(index).is_some_and(|it| it.name == *door);
+            let mut of_door =
+                attempts.iter().filter(|(index, reached, _)| reached == stage && is_its(*index));
+            if let Some((_, reached, Some(next))) = of_door.next() {
+                let line = format!("{door}: stage {} is {next}, but {} came", reached + 1, Stage::of(knock));
+                self.link.explain(&line);
+            }
+        }
     }
 
     /// Where it listens, at the start.

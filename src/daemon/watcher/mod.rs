@@ -223,7 +223,9 @@ impl Watcher {
                     if self.explains {
                         self.explain_packet(&knock, link_header, now);
                     }
+                    let attempts = self.attempts_to_explain(&knock);
                     self.engine.observe(&knock, now, events);
+                    self.explain_failures(&attempts, &knock, events);
                     for event in events.drain(..) {
                         self.handle(&event, now);
                     }
