@@ -79,9 +79,10 @@ fn play(config: Config, wishes: Wishes, mut input: BufReader<Box<dyn Read>>) -> 
 fn play_capture(play: &mut Play, input: impl Read) -> Result<(), String> {
     let mut capture = Capture::open(input).map_err(|error| error.to_string())?;
     let mut number = 0_u64;
-    while let Some(packet) = capture.next_packet() {
+    while let Some(packet) =
+        capture.next_packet().map_err(|error| format!("packet {}: {error}", number + 1))?
+    {
         number += 1;
-        let packet = packet.map_err(|error| format!("packet {number}: {error}"))?;
         play.packet(packet.unix, packet.ip.as_deref());
         show(play);
     }

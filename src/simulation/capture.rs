@@ -1,19 +1,40 @@
 //! A capture file: the IP packets in it, and when they came.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
-
-use pcap_file::pcap::PcapReader;
-use pcap_file::{DataLink, PcapError};
 
 use crate::reason::reason;
 
-/// The first bytes of capture files: pcap in both byte orders, with microseconds and nanoseconds.
-const PCAP: [[u8; 4]; 4] =
-    [[0xa1, 0xb2, 0xc3, 0xd4], [0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d], [0x4d, 0x3c, 0xb2, 0xa1]];
+/// What a pcap file begins with, in the order of bytes of the machine that wrote it: times have microseconds.
+const MICROSECONDS: u32 = 0xa1b2_c3d4;
+/// The same, times have nanoseconds.
+const NANOSECONDS: u32 = 0xa1b2_3c4d;
 /// The first bytes of a pcapng file.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// Bytes of the head of a file, and of each packet (draft-ietf-opsawg-pcap).
+const FILE_HEAD: usize = 24;
+const PACKET_HEAD: usize = 16;
+/// The longest packet that libpcap writes.
+const LONGEST: usize = 262_144;
+
+/// Links, by their numbers in capture files.
+mod link {
+    /// BSD loopback: four bytes in front of the packet.
+    pub const NULL: u32 = 0;
+    pub const ETHERNET: u32 = 1;
+    /// Bare packets; some systems write the second number.
+    pub const RAW: u32 = 101;
+    pub const RAW_TOO: u32 = 12;
+    /// OpenBSD loopback.
+    pub const LOOP: u32 = 108;
+    /// What `tcpdump -i any` wrote, and what it writes.
+    pub const COOKED: u32 = 113;
+    pub const COOKED_2: u32 = 276;
+    pub const IPV4: u32 = 228;
+    pub const IPV6: u32 = 229;
+    pub const ALL: [u32; 9] = [NULL, ETHERNET, RAW, RAW_TOO, LOOP, COOKED, COOKED_2, IPV4, IPV6];
+}
 
 /// What a file is, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +52,52 @@ impl Format {
     #[must_use]
     pub fn of(start: &[u8]) -> Format {
         match start.first_chunk::<4>() {
-            Some(magic) if PCAP.contains(magic) => Format::Pcap,
             Some(&PCAPNG) => Format::PcapNg,
+            Some(magic) if Numbers::of(*magic).is_some() => Format::Pcap,
             _ => Format::Lines,
         }
+    }
+}
+
+/// How a file has its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Numbers {
+    is_little_endian: bool,
+    has_nanoseconds: bool,
+}
+
+impl Numbers {
+    fn of(magic: [u8; 4]) -> Option<Numbers> {
+        [true, false].into_iter().find_map(|is_little_endian| {
+            let numbers = |has_nanoseconds| Some(Numbers { is_little_endian, has_nanoseconds });
+            match Numbers::word(is_little_endian, magic) {
+                MICROSECONDS => numbers(false),
+                NANOSECONDS => numbers(true),
+                _ => None,
+            }
+        })
+    }
+
+    fn word(is_little_endian: bool, bytes: [u8; 4]) -> u32 {
+        if is_little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
+    }
+
+    /// The number at `at`, which the bytes reach.
+    fn at(self, bytes: &[u8], at: usize) -> u32 {
+        let word = bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
+        Numbers::word(self.is_little_endian, word)
     }
 }
 
 /// Why a capture cannot be read.
 #[derive(Debug)]
 pub enum CaptureFileError {
-    /// The file is damaged, or cannot be read.
-    Damaged(PcapError),
+    /// What the operating system says.
+    Unreadable(io::Error),
+    /// It ends in the middle of a packet.
+    Cut,
+    /// It is no pcap file, or a packet has an impossible length.
+    Damaged,
     /// Its packets are of a link that is not known here.
     Link(u32),
 }
@@ -50,20 +105,22 @@ pub enum CaptureFileError {
 impl fmt::Display for CaptureFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CaptureFileError::Damaged(PcapError::IoError(error)) if error.raw_os_error().is_some() => {
-                f.write_str(&reason(error))
-            }
-            CaptureFileError::Damaged(PcapError::IncompleteBuffer | PcapError::IoError(_)) => {
-                f.write_str("the file is cut off in the middle of a packet")
-            }
-            CaptureFileError::Damaged(PcapError::InvalidField(what)) => {
-                write!(f, "the file is damaged: {what}")
-            }
-            CaptureFileError::Damaged(_) => f.write_str("the file is damaged"),
+            CaptureFileError::Unreadable(error) => f.write_str(&reason(error)),
+            CaptureFileError::Cut => f.write_str("the file is cut off in the middle of a packet"),
+            CaptureFileError::Damaged => f.write_str("the file is damaged"),
             CaptureFileError::Link(number) => write!(
                 f,
                 "packets of link type {number} are not known here; capture with tcpdump -i any, or on the interface"
             ),
+        }
+    }
+}
+
+impl From<io::Error> for CaptureFileError {
+    fn from(error: io::Error) -> CaptureFileError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => CaptureFileError::Cut,
+            _ => CaptureFileError::Unreadable(error),
         }
     }
 }
@@ -79,8 +136,9 @@ pub struct Captured {
 
 /// A pcap file that is being read.
 pub struct Capture<R: Read> {
-    reader: PcapReader<R>,
-    link: DataLink,
+    input: R,
+    numbers: Numbers,
+    link: u32,
 }
 
 impl<R: Read> Capture<R> {
@@ -88,37 +146,45 @@ impl<R: Read> Capture<R> {
     ///
     /// # Errors
     /// It is no pcap file, or one of an unknown link.
-    pub fn open(input: R) -> Result<Capture<R>, CaptureFileError> {
-        let reader = PcapReader::new(input).map_err(CaptureFileError::Damaged)?;
-        let link = reader.header().datalink;
-        match link {
-            DataLink::NULL
-            | DataLink::ETHERNET
-            | DataLink::RAW
-            | DataLink::LOOP
-            | DataLink::LINUX_SLL
-            | DataLink::IPV4
-            | DataLink::IPV6
-            | DataLink::LINUX_SLL2 => Ok(Capture { reader, link }),
-            other => Err(CaptureFileError::Link(other.into())),
+    pub fn open(mut input: R) -> Result<Capture<R>, CaptureFileError> {
+        let mut head = [0; FILE_HEAD];
+        input.read_exact(&mut head)?;
+        let magic = head.first_chunk().copied().unwrap_or_default();
+        let numbers = Numbers::of(magic).ok_or(CaptureFileError::Damaged)?;
+        // The upper bits say whether frames end with a checksum.
+        let link = numbers.at(&head, 20) & 0x0fff_ffff;
+        if link::ALL.contains(&link) {
+            Ok(Capture { input, numbers, link })
+        } else {
+            Err(CaptureFileError::Link(link))
         }
     }
 
-    /// The next packet.
+    /// The next packet; none at the end.
     ///
     /// # Errors
-    /// The file is damaged.
-    pub fn next_packet(&mut self) -> Option<Result<Captured, CaptureFileError>> {
-        let packet = match self.reader.next_packet()? {
-            Ok(packet) => packet,
-            Err(error) => return Some(Err(CaptureFileError::Damaged(error))),
-        };
-        Some(Ok(Captured { unix: packet.timestamp, ip: ip(self.link, &packet.data).map(<[u8]>::to_vec) }))
+    /// The file is damaged, or cannot be read.
+    pub fn next_packet(&mut self) -> Result<Option<Captured>, CaptureFileError> {
+        let mut head = [0; PACKET_HEAD];
+        let Some((first, rest)) = head.split_first_mut() else { return Ok(None) };
+        // An end in front of a packet is the end of the file.
+        if self.input.read(std::slice::from_mut(first))? == 0 {
+            return Ok(None);
+        }
+        self.input.read_exact(rest)?;
+        let word = |at| self.numbers.at(&head, at);
+        let (seconds, fraction) = (word(0), word(4));
+        let fraction = u64::from(fraction) * if self.numbers.has_nanoseconds { 1 } else { 1000 };
+        let length = usize::try_from(word(8)).ok().filter(|length| *length <= LONGEST);
+        let mut frame = vec![0; length.ok_or(CaptureFileError::Damaged)?];
+        self.input.read_exact(&mut frame)?;
+        let unix = Duration::from_secs(seconds.into()).saturating_add(Duration::from_nanos(fraction));
+        Ok(Some(Captured { unix, ip: ip(self.link, &frame).map(<[u8]>::to_vec) }))
     }
 }
 
 /// The IP packet in a frame, unless the frame is for other stations, or for all or several.
-fn ip(link: DataLink, frame: &[u8]) -> Option<&[u8]> {
+fn ip(link: u32, frame: &[u8]) -> Option<&[u8]> {
     const IPV4: u16 = 0x0800;
     const IPV6: u16 = 0x86dd;
     const TAG: u16 = 0x8100;
@@ -127,7 +193,7 @@ fn ip(link: DataLink, frame: &[u8]) -> Option<&[u8]> {
     let word = |at: usize| frame.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
     let behind = |at: usize, kind: u16| matches!(kind, IPV4 | IPV6).then(|| frame.get(at..)).flatten();
     match link {
-        DataLink::ETHERNET => {
+        link::ETHERNET => {
             let is_for_several = frame.first()? & 1 != 0;
             match word(12)? {
                 _ if is_for_several => None,
@@ -136,10 +202,10 @@ fn ip(link: DataLink, frame: &[u8]) -> Option<&[u8]> {
             }
         }
         // The first word is the packet's type: 0 is for this host, 4 was sent by it, which a Target may be.
-        DataLink::LINUX_SLL if matches!(word(0)?, 0 | 4) => behind(16, word(14)?),
-        DataLink::LINUX_SLL2 if matches!(frame.get(10)?, 0 | 4) => behind(20, word(0)?),
-        DataLink::LINUX_SLL | DataLink::LINUX_SLL2 => None,
-        DataLink::NULL | DataLink::LOOP => frame.get(4..),
+        link::COOKED if matches!(word(0)?, 0 | 4) => behind(16, word(14)?),
+        link::COOKED_2 if matches!(frame.get(10)?, 0 | 4) => behind(20, word(0)?),
+        link::COOKED | link::COOKED_2 => None,
+        link::NULL | link::LOOP => frame.get(4..),
         _ => Some(frame),
     }
 }
@@ -153,22 +219,22 @@ mod tests {
         let ip_packet = [0x45, 1, 2, 3];
         let frame = |head: &[u8]| [head, &ip_packet].concat();
         let ethernet = |tail: &[u8]| frame(&[&[2; 12], tail].concat());
-        let of = |link, frame: &[u8]| ip(link, frame).map(<[u8]>::to_vec);
+        let of = |link: u32, frame: &[u8]| ip(link, frame).map(<[u8]>::to_vec);
         let found = Some(ip_packet.to_vec());
-        assert_eq!(of(DataLink::ETHERNET, &ethernet(&[8, 0])), found);
-        assert_eq!(of(DataLink::ETHERNET, &ethernet(&[0x81, 0, 0x20, 0, 8, 0])), found);
-        assert_eq!(of(DataLink::ETHERNET, &ethernet(&[0x81, 0, 0, 7, 8, 0])), None);
-        assert_eq!(of(DataLink::ETHERNET, &ethernet(&[8, 6])), None);
-        assert_eq!(of(DataLink::ETHERNET, &frame(&[&[255; 12][..], &[8, 0]].concat())), None);
-        assert_eq!(of(DataLink::RAW, &ip_packet), found);
-        assert_eq!(of(DataLink::NULL, &frame(&[2, 0, 0, 0])), found);
+        assert_eq!(of(link::ETHERNET, &ethernet(&[8, 0])), found);
+        assert_eq!(of(link::ETHERNET, &ethernet(&[0x81, 0, 0x20, 0, 8, 0])), found);
+        assert_eq!(of(link::ETHERNET, &ethernet(&[0x81, 0, 0, 7, 8, 0])), None);
+        assert_eq!(of(link::ETHERNET, &ethernet(&[8, 6])), None);
+        assert_eq!(of(link::ETHERNET, &frame(&[&[255; 12][..], &[8, 0]].concat())), None);
+        assert_eq!(of(link::RAW, &ip_packet), found);
+        assert_eq!(of(link::NULL, &frame(&[2, 0, 0, 0])), found);
         let cooked = |kind: u8| frame(&[&[0, kind], &[0; 12][..], &[8, 0]].concat());
-        assert_eq!(of(DataLink::LINUX_SLL, &cooked(0)), found);
-        assert_eq!(of(DataLink::LINUX_SLL, &cooked(3)), None);
+        assert_eq!(of(link::COOKED, &cooked(0)), found);
+        assert_eq!(of(link::COOKED, &cooked(3)), None);
         let cooked2 = |kind: u8| frame(&[&[8, 0], &[0; 8][..], &[kind], &[0; 9]].concat());
-        assert_eq!(of(DataLink::LINUX_SLL2, &cooked2(0)), found);
-        assert_eq!(of(DataLink::LINUX_SLL2, &cooked2(1)), None);
-        for link in [DataLink::ETHERNET, DataLink::LINUX_SLL, DataLink::LINUX_SLL2, DataLink::NULL] {
+        assert_eq!(of(link::COOKED_2, &cooked2(0)), found);
+        assert_eq!(of(link::COOKED_2, &cooked2(1)), None);
+        for link in [link::ETHERNET, link::COOKED, link::COOKED_2, link::NULL] {
             for length in 0..4 {
                 assert_eq!(of(link, ip_packet.get(..length).unwrap()), None);
             }
