@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests that need more than Rust: those of contrib/ (the helper script, the
-# systemd unit, the OpenWrt package, the container, fail2ban), those with real
+# systemd unit, the OpenWrt package, the container, fail2ban, monitoring), those with real
 # clients, and README.md line by line; each in its own namespaces, with the file
 # system read-only. Needs root.
 #
@@ -55,6 +55,11 @@ optional=()
 use() {
     command -v "$1" >/dev/null 2>&1 || optional+=("$2")
 }
+use promtool prometheus
+use mosquitto mosquitto
+use mosquitto_sub mosquitto-clients
+use logrotate logrotate
+use jq jq
 use chromium chromium
 use chromedriver chromium-driver
 use firefox-esr firefox-esr
@@ -128,7 +133,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper guard systemd openwrt container fail2ban clients fwknop web windows readme)
+all=(knock_helper guard systemd openwrt container fail2ban monitoring clients fwknop web windows readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
