@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs the tests that need more than Rust: those of contrib/ (the helper script, the
-# systemd unit, the OpenWrt package, the container, fail2ban, monitoring), those with real
-# clients, and README.md line by line; each in its own namespaces, with the file
-# system read-only. Needs root.
+# systemd unit, the OpenWrt package, the container, fail2ban, monitoring), Debian's init
+# script, those with real clients, and README.md line by line; each in its own
+# namespaces, with the file system read-only. Needs root.
 #
 #     contrib/tests/run.sh [TEST...]
 #     contrib/tests/run.sh --missing    prints the missing Debian packages
@@ -40,6 +40,7 @@ want firewall-cmd firewalld
 want dbus-daemon dbus
 want systemd-analyze systemd
 want etherwake etherwake
+want start-stop-daemon dpkg
 want make make
 want shellcheck shellcheck
 want busybox busybox
@@ -133,7 +134,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper guard systemd openwrt container fail2ban monitoring clients fwknop web windows readme)
+all=(knock_helper guard systemd sysv openwrt container fail2ban monitoring clients fwknop web windows readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do

@@ -53,8 +53,11 @@ use crate::reason::reason;
 use crate::time::Now;
 
 /// At the end of the daemon, stop commands that are due within this time run when they are due, as with knockd 0.8. All
-/// others run at once, because init scripts wait for a second and then start the next daemon.
+/// others run at once.
 const GRACE: Duration = Duration::from_secs(2);
+/// The same in the background (`-d`): init scripts wait for a second, and start the next daemon only if they find no
+/// process of this program any more.
+const GRACE_IN_BACKGROUND: Duration = Duration::from_millis(500);
 /// How long the daemon waits at its end for running commands.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer it waits for stop commands.
@@ -278,7 +281,8 @@ impl Doorkeeper {
     fn finish(&mut self) {
         let now = now();
         let is_urgent = self.last_call.is_some();
-        let (grace, patience) = if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (GRACE, PATIENCE) };
+        let grace = if self.arguments.is_launched { GRACE_IN_BACKGROUND } else { GRACE };
+        let (grace, patience) = if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, PATIENCE) };
         let last_call = now.uptime + patience;
         if !is_urgent {
             notify::stopping();
