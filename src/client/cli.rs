@@ -13,11 +13,10 @@ use crate::client::failure::Failure;
 use crate::client::usage::{USAGE, VERSION};
 
 /// Options with a value that need `--raw`.
-pub(super) const RAW_VALUES: [&str; 16] = [
+pub(super) const RAW_VALUES: [&str; 15] = [
     "flags",
     "source",
     "source-port",
-    "interface",
     "ttl",
     "tos",
     "dscp",
@@ -161,6 +160,7 @@ pub fn command() -> Command {
         .args(around.map(value))
         .args(password.map(value))
         .arg(value("stanza").short('n'))
+        .arg(value("interface").short('i'))
         .args(single.map(value))
         .args(["list", "insecure", "dry-run", "print", "raw", "bad-checksum"].map(switch))
         .args(fields.map(value))

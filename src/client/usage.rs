@@ -22,6 +22,7 @@ profiles:
 
 around the knock (<length>:icmp is a ping with so many bytes):
       --both           knock over IPv4 and IPv6
+  -i, --interface <if> send through this interface (Linux)
       --jitter <t>     wait up to <t> milliseconds longer, by chance
       --count <n>      knock the whole sequence <n> times
       --print          print the sequence and do nothing else
@@ -66,7 +67,6 @@ raw packets (port[:proto[:flags]] then names the TCP flags of a single port):
       --flags <f+f>    fin syn rst psh ack urg ece cwr, or none (default syn)
       --source <addr>  send from this address
       --source-port <n|random>
-      --interface <if> send through this interface
       --ttl <n>        time to live, hop limit (default 64)
       --tos <n>        type of service, traffic class
       --dscp <n>       the same by its upper six bits

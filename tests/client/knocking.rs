@@ -298,6 +298,7 @@ fn errors_come_before_the_first_packet() {
         ("--raw H 1:udp:syn", "error: '1:udp:syn' is not TCP, so it has no TCP flags"),
         ("--raw --tos 1 --dscp 1 H 1", "error: --tos and --dscp exclude each other"),
         ("--raw --interface nix0 H 1", "error: cannot use interface nix0: No such device"),
+        ("-i nix0 H 1", "error: cannot use interface nix0: No such device"),
         ("--raw --source here H 1", "error: --source: 'here' is no IP address"),
         ("--raw --df=maybe H 1", "error: --df: 'maybe' is neither yes nor no"),
         ("--raw --data hex:1 H 1", "error: --data: not pairs of hexadecimal digits"),

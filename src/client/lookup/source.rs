@@ -42,8 +42,7 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     if let Some(source) = spoofed {
         return Ok(source);
     }
-    let interface = raw.and_then(|raw| raw.interface.as_deref());
-    route::find(destination, interface, None).map(|route| route.source)
+    route::find(destination, options.interface.as_deref(), None).map(|route| route.source)
 }
 
 /// The address that STUN servers report.

@@ -5,14 +5,45 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::client::failure::Failure;
 use crate::client::send::ping;
+use crate::client::system;
 use crate::door::knock::Protocol;
+use crate::reason::reason;
 
 /// The payload of a plain UDP knock.
 pub const DATAGRAM: &[u8] = &[0];
 
+/// How a plain knock leaves this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way<'a> {
+    /// The source port of a datagram; none leaves it to the system.
+    pub source_port: Option<u16>,
+    /// The interface; none is that of the route.
+    pub interface: Option<&'a str>,
+}
+
+/// Finds out whether this interface can be sent through, before the first knock.
+///
+/// # Errors
+/// It cannot.
+pub fn check_interface(interface: Option<&str>, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    let (Some(name), Some(&address)) = (interface, addresses.first()) else { return Ok(()) };
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None);
+    let bound = socket.and_then(|socket| system::bind_interface(&socket, name));
+    bound.map_err(|error| no_interface(name, &error))
+}
+
+/// The message for an interface that cannot be sent through.
+pub fn no_interface(name: &str, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::Unsupported {
+        return Failure::refused(format_args!("--interface works on Linux only"));
+    }
+    Failure::refused(format_args!("cannot use interface {name}: {}", reason(error)))
+}
+
 /// Sends one knock from a new socket, and does not wait for an answer. `data` is the payload of a
-/// datagram; without a `source_port` the system chooses one.
+/// datagram.
 ///
 /// TCP: the socket is closed right after the connection was begun, so that exactly one SYN is sent. Only
 /// if the port answers before that does the server see a connection, which ends at once. An unreachable
@@ -21,19 +52,17 @@ pub const DATAGRAM: &[u8] = &[0];
 ///
 /// # Errors
 /// The system provides no socket (out of descriptors, address family not supported) or not this port.
-pub fn knock(
-    destination: SocketAddr,
-    protocol: Protocol,
-    data: &[u8],
-    source_port: Option<u16>,
-) -> io::Result<()> {
+pub fn knock(destination: SocketAddr, protocol: Protocol, data: &[u8], way: Way<'_>) -> io::Result<()> {
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM,
         Protocol::Udp => Type::DGRAM,
-        Protocol::Icmp => return ping::knock(destination, destination.port()),
+        Protocol::Icmp => return ping::knock(destination, destination.port(), way.interface),
     };
     let socket = Socket::new(Domain::for_address(destination), kind, None)?;
-    if let Some(port) = source_port {
+    if let Some(name) = way.interface {
+        system::bind_interface(&socket, name)?;
+    }
+    if let Some(port) = way.source_port {
         let any = match destination {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

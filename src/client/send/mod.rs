@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::client::failure::{Failure, Status};
+use crate::client::send::connect::Way;
 use crate::client::send::pcap::Recording;
 use crate::client::send::raw::Sender;
 use crate::client::send::single::Made;
@@ -55,8 +56,11 @@ impl<'a> Knocking<'a> {
     pub fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
         let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
         let crafting = if let Some(raw) = &options.raw {
-            Some(Crafting::prepare(raw, &addresses, options.purpose)?)
+            Some(Crafting::prepare(raw, options, &addresses)?)
         } else {
+            if options.purpose == Purpose::Send {
+                connect::check_interface(options.interface.as_deref(), &addresses)?;
+            }
             check_pings(options, &errands)?;
             None
         };
@@ -113,6 +117,7 @@ fn check_pings(options: &Options, errands: &[Errand]) -> Result<(), Failure> {
 
 fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
     let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
+    let interface = options.interface.as_deref();
     if let Some((single, Made { packet, summary })) = single_packet(planned, options)? {
         let said = format!("a packet of {} bytes to udp {}: {summary}", packet.len(), planned.destination);
         if options.purpose == Purpose::DryRun {
@@ -122,7 +127,8 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
         if options.verbose {
             output::note(options.takes_stdout(), format_args!("sending {said}"));
         }
-        return connect::knock(planned.destination, protocol, packet.as_bytes(), single.source_port)
+        let way = Way { source_port: single.source_port, interface };
+        return connect::knock(planned.destination, protocol, packet.as_bytes(), way)
             .map_err(|error| Failure::refused(format_args!("cannot send the packet: {}", reason(&error))));
     }
     if options.purpose == Purpose::DryRun {
@@ -135,13 +141,14 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
             format_args!("hitting {protocol} {address}:{}", planned.resolved.text),
         );
     }
-    connect::knock(planned.destination, protocol, connect::DATAGRAM, None).map_err(|error| {
+    let way = Way { source_port: None, interface };
+    connect::knock(planned.destination, protocol, connect::DATAGRAM, way).map_err(|error| {
         Failure::refused(format_args!("cannot open a {protocol} socket: {}", reason(&error)))
     })
 }
 
 impl Crafting {
-    fn prepare(raw: &Raw, addresses: &[SocketAddr], purpose: Purpose) -> Result<Crafting, Failure> {
+    fn prepare(raw: &Raw, options: &Options, addresses: &[SocketAddr]) -> Result<Crafting, Failure> {
         let mut shape = raw.shape.clone();
         shape.data = match &raw.data {
             None => None,
@@ -154,8 +161,8 @@ impl Crafting {
                 return Err(Failure::refused(format_args!("--source is of another family than {to}")));
             }
         }
-        let mut sender = Sender::new(raw.interface.clone());
-        if purpose == Purpose::Send {
+        let mut sender = Sender::new(options.interface.clone());
+        if options.purpose == Purpose::Send {
             sender.open(addresses)?;
         }
         for &address in addresses {

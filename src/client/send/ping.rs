@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
+use crate::client::system;
 use crate::plan::ping;
 use crate::reason::reason;
 
@@ -14,8 +15,11 @@ use crate::reason::reason;
 ///
 /// # Errors
 /// The system grants no socket. A destination that cannot be reached is no error.
-pub fn knock(mut destination: SocketAddr, length: u16) -> io::Result<()> {
+pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) -> io::Result<()> {
     let socket = open(destination.ip())?;
+    if let Some(name) = interface {
+        system::bind_interface(&socket, name)?;
+    }
     // The port of a raw IPv6 address is a protocol number, and must not contradict the socket's.
     destination.set_port(0);
     // The system replaces the identifier where several programs may ping.

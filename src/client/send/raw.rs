@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
 use crate::client::lookup::route;
+use crate::client::send::connect::no_interface;
 use crate::client::system;
 use crate::plan::shape::Route;
 use crate::reason::reason;
@@ -130,7 +131,7 @@ fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failur
         if error.kind() == io::ErrorKind::PermissionDenied {
             not_opened(&error)
         } else {
-            Failure::refused(format_args!("cannot use interface {name}: {}", reason(&error)))
+            no_interface(name, &error)
         }
     })
 }

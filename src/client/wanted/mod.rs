@@ -43,6 +43,8 @@ pub struct Options {
     pub pace: Pace,
     /// How many times the whole sequence is sent.
     pub rounds: u64,
+    /// The interface to send through (`--interface`); else that of the route.
+    pub interface: Option<String>,
     pub raw: Option<Raw>,
     /// How far the server's clock is ahead of ours, for one-time passwords and single packets.
     pub clock_offset: ClockOffset,
@@ -171,6 +173,7 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
         insecure: typed.switch("insecure"),
         pace: Pace { delay, jitter },
         rounds: number(input, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
+        interface: typed.text("interface"),
         raw,
         clock_offset,
         purpose,

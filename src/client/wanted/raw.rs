@@ -15,7 +15,6 @@ use crate::plan::shape::{self, Data, Shape, SourcePort};
 pub struct Raw {
     pub shape: Shape,
     pub data: Option<Data>,
-    pub interface: Option<String>,
     pub pcap: Option<PathBuf>,
 }
 
@@ -78,6 +77,5 @@ pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
         ),
         None => None,
     };
-    let (interface, pcap) = (typed.text("interface"), typed.value("pcap").map(PathBuf::from));
-    Ok(Some(Raw { shape, data, interface, pcap }))
+    Ok(Some(Raw { shape, data, pcap: typed.value("pcap").map(PathBuf::from) }))
 }
