@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-/// A text as a JSON string, in its quotes. Control characters, quotes and backslashes are escaped.
+use crate::octets;
+
+/// A text as a JSON string, in its quotes. Control characters, quotes and backslashes are escaped; what is not UTF-8
+/// becomes U+FFFD.
 #[must_use]
 pub fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
-    for character in text.chars() {
+    for character in octets::lossy(text).chars() {
         match character {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),

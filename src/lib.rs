@@ -7,6 +7,7 @@
 //! | room | what it holds |
 //! |---|---|
 //! | [`time`] | the time as a value: uptime and Unix time, read at one instant |
+//! | [`octets`] | bytes that need not be UTF-8 as text, and back |
 //! | [`json`] | writes JSON |
 //! | [`reason`] | the text of an operating-system error |
 //! | [`trust`] | whether a file can be trusted: from owners and modes to a verdict and a sentence |
@@ -47,6 +48,7 @@ pub mod engine;
 pub mod filter;
 pub mod firewall;
 pub mod json;
+pub mod octets;
 pub mod opening;
 pub mod packet;
 pub mod plan;

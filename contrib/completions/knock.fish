@@ -16,13 +16,13 @@ complete -c knock -l clock-offset -d 'add <s> seconds to the clock of this machi
 complete -c knock -l config -d '--door <name> the same, of a door of a knockd.conf' -r -F
 complete -c knock -l door -d '--door <name> the same, of a door of a knockd.conf' -r
 complete -c knock -s n -l stanza -d 'send the single packet of a stanza of ~/.fwknoprc' -r
+complete -c knock -s i -l interface -d 'send through this interface' -r
 complete -c knock -l fwknoprc -d 'the stanza is in <file>' -r -F
 complete -c knock -l spa -d 'ask for these ports, such as tcp/22,udp/51820' -r
 complete -c knock -l allow-ip -d 'whom to let in' -r
 complete -c knock -l flags -d 'fin syn rst psh ack urg ece cwr, or none' -r -f
 complete -c knock -l source -d 'send from this address' -r
 complete -c knock -l source-port -r
-complete -c knock -l interface -d 'send through this interface' -r
 complete -c knock -l ttl -d 'time to live, hop limit' -r
 complete -c knock -l tos -d 'type of service, traffic class' -r
 complete -c knock -l dscp -d 'the same by its upper six bits' -r

@@ -11,6 +11,7 @@ use crate::config::syntax::trim;
 use crate::door::rules::Prefixes;
 use crate::door::spa::fields;
 use crate::door::spa::request::{Grants, Terms};
+use crate::octets;
 
 /// Seconds that fwknopd opens ports for.
 const DEFAULT_TIMEOUT: u32 = 30;
@@ -86,7 +87,12 @@ impl Access<'_, '_> {
             Ok(text) => text,
             Err(error) => {
                 let why = crate::reason::reason(&error);
-                return self.refuse(named.0, named.1, "", &format!("cannot read {}: {why}", path.display()));
+                return self.refuse(
+                    named.0,
+                    named.1,
+                    "",
+                    &format!("cannot read {}: {why}", octets::path(path)),
+                );
             }
         };
         for (index, raw) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -95,10 +101,10 @@ impl Access<'_, '_> {
                 continue;
             }
             let (name, value) = entry(raw);
-            let name = String::from_utf8_lossy(name).into_owned();
+            let name = octets::text(name).into_owned();
             match name.as_str() {
                 "%include" if depth < MAX_DEPTH => {
-                    let included = PathBuf::from(String::from_utf8_lossy(value).as_ref());
+                    let included = PathBuf::from(octets::text(value).as_ref());
                     self.explain(path, line, &name, "the lines of that file");
                     self.file(&included, (path, line), depth + 1);
                 }
@@ -145,12 +151,15 @@ impl Access<'_, '_> {
     }
 
     fn explain(&mut self, path: &Path, line: usize, name: &str, said: &str) {
-        (self.reading.note)(Note::Explained(format!("{}: line {line}: {name}: {said}", path.display())));
+        (self.reading.note)(Note::Explained(format!("{}: line {line}: {name}: {said}", octets::path(path))));
     }
 
     fn refuse(&mut self, path: &Path, line: usize, name: &str, problem: &str) {
         let problem = if name.is_empty() { problem.to_owned() } else { format!("{name}: {problem}") };
-        (self.reading.note)(Note::Explained(format!("{}: line {line}: refused: {problem}", path.display())));
+        (self.reading.note)(Note::Explained(format!(
+            "{}: line {line}: refused: {problem}",
+            octets::path(path)
+        )));
         self.error.get_or_insert(AccessError { file: path.to_owned(), line, problem });
     }
 }
@@ -184,7 +193,7 @@ impl Stanza {
             };
             return Ok(key.to_owned());
         }
-        let text = String::from_utf8_lossy(value);
+        let text = octets::text(value);
         Ok(match name {
             "DESTINATION" => {
                 self.destinations = prefixes(value)?;

@@ -2,6 +2,7 @@
 
 use crate::config::directives::{DIRECTIVES, Directive, Place};
 use crate::config::problem::is_meant_for_options;
+use crate::octets;
 
 /// The most bytes of a word that a message repeats.
 const SHOWN: usize = 40;
@@ -41,7 +42,7 @@ pub(super) struct Context<'a> {
 /// What is wrong with a line that is no directive here; `value` is what follows the `=`, if there is one.
 pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) -> String {
     let Context { place, door, continues } = *context;
-    let text = String::from_utf8_lossy(key);
+    let text = octets::text(key);
     let word = first_word(&text);
     let shown = shown(word);
     if continues {
@@ -88,7 +89,7 @@ pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) ->
 
 /// What is wrong with a line before the first section.
 pub(super) fn outside(key: &[u8]) -> String {
-    let text = String::from_utf8_lossy(key);
+    let text = octets::text(key);
     if text.starts_with(BYTE_ORDER_MARK) {
         return "the file begins with a byte order mark (EF BB BF), which an editor put there".to_owned();
     }

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::door::Door;
+use crate::octets::{self, cut};
 
 pub use draft::{DEFAULT_CMD_TIMEOUT, DEFAULT_SEQ_TIMEOUT};
 pub use include::includes;
@@ -91,7 +92,7 @@ impl Config {
             let (key, value) = match item {
                 Item::TooLong => return Err(at(Problem::TooLong)),
                 Item::Section(name) => {
-                    let name = String::from_utf8_lossy(name);
+                    let name = octets::text(name);
                     let shown = cut(&name, SECTION_NAME);
                     written.extend(warnings::about_section(&section));
                     section.entries.clear();
@@ -157,9 +158,4 @@ impl Config {
     pub fn holds_secrets(&self) -> bool {
         !self.doors.is_empty()
     }
-}
-
-/// At most the first `bytes` bytes of a name; no character is cut in two.
-fn cut(name: &str, bytes: usize) -> &str {
-    name.get(..name.floor_char_boundary(bytes)).unwrap_or(name)
 }

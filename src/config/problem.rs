@@ -8,6 +8,7 @@ use crate::config::access::AccessError;
 use crate::config::syntax;
 use crate::door::otp::OtpError;
 use crate::door::sequence::SequenceError;
+use crate::octets;
 use crate::opening::event::exhausted;
 use crate::reason::reason;
 
@@ -110,7 +111,7 @@ impl fmt::Display for Problem {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
+            write!(f, "{}: ", octets::path(file))?;
         }
         write_problem(&self.problem, Some(self.line), f)
     }
@@ -141,14 +142,14 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
         Problem::Target(text) => write!(f, "config: line {at}: target \"{text}\" is not an IP address"),
         Problem::Sequence(door, error) => write!(f, "config: section {door}: {error}{behind}"),
         Problem::Unreadable(path, error) => {
-            write!(f, "{}: {}", path.display(), reason(error))?;
+            write!(f, "{}: {}", octets::path(path), reason(error))?;
             line.map_or(Ok(()), |line| write!(f, ": one_time_sequences of line {line}"))
         }
         Problem::Exhausted(door, path) => write!(
             f,
             "{}\nconfig: no more sequences left in the one time sequences file {}{behind}",
             exhausted(door),
-            path.display()
+            octets::path(path)
         ),
         Problem::Otp(door, error) => write!(f, "config: section {door}: {error}{behind}"),
         Problem::TwoLocks(door) => {
@@ -163,7 +164,7 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
         Problem::Open(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),
         Problem::Spa(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),
         Problem::Access(AccessError { file, line, problem }) => {
-            write!(f, "config: {}: line {line}: {problem}", file.display())
+            write!(f, "config: {}: line {line}: {problem}", octets::path(file))
         }
         Problem::Include(what, why) => write!(f, "config: line {at}: include {what}: {why}"),
         Problem::Value(name, value, wanted) => {

@@ -14,6 +14,7 @@ use crate::door::otp::Otp;
 use crate::door::sequence::Sequence;
 use crate::door::spent::Spent;
 use crate::filter::interfaces::Wanted;
+use crate::octets;
 
 type Outcome = Result<(), Problem>;
 
@@ -65,7 +66,7 @@ pub(super) fn one_time_sequences(
     });
     if let Some(more) = left_out.checked_sub(NAMED).filter(|more| *more > 0) {
         let text =
-            format!("config: section {name}: {more} more lines of {} are no sequences", file.display());
+            format!("config: section {name}: {more} more lines of {} are no sequences", octets::path(&file));
         (reading.note)(Note::LeftOut(text));
     }
     let Some(sequence) = lines.first() else { return Err(Problem::Exhausted(name, file)) };

@@ -12,6 +12,7 @@ use crate::door::open::{Sets, What};
 use crate::door::ports::Ports;
 use crate::door::rules::{Prefixes, Repeat};
 use crate::door::sequence::{Stage, atoi};
+use crate::octets;
 
 /// The text after the `=`, without blanks at both ends. It need not be UTF-8.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +31,9 @@ impl<'a> Value<'a> {
         self.bytes
     }
 
-    /// The value as text, with U+FFFD for bytes that are not UTF-8.
+    /// The value as text, see [`octets`].
     pub(super) fn text(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.bytes)
+        octets::text(self.bytes)
     }
 
     /// The value as `parse` reads it; if it returns `None`, an error that says what is `wanted`.

@@ -8,6 +8,7 @@ use crate::daemon::cli::Arguments;
 use crate::daemon::core_dump;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::output;
+use crate::octets;
 
 /// The bits that let group or others read a file.
 const OTHERS_READ: u32 = 0o044;
@@ -34,7 +35,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let files = files.iter().map(|(path, _)| path.clone()).filter(|_| config.holds_secrets()).chain(one_time);
     for file in files {
         if std::fs::metadata(&file).is_ok_and(|it| it.permissions().mode() & OTHERS_READ != 0) {
-            let path = file.display();
+            let path = octets::path(&file);
             warnings.push(format!(
                 "{path} holds the secret of a door and can be read by others; chmod 600 {path} keeps it."
             ));
@@ -49,7 +50,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let doors = config.doors.len();
     output::print(&format!(
         "{}: ok, {doors} {}\n",
-        arguments.config.display(),
+        octets::path(&arguments.config),
         if doors == 1 { "door" } else { "doors" }
     ));
     ExitCode::SUCCESS

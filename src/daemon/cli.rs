@@ -21,6 +21,7 @@ options:
   -g, --logfile          use an alternate logfile
   -v, --verbose          be verbose
   -4, --only-ip-v4       do not track ipv6
+      --single           exit with 1 if another knockd runs with this pid or state file
       --check            check the config file, say what looks wrong, and exit
       --status           show how a running knockd is, and exit
       --json             with --status: as JSON
@@ -78,6 +79,8 @@ pub struct Arguments {
     pub verbose: bool,
     /// `-4`.
     pub only_v4: bool,
+    /// `--single`: do not start beside another daemon.
+    pub single: bool,
     /// `--check`.
     pub check: bool,
     /// `--status`, and in which form.
@@ -161,6 +164,7 @@ pub fn command() -> Command {
         .arg(path("logfile", 'g'))
         .arg(flag("verbose", 'v'))
         .arg(flag("only-ip-v4", '4'))
+        .arg(word("single"))
         .arg(word("check"))
         .arg(word("status"))
         .arg(
@@ -226,6 +230,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         log_file: path("logfile").filter(non_empty),
         verbose: matches.get_flag("verbose"),
         only_v4: matches.get_flag("only-ip-v4"),
+        single: matches.get_flag("single"),
         check: matches.get_flag("check"),
         status: matches.get_flag("status").then_some(form.unwrap_or(Form::Table)),
         simulate: path("simulate").filter(non_empty),
@@ -253,6 +258,10 @@ fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> Strin
     let last = last.map(|word| word.to_string_lossy()).unwrap_or_default();
     match (error.kind(), option.strip_prefix("--"), option.strip_prefix('-')) {
         (ErrorKind::UnknownArgument, Some(name), _) => format!("knockd: {}", unknown(name)),
+        // PR 76 of knockd, where the debug output has an option of its own for TCP flags.
+        (ErrorKind::UnknownArgument, None, Some("F")) => {
+            "knockd: invalid option -- 'F'; -D prints the packets and why they do not fit".to_owned()
+        }
         (ErrorKind::UnknownArgument, None, Some(letter)) => format!("knockd: invalid option -- '{letter}'"),
         (ErrorKind::InvalidValue, ..) if !last.starts_with("--") => {
             format!("knockd: option requires an argument -- '{}'", last.chars().last().unwrap_or('-'))

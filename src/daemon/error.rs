@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::filter::trouble::CaptureError;
+use crate::octets;
 use crate::reason::reason;
 
 /// Why the daemon cannot start.
@@ -25,6 +26,8 @@ pub enum StartError {
     System(&'static str, io::Error),
     /// The watcher ended, or did not say in time what it listens on.
     Watcher,
+    /// Another daemon has this pid file or state file, and `--single` was given; which process it is, if that is known.
+    Running(Option<u32>, PathBuf),
     /// It did start, but not every door could be closed at the end: these, each with whom it is open for.
     Unfinished(Vec<String>),
 }
@@ -45,7 +48,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Unreadable(path, error) => write!(f, "{}: {}", path.display(), reason(error)),
+            StartError::Unreadable(path, error) => write!(f, "{}: {}", octets::path(path), reason(error)),
             StartError::Config(error) => error.fmt(f),
             StartError::Capture(error) => error.fmt(f),
             StartError::Firewall(sentence) => f.write_str(sentence),
@@ -56,6 +59,13 @@ impl fmt::Display for StartError {
             ),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
             StartError::Watcher => f.write_str("could not start the watcher: it ended, or does not answer"),
+            StartError::Running(pid, path) => {
+                f.write_str("knockd is running already")?;
+                if let Some(pid) = pid {
+                    write!(f, ", as process {pid}")?;
+                }
+                write!(f, ", with {}", octets::path(path))
+            }
             StartError::Unfinished(doors) => write!(
                 f,
                 "doors that are open could not be closed: {}; the next daemon with this state file closes them",

@@ -15,6 +15,7 @@ use crate::daemon::error::StartError;
 use crate::daemon::one_time;
 use crate::daemon::trusted::{self, Trusted};
 use crate::door::lock::Lock;
+use crate::octets;
 use crate::protocol::bundle::{Bundle, File};
 use crate::reason::reason;
 
@@ -68,7 +69,7 @@ fn gather(
     warnings.extend(about_groups(path, &opened));
     let text = match opened.read() {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory && files.is_empty() => {
-            note(Note::LeftOut(format!("{}: is a folder, read as an empty file", path.display())));
+            note(Note::LeftOut(format!("{}: is a folder, read as an empty file", octets::path(path))));
             Vec::new()
         }
         text => text.map_err(unreadable)?,
@@ -80,7 +81,7 @@ fn gather(
     for (line, pattern) in included {
         let pattern = path.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(&pattern));
         let fail = |what: &Path, why: String| {
-            let problem = Problem::Include(what.display().to_string(), why);
+            let problem = Problem::Include(octets::path(what).into_owned(), why);
             StartError::Config(ConfigError { file: file.clone(), line, problem })
         };
         for included in matches(&pattern).map_err(|why| fail(&pattern, why))? {
@@ -101,7 +102,7 @@ fn gather(
 
 /// What is said of a file that knockd 0.8 took, although the members of a group can change it.
 fn about_groups(path: &Path, opened: &Trusted) -> Vec<String> {
-    let path = path.display();
+    let path = octets::path(path);
     let sentence =
         |fault| format!("warning: {path}: {fault}. Its members decide which commands knockd runs.");
     opened.of_groups.iter().map(sentence).collect()

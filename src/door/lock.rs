@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::door::knock::Protocol;
 use crate::door::otp::Otp;
 use crate::door::sequence::{Sequence, SequenceError, Stage};
 use crate::door::spa::request::SpaLock;
 use crate::door::spent::Spent;
+use crate::octets;
 use crate::time::Now;
 
 /// One use of a lock: 0 for a fixed sequence, the fingerprint of the line for a one-time file, the
@@ -47,7 +49,9 @@ impl OtpLock {
         self.otp.is_protected().then_some(knocker)
     }
 
-    fn is_spent(&self, turn: Turn, knocker: IpAddr) -> bool {
+    /// Whether this turn has opened the door already.
+    #[must_use]
+    pub fn is_spent(&self, turn: Turn, knocker: IpAddr) -> bool {
         !self.is_reusable && self.spent.contains(turn.0, self.owner(knocker))
     }
 }
@@ -111,6 +115,15 @@ impl Lock {
             Lock::Otp(lock) => lock.otp.stage(turn.0, knocker, index),
             Lock::Fixed(_) | Lock::OneTime(_) => self.sequence(turn)?.stages().get(index).copied(),
             Lock::Spa(_) => None,
+        }
+    }
+
+    /// How long a period is; zero where there are none.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        match self {
+            Lock::Otp(lock) => lock.otp.begins(1),
+            Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => Duration::ZERO,
         }
     }
 
@@ -180,9 +193,7 @@ pub fn one_time_lines(text: &[u8]) -> impl Iterator<Item = OneTimeLine> {
         offset += raw.len() + 1;
         match raw.trim_ascii() {
             [] | [b'#', ..] => None,
-            line => {
-                Some(OneTimeLine { offset: start, sequence: Sequence::parse(&String::from_utf8_lossy(line)) })
-            }
+            line => Some(OneTimeLine { offset: start, sequence: Sequence::parse(&octets::text(line)) }),
         }
     })
 }

@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod knock;
 pub mod lock;
+pub mod misfit;
 pub mod open;
 pub mod otp;
 pub mod ports;

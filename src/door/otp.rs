@@ -17,6 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::door::digest::{Digest, Keyed};
 use crate::door::knock::Protocol;
 use crate::door::sequence::{MAX_STAGES, Stage};
+use crate::octets;
 
 /// The longest seed, in bytes.
 pub const MAX_SEED: usize = 31;
@@ -290,7 +291,7 @@ impl fmt::Display for Otp {
 }
 
 fn word(field: &[u8]) -> String {
-    String::from_utf8_lossy(field).to_ascii_uppercase()
+    octets::text(field).to_ascii_uppercase()
 }
 
 /// The word, if a message may quote it. In a line whose fields are mixed up, a field behind the seed's place can be the

@@ -11,16 +11,17 @@ pub mod attempts;
 pub mod expiring_map;
 pub mod first_stages;
 pub mod single_packets;
+pub mod strays;
 pub mod tally;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::Door;
-use crate::door::knock::Knock;
+use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
@@ -28,6 +29,7 @@ use crate::engine::attempts::{Attempt, AttemptId, Attempts};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
 use crate::engine::single_packets::{Gates, Verdict};
+use crate::engine::strays::Strays;
 use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
@@ -59,6 +61,10 @@ pub struct Engine {
     /// The Unix times for which `first_stages` is up to date.
     valid_times: Range<Duration>,
     attempts: Attempts,
+    /// Knocks that opened nothing.
+    strays: Strays,
+    /// `-D`: packets whose TCP flags do not fit a door are reported, see [`Engine::explain_flags`].
+    explains_flags: bool,
     /// Knockers whose knocks are ignored for a while, because they have just opened the door.
     cooldowns: ExpiringMap<()>,
     /// The uptimes at which a knocker completed the sequence of a door with `Repeat`.
@@ -109,11 +115,13 @@ impl Engine {
             gates: Gates::of(&doors),
             tallies: vec![Tally::default(); doors.len()],
             most_attempts: 0,
+            strays: Strays::of(&doors),
             doors,
             here: sorted(here),
             first_stages: FirstStages::default(),
             valid_times: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(capacity),
+            explains_flags: false,
             cooldowns: ExpiringMap::new(knockers_kept(capacity)),
             repeats: ExpiringMap::new(knockers_kept(capacity)),
         };
@@ -156,6 +164,13 @@ impl Engine {
     /// Replaces this host's addresses; attempts in progress continue.
     pub fn relocate(&mut self, here: impl IntoIterator<Item = IpAddr>) {
         self.here = sorted(here);
+    }
+
+    /// From now on reports each door whose TCP flags a packet does not have ([`Event::Unfit`]), as the debug output of
+    /// knockd 0.8 does: not only doors that have the packet's port next, but all, whatever their ports and targets, if
+    /// the packet may begin an attempt. That takes time in proportion to the number of doors.
+    pub fn explain_flags(&mut self) {
+        self.explains_flags = true;
     }
 
     /// Takes over the spent lists, the cooldowns and the counts of an earlier engine, for the doors that both have.
@@ -223,9 +238,15 @@ impl Engine {
         if may_be_stage && !has_attempt {
             self.begin(&mut arrival);
         }
+        let has_opened = arrival.opened.is_some();
         arrival.switch_to(None);
         self.tallies = arrival.tallies;
         self.most_attempts = self.most_attempts.max(self.attempts.len());
+        if has_opened {
+            self.strays.forget(knock.source);
+        } else if may_be_stage {
+            self.strays.note(knock.source, Stage::of(knock), now);
+        }
     }
 
     /// What is to become of a datagram with this payload.
@@ -275,7 +296,8 @@ impl Engine {
         self.here.binary_search(&address).is_ok()
     }
 
-    /// Ends the attempts whose deadline has come, and appends that to `events`.
+    /// Ends the attempts whose deadline has come, and appends that to `events`; likewise what is known by now of knocks
+    /// that opened nothing.
     pub fn expire(&mut self, now: Now, events: &mut Vec<Event>) {
         let mut last = None;
         while let Some(Attempt { knocker, reached, door: index, .. }) = self.attempts.expire(now.uptime) {
@@ -288,12 +310,28 @@ impl Engine {
                 events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
             }
         }
+        if let Some((index, knocker, misfit)) = self.strays.look(&self.doors, now)
+            && let Some(door) = self.doors.get(index as usize)
+        {
+            events.push(Event::Misfit {
+                door: door.name.clone(),
+                knocker,
+                misfit,
+                period: door.lock.period(),
+            });
+        }
     }
 
     /// When to call [`Engine::expire`] next, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.attempts.next_deadline()
+    }
+
+    /// The same for knocks that opened nothing.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Duration> {
+        self.strays.next_deadline()
     }
 
     /// Stores what the file of a one-time door has left after the used line was struck; `None` if it
@@ -354,10 +392,15 @@ impl Engine {
     fn begin(&mut self, arrival: &mut Arrival<'_>) {
         let knock = arrival.knock;
         let mut previous = None;
+        let mut explained = 0;
         for (index, turn) in self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own) {
+            self.explain_flags_of(explained..=index, arrival);
+            explained = index.saturating_add(1);
             let Some(door) = self.doors.get(index as usize) else { continue };
             if !door.packet_rule().allows(knock) {
-                arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
+                if !self.explains_flags {
+                    arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
+                }
                 continue;
             }
             let is_ignored = self.cooldowns.get(index, knock.source, arrival.now.uptime).is_some();
@@ -384,6 +427,19 @@ impl Engine {
                 }
             }
         }
+        self.explain_flags_of(explained..=u32::MAX, arrival);
+    }
+
+    /// Reports those of these doors whose TCP flags this segment does not have, if that is wanted.
+    fn explain_flags_of(&self, doors: RangeInclusive<u32>, arrival: &mut Arrival<'_>) {
+        let knock = arrival.knock;
+        if !self.explains_flags || knock.protocol != Protocol::Tcp {
+            return;
+        }
+        let (first, last) = (*doors.start() as usize, *doors.end() as usize);
+        let doors = self.doors.iter().take(last.saturating_add(1)).skip(first);
+        let rules = doors.map(|door| door.packet_rule().flags).filter(|rule| !rule.allows(knock.flags));
+        arrival.events.extend(rules.map(|rule| Event::Unfit { rule, flags: knock.flags }));
     }
 
     /// Opens the door after a completed sequence, or counts it if the door wants it repeatedly.

@@ -16,6 +16,9 @@ pub const AUTO: &str = "auto";
 /// The name that means every interface.
 const ANY: &str = "any";
 
+/// How many interfaces a remark names.
+const SHOWN_NAMES: usize = 3;
+
 /// The index that means every interface.
 pub const EVERY: u32 = 0;
 
@@ -69,7 +72,7 @@ impl Wanted {
     }
 
     /// What whoever chose these interfaces may not know: that of a bridge or bond, not its ports have this
-    /// host's addresses.
+    /// host's addresses; and that an interface has none.
     #[must_use]
     pub fn remarks(&self, scene: &Scene) -> Vec<String> {
         let find = |index: Option<u32>| scene.interfaces.iter().find(|it| Some(it.index) == index);
@@ -82,14 +85,28 @@ impl Wanted {
         };
         let remark = |selector: &Selector| -> Option<String> {
             let Selector::Named(name) = selector else { return None };
-            let port = scene.interfaces.iter().find(|interface| interface.is_called(name))?;
-            let master = find(port.master).filter(|master| master.kind != Kind::Vrf)?;
-            let is_deaf = port.addresses.is_empty() && !is_wanted(master);
-            is_deaf.then(|| {
-                format!(
-                    "{name} is a port of {master}: knocks for this host arrive at {master}, so listen on {master}",
-                    master = master.name
-                )
+            let deaf = scene.interfaces.iter().find(|interface| interface.is_called(name))?;
+            if !deaf.addresses.is_empty() {
+                return None;
+            }
+            if let Some(master) = find(deaf.master).filter(|master| master.kind != Kind::Vrf) {
+                return (!is_wanted(master)).then(|| {
+                    format!(
+                        "{name} is a port of {master}: knocks for this host arrive at {master}, so listen on {master}",
+                        master = master.name
+                    )
+                });
+            }
+            let has_addresses =
+                |it: &&Interface| it.is_up && !it.is_loopback && !it.addresses.is_empty() && !is_wanted(it);
+            let others = scene.interfaces.iter().filter(has_addresses);
+            let others: Vec<&str> = others.map(|it| it.name.as_str()).take(SHOWN_NAMES).collect();
+            let instead = match others.as_slice() {
+                [] => String::new(),
+                others => format!("; addresses are at {}", others.join(", ")),
+            };
+            deaf.is_up.then(|| {
+                format!("{name} has no address: knocks for this host count there when it has one{instead}")
             })
         };
         self.0.iter().filter_map(remark).collect()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::json;
+use crate::octets;
 use crate::opening::event::Event;
 
 /// What a line is about that is no [`Event`].
@@ -101,13 +102,14 @@ impl LogEntry {
     pub fn journal(&self) -> Vec<u8> {
         let mut fields = Vec::new();
         let mut add = |name: &str, value: &str| {
-            if value.contains('\n') {
+            let value = octets::bytes(value);
+            if value.contains(&b'\n') {
                 fields.extend(format!("{name}\n").bytes());
                 fields.extend(u64::try_from(value.len()).unwrap_or(u64::MAX).to_le_bytes());
             } else {
                 fields.extend(format!("{name}=").bytes());
             }
-            fields.extend(value.bytes());
+            fields.extend(value);
             fields.push(b'\n');
         };
         add("MESSAGE", &self.text);

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::door::knock::{FlagRule, Flags};
 use crate::door::lock::Turn;
+use crate::door::misfit::Misfit;
 use crate::door::ports::{Ports, listed};
 use crate::door::spa::Refusal;
+use crate::octets;
 
 /// A door opened: what the watcher tells the doorkeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +55,17 @@ pub enum Event {
         knocker: IpAddr,
         /// How often it was knocked by now, and how often it must be.
         count: (usize, usize),
+    },
+    /// A list of one-time ports that was used or is that of another period, at a door that wants it in the log.
+    Misfit {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who knocked it.
+        knocker: IpAddr,
+        /// What is wrong with it.
+        misfit: Misfit,
+        /// How long the periods of the door are.
+        period: Duration,
     },
     /// A single packet that a holder of the keys made opens no door.
     Refused {
@@ -209,6 +222,9 @@ impl Event {
             Event::Repeated { door, knocker, count: (done, wanted) } => {
                 format!("{}: {door}: sequence {done} of {wanted}", who(knocker))
             }
+            Event::Misfit { door, knocker, misfit, period } => {
+                format!("{}: {door}: {}", who(knocker), misfit.words(*period))
+            }
             Event::Expired { door, knocker, stage } => {
                 format!("{}: {door}: sequence timeout (stage {stage})", who(knocker))
             }
@@ -216,7 +232,7 @@ impl Event {
             Event::WrongPacket { door, knocker } => format!("{}: {door}: wrong packet", who(knocker)),
             Event::Opened { door, opening } => format!("{}: {door}: OPEN SESAME", who(&opening.knocker)),
             Event::Running { door, command } => {
-                format!("{door}: running command: {}", String::from_utf8_lossy(command))
+                format!("{door}: running command: {}", octets::text(command))
             }
             Event::Unsuccessful { door, code } => {
                 format!("{door}: command returned non-zero status code ({code})")
@@ -263,6 +279,7 @@ impl Event {
             Event::Repeated { .. } => "repeated",
             Event::Refused { .. } => "refused",
             Event::WrongPacket { .. } => "wrong_packet",
+            Event::Misfit { .. } => "wrong_list",
             Event::Unfit { .. } => "unfit",
             Event::Expired { .. } => "timeout",
             Event::Opened { .. } => "opened",
@@ -290,6 +307,7 @@ impl Event {
             | Event::Repeated { door, .. }
             | Event::Refused { door, .. }
             | Event::WrongPacket { door, .. }
+            | Event::Misfit { door, .. }
             | Event::Expired { door, .. }
             | Event::Opened { door, .. }
             | Event::Running { door, .. }
@@ -347,6 +365,7 @@ impl Event {
             | Event::Expired { knocker, .. }
             | Event::Failed { knocker, .. }
             | Event::Repeated { knocker, .. }
+            | Event::Misfit { knocker, .. }
             | Event::Refused { knocker, .. }
             | Event::WrongPacket { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
@@ -377,6 +396,7 @@ impl Event {
                 | Event::Expired { .. }
                 | Event::Failed { .. }
                 | Event::Repeated { .. }
+                | Event::Misfit { .. }
                 | Event::Refused { .. }
                 | Event::WrongPacket { .. }
         )

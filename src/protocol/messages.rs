@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use crate::door::lock::Turn;
+use crate::door::misfit::Misfit;
 use crate::door::spa::may_be_single_packet;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
@@ -38,6 +39,8 @@ pub enum Step {
     WrongPacket,
     /// It was a single packet that had come before.
     PacketAgain,
+    /// It was a list of one-time ports that opens nothing, and the door wants that in the log.
+    Misfit(Misfit),
 }
 
 /// A single packet on its way to the encryption keys.
@@ -261,6 +264,10 @@ impl Crossing for Report {
                     Step::Repeated(done, wanted) => writer.byte(3).word(done).word(wanted),
                     Step::WrongPacket => writer.byte(4),
                     Step::PacketAgain => writer.byte(5),
+                    Step::Misfit(Misfit::Used) => writer.byte(6),
+                    Step::Misfit(Misfit::OtherPeriod(distance)) => {
+                        writer.byte(7).byte(distance.cast_unsigned())
+                    }
                 }
             }
             Report::LeftOut(lines) => Writer::new(5).long(*lines),
@@ -300,6 +307,8 @@ impl Crossing for Report {
                     3 => Step::Repeated(reader.word()?, reader.word()?),
                     4 => Step::WrongPacket,
                     5 => Step::PacketAgain,
+                    6 => Step::Misfit(Misfit::Used),
+                    7 => Step::Misfit(Misfit::OtherPeriod(reader.byte()?.cast_signed())),
                     _ => return None,
                 };
                 Report::Stepped(generation, door, knocker, step)

@@ -226,7 +226,8 @@ impl Play {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        self.engine.next_deadline().into_iter().chain(self.openings.next_deadline()).min()
+        let looks = self.engine.next_deadline().into_iter().chain(self.engine.next_look());
+        looks.chain(self.openings.next_deadline()).min()
     }
 
     /// Time passes, and what is due meanwhile happens in its time.
@@ -386,7 +387,7 @@ impl Play {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Tell(Event::Running { door, command }) => {
-                    self.say(&format!("{door}: would run command: {}", String::from_utf8_lossy(&command)));
+                    self.say(&format!("{door}: would run command: {}", crate::octets::text(&command)));
                 }
                 Action::Tell(event) => self.say_event(&event),
                 Action::Run(job) if self.ends_at_once => {
@@ -396,7 +397,7 @@ impl Play {
                 Action::Run(job) => self.running.push(job),
                 Action::Kill(id) => {
                     let job = self.running.iter().find(|job| job.id == id);
-                    let command = job.map(|job| String::from_utf8_lossy(&job.command).into_owned());
+                    let command = job.map(|job| crate::octets::text(&job.command).into_owned());
                     self.say(&format!("kill {}", command.unwrap_or_default()));
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::octets;
 use crate::status::half::{Half, Item};
 
 /// Metrics while they are written.
@@ -191,5 +192,5 @@ fn label(name: &str, value: &str) -> String {
 }
 
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    octets::lossy(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use knocking::daemon::messages::{Received, hand_out, pair, read_all, receive, transmit};
 use knocking::door::lock::Turn;
+use knocking::door::misfit::Misfit;
 use knocking::door::spa::{MAX_PACKET, MIN_PACKET};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
@@ -68,7 +69,8 @@ fn reports(random: &Random) -> Vec<Report> {
         reports.push(Report::Opened(random.number(), generation, opening));
         reports.push(Report::TooMany(generation, door, knocker));
         let repeated = Step::Repeated(u32::try_from(number(32)).unwrap(), 3);
-        let packets = [Step::WrongPacket, Step::PacketAgain];
+        let used = Step::Misfit(Misfit::Used);
+        let packets = [Step::WrongPacket, Step::PacketAgain, used, Step::Misfit(Misfit::OtherPeriod(-3))];
         let steps = [Step::Advanced(byte()), Step::Failed(byte()), Step::Expired(byte()), repeated];
         for step in steps.into_iter().chain(packets) {
             reports.push(Report::Stepped(generation, door, knocker, step));

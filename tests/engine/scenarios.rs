@@ -132,7 +132,10 @@ impl Scene {
             Step::Clock(Clock::Back(time)) => {
                 self.now.unix = self.now.unix.checked_sub(time).expect("a time after 1970");
             }
-            Step::Debug => self.debug = true,
+            Step::Debug => {
+                self.debug = true;
+                self.engine.explain_flags();
+            }
             Step::At(time, deed) => {
                 let uptime = BOOTED + time;
                 let passed = uptime.checked_sub(self.now.uptime).expect("time does not go back");
@@ -160,10 +163,15 @@ impl Scene {
     fn wake_up(&mut self) {
         let was_due = |deadline: Option<Duration>, now: Now| deadline.is_some_and(|due| due <= now.uptime);
         let (attempts, stops) = (self.engine.next_deadline(), self.openings.next_deadline());
+        let looks = was_due(self.engine.next_look(), self.now);
         let mut events = Vec::new();
         self.engine.expire(self.now, &mut events);
-        assert_eq!(was_due(attempts, self.now), !events.is_empty(), "the engine asked for {attempts:?}");
+        // A look at knocks that opened nothing may explain nothing.
+        let expired = events.iter().any(|event| !matches!(event, Event::Misfit { .. }));
+        assert_eq!(was_due(attempts, self.now), expired, "the engine asked for {attempts:?}");
+        assert!(looks || events.iter().all(|event| !matches!(event, Event::Misfit { .. })), "an early look");
         assert!(!was_due(self.engine.next_deadline(), self.now), "the engine is not done");
+        assert!(!was_due(self.engine.next_look(), self.now), "the engine has not looked");
         self.engine_says(events);
         let actions = self.openings.due(self.now);
         assert_eq!(was_due(stops, self.now), !actions.is_empty(), "the openings asked for {stops:?}");

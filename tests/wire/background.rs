@@ -27,6 +27,7 @@ trials![
     the_watcher_ends_with_the_background,
     a_start_waits_for_a_daemon_that_ends,
     a_second_daemon_is_told_of,
+    a_single_daemon_does_not_start_beside_another,
     it_survives_its_interface_going_down,
     a_dead_interface_costs_nothing,
 ];
@@ -233,6 +234,36 @@ fn a_second_daemon_is_told_of() {
     first.kill(Signal::SIGTERM);
     assert!(holds_within(seconds(4.0), || !process::alive(first.pid)), "it does not end");
     assert_eq!(first.read("pid"), format!("{}\n", second.pid), "it is not its own");
+}
+
+/// By the pid file, by the state file alone, and not by files that a daemon left that is gone.
+fn a_single_daemon_does_not_start_beside_another() {
+    let world = World::new();
+    let first = world.knockd(DOOR).arguments(&["--single"]).start_in_background();
+    let path = first.folder.path().display().to_string();
+    let text = fs::read_to_string(&first.config).unwrap();
+    let start = |words: &[&str]| world.knockd("").file(&text).arguments(words).launch();
+    let (pid_file, state_file) = (format!("{path}/pid"), format!("{path}/pid.state"));
+    let elsewhere = format!("{text}\n[options]\nstatefile = {state_file}\n");
+    let words = format!("knockd is running already, as process {}, with ", first.pid);
+    for background in [&["-d"][..], &[]] {
+        let mut second = start(&[background, &["--single", "-p", &pid_file]].concat());
+        assert_eq!(second.wait(30.0), Some(1), "{}", second.said());
+        assert_eq!(second.stderr(), format!("{words}{pid_file}\n"));
+        let mut third = world.knockd("").file(&elsewhere);
+        third = third.arguments(&[background, &["--single", "-p", &format!("{path}/other")]].concat());
+        let mut third = third.launch();
+        assert_eq!(third.wait(30.0), Some(1), "{}", third.said());
+        assert_eq!(third.stderr(), format!("{words}{state_file}\n"));
+    }
+    assert_eq!(first.read("pid"), format!("{}\n", first.pid));
+    first.kill(Signal::SIGKILL);
+    assert!(holds_within(seconds(30.0), || !process::alive(first.pid)), "it does not end");
+    let mut next = start(&["-d", "--single", "-p", &pid_file]);
+    assert_eq!(next.wait(30.0), Some(0), "{}", next.said());
+    next.pid = first.read("pid").trim().parse().unwrap();
+    next.kill(Signal::SIGTERM);
+    assert!(holds_within(seconds(30.0), || !process::alive(next.pid)), "it does not end");
 }
 
 fn it_survives_its_interface_going_down() {

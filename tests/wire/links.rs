@@ -38,6 +38,7 @@ trials![
     a_list_counts_a_bridge_and_its_port_once,
     a_port_of_a_bridge_is_pointed_out,
     an_alternative_name_is_a_name,
+    an_interface_without_an_address_is_pointed_out,
     a_frame_for_another_machine_counts_there,
     auto_follows_the_default_route,
     auto_listens_on_the_routes_of_both_families,
@@ -403,6 +404,44 @@ fn an_alternative_name_is_a_name() {
     daemon.wait_for("starting up, listening on the-internet-side");
     world.send(KNOCKS.map(tcp));
     daemon.expect(&opened("d", CLIENT, 3));
+    // In a list, in the file, and with the usual name beside it.
+    let list = format!("[options]\ninterface = the-internet-side, {SERVER_LINK}\n{DOOR}");
+    let daemon = world.knockd(&list).interface(None).start();
+    world.send(KNOCKS.map(tcp));
+    daemon.expect(&opened("d", CLIENT, 3));
+    // For the client.
+    let named = ["link", "property", "add", "dev", CLIENT_LINK, "altname", "to-the-server"];
+    let named = run(&world.client, "ip", &named);
+    assert_eq!(named.code(), Some(0), "{named:?}");
+    let mut words = vec!["-d", "50", "-i", "to-the-server", SERVER];
+    let ports = KNOCKS.map(|port| port.to_string());
+    words.extend(ports.iter().map(String::as_str));
+    let knocked = world.knock(&words);
+    assert_eq!(knocked.code(), Some(0), "{knocked:?}");
+    daemon.wait_for_times(2, "OPEN SESAME");
+}
+
+fn an_interface_without_an_address_is_pointed_out() {
+    let world = World::v4_only();
+    let (name, mac) = ("idle0", [2, 0x77, 0, 0, 0, 0x66]);
+    world.server.add_veth((name, mac), &world.server, ("idle1", [2, 0x77, 0, 0, 0, 0x67]));
+    world.server.up("idle1");
+    world.server.up(name);
+    world.server.wait_until_running(name);
+    let words = format!(
+        "{name} has no address: knocks for this host count there when it has one; addresses are at {SERVER_LINK}"
+    );
+    let daemon = world.knockd(DOOR).interface(Some(name)).without_sync().start();
+    daemon.wait_for(&words);
+    assert_eq!(daemon.raw_log().matches("has no address").count(), 1, "{}", daemon.said());
+    // A door with a target needs none.
+    let target =
+        world.knockd("[t]\nsequence = 1\ntarget = 192.0.2.1").interface(Some(name)).without_sync().start();
+    let both = world.knockd(DOOR).interface(Some(&format!("{name},{SERVER_LINK}"))).without_sync().start();
+    both.wait_for(&format!("{name} has no address: knocks for this host count there when it has one"));
+    assert!(!both.raw_log().contains("addresses are at"), "{}", both.said());
+    target.wait_for("starting up");
+    assert!(!target.raw_log().contains("has no address"), "{}", target.said());
 }
 
 /// Links that not every kernel knows: without them these count as ignored, in plain sight.

@@ -19,6 +19,7 @@ use crate::wire::attempts::{DOOR, KNOCKS, opened};
 trials![
     the_log_byte_for_byte,
     the_log_of_a_timeout_byte_for_byte,
+    bytes_are_logged_and_run_as_they_are,
     times_are_local,
     the_log_is_appended_to,
     a_log_that_cannot_be_opened_is_a_warning,
@@ -74,6 +75,45 @@ fn the_log_byte_for_byte() {
          [] d: running command: true\n\n\
          [] shutting down\n"
     );
+}
+
+/// Latin-1, a character that is cut, and what a terminal would act on.
+fn bytes_are_logged_and_run_as_they_are() {
+    let world = World::new();
+    let folder = world.knockd("");
+    let path = folder.folder().path().to_owned();
+    let config = path.join("bytes.conf");
+    let log = path.join("log.bytes");
+    let mut text = format!("[options]\nlogfile = {}\n", log.display()).into_bytes();
+    text.extend(b"[T\xfcr\xe2\x82\x1b]\nsequence = 1000\n");
+    text.extend(format!("command = cd {}; ", path.display()).into_bytes());
+    text.extend(b"printf '\xfc\x01\t\xef\xbe\x80' >ran; printf %s \"$KNOCKD_DOOR\" >door\n");
+    fs::write(&config, text).unwrap();
+    let words = ["-D", "-v", "-c", config.to_str().unwrap()];
+    let mut daemon = folder.arguments(&words).without_log().without_sync().launch();
+    assert!(holds_within(seconds(30.0), || daemon.stdout().contains("listening on")), "{}", daemon.said());
+    world.send([tcp(1000)]);
+    let door = b"T\xfcr\xe2\x82\x1b";
+    assert!(holds_within(seconds(30.0), || fs::read(path.join("door")).is_ok_and(|it| it == door)));
+    assert_eq!(fs::read(path.join("ran")).unwrap(), b"\xfc\x01\t\xef\xbe\x80");
+    assert_eq!(daemon.stop(), Some(0));
+    let contains = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|window| window == part);
+    let shown: [&[u8]; 2] =
+        [b": T\xfcr\xe2\x82\\x1b: OPEN SESAME\n", b"; printf '\xfc\\x01\t\xef\xbe\x80' >ran; "];
+    let printed = fs::read(path.join("stdout")).unwrap();
+    for text in [fs::read(&log).unwrap(), printed.clone()] {
+        for part in shown {
+            assert!(
+                contains(&text, part),
+                "{:?}\n{}",
+                String::from_utf8_lossy(part),
+                String::from_utf8_lossy(&text)
+            );
+        }
+    }
+    for part in [&b"config: new section: 'T\xfcr\xe2\x82\\x1b'\n"[..], b"for door 'T\xfcr\xe2\x82\\x1b':"] {
+        assert!(contains(&printed, part), "{}", String::from_utf8_lossy(&printed));
+    }
 }
 
 fn the_log_of_a_timeout_byte_for_byte() {

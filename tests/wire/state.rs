@@ -380,8 +380,9 @@ fn a_second_daemon_keeps_a_state_of_its_own() {
     let mut first = with_state(&world, &place, &door(4)).start();
     let mut second = with_state(&world, &place, &door(4).replace("= 1\n", "= 2\n")).start();
     let says = format!(
-        "state file {0}/state: another daemon has it; this daemon keeps its own in {0}/state.2",
-        place.path().display()
+        "state file {0}/state: another daemon has it, process {1}; this daemon keeps its own in {0}/state.2",
+        place.path().display(),
+        first.pid
     );
     second.wait_for(&says);
     assert!(second.stderr().contains(&says), "{}", second.said());

@@ -7,6 +7,7 @@ use crate::door::Door;
 use crate::door::knock::{Flags, Protocol};
 use crate::door::lock::Lock;
 use crate::door::sequence::{Sequence, Stage};
+use crate::octets;
 
 /// A one-time file with fewer lines than this gets a warning.
 const FEW_LINES: usize = 5;
@@ -78,7 +79,7 @@ fn few_lines(door: &Door) -> Option<Warning> {
             "The one-time file of door '{}' has {left} usable {} left ({})",
             door.name,
             if left == 1 { "line" } else { "lines" },
-            lines.path.display()
+            octets::path(&lines.path)
         ))
     })
 }

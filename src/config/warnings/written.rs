@@ -6,6 +6,7 @@ use crate::config::value::Value;
 use crate::config::warnings::warning::Warning;
 use crate::door::knock::Protocol;
 use crate::door::sequence::{Sequence, atoi, is_blank};
+use crate::octets;
 
 /// A line `directive = value`.
 pub(in crate::config) struct Entry<'a> {
@@ -166,7 +167,7 @@ fn trailing_comment(section: &Section<'_>) -> Vec<Warning> {
 /// A sequence of which a part is not read: `7000 8000 9000`, `7000;8000`, `7000-9000`, `7000/udp`.
 fn sequence(section: &Section<'_>) -> Vec<Warning> {
     let odd = |entry: &Entry<'_>| -> Option<Warning> {
-        let text = String::from_utf8_lossy(entry.without_comment().0).into_owned();
+        let text = octets::text(entry.without_comment().0).into_owned();
         let text = text.trim_matches(['"', '\'']);
         if entry.directive.name != "Sequence" {
             return None;
@@ -253,7 +254,7 @@ fn meant_sequence(text: &str) -> Option<String> {
 /// `cmd_timeout = 1h` is one second.
 fn number_and_more(section: &Section<'_>) -> Vec<Warning> {
     let odd = |entry: &Entry<'_>| -> Option<Warning> {
-        let text = String::from_utf8_lossy(entry.without_comment().0).into_owned();
+        let text = octets::text(entry.without_comment().0).into_owned();
         let digits = text.trim_start_matches(['-', '+']);
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         if !entry.is_one_of(NUMBERS) || is_number {

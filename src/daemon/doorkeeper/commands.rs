@@ -15,6 +15,7 @@ use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, pidfd_send_signal};
 use crate::daemon::doorkeeper::process;
 use crate::daemon::limits::Limits;
 use crate::daemon::notify::is_for_commands;
+use crate::octets;
 use crate::opening::{Ending, Job, JobId, Process};
 use crate::time::Now;
 
@@ -70,8 +71,10 @@ impl Commands {
     pub fn start(&mut self, job: &Job) -> nix::Result<Option<Process>> {
         let command = CString::new(&*job.command).map_err(|_| Errno::EINVAL)?;
         let mut environment = self.environment.clone();
-        let own =
-            job.variables.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok());
+        let own = job
+            .variables
+            .iter()
+            .filter_map(|(name, value)| CString::new(octets::bytes(&format!("{name}={value}"))).ok());
         environment.extend(own);
         let arguments = [c"sh", c"-c", &command];
         let files = PosixSpawnFileActions::init()?;

@@ -17,6 +17,7 @@ use crate::door::lock::Turn;
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::engine::single_packets::Granted;
+use crate::octets;
 use crate::opening::Openings;
 use crate::opening::admissions::{Admission, Step, Whose};
 use crate::opening::record::Record;
@@ -128,6 +129,11 @@ impl Memory {
         )
     }
 
+    /// Whether another daemon has the place of this path, so that ours is one beside it.
+    pub(super) fn shares_its_path(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| !places::is_first(file.place().path(), &self.path))
+    }
+
     /// The cooldowns that are kept, the latest last.
     pub(super) fn cooldowns(&self) -> &[Cooldown] {
         &self.cooldowns
@@ -207,7 +213,7 @@ impl Memory {
         let Some(own) = own else {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
-                says.push(format!("{refusal}; going on with {}", file.place().path().display()));
+                says.push(format!("{refusal}; going on with {}", octets::path(file.place().path())));
                 // The content of that file is left to a daemon that can claim it.
                 return Some(Found { state: State::default(), says });
             }
@@ -295,7 +301,7 @@ impl Memory {
                 self.is_behind = true;
                 let says = format!(
                     "could not write the state file {}: {}",
-                    file.place().path().display(),
+                    octets::path(file.place().path()),
                     reason(&error)
                 );
                 let Some((path, former)) = self.former.take() else { return self.fail(&error, now) };
@@ -304,7 +310,8 @@ impl Memory {
                 self.file.iter_mut().for_each(StateFile::begin_anew);
                 self.path = path;
                 self.left.extend(new.map(StateFile::into_place));
-                let mut says = vec![format!("{says}; going on with the state file {}", self.path.display())];
+                let mut says =
+                    vec![format!("{says}; going on with the state file {}", octets::path(&self.path))];
                 says.extend(self.remember(openings, doors, now));
                 says
             }
@@ -322,7 +329,7 @@ impl Memory {
         let former = self.former.take().map(|(_, file)| file.into_place());
         let places: Vec<Place> = self.left.drain(..).chain(former).collect();
         let remove = |place: Place| {
-            let path = place.path().display().to_string();
+            let path = octets::path(place.path()).into_owned();
             place
                 .remove()
                 .err()
@@ -370,7 +377,7 @@ impl Memory {
 
     /// A flush succeeded.
     fn recovered(&mut self) -> Option<String> {
-        let path = self.file.as_ref()?.place().path().display();
+        let path = octets::path(self.file.as_ref()?.place().path()).into_owned();
         std::mem::take(&mut self.is_in_trouble).then(|| format!("the state file {path} can be written again"))
     }
 
@@ -380,7 +387,8 @@ impl Memory {
         if std::mem::replace(&mut self.is_in_trouble, true) {
             return Vec::new();
         }
-        let path = self.file.as_ref().map_or(self.path.display(), |file| file.place().path().display());
+        let path =
+            self.file.as_ref().map_or(octets::path(&self.path), |file| octets::path(file.place().path()));
         vec![format!("could not write the state file {path}: {}; {CONSEQUENCE}", reason(error))]
     }
 

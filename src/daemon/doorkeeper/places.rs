@@ -12,6 +12,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::disk::{MODE, beside, carry_out, remove};
+use crate::octets;
 use crate::opening::journal::{self, Choice, Journal};
 use crate::opening::state::{Damage, Moment, State, Text};
 use crate::reason::reason;
@@ -65,11 +66,12 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         found.push(match &locked {
             Ok(Some(_)) => journal::Place::Free,
             Ok(None) => {
-                why.get_or_insert_with(|| format!("{}: another daemon has it", path.display()));
+                let pid = announced(&path).1.map(|pid| format!(", process {pid}")).unwrap_or_default();
+                why.get_or_insert_with(|| format!("{}: another daemon has it{pid}", octets::path(&path)));
                 journal::Place::Taken
             }
             Err(error) => {
-                why.get_or_insert_with(|| format!("{}: {}", path.display(), reason(error)));
+                why.get_or_insert_with(|| format!("{}: {}", octets::path(&path), reason(error)));
                 journal::Place::Unfit
             }
         });
@@ -93,10 +95,10 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         claim.state.add(state);
     }
     match (&claim.own, why) {
-        (Some(own), Some(why)) if index_of(own.path(), path) != 0 => {
+        (Some(own), Some(why)) if !is_first(own.path(), path) => {
             claim
                 .says
-                .push(format!("state file {why}; this daemon keeps its own in {}", own.path().display()));
+                .push(format!("state file {why}; this daemon keeps its own in {}", octets::path(own.path())));
         }
         (None, why) => claim.refusal = why,
         _ => {}
@@ -134,9 +136,31 @@ fn places_at(path: &Path) -> Vec<PathBuf> {
     std::iter::once(path.clone()).chain(more).collect()
 }
 
-/// Which of the places at `path` this is, from 0.
-fn index_of(place: &Path, path: &Path) -> usize {
-    places_at(path).iter().position(|it| it == place).unwrap_or_default()
+/// Whether this is the place that a daemon gets which is alone at `path`.
+#[must_use]
+pub fn is_first(place: &Path, path: &Path) -> bool {
+    followed(path) == place
+}
+
+/// The first place at this path that another daemon has, and which process that is, if it says so.
+#[must_use]
+pub fn holder(path: &Path) -> Option<(PathBuf, Option<u32>)> {
+    let place = places_at(path).into_iter().find(|place| {
+        let lock = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    })?;
+    let pid = announced(&place).1;
+    Some((place, pid))
+}
+
+/// What the lock file of a place says: how it is with the daemon that has the place, and which process that is.
+fn announced(place: &Path) -> (String, Option<u32>) {
+    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
+    let mut text = String::new();
+    let _ = file.and_then(|file| file.take(LONGEST_WORD).read_to_string(&mut text));
+    let mut lines = text.lines();
+    let word = lines.next().unwrap_or_default();
+    (word.to_owned(), lines.next().and_then(|pid| pid.parse().ok()))
 }
 
 /// The target of a symbolic link that belongs to root or to us; otherwise the path itself.
@@ -168,7 +192,7 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
         *read = match read_trusted(&path) {
             Ok(text) => text.map(|text| Text::read(&text, moment)),
             Err(error) => {
-                says.push(format!("state file {}: {}", path.display(), reason(&error)));
+                says.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
                 None
             }
         };
@@ -177,7 +201,9 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
     let mut tell = |text: &Option<Text>, ending| {
         let damage = text.as_ref().map_or_else(Damage::default, |text| text.damage.clone());
         let path = beside(path, ending);
-        says.extend(damage.sentences().map(|sentence| format!("state file {}: {sentence}", path.display())));
+        says.extend(
+            damage.sentences().map(|sentence| format!("state file {}: {sentence}", octets::path(&path))),
+        );
     };
     tell(&new, ".new");
     // It is used only without a complete `PATH.new`.
@@ -242,16 +268,23 @@ fn lock(path: &Path, word: &str) -> io::Result<Option<Place>> {
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
             // In place of what the one before announced.
-            let _ = file.set_len(0).and_then(|()| (&file).write_all(word.as_bytes()));
+            let _ = file.set_len(0).and_then(|()| (&file).write_all(announcement(word).as_bytes()));
             return Ok(Some(Place { path: path.to_owned(), lock: Some(file) }));
         }
     }
 }
 
 /// The word in the lock file of a process that ends, or of an heir, which ends when a daemon starts.
-pub const LEAVING: &str = "leaving\n";
+pub const LEAVING: &str = "leaving";
 /// The word in the lock file of any other.
-pub const STAYING: &str = "staying\n";
+pub const STAYING: &str = "staying";
+/// No lock file says more than this many bytes.
+const LONGEST_WORD: u64 = 64;
+
+/// What a lock file says: how it is with the process that has it, and its number.
+fn announcement(word: &str) -> String {
+    format!("{word}\n{}\n", std::process::id())
+}
 
 /// Calls the heirs that have a state file at this path, and waits for them and for daemons that end, until `patience`
 /// is over or `is_over`.
@@ -260,10 +293,10 @@ pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut
     let deadline_of_silent = now().uptime.saturating_add(SILENCE);
     let is_leaving = |place: &PathBuf| {
         let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
-        let Ok(mut file) = file else { return false };
-        let mut word = String::new();
+        let Ok(file) = file else { return false };
         // Nothing: it has just got the lock, and has not said yet.
-        let is_said = file.read_to_string(&mut word).is_ok() && word == LEAVING;
+        let (word, _) = announced(place);
+        let is_said = word == LEAVING;
         if is_said {
             // This calls an heir. An heir calls no other heir, or both would leave.
             let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
@@ -325,7 +358,7 @@ impl Place {
     /// Writes a word to the lock file, for others that find it locked.
     pub fn announce(&self, word: &str) {
         if let Some(lock) = &self.lock {
-            let _ = lock.set_len(0).and_then(|()| lock.write_all_at(word.as_bytes(), 0));
+            let _ = lock.set_len(0).and_then(|()| lock.write_all_at(announcement(word).as_bytes(), 0));
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::daemon::one_time;
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::filter::interfaces::Wanted;
+use crate::octets;
 use crate::opening::entry::Notice;
 use crate::opening::state::inherit_spent;
 use crate::protocol::bundle::{Borrowed, Bundle, CoolingDown, File, SpentLists};
@@ -39,7 +40,7 @@ impl Doorkeeper {
             return;
         }
         notify::reloading();
-        let text = format!("re-reading config file: {}", self.arguments.config.display());
+        let text = format!("re-reading config file: {}", octets::path(&self.arguments.config));
         self.log.say_of(Notice::Reload, &text);
         self.log.note_and_blank(Notice::Reload, &text);
         let handed_out = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
@@ -197,6 +198,9 @@ impl Doorkeeper {
 
     /// Says of an interface that no knock will arrive at it, where that can be known.
     pub(super) fn remark_on_interfaces(&mut self) {
+        if self.config.doors.iter().all(|door| door.target.is_some()) {
+            return;
+        }
         let wanted = self.wanted(&self.config.options);
         // It is a hint: the watcher says what does not work.
         if let Ok(scene) = netlink::scene(false) {
@@ -217,7 +221,7 @@ impl Doorkeeper {
     }
 
     pub(super) fn reopen_log(&mut self) {
-        let path = |log: &Log| log.path().map(|path| path.display().to_string());
+        let path = |log: &Log| log.path().map(|path| octets::path(path).into_owned());
         if let Some(path) = path(&self.log) {
             self.log.say(&format!("closing log file: {path}"));
         }

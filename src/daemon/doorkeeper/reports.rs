@@ -9,6 +9,7 @@ use crate::door::lock::{Lock, OneTime};
 use crate::door::spa::Refusal;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::Code;
+use crate::octets;
 use crate::opening::Action;
 use crate::opening::entry::Notice;
 use crate::opening::event::{Event, Opening};
@@ -53,6 +54,7 @@ impl Doorkeeper {
                 }
             }
             Report::Stepped(generation, door, knocker, step) => {
+                let period = self.config.doors.get(door).map(|door| door.lock.period()).unwrap_or_default();
                 let Some(door) = self.door_named(generation, door) else { return };
                 let event = match step {
                     Step::Advanced(stage) => Event::Advanced { door, knocker, stage: stage.into() },
@@ -61,6 +63,7 @@ impl Doorkeeper {
                     }
                     Step::Expired(stage) => Event::Expired { door, knocker, stage: stage.into() },
                     Step::WrongPacket => Event::WrongPacket { door, knocker },
+                    Step::Misfit(misfit) => Event::Misfit { door, knocker, misfit, period },
                     Step::PacketAgain => Event::Refused { door, knocker, why: Refusal::Again },
                     Step::Repeated(done, wanted) => {
                         let count = [done, wanted].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
@@ -133,7 +136,7 @@ impl Doorkeeper {
             if let Err(error) = struck {
                 return self.log.complain(&format!(
                     "{name}: could not strike the used line in {}: {} --> the door stays shut",
-                    path.display(),
+                    octets::path(&path),
                     reason(&error)
                 ));
             }

@@ -37,6 +37,7 @@ use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
 use crate::daemon::signals::{self, Signals};
 use crate::filter::interfaces::{State, words};
+use crate::octets;
 use crate::opening::Openings;
 use crate::opening::entry::Notice;
 use crate::opening::log_limit::Flood;
@@ -90,7 +91,14 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.watcher.end();
         return Ok(());
     }
+    if doorkeeper.arguments.single {
+        doorkeeper.refuse_others(&state_file)?;
+    }
     doorkeeper.open_memory();
+    if doorkeeper.arguments.single && doorkeeper.memory.shares_its_path() {
+        // Both began at once.
+        return Err(StartError::Running(None, state_file));
+    }
     if doorkeeper.knows_of_earlier_days() {
         // The watcher is to know what was used up before this daemon began.
         doorkeeper.hand_out_again().map_err(watcher)?;
@@ -206,8 +214,8 @@ impl Doorkeeper {
         self.open_status();
         let wanted = self.wanted(&self.config.options).to_string();
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
-        self.log.note(Notice::Start, &format!("starting up, {words}"));
         output::say(&format!("{words}..."));
+        self.log.note(Notice::Start, &format!("starting up, {words}"));
         let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
         self.log.tell(Notice::Waiting, missing.map(|(what, state)| state.line(what, false)));
         self.say(said, now());
@@ -225,12 +233,28 @@ impl Doorkeeper {
         notify::ready();
     }
 
+    /// `--single`: finds another daemon with our pid file or state file.
+    fn refuse_others(&self, state_file: &Path) -> Result<(), StartError> {
+        let pid_file = self.pid_file();
+        if let Some(pid) = running(&pid_file) {
+            return Err(StartError::Running(Some(pid), pid_file));
+        }
+        match places::holder(state_file) {
+            Some((place, pid)) => Err(StartError::Running(pid, place)),
+            None => Ok(()),
+        }
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.config.options.pid_file.as_ref().unwrap_or(&self.arguments.pid_file).clone()
+    }
+
     fn write_pid_file(&mut self) -> PathBuf {
-        let path = self.config.options.pid_file.as_ref().unwrap_or(&self.arguments.pid_file).clone();
+        let path = self.pid_file();
         if let Some(pid) = running(&path) {
             self.log.complain(&format!(
                 "another knockd with the pid file {} is running, as process {pid}: both listen, and both run commands",
-                path.display()
+                octets::path(&path)
             ));
         }
         let write = || -> io::Result<()> {
@@ -243,7 +267,11 @@ impl Doorkeeper {
             file.write_all(format!("{}\n", std::process::id()).as_bytes())
         };
         if let Err(error) = write() {
-            self.log.complain(&format!("could not create pid file {}: {}", path.display(), reason(&error)));
+            self.log.complain(&format!(
+                "could not create pid file {}: {}",
+                octets::path(&path),
+                reason(&error)
+            ));
         }
         path
     }
@@ -292,5 +320,7 @@ fn running(pid_file: &Path) -> Option<u32> {
         .ok()
         .filter(|&pid| pid != std::process::id())?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    // One that has ended, and that nobody has waited for, has a name but no command line.
+    std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
     (name.trim() == "knockd").then_some(pid)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::daemon::log::outlet::Outlet;
 use crate::daemon::log::output::complain;
+use crate::octets;
 use crate::reason::reason;
 use crate::time::Now;
 
@@ -60,12 +61,12 @@ impl LogFile {
             line.push('\n');
         }
         line += shown;
-        match self.append(line.as_bytes(), now) {
+        match self.append(&octets::shown(&line), now) {
             Ok(()) => (self.missing, self.has_complained) = (0, false),
             Err(error) => {
                 self.missing += 1;
                 if !std::mem::replace(&mut self.has_complained, true) {
-                    let path = self.path.display();
+                    let path = octets::path(&self.path);
                     complain(&format!("could not write the log file {path}: {}", reason(&error)));
                 }
             }

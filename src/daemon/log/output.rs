@@ -16,6 +16,7 @@ use crate::config::Note;
 use crate::daemon::clock::now;
 use crate::daemon::log::outlet::Outlet;
 use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::octets;
 
 const VERBOSE: &str = "knockd::verbose";
 const DEBUG: &str = "knockd::debug";
@@ -54,7 +55,10 @@ struct ToOutput;
 
 impl Write for ToOutput {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        print_bytes(text);
+        match std::str::from_utf8(text) {
+            Ok(text) => print(text),
+            Err(_) => print_bytes(text),
+        }
         Ok(text.len())
     }
 
@@ -144,14 +148,15 @@ pub fn explain_piece(text: &str, is_end: bool) {
 
 /// Says something on standard error; nobody listening is no error.
 pub fn complain(text: &str) {
-    if !lock(&ERROR).write(format!("{text}\n").as_bytes()) {
-        let _ = writeln!(io::stderr(), "{text}");
+    let line = octets::shown(&format!("{text}\n"));
+    if !lock(&ERROR).write(&line) {
+        let _ = io::stderr().write_all(&line);
     }
 }
 
 /// Prints to standard output, whatever was asked for.
 pub fn print(text: &str) {
-    print_bytes(text.as_bytes());
+    print_bytes(&octets::shown(text));
 }
 
 fn print_bytes(text: &[u8]) {

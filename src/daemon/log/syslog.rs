@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::daemon::log::outlet::Outlet;
+use crate::octets;
 use crate::reason::reason;
 
 /// Where it listens.
@@ -120,7 +121,10 @@ impl Syslog {
             None => Connection::open()?,
         };
         let Connection { outlet, end } = self.connection.insert(connection);
-        outlet.write(format!("<{PRIORITY}>{stamp} knockd: {text}{end}").as_bytes())
+        outlet.write(
+            &[format!("<{PRIORITY}>{stamp} knockd: ").as_bytes(), &octets::shown(text), end.as_bytes()]
+                .concat(),
+        )
     }
 
     /// Writes what waits, as far as there is room.

@@ -51,7 +51,10 @@ impl Watcher {
                 return None;
             }
         };
-        let engine = Engine::with_capacity(doors, captures.here().iter().copied(), max_attempts);
+        let mut engine = Engine::with_capacity(doors, captures.here().iter().copied(), max_attempts);
+        if arguments.debug {
+            engine.explain_flags();
+        }
         let mut watcher = Watcher {
             engine,
             captures,
@@ -88,6 +91,9 @@ impl Watcher {
         let here = self.captures.here().iter().copied();
         let mut engine = Engine::with_capacity(doors, here, max_attempts);
         engine.inherit(&self.engine, now);
+        if self.explains {
+            engine.explain_flags();
+        }
         self.engine = engine;
         self.has_readers = has_readers;
         self.cool_down(&cooldowns, now);

@@ -10,6 +10,7 @@ use crate::daemon::clock::now;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::filter::trouble::Code;
+use crate::octets;
 use crate::opening::event::Opening;
 use crate::protocol::messages::{Generation, LONGEST_TEXT, Order, Report, SinglePacket};
 use crate::protocol::outbox::Outbox;
@@ -117,7 +118,8 @@ impl Link {
 
     /// Sends a line for `-D`.
     pub fn explain(&mut self, line: &str) {
-        let mut rest = line;
+        let line = octets::escaped(line);
+        let mut rest = &*line;
         loop {
             let (piece, behind) = rest.split_at(rest.floor_char_boundary(LONGEST_TEXT));
             self.say(Report::Explained(piece.to_owned(), behind.is_empty()));

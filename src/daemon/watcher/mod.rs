@@ -151,6 +151,7 @@ impl Watcher {
         let rests = self.captures.descriptors().filter_map(|(_, rest)| rest).min();
         let deadlines = [
             self.engine.next_deadline(),
+            self.engine.next_look(),
             self.flood.next_deadline(),
             self.captures.next_look(),
             self.captures.next_change(),
@@ -307,6 +308,7 @@ impl Watcher {
                 (door, knocker, Step::Failed(small(*stage)))
             }
             Event::Expired { door, knocker, stage } => (door, knocker, Step::Expired(small(*stage))),
+            Event::Misfit { door, knocker, misfit, .. } => (door, knocker, Step::Misfit(*misfit)),
             Event::Repeated { door, knocker, count: (done, wanted) } => {
                 (door, knocker, Step::Repeated(number(*done), number(*wanted)))
             }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
 use knocking::door::lock::Turn;
+use knocking::door::misfit::Misfit;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
@@ -55,7 +56,7 @@ fuzz_target!(|input: Input| {
         Input::Stepped(generation, place, knocker, stage, count) => {
             let repeated = Step::Repeated(count, count.wrapping_add(1));
             let steps = [Step::Advanced(stage), Step::Failed(stage), Step::Expired(stage), repeated];
-            for step in steps.into_iter().chain([Step::WrongPacket, Step::PacketAgain]) {
+            for step in steps.into_iter().chain([Step::WrongPacket, Step::PacketAgain, Step::Misfit(Misfit::Used)]) {
                 crosses(&Report::Stepped(Generation(generation), door(place), knocker, step));
             }
         }

@@ -45,7 +45,7 @@ impl Reported {
                 assert_eq!(number(door), opening.door, "the door of an opening");
                 Reported::Opened(opening.door, opening.knocker, Some(opening.turn.0))
             }
-            Event::Unfit { .. } => return None,
+            Event::Unfit { .. } | Event::Misfit { .. } => return None,
             other => panic!("the engine does not tell {other:?}"),
         })
     }

@@ -1,0 +1,146 @@
+//! Knocks that opened nothing, kept for a while to tell a knocker with a wrong clock or a used list what is wrong.
+//!
+//! Nothing is decided here. The cost is limited: a few knockers are kept, and at most once a second the knocks of one of
+//! them are compared with the lists of a few doors.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::door::Door;
+use crate::door::lock::{Lock, OtpLock, Turn};
+use crate::door::misfit::Misfit;
+use crate::door::sequence::{MAX_STAGES, Stage};
+use crate::time::Now;
+
+/// How many knockers are kept; the one that knocked first makes room.
+const MOST_KNOCKERS: usize = 64;
+/// How many knocks of each are kept: the longest list of an OTP door with IP protection.
+const MOST_KNOCKS: usize = 2 * MAX_STAGES;
+/// How many doors are looked at.
+const MOST_DOORS: usize = 64;
+/// How many periods before and after the current one are looked at.
+const MOST_PERIODS: u64 = 10;
+/// How long after its last knock a knocker is looked at: by then its list is complete.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long knocks are kept after the last one.
+const MEMORY: Duration = Duration::from_secs(30);
+
+/// The knocks of one knocker.
+#[derive(Debug)]
+struct Stray {
+    knocker: IpAddr,
+    /// In their order, without immediate repetitions: those are retransmissions.
+    knocks: VecDeque<Stage>,
+    /// When the last one came.
+    last: Now,
+    /// Nothing came since these were looked at.
+    is_known: bool,
+}
+
+/// Knocks that opened nothing.
+#[derive(Debug, Default)]
+pub struct Strays {
+    /// The doors whose lists are looked at.
+    doors: Vec<u32>,
+    /// The one that knocked last is the last.
+    knockers: VecDeque<Stray>,
+    /// No knocker is looked at before this uptime.
+    next_look: Duration,
+}
+
+impl Strays {
+    /// Nobody's knocks yet. Looked at are the lists of the `OTP` doors with `Log_Failures`.
+    #[must_use]
+    pub fn of(doors: &[Door]) -> Strays {
+        let is_meant = |door: &Door| door.rules.logs_failures && matches!(door.lock, Lock::Otp(_));
+        let doors = (0..).zip(doors).filter(|(_, door)| is_meant(door)).map(|(index, _)| index);
+        Strays { doors: doors.take(MOST_DOORS).collect(), ..Strays::default() }
+    }
+
+    /// A knock arrived.
+    pub fn note(&mut self, knocker: IpAddr, stage: Stage, now: Now) {
+        if self.doors.is_empty() {
+            return;
+        }
+        let fresh = || Stray { knocker, knocks: VecDeque::new(), last: now, is_known: true };
+        let mut stray = self.take(knocker).unwrap_or_else(fresh);
+        if stray.knocks.back() != Some(&stage) {
+            if stray.knocks.len() == MOST_KNOCKS {
+                stray.knocks.pop_front();
+            }
+            stray.knocks.push_back(stage);
+            stray.is_known = false;
+        }
+        stray.last = now;
+        if self.knockers.len() == MOST_KNOCKERS {
+            self.knockers.pop_front();
+        }
+        self.knockers.push_back(stray);
+    }
+
+    /// The knocker opened a door: what it knocked is explained.
+    pub fn forget(&mut self, knocker: IpAddr) {
+        self.take(knocker);
+    }
+
+    fn take(&mut self, knocker: IpAddr) -> Option<Stray> {
+        let place = self.knockers.iter().position(|stray| stray.knocker == knocker)?;
+        self.knockers.remove(place)
+    }
+
+    /// When to call [`Strays::look`] next, as uptime.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let waits = self.knockers.iter().find(|stray| !stray.is_known)?;
+        Some(waits.last.uptime.saturating_add(PAUSE).max(self.next_look))
+    }
+
+    /// Looks at one knocker whose list is complete: which door it was meant for, who knocked, what is wrong.
+    pub fn look(&mut self, doors: &[Door], now: Now) -> Option<(u32, IpAddr, Misfit)> {
+        if self.next_deadline().is_none_or(|at| at > now.uptime) {
+            return None;
+        }
+        while self.knockers.front().is_some_and(|it| it.last.uptime.saturating_add(MEMORY) <= now.uptime)
+            && self.knockers.front().is_some_and(|it| it.is_known)
+        {
+            self.knockers.pop_front();
+        }
+        self.next_look = now.uptime.saturating_add(PAUSE);
+        let stray = self.knockers.iter_mut().find(|stray| !stray.is_known)?;
+        stray.is_known = true;
+        let knocker = stray.knocker;
+        let found = self.doors.iter().find_map(|&index| {
+            let door = doors.get(index as usize)?;
+            let Lock::Otp(lock) = &door.lock else { return None };
+            let misfit = misfit(lock, stray).filter(|_| door.rules.admit(knocker))?;
+            Some((index, knocker, misfit))
+        })?;
+        self.take(knocker);
+        Some(found)
+    }
+}
+
+/// What is wrong with the list of this lock that these knocks end with or contain, if they do.
+fn misfit(lock: &OtpLock, stray: &Stray) -> Option<Misfit> {
+    let (otp, unix) = (&lock.otp, stray.last.unix);
+    let (now, accepted) = (otp.period(unix), otp.accepted(unix));
+    let knocks: Vec<Stage> = stray.knocks.iter().copied().collect();
+    // A list of one port is hit by chance.
+    if otp.stages() < 2 || knocks.len() < 2 {
+        return None;
+    }
+    let periods = now.saturating_sub(MOST_PERIODS)..=now.saturating_add(MOST_PERIODS);
+    let is_meant = |period: &u64| {
+        let mut list = otp.list(*period, stray.knocker);
+        list.dedup();
+        knocks.windows(list.len()).any(|window| window == list)
+    };
+    let wrong = |period: &u64| !accepted.contains(period) || lock.is_spent(Turn(*period), stray.knocker);
+    let period = periods.filter(wrong).find(is_meant)?;
+    if accepted.contains(&period) {
+        return Some(Misfit::Used);
+    }
+    let distance = i64::try_from(period).ok()? - i64::try_from(now).ok()?;
+    i8::try_from(distance).ok().map(Misfit::OtherPeriod)
+}
