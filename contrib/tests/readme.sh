@@ -124,6 +124,8 @@ run_line() {
     # These run in the foreground until they are stopped.
     'knockd -v '* | 'knockd -D '*)
         end_knockd
+        # What an earlier one said is no sign that this one listens.
+        : >said
         on "$1" bash -c "${exports}exec $line" >said 2>&1 &
         if soon grep -q '^listening on' said; then passed "$1: $line"; else failed "$1: $line" "$(cat said)"; fi
         ;;

@@ -6,33 +6,29 @@ use std::fmt::Write;
 use crate::octets;
 use crate::status::half::{Half, Item};
 
+/// Labels, and a value if there is one.
+type Sample = (String, Option<u64>);
+
 /// Metrics while they are written.
 struct Metrics(String);
 
 impl Metrics {
     /// Writes one metric with its samples: labels and values.
-    fn add(
-        &mut self,
-        name: &str,
-        kind: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (String, Option<u64>)>,
-    ) {
-        let mut samples = samples.into_iter().filter_map(|(labels, value)| Some((labels, value?))).peekable();
-        if samples.peek().is_some() {
+    fn add(&mut self, name: &str, help: &str, samples: &[Sample]) {
+        if samples.iter().any(|(_, value)| value.is_some()) {
+            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
             let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }
         for (labels, value) in samples {
-            let _ = writeln!(self.0, "{name}{labels} {value}");
+            if let Some(value) = value {
+                let _ = writeln!(self.0, "{name}{labels} {value}");
+            }
         }
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: Option<u64>) {
-        self.add(name, "gauge", help, [(String::new(), value)]);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: Option<u64>) {
-        self.add(name, "counter", help, [(String::new(), value)]);
+    /// The same with one sample without labels.
+    fn add_one(&mut self, name: &str, help: &str, value: Option<u64>) {
+        self.add(name, help, &[(String::new(), value)]);
     }
 }
 
@@ -55,13 +51,12 @@ pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
     let up = |half: Option<&Half>| Some(half.is_some().into());
     metrics.add(
         "knockd_up",
-        "gauge",
         "Whether this process of knockd answers.",
-        [("{process=\"watcher\"}".into(), up(watcher)), ("{process=\"doorkeeper\"}".into(), up(doorkeeper))],
+        &[("{process=\"watcher\"}".into(), up(watcher)), ("{process=\"doorkeeper\"}".into(), up(doorkeeper))],
     );
     let version = watcher.or(doorkeeper).and_then(|half| half.get("version"));
-    let build = version.map(|version| (label("version", version), Some(1)));
-    metrics.add("knockd_build_info", "gauge", "The version of knockd.", build);
+    let labels = label("version", version.unwrap_or_default());
+    metrics.add("knockd_build_info", "The version of knockd.", &[(labels, version.map(|_| 1))]);
     if let Some(half) = doorkeeper {
         of_doorkeeper(&mut metrics, half);
     }
@@ -73,31 +68,31 @@ pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
 
 fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
     let number = |key| half.number(key);
-    metrics.gauge("knockd_start_time_seconds", "When the daemon started, as Unix time.", number("started"));
+    metrics.add_one("knockd_start_time_seconds", "When the daemon started, as Unix time.", number("started"));
     let is_ok = half.get("last_reload_ok").is_none_or(|word| word == "yes");
-    metrics.gauge(
+    metrics.add_one(
         "knockd_last_reload_successful",
         "Whether the configuration was in order when it was read last.",
         Some(is_ok.into()),
     );
     let read = number("last_reload").or(number("config_read"));
-    metrics.gauge(
+    metrics.add_one(
         "knockd_last_reload_timestamp_seconds",
         "When the configuration was read last, as Unix time.",
         read,
     );
-    metrics.counter(
+    metrics.add_one(
         "knockd_log_lines_left_out_total",
         "Log lines left out because they came too thick.",
         number("log_lines_left_out"),
     );
-    metrics.counter(
+    metrics.add_one(
         "knockd_watcher_restarts_total",
         "Watchers started in place of one that ended.",
         number("watcher_restarts"),
     );
-    metrics.gauge("knockd_commands_running", "Commands that run now.", number("commands_running"));
-    metrics.counter(
+    metrics.add_one("knockd_commands_running", "Commands that run now.", number("commands_running"));
+    metrics.add_one(
         "knockd_commands_killed_total",
         "Commands killed because they took too long.",
         number("commands_killed"),
@@ -108,8 +103,9 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
     for name in half.items("open").filter_map(|item| item.get("open")) {
         *open.entry(name).or_default() += 1;
     }
-    let open = open.into_iter().map(|(name, count)| (label("door", name), Some(count)));
-    metrics.add("knockd_doors_open", "gauge", "For how many knockers a door is open.", open);
+    let open: Vec<Sample> =
+        open.into_iter().map(|(name, count)| (label("door", name), Some(count))).collect();
+    metrics.add("knockd_doors_open", "For how many knockers a door is open.", &open);
     for (key, name, help) in [
         ("door.commands_run", "knockd_commands_total", "Commands that were run."),
         ("door.commands_failed", "knockd_commands_failed_total", "Commands that did not end with 0."),
@@ -119,39 +115,31 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
             "Single packets made with the keys that opened nothing.",
         ),
     ] {
-        let of_door = |item: Item<'_>| Some((label("door", item.get("door")?), item.number(key)));
-        metrics.add(name, "counter", help, half.items("door").filter_map(of_door));
+        metrics.add(name, help, &samples(half, "door", key));
     }
 }
 
 fn of_watcher(metrics: &mut Metrics, half: &Half) {
-    let of_interfaces = |key: &'static str| {
-        half.items("interface")
-            .filter_map(move |item| Some((label("interface", item.get("interface")?), item.number(key))))
-    };
     let is_up = |item: Item<'_>| {
         let is_up = item.get("interface.state") == Some("listening");
         Some((label("interface", item.get("interface")?), Some(is_up.into())))
     };
     metrics.add(
         "knockd_interface_up",
-        "gauge",
         "Whether the interface can be listened on.",
-        half.items("interface").filter_map(is_up),
+        &half.items("interface").filter_map(is_up).collect::<Vec<Sample>>(),
     );
     metrics.add(
         "knockd_packets_total",
-        "counter",
         "Packets that passed the filter.",
-        of_interfaces("interface.packets"),
+        &samples(half, "interface", "interface.packets"),
     );
     metrics.add(
         "knockd_packets_dropped_total",
-        "counter",
         "Packets that passed the filter and were lost for want of room.",
-        of_interfaces("interface.dropped"),
+        &samples(half, "interface", "interface.dropped"),
     );
-    metrics.gauge("knockd_attempts", "Attempts under way.", half.number("attempts"));
+    metrics.add_one("knockd_attempts", "Attempts under way.", half.number("attempts"));
     let doors =
         by_name(half, "door", &["door.begun"].into_iter().chain(ENDS.map(|it| it.0)).collect::<Vec<_>>());
     let mut begun = Vec::new();
@@ -165,13 +153,18 @@ fn of_watcher(metrics: &mut Metrics, half: &Half) {
             }),
         );
     }
-    metrics.add("knockd_attempts_begun_total", "counter", "Attempts that began.", begun);
+    metrics.add("knockd_attempts_begun_total", "Attempts that began.", &begun);
     metrics.add(
         "knockd_attempts_ended_total",
-        "counter",
         "How attempts, and knocks that could begin none, ended.",
-        ended,
+        &ended,
     );
+}
+
+/// A sample for each thing of the list whose first key is `first`, labelled by its name.
+fn samples(half: &Half, first: &str, key: &str) -> Vec<Sample> {
+    let of = |item: Item<'_>| Some((label(first, item.get(first)?), item.number(key)));
+    half.items(first).filter_map(of).collect()
 }
 
 /// The counts of these keys for each door. Doors of one name are one series.
