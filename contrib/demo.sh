@@ -51,6 +51,7 @@ missing_packages() {
     fi
 }
 
+installed=()
 install_packages() {
     local packages
     mapfile -t packages < <(missing_packages)
@@ -61,46 +62,41 @@ install_packages() {
     if [ "$(id -u)" != 0 ]; then
         die "missing packages: ${packages[*]}. Install them (apt-get install ${packages[*]}) or run this script as root."
     fi
-    echo "Installing ${packages[*]}"
+    echo "Installing ${packages[*]} (apt-get)"
+    installed=("${packages[@]}")
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq update >/dev/null || true # an outdated package list may be good enough
     apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null </dev/null ||
         die "apt-get could not install ${packages[*]}"
 }
 
-# Builds both programs.  Under sudo it does so as the calling user, so that no
-# files owned by root are left in the user's directory.
-build() {
-    local here="$1" home="$HOME" as=()
+# Prepares the build.  Under sudo it runs as the calling user, so that no files owned by
+# root are left in the user's directory.
+builder=()
+find_cargo() {
+    local home="$HOME"
     if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; then
         home=$(getent passwd "$SUDO_UID" | cut -d: -f6)
-        as=(setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" --init-groups env "HOME=$home")
+        builder=(setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" --init-groups env "HOME=$home")
     fi
     export PATH="$PATH:$home/.cargo/bin"
-    has cargo || die "cargo is missing: install Rust, see https://rustup.rs"
-    echo "Building knockd and knock"
-    (cd "$here" && "${as[@]}" cargo build --release --locked --quiet) </dev/null ||
-        die "the programs could not be built"
+    has cargo || die "cargo is missing: install Rust, see https://rustup.rs," \
+        "or name the programs of a package: KNOCKD=/usr/sbin/knockd KNOCK=/usr/bin/knock $0"
 }
 
-outside() {
-    local here target job status=0
-    here=$(cd "$(dirname "$0")/.." && pwd)
-    install_packages
-    if [ -z "${KNOCKD:-}" ] || [ -z "${KNOCK:-}" ]; then
-        build "$here"
-        target=$(cd "$here" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
-    fi
-    KNOCKD=$(realpath "${KNOCKD:-$target/release/knockd}")
-    KNOCK=$(realpath "${KNOCK:-$target/release/knock}")
-    export KNOCKD KNOCK
-    [ -x "$KNOCKD" ] || die "$KNOCKD cannot be run"
-    [ -x "$KNOCK" ] || die "$KNOCK cannot be run"
+build() {
+    echo "Building knockd and knock: about a hundred crates, some minutes the first time"
+    (cd "$1" && "${builder[@]}" cargo build --release --locked) </dev/null ||
+        die "the programs could not be built, see above (CONTRIBUTING.md has the version of Rust that they need)"
+}
 
+# The namespaces for the server and all that belongs to it.
+new=()
+find_namespaces() {
     # The server's network namespace, a mount namespace to pin the other two networks
     # in, and, where that is allowed, a PID namespace: when its first process ends, all
     # others in it are killed.
-    local new=(unshare --net --mount --fork)
+    new=(unshare --net --mount --fork)
     if [ "$(id -u)" != 0 ]; then
         new+=(--user --map-root-user)
     fi
@@ -115,6 +111,27 @@ outside() {
     if "${new[@]}" --pid --mount-proc true 2>/dev/null; then
         new+=(--pid --mount-proc)
     fi
+}
+
+outside() {
+    local here target job status=0
+    here=$(cd "$(dirname "$0")/.." && pwd)
+    # What cannot work is said before anything is installed or built.
+    local builds=no
+    if [ -z "${KNOCKD:-}" ] || [ -z "${KNOCK:-}" ]; then builds=yes; fi
+    [ $builds = no ] || find_cargo
+    if has unshare; then find_namespaces; fi
+    install_packages
+    [ ${#new[@]} -gt 0 ] || find_namespaces
+    if [ $builds = yes ]; then
+        build "$here"
+        target=$(cd "$here" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+    fi
+    KNOCKD=$(realpath "${KNOCKD:-$target/release/knockd}")
+    KNOCK=$(realpath "${KNOCK:-$target/release/knock}")
+    export KNOCKD KNOCK
+    [ -x "$KNOCKD" ] || die "$KNOCKD cannot be run"
+    [ -x "$KNOCK" ] || die "$KNOCK cannot be run"
 
     # Its own process group, so that it can be killed as a whole.
     set -m
@@ -125,6 +142,7 @@ outside() {
     trap "kill -TERM -- -$job 2>/dev/null" HUP INT TERM
     # A signal interrupts `wait`, but not the job.
     while wait "$job" || status=$?; kill -0 "$job" 2>/dev/null; do status=0; done
+    [ ${#installed[@]} = 0 ] || echo "The demonstration installed: ${installed[*]} (apt-get remove ${installed[*]})"
     exit "$status"
 }
 
@@ -444,6 +462,10 @@ END
     sed 's/^/   | /' "$work/knockd.log"
 
     without_a_command
+    printf '\nThe story in three lines:\n'
+    seen "closed:      port $PORT answered neither the client nor the stranger"
+    seen "open to one: after four knocks it answered the client, and only the client"
+    seen "closed:      after four other knocks, or by itself after some seconds, nobody any more"
     printf '\ndemo: all %d steps passed (%d s)\n' "$step" "$((SECONDS - began))"
 }
 
