@@ -1,19 +1,26 @@
 //! `--pcap`: writes the packets to a file for tcpdump and tshark.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use pcap_file::DataLink;
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
 use crate::client::failure::Failure;
 use crate::client::system;
 
-/// A capture file of bare IP packets.
+/// The first word of a file whose times are in microseconds (draft-ietf-opsawg-pcap, 4).
+const MAGIC: u32 = 0xa1b2_c3d4;
+/// The version of the format: 2.4, as two 16-bit numbers.
+const VERSION: u32 = 2 << 16 | 4;
+/// Longer packets would be cut; readers refuse more than this (`MAXIMUM_SNAPLEN` of libpcap).
+const LONGEST_PACKET: u32 = 262_144;
+/// `LINKTYPE_RAW`: each packet begins with its IP header.
+const RAW_IP: u32 = 101;
+
+/// A capture file of bare IP packets. Its numbers are in network byte order.
 #[derive(Debug)]
 pub struct Recording {
-    writer: PcapWriter<File>,
+    file: File,
     path: PathBuf,
 }
 
@@ -25,9 +32,9 @@ impl Recording {
     /// The file cannot be written.
     pub fn create(path: &Path) -> Result<Recording, Failure> {
         let file = system::create_private(path).map_err(|error| failed(path, &error))?;
-        let header = PcapHeader { datalink: DataLink::RAW, ..PcapHeader::default() };
-        let writer = PcapWriter::with_header(file, header).map_err(|error| failed(path, &error))?;
-        Ok(Recording { writer, path: path.to_owned() })
+        let mut recording = Recording { file, path: path.to_owned() };
+        recording.append(&[MAGIC, VERSION, 0, 0, LONGEST_PACKET, RAW_IP], &[])?;
+        Ok(recording)
     }
 
     /// Adds one IP packet.
@@ -36,9 +43,17 @@ impl Recording {
     /// The file cannot be written.
     pub fn write(&mut self, packet: &[u8], when: SystemTime) -> Result<(), Failure> {
         let time = when.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The format has 32 bits for the seconds, which last until 2106.
+        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        let entry = PcapPacket::new(time, length, packet);
-        self.writer.write_packet(&entry).map(drop).map_err(|error| failed(&self.path, &error))
+        self.append(&[seconds, time.subsec_micros(), length, length], packet)
+    }
+
+    /// Writes numbers and bytes in one piece, so that a reader of a pipe or a full disk sees whole packets.
+    fn append(&mut self, numbers: &[u32], bytes: &[u8]) -> Result<(), Failure> {
+        let mut piece: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        piece.extend_from_slice(bytes);
+        self.file.write_all(&piece).map_err(|error| failed(&self.path, &error))
     }
 }
 
