@@ -84,12 +84,19 @@ impl Doorkeeper {
         self.say(said, now);
     }
 
-    /// Lets in who waits, all at once; looks at what others changed, and at what is over.
+    /// Lets in who waits, all at once.
+    pub(super) fn commit(&mut self, now: Now) {
+        let Some(firewall) = &mut self.firewall else { return };
+        let mut said = Vec::new();
+        firewall.commit(now, &mut said);
+        self.say(said, now);
+    }
+
+    /// Looks at what others changed, and at what is over.
     pub(super) fn attend_to_firewall(&mut self, now: Now) {
         let is_over = self.last_call.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
         let Some(firewall) = &mut self.firewall else { return };
         let mut said = Vec::new();
-        firewall.commit(now, &mut said);
         firewall.attend(now, &mut said);
         firewall.close_left(now, &mut said);
         firewall.close_due(now, &mut said);

@@ -65,7 +65,7 @@ const LAST_COMMANDS: Duration = Duration::from_secs(5);
 /// How long it waits for the last messages of the watcher.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How many messages of the watcher are handled before the rest of the loop gets its turn.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// The doorkeeper.
 struct Doorkeeper {
@@ -135,8 +135,12 @@ impl Doorkeeper {
                 self.heir.look();
             }
             self.reap();
+            // Doors with `Open` first, then the lines that tell of them.
+            self.log.hold();
             self.listen();
             let now = now();
+            self.commit(now);
+            self.log.release(now);
             self.attend_to_watcher(now);
             self.attend_to_firewall(now);
             if let Some(found) = self.memory.look(now) {
@@ -257,13 +261,13 @@ impl Doorkeeper {
             self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.flushed().map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
-            self.firewall.as_ref().and_then(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)),
             self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
         ];
         let readers = output::flush();
         let mut descriptors: Vec<PollFd<'_>> = descriptors
             .into_iter()
             .flatten()
+            .chain(self.firewall.iter().flat_map(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)))
             .chain(self.status.answers().descriptors())
             .map(|(fd, events)| PollFd::new(fd, events))
             .collect();

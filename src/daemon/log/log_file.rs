@@ -15,6 +15,8 @@ use crate::time::Now;
 
 /// How often a file that cannot be opened is tried.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Lines that are written together have so many bytes at most: a pipe (`PIPE_BUF`) takes them whole.
+const TOGETHER: usize = 4096;
 
 /// A log file.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub struct LogFile {
     /// Lines that were not written since the last one that was.
     missing: u64,
     has_complained: bool,
+    /// Lines that are to be written together, as the log has them.
+    gathered: String,
+    /// How many these are.
+    lines: u64,
 }
 
 impl LogFile {
@@ -41,6 +47,8 @@ impl LogFile {
             file,
             next_try: Duration::ZERO,
             missing: 0,
+            gathered: String::new(),
+            lines: 0,
         };
         (log, result)
     }
@@ -51,20 +59,31 @@ impl LogFile {
         &self.path
     }
 
-    /// Appends a line, `shown` as the log has it; `show` does that with the words for lines that are missing in front of
-    /// it.
-    pub fn write(&mut self, shown: &str, show: impl FnOnce(&str) -> String, now: Now) {
-        let mut line = String::new();
-        if self.missing > 0 {
-            let lines = if self.missing == 1 { "line" } else { "lines" };
-            line += &show(&format!("{} {lines} could not be written here", self.missing));
-            line.push('\n');
+    /// Adds a line, `shown` as the log has it, to those that [`LogFile::write_out`] appends; `show` does that with the
+    /// words for lines that are missing in front of it.
+    pub fn add(&mut self, shown: &str, show: impl FnOnce(&str) -> String, now: Now) {
+        if self.gathered.len() + shown.len() > TOGETHER {
+            self.write_out(now);
         }
-        line += shown;
-        match self.append(&octets::shown(&line), now) {
+        if self.lines == 0 && self.missing > 0 {
+            let lines = if self.missing == 1 { "line" } else { "lines" };
+            self.gathered += &show(&format!("{} {lines} could not be written here", self.missing));
+            self.gathered.push('\n');
+        }
+        self.lines += 1;
+        self.gathered += shown;
+    }
+
+    /// Appends the lines that were added, in one write.
+    pub fn write_out(&mut self, now: Now) {
+        let (text, lines) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.lines));
+        if lines == 0 {
+            return;
+        }
+        match self.append(&octets::shown(&text), now) {
             Ok(()) => (self.missing, self.has_complained) = (0, false),
             Err(error) => {
-                self.missing += 1;
+                self.missing += lines;
                 if !std::mem::replace(&mut self.has_complained, true) {
                     let path = octets::path(&self.path);
                     complain(&format!("could not write the log file {path}: {}", reason(&error)));

@@ -65,6 +65,8 @@ pub struct Log {
     next_names: Option<Duration>,
     /// What waits for a name, and all that came after it.
     waiting: VecDeque<(Entry, Now)>,
+    /// All lines wait for [`Log::release`].
+    is_held: bool,
 }
 
 impl Log {
@@ -80,6 +82,7 @@ impl Log {
             names: None,
             next_names: None,
             waiting: VecDeque::new(),
+            is_held: false,
         }
     }
 
@@ -88,6 +91,10 @@ impl Log {
     /// # Errors
     /// Why the file cannot be opened; that is tried again with later lines.
     pub fn open(&mut self, path: Option<&Path>, options: &Options) -> io::Result<()> {
+        // What is held belongs into the file of before; what waits for a name always went to the next one.
+        if std::mem::take(&mut self.is_held) {
+            self.advance(now());
+        }
         self.zone = Zone::local();
         // Where the journal cannot be told something, syslog is.
         self.syslog.open(options.use_syslog || options.use_journal);
@@ -114,6 +121,19 @@ impl Log {
         self.names = Some(Names::start()?);
         self.next_names = None;
         Ok(())
+    }
+
+    /// Writes nothing until [`Log::release`], so that a door need not wait for the lines that tell of it. Complaints
+    /// reach standard error meanwhile.
+    pub fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Writes what was held, in its order.
+    pub fn release(&mut self, now: Now) {
+        if std::mem::take(&mut self.is_held) {
+            self.advance(now);
+        }
     }
 
     /// Writes what happened, now or, if a name is being looked up, soon.
@@ -255,28 +275,39 @@ impl Log {
         while let Some((entry, since)) = self.waiting.pop_front() {
             let _ = self.write_entry(entry, since, now, false);
         }
+        self.write_out(now);
     }
 
     fn add(&mut self, entry: Entry, now: Now) {
         self.waiting.push_back((entry, now));
-        if self.waiting.len() == 1 {
-            self.advance(now);
-        } else if self.waiting.len() > MOST_WAITING
+        if self.waiting.len() > MOST_WAITING
             && let Some((entry, since)) = self.waiting.pop_front()
         {
             let _ = self.write_entry(entry, since, now, false);
+            self.advance(now);
+        } else if self.waiting.len() == 1 {
             self.advance(now);
         }
     }
 
     /// Writes what waits, up to the first that still has to.
     fn advance(&mut self, now: Now) {
-        while let Some((entry, since)) = self.waiting.pop_front() {
+        while !self.is_held
+            && let Some((entry, since)) = self.waiting.pop_front()
+        {
             let may_wait = since.uptime + PATIENCE > now.uptime;
             if let Some(entry) = self.write_entry(entry, since, now, may_wait) {
                 self.waiting.push_front((entry, since));
-                return;
+                break;
             }
+        }
+        self.write_out(now);
+    }
+
+    /// Appends the lines that were made for the log file.
+    fn write_out(&mut self, now: Now) {
+        if let Some(file) = &mut self.file {
+            file.write_out(now);
         }
     }
 
@@ -342,12 +373,12 @@ impl Log {
             LogFormat::Text => {
                 let (stamp, end) = (self.zone.to_the_minute(at.unix), if blank { "\n\n" } else { "\n" });
                 let line = format!("[{stamp}] {}{end}", entry.text);
-                file.write(&line, |text| format!("[{stamp}] {text}"), at);
+                file.add(&line, |text| format!("[{stamp}] {text}"), at);
             }
             LogFormat::Json => {
                 let time = in_utc(at.unix);
                 let line = format!("{}\n", entry.json(&time));
-                file.write(&line, |text| LogEntry::of_notice(Notice::LeftOut, text).json(&time), at);
+                file.add(&line, |text| LogEntry::of_notice(Notice::LeftOut, text).json(&time), at);
             }
         }
     }
