@@ -136,6 +136,18 @@ pub fn message(kind: Kind, flags: u16, family: Family, sequence: u32, attributes
     bytes
 }
 
+/// Fills the head in front of a request to another part of the kernel than nftables: `bytes` begin with room for it.
+#[must_use]
+pub(super) fn request(mut bytes: Vec<u8>, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let mut head = NetlinkBuffer::new(&mut bytes);
+    head.set_length(length);
+    head.set_message_type(kind);
+    head.set_flags(NLM_F_REQUEST | flags);
+    head.set_sequence_number(sequence);
+    bytes
+}
+
 fn push(
     bytes: &mut Vec<u8>,
     (kind, flags, sequence): (u16, u16, u32),

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod element;
+pub mod flows;
 pub mod guard;
 pub mod message;
 pub mod refusal;

@@ -1,15 +1,13 @@
-//! Connections that a door let in: sockets of this machine (`sock_diag(7)`) and flows that conntrack knows, as
-//! netlink messages.
+//! Connections that a door let in, as sockets of this machine: netlink messages (`sock_diag(7)`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NetlinkBuffer};
 
 use crate::door::knock::Protocol;
 use crate::door::ports::Ports;
-use crate::firewall::answer;
-use crate::firewall::message::{Attributes, HEADER, NETFILTER_HEADER};
+use crate::firewall::message::{HEADER, request};
 
 /// `SOCK_DIAG_BY_FAMILY`: a question about sockets, and each answer to it.
 const ABOUT_SOCKETS: u16 = 20;
@@ -30,19 +28,6 @@ const SOCKET_ID: usize = 48;
 /// Where `struct inet_diag_msg` has it.
 const ID_AT: usize = 4;
 
-/// Types of conntrack's messages (`NFNL_SUBSYS_CTNETLINK`).
-const GET_FLOWS: u16 = 1 << 8 | 1;
-const DELETE_FLOW: u16 = 1 << 8 | 2;
-// CTA_*.
-const ORIGINAL: u16 = 1;
-const ZONE: u16 = 18;
-const ADDRESSES: u16 = 1;
-const PORTS: u16 = 2;
-const SOURCE4: u16 = 1;
-const SOURCE6: u16 = 3;
-const PROTOCOL: u16 = 1;
-const DESTINATION_PORT: u16 = 3;
-
 /// Who may be connected to what.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
@@ -53,7 +38,9 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn has(&self, address: IpAddr, protocol: Protocol, port: u16) -> bool {
+    /// Whether the door lets this address in to this port.
+    #[must_use]
+    pub fn has(&self, address: IpAddr, protocol: Protocol, port: u16) -> bool {
         self.network.contains(&address) && self.ports.iter().any(|ports| ports.contains(protocol, port))
     }
 }
@@ -117,17 +104,7 @@ fn socket_message(
     bytes.extend_from_slice(&[family, Protocol::Tcp.number(true), 0, 0]);
     bytes.extend_from_slice(&states.to_ne_bytes());
     bytes.extend_from_slice(id);
-    seal(bytes, kind, flags, sequence)
-}
-
-fn seal(mut bytes: Vec<u8>, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let mut head = NetlinkBuffer::new(&mut bytes);
-    head.set_length(length);
-    head.set_message_type(kind);
-    head.set_flags(NLM_F_REQUEST | flags);
-    head.set_sequence_number(sequence);
-    bytes
+    request(bytes, kind, flags, sequence)
 }
 
 /// The connections in a datagram: of an answer, or of sockets that ended.
@@ -142,47 +119,4 @@ pub fn connections(datagram: &[u8]) -> Vec<Connection> {
         rest = rest.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
     }
     found
-}
-
-/// Asks conntrack for all flows of one IP version.
-#[must_use]
-pub fn flows_question(is_v6: bool, sequence: u32) -> Vec<u8> {
-    let bytes = netfilter_message(if is_v6 { AF_INET6 } else { AF_INET }, &Attributes::new());
-    seal(bytes, GET_FLOWS, NLM_F_DUMP, sequence)
-}
-
-fn netfilter_message(family: u8, attributes: &Attributes) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
-    bytes.extend_from_slice(&[family, 0, 0, 0]);
-    bytes.extend_from_slice(attributes.as_bytes());
-    bytes
-}
-
-/// The message that makes conntrack forget a flow, if the door lets it in; made of what an answer to
-/// [`flows_question`] says behind its first four bytes.
-#[must_use]
-pub fn forgetting(flow: &[u8], scope: &Scope<'_>, sequence: u32) -> Option<Vec<u8>> {
-    let original = answer::find(flow, ORIGINAL)?;
-    let addresses = answer::find(original, ADDRESSES)?;
-    let ports = answer::find(original, PORTS)?;
-    let source = match (answer::find(addresses, SOURCE4), answer::find(addresses, SOURCE6)) {
-        (Some(source), _) => IpAddr::from(<[u8; 4]>::try_from(source).ok()?),
-        (_, Some(source)) => IpAddr::from(<[u8; 16]>::try_from(source).ok()?),
-        _ => return None,
-    };
-    let protocol = [Protocol::Tcp, Protocol::Udp]
-        .into_iter()
-        .find(|protocol| answer::find(ports, PROTOCOL) == Some(&[protocol.number(true)]))?;
-    let port = u16::from_be_bytes(answer::find(ports, DESTINATION_PORT)?.try_into().ok()?);
-    if !scope.has(source, protocol, port) {
-        return None;
-    }
-    let attributes = Attributes::new().nested(ORIGINAL, &Attributes::from(original));
-    let attributes = match answer::find(flow, ZONE) {
-        Some(zone) => attributes.bytes(ZONE, zone),
-        None => attributes,
-    };
-    let family = if source.is_ipv6() { AF_INET6 } else { AF_INET };
-    debug_assert_eq!(NETFILTER_HEADER, 4);
-    Some(seal(netfilter_message(family, &attributes), DELETE_FLOW, NLM_F_ACK, sequence))
 }

@@ -10,10 +10,11 @@ use knocking::door::open::{Family, SetName, Sets};
 use knocking::door::ports::Ports;
 use knocking::firewall::answer::{Answer, Refused, answers};
 use knocking::firewall::element::{self, Deed, Element, Time, found, removed};
+use knocking::firewall::flows::{Flow, Stage, flows};
 use knocking::firewall::guard::{Abilities, Guard, names};
 use knocking::firewall::message::{Attributes, Batch, Kind};
 use knocking::firewall::refusal::Refusal;
-use knocking::firewall::sessions::connections;
+use knocking::firewall::sessions::{Scope, connections};
 use knocking::firewall::set::{Description, Form, Unfit};
 
 trials![
@@ -29,6 +30,7 @@ trials![
     ports_and_sets_are_read,
     sets_of_the_guard_have_names_of_their_own,
     nothing_in_an_answer_panics,
+    flows_end_by_their_state,
 ];
 
 /// `NLA_F_NESTED`.
@@ -266,7 +268,7 @@ fn ports_and_sets_are_read() {
     }
 }
 
-fn doors(text: &str) -> Config {
+pub fn doors_of(text: &str) -> Config {
     let reading = Reading { file: &mut |_| Ok(Vec::new()), note: &mut |_| {}, interface_is_given: true };
     Config::parse(text.as_bytes(), reading).unwrap()
 }
@@ -275,13 +277,13 @@ fn sets_of_the_guard_have_names_of_their_own() {
     let sections = ["ssh", "ssh", "my door", "my_door", "tcp_ports", "ü", "9", "door_my_door_1_"];
     let door = |name: &str| format!("[{name}]\nsequence = 1\nopen = tcp/22\n");
     let text = format!("[options]\nguard = yes\n{}", sections.map(door).concat());
-    let config = doors(&text);
+    let config = doors_of(&text);
     let all = names(&config.doors);
     assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), sections.len(), "{all:?}");
     assert_eq!((all[0].as_str(), all[3].as_str()), ("ssh", "my_door"));
     let is_plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     assert!(all.iter().all(is_plain), "{all:?}");
-    assert_eq!(all, names(&doors(&text).doors));
+    assert_eq!(all, names(&doors_of(&text).doors));
     // One rule for each port range and IP version, however many doors.
     let guard = Guard::of(&config.doors, &[]).unwrap();
     assert_eq!(guard.ports(), [Ports::parse("tcp/22").unwrap()]);
@@ -289,7 +291,7 @@ fn sets_of_the_guard_have_names_of_their_own() {
     let rules =
         kinds(&batch.finish().0).into_iter().filter(|(kind, _)| *kind == Kind::NewRule.number()).count();
     assert_eq!(rules, 3 + 2);
-    assert_eq!(Guard::of(&doors("[d]\nsequence = 1\n").doors, &[]), None);
+    assert_eq!(Guard::of(&doors_of("[d]\nsequence = 1\n").doors, &[]), None);
 }
 
 /// Whatever the kernel sends, or somebody who can pass for it.
@@ -305,6 +307,62 @@ fn nothing_in_an_answer_panics() {
                 let _ = (found(attributes), removed(attributes), Description::read(attributes, false));
             }
         }
-        let _ = connections(cut);
+        let _ = (connections(cut), flows(cut));
     }
+}
+
+/// A message of conntrack: a connection from 192.0.2.7, port 4000, to port 8080, which port 80 answers.
+fn flow(kind: u16, state: Option<u8>) -> Vec<u8> {
+    let nested = |kind: u16, inner: &[Vec<u8>]| {
+        let inner = inner.concat();
+        attribute(u16::try_from(inner.len() + 4).unwrap(), 1 << 15 | kind, &inner)
+    };
+    let tuple = |kind: u16, from: [u8; 4], ports: [u16; 2]| {
+        let [source, destination] = ports.map(u16::to_be_bytes);
+        let ports = [attribute(5, 1, &[6]), attribute(6, 2, &source), attribute(6, 3, &destination)];
+        nested(kind, &[nested(1, &[attribute(8, 1, &from)]), nested(2, &ports)])
+    };
+    let state = state.map(|state| nested(4, &[nested(1, &[attribute(5, 1, &[state])])]));
+    let attributes = [
+        tuple(1, [192, 0, 2, 7], [4000, 8080]),
+        tuple(2, [10, 99, 0, 2], [80, 4000]),
+        state.unwrap_or_default(),
+    ]
+    .concat();
+    let length = u32::try_from(20 + attributes.len()).unwrap();
+    [head(length, kind, 0, 0, [2, 0, 0, 0]), attributes].concat()
+}
+
+/// Source: `enum tcp_conntrack`, and `ctnetlink_conntrack_event`.
+fn flows_end_by_their_state() {
+    for (kind, state, stage) in [
+        (0x100, Some(1), Stage::Unknown),
+        (0x100, Some(2), Stage::Connected),
+        (0x100, Some(3), Stage::Connected),
+        (0x100, Some(5), Stage::Connected),
+        (0x100, Some(6), Stage::Ended),
+        (0x100, Some(7), Stage::Ended),
+        (0x100, Some(8), Stage::Ended),
+        (0x100, Some(9), Stage::Unknown),
+        (0x100, None, Stage::Unknown),
+        (0x102, None, Stage::Ended),
+        (0x102, Some(3), Stage::Ended),
+    ] {
+        let read = flows(&flow(kind, state));
+        let wanted = Flow {
+            peer: "192.0.2.7".parse().unwrap(),
+            peer_port: 4000,
+            port: 8080,
+            answering_port: 80,
+            stage,
+        };
+        assert_eq!(read, [wanted], "{kind:x} {state:?}");
+    }
+    let flow = flows(&flow(0x100, Some(3))).remove(0);
+    let is_in = |network: &str, port: u16| {
+        let ports = [Ports { protocol: Protocol::Tcp, first: port, last: port }];
+        flow.is_in(&Scope { network: network.parse().unwrap(), ports: &ports })
+    };
+    assert!(is_in("192.0.2.7/32", 8080) && is_in("192.0.2.0/24", 80));
+    assert!(!is_in("192.0.2.8/32", 8080) && !is_in("192.0.2.7/32", 4000));
 }

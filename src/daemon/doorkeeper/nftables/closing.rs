@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
-use crate::daemon::doorkeeper::nftables::sessions::{self, Ends, ends};
+use crate::daemon::doorkeeper::nftables::sessions::{self, Ends};
 use crate::door::knock::Protocol;
 use crate::firewall::sessions::Scope;
 use crate::opening::admissions::{Admission, Whose};
@@ -49,8 +49,10 @@ impl Firewall {
 
     /// Closes the doors whose last connection has ended.
     pub(in crate::daemon::doorkeeper) fn close_left(&mut self, now: Now, said: &mut Vec<Said>) {
-        // Of so many that some were lost nothing is told: the time closes these doors.
-        let Some(ended) = self.partings.ended().filter(|ended| !ended.is_empty()) else { return };
+        let ended = self.partings.ended();
+        if ended.is_empty() {
+            return;
+        }
         let mut left = Vec::new();
         for admission in self.admissions.all() {
             let Some(earlier) = self.partings.earlier(&admission.whose) else { continue };
@@ -60,7 +62,8 @@ impl Firewall {
             };
             let has_ended = ended.iter().any(|it| is_through(it) && !earlier.contains(it));
             let goes_on = || {
-                sessions::connected(&scope).is_ok_and(|all| all.iter().any(|it| !earlier.contains(&ends(it))))
+                let is_later = |ends: &[Ends; 2]| !ends.iter().any(|ends| earlier.contains(ends));
+                sessions::through(&scope).is_ok_and(|all| all.iter().any(is_later))
             };
             if has_ended && !goes_on() {
                 left.push(admission.whose.clone());

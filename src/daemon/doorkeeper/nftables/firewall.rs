@@ -119,7 +119,7 @@ impl Firewall {
     }
 
     /// Readable when a connection ended that a door may wait for.
-    pub(in crate::daemon::doorkeeper) fn farewells(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::daemon::doorkeeper) fn farewells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.partings.farewells()
     }
 

@@ -1,16 +1,17 @@
 //! Doors that close when the last connection through them has ended: `Close_On_Disconnect`.
 //!
-//! The kernel tells of TCP sockets that end, as long as a door is open that wants to know. A connection that was
-//! there before the knock is none of the door's: when it ends nothing happens.
+//! The kernel tells of TCP sockets that end, and conntrack of connections, those that this machine forwards included, as
+//! long as a door is open that wants to know. A connection that was there before the knock is none of the door's: when
+//! it ends nothing happens.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::said::Said;
-use crate::daemon::doorkeeper::nftables::sessions::{self, Ends, Farewells, ends};
+use crate::daemon::doorkeeper::nftables::sessions::{self, Ends, Farewells};
 use crate::firewall::sessions::Scope;
 use crate::opening::admissions::Whose;
 
@@ -28,20 +29,16 @@ impl Partings {
         if self.earlier.contains_key(whose) {
             return;
         }
-        if self.farewells.is_none() {
-            // That it does not work was said at the start.
-            self.farewells = Farewells::new().ok();
-        }
+        // What does not work was said at the start.
+        self.farewells.get_or_insert_with(Farewells::new);
         let scope = Scope { network, ports: &whose.ports };
-        let there = sessions::connected(&scope).unwrap_or_default();
-        self.earlier.insert(whose.clone(), there.iter().map(ends).collect());
+        let there = sessions::through(&scope).unwrap_or_default();
+        self.earlier.insert(whose.clone(), there.into_iter().flatten().collect());
     }
 
     /// A door is open since before this process began: whatever is connected came through it.
     pub(super) fn follow(&mut self, whose: &Whose) {
-        if self.farewells.is_none() {
-            self.farewells = Farewells::new().ok();
-        }
+        self.farewells.get_or_insert_with(Farewells::new);
         self.earlier.entry(whose.clone()).or_default();
     }
 
@@ -52,10 +49,9 @@ impl Partings {
         }
     }
 
-    /// The connections that ended since the last call; `None` if nobody listens, or if there were so many that
-    /// some were lost.
-    pub(super) fn ended(&self) -> Option<HashSet<Ends>> {
-        self.farewells.as_ref()?.ended()
+    /// The connections that ended since the last call.
+    pub(super) fn ended(&self) -> HashSet<Ends> {
+        self.farewells.as_ref().map(Farewells::ended).unwrap_or_default()
     }
 
     /// The connections that were there before this door opened, if it waits for the end of others.
@@ -64,8 +60,8 @@ impl Partings {
     }
 
     /// Readable when a connection ended.
-    pub(super) fn farewells(&self) -> Option<BorrowedFd<'_>> {
-        self.farewells.as_ref().map(AsFd::as_fd)
+    pub(super) fn farewells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.farewells.as_ref().into_iter().flat_map(Farewells::descriptors)
     }
 }
 
@@ -75,10 +71,14 @@ pub(super) fn check(config: &Config, said: &mut Vec<Said>) {
     if !doors.into_iter().any(|door| door.rules.open.closes_on_disconnect) {
         return;
     }
-    if let Err(errno) = Farewells::new().and_then(|_| sessions::all_connected()) {
-        said.push(Said::Complaint(format!(
-            "the kernel does not tell of connections that end ({}): close_on_disconnect has no effect, cmd_timeout closes these doors",
-            errno.desc()
-        )));
-    }
+    let sockets = sessions::all_connected().err().map(|errno| format!("to this machine ({})", errno.desc()));
+    let flows = sessions::asks_conntrack().err().map(|errno| format!("that it forwards ({})", errno.desc()));
+    let what = match (sockets, flows) {
+        (None, None) => return,
+        (Some(one), Some(other)) => format!("{one} nor of those {other}"),
+        (one, other) => one.or(other).unwrap_or_default(),
+    };
+    said.push(Said::Complaint(format!(
+        "the kernel does not tell of the end of connections {what}: close_on_disconnect has no effect on their doors, cmd_timeout closes them"
+    )));
 }

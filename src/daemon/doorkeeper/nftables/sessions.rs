@@ -13,25 +13,67 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::firewall::answer::{Answer, answers};
+use crate::firewall::flows::{CHANGED_FLOWS, Flow, Stage, flows, flows_question, forgetting};
 use crate::firewall::sessions::{
-    Connection, ENDED_SOCKETS, Scope, connections, connections_question, destruction, flows_question,
-    forgetting,
+    Connection, ENDED_SOCKETS, Scope, connections, connections_question, destruction,
 };
 
 /// Room for one datagram of an answer.
 const ANSWER: usize = 1 << 16;
+/// Room for what conntrack tells between two looks, in bytes.
+const ROOM: usize = 1 << 20;
 /// Notifications that are looked at in one go.
 const RINGS: usize = 1024;
 
 /// The two ends of a connection that tell it from others of the same machine.
 pub(super) type Ends = (IpAddr, u16, u16);
 
-pub(super) fn ends(connection: &Connection) -> Ends {
+fn ends(connection: &Connection) -> Ends {
     (connection.peer, connection.peer_port, connection.port)
 }
 
+/// Two where the destination is translated: a door may be at the port of before, or at the one of behind.
+fn ends_of_flow(flow: &Flow) -> [Ends; 2] {
+    [flow.port, flow.answering_port].map(|port| (flow.peer, flow.peer_port, port))
+}
+
+/// All TCP connections that this door lets in: to sockets of this machine, and those that conntrack knows. A connection
+/// may be there twice.
+///
+/// # Errors
+/// The kernel tells of neither.
+pub(super) fn through(scope: &Scope<'_>) -> Result<Vec<[Ends; 2]>, Errno> {
+    let sockets = connected(scope);
+    let flows = tracked(scope);
+    if let (Err(errno), Err(_)) = (&sockets, &flows) {
+        return Err(*errno);
+    }
+    let sockets = sockets.unwrap_or_default().into_iter().map(|it| [ends(&it); 2]);
+    let flows = flows.unwrap_or_default().into_iter().map(|it| ends_of_flow(&it));
+    Ok(sockets.chain(flows).collect())
+}
+
+/// The connections of this door that conntrack knows, and that stand.
+fn tracked(scope: &Scope<'_>) -> Result<Vec<Flow>, Errno> {
+    let socket = open(SockProtocol::NetlinkNetFilter, 0)?;
+    let mut found = Vec::new();
+    ask(&socket, &flows_question(matches!(scope.network, IpNet::V6(_)), 1), |datagram| {
+        let all = flows(datagram).into_iter();
+        found.extend(all.filter(|it| it.stage == Stage::Connected && it.is_in(scope)));
+    })?;
+    Ok(found)
+}
+
+/// Whether conntrack tells of its flows at all. That it is told of none may also be because no rule uses it.
+pub(super) fn asks_conntrack() -> Result<(), Errno> {
+    let socket = open(SockProtocol::NetlinkNetFilter, CHANGED_FLOWS)?;
+    ask(&open(SockProtocol::NetlinkNetFilter, 0)?, &flows_question(false, 1), |_| {})?;
+    drop(socket);
+    Ok(())
+}
+
 /// All TCP connections that this door lets in, as sockets of this machine.
-pub(super) fn connected(scope: &Scope<'_>) -> Result<Vec<Connection>, Errno> {
+fn connected(scope: &Scope<'_>) -> Result<Vec<Connection>, Errno> {
     let socket = open(SockProtocol::NetlinkSockDiag, 0)?;
     let mut found = Vec::new();
     // An IPv6 socket may have IPv4 connections too.
@@ -110,36 +152,52 @@ fn forget(scope: &Scope<'_>) -> Result<(), Errno> {
 
 /// Hears of TCP connections that end.
 #[derive(Debug)]
-pub(super) struct Farewells(OwnedFd);
+pub(super) struct Farewells {
+    /// Those to sockets of this machine.
+    sockets: Option<OwnedFd>,
+    /// Those that conntrack knows, among them all that are forwarded.
+    flows: Option<OwnedFd>,
+}
 
 impl Farewells {
-    /// Listens from now on.
-    pub(super) fn new() -> Result<Farewells, Errno> {
-        Ok(Farewells(open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS)?))
+    /// Listens from now on, where the kernel tells something.
+    pub(super) fn new() -> Farewells {
+        let flows = open(SockProtocol::NetlinkNetFilter, CHANGED_FLOWS).ok();
+        if let Some(flows) = &flows {
+            // Beyond what the system allows anybody, as all changes of all flows come; otherwise the usual room has to do.
+            let _ = setsockopt(flows, sockopt::RcvBufForce, &ROOM);
+        }
+        Farewells { sockets: open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS).ok(), flows }
     }
 
-    /// The connections that ended since the last call; `None` if there were so many that some were lost.
-    pub(super) fn ended(&self) -> Option<HashSet<Ends>> {
+    /// The connections that ended since the last call. Of very many some are lost: the time closes their doors.
+    pub(super) fn ended(&self) -> HashSet<Ends> {
         let mut ended = HashSet::new();
-        let mut buffer = [0; 4096];
-        for _ in 0..RINGS {
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => {
-                    let found = connections(buffer.get(..length).unwrap_or_default());
-                    ended.extend(found.iter().map(ends));
-                }
-                Err(Errno::ENOBUFS) => return None,
-                Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
-        }
-        Some(ended)
+        drain(self.sockets.as_ref(), |datagram| ended.extend(connections(datagram).iter().map(ends)));
+        drain(self.flows.as_ref(), |datagram| {
+            let over = flows(datagram).into_iter().filter(|it| it.stage == Stage::Ended);
+            ended.extend(over.flat_map(|it| ends_of_flow(&it)));
+        });
+        ended
+    }
+
+    /// Readable when a connection ended or, for conntrack, changed.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.sockets, &self.flows].into_iter().flatten().map(AsFd::as_fd)
     }
 }
 
-impl AsFd for Farewells {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+/// Looks at what a socket was told, without waiting.
+fn drain(socket: Option<&OwnedFd>, mut each: impl FnMut(&[u8])) {
+    let Some(socket) = socket else { return };
+    let mut buffer = [0; 8192];
+    for _ in 0..RINGS {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) => each(buffer.get(..length).unwrap_or_default()),
+            // Some were lost; behind that come others.
+            Err(Errno::ENOBUFS | Errno::EINTR) => {}
+            Err(_) => break,
+        }
     }
 }
 
