@@ -1,12 +1,20 @@
 //! `Guard` and `Open` against the kernel: closed before, open for the knocker alone, closed after, whatever ends.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use knocking::firewall::answer::{Answer, answers};
+use knocking::firewall::guard::{Abilities, Guard};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+};
 
+use crate::firewall::bytes::doors_of;
 use crate::firewall::tools::{
     connect, connect_from, connect_to, connect6, connects, kill, listen, load, nft, serve,
 };
@@ -27,6 +35,7 @@ trials![
     a_session_that_is_older_than_the_guard_goes_on,
     a_published_port_stays_closed_and_forwarded_traffic_passes,
     loopback_and_exceptions_stay_outside,
+    the_guard_of_lesser_kernels_works,
     tiny_fragments_do_not_slip_through,
     a_udp_session_outlives_its_door,
     a_flush_leaves_the_guard_alone,
@@ -41,6 +50,7 @@ trials![
     a_prefix_lets_the_neighbours_in,
     close_established_ends_sessions,
     close_on_disconnect_closes_the_door,
+    close_on_disconnect_heeds_forwarded_connections,
     ten_thousand_doors_are_open_at_once,
     a_command_runs_behind_the_element,
 ];
@@ -201,9 +211,8 @@ fn a_session_that_is_older_than_the_guard_goes_on() {
     assert_eq!(&text, b"ls\n");
 }
 
-/// As Docker does it: a port of this machine is one of a container's. The guard stands in front of that.
-fn a_published_port_stays_closed_and_forwarded_traffic_passes() {
-    let world = World::v4_only();
+/// As Docker does it: port 8080 of the server is port 80 of a container, which listens.
+fn publish(world: &World) -> (Namespace, TcpListener) {
     let container = Namespace::new();
     world.server.add_veth(("dkr0", [2, 0x77, 0, 0, 9, 1]), &container, ("eth0", [2, 0x77, 0, 0, 9, 2]));
     world.server.up("dkr0");
@@ -220,7 +229,14 @@ fn a_published_port_stays_closed_and_forwarded_traffic_passes() {
             "table ip nat {{ chain prerouting {{ type nat hook prerouting priority dstnat;\n iif {SERVER_LINK} fib daddr type local tcp dport 8080 dnat to 10.99.0.2:80\n }}\n }}"
         ),
     );
-    let _web = container.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+    let web = container.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+    (container, web)
+}
+
+/// The guard stands in front of what a container publishes.
+fn a_published_port_stays_closed_and_forwarded_traffic_passes() {
+    let world = World::v4_only();
+    let _published = publish(&world);
     assert!(connects(&world, 8080), "the port is published");
     assert!(connect_to(&world, "10.99.0.2:80").is_some(), "the machine forwards");
     let doors = "[web]\nsequence = 7000:udp\nopen = tcp/8080, tcp/80\ncmd_timeout = 60\n";
@@ -246,6 +262,52 @@ fn loopback_and_exceptions_stay_outside() {
     let at_home = world.server.run(|| std::net::TcpStream::connect("127.0.0.1:22").is_ok());
     let by_own_address = world.server.run(|| std::net::TcpStream::connect(format!("{SERVER}:22")).is_ok());
     assert!(at_home && by_own_address);
+}
+
+/// The guard as it is made where the kernel lacks something, on this kernel: without owners of tables, without `fib` at
+/// `input`, without `ct`. A daemon on a newer kernel takes over what is open in it.
+fn the_guard_of_lesser_kernels_works() {
+    for (fib, conntrack) in [(true, true), (true, false), (false, true), (false, false)] {
+        let world = World::v4_only();
+        let _ssh = serve(&world.server, 22);
+        let doors = "[ssh]\nsequence = 7000:udp\nopen = tcp/22, udp/51820\n";
+        let guard = Guard::of(&doors_of(&format!("[options]\nguard = yes\n{doors}")).doors, &[]).unwrap();
+        let abilities = Abilities { owner: false, fib, conntrack };
+        let (bytes, last) = guard.batch(1, false, abilities, &BTreeMap::new()).finish();
+        assert_eq!(world.server.run(|| answer_to(&bytes)), [(last, 0)], "{abilities:?}");
+        let table = nft(&world.server, &["list", "table", "inet", "knockd"]);
+        let (at, knows) = (table.contains("hook prerouting"), table.contains("ct state"));
+        assert_eq!((at, knows), (fib, conntrack), "{table}");
+        assert!(!connects(&world, 22), "{abilities:?}");
+        let (set, _) = guard.sets().find(|(_, is_v6)| !is_v6).unwrap();
+        let element = format!("{{ {CLIENT} timeout 600s }}");
+        nft(&world.server, &["add", "element", "inet", "knockd", &set.set, &element]);
+        assert!(connects(&world, 22), "{abilities:?}");
+        let daemon = world.knockd(doors).options("guard = yes").start();
+        daemon.wait_for(&format!("{CLIENT}: ssh: still open, for "));
+        assert!(connects(&world, 22));
+        let table = nft(&world.server, &["list", "table", "inet", "knockd"]);
+        assert!(table.contains("hook prerouting") && table.contains("ct state"), "{table}");
+    }
+}
+
+/// Sends a transaction to nftables; the answers, by sequence number, with the number of the error.
+fn answer_to(batch: &[u8]) -> Vec<(u32, i32)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter).unwrap();
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+    send(socket.as_raw_fd(), batch, MsgFlags::empty()).unwrap();
+    let mut bytes = vec![0; 1 << 16];
+    let mut all = Vec::new();
+    while let Ok(length) = recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+        all.extend(answers(&bytes[..length]).filter_map(|answer| match answer {
+            Answer::Done { sequence } => Some((sequence, 0)),
+            Answer::Refused(refused) => Some((refused.sequence, refused.errno)),
+            Answer::Object { .. } => None,
+        }));
+    }
+    all
 }
 
 /// The flags of a SYN in the second fragment.
@@ -514,6 +576,28 @@ fn close_on_disconnect_closes_the_door() {
     drop((two, there_two));
     daemon.wait_for(&format!("{CLIENT}: ssh: closed"));
     assert!(!connects(&world, 22));
+}
+
+/// At a port that a container publishes only conntrack knows of connections.
+fn close_on_disconnect_heeds_forwarded_connections() {
+    let world = World::v4_only();
+    let (_container, web) = publish(&world);
+    let doors = "[web]\nsequence = 7000:udp\nopen = tcp/8080\ncmd_timeout = 600\nclose_on_disconnect = yes\n";
+    let before = connect(&world, 8080).expect("the port is published");
+    let before = (before, web.accept().unwrap());
+    let daemon = world.knockd(doors).options("guard = yes").start();
+    world.send([udp(7000)]);
+    daemon.wait_for("web: opened");
+    // One that is older than the door ends: that is none of the door's.
+    drop(before);
+    let through = || (connect(&world, 8080).expect("the door is open"), web.accept().unwrap());
+    let (one, two) = (through(), through());
+    drop(one);
+    pause(0.3);
+    drop(through());
+    drop(two);
+    daemon.wait_for(&format!("{CLIENT}: web: closed"));
+    assert!(!connects(&world, 8080));
 }
 
 fn ten_thousand_doors_are_open_at_once() {
