@@ -107,6 +107,20 @@ fn before_the_reboot(ago: u64) -> Now {
 
 const BOOT: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
+/// The packets that were used, as a machine finds them after a reboot. No daemon runs.
+pub fn reboot(place: &Folder) {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let now = before_the_reboot(0);
+    let read = |name: &str| {
+        let text = fs::read(place.join(name)).ok()?;
+        Some(Text::read(&text, Moment { now, boot: boot.trim() }))
+    };
+    let State { used, .. } = State::of(read("state"), read("state.new"));
+    assert!(used.packets().count() > 0, "{}{}", place.read("state"), place.read("state.new"));
+    let _ = fs::remove_file(place.join("state.new"));
+    place.write("state", write(&[], &[], &BTreeMap::new(), &[], &used, Moment { now, boot: BOOT }));
+}
+
 /// The machine went down while four doors stood open or were just closed, and is up again 100 seconds later.
 fn after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time() {
     let (world, place) = (World::new(), Folder::new());

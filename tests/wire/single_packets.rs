@@ -10,14 +10,16 @@ use nix::sys::signal::Signal;
 
 use crate::client::otp::unix;
 use crate::door::spa::{fields, spellings};
-use crate::firewall::tools::{connects, load, serve};
+use crate::firewall::tools::{connect, connects, listen, load, serve};
 use crate::random::Random;
 use crate::support::daemon::RunningDaemon;
 use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, Packet, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, seconds};
+use crate::wire::crash::reboot;
 use crate::wire::otp::reload;
+use crate::wire::state::{kill_all, with_state};
 
 trials![
     a_packet_opens_what_it_asks_for,
@@ -28,6 +30,8 @@ trials![
     doors_at_one_port_are_tried_in_their_order,
     a_file_of_fwknop_is_a_lock,
     the_kernel_opens_what_it_asks_for,
+    the_next_daemon_goes_on_with_what_was_asked_for,
+    a_packet_that_was_forgotten_is_not_good_again,
     it_hears_packets_in_a_flood,
     the_watcher_has_no_encryption_key,
 ];
@@ -278,6 +282,68 @@ fn the_kernel_opens_what_it_asks_for() {
     assert!(connects(&world, 80));
     daemon.wait_for(&format!("{CLIENT}: d: closed"));
     assert!(connects(&world, 80) && !connects(&world, 22));
+}
+
+/// What a packet asked for stays open over a restart, and closes when its last connection has ended.
+fn the_next_daemon_goes_on_with_what_was_asked_for() {
+    let world = World::v4_only();
+    load(&world.server, include_str!("../../contrib/nftables.conf"));
+    let ssh = listen(&world.server, 22);
+    let place = Folder::new();
+    let doors = format!(
+        "[d]\n{SPA}SPA_Open = tcp/22\nOpen = request\nCmd_Timeout = 600\nClose_On_Disconnect = yes\n"
+    );
+    let start =
+        || with_state(&world, &place, &doors).options("Nft_Set = inet filter knockd4 knockd6").start();
+    let mut daemon = start();
+    world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22")))]);
+    daemon.wait_for(&format!("{CLIENT}: d: opened tcp/22 for 600 s"));
+    let session = connect(&world, 22).expect("the door is open");
+    let session = (session, ssh.accept().unwrap());
+    daemon.kill(Signal::SIGTERM);
+    let _ = daemon.wait(8.0);
+    let daemon = start();
+    daemon.wait_for(&format!("{CLIENT}: d: still open, for "));
+    drop(session);
+    daemon.wait_for(&format!("{CLIENT}: d: closed"));
+    assert!(!connects(&world, 22));
+}
+
+/// A packet that was used and forgotten gets a good age again, as when the clock is set back, after a reboot and a crash.
+/// The clock of this machine is not ours to set, so `SPA_Max_Age` is made longer instead.
+fn a_packet_that_was_forgotten_is_not_good_again() {
+    let world = World::v4_only();
+    let place = Folder::new();
+    let start = |max_age: u64| {
+        let doors = format!("[d]\n{SPA}SPA_Open = tcp/22\nSPA_Max_Age = {max_age}\n");
+        with_state(&world, &place, &doors).start()
+    };
+    let end_and_reboot = |daemon: &mut RunningDaemon| {
+        kill_all(daemon);
+        reboot(&place);
+    };
+    let early = Fields { time: unix().as_secs() - 10, ..asked("0.0.0.0", "tcp/22") };
+    let packet = sealed(&early);
+    let mut daemon = start(20);
+    world.send([sent(&packet)]);
+    daemon.wait_for("d: OPEN SESAME");
+    end_and_reboot(&mut daemon);
+    let mut daemon = start(20);
+    world.send([sent(&packet)]);
+    assert!(holds_within(seconds(30.0), || daemon.raw_log().contains("d: refused, ")));
+    assert_eq!(openings(&daemon), 0);
+    assert!(holds_within(seconds(60.0), || unix().as_secs() > early.time + 21));
+    // The next packet pushes the one out that is too old.
+    let late = Fields { time: unix().as_secs() + 10, ..asked("0.0.0.0", "tcp/22") };
+    world.send([sent(&sealed(&late))]);
+    daemon.wait_for("d: OPEN SESAME");
+    end_and_reboot(&mut daemon);
+    let daemon = start(6000);
+    world.send([sent(&packet)]);
+    daemon.wait_for("d: refused, it was used before");
+    assert_eq!(openings(&daemon), 0);
+    world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22")))]);
+    daemon.wait_for("d: OPEN SESAME");
 }
 
 /// Forged packets that only the HMAC tells from good ones, until a ring takes over; every good one opens.
