@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use knocking::engine::MAX_ATTEMPTS;
+use knocking::engine::single_packets::Verdict;
 
-use crate::support::{engine, fixed, knock, knocker, noon, observe, otp, password, tcp};
+use crate::support::{engine, fixed, forged, knock, knocker, noon, observe, otp, password, single, tcp, udp};
 
 const DOORS: [u32; 3] = [1, 1000, 5000];
 
@@ -89,6 +90,16 @@ fn otp_period_change(bencher: Bencher, doors: u32) {
         now.unix += Duration::from_secs(30);
         observe(&mut engine, black_box(&knock), now, &mut events);
     });
+}
+
+/// A single packet that somebody without the key made as well as can be: one HMAC of each door at its port.
+#[divan::bench(args = [1, 10])]
+fn forged_packet(bencher: Bencher, doors: u32) {
+    let mut engine = engine(&single(doors));
+    let packet = forged();
+    let knock = knock(knocker(1), udp(62201));
+    assert_eq!(engine.judge_single_packet(&knock, &packet), Verdict::Wrong { door: 0, reporter: None });
+    bencher.bench_local(|| engine.judge_single_packet(&knock, black_box(&packet)));
 }
 
 /// The list that a client computes.

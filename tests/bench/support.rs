@@ -7,10 +7,13 @@ use std::time::Duration;
 use divan::black_box;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
+use knocking::door::digest::Digest;
 use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Lock;
 use knocking::door::otp::Otp;
 use knocking::door::sequence::Stage;
+use knocking::door::spa::fields::{Fields, Kind, Message, What};
+use knocking::door::spa::sealed::Keys;
 use knocking::engine::Engine;
 use knocking::opening::event::Event;
 use knocking::time::Now;
@@ -40,6 +43,35 @@ pub fn knock(source: IpAddr, stage: Stage) -> Knock {
 
 pub fn tcp(port: u16) -> Stage {
     Stage { protocol: Protocol::Tcp, port }
+}
+
+pub fn udp(port: u16) -> Stage {
+    Stage { protocol: Protocol::Udp, port }
+}
+
+/// A configuration of so many doors that one authenticated packet opens, all at one port.
+pub fn single(doors: u32) -> String {
+    let door =
+        |number: u32| format!("[d{number}]\nspa_key = a\nspa_hmac_key = {number}\nspa_open = tcp/22\n");
+    (0..doors).map(door).collect()
+}
+
+/// A packet for such a door, of which only the HMAC is wrong.
+pub fn forged() -> Vec<u8> {
+    let keys = Keys::new(b"a", b"no door's", Digest::Sha256).unwrap();
+    let fields = Fields {
+        random: "0123456789012345".to_owned(),
+        user: "alice".to_owned(),
+        time: noon().unix.as_secs(),
+        version: "3.0.0".to_owned(),
+        kind: Kind::Access,
+        message: Message { address: knocker(1), what: What::Ports(vec![tcp(22)]) },
+        nat: None,
+        auth: None,
+        timeout: None,
+        digest: Digest::Sha256,
+    };
+    keys.seal(&fields, [7; 8]).into_bytes()
 }
 
 /// A time in the middle of a period.
