@@ -223,7 +223,7 @@ fn a_reload_of_thousands_of_doors_holds_up_nobody() {
     let daemon = world.knockd(&(doors + plain)).arguments(&["-v"]).start();
     daemon.kill(Signal::SIGHUP);
     assert!(
-        holds_within(seconds(20.0), || daemon.stdout().contains("closing log file")),
+        holds_within(seconds(50.0), || daemon.stdout().contains("closing log file")),
         "{}",
         daemon.said()
     );

@@ -102,11 +102,11 @@ fn a_flood_of_lines_is_summed_up() {
         let knockers = (0..2500).map(|n| format!("10.77.{}.{}", 1 + n / 250, 1 + n % 250));
         world.send(knockers.flat_map(|knocker| vec![tcp(7).from(&knocker); knocks]));
         expect_to_listen(&world, &daemon, "10.77.0.12");
-        daemon.wait_for(" more in the last second");
+        // Every line is there or counted, and how the door was opened. A slow machine takes more than a second for it.
+        let all_told = || told(&daemon.lines()) == 2500 * knocks + 3;
+        assert!(holds_within(seconds(30.0), all_told), "{}", daemon.said());
         let lines = daemon.lines();
         assert!(lines.len() < 1500, "{lines:?}");
-        // Every line is there or counted, and how the door was opened.
-        assert_eq!(told(&lines), 2500 * knocks + 3, "{lines:?}");
         assert!(lines.contains(&"10.77.0.12: d: OPEN SESAME".to_owned()));
     }
 }
