@@ -262,7 +262,7 @@ impl RunningDaemon<'_> {
         let before = opened();
         self.world.send([udp(65000).from(SYNC)]);
         assert!(
-            holds_within(seconds(5.0), || opened() > before),
+            holds_within(seconds(30.0), || opened() > before),
             "the daemon does not answer the sync knock; {}",
             self.said()
         );

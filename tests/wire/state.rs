@@ -552,7 +552,7 @@ fn ten_thousand_bad_lines_are_a_few_lines_in_the_log() {
 /// Neither the heirs nor what they find gets lost between them.
 fn heirs_of_daemons_that_share_a_path_close_all() {
     let (world, place) = (World::new(), Folder::new());
-    let daemons = [(); 2].map(|()| with_state(&world, &place, &door(4)).start());
+    let daemons = [(); 2].map(|()| with_state(&world, &place, &door(8)).start());
     world.send([tcp(1)]);
     for daemon in &daemons {
         daemon.wait_for("running command: true");
