@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests that need more than Rust: those of contrib/ (the helper script, the
-# systemd unit, the OpenWrt package, the container, fail2ban, monitoring), Debian's init
+# systemd unit, the OpenWrt package, the packages of contrib/package.sh, the container, fail2ban, monitoring), Debian's init
 # script, those with real clients, and README.md line by line; each in its own
 # namespaces, with the file system read-only. Needs root.
 #
@@ -65,6 +65,13 @@ use chromium chromium
 use chromedriver chromium-driver
 use firefox-esr firefox-esr
 use wine wine
+use debootstrap debootstrap
+use lintian lintian
+use rpmbuild rpm
+use minisign minisign
+use skopeo skopeo
+use zsh zsh
+use fish fish
 use wine wine64
 use x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
 case "${1:-}" in
@@ -106,6 +113,69 @@ if [ -z "$KNOCK_EXE" ] && [[ " ${*:-windows} " = *" windows "* ]] && command -v 
 fi
 if [ -n "$KNOCK_EXE" ]; then cp "$KNOCK_EXE" "$SCRATCH/bin/knock.exe"; fi
 
+# What the test of the packages needs and cannot make without a network: a Debian with its
+# own knockd 0.8 (kept in target/debootstrap for the next run), and our packages, in two
+# releases and once more from another folder. STATIC=DIR packages DIR/x86_64/knockd.
+prepare_packages() {
+    local root=$CONTRIB/.. target suite base mirror packages=$SCRATCH/made
+    # Takes a release number and a folder.
+    package() {
+        (cd "$2" && RELEASE=$1 contrib/package.sh tar deb ipk oci "${formats[@]}" x86_64) </dev/null
+    }
+    local formats=()
+    for it in rpm:rpmbuild apk:apk; do
+        if command -v "${it#*:}" >/dev/null; then formats+=("${it%:*}"); fi
+    done
+    target=$(cd "$root" && mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+    # shellcheck source=/dev/null
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    base=$target/debootstrap/$suite.tar
+    if [ "$(dpkg --print-architecture)" != amd64 ]; then
+        echo "they are for x86_64"
+        return 1
+    fi
+    if [ ! -e "$base" ]; then
+        command -v debootstrap >/dev/null || { echo "debootstrap is not installed" && return 1; }
+        mkdir -p "${base%/*}"
+        mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -n 1)
+        debootstrap --variant=minbase --include=systemd,knockd "$suite" "$SCRATCH/chroot" \
+            "${mirror:-http://deb.debian.org/debian}" >"$SCRATCH/debootstrap.log" 2>&1 ||
+            { echo "debootstrap: $(tail -n 1 "$SCRATCH/debootstrap.log")" && return 1; }
+        tar -C "$SCRATCH/chroot" --one-file-system -cf "$base.new" . && mv "$base.new" "$base"
+    else
+        mkdir "$SCRATCH/chroot" && tar -C "$SCRATCH/chroot" -xpf "$base"
+    fi
+    if [ -z "${STATIC:-}" ]; then
+        # Larger than what contrib/build-static.sh makes, but sooner made.
+        (cd "$root" && cargo build --release --locked --quiet --bin knockd --target x86_64-unknown-linux-musl) </dev/null ||
+            { echo "no static program could be built" && return 1; }
+        STATIC=$SCRATCH/static
+        install -D -m 755 "$target/x86_64-unknown-linux-musl/release/knockd" "$STATIC/x86_64/knockd"
+    fi
+    STATIC=$(realpath "$STATIC") SOURCE_DATE_EPOCH=$(cd "$root" && git log -1 --format=%ct)
+    export STATIC SOURCE_DATE_EPOCH
+    mkdir "$packages" "$SCRATCH/other"
+    tar -C "$root" --exclude=./target --exclude=./.git --exclude=./tests/fuzz/target -c . | tar -C "$SCRATCH/other" -x
+    if ! cp "$SCRATCH"/chroot/var/cache/apt/archives/knockd_0.8*_amd64.deb "$packages/"; then
+        echo "debootstrap has left no package of knockd 0.8" && return 1
+    fi
+    if ! { CARGO_TARGET_DIR=$packages/t1 package 1 "$root" >"$SCRATCH/package.log" 2>&1 &&
+        CARGO_TARGET_DIR=$packages/t2 package 2 "$root" >>"$SCRATCH/package.log" 2>&1 &&
+        CARGO_TARGET_DIR=$packages/t3 package 1 "$SCRATCH/other" >>"$SCRATCH/package.log" 2>&1; }; then
+        echo "contrib/package.sh: $(tail -n 3 "$SCRATCH/package.log")" && return 1
+    fi
+    mv "$packages/t1/packages" "$packages/1" && mv "$packages/t2/packages" "$packages/2" &&
+        mv "$packages/t3/packages" "$packages/again"
+}
+if [[ " ${*:-packages} " = *" packages "* ]]; then
+    if ! said=$(prepare_packages); then
+        echo "${said##*$'\n'}" >"$SCRATCH/made-missing"
+        # A package that cannot be made is a fault; a tool that is missing is not.
+        case $said in *contrib/package.sh:* | *'no static program'*) echo fail >>"$SCRATCH/results" && printf '  FAILED  %s\n' "$said" ;; esac
+        rm -rf "$SCRATCH/chroot"
+    fi
+fi
+
 # A test sees this machine's file system read-only, with empty /run, /tmp and log
 # directories; its own directory is in /run/here.
 cat >"$SCRATCH/enter" <<'END'
@@ -134,7 +204,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper guard systemd sysv openwrt container fail2ban monitoring clients fwknop web windows readme)
+all=(knock_helper guard systemd sysv openwrt container packages fail2ban monitoring clients fwknop web windows readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
@@ -144,7 +214,7 @@ for test in "${tests[@]}"; do
     # When the first process of the namespace exits, all others in it are killed.
     # Browsers and wine start slowly on a busy machine.
     limit=300
-    case $test in web | windows) limit=900 ;; esac
+    case $test in web | windows | packages) limit=900 ;; esac
     if ! timeout -k 5 "$limit" unshare --net --mount --pid --fork --kill-child --mount-proc \
         bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
         echo fail >>"$SCRATCH/results"
