@@ -106,6 +106,8 @@ mod protocol {
 mod daemon {
     /// The command line of knockd, and `--check`.
     pub mod cli;
+    /// What a process can do that somebody took over.
+    pub mod intruder;
     /// The messages between the daemon's two processes.
     pub mod messages;
     /// `--simulate`: captures and lines against a configuration.
@@ -147,6 +149,8 @@ mod wire {
     pub mod bursts;
     /// What runs when a door opens, and what closes it again.
     pub mod commands;
+    /// What the processes of the daemon have, and a watcher that lies.
+    pub mod confinement;
     /// What survives a crash or a reboot, besides open doors.
     pub mod crash;
     /// Files that the daemon writes: their modes, and what strangers put in their place.
@@ -189,6 +193,9 @@ mod wire {
 const TESTS_AT_ONCE: usize = 8;
 
 fn main() -> ExitCode {
+    if let Some(code) = daemon::intruder::main() {
+        return code;
+    }
     let mut arguments = Arguments::from_args();
     if !arguments.list
         && let Err(sentence) = support::isolation::enter()
@@ -234,6 +241,7 @@ fn tests() -> Vec<Trial> {
         plan::stun_message::tests,
         protocol::ends::tests,
         daemon::cli::tests,
+        daemon::intruder::tests,
         daemon::messages::tests,
         daemon::simulate::tests,
         firewall::bytes::tests,
@@ -249,6 +257,7 @@ fn tests() -> Vec<Trial> {
         wire::background::tests,
         wire::bursts::tests,
         wire::commands::tests,
+        wire::confinement::tests,
         wire::crash::tests,
         wire::files::tests,
         wire::links::tests,

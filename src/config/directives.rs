@@ -6,7 +6,7 @@
 //! defaults, so nothing else has to change here. Tests compare the manual with this table.
 
 use crate::config::draft::{Draft, ReadRule};
-use crate::config::options::{LogFormat, Options};
+use crate::config::options::{LogFormat, Options, Sandbox};
 use crate::config::problem::Problem;
 use crate::config::readers;
 use crate::config::reading::Reading;
@@ -170,6 +170,10 @@ pub const DIRECTIVES: &[Directive] = &[
     // Limits.
     option("Max_Attempts", &[], Ours, ByName, |options, value, _| put(&mut options.max_attempts, Some(max_attempts(value)?))),
     rule("Cooldown", &["Seq_Cooldown"], Ours, |rules, value| put(&mut rules.cooldown, value.seconds("a number of seconds")?)),
+
+    // Privileges.
+    option("User", &[], Ours, ByName, |options, value, _| put(&mut options.user, value.name_if_any())),
+    option("Sandbox", &[], Ours, ByName, |options, value, _| put(&mut options.sandbox, value.parse("yes, require or no", Sandbox::from_word)?)),
 
     // Interfaces.
     option("Interface", &[], V08, ByReader, readers::interface),

@@ -31,7 +31,7 @@ use crate::octets::{self, cut};
 
 pub use draft::{DEFAULT_CMD_TIMEOUT, DEFAULT_SEQ_TIMEOUT};
 pub use include::includes;
-pub use options::{LogFormat, Options, StatusSocket};
+pub use options::{LogFormat, Options, Sandbox, StatusSocket};
 pub use problem::{ConfigError, Problem};
 pub use reading::{Note, Reading};
 pub use warnings::Warning;

@@ -7,6 +7,41 @@ use crate::door::rules::{Prefixes, Rules};
 use crate::engine::MAX_ATTEMPTS;
 use crate::filter::interfaces::Wanted;
 
+/// `Sandbox`: whether the processes that read what strangers send lock themselves up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sandbox {
+    /// As far as the system can; what it cannot does not stop the start.
+    #[default]
+    Yes,
+    /// What the system cannot is an error.
+    Require,
+    /// They only change their user.
+    No,
+}
+
+impl Sandbox {
+    /// Its word in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Sandbox::Yes => "yes",
+            Sandbox::Require => "require",
+            Sandbox::No => "no",
+        }
+    }
+
+    /// What a word says.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Sandbox> {
+        match word.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" | "1" => Some(Sandbox::Yes),
+            "require" => Some(Sandbox::Require),
+            "no" | "off" | "false" | "0" => Some(Sandbox::No),
+            _ => None,
+        }
+    }
+}
+
 /// What `[options]` says; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -40,6 +75,10 @@ pub struct Options {
     pub guard: bool,
     /// `Guard_Except`: whom it does not keep out.
     pub guard_except: Prefixes,
+    /// `User`: whom the process that reads what strangers send becomes.
+    pub user: Option<String>,
+    /// `Sandbox`.
+    pub sandbox: Sandbox,
     /// The rules of the doors that have none of their own.
     pub rules: Rules,
 }

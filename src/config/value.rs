@@ -73,6 +73,11 @@ impl<'a> Value<'a> {
     }
 
     /// A command with `%IP%` in it.
+    /// The name, unless it is empty.
+    pub(super) fn name_if_any(&self) -> Option<String> {
+        Some(self.text().into_owned()).filter(|name| !name.is_empty())
+    }
+
     pub(super) fn template(&self) -> Template {
         Template::new(self.bytes)
     }

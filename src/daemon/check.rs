@@ -22,7 +22,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Note::Explained(text) => output::print(&format!("{text}\n")),
         other => output::pass_on(other),
     };
-    let Loaded { config, files, one_time, warnings: about_files } = match load(arguments, &mut note) {
+    let Loaded { config, files, one_time, warnings: about_files, .. } = match load(arguments, &mut note) {
         Ok(loaded) => loaded,
         Err(error) => {
             output::complain(&error.to_string());

@@ -24,6 +24,10 @@ pub enum StartError {
     NoNull(io::Error),
     /// Something else that the operating system refused.
     System(&'static str, io::Error),
+    /// `User` names somebody whom the system does not have.
+    NoUser(String),
+    /// `Sandbox = require`, and this process cannot give up these parts.
+    Confinement(&'static str, String),
     /// The watcher ended, or did not say in time what it listens on.
     Watcher,
     /// Another daemon has this pid file or state file, and `--single` was given; which process it is, if that is known.
@@ -58,6 +62,14 @@ impl fmt::Display for StartError {
                 reason(error)
             ),
             StartError::System(what, error) => write!(f, "could not {what}: {}", reason(error)),
+            StartError::NoUser(name) => write!(
+                f,
+                "User: there is no user {name}; create it (useradd --system {name}), or leave the line out"
+            ),
+            StartError::Confinement(process, missing) => write!(
+                f,
+                "the {process} cannot give up what Sandbox = require wants it to: {missing}; with Sandbox = yes it starts without"
+            ),
             StartError::Watcher => f.write_str("could not start the watcher: it ended, or does not answer"),
             StartError::Running(pid, path) => {
                 f.write_str("knockd is running already")?;

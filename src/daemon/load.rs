@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, ConfigError, Note, Problem, Reading, StatusSocket};
 use crate::daemon::cli::Arguments;
+use crate::daemon::confinements::Confinements;
 use crate::daemon::error::StartError;
 use crate::daemon::one_time;
 use crate::daemon::trusted::{self, Trusted};
@@ -30,6 +31,8 @@ pub struct Loaded {
     pub one_time: Vec<File>,
     /// Sentences about who can write these files.
     pub warnings: Vec<String>,
+    /// What the processes give up that read what strangers send.
+    pub confinements: Confinements,
 }
 
 /// Reads the configuration that the command line names. Relative paths in it are relative to where
@@ -53,7 +56,8 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
         files.iter().map(|(path, text)| ((files.len() > 1).then_some(path.as_path()), text.as_slice()));
     let mut config = Config::parse_all(sources, reading).map_err(StartError::Config)?;
     anchor(&mut config, &arguments.folder);
-    Ok(Loaded { config, files, one_time: lists, warnings })
+    let confinements = Confinements::of(&config.options).map_err(StartError::NoUser)?;
+    Ok(Loaded { config, files, one_time: lists, warnings, confinements })
 }
 
 /// Reads a file, and all that it includes, in their order: each included file stands behind the one

@@ -2,7 +2,7 @@
 //!
 //! What is said, in which order and why stands in [`crate::protocol`]; here it is sent and received, without waiting.
 
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -105,13 +105,31 @@ pub fn hand_out(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// An empty file in memory, which can be written.
+///
+/// # Errors
+/// What the operating system says.
+pub fn blank() -> io::Result<OwnedFd> {
+    Ok(memfd_create("knockd", MFdFlags::MFD_CLOEXEC)?)
+}
+
+/// Writes a text to the beginning of such a file, without the calls by which sockets send.
+///
+/// # Errors
+/// What the operating system says.
+pub fn write_all(descriptor: OwnedFd, text: &[u8]) -> io::Result<()> {
+    std::fs::File::from(descriptor).write_all_at(text, 0)
+}
+
 /// The text of such a file, whoever else reads it.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn read_all(descriptor: &impl AsFd) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = std::fs::File::from(descriptor.as_fd().try_clone_to_owned()?);
-    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut file = std::fs::File::from(descriptor.as_fd().try_clone_to_owned()?);
+    // Not what the file system says of it: the watcher may make no call that takes a path.
+    let length = file.seek(io::SeekFrom::End(0))?;
+    let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut text = Zeroizing::new(vec![0; length]);
     file.read_exact_at(&mut text, 0)?;
     Ok(text)

@@ -11,6 +11,7 @@ pub mod capture;
 mod check;
 pub mod cli;
 mod clock;
+mod confinements;
 mod core_dump;
 mod doorkeeper;
 mod error;
@@ -24,6 +25,7 @@ mod one_time;
 mod output_file;
 mod poll;
 mod processes;
+pub mod sandbox;
 mod signals;
 mod simulate;
 mod status;
@@ -49,7 +51,7 @@ pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     match words.first().and_then(Role::of) {
         Some(Role::Watcher) => return watcher::main(words),
-        Some(Role::Resolver) => return names::main(),
+        Some(Role::Resolver) => return names::main(words),
         Some(Role::Heir) => return doorkeeper::start::inherit(&words),
         None => {}
     }

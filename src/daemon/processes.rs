@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -15,6 +15,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{self, Pid};
 
 use crate::daemon::messages;
+use crate::protocol::confinement::Confinement;
 
 /// The program that runs, whatever became of its file.
 const OURSELVES: &str = "/proc/self/exe";
@@ -66,8 +67,9 @@ impl Sibling {
         // Whoever waits for any child of ours may have waited for this one: then its number may be another's by now.
         let is_ours =
             waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
-        if is_ours.is_ok() {
-            let _ = self.child.kill();
+        // Without CAP_KILL, one that became another user can only be asked to end, by the socket that is closed now; whoever
+        // reaps children of ours finds it later.
+        if is_ours.is_ok() && self.child.kill().is_ok() {
             let _ = self.child.wait();
         }
     }
@@ -125,12 +127,49 @@ pub fn find_null() -> io::Result<()> {
     std::fs::File::options().read(true).write(true).open(NULL).map(drop)
 }
 
+/// Starts a process that is to be confined before it reads anything: what of is its last two words. Its standard output
+/// and error are nobody's.
+///
+/// # Errors
+/// What the operating system says.
+pub fn start_confined(
+    role: Role,
+    arguments: impl IntoIterator<Item = OsString>,
+    confinement: &Confinement,
+) -> io::Result<Sibling> {
+    start_as(role, arguments.into_iter().chain(confinement.words().map(OsString::from)), true)
+}
+
+/// The words of a process without the last two, and what those say; nothing if they say nothing.
+#[must_use]
+pub fn split_confinement(mut words: Vec<OsString>) -> Option<(Vec<OsString>, Confinement)> {
+    let (sandbox, identity) = (words.pop()?, words.pop()?);
+    let confinement = Confinement::of([identity.to_str()?, sandbox.to_str()?])?;
+    Some((words, confinement))
+}
+
 /// Puts nothing in the place of standard input, so that commands have nothing to read.
 ///
 /// # Errors
 /// What the operating system says, say that there is no `/dev/null`.
 pub fn empty_stdin() -> io::Result<()> {
     Ok(unistd::dup2_stdin(std::fs::File::open(NULL)?)?)
+}
+
+/// The other end, for a process that is to have nothing else: descriptors that the daemon was started with, and that
+/// stay open when another program is run, are closed.
+///
+/// # Errors
+/// What the operating system says.
+pub fn accept_alone() -> io::Result<OwnedFd> {
+    let numbers = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<RawFd> =
+        numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|it| *it > 2).collect();
+    for number in numbers {
+        // The one that the folder was read by is closed already.
+        let _ = unistd::close(number);
+    }
+    accept()
 }
 
 /// The other end: takes the socket out of standard input, so that nothing we run inherits it.

@@ -18,24 +18,34 @@ pub struct Flood {
     /// How many lines may be written before the second is over.
     left: u32,
     held: u64,
+    /// How many are written a second, and at once.
+    limit: (u32, u32),
 }
 
 impl Default for Flood {
     fn default() -> Flood {
-        Flood { began: Duration::ZERO, left: BURST, held: 0 }
+        Flood::times(1)
     }
 }
 
 impl Flood {
+    /// So many times the usual number of lines.
+    #[must_use]
+    pub fn times(times: u32) -> Flood {
+        let limit = (LINES.saturating_mul(times), BURST.saturating_mul(times));
+        Flood { began: Duration::ZERO, left: limit.1, held: 0, limit }
+    }
+
     /// Whether one more line is to be written now; otherwise it is counted. To be called after
     /// [`Flood::sum`].
     pub fn admits(&mut self, uptime: Duration) -> bool {
         let seconds = uptime.saturating_sub(self.began).as_secs();
         if seconds > 0 && self.held == 0 {
-            let more = u32::try_from(seconds).unwrap_or(BURST).saturating_mul(LINES);
+            let (lines, burst) = self.limit;
+            let more = u32::try_from(seconds).unwrap_or(burst).saturating_mul(lines);
             // Whole seconds, so that none of them gets lost in fractions.
             let began = self.began.saturating_add(Duration::from_secs(seconds));
-            (self.began, self.left) = (began, self.left.saturating_add(more).min(BURST));
+            (self.began, self.left) = (began, self.left.saturating_add(more).min(burst));
         }
         let is_admitted = self.left > 0;
         if is_admitted {

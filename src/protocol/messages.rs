@@ -1,7 +1,7 @@
 //! The closed set of messages that cross between the watcher and the doorkeeper.
 //!
 //! A message is one record on a socket that keeps records apart: a byte that says which kind it is, then its
-//! fields. Numbers are little-endian, an address is 4 or 6 and its 4 or 16 bytes, a text is its length in two bytes
+//! fields. Numbers are little-endian, an address is 4 or 6 and its 4 or 16 bytes (an IPv4 address always 4), a text is its length in two bytes
 //! and UTF-8 without control characters. Each message has exactly one spelling: what does not encode to the bytes
 //! it was decoded from is no message.
 
@@ -14,6 +14,7 @@ use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::opening::event::Opening;
 use crate::protocol::bytes::{self, Reader};
+use crate::protocol::confinement::{Confined, Outcome};
 
 /// The most bytes of a message.
 pub const LONGEST: usize = 2560;
@@ -81,6 +82,12 @@ pub enum Report {
     SocketWanted,
     /// A line for the log: what the watcher knows.
     Told(String),
+    /// The file of the last [`Order::Describe`] is written.
+    Described,
+    /// What the watcher gave up before it read anything.
+    Confined(Confined),
+    /// The watcher has a fault, and ends with this message.
+    Panicked(String),
     /// A piece of a line for `-D`, and whether the line ends with it.
     Explained(String, bool),
 }
@@ -96,8 +103,8 @@ pub enum Order {
     Lines(u64, Generation, usize),
     /// A packet socket, not bound to any interface yet \[the socket, if it could be made\].
     Socket(Code),
-    /// Answer at this status socket from now on, or at none \[the socket, if there is one\].
-    Listen,
+    /// Write what you know, for whoever asks, into this file \[an empty file in memory\].
+    Describe,
     /// Say what you know, for the log.
     Tell,
     /// Say what is left to say, and end.
@@ -163,6 +170,16 @@ impl Writer {
         self.door(opening.door).long(opening.turn.0).address(opening.knocker)
     }
 
+    fn confined(self, confined: &Confined) -> Writer {
+        let writer = self.word(confined.user);
+        confined.outcomes.iter().fold(writer, |writer, outcome| match outcome {
+            Outcome::Unwanted => writer.byte(0),
+            Outcome::Done => writer.byte(1),
+            Outcome::Otherwise => writer.byte(2),
+            Outcome::Failed(code) => writer.byte(3).code(*code),
+        })
+    }
+
     fn capture(self, error: &CaptureError) -> Writer {
         let writer = self.text(&error.interface);
         match &error.problem {
@@ -200,6 +217,11 @@ impl<'a> Reader<'a> {
         self.word().map(|word| Code(word.cast_signed()))
     }
 
+    /// An address in its one spelling: one of IPv4 does not come in the clothes of IPv6.
+    fn canonical_address(&mut self) -> Option<IpAddr> {
+        self.address().filter(|address| address.to_canonical() == *address)
+    }
+
     fn text(&mut self) -> Option<String> {
         std::str::from_utf8(self.short_bytes()?).ok().map(str::to_owned)
     }
@@ -212,11 +234,25 @@ impl<'a> Reader<'a> {
 
     fn opening(&mut self) -> Option<Opening> {
         let (door, turn) = (self.door()?, Turn(self.long()?));
-        Some(Opening { door, knocker: self.address()?, turn })
+        Some(Opening { door, knocker: self.canonical_address()?, turn })
     }
 
     fn state(&mut self) -> Option<State> {
         STATES.get(usize::from(self.byte()?)).copied()
+    }
+
+    fn confined(&mut self) -> Option<Confined> {
+        let mut confined = Confined { user: self.word()?, outcomes: Default::default() };
+        for outcome in &mut confined.outcomes {
+            *outcome = match self.byte()? {
+                0 => Outcome::Unwanted,
+                1 => Outcome::Done,
+                2 => Outcome::Otherwise,
+                3 => Outcome::Failed(self.code()?),
+                _ => return None,
+            };
+        }
+        Some(confined)
     }
 
     fn capture(&mut self) -> Option<CaptureError> {
@@ -287,6 +323,9 @@ impl Crossing for Report {
                 let writer = Writer::new(11).long(*number).word(generation.0).door(single.door);
                 writer.address(single.sender).address(single.destination).bytes(&single.packet)
             }
+            Report::Described => Writer::new(15),
+            Report::Confined(confined) => Writer::new(13).confined(confined),
+            Report::Panicked(text) => Writer::new(14).text(text),
         };
         writer.0
     }
@@ -299,7 +338,7 @@ impl Crossing for Report {
             3 => Report::Opened(reader.long()?, reader.generation()?, reader.opening()?),
             4 => {
                 let (generation, door) = (reader.generation()?, reader.door()?);
-                let knocker = reader.address()?;
+                let knocker = reader.canonical_address()?;
                 let step = match reader.byte()? {
                     0 => Step::Advanced(reader.byte()?),
                     1 => Step::Failed(reader.byte()?),
@@ -314,7 +353,7 @@ impl Crossing for Report {
                 Report::Stepped(generation, door, knocker, step)
             }
             5 => Report::LeftOut(reader.long()?),
-            6 => Report::TooMany(reader.generation()?, reader.door()?, reader.address()?),
+            6 => Report::TooMany(reader.generation()?, reader.door()?, reader.canonical_address()?),
             7 => Report::Interface(reader.text()?, reader.state()?, reader.flag()?),
             8 => Report::Trouble(match reader.byte()? {
                 0 => Trouble::Look(reader.code()?),
@@ -326,11 +365,15 @@ impl Crossing for Report {
             10 => Report::Explained(reader.text()?, reader.flag()?),
             11 => {
                 let (number, generation) = (reader.long()?, reader.generation()?);
-                let (door, sender, destination) = (reader.door()?, reader.address()?, reader.address()?);
+                let (door, sender, destination) =
+                    (reader.door()?, reader.canonical_address()?, reader.canonical_address()?);
                 let packet = reader.short_bytes().filter(|packet| may_be_single_packet(packet))?.to_vec();
                 Report::Single(number, generation, SinglePacket { door, sender, destination, packet })
             }
             12 => Report::Told(reader.text()?),
+            15 => Report::Described,
+            13 => Report::Confined(reader.confined()?),
+            14 => Report::Panicked(reader.text()?),
             _ => return None,
         };
         only_spelling(report, bytes)
@@ -347,7 +390,7 @@ impl Crossing for Order {
             }
             Order::Socket(code) => Writer::new(4).code(code),
             Order::Finish => Writer::new(5),
-            Order::Listen => Writer::new(6),
+            Order::Describe => Writer::new(6),
             Order::Tell => Writer::new(7),
         };
         writer.0
@@ -361,7 +404,7 @@ impl Crossing for Order {
             3 => Order::Lines(reader.long()?, reader.generation()?, reader.door()?),
             4 => Order::Socket(reader.code()?),
             5 => Order::Finish,
-            6 => Order::Listen,
+            6 => Order::Describe,
             7 => Order::Tell,
             _ => return None,
         };

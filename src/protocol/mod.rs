@@ -12,8 +12,9 @@
 //!        Lines(n, g, door)    |  one socket |   Single(n, g, door, sender, destination, packet)
 //!                             |             |   Stepped(g, door, knocker, step)
 //!        Socket [packet fd]   |   records   |   SocketWanted
-//!        Listen [status fd]   |             |   Told(line)
-//!        Tell, Finish         |             |   Interface, Trouble, LeftOut, TooMany, Explained, Refused
+//!        Describe [file]      |             |   Described, Told(line)
+//!        Tell, Finish         |             |   Interface, Trouble, LeftOut, TooMany, Explained,
+//!                             |             |   Confined, Panicked, Refused
 //!                          +--v-------------+---+
 //!                          |  Outbox   Engine   |
 //!                          |      watcher       |  child: may be lost, and is replaced
@@ -61,8 +62,13 @@
 //! the answer is a socket that is not bound to an interface and receives nothing. The watcher keeps one in reserve, so that
 //! it need not wait for one during a flood.
 //!
-//! **Status.** The doorkeeper makes both status sockets and hands the watcher its own. Each watcher listens at the same one, so
-//! whoever asks in between is answered by the next. On SIGUSR1 the doorkeeper sends `Tell`, and the lines that come back go to
+//! **Confinement.** Before it reads anything the watcher gives up its user, its capabilities, files and most system calls
+//! ([`confinement`]), and says in its first message what it could not. If it ends by a fault it says so (`Panicked`).
+//! The doorkeeper takes no word of it for granted: [`credible`] has what can be known of an opening.
+//!
+//! **Status.** The doorkeeper serves both status sockets, since the watcher may send nothing but messages. When somebody asks
+//! for what the watcher knows, it is sent a file in memory to write it into (`Describe`), and says when it did
+//! (`Described`); whoever asks while there is no watcher is answered by the next. On SIGUSR1 the doorkeeper sends `Tell`, and the lines that come back go to
 //! the log.
 //!
 //! **Who waits for whom.** The doorkeeper blocks neither on the watcher nor on the disk: it writes what the socket has room for
@@ -85,6 +91,8 @@
 
 pub mod bundle;
 mod bytes;
+pub mod confinement;
+pub mod credible;
 pub mod desk;
 pub mod messages;
 pub mod outbox;

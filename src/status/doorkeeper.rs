@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::opening::event::Event;
 use crate::opening::state::Admitted;
 use crate::opening::{Action, Openings, Phase};
+use crate::protocol::confinement::Confined;
 use crate::status::facts::{Facts, unix_of, word};
 use crate::time::Now;
 
@@ -22,6 +23,10 @@ pub struct Ledger {
     pub lines_left_out: u64,
     /// How many watchers were started behind the first.
     pub watcher_restarts: u64,
+    /// What the watcher gave up.
+    pub watcher_confined: Option<Confined>,
+    /// What the process gave up that looks up names, if there is one.
+    pub resolver_confined: Option<Confined>,
     /// Commands that were killed because they took too long.
     pub commands_killed: u64,
     doors: BTreeMap<Arc<str>, Counts>,
@@ -86,6 +91,8 @@ pub fn tell(
     facts.tell("log_lines_left_out", ledger.lines_left_out);
     facts.tell_if("watcher_pid", watcher);
     facts.tell("watcher_restarts", ledger.watcher_restarts);
+    facts.tell_if("watcher_confined", ledger.watcher_confined.as_ref());
+    facts.tell_if("resolver_confined", ledger.resolver_confined.as_ref());
     facts.tell_if("state_file", file.path.map(Path::display));
     facts.tell("state_file_ok", word(file.is_ok));
     let sum = |count: fn(&Counts) -> u64| ledger.doors.values().map(count).sum::<u64>();

@@ -82,6 +82,8 @@ pub const DOORKEEPER: &[Key] = &[
     one("log_lines_left_out", Number),
     one("watcher_pid", Number),
     one("watcher_restarts", Number),
+    one("watcher_confined", Text),
+    one("resolver_confined", Text),
     one("state_file", Text),
     one("state_file_ok", Flag),
     one("commands_run", Number),

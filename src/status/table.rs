@@ -20,6 +20,11 @@ pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surround
     let _ = writeln!(text, "{}", head(watcher, doorkeeper));
     if let Some(half) = doorkeeper {
         let _ = writeln!(text, "  config     {}", config(half, around));
+        for (process, key) in [("watcher", "watcher_confined"), ("resolver", "resolver_confined")] {
+            if let Some(confined) = half.get(key) {
+                let _ = writeln!(text, "  confined   {process}: {confined}");
+            }
+        }
     }
     match watcher {
         Some(half) => {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use knocking::config::Sandbox;
 use knocking::daemon::messages::{Received, hand_out, pair, read_all, receive, transmit};
 use knocking::door::lock::Turn;
 use knocking::door::misfit::Misfit;
@@ -14,6 +15,7 @@ use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
 use knocking::protocol::bundle::{Bundle, CoolingDown, SpentLists};
+use knocking::protocol::confinement::{Confined, Confinement, Outcome, Part};
 use knocking::protocol::messages::{
     Crossing, Generation, LONGEST, LONGEST_TEXT, Order, Report, SinglePacket, Step, plain,
 };
@@ -24,6 +26,8 @@ use crate::random::Random;
 trials![
     what_is_encoded_is_decoded,
     every_message_has_one_spelling,
+    an_address_has_one_spelling,
+    a_confinement_crosses_as_words,
     no_changed_byte_goes_unnoticed,
     no_message_is_longer_than_it_may_be,
     messages_cross_in_their_order,
@@ -48,6 +52,7 @@ fn reports(random: &Random) -> Vec<Report> {
         Report::Adopted(generation),
         Report::LeftOut(random.number()),
         Report::SocketWanted,
+        Report::Described,
         Report::Told("status: door ssh: 3 begun".to_owned()),
         Report::Explained("a line".to_owned(), true),
         Report::Explained(String::new(), false),
@@ -63,7 +68,13 @@ fn reports(random: &Random) -> Vec<Report> {
     for state in [State::Ready, State::NoCarrier, State::Down, State::Missing] {
         reports.push(Report::Interface("br-läñ".to_owned(), state, random.once_in(2)));
     }
-    for text in ["0.0.0.0", "255.255.255.255", "::", "::ffff:10.0.0.1", "::10.0.0.1"] {
+    for outcome in [Outcome::Unwanted, Outcome::Done, Outcome::Otherwise, Outcome::Failed(Code(38))] {
+        let mut outcomes = [Outcome::Done; Part::ALL.len()];
+        outcomes[usize::from(random.byte()) % Part::ALL.len()] = outcome;
+        reports.push(Report::Confined(Confined { user: generation.0, outcomes }));
+    }
+    reports.push(Report::Panicked("index out of bounds".to_owned()));
+    for text in ["0.0.0.0", "255.255.255.255", "::", "2001:db8::1", "::10.0.0.1"] {
         let knocker: IpAddr = text.parse().unwrap();
         let opening = Opening { door, knocker, turn: Turn(random.number()) };
         reports.push(Report::Opened(random.number(), generation, opening));
@@ -93,7 +104,7 @@ fn orders(random: &Random) -> Vec<Order> {
         Order::Socket(Code(0)),
         Order::Socket(Code(24)),
         Order::Finish,
-        Order::Listen,
+        Order::Describe,
         Order::Tell,
     ]
 }
@@ -118,11 +129,34 @@ fn every_message_has_one_spelling() {
         let length = usize::from(random.byte() % 40);
         let mut bytes: Vec<u8> = (0..length).map(|_| *random.pick(&[0, 1, 2, 4, 6, random.byte()])).collect();
         if let Some(first) = bytes.first_mut() {
-            *first = random.byte() % 12;
+            *first = random.byte() % 16;
         }
         messages += one_spelling(&bytes);
     }
     assert!(messages > 1000, "only {messages} were messages");
+}
+
+/// An IPv4 address is never written as one of IPv6, which `Deny` and the state would take for another.
+fn an_address_has_one_spelling() {
+    for (text, is_one) in [("10.0.0.1", true), ("::ffff:10.0.0.1", false), ("::10.0.0.1", true)] {
+        let opening = Opening { door: 0, knocker: text.parse().unwrap(), turn: Turn(0) };
+        let bytes = Report::Opened(1, Generation(1), opening).encode();
+        assert_eq!(Report::decode(&bytes).is_some(), is_one, "{text}");
+    }
+}
+
+fn a_confinement_crosses_as_words() {
+    for identity in [None, Some((0, 0)), Some((998, 65_534))] {
+        for sandbox in [Sandbox::Yes, Sandbox::Require, Sandbox::No] {
+            let confinement = Confinement { identity, sandbox };
+            let [first, second] = confinement.words();
+            assert_eq!(Confinement::of([&first, &second]), Some(confinement));
+        }
+    }
+    for words in [["", "yes"], ["1", "yes"], ["1:", "yes"], ["1:-1", "yes"], ["1:2", ""], ["keep", "perhaps"]]
+    {
+        assert_eq!(Confinement::of(words), None, "{words:?}");
+    }
 }
 
 fn no_changed_byte_goes_unnoticed() {

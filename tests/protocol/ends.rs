@@ -323,7 +323,7 @@ impl World {
                     watcher.line = with;
                 }
             }
-            Order::Socket(_) | Order::Listen | Order::Tell | Order::Finish => {}
+            Order::Socket(_) | Order::Describe | Order::Tell | Order::Finish => {}
         }
     }
 

@@ -5,11 +5,12 @@ pub mod netlink;
 pub mod ring;
 pub mod socket;
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::daemon::capture::netlink::{Doorbell, Ring};
+use crate::daemon::capture::netlink::{Doorbell, Ring, Survey};
 use crate::daemon::capture::socket::{Capture, Sockets};
 use crate::daemon::clock::now;
 use crate::filter::interest::Interest;
@@ -31,10 +32,38 @@ struct Failed {
     next: Duration,
 }
 
+/// The sockets that tell of interfaces, addresses and routes.
+pub struct Netlink {
+    survey: Survey,
+    doorbell: Doorbell,
+}
+
+impl Netlink {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open() -> io::Result<Netlink> {
+        Ok(Netlink { survey: Survey::new()?, doorbell: Doorbell::new()? })
+    }
+
+    /// The socket that questions are sent on.
+    #[must_use]
+    pub fn survey(&self) -> BorrowedFd<'_> {
+        self.survey.as_fd()
+    }
+
+    /// The socket that rings.
+    #[must_use]
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+}
+
 /// What is listened on.
 pub struct Captures {
     wanted: Wanted,
-    doorbell: Doorbell,
+    netlink: Netlink,
     layout: Layout,
     open: Vec<Capture>,
     only_v4: bool,
@@ -47,6 +76,7 @@ impl Captures {
     /// # Errors
     /// Why it cannot be listened on.
     pub fn open(
+        netlink: io::Result<Netlink>,
         wanted: Wanted,
         waits: bool,
         interest: &Interest,
@@ -58,8 +88,9 @@ impl Captures {
             fail(&wanted.to_string(), CaptureProblem::Failed(Operation::Interfaces, Code::of(&error)))
         };
         // In this order: what changes after the first look rings.
-        let doorbell = Doorbell::new(wanted.follows_routes()).map_err(look)?;
-        let scene = netlink::scene(wanted.follows_routes()).map_err(look)?;
+        let mut netlink = netlink.map_err(look)?;
+        netlink.doorbell.listen(wanted.follows_routes()).map_err(look)?;
+        let scene = netlink.survey.scene(wanted.follows_routes()).map_err(look)?;
         let layout = wanted.layout(&scene);
         let stands_at = |state| layout.status.iter().find(|it| it.state == state && !waits);
         if let Some(Status { what, .. }) = stands_at(State::Missing) {
@@ -74,7 +105,7 @@ impl Captures {
         if let Some(status) = stands_at(State::Down) {
             return Err(fail(&status.what, CaptureProblem::Down));
         }
-        Ok(Captures { wanted, doorbell, layout, open, only_v4, failed: None })
+        Ok(Captures { wanted, netlink, layout, open, only_v4, failed: None })
     }
 
     /// Listens on something else from now on, and says what that changed.
@@ -82,9 +113,8 @@ impl Captures {
         if wanted == self.wanted {
             return self.look(&Ring::default(), interest, sockets);
         }
-        match Doorbell::new(wanted.follows_routes()) {
-            Ok(doorbell) => self.doorbell = doorbell,
-            Err(error) => return vec![Report::Trouble(Trouble::Look(Code::of(&error)))],
+        if let Err(error) = self.netlink.doorbell.listen(wanted.follows_routes()) {
+            return vec![Report::Trouble(Trouble::Look(Code::of(&error)))];
         }
         self.wanted = wanted;
         self.layout.status.clear();
@@ -94,7 +124,7 @@ impl Captures {
     /// Looks what there is, listens accordingly, and says what that changed.
     pub fn look(&mut self, ring: &Ring, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
         let was_blind = self.failed.as_ref().is_some_and(|failed| failed.is_blind);
-        match netlink::scene(self.wanted.follows_routes()) {
+        match self.netlink.survey.scene(self.wanted.follows_routes()) {
             Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest, sockets),
             Ok(scene) => self.settle(ring, &scene, interest, sockets),
             Err(error) => self.try_again(vec![Report::Trouble(Trouble::Look(Code::of(&error)))], true),
@@ -210,7 +240,7 @@ impl Captures {
     /// Rings when it is time to look again.
     #[must_use]
     pub fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
+        &self.netlink.doorbell
     }
 
     /// The addresses that knocks may be for.

@@ -14,8 +14,8 @@ use netlink_packet_core::{
 };
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recv, send,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -48,20 +48,112 @@ const GROUPS_OF_ROUTES: u32 = 0x40 | 0x400;
 /// # Errors
 /// What the operating system says.
 pub fn scene(with_routes: bool) -> io::Result<Scene> {
-    let mut scene = Scene::default();
-    dump(RTM_GETLINK, RTM_NEWLINK, &LINK_REQUEST, |message| scene.interfaces.extend(interface(message)))?;
-    dump(RTM_GETADDR, RTM_NEWADDR, &[0; 8], |message| {
-        let Some((index, address)) = own_address(message) else { return };
-        if let Some(interface) = scene.interfaces.iter_mut().find(|interface| interface.index == index) {
-            interface.addresses.push(address);
-        }
-    })?;
-    if with_routes {
-        let mut routes = Vec::new();
-        dump(RTM_GETROUTE, RTM_NEWROUTE, &[0; 12], |message| routes.extend(default_route(message)))?;
-        scene.default_routes = best(&routes);
+    Survey::new()?.scene(with_routes)
+}
+
+/// Asks the kernel for interfaces, addresses and routes. It keeps its socket, since the watcher may not open another.
+#[derive(Debug)]
+pub struct Survey {
+    socket: OwnedFd,
+    /// The number of the last question; its answers have the same.
+    question: u32,
+}
+
+impl Survey {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn new() -> io::Result<Survey> {
+        let socket = open()?;
+        // The kernel answers at once. Should it ever not, we go on without.
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(2))?;
+        Ok(Survey { socket, question: 0 })
     }
-    Ok(scene)
+
+    /// All interfaces and addresses and, if asked for, the default routes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn scene(&mut self, with_routes: bool) -> io::Result<Scene> {
+        let mut scene = Scene::default();
+        self.dump(RTM_GETLINK, RTM_NEWLINK, &LINK_REQUEST, |message| {
+            scene.interfaces.extend(interface(message));
+        })?;
+        self.dump(RTM_GETADDR, RTM_NEWADDR, &[0; 8], |message| {
+            let Some((index, address)) = own_address(message) else { return };
+            if let Some(interface) = scene.interfaces.iter_mut().find(|interface| interface.index == index) {
+                interface.addresses.push(address);
+            }
+        })?;
+        if with_routes {
+            let mut routes = Vec::new();
+            self.dump(RTM_GETROUTE, RTM_NEWROUTE, &[0; 12], |message| routes.extend(default_route(message)))?;
+            scene.default_routes = best(&routes);
+        }
+        Ok(scene)
+    }
+
+    /// Asks for all objects of a kind, and hands on what each message of the answer holds.
+    fn dump(
+        &mut self,
+        question: u16,
+        answer: u16,
+        body: &[u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.question = self.question.wrapping_add(1);
+        let mut buffer = vec![0; ANSWER];
+        self.take_the_rest(&mut buffer);
+        let mut request = vec![0; HEADER];
+        request.extend_from_slice(body);
+        let length = u32::try_from(request.len()).map_err(io::Error::other)?;
+        let mut header = NetlinkBuffer::new(&mut request);
+        header.set_length(length);
+        header.set_message_type(question);
+        header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
+        header.set_sequence_number(self.question);
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty())?;
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                length => length?,
+            };
+            let mut rest = buffer.get(..length).unwrap_or_default();
+            while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+                let is_ours = message.sequence_number() == self.question;
+                match message.message_type() {
+                    _ if !is_ours => {}
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => {
+                        let code = message.payload().get(..4).and_then(|code| parse_i32(code).ok());
+                        return Err(io::Error::from_raw_os_error(code.unwrap_or_default().saturating_neg()));
+                    }
+                    kind if kind == answer => each(message.payload()),
+                    _ => {}
+                }
+                let length = (message.length() as usize).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Takes what is left of an answer that failed: while there is some, the kernel answers nothing else.
+    fn take_the_rest(&self, buffer: &mut [u8]) {
+        for _ in 0..RINGS {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                // An answer, or that some of it did not find room.
+                Ok(1..) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+}
+
+impl AsFd for Survey {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// Rings when interfaces, addresses or, if asked for, default routes change.
@@ -71,15 +163,23 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// Listens for changes from now on.
+    /// Does not ring yet.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn new(with_routes: bool) -> io::Result<Doorbell> {
+    pub fn new() -> io::Result<Doorbell> {
+        Ok(Doorbell { socket: open()? })
+    }
+
+    /// Rings for these changes from now on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn listen(&self, with_routes: bool) -> io::Result<()> {
         let groups = GROUPS_OF_LINKS | if with_routes { GROUPS_OF_ROUTES } else { 0 };
-        let socket = open()?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
-        Ok(Doorbell { socket })
+        // A socket that has a port already keeps it, and only changes its groups.
+        let port = getsockname::<NetlinkAddr>(self.socket.as_raw_fd())?.pid();
+        Ok(bind(self.socket.as_raw_fd(), &NetlinkAddr::new(port, groups))?)
     }
 
     /// What it rang for since the last call, if it did.
@@ -154,42 +254,6 @@ fn kind(message: &[u8]) -> Option<u16> {
 fn open() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
-}
-
-/// Asks for all objects of a kind, and hands on what each message of the answer holds.
-fn dump(question: u16, answer: u16, body: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let socket = open()?;
-    // The kernel answers at once. Should it ever not, we go on without.
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(2))?;
-    let mut request = vec![0; HEADER];
-    request.extend_from_slice(body);
-    let length = u32::try_from(request.len()).map_err(io::Error::other)?;
-    let mut header = NetlinkBuffer::new(&mut request);
-    header.set_length(length);
-    header.set_message_type(question);
-    header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
-    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
-    let mut buffer = vec![0; ANSWER];
-    loop {
-        let length = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
-            length => length?,
-        };
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        while let Ok(message) = NetlinkBuffer::new_checked(rest) {
-            match message.message_type() {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => {
-                    let code = message.payload().get(..4).and_then(|code| parse_i32(code).ok());
-                    return Err(io::Error::from_raw_os_error(code.unwrap_or_default().saturating_neg()));
-                }
-                kind if kind == answer => each(message.payload()),
-                _ => {}
-            }
-            let length = (message.length() as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-        }
-    }
 }
 
 /// `struct ifinfomsg`, and `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: their counters do not matter.

@@ -108,6 +108,10 @@ struct Doorkeeper {
     refusals: Flood,
     /// What is told to whoever asks.
     status: Status,
+    /// Keeps a watcher that was taken over from flooding the log: an honest one keeps a smaller limit by itself.
+    talk: Flood,
+    /// The same for what the watcher writes to the log when it is asked to (SIGUSR1): a line for each door.
+    accounts: Flood,
 }
 
 /// A configuration that the watcher has not acknowledged yet.
@@ -153,8 +157,10 @@ impl Doorkeeper {
             self.acknowledge();
             self.attend_to_heir(now);
             self.attend_to_status(now);
-            if let Some(lines) = self.refusals.sum(now.uptime) {
-                self.status.ledger.lines_left_out += lines;
+            let left_out_of =
+                [self.refusals.sum(now.uptime), self.talk.sum(now.uptime), self.accounts.sum(now.uptime)];
+            for lines in left_out_of.into_iter().flatten() {
+                self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
             self.log.settle(now);
@@ -250,6 +256,8 @@ impl Doorkeeper {
             self.log.next_deadline(),
             self.memory.next_deadline(),
             self.refusals.next_deadline(),
+            self.talk.next_deadline(),
+            self.accounts.next_deadline(),
             self.commands.next_look(now),
             self.status.next_deadline(),
         ];
@@ -268,7 +276,7 @@ impl Doorkeeper {
             .into_iter()
             .flatten()
             .chain(self.firewall.iter().flat_map(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)))
-            .chain(self.status.answers().descriptors())
+            .chain(self.status.descriptors(self.watcher.is_up()))
             .map(|(fd, events)| PollFd::new(fd, events))
             .collect();
         let readers = readers.iter().map(AsFd::as_fd).chain(self.log.waits_for());

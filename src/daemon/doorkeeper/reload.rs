@@ -45,6 +45,9 @@ impl Doorkeeper {
         self.log.note_and_blank(Notice::Reload, &text);
         let handed_out = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
             self.complain(&loaded.warnings);
+            if !self.watcher.has_confinement(&loaded.confinements.watcher) {
+                self.log.complain("User and Sandbox take effect when the daemon is started again");
+            }
             self.hand_out(loaded).map_err(|error| StartError::System("hand out the configuration", error))
         });
         if let Err(error) = handed_out {
@@ -58,7 +61,7 @@ impl Doorkeeper {
 
     /// Hands a configuration to the watcher.
     pub(super) fn hand_out(&mut self, loaded: Loaded) -> io::Result<()> {
-        let Loaded { mut config, files, one_time, warnings: _ } = loaded;
+        let Loaded { mut config, files, one_time, warnings: _, confinements: _ } = loaded;
         config.options = config.options.following(&self.config.options);
         inherit_spent(&self.config.doors, &mut config.doors);
         let wanted = self.wanted(&config.options);
@@ -190,7 +193,7 @@ impl Doorkeeper {
             Ok(()) => {
                 self.has_lost_watcher = false;
                 self.status.ledger.watcher_restarts += 1;
-                self.hand_over_socket();
+                self.status.asked = None;
             }
             Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),
         }

@@ -3,6 +3,7 @@
 use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
+use crate::daemon::error::StartError;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::one_time;
 use crate::door::lock::{Lock, OneTime};
@@ -14,6 +15,7 @@ use crate::opening::Action;
 use crate::opening::entry::Notice;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::left_out;
+use crate::protocol::credible::{self, Doubt};
 use crate::protocol::desk::Verdict;
 use crate::protocol::messages::{Generation, Order, Report, Step};
 use crate::reason::reason;
@@ -42,6 +44,9 @@ impl Doorkeeper {
 
     pub(super) fn hear(&mut self, report: Report) {
         let now = now();
+        if is_for_the_log(&report) && !self.talk.admits(now.uptime) {
+            return;
+        }
         match report {
             Report::Adopted(generation) => self.adopted(generation),
             Report::Opened(number, generation, opening) => match self.desk.admit(number, generation) {
@@ -76,7 +81,12 @@ impl Doorkeeper {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
-            Report::Told(line) => self.log.tell(Notice::Status, [line]),
+            Report::Told(line) => {
+                if self.accounts.admits(now.uptime) {
+                    self.log.tell(Notice::Status, [line]);
+                }
+            }
+            Report::Described => self.pass_on_description(now),
             Report::TooMany(generation, door, _) => {
                 if let Some(door) = self.door_named(generation, door) {
                     self.log.complain(&format!("{door}: too many openings wait: this one is not made"));
@@ -96,6 +106,15 @@ impl Doorkeeper {
                 Ok(socket) => self.watcher.send(Order::Socket(Code(0)), Some(socket)),
                 Err(error) => self.watcher.send(Order::Socket(Code::of(&error)), None),
             },
+            Report::Confined(confined) => {
+                if let Some(missing) = confined.missing().filter(|_| self.watcher.is_strict()) {
+                    self.log.complain(&StartError::Confinement("watcher", missing).to_string());
+                } else if self.status.ledger.watcher_confined.as_ref() != Some(&confined) {
+                    self.log.say(&format!("watcher: {confined}"));
+                }
+                self.status.ledger.watcher_confined = Some(confined);
+            }
+            Report::Panicked(text) => self.log.complain(&format!("the watcher has a fault: {text}")),
             Report::Explained(text, is_end) => self.log.explain(text, is_end, now),
             // It ends now, and that is heard of next.
             Report::Refused(error) => self.log.complain(&error.to_string()),
@@ -111,11 +130,21 @@ impl Doorkeeper {
     /// A door is to be opened: what the knock used up is used up first.
     fn open(&mut self, opening: Opening, now: Now) {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return };
-        if door.lock.length(opening.turn, opening.knocker).is_none() && matches!(door.lock, Lock::Otp(_)) {
-            // The watcher did not know yet that this list was used.
-            return;
-        }
         let name = door.name.clone();
+        let cooldowns = self.memory.cooldowns().iter();
+        let cooldown = cooldowns.filter(|it| it.knocker == opening.knocker && it.door == name);
+        let checked = credible::check(door, &opening, cooldown.map(|it| it.until).max(), now);
+        match checked {
+            Ok(()) => {}
+            Err(Doubt::Spent) => return,
+            Err(doubt) => {
+                if self.talk.admits(now.uptime) {
+                    let knocker = opening.knocker;
+                    self.log.complain(&format!("{name}: an opening for {knocker} is refused: {doubt}"));
+                }
+                return;
+            }
+        }
         let event = Event::Opened { door: name.clone(), opening };
         if let Lock::OneTime(lines) = &door.lock {
             // First on the disk, then the command: a crash must not make the line good again.
@@ -169,4 +198,25 @@ impl Doorkeeper {
 /// What a line about an interface is about.
 fn notice_of(state: State) -> Notice {
     if state == State::Ready { Notice::Listening } else { Notice::Waiting }
+}
+
+/// Whether all that comes of it is a line of the log.
+fn is_for_the_log(report: &Report) -> bool {
+    match report {
+        Report::Adopted(_)
+        | Report::Opened(..)
+        | Report::Single(..)
+        | Report::SocketWanted
+        | Report::Told(_)
+        | Report::Described
+        | Report::Explained(..) => false,
+        Report::Stepped(..)
+        | Report::LeftOut(_)
+        | Report::TooMany(..)
+        | Report::Interface(..)
+        | Report::Trouble(_)
+        | Report::Refused(_)
+        | Report::Confined(_)
+        | Report::Panicked(_) => true,
+    }
 }

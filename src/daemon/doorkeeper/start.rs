@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
-use crate::config::Config;
+use crate::config::{Config, Sandbox};
 use crate::daemon::background::Launcher;
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::clock::now;
@@ -41,6 +41,7 @@ use crate::octets;
 use crate::opening::Openings;
 use crate::opening::entry::Notice;
 use crate::opening::log_limit::Flood;
+use crate::protocol::confinement::Confinement;
 use crate::protocol::desk::Desk;
 use crate::protocol::messages::Report;
 use crate::reason::reason;
@@ -49,6 +50,11 @@ use crate::reason::reason;
 const PID_MODE: u32 = 0o644;
 /// How long the watcher may take to begin.
 const WATCHER_START: Duration = Duration::from_secs(30);
+
+/// How many times as many lines as an honest watcher one may cause that was taken over.
+const TALK: u32 = 2;
+/// How many times as many lines the watcher may write that it was asked for: some for each of thousands of doors.
+const ACCOUNTS: u32 = 20;
 
 /// How long we wait for a daemon that ends to have ended.
 const OTHERS_END: Duration = Duration::from_secs(10);
@@ -71,8 +77,9 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     processes::empty_stdin().map_err(StartError::NoNull)?;
     let mut signals = Signals::new().map_err(|error| StartError::System("listen for signals", error))?;
     let loaded = load(&arguments, &mut output::pass_on)?;
-    let warnings = loaded.warnings.clone();
+    let (warnings, confinements) = (loaded.warnings.clone(), loaded.confinements);
     let mut doorkeeper = Doorkeeper::new(arguments, limits);
+    doorkeeper.watcher.confine(confinements.watcher);
     let watcher = |error| StartError::System("start the watcher", error);
     doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
     doorkeeper.wait_for_watcher(&mut signals)?;
@@ -82,7 +89,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     }
     doorkeeper.complain(&warnings);
     if doorkeeper.arguments.lookup {
-        doorkeeper.log.look_up_names().map_err(|error| StartError::System("start the resolver", error))?;
+        doorkeeper.start_resolver(confinements.resolver)?;
     }
     let state_file = doorkeeper.config.options.state_file(&doorkeeper.arguments.pid_file);
     places::wait_for_leaving(&state_file, OTHERS_END, || signals.is_end_wanted());
@@ -175,6 +182,8 @@ impl Doorkeeper {
             last_words: None,
             refusals: Flood::default(),
             status: Status::new(now()),
+            talk: Flood::times(TALK),
+            accounts: Flood::times(ACCOUNTS),
         }
     }
 
@@ -187,6 +196,12 @@ impl Doorkeeper {
             }
             match self.watcher.receive() {
                 Received::Message(Report::Refused(error), _) => return Err(StartError::Capture(error)),
+                Received::Message(Report::Confined(confined), _) => {
+                    if let Some(missing) = confined.missing().filter(|_| self.watcher.is_strict()) {
+                        return Err(StartError::Confinement("watcher", missing));
+                    }
+                    self.status.ledger.watcher_confined = Some(confined);
+                }
                 Received::Message(report, _) => self.hear(report),
                 Received::Nonsense => {}
                 Received::Nothing => {
@@ -203,6 +218,18 @@ impl Doorkeeper {
         if self.handed_out.is_some() { Err(StartError::Watcher) } else { Ok(()) }
     }
 
+    /// Names of knockers are looked up from now on (`-l`).
+    fn start_resolver(&mut self, confinement: Confinement) -> Result<(), StartError> {
+        let start = |error| StartError::System("start the resolver", error);
+        self.log.look_up_names_as(confinement).map_err(start)?;
+        let confined = self.log.resolver(now().uptime + WATCHER_START);
+        let confined = confined.ok_or_else(|| start(io::ErrorKind::TimedOut.into()))?;
+        if let Some(missing) = confined.missing().filter(|_| confinement.sandbox == Sandbox::Require) {
+            return Err(StartError::Confinement("resolver", missing));
+        }
+        Ok(())
+    }
+
     /// Whether something was used up, or cools down, since before this daemon began.
     fn knows_of_earlier_days(&self) -> bool {
         !self.memory.cooldowns().is_empty() || !spent_lists(&self.config.doors).is_empty()
@@ -216,6 +243,16 @@ impl Doorkeeper {
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
         output::say(&format!("{words}..."));
         self.log.note(Notice::Start, &format!("starting up, {words}"));
+        self.status.ledger.resolver_confined = self.log.resolver(Duration::ZERO);
+        let ledger = &self.status.ledger;
+        for (name, confined) in
+            [("watcher", &ledger.watcher_confined), ("resolver", &ledger.resolver_confined)]
+        {
+            // Otherwise -v says what knockd 0.8 said.
+            if let Some(confined) = confined.as_ref().filter(|it| it.missing().is_some()) {
+                output::say(&format!("{name}: {confined}"));
+            }
+        }
         let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
         self.log.tell(Notice::Waiting, missing.map(|(what, state)| state.line(what, false)));
         self.say(said, now());

@@ -7,6 +7,7 @@ use crate::config::{ConfigError, Problem, StatusSocket};
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::error::StartError;
+use crate::daemon::messages;
 use crate::daemon::status::place::Paths;
 use crate::opening::entry::Notice;
 use crate::protocol::messages::Order;
@@ -25,7 +26,7 @@ impl Doorkeeper {
     /// Makes the sockets that the configuration names, unless they are there already.
     pub(super) fn open_status(&mut self) {
         let path = self.config.options.status_socket(&self.arguments.pid_file);
-        if self.status.path == path && self.status.watchers.is_some() {
+        if self.status.path == path && self.status.is_open() {
             return;
         }
         self.status.close();
@@ -34,7 +35,7 @@ impl Doorkeeper {
     }
 
     fn make_sockets(&mut self, more_tries: u32) {
-        let Some(path) = self.status.path.clone() else { return self.hand_over_socket() };
+        let Some(path) = self.status.path.clone() else { return };
         match self.status.open(&Paths::of(&path)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && more_tries > 0 => {
@@ -55,13 +56,6 @@ impl Doorkeeper {
                 }
             }
         }
-        self.hand_over_socket();
-    }
-
-    /// Gives the watcher its socket, or none in place of the one that it has.
-    pub(super) fn hand_over_socket(&mut self) {
-        let copy = self.status.watchers.as_ref().and_then(|socket| socket.try_clone().ok());
-        self.watcher.send(Order::Listen, copy);
     }
 
     /// Answers whoever asks.
@@ -72,6 +66,28 @@ impl Doorkeeper {
         let mut answers = std::mem::take(&mut self.status.answers);
         answers.attend(now, || self.facts(now));
         self.status.answers = answers;
+        self.status.relay.write_on(now);
+        if self.status.asked.is_none() && self.watcher.is_up() && self.status.relay.has_caller() {
+            self.ask_watcher();
+        }
+    }
+
+    /// Has the watcher write down what it knows, for whoever asks. It is asked once at a time.
+    fn ask_watcher(&mut self) {
+        // Without a file in memory the reader waits until there is one, or no longer.
+        if let Ok(file) = messages::blank()
+            && let Ok(copy) = file.try_clone()
+        {
+            self.watcher.send(Order::Describe, Some(copy));
+            self.status.asked = Some(file);
+        }
+    }
+
+    /// The watcher wrote it down.
+    pub(super) fn pass_on_description(&mut self, now: Now) {
+        let Some(file) = self.status.asked.take() else { return };
+        let text = messages::read_all(&file).unwrap_or_default();
+        self.status.relay.answer(now, || String::from_utf8_lossy(&text).into_owned());
     }
 
     fn facts(&self, now: Now) -> String {

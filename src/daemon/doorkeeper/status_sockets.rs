@@ -1,9 +1,12 @@
-//! The status sockets of both processes, and what is counted for whoever asks.
+//! The status sockets of both processes, of which the doorkeeper serves both: the watcher may send nothing but messages.
+//! And what is counted for whoever asks.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use nix::poll::PollFlags;
 
 use crate::daemon::status::answers::Answers;
 use crate::daemon::status::place::{Paths, Place, listen};
@@ -22,8 +25,10 @@ pub(super) struct Status {
     /// Where the sockets are, or are to be.
     pub(super) path: Option<PathBuf>,
     places: Vec<Place>,
-    /// The watcher's socket: each watcher gets it.
-    pub(super) watchers: Option<OwnedFd>,
+    /// Who asks for what the watcher knows.
+    pub(super) relay: Answers,
+    /// The file that the watcher is to write that into.
+    pub(super) asked: Option<OwnedFd>,
     /// When to try again to make them, as uptime, and how many more times.
     pub(super) next_try: Option<(Duration, u32)>,
 }
@@ -37,25 +42,33 @@ impl Status {
             answers: Answers::default(),
             path: None,
             places: Vec::new(),
-            watchers: None,
+            relay: Answers::default(),
+            asked: None,
             next_try: None,
         }
     }
 
     /// Who asks, and who has not read everything yet.
-    pub(super) fn answers(&self) -> &Answers {
-        &self.answers
+    pub(super) fn descriptors(&self, has_watcher: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let may_ask = has_watcher && self.asked.is_none();
+        self.answers.descriptors(true).chain(self.relay.descriptors(may_ask))
+    }
+
+    /// Whether there are sockets.
+    pub(super) fn is_open(&self) -> bool {
+        !self.places.is_empty()
     }
 
     /// When to look after it, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.next_try.map(|(at, _)| at).into_iter().chain(self.answers.next_deadline()).min()
+        let answers = self.answers.next_deadline().into_iter().chain(self.relay.next_deadline());
+        self.next_try.map(|(at, _)| at).into_iter().chain(answers).min()
     }
 
     /// Nobody is answered any more, and the sockets are gone.
     pub(super) fn close(&mut self) {
         self.answers.listen_at(None);
-        self.watchers = None;
+        self.relay.listen_at(None);
         self.places.clear();
         self.next_try = None;
     }
@@ -68,7 +81,7 @@ impl Status {
         let (watchers, watchers_place) = listen(&paths.watcher)?;
         let (own, own_place) = listen(&paths.doorkeeper)?;
         self.places = vec![watchers_place, own_place];
-        self.watchers = Some(watchers);
+        self.relay.listen_at(Some(watchers));
         self.answers.listen_at(Some(own));
         Ok(())
     }

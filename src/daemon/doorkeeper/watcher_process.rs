@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use nix::poll::PollFlags;
 
+use crate::config::Sandbox;
 use crate::daemon::cli::Arguments;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::processes::{self, Role, Sibling};
+use crate::protocol::confinement::Confinement;
 use crate::protocol::messages::{Order, Report};
 use crate::time::Now;
 
@@ -23,7 +25,8 @@ const MOST_WAITING: usize = 64;
 #[derive(Debug)]
 pub struct WatcherProcess {
     arguments: Vec<OsString>,
-    is_detached: bool,
+    /// What it gives up; none can be started without.
+    confinement: Option<Confinement>,
     process: Option<Sibling>,
     orders: VecDeque<(Order, Option<OwnedFd>)>,
     /// The last opening that was taken, if that is still to be said.
@@ -43,12 +46,29 @@ impl WatcherProcess {
                 .filter(|(is_set, _)| *is_set)
                 .map(|(_, word)| word.into())
                 .collect(),
-            is_detached: arguments.is_launched,
+            confinement: None,
             process: None,
             orders: VecDeque::new(),
             taken: None,
             started: Duration::ZERO,
         }
+    }
+
+    /// What the next one gives up.
+    pub fn confine(&mut self, confinement: Confinement) {
+        self.confinement = Some(confinement);
+    }
+
+    /// Whether this is what it gives up.
+    #[must_use]
+    pub fn has_confinement(&self, confinement: &Confinement) -> bool {
+        self.confinement.as_ref() == Some(confinement)
+    }
+
+    /// Whether it is not to run with anything that it was to give up.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.confinement.is_some_and(|it| it.sandbox == Sandbox::Require)
     }
 
     /// Starts one.
@@ -59,7 +79,8 @@ impl WatcherProcess {
         self.started = now.uptime;
         self.orders.clear();
         self.taken = None;
-        self.process = Some(processes::start_as(Role::Watcher, self.arguments.clone(), self.is_detached)?);
+        let confinement = self.confinement.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+        self.process = Some(processes::start_confined(Role::Watcher, self.arguments.clone(), confinement)?);
         Ok(())
     }
 

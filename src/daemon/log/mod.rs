@@ -28,6 +28,7 @@ use crate::daemon::log::syslog::Syslog;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::opening::entry::{LogEntry, Notice};
 use crate::opening::event::Event;
+use crate::protocol::confinement::{Confined, Confinement};
 use crate::reason::reason;
 use crate::time::Now;
 
@@ -61,6 +62,8 @@ pub struct Log {
     format: LogFormat,
     zone: Zone,
     names: Option<Names>,
+    /// What the process that looks names up gives up; nothing if no names are wanted.
+    confinement: Option<Confinement>,
     /// When to start a resolver in place of one that ended, as uptime.
     next_names: Option<Duration>,
     /// What waits for a name, and all that came after it.
@@ -80,6 +83,7 @@ impl Log {
             format: LogFormat::Text,
             zone: Zone::local(),
             names: None,
+            confinement: None,
             next_names: None,
             waiting: VecDeque::new(),
             is_held: false,
@@ -113,12 +117,18 @@ impl Log {
         self.file.as_ref().map(LogFile::path)
     }
 
-    /// Shows knockers with their names from now on.
+    /// Shows knockers with their names from now on. The process that looks them up gives this up first.
     ///
     /// # Errors
-    /// Why the process that looks them up cannot be started.
-    pub fn look_up_names(&mut self) -> io::Result<()> {
-        self.names = Some(Names::start()?);
+    /// Why that cannot be started.
+    pub fn look_up_names_as(&mut self, confinement: Confinement) -> io::Result<()> {
+        self.confinement = Some(confinement);
+        self.look_up_names()
+    }
+
+    fn look_up_names(&mut self) -> io::Result<()> {
+        let confinement = self.confinement.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+        self.names = Some(Names::start(confinement)?);
         self.next_names = None;
         Ok(())
     }
@@ -134,6 +144,11 @@ impl Log {
         if std::mem::take(&mut self.is_held) {
             self.advance(now);
         }
+    }
+
+    /// What the process that looks names up gave up, waiting for it until this uptime; nothing if there is none.
+    pub fn resolver(&mut self, deadline: Duration) -> Option<Confined> {
+        self.names.as_mut()?.confined(deadline).cloned()
     }
 
     /// Writes what happened, now or, if a name is being looked up, soon.

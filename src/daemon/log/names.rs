@@ -5,6 +5,7 @@
 //! host name: whoever owns an address chooses its name.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,10 +13,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, recv, send};
 
+use crate::config::Sandbox;
+use crate::daemon::clock::now;
+use crate::daemon::messages;
+use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes::{self, Role, Sibling};
+use crate::daemon::sandbox;
+use crate::daemon::sandbox::tenant::Tenant;
 use crate::daemon::signals;
+use crate::protocol::confinement::{Confined, Confinement};
+use crate::protocol::messages::{Crossing, Report};
 use crate::time::Now;
 
 /// How long a line waits for its name.
@@ -43,6 +53,8 @@ pub enum Answer {
 pub struct Names {
     /// There as long as this is.
     resolver: Option<Sibling>,
+    /// What it gave up, which is the first that it says.
+    confined: Option<Confined>,
     known: HashMap<IpAddr, (Option<String>, Duration)>,
     /// Whose names are being looked up: the process answers all that it is asked.
     asked: HashSet<IpAddr>,
@@ -54,9 +66,28 @@ impl Names {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn start() -> io::Result<Names> {
-        let resolver = processes::start_as(Role::Resolver, [], true)?;
-        Ok(Names { resolver: Some(resolver), known: HashMap::new(), asked: HashSet::new(), is_gone: false })
+    pub fn start(confinement: &Confinement) -> io::Result<Names> {
+        let resolver = processes::start_confined(Role::Resolver, [], confinement)?;
+        Ok(Names {
+            resolver: Some(resolver),
+            confined: None,
+            known: HashMap::new(),
+            asked: HashSet::new(),
+            is_gone: false,
+        })
+    }
+
+    /// What the process gave up, waiting for it to say so until this uptime.
+    pub fn confined(&mut self, deadline: Duration) -> Option<&Confined> {
+        while self.confined.is_none() && !self.is_gone && now().uptime < deadline {
+            let descriptor = self.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            wait_for(
+                descriptor.into_iter().collect::<Vec<_>>().as_mut_slice(),
+                poll_timeout(Some(deadline), now()),
+            );
+            self.take(now());
+        }
+        self.confined.as_ref()
     }
 
     /// What is known of this knocker; if that is nothing, asks for it.
@@ -90,6 +121,14 @@ impl Names {
         let mut answer = [0; 16 + LONGEST];
         loop {
             match recv(self.socket(), &mut answer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length @ 1..) if self.confined.is_none() => {
+                    let Some(Some(Report::Confined(confined))) = answer.get(..length).map(Report::decode)
+                    else {
+                        self.is_gone = true;
+                        return;
+                    };
+                    self.confined = Some(confined);
+                }
                 Ok(length) if length >= 16 => {
                     let Some((address, rest)) = answer.split_first_chunk::<16>() else { return };
                     let knocker = Ipv6Addr::from(*address).to_canonical();
@@ -149,11 +188,19 @@ fn host_name(bytes: &[u8]) -> Option<String> {
     if name.parse::<IpAddr>().is_ok() { None } else { Some(name) }
 }
 
-/// The resolver's whole life: an address comes, its name goes back.
+/// The resolver's whole life: an address comes, its name goes back. What name servers answer is read by the C library, so
+/// it gives up what it does not need for that.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(words: Vec<OsString>) -> ExitCode {
     signals::ignore_all();
-    let Ok(socket) = processes::accept() else { return ExitCode::FAILURE };
+    let Some((_, confinement)) = processes::split_confinement(words) else { return ExitCode::FAILURE };
+    let Ok(socket) = processes::accept_alone() else { return ExitCode::FAILURE };
+    let confined = sandbox::enter(&confinement, &Tenant::Resolver);
+    let is_refused = confinement.sandbox == Sandbox::Require && confined.missing().is_some();
+    let is_told = messages::transmit(&socket, &Report::Confined(confined), None);
+    if is_refused || is_told.is_err() {
+        return ExitCode::FAILURE;
+    }
     loop {
         let mut request = [0; 16];
         match receive(&socket, &mut request) {

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, SocketFlags, accept_with, send, shutdown};
 
@@ -46,9 +46,9 @@ impl Answers {
         self.next_try = None;
     }
 
-    /// What to wait for: somebody who asks, and room for what waits.
-    pub fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let may_come = self.readers.len() < READERS && self.next_try.is_none();
+    /// What to wait for: somebody who asks, if one may come now, and room for what waits.
+    pub fn descriptors(&self, may_come: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let may_come = may_come && self.readers.len() < READERS && self.next_try.is_none();
         let listener = self.listener.as_ref().filter(|_| may_come).map(|fd| (fd.as_fd(), PollFlags::POLLIN));
         let readers = self.readers.iter().map(|reader| (reader.stream.as_fd(), PollFlags::POLLOUT));
         listener.into_iter().chain(readers)
@@ -60,12 +60,33 @@ impl Answers {
         self.readers.iter().map(|reader| reader.until).chain(self.next_try).min()
     }
 
+    /// Whether somebody asks who can be answered now.
+    #[must_use]
+    pub fn has_caller(&self) -> bool {
+        let can_answer = self.readers.len() < READERS && self.next_try.is_none();
+        let listener = self.listener.as_ref().filter(|_| can_answer);
+        listener.is_some_and(|listener| {
+            let mut descriptors = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        })
+    }
+
     /// Writes on, and answers whoever asks with what `tell` says.
-    pub fn attend(&mut self, now: Now, mut tell: impl FnMut() -> String) {
+    pub fn attend(&mut self, now: Now, tell: impl FnMut() -> String) {
+        self.write_on(now);
+        self.answer(now, tell);
+    }
+
+    /// Writes what those have not read yet who were answered.
+    pub fn write_on(&mut self, now: Now) {
         self.readers.retain_mut(|reader| reader.until > now.uptime && !reader.is_served());
         if self.next_try.is_some_and(|at| at <= now.uptime) {
             self.next_try = None;
         }
+    }
+
+    /// Answers whoever asks with what `tell` says.
+    pub fn answer(&mut self, now: Now, mut tell: impl FnMut() -> String) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.next_try.is_none()) else { return };
         for _ in 0..BATCH {
             if self.readers.len() >= READERS {

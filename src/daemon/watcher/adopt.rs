@@ -7,14 +7,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use crate::config::Config;
 use crate::daemon::capture::Captures;
 use crate::daemon::cli::Arguments;
-use crate::daemon::clock::{Zone, now};
+use crate::daemon::clock::now;
 use crate::daemon::load;
 use crate::daemon::messages;
 use crate::daemon::poll::wait_for;
-use crate::daemon::signals;
-use crate::daemon::status::answers::Answers;
 use crate::daemon::watcher::link::Link;
-use crate::daemon::watcher::{AHEAD, Watcher};
+use crate::daemon::watcher::{AHEAD, Prepared, Watcher};
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::engine::Engine;
@@ -37,14 +35,15 @@ struct Understood {
 
 impl Watcher {
     /// Waits for the first configuration and opens the captures; `None` if that fails.
-    pub(super) fn begin(arguments: &Arguments, mut link: Link) -> Option<Watcher> {
+    pub(super) fn begin(arguments: &Arguments, mut link: Link, prepared: Prepared) -> Option<Watcher> {
+        let Prepared { zone, netlink, usr1 } = prepared;
         let (generation, bundle) = first_order(&mut link)?;
         let now = now();
         let Understood { waits, has_readers, cooldowns, doors, max_attempts, wanted } = understand(&bundle)?;
         drop(bundle);
         let interest = Interest::of(&doors, AHEAD);
         let sockets = &mut || link.packet_socket();
-        let captures = match Captures::open(wanted, waits, &interest, arguments.only_v4, sockets) {
+        let captures = match Captures::open(netlink, wanted, waits, &interest, arguments.only_v4, sockets) {
             Ok(captures) => captures,
             Err(error) => {
                 link.say(Report::Refused(error));
@@ -63,10 +62,9 @@ impl Watcher {
             has_readers,
             only_v4: arguments.only_v4,
             explains: arguments.debug,
-            zone: Zone::local(),
+            zone,
             is_finished: false,
-            usr1: signals::usr1(),
-            answers: Answers::default(),
+            usr1,
             started: now,
         };
         watcher.cool_down(&cooldowns, now);

@@ -116,6 +116,12 @@ impl Link {
         self.flush();
     }
 
+    /// Says that what it knows is written.
+    pub fn described(&mut self) {
+        self.outbox.say_first(Report::Described);
+        self.flush();
+    }
+
     /// Sends a line for `-D`.
     pub fn explain(&mut self, line: &str) {
         let line = octets::escaped(line);

@@ -1,7 +1,8 @@
 //! The network side: receives packets, and reports openings and the steps of attempts to the doorkeeper.
 //!
 //! This process reads what strangers send. If it ends, the doorkeeper starts another one at once. It gets configurations and
-//! packet sockets from the doorkeeper; it opens no file, runs no program and writes no log.
+//! packet sockets from the doorkeeper; it opens no file, runs no program and writes no log, and gives up the right to do so
+//! ([`sandbox`]) before it reads anything.
 //!
 //! One loop around `poll`: the only place of this process that blocks, and that reads the clock.
 
@@ -12,6 +13,7 @@ pub mod link;
 mod status;
 
 use std::ffi::OsString;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -23,16 +25,19 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::daemon::capture::Captures;
+use crate::config::Sandbox;
 use crate::daemon::capture::netlink::Ring;
 use crate::daemon::capture::socket::Taken;
+use crate::daemon::capture::{Captures, Netlink};
 use crate::daemon::cli;
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::core_dump;
+use crate::daemon::messages;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
+use crate::daemon::sandbox;
+use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
 use crate::daemon::signals;
-use crate::daemon::status::answers::Answers;
 use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime};
@@ -41,7 +46,7 @@ use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
 use crate::opening::log_limit::Flood;
-use crate::protocol::messages::{Order, Report, SinglePacket, Step};
+use crate::protocol::messages::{Order, Report, SinglePacket, Step, plain};
 use crate::time::Now;
 
 /// How many packets are handled before messages of the doorkeeper get their turn.
@@ -67,8 +72,14 @@ struct Watcher {
     is_finished: bool,
     /// Readable when SIGUSR1 came.
     usr1: Option<SignalFd>,
-    answers: Answers,
     started: Now,
+}
+
+/// What is opened while this process may.
+struct Prepared {
+    zone: Zone,
+    netlink: io::Result<Netlink>,
+    usr1: Option<SignalFd>,
 }
 
 /// What there is to do after a wait.
@@ -77,8 +88,8 @@ struct Ready {
     captures: Vec<usize>,
     interfaces: bool,
     doorkeeper: bool,
-    /// SIGUSR1, or somebody at the status socket.
-    status: bool,
+    /// SIGUSR1 came.
+    usr1: bool,
 }
 
 /// The watcher's whole life.
@@ -88,16 +99,36 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     signals::ignore_all();
     core_dump::forbid();
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    let (Ok(arguments), Ok(socket)) = (cli::parse(words), processes::accept()) else {
-        return ExitCode::FAILURE;
-    };
-    match Watcher::begin(&arguments, Link::new(socket)) {
+    match start(words) {
         Some(mut watcher) => {
             watcher.run();
             ExitCode::SUCCESS
         }
         None => ExitCode::FAILURE,
     }
+}
+
+/// Opens what there is no opening of later, is confined, and waits for a configuration.
+fn start(words: Vec<OsString>) -> Option<Watcher> {
+    let (words, confinement) = processes::split_confinement(words)?;
+    let (Ok(arguments), Ok(socket)) = (cli::parse(words), processes::accept_alone()) else { return None };
+    let prepared = Prepared { zone: Zone::local(), netlink: Netlink::open(), usr1: signals::usr1() };
+    // Standard error is nobody's.
+    let last_words = socket.as_fd().try_clone_to_owned().ok()?;
+    let mut link = Link::new(socket);
+    let confined = sandbox::enter(
+        &confinement,
+        &Tenant::Watcher(Descriptors {
+            links: [link.descriptor(), last_words.as_fd()],
+            survey: prepared.netlink.as_ref().ok().map(Netlink::survey),
+        }),
+    );
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = messages::transmit(&last_words, &Report::Panicked(plain(&panic.to_string())), None);
+    }));
+    let is_refused = confinement.sandbox == Sandbox::Require && confined.missing().is_some();
+    link.say(Report::Confined(confined));
+    if is_refused { None } else { Watcher::begin(&arguments, link, prepared) }
 }
 
 impl Watcher {
@@ -131,11 +162,8 @@ impl Watcher {
             if ready.doorkeeper || self.link.has_orders() {
                 self.obey(now);
             }
-            if ready.status || self.answers.next_deadline().is_some_and(|at| at <= now.uptime) {
-                if self.usr1.as_ref().is_some_and(|usr1| matches!(usr1.read_signal(), Ok(Some(_)))) {
-                    self.tell_log(now);
-                }
-                self.answer(now);
+            if ready.usr1 && self.usr1.as_ref().is_some_and(|it| matches!(it.read_signal(), Ok(Some(_)))) {
+                self.tell_log(now);
             }
             self.sum_up(now);
             self.link.flush();
@@ -155,7 +183,6 @@ impl Watcher {
             self.flood.next_deadline(),
             self.captures.next_look(),
             self.captures.next_change(),
-            self.answers.next_deadline(),
             rests,
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -169,9 +196,8 @@ impl Watcher {
             PollFd::new(self.captures.doorbell().as_fd(), PollFlags::POLLIN),
         ];
         let usr1 = self.usr1.as_ref().map(|usr1| (usr1.as_fd(), PollFlags::POLLIN));
-        let asked = usr1.into_iter().chain(self.answers.descriptors());
-        descriptors.extend(asked.map(|(fd, events)| PollFd::new(fd, events)));
-        let askers = descriptors.len() - 2;
+        let has_usr1 = usr1.is_some();
+        descriptors.extend(usr1.map(|(fd, events)| PollFd::new(fd, events)));
         // A descriptor with no events stands in for a capture whose packets gather, so that positions stay fixed.
         descriptors.extend(self.captures.descriptors().map(|(fd, rest)| match rest {
             None => PollFd::new(fd, PollFlags::POLLIN),
@@ -181,13 +207,13 @@ impl Watcher {
         let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
         let (doorkeeper, interfaces) = (next(), next());
-        let status = (0..askers).filter(|_| next()).count() > 0;
+        let usr1 = has_usr1 && next();
         let rested = |rest: Option<Duration>| rest.is_some_and(|end| end <= now().uptime);
         let rests = self.captures.descriptors().map(|(_, rest)| rest);
         let captures =
             ready.zip(rests).enumerate().filter(|(_, (is_ready, rest))| *is_ready || rested(*rest));
         let captures = captures.map(|(place, _)| place).collect();
-        Ready { captures, interfaces, doorkeeper, status }
+        Ready { captures, interfaces, doorkeeper, usr1 }
     }
 
     /// Carries out the doorkeeper's orders.
@@ -201,7 +227,7 @@ impl Watcher {
                 {
                     self.refill(door, &text);
                 }
-                (Order::Listen, socket) => self.answers.listen_at(socket),
+                (Order::Describe, Some(file)) => self.describe(file, now),
                 (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,
                 _ => {}
@@ -346,7 +372,7 @@ impl Watcher {
     fn refill(&mut self, door: usize, text: &impl AsFd) {
         let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
         let path = lines.path.clone();
-        let text = crate::daemon::messages::read_all(text).ok();
+        let text = messages::read_all(text).ok();
         let fresh = text.map(|text| OneTime::read(path, &text, |_| {}));
         self.engine.refill(door, fresh);
         if self.explains {

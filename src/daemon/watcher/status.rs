@@ -1,8 +1,10 @@
-//! What the watcher tells of itself: to whoever connects to its socket, and to the log on SIGUSR1.
+//! What the watcher tells of itself: to the doorkeeper for whoever connects to its status socket, and to the log on SIGUSR1.
 //!
-//! The system calls that this takes once the process runs: accept4, sendto, shutdown and close for the socket, read for
-//! the signal (a signalfd that is made before anything else), getsockopt for `PACKET_STATISTICS`.
+//! It writes into a file in memory, by a call by which no socket sends: it may send nothing but messages.
 
+use std::os::fd::OwnedFd;
+
+use crate::daemon::messages;
 use crate::daemon::watcher::Watcher;
 use crate::protocol::messages::Report;
 use crate::status::facts::Facts;
@@ -11,14 +13,13 @@ use crate::status::{table, watcher};
 use crate::time::Now;
 
 impl Watcher {
-    /// Answers whoever asks.
-    pub(super) fn answer(&mut self, now: Now) {
-        let Watcher { answers, engine, captures, started, .. } = self;
-        answers.attend(now, || {
-            let mut facts = Facts::of_process(std::process::id(), *started, now);
-            watcher::tell(&mut facts, engine, captures.here().len(), &captures.standing());
-            facts.end()
-        });
+    /// Writes what this process knows into a file.
+    pub(super) fn describe(&mut self, file: OwnedFd, now: Now) {
+        let mut facts = Facts::of_process(std::process::id(), self.started, now);
+        watcher::tell(&mut facts, &self.engine, self.captures.here().len(), &self.captures.standing());
+        // What cannot be written is missing at its end, which the reader notices.
+        let _ = messages::write_all(file, facts.end().as_bytes());
+        self.link.described();
     }
 
     /// Writes what this process knows to the log.

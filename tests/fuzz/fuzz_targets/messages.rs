@@ -10,6 +10,7 @@ use knocking::door::misfit::Misfit;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
+use knocking::protocol::confinement::{Confined, Outcome};
 use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step, plain};
 use libfuzzer_sys::fuzz_target;
 
@@ -21,6 +22,7 @@ enum Input {
     Capture(String, String, u8, i32),
     Interface(String, u8, bool),
     Report(u8, u32, u64, String),
+    Confined(u32, [u8; 6], i32),
     Order(u8, u32, u64, u32, i32),
 }
 
@@ -46,6 +48,8 @@ fuzz_target!(|input: Input| {
             assert!(report.as_ref().is_none_or(|report| report.encode() == bytes), "{report:?}");
         }
         Input::Opened(number, generation, place, knocker, turn) => {
+            // An IPv4 address has one spelling only.
+            let knocker = knocker.to_canonical();
             let opening = Opening { door: door(place), knocker, turn: Turn(turn) };
             crosses(&Report::Opened(number, Generation(generation), opening));
             crosses(&Report::TooMany(Generation(generation), door(place), knocker));
@@ -54,6 +58,7 @@ fuzz_target!(|input: Input| {
             crosses(&Report::Single(number, Generation(generation), single));
         }
         Input::Stepped(generation, place, knocker, stage, count) => {
+            let knocker = knocker.to_canonical();
             let repeated = Step::Repeated(count, count.wrapping_add(1));
             let steps = [Step::Advanced(stage), Step::Failed(stage), Step::Expired(stage), repeated];
             for step in steps.into_iter().chain([Step::WrongPacket, Step::PacketAgain, Step::Misfit(Misfit::Used)]) {
@@ -82,10 +87,19 @@ fuzz_target!(|input: Input| {
                 Report::Trouble(Trouble::Look(code)),
                 Report::Trouble(Trouble::Filter(code)),
                 Report::SocketWanted,
+                Report::Described,
                 Report::Told(plain(&text)),
                 Report::Explained(plain(&text), long == 0),
+                Report::Panicked(plain(&text)),
             ];
             crosses(&reports[usize::from(which) % reports.len()]);
+        }
+        Input::Confined(user, outcomes, code) => {
+            let all = [Outcome::Unwanted, Outcome::Done, Outcome::Otherwise, Outcome::Failed(Code(code))];
+            let confined = Confined { user, outcomes: outcomes.map(|outcome| one(&all, outcome)) };
+            // Its words are for the log.
+            assert!(!confined.to_string().chars().any(char::is_control), "{confined}");
+            crosses(&Report::Confined(confined));
         }
         Input::Order(which, generation, number, place, code) => {
             let generation = Generation(generation);
@@ -95,7 +109,7 @@ fuzz_target!(|input: Input| {
                 Order::Lines(number, generation, door(place)),
                 Order::Socket(Code(code)),
                 Order::Finish,
-                Order::Listen,
+                Order::Describe,
                 Order::Tell,
             ];
             crosses(&one(&orders, which));

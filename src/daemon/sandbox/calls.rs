@@ -1,0 +1,147 @@
+//! Which system calls the confined processes may make: what they were seen to make, and no more. All others fail with
+//! `EPERM`.
+//!
+//! **Watcher.** It waits, receives, and sends on the line to the doorkeeper and to the kernel's netlink: on these
+//! descriptors alone, whose numbers the list has. So it can receive frames and not send any. It gets no new descriptors
+//! but those that the doorkeeper sends, cannot put another in the place of those that may send (no `dup2`, and it may
+//! not close them), and sees what it opened by no path. Of the options of a packet socket it may set the filter and the
+//! ring: neither promiscuous mode nor a ring for sending. What it writes for others it writes into a file in memory that
+//! it is given, by `pwrite`, which no socket takes. No memory becomes executable.
+//!
+//! **Resolver.** The C library looks names up with files, name servers and local services (nscd, systemd-resolved),
+//! in ways that the system's owner chooses, so this list is wider: reading files, sockets of the internet and of this
+//! machine. It cannot write a file, run a program, or get at another process.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::libc::{self, c_int, c_long};
+
+use crate::daemon::sandbox::numbers::{
+    ABOUT_SOCKETS, CLIENT, CLOCK, CLOSE, FCNTL, FILES, IOCTL, MAP, MEMORY, OPEN, OPENAT, POLL, READ, READ_AT,
+    RECEIVE, RUNTIME, SEND, SENDMSG, SETSOCKOPT, SLEEP, SOCKET, WRITE_AT,
+};
+use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
+
+/// A system call that may be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its number.
+    pub number: u32,
+    /// With arguments for which all tests of one of these hold; with any if there are none.
+    pub only: Vec<Vec<Test>>,
+}
+
+/// A test of an argument, counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// It is one of these.
+    In(u32, Vec<u32>),
+    /// It is none of these.
+    NotIn(u32, Vec<u32>),
+    /// None of these bits is set.
+    NoBits(u32, u32),
+    /// Of these bits, those of the value are set.
+    Masked(u32, u32, u32),
+}
+
+/// What this process may call, what it calls most in front.
+#[must_use]
+pub fn of(tenant: &Tenant<'_>) -> Vec<Call> {
+    match tenant {
+        Tenant::Watcher(descriptors) => of_watcher(descriptors),
+        Tenant::Resolver => of_resolver(),
+    }
+}
+
+fn of_watcher(descriptors: &Descriptors<'_>) -> Vec<Call> {
+    let links = numbers(descriptors.links);
+    let survey = numbers(descriptors.survey);
+    let filter = option(libc::SOL_SOCKET, &[libc::SO_ATTACH_FILTER]);
+    let ring = option(
+        libc::SOL_PACKET,
+        &[libc::PACKET_VERSION, libc::PACKET_RX_RING, libc::PACKET_FANOUT, libc::PACKET_FANOUT_DATA],
+    );
+    let kept = links.iter().chain(&survey).copied().collect();
+    [
+        any(POLL),
+        any(RECEIVE),
+        any(CLOCK),
+        only(SENDMSG, &[vec![Test::In(0, links)]]),
+        only(SEND, &[vec![Test::In(0, survey)]]),
+        only(SETSOCKOPT, &[filter, ring]),
+        any(ABOUT_SOCKETS),
+        only(CLOSE, &[vec![Test::NotIn(0, kept)]]),
+        only(FCNTL, &[vec![Test::In(1, commands())]]),
+        any(READ),
+        any(READ_AT),
+        any(WRITE_AT),
+        only(MAP, &[vec![Test::NoBits(2, word(libc::PROT_EXEC))]]),
+        any(MEMORY),
+        any(SLEEP),
+        any(RUNTIME),
+    ]
+    .concat()
+}
+
+fn of_resolver() -> Vec<Call> {
+    let domains = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(word).to_vec();
+    let writes = word(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC);
+    let reading = |argument| vec![Test::Masked(argument, writes, word(libc::O_RDONLY))];
+    let requests =
+        vec![u32::try_from(libc::FIONREAD).unwrap_or(0), u32::try_from(libc::FIONBIO).unwrap_or(0)];
+    [
+        any(POLL),
+        any(RECEIVE),
+        any(SEND),
+        any(SENDMSG),
+        any(CLOCK),
+        only(OPEN, &[reading(1)]),
+        only(OPENAT, &[reading(2)]),
+        any(FILES),
+        any(READ),
+        any(READ_AT),
+        any(CLOSE),
+        only(SOCKET, &[vec![Test::In(0, domains)]]),
+        any(CLIENT),
+        any(SETSOCKOPT),
+        any(ABOUT_SOCKETS),
+        only(FCNTL, &[vec![Test::In(1, commands())]]),
+        only(IOCTL, &[vec![Test::In(1, requests)]]),
+        // The C library loads its parts for the sources of names.
+        any(MAP),
+        any(MEMORY),
+        any(SLEEP),
+        any(RUNTIME),
+    ]
+    .concat()
+}
+
+/// The commands of `fcntl` that make another descriptor, and the flags of one: not those by which a socket sends signals
+/// to processes.
+fn commands() -> Vec<u32> {
+    let commands = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
+    commands.map(word).to_vec()
+}
+
+/// One of these options at this level.
+fn option(level: c_int, options: &[c_int]) -> Vec<Test> {
+    vec![Test::In(1, vec![word(level)]), Test::In(2, options.iter().copied().map(word).collect())]
+}
+
+fn any(calls: &[c_long]) -> Vec<Call> {
+    only(calls, &[])
+}
+
+fn only(calls: &[c_long], only: &[Vec<Test>]) -> Vec<Call> {
+    let calls = calls.iter().filter_map(|&number| u32::try_from(number).ok());
+    calls.map(|number| Call { number, only: only.to_vec() }).collect()
+}
+
+fn numbers<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>) -> Vec<u32> {
+    descriptors.into_iter().map(|descriptor| word(descriptor.as_raw_fd())).collect()
+}
+
+/// An argument as the kernel sees it.
+fn word(argument: c_int) -> u32 {
+    argument.cast_unsigned()
+}

@@ -1,0 +1,80 @@
+//! No files: by Landlock or, where the kernel does not have that, by an empty root directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
+use nix::errno::Errno;
+use nix::unistd::mkdtemp;
+
+use crate::daemon::sandbox::tenant::Tenant;
+use crate::filter::trouble::Code;
+use crate::protocol::confinement::Outcome;
+
+/// The newest rights that we know of; an older kernel takes those that it knows.
+const RIGHTS: ABI = ABI::V6;
+
+/// Where the C library finds out how names are looked up, with whose help, and its own parts for that.
+const FOR_NAMES: [&str; 8] =
+    ["/etc", "/lib", "/lib64", "/usr", "/run", "/var/run", "/nix/store", "/gnu/store"];
+/// It is often a link into another folder, where it is replaced.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Where an empty folder may be made for a moment.
+const ROOMS: [&str; 4] = ["/run", "/dev/shm", "/var/run", "/tmp"];
+
+/// From here on no file can be opened, but for those that names are looked up with.
+pub(super) fn close(tenant: &Tenant<'_>) -> Outcome {
+    match restrict(tenant) {
+        Ok(None) => Outcome::Done,
+        Ok(Some(why)) => match tenant {
+            Tenant::Watcher(_) if empty_root().is_ok() => Outcome::Otherwise,
+            _ => Outcome::Failed(why),
+        },
+        Err(error) => Outcome::Failed(Code(*landlock::Errno::from(error))),
+    }
+}
+
+/// Lets Landlock restrict this process; why it cannot, if the kernel has none.
+fn restrict(tenant: &Tenant<'_>) -> Result<Option<Code>, RulesetError> {
+    let ruleset = Ruleset::default().handle_access(AccessFs::from_all(RIGHTS))?;
+    let ruleset = ruleset.scope(BitFlags::from(Scope::Signal))?;
+    let status = match tenant {
+        Tenant::Watcher(_) => {
+            let ruleset = ruleset.handle_access(AccessNet::from_all(RIGHTS))?;
+            ruleset.scope(BitFlags::from(Scope::AbstractUnixSocket))?.create()?.restrict_self()?
+        }
+        Tenant::Resolver => {
+            let read = AccessFs::ReadFile | AccessFs::ReadDir;
+            let folder = std::fs::canonicalize(RESOLV_CONF).ok();
+            let folder = folder.as_deref().and_then(Path::parent).map(PathBuf::from);
+            let folders = FOR_NAMES.into_iter().map(PathBuf::from).chain(folder);
+            ruleset.create()?.add_rules(path_beneath_rules(folders, read))?.restrict_self()?
+        }
+    };
+    Ok(match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, LandlockStatus::NotImplemented) => Some(Code(Errno::ENOSYS as i32)),
+        (RulesetStatus::NotEnforced, _) => Some(Code(Errno::EOPNOTSUPP as i32)),
+        _ => None,
+    })
+}
+
+/// Changes the root directory to a folder that is empty, and in which nothing can be made because it is removed.
+fn empty_root() -> io::Result<()> {
+    let mut error = io::Error::from(io::ErrorKind::NotFound);
+    for room in ROOMS {
+        match mkdtemp(&Path::new(room).join("knockd-XXXXXX")) {
+            Ok(folder) => {
+                let entered = std::env::set_current_dir(&folder);
+                std::fs::remove_dir(&folder)?;
+                entered?;
+                return std::os::unix::fs::chroot(".");
+            }
+            Err(errno) => error = errno.into(),
+        }
+    }
+    Err(error)
+}

@@ -1,0 +1,87 @@
+//! What the doorkeeper can know of an opening without having seen the knocks: a watcher that somebody took over may say
+//! what it likes.
+//!
+//! The watcher has the sequences, so it can claim any opening that they allow. It cannot claim one that the
+//! configuration forbids.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::door::Door;
+use crate::door::lock::{Lock, Turn};
+use crate::opening::event::Opening;
+use crate::packet::is_possible_source;
+use crate::time::Now;
+
+/// The clocks are read at different instants, and messages take a while. Nothing that an honest watcher says is doubted.
+const TOLERANCE: Duration = Duration::from_secs(2);
+/// How long an opening may wait in the watcher while the doorkeeper is busy.
+const DELAY: Duration = Duration::from_mins(1);
+
+/// Why an opening is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// No packet can come from there.
+    Address,
+    /// `Allow` or `Deny`.
+    NotAllowed,
+    /// `Cooldown`.
+    CoolingDown,
+    /// The door has no such sequence, or not at this time.
+    Turn,
+    /// The list of this turn was used. An honest watcher may not know yet.
+    Spent,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doubt::Address => "nothing can come from this address",
+            Doubt::NotAllowed => "it may not knock at this door",
+            Doubt::CoolingDown => "the door is cooling down for it",
+            Doubt::Turn => "the door has no such sequence now",
+            Doubt::Spent => "the sequence was used",
+        })
+    }
+}
+
+/// Whether this door may open like this, which cools down for the knocker until some uptime, if it does.
+///
+/// # Errors
+/// Why it may not.
+pub fn check(door: &Door, opening: &Opening, cools_until: Option<Duration>, now: Now) -> Result<(), Doubt> {
+    let Opening { knocker, turn, .. } = *opening;
+    if !is_possible_source(knocker) {
+        return Err(Doubt::Address);
+    }
+    if !door.rules.admit(knocker) {
+        return Err(Doubt::NotAllowed);
+    }
+    // The cooldown began here a little later than there.
+    if cools_until.is_some_and(|until| until > now.uptime.saturating_add(TOLERANCE)) {
+        return Err(Doubt::CoolingDown);
+    }
+    check_turn(door, knocker, turn, now)
+}
+
+fn check_turn(door: &Door, knocker: IpAddr, turn: Turn, now: Now) -> Result<(), Doubt> {
+    let is_known = match &door.lock {
+        Lock::Fixed(_) => turn == Turn::default(),
+        Lock::OneTime(lines) => lines.lines().any(|line| line.turn() == turn),
+        Lock::Otp(lock) => {
+            // The list counted when the first knock came.
+            let began = now.unix.saturating_sub(door.seq_timeout() + DELAY);
+            let first = *lock.otp.accepted(began).start();
+            let last = *lock.otp.accepted(now.unix.saturating_add(TOLERANCE)).end();
+            (first..=last).contains(&turn.0)
+        }
+        // What opens these is checked where the keys are.
+        Lock::Spa(_) => false,
+    };
+    match &door.lock {
+        _ if !is_known => Err(Doubt::Turn),
+        Lock::Otp(_) if door.lock.length(turn, knocker).is_none() => Err(Doubt::Spent),
+        _ => Ok(()),
+    }
+}
