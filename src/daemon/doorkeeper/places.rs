@@ -299,7 +299,9 @@ pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut
         let is_said = word == LEAVING;
         if is_said {
             // This calls an heir. An heir calls no other heir, or both would leave.
-            let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+            // Both times: inotify reports a new modification time alone as a write (IN_MODIFY), not as IN_ATTRIB.
+            let time = SystemTime::now();
+            let _ = file.set_times(FileTimes::new().set_accessed(time).set_modified(time));
         }
         let may_say = word.is_empty() && now().uptime < deadline_of_silent;
         (is_said || may_say) && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
