@@ -61,7 +61,9 @@ fuzz_target!(|input: Input| {
             let knocker = knocker.to_canonical();
             let repeated = Step::Repeated(count, count.wrapping_add(1));
             let steps = [Step::Advanced(stage), Step::Failed(stage), Step::Expired(stage), repeated];
-            for step in steps.into_iter().chain([Step::WrongPacket, Step::PacketAgain, Step::Misfit(Misfit::Used)]) {
+            for step in
+                steps.into_iter().chain([Step::WrongPacket, Step::PacketAgain, Step::Misfit(Misfit::Used)])
+            {
                 crosses(&Report::Stepped(Generation(generation), door(place), knocker, step));
             }
         }
