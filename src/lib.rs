@@ -56,6 +56,7 @@ pub mod plan;
 pub mod protocol;
 pub mod reason;
 pub mod simulation;
+#[cfg(target_os = "linux")]
 pub mod status;
 pub mod time;
 pub mod trust;
