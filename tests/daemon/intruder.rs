@@ -87,23 +87,34 @@ pub fn main() -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-/// From here on the kernel says that it does not know them.
+/// From here on the kernel says that it has neither.
 fn forget_system_calls() {
-    const MISSING: u32 = 0x0005_0000 | Errno::ENOSYS as u32;
+    const ERROR: u32 = 0x0005_0000;
     const ALLOWED: u32 = 0x7fff_0000;
+    const FIRST_ARGUMENT: u32 = if cfg!(target_endian = "big") { 20 } else { 16 };
     let mut assembler = Assembler::default();
-    let (missing, allowed) = (assembler.finish(MISSING), assembler.finish(ALLOWED));
-    let calls = [libc::SYS_seccomp, libc::SYS_landlock_create_ruleset];
-    let chain = calls.iter().fold(allowed, |next, &call| {
-        assembler.branch(JUMP_EQUAL, u32::try_from(call).expect("a number"), missing, next)
-    });
-    let entry = assembler.then(LD_WORD, 0, chain);
-    let program: Vec<_> = assembler.program(entry);
-    let program: Vec<seccompiler::sock_filter> = program
+    let missing = assembler.finish(ERROR | Errno::ENOSYS as u32);
+    let invalid = assembler.finish(ERROR | Errno::EINVAL as u32);
+    let allowed = assembler.finish(ALLOWED);
+    let is_seccomp = assembler.branch(JUMP_EQUAL, libc::PR_SET_SECCOMP as u32, invalid, allowed);
+    let prctl = assembler.then(LD_WORD, FIRST_ARGUMENT, is_seccomp);
+    let mut next = allowed;
+    for (call, end) in
+        [(libc::SYS_prctl, prctl), (libc::SYS_seccomp, missing), (libc::SYS_landlock_create_ruleset, missing)]
+    {
+        next = assembler.branch(JUMP_EQUAL, u32::try_from(call).expect("a number"), end, next);
+    }
+    let entry = assembler.then(LD_WORD, 0, next);
+    let mut program: Vec<libc::sock_filter> = assembler
+        .program(entry)
         .into_iter()
-        .map(|it| seccompiler::sock_filter { code: it.code, jt: it.jt, jf: it.jf, k: it.k })
+        .map(|it| libc::sock_filter { code: it.code, jt: it.jt, jf: it.jf, k: it.k })
         .collect();
-    seccompiler::apply_filter(&program).expect("a filter");
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    nix::sys::prctl::set_no_new_privs().expect("no new privileges");
+    // SAFETY: the program has as many instructions as it says.
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    Errno::result(result).expect("a filter");
 }
 
 type Attempts = Vec<(&'static str, Result<c_long, Errno>)>;

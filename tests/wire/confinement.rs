@@ -233,7 +233,7 @@ fn it_starts_on_a_kernel_without_seccomp_and_landlock() {
     opens(&world, &daemon);
     let said = daemon.stdout();
     let of = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-    assert!(of("watcher: ").ends_with("; not possible here: seccomp (Function not implemented)"), "{said}");
+    assert!(of("watcher: ").ends_with("; not possible here: seccomp (Invalid argument)"), "{said}");
     assert!(of("watcher: ").contains(", empty root directory;"), "{said}");
     assert!(
         of("resolver: ").contains("not possible here: Landlock (Function not implemented), seccomp ("),
@@ -246,7 +246,7 @@ fn it_starts_on_a_kernel_without_seccomp_and_landlock() {
     let finished = old("sandbox = require").finish();
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     assert!(
-        finished.stderr.contains("Sandbox = require wants it to: seccomp (Function not implemented)"),
+        finished.stderr.contains("Sandbox = require wants it to: seccomp (Invalid argument)"),
         "{finished:?}"
     );
 }

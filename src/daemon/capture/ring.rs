@@ -2,7 +2,7 @@
 //! of them cost one system call. And how packets come to a socket with a ring instead of one without,
 //! while they come.
 //!
-//! This is the only place of the crate with `unsafe` code; a test reads the sources for that.
+//! One of the few places of the crate with `unsafe` code; a test reads the sources for that.
 #![allow(unsafe_code)]
 
 use std::io;

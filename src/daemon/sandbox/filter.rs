@@ -1,13 +1,10 @@
 //! The list of system calls as a program for the kernel (seccomp(2), classic BPF).
 //!
-//! Its program is made by the assembler of the packet filter; the crate `seccompiler` only installs it: that crate's own
-//! compiler knows three of the six architectures that we are built for.
-
-use std::io;
-
-use seccompiler::{apply_filter, sock_filter};
+//! Its program is made by the assembler of the packet filter: the crate `seccompiler` knows three of the six
+//! architectures that we are built for.
 
 use crate::daemon::sandbox::calls::{Call, Test};
+use crate::daemon::sandbox::install;
 use crate::daemon::sandbox::numbers::ARCHITECTURE;
 use crate::filter::bpf::{AND, Assembler, Instruction, JUMP_ANY_BIT, JUMP_EQUAL, LD_WORD, Label};
 use crate::filter::trouble::Code;
@@ -30,14 +27,7 @@ const NOT_HERE: Code = Code(38);
 /// From here on every other system call is refused.
 pub(super) fn install(calls: &[Call]) -> Outcome {
     let Some(architecture) = ARCHITECTURE else { return Outcome::Failed(NOT_HERE) };
-    let program: Vec<sock_filter> = program(calls, architecture)
-        .into_iter()
-        .map(|Instruction { code, jt, jf, k }| sock_filter { code, jt, jf, k })
-        .collect();
-    Outcome::of(apply_filter(&program).map_err(|error| match error {
-        seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
-        _ => io::ErrorKind::InvalidInput.into(),
-    }))
+    Outcome::of(install::install(&program(calls, architecture)))
 }
 
 /// The program.

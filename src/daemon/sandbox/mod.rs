@@ -8,6 +8,7 @@ pub mod calls;
 mod files;
 mod filter;
 mod identity;
+mod install;
 mod numbers;
 pub mod tenant;
 
