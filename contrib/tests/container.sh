@@ -40,7 +40,7 @@ for who in root user; do
     declare -n as=$who
     check "as $who: -d returns 0" "${as[@]}" "${daemon[@]}"
     same "as $who: the doorkeeper has only CAP_NET_RAW and no_new_privs" "2000 1 " "$(rights "$(cat state/knockd.pid)")"
-    same "as $who: so has the watcher" "2000 1 " "$(rights "$(pgrep -P "$(cat state/knockd.pid)")")"
+    same "as $who: the watcher has no capability" "0000 1 " "$(rights "$(pgrep -P "$(cat state/knockd.pid)")")"
     check "as $who: it stops" stop
     refused "as $who: -D works with -d" 0 "config: new section: 'wake-tcp'" "${as[@]}" "${daemon[@]}" -D
     check "as $who: it stops" stop

@@ -245,6 +245,13 @@ impl RunningDaemon<'_> {
         self.folder.read("stdout")
     }
 
+    /// Standard output, without the lines about what the watcher or the resolver could not give up: an ordinary user's
+    /// namespace has no other user that they could become.
+    pub fn stdout_but_for_confinement(&self) -> String {
+        let is_one = |line: &&str| ["watcher: ", "resolver: "].iter().any(|name| line.starts_with(name));
+        self.stdout().split_inclusive('\n').filter(|line| !is_one(line)).collect()
+    }
+
     pub fn stderr(&self) -> String {
         self.folder.read("stderr")
     }

@@ -206,7 +206,7 @@ fn verbose_byte_for_byte() {
     daemon.wait_for("status code");
     daemon.stop();
     assert_eq!(
-        daemon.stdout(),
+        daemon.stdout_but_for_confinement(),
         "listening on knk0...\n\
          10.77.0.2: d: Stage 1\n\
          10.77.0.2: d: Stage 2\n\
@@ -435,7 +435,7 @@ fn names_that_come_late_leave_the_order() {
     ];
     assert_eq!(daemon.lines(), lines);
     daemon.stop();
-    let said = daemon.stdout();
+    let said = daemon.stdout_but_for_confinement();
     let said: Vec<&str> = said.lines().collect();
     // These two go to standard error.
     let lines = lines.into_iter().filter(|line| !line.contains("status code"));

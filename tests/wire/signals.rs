@@ -119,7 +119,8 @@ fn hup_in_the_words_of_verbose() {
         "listening on knk0...\n{}closing log file: {log}\nre-opening log file: {log}\n",
         rereading(&daemon)
     );
-    daemon.wait_for_file("stdout", &wanted);
+    let is_said = || daemon.stdout_but_for_confinement() == wanted;
+    assert!(holds_within(seconds(30.0), is_said), "not {wanted:?}; {}", daemon.said());
 }
 
 fn hup_takes_a_new_log_file() {
