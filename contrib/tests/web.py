@@ -250,6 +250,15 @@ class Visit:
         said = self.status_soon("Knocked|report|agree|tell|Going", 60)
         return not problem and self.log.opened(door), problem or said
 
+    def knock_until_open(self, profile, door):
+        """The same, three times at most: on a machine with much else to do, the browser may end an attempt to
+        connect before it has sent anything."""
+        for _ in range(3):
+            is_open, said = self.knock(profile, door)
+            if is_open:
+                break
+        return is_open, said
+
 
 def vectors(visit):
     """The lists that openssl made, by the page's own code."""
@@ -313,7 +322,7 @@ def refusals(visit):
 
 def fixed(visit):
     profile = "[home]\nhost = 10.83.0.1\nsequence = 28101, 20411:tcp, 31007\nweb = http://10.83.0.1:8090/"
-    is_open, said = visit.knock(profile, "fixed")
+    is_open, said = visit.knock_until_open(profile, "fixed")
     result("a fixed sequence opens", is_open, said)
     end = time.monotonic() + 15
     while "behind the door" != (title := visit.browser.title()) and time.monotonic() < end:
@@ -332,7 +341,7 @@ def fixed(visit):
 
 def long(visit):
     ports = "28201,20412,31008,22001,29010,23456,21212,30303,20001,27272,24024,29999"
-    is_open, said = visit.knock(f"[long]\nhost = 10.83.0.1\nsequence = {ports}", "long")
+    is_open, said = visit.knock_until_open(f"[long]\nhost = 10.83.0.1\nsequence = {ports}", "long")
     result("a sequence of twelve ports opens", is_open, said + visit.log.lines())
 
 
@@ -341,7 +350,7 @@ def one_time(visit):
     off = "[off]\nhost = 10.83.0.1\notp = 8xpBQxw0rN1mZ3vKf7Ls, 60, 40000, off, tcp, tcp, tcp, tcp"
     is_open, said = visit.knock(off.replace("8xp", "8xq"), "off")
     result("a wrong seed does not open", not is_open and "Knocked at 4 ports" in said, said)
-    is_open, said = visit.knock(off, "off")
+    is_open, said = visit.knock_until_open(off, "off")
     result("a one-time password opens", is_open, said + visit.log.lines())
 
 
@@ -350,7 +359,7 @@ def protected(visit):
     """Lists that are bound to an address."""
     is_open, said = visit.knock(ON + "10.83.0.9", "on")
     result("with `on`, the list of another address does not open", not is_open, said)
-    is_open, said = visit.knock(ON + f"stun:{SERVER}:3478 stun:{SERVER}:3479", "on")
+    is_open, said = visit.knock_until_open(ON + f"stun:{SERVER}:3478 stun:{SERVER}:3479", "on")
     result("with `on`, the address that two STUN servers tell opens", is_open, said + visit.log.lines())
 
 
