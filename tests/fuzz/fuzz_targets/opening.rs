@@ -1,8 +1,9 @@
 //! Runs the openings of a doorkeeper through random steps, including crashes after which another one
-//! resumes from the saved state: each start of a door with a stop command is followed by exactly one stop.
+//! resumes from the saved state: each start of a door with a stop command is followed by exactly one stop, and by
+//! one more if a signal to the whole group ended the first while the daemon ended.
 #![no_main]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
@@ -18,6 +19,8 @@ use libfuzzer_sys::fuzz_target;
 /// The most steps of a run, and of closing every door after it.
 const MOST_STEPS: usize = 60;
 const MOST_WAITS: usize = 10_000;
+const SIGHUP: i32 = 1;
+const SIGTERM: i32 = 15;
 const DOORS: &str = "[0]\nsequence = 1\nstart_command = start %IP%\nstop_command = stop 0 %IP%\ncmd_timeout = 3\n\
     [1]\nsequence = 1\nstart_command = start\nstop_command = stop 1 %IP%\nreopen = extend\ncommand_timeout = 2\n\
     [2]\nsequence = 1\nstart_command = start\nstop_command = stop 2 %IP%\nreopen = ignore\ncmd_timeout = 0\n\
@@ -65,6 +68,8 @@ struct Scene {
     /// How many stops each door and knocker is still owed.
     owed: HashMap<Whose, usize>,
     last_call: Option<Duration>,
+    /// Openings whose stop command such a signal ended.
+    run_again: BTreeSet<Key>,
     /// The sum of all changes reported so far.
     known: BTreeMap<Key, (Phase, Stop)>,
 }
@@ -89,6 +94,7 @@ impl Scene {
             closing: HashMap::new(),
             owed: HashMap::new(),
             last_call: None,
+            run_again: BTreeSet::new(),
             processes: 0,
             known: BTreeMap::new(),
         }
@@ -102,7 +108,13 @@ impl Scene {
             }
             Step::End { which, code } => {
                 if let Some(index) = usize::from(which).checked_rem(self.running.len()) {
-                    let endings = [Ending::Exited(0), Ending::Exited(1), Ending::Killed(9)];
+                    let endings = [
+                        Ending::Exited(0),
+                        Ending::Exited(1),
+                        Ending::Killed(9),
+                        Ending::Killed(SIGHUP),
+                        Ending::Killed(SIGTERM),
+                    ];
                     self.end(index, one(&endings, code));
                 }
             }
@@ -216,10 +228,26 @@ impl Scene {
 
     fn end(&mut self, index: usize, ending: Ending) {
         let (job, process) = self.running.remove(index);
-        self.closing.remove(&process);
+        if let Some(whose) = self.closing.remove(&process)
+            && self.is_run_again(process, ending)
+        {
+            *self.owed.entry(whose).or_default() += 1;
+        }
         let actions = self.openings.ended(job.id, ending, self.now);
         self.take(actions, true);
         assert!(self.openings.ended(job.id, ending, self.now).is_empty(), "it ended twice");
+    }
+
+    /// Whether the stop command of this process must run once more: a signal that a service manager sends to all
+    /// processes ended it while the daemon ends, for the first time.
+    fn is_run_again(&mut self, process: Process, ending: Ending) -> bool {
+        if self.last_call.is_none() || !matches!(ending, Ending::Killed(SIGHUP | SIGTERM)) {
+            return false;
+        }
+        let closes = |phase: &Phase| matches!(phase, Phase::Closing(Some(it)) if *it == process);
+        let standing = self.openings.standing().into_iter();
+        let key = standing.filter(|(phase, _)| closes(phase)).map(|(_, stop)| stop.key).next();
+        self.run_again.insert(key.expect("a door that closes"))
     }
 
     /// Does what is due; returns whether there was anything.
@@ -282,6 +310,7 @@ impl Scene {
         // The same origin again: a key must not be given twice even so.
         self.openings = Openings::new(0);
         self.last_call = None;
+        self.run_again.clear();
         for (phase, stop) in self.read(&text).openings.into_values() {
             let runs = |process| survivors.iter().any(|(_, it)| *it == process);
             let (phase, stop) = state::taken_over(phase, stop, self.now, runs, |_| None);
@@ -309,6 +338,21 @@ impl Scene {
         assert!(self.openings.are_closed() && self.openings.standing().is_empty());
         let owed: Vec<_> = self.owed.iter().filter(|(_, count)| **count > 0).collect();
         assert!(owed.is_empty(), "doors that stay open: {owed:?}");
+        self.last_command();
+    }
+
+    /// The last command, too, runs once more if such a signal ends it, and only once more.
+    fn last_command(&mut self) {
+        let time = Duration::from_secs(1);
+        self.openings.finish(time, time, self.now);
+        let actions = self.openings.run_for_daemon(b"last".to_vec(), true, None, self.now);
+        self.take(actions, true);
+        self.end(0, Ending::Killed(SIGTERM));
+        assert!(!self.openings.are_closed(), "the last command is not run again");
+        self.wake_up(true);
+        self.end(0, Ending::Killed(SIGTERM));
+        assert!(self.openings.are_closed() && self.openings.next_deadline().is_none());
+        assert!(self.running.is_empty(), "the last command runs a third time");
     }
 }
 
