@@ -1,7 +1,7 @@
 //! Whether a file can be trusted: nobody but root and the user that reads it may have been able to write or
 //! replace it. That takes an owner and a mode for the file, and for every folder and link on the way to it.
 //!
-//! The rule is that of sshd's `StrictModes`. Whoever has the files supplies what lstat(2) says of them.
+//! The rule is that of sshd's `StrictModes`. The caller supplies what lstat(2) says of the files.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -151,7 +151,7 @@ impl fmt::Display for Fault {
 }
 
 /// Why the file at this absolute path cannot be trusted: the faults of the file and of all folders and links
-/// that lead to it, those nearest to the root first. Where `look` finds nothing, the way ends: whoever opens the
+/// that lead to it, those nearest to the root first. Where `look` finds nothing, the way ends: opening the
 /// file will say why.
 pub fn faults(path: &Path, owners: Owners, look: impl Fn(&Path) -> Option<Facts>) -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();

@@ -60,7 +60,7 @@ single packets, for fwknop and SPA doors:
                        the stanza is in <file>
       --spa <ports>    ask for these ports, such as tcp/22,udp/51820
       --allow-ip <source|auto|address|stun:server[:port] ...|command:cmd>
-                       whom to let in (default source: whoever sends it)
+                       whom to let in (default source: the sender)
 
 raw packets (port[:proto[:flags]] then names the TCP flags of a single port):
       --raw            craft the packets; needs CAP_NET_RAW

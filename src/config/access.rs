@@ -1,7 +1,7 @@
 //! access.conf, the file of fwknop's daemon, as the lock of a door: each stanza is a pair of keys with its terms.
 //!
 //! What a stanza asks for that this daemon does not do is an error: a file is never half followed. Every line
-//! is explained, so that whoever moves from fwknop sees what becomes of it. Keys are never shown.
+//! is explained, so that a user who moves from fwknop sees what becomes of it. Keys are never shown.
 
 use std::path::{Path, PathBuf};
 

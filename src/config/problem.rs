@@ -117,7 +117,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The words of knockd 0.8 first, for whoever looks for them; then the reason, the line where those words
+/// The words of knockd 0.8 first, for scripts that look for them; then the reason, the line where those words
 /// have none, and what to write instead.
 fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let at = line.unwrap_or_default();

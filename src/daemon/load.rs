@@ -123,7 +123,7 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     paths.map(|path| path.map_err(|error| reason(error.error()))).collect()
 }
 
-/// The configuration that a bundle is the text of. What there is to say of it was said by whoever read the files; paths
+/// The configuration that a bundle is the text of. Its warnings were given by the process that read the files; paths
 /// are as they stand there.
 #[must_use]
 pub fn unpack(bundle: &Bundle<'_>) -> Option<Config> {

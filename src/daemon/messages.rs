@@ -121,7 +121,7 @@ pub fn write_all(descriptor: OwnedFd, text: &[u8]) -> io::Result<()> {
     std::fs::File::from(descriptor).write_all_at(text, 0)
 }
 
-/// The text of such a file, whoever else reads it.
+/// The text of such a file, whatever position other readers have left it at.
 ///
 /// # Errors
 /// What the operating system says.

@@ -42,7 +42,7 @@ use cli::Instead;
 use log::{names, output};
 use processes::Role;
 
-/// How long we wait at the end for whoever reads standard output and standard error.
+/// How long we wait at the end for the readers of standard output and standard error.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Runs the program: its name and its command line say what it is.

@@ -64,11 +64,11 @@ impl Sibling {
     pub fn end(mut self) {
         drop(self.socket);
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        // Whoever waits for any child of ours may have waited for this one: then its number may be another's by now.
+        // Code that waits for any child of ours may have waited for this one: then its number may be another's by now.
         let is_ours =
             waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
-        // Without CAP_KILL, one that became another user can only be asked to end, by the socket that is closed now; whoever
-        // reaps children of ours finds it later.
+        // Without CAP_KILL, one that became another user can only be asked to end, by the socket that is closed now; it is
+        // reaped later, with the other children.
         if is_ours.is_ok() && self.child.kill().is_ok() {
             let _ = self.child.wait();
         }

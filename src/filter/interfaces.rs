@@ -71,8 +71,8 @@ impl Wanted {
         self.0.contains(&Selector::Auto)
     }
 
-    /// What whoever chose these interfaces may not know: that of a bridge or bond, not its ports have this
-    /// host's addresses; and that an interface has none.
+    /// What the user who chose these interfaces may not know: that a bridge or bond has this host's addresses, and
+    /// not its ports; and that an interface has none.
     #[must_use]
     pub fn remarks(&self, scene: &Scene) -> Vec<String> {
         let find = |index: Option<u32>| scene.interfaces.iter().find(|it| Some(it.index) == index);

@@ -36,7 +36,7 @@ const SERVICE_BEHIND: u32 = INET_PROTOCOL << 6 | INET_SERVICE;
 /// What the key of a set holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// `ipv4_addr` or `ipv6_addr`: whoever is in it may do what the rule says.
+    /// `ipv4_addr` or `ipv6_addr`: an address in it may do what the rule says.
     Address,
     /// The same, then `inet_proto . inet_service`.
     Service,
@@ -153,7 +153,7 @@ impl TableDescription {
     }
 }
 
-/// The lines that make the set and let in what is in it, to be shown to whoever lacks it.
+/// The lines that make the set and let in what is in it, to be shown to users who lack it.
 #[must_use]
 pub fn lines_to_add(name: &SetName, is_v6: bool) -> String {
     let SetName { family, table, set } = name;

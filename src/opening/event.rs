@@ -133,7 +133,7 @@ pub enum Event {
         door: Arc<str>,
         /// Whom it is open for.
         knocker: IpAddr,
-        /// Its time begins anew.
+        /// Its time starts again.
         is_extended: bool,
     },
     /// The kernel lets somebody in.
@@ -387,7 +387,7 @@ impl Event {
     }
 
     /// Whether strangers can cause it as often as they like: such lines are summed up when they
-    /// come too thick.
+    /// come too fast.
     #[must_use]
     pub fn is_cheap(&self) -> bool {
         matches!(

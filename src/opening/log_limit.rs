@@ -1,4 +1,4 @@
-//! Lines of the log that come too thick: beyond a number a second they are summed up.
+//! Limits the lines of the log: beyond a number a second they are summed up.
 //!
 //! Meant for what strangers can cause, so that a flood of theirs does not fill a disk.
 

@@ -155,7 +155,7 @@ impl Openings {
     }
 
     /// A door stands open since before this process began. If its command still runs, it is a job from now
-    /// on: whoever asks has to watch that process, and to say when it is gone.
+    /// on: the caller has to watch that process, and to say when it is gone.
     pub fn resume(&mut self, phase: Phase, mut stop: Stop, now: Now) -> Option<(JobId, Process)> {
         if stop.key.origin == self.origin {
             // The process that gave this key drew the same number as we did: its keys must not be given again.

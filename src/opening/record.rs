@@ -155,7 +155,7 @@ impl Record {
                     _ => return None,
                 }
             }
-            // As version 1 had it, without a key: to be numbered by whoever sees the whole file.
+            // As version 1 had it, without a key: to be numbered by the reader of the whole file.
             ["open", phase, unix, uptime, after, limit, knocker, door, command] => {
                 let key = Key { origin: sum(&format!("{knocker} {door} {command}")), number: 0 };
                 let stop = stop_of(key, [unix, uptime, after], limit, [knocker, door, command], reading)?;
@@ -306,7 +306,7 @@ fn times(end: Duration, after: Duration, now: Now) -> String {
 
 /// When that is, as uptime of the present boot.
 ///
-/// Uptime cannot be set, but begins anew with each boot. So within a boot it alone counts; after a boot the wall
+/// Uptime cannot be set, but starts at 0 with each boot. So within a boot it alone counts; after a boot the wall
 /// clock does, and one that was set back keeps no door open longer than its own time.
 fn end_of(unix: Duration, uptime: Duration, after: Duration, reading: Reading) -> Duration {
     let now = reading.now;

@@ -44,7 +44,7 @@ impl std::error::Error for RcError {}
 /// Whom to let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowIp {
-    /// Whoever the packet comes from.
+    /// The sender of the packet.
     Source,
     /// This address.
     Address(IpAddr),

@@ -76,7 +76,7 @@ pub fn user_name(name: &str) -> &str {
 }
 
 impl Asking {
-    /// The fields of the packet that asks for `address` (an unspecified one stands for whoever sends it).
+    /// The fields of the packet that asks for `address` (an unspecified one stands for its sender).
     ///
     /// # Errors
     /// More is asked for than one packet can hold.

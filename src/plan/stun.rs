@@ -1,7 +1,7 @@
 //! When an answer of STUN servers is believed.
 //!
 //! Nothing authenticates such an answer, and it decides for which address a list is made or a door is opened:
-//! whoever forges it, and sees the knocks, uses them from there. So a second server has to say the same, or the
+//! an attacker who forges it, and sees the knocks, uses them from there. So a second server has to say the same, or the
 //! user to expect it.
 
 use std::fmt;

@@ -103,7 +103,7 @@ pub enum Order {
     Lines(u64, Generation, usize),
     /// A packet socket, not bound to any interface yet \[the socket, if it could be made\].
     Socket(Code),
-    /// Write what you know, for whoever asks, into this file \[an empty file in memory\].
+    /// Write what you know, for a status request, into this file \[an empty file in memory\].
     Describe,
     /// Say what you know, for the log.
     Tell,

@@ -68,7 +68,7 @@
 //!
 //! **Status.** The doorkeeper serves both status sockets, since the watcher may send nothing but messages. When somebody asks
 //! for what the watcher knows, it is sent a file in memory to write it into (`Describe`), and says when it did
-//! (`Described`); whoever asks while there is no watcher is answered by the next. On SIGUSR1 the doorkeeper sends `Tell`, and the lines that come back go to
+//! (`Described`); a request while there is no watcher is answered by the next. On SIGUSR1 the doorkeeper sends `Tell`, and the lines that come back go to
 //! the log.
 //!
 //! **Who waits for whom.** The doorkeeper blocks neither on the watcher nor on the disk: it writes what the socket has room for

@@ -64,7 +64,7 @@ impl Ledger {
     }
 }
 
-/// The state file, for whoever asks.
+/// The state file, as `--status` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateFile<'a> {
     /// Where it is; none if there is none.

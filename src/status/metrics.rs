@@ -83,7 +83,7 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
     );
     metrics.add_one(
         "knockd_log_lines_left_out_total",
-        "Log lines left out because they came too thick.",
+        "Log lines left out because they came too fast.",
         number("log_lines_left_out"),
     );
     metrics.add_one(

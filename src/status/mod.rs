@@ -1,7 +1,7 @@
 //! What the daemon tells of itself when it is asked (`knockd --status`, SIGUSR1), and the forms it is shown in.
 //!
 //! Each of the daemon's two processes tells what it knows as lines `KEY VALUE` ([`facts`]), the last of which is
-//! `end`. It writes them to whoever connects to its status socket, and reads nothing there. The program that asks
+//! `end`. It writes them to each connection to its status socket, and reads nothing there. The program that asks
 //! reads the lines of both ([`half`]) and shows them as a [`table`], as JSON or as [`metrics`] for Prometheus; so
 //! the daemon itself needs none of these forms.
 //!

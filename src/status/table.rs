@@ -41,7 +41,7 @@ pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surround
         None => text.push_str("  commands   the doorkeeper does not answer\n"),
     }
     if let Some(lines) = doorkeeper.and_then(|half| half.number("log_lines_left_out")).filter(|it| *it > 0) {
-        let _ = writeln!(text, "  log        {lines} lines left out, they came too thick");
+        let _ = writeln!(text, "  log        {lines} lines left out, they came too fast");
     }
     text.push('\n');
     text.push_str(&doors(watcher, doorkeeper, around));

@@ -227,7 +227,7 @@ fn a_capture_file_has_the_packets_that_were_sent() {
     assert_eq!(world.knock(&["--raw", "--pcap", "/no/such/folder", QUIET, "1"]).code(), Some(1));
 }
 
-/// A capture opens the door for whoever reads it, and a second name may be that of any file of ours.
+/// A capture opens the door for anyone who reads it, and a second name may be that of any file of ours.
 fn a_capture_file_is_private_and_overwrites_no_other() {
     let world = quiet_world();
     let folder = Folder::new();

@@ -279,7 +279,7 @@ fn check_warns_of_files_that_others_can_read() {
     }
 }
 
-/// Whoever can write one of them decides what runs as root.
+/// Anyone who can write one of them decides what runs as root.
 fn files_that_others_can_write_are_refused() {
     let folder = Folder::new();
     let inner = folder.join("inner");

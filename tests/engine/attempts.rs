@@ -208,7 +208,7 @@ fn the_fullest_stage_is_evicted() {
     // Most are at stage 3.
     attempts.begin(attempt(10, 1), seconds(9), None).unwrap();
     assert_eq!(left(&attempts), [true, true, true, false, true, true]);
-    // Then most are at stage 1, and whoever begins replaces who only began.
+    // Then most are at stage 1, and a beginner replaces another beginner.
     for who in 11..100 {
         attempts.begin(attempt(who, 1), seconds(9), None).unwrap();
         assert_eq!(attempts.len(), 6);

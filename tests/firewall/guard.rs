@@ -620,7 +620,7 @@ fn ten_thousand_doors_are_open_at_once() {
     assert!(connects(&world, 22));
 }
 
-/// Whoever reads the command's output can connect.
+/// A reader of the command's output can connect.
 fn a_command_runs_behind_the_element() {
     let world = World::new();
     let _ssh = serve(&world.server, 22);

@@ -191,7 +191,7 @@ fn a_full_set_is_a_complaint() {
     }
     daemon.wait_for("10.77.0.3: ssh: opened for 10 s");
     daemon.wait_for("10.77.0.4: ssh: could not open: the set inet t who is full; raise its size");
-    // Whoever is in can stay in.
+    // An address in the set can stay in.
     world.send([udp(7000).from("10.77.0.2")]);
     daemon.wait_for("10.77.0.2: ssh: still open, for 10 s");
     assert!(daemon.stderr().contains("could not open"));

@@ -1,4 +1,4 @@
-//! Lines of the log that come too thick.
+//! Lines of the log that come too fast.
 
 use std::path::Path;
 use std::time::Duration;

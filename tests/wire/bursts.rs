@@ -1,4 +1,4 @@
-//! Packets that come thick: they are let gather, and then read from a ring.
+//! Bursts of packets: they are batched, and then read from a ring.
 
 use std::fs;
 use std::io;

@@ -85,7 +85,7 @@ fn opens(world: &World, daemon: &RunningDaemon) {
 
 fn watcher_and_resolver_have_nothing_to_steal() {
     let world = World::new();
-    // A descriptor that whoever started the daemon left open.
+    // A descriptor that the parent of the daemon left open.
     let through = ["sh", "-c", "exec 7</etc/passwd; exec \"$@\"", "sh"];
     let daemon = world.knockd(DOOR).arguments(&["-l", "-v"]).through(&through).start();
     opens(&world, &daemon);
@@ -286,7 +286,7 @@ fn commands_inherit_no_descriptor_of_ours() {
     opens(&world, &daemon);
     let links: Vec<String> =
         daemon.read("out").lines().filter_map(|line| Some(line.split_once(" -> ")?.1.to_owned())).collect();
-    // Whoever started the tests may have left others open.
+    // The parent of the tests may have left others open.
     let folder = daemon.folder.path().to_string_lossy().into_owned();
     let is_ours = |it: &&String| {
         let kinds = ["socket:", "anon_inode:", "/memfd:"];

@@ -29,7 +29,7 @@ trials![
     a_new_watcher_has_the_configuration_that_is_in_force,
 ];
 
-/// By rename: whoever has the old one open still reads what was in it. One line an opening.
+/// By rename: a reader that has the old one open still sees its content. One line an opening.
 fn the_state_file_is_replaced_as_a_whole() {
     let (world, place) = (World::new(), Folder::new());
     let daemon = with_state(&world, &place, &door(60)).start();

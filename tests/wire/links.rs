@@ -68,7 +68,7 @@ impl<'w> Cable<'w> {
     fn new(world: &'w World, name: &'static str) -> Cable<'w> {
         let far = format!("{name}c");
         world.server.add_veth((name, OTHER_MAC), &world.client, (&far, [2, 0x78, 0, 0, 0, 2]));
-        // Before it is up: whoever knows that it is up knows the address then.
+        // Before it is up: code that sees it up finds the address, too.
         world.server.add_address(name, &format!("{OTHER_SERVER}/24"));
         world.server.up(name);
         world.client.up(&far);

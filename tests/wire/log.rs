@@ -408,7 +408,7 @@ fn with_name_server(knockd: Knockd<'_>) -> Knockd<'_> {
     knockd.replacing("/etc", "resolv.conf", &resolver).replacing("/etc", "nsswitch.conf", &order)
 }
 
-/// Whoever waits for a name: the log is in the order of knockd 0.8, and so is
+/// Whichever line waits for a name: the log is in the order of knockd 0.8, and so is
 /// standard output. Commands are not kept.
 fn names_that_come_late_leave_the_order() {
     let world = World::new();

@@ -252,7 +252,7 @@ fn a_thousand_random_scans_open_nothing() {
     }
     let lines = daemon.lines();
     let count = |text: &str| lines.iter().filter(|line| line.ends_with(text)).count();
-    // Lines that come too thick are summed up.
+    // Lines that come too fast are summed up.
     let summed = |line: &String| -> Option<usize> {
         let (_, rest) = line.split_once("and ")?;
         rest.split_once(" more")?.0.replace(',', "").parse().ok()

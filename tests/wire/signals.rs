@@ -383,7 +383,7 @@ fn a_second_term_closes_at_once() {
     assert_eq!(daemon.read("out"), "10.77.0.2\n", "{}", daemon.said());
 }
 
-/// Whoever is halted: the end comes, and doors are closed.
+/// Whichever process is halted: the daemon ends, and doors are closed.
 fn term_does_not_wait_for_a_watcher_that_is_halted() {
     let world = World::new();
     let mut daemon = world.knockd(&open_for(60)).start();

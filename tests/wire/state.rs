@@ -374,7 +374,7 @@ fn every_stop_runs_once_however_often_all_is_killed() {
     assert_eq!(closed(), wanted);
 }
 
-/// Whoever is killed, and in whichever order they begin again: what each of them opened is closed, once.
+/// Whichever daemon is killed, and in whichever order they start again: what each of them opened is closed, once.
 fn a_second_daemon_keeps_a_state_of_its_own() {
     let (world, place) = (World::new(), Folder::new());
     let mut first = with_state(&world, &place, &door(4)).start();
@@ -575,7 +575,7 @@ fn heirs_of_daemons_that_share_a_path_close_all() {
     assert_eq!(place.read("out"), "10.77.0.2\n".repeat(2));
 }
 
-/// Whoever wants no state file may say so this way.
+/// A user who wants no state file may say so this way.
 fn nothing_is_written_beside_a_device() {
     let world = World::new();
     let door = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = echo %IP% > @/out";

@@ -492,7 +492,7 @@ fn readers_that_never_read_cost_nothing() {
     // With it comes the packet socket that the watcher keeps in reserve.
     daemon.sync();
     let before = descriptors();
-    // Four are answered at a time, and some wait in the kernel; whoever does not fit is refused there.
+    // Four are answered at a time, and some wait in the kernel; any more are refused there.
     let mut readers = Vec::new();
     for _ in 0..8 {
         for path in [&watcher, &doorkeeper] {

@@ -36,7 +36,7 @@ pub struct SinglePacket {
 /// Whom the server is to let in.
 #[derive(Debug)]
 pub enum Allow {
-    /// Whoever the packet comes from.
+    /// The sender of the packet.
     Sender,
     /// The address that is found out in this way.
     Seen(SeenAs),

@@ -29,7 +29,7 @@ pub(super) const CHECKS: &[Check] = &[
     otp_for_everybody,
 ];
 
-/// A seed with less than this can be guessed by whoever overheard one list.
+/// A seed with less than this can be guessed by anyone who overheard one list.
 const SEED_BITS: u32 = 80;
 
 /// The stages of the door, as far as they do not depend on the time and the knocker.

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Warning {
     /// What is odd, without a full stop. It goes to the log too, so it holds no ports and no seeds.
     what: String,
-    /// What to write instead, if there is something; only for the eyes of whoever can read the file.
+    /// What to write instead, if there is something; shown only to those who can read the file.
     instead: String,
     /// Whether a door is weaker or deader than it reads: then the log has it at a normal start.
     pub is_grave: bool,

@@ -3,7 +3,7 @@
 //! A cooked `AF_PACKET` socket (packet(7)): its packets begin at the IP header whatever the link. It
 //! is made with protocol 0, so that it hears nothing until pnet binds it, and then the filter is on.
 //!
-//! Packets come through pnet, one system call or two for each. When they come very thick another
+//! Packets come through pnet, one system call or two for each. When very many come at once, another
 //! socket takes over, with a ring that is read without system calls, and that is given back when it
 //! is calm again: its memory is a good part of what the whole daemon has.
 
@@ -35,7 +35,7 @@ const MIN_INSTRUCTIONS: usize = 128;
 /// Provides unbound packet sockets: the watcher may not open one itself.
 pub type Sockets<'a> = dyn FnMut() -> Result<OwnedFd, Code> + 'a;
 
-/// A packet socket that hears nothing until it is bound, for whoever may not open one: all else can be done with it
+/// A packet socket that hears nothing until it is bound, for a process that may not open one: all else can be done with it
 /// without any rights.
 ///
 /// # Errors
@@ -53,7 +53,7 @@ pub fn bare() -> io::Result<OwnedFd> {
 pub struct Capture {
     /// What is known of the interface.
     pub interface: Interface,
-    /// How thick its packets come.
+    /// Measures how many packets come at once.
     pub bursts: BurstDetector,
     way: Way,
     /// The way that packets came until just now, and whether there may be some left.
@@ -136,7 +136,7 @@ impl Capture {
         attach(&self.way.control, &programs(&self.interface, layout, interest, self.only_v4))
     }
 
-    /// Whether packets come in another way than they should, for how thick they come.
+    /// Whether packets come by the socket and should come by the ring, or the other way round, for their number.
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
         let is_ring_short = self.wants_whole && self.way.ring.as_ref().is_some_and(|ring| !ring.is_whole());
@@ -187,7 +187,7 @@ impl Capture {
 
     /// How many packets passed the filter and arrived so far, and how many were lost for want of room.
     pub fn count(&mut self) -> (u64, u64) {
-        // The kernel begins anew each time it is asked.
+        // The kernel sets its counters to 0 each time it is asked.
         if let Ok((all, lost)) = ring::statistics(&self.way.control) {
             self.counted.0 += u64::from(all.saturating_sub(lost));
             self.counted.1 += u64::from(lost);

@@ -17,7 +17,7 @@ pub(super) const MODE: u32 = 0o600;
 /// The file that is written, and how long it is as far as it is in order.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// Shared with whoever flushes it.
+    /// Shared with the thread that flushes it.
     pub(super) file: Arc<File>,
     length: u64,
 }

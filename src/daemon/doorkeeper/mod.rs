@@ -106,7 +106,7 @@ struct Doorkeeper {
     last_words: Option<Duration>,
     /// Keeps refused single packets from flooding the log.
     refusals: Flood,
-    /// What is told to whoever asks.
+    /// What `--status` shows.
     status: Status,
     /// Keeps a watcher that was taken over from flooding the log: an honest one keeps a smaller limit by itself.
     talk: Flood,

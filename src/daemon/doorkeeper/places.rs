@@ -264,7 +264,7 @@ fn lock(path: &Path, word: &str) -> io::Result<Option<Place>> {
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
-        // Whoever had it may have removed it between the two.
+        // The daemon that had it may have removed it between the two.
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
             // In place of what the one before announced.

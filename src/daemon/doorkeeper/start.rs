@@ -59,7 +59,7 @@ const ACCOUNTS: u32 = 20;
 /// How long we wait for a daemon that ends to have ended.
 const OTHERS_END: Duration = Duration::from_secs(10);
 
-/// How long we wait at the end for whoever reads the log.
+/// How long we wait at the end for the readers of the log.
 const LAST_LINES: Duration = Duration::from_millis(250);
 
 /// Starts the daemon and runs it to its end.
@@ -237,7 +237,7 @@ impl Doorkeeper {
 
     /// The daemon listens.
     fn begin(&mut self, standing: &[(String, State)], said: Vec<Said>) {
-        // Whoever sees that the daemon listens can ask it.
+        // Before the daemon says that it listens: a script that waits for that can ask for the status at once.
         self.open_status();
         let wanted = self.wanted(&self.config.options).to_string();
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);

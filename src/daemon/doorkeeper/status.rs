@@ -58,7 +58,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Answers whoever asks.
+    /// Answers status requests.
     pub(super) fn attend_to_status(&mut self, now: Now) {
         if let Some((_, more_tries)) = self.status.next_try.take_if(|(at, _)| *at <= now.uptime) {
             self.make_sockets(more_tries);
@@ -72,7 +72,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Has the watcher write down what it knows, for whoever asks. It is asked once at a time.
+    /// Has the watcher write down what it knows, for status requests. One such request runs at a time.
     fn ask_watcher(&mut self) {
         // Without a file in memory the reader waits until there is one, or no longer.
         if let Ok(file) = messages::blank()

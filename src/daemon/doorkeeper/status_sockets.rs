@@ -1,5 +1,5 @@
 //! The status sockets of both processes, of which the doorkeeper serves both: the watcher may send nothing but messages.
-//! And what is counted for whoever asks.
+//! And the counters that `--status` shows.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -188,7 +188,7 @@ impl Log {
         self.note(notice, text);
     }
 
-    /// Writes lines to the log, and says them to whoever asked for `-v`.
+    /// Writes lines to the log, and prints them if `-v` was given.
     pub fn tell(&mut self, notice: Notice, lines: impl IntoIterator<Item = String>) {
         for line in lines {
             self.say_of(notice, &line);
@@ -196,7 +196,7 @@ impl Log {
         }
     }
 
-    /// Says something to whoever asked for `-v`, behind the lines that wait.
+    /// Prints something if `-v` was given, behind the lines that wait.
     pub fn say(&mut self, text: &str) {
         self.say_of(Notice::Note, text);
     }

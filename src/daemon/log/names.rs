@@ -2,7 +2,7 @@
 //!
 //! A lookup may take many seconds and tells a stranger's name server about us; nothing but a line
 //! of the log ever waits for it. What comes back is shown only if it is made of the characters of a
-//! host name: whoever owns an address chooses its name.
+//! host name: the owner of an address chooses its name.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;

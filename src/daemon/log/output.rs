@@ -1,6 +1,6 @@
 //! Standard output, for `-v` and `-D`, and standard error.
 //!
-//! While the daemon starts it waits for whoever reads them, so that nothing gets lost; when it [serves](never_wait) it
+//! While the daemon starts it waits for their readers, so that nothing gets lost; when it [serves](never_wait) it
 //! waits no longer, and what nobody reads is lost and counted.
 
 use std::io::{self, Write};
@@ -79,7 +79,7 @@ pub fn start(verbose: bool, debug: bool) {
         .init();
 }
 
-/// From now on nothing waits for whoever reads standard output and standard error.
+/// From now on nothing waits for the readers of standard output and standard error.
 pub fn never_wait() {
     lock(&OUTPUT).outlet = Outlet::shared(io::stdout().as_fd()).ok();
     lock(&ERROR).outlet = Outlet::shared(io::stderr().as_fd()).ok();
@@ -115,12 +115,12 @@ fn lock(stream: &Mutex<Stream>) -> std::sync::MutexGuard<'_, Stream> {
     stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says something to whoever asked for `-v`.
+/// Prints a line if `-v` was given.
 pub fn say(text: &str) {
     info!(target: VERBOSE, "{text}");
 }
 
-/// Says something to whoever asked for `-D`.
+/// Prints a line if `-D` was given.
 pub fn explain(text: &str) {
     debug!(target: DEBUG, "{text}");
 }
@@ -137,7 +137,7 @@ pub fn explains() -> bool {
     log_enabled!(target: DEBUG, Level::Debug)
 }
 
-/// Prints a piece of the debug output to whoever asked for `-D`; whether a line ends with it.
+/// Prints a piece of the debug output if `-D` was given; `is_end` says whether a line ends with it.
 pub fn explain_piece(text: &str, is_end: bool) {
     if is_end {
         explain(text);

@@ -21,7 +21,7 @@ use crate::daemon::core_dump;
 use crate::daemon::sandbox::tenant::Tenant;
 use crate::protocol::confinement::{Confined, Confinement, Outcome};
 
-/// Bytes of what the watcher may write for whoever asks: enough for a hundred thousand doors.
+/// The largest status file that the watcher may write, in bytes: enough for a hundred thousand doors.
 const LARGEST_FILE: rlim_t = 64 << 20;
 
 /// Gives up what this process does not need, from here to its end, and says what it could not.

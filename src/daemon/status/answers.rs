@@ -1,4 +1,4 @@
-//! Answers whoever connects to a status socket: it is written to, and never read.
+//! Answers connections to a status socket: it is written to, and never read.
 //!
 //! So there is nothing to parse and no command to obey. What somebody who reads slowly does not take waits here, for a
 //! limited time and for a limited number of readers; all others wait in the kernel.
@@ -71,7 +71,7 @@ impl Answers {
         })
     }
 
-    /// Writes on, and answers whoever asks with what `tell` says.
+    /// Continues the answers that are not finished, and answers new connections with what `tell` returns.
     pub fn attend(&mut self, now: Now, tell: impl FnMut() -> String) {
         self.write_on(now);
         self.answer(now, tell);
@@ -85,7 +85,7 @@ impl Answers {
         }
     }
 
-    /// Answers whoever asks with what `tell` says.
+    /// Answers new connections with what `tell` returns.
     pub fn answer(&mut self, now: Now, mut tell: impl FnMut() -> String) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.next_try.is_none()) else { return };
         for _ in 0..BATCH {

@@ -1,4 +1,4 @@
-//! What the watcher tells of itself: to the doorkeeper for whoever connects to its status socket, and to the log on SIGUSR1.
+//! What the watcher tells of itself: to the doorkeeper for the readers of its status socket, and to the log on SIGUSR1.
 //!
 //! It writes into a file in memory, by a call by which no socket sends: it may send nothing but messages.
 

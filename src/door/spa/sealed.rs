@@ -98,7 +98,7 @@ impl Gate {
     }
 }
 
-/// Both keys of a door, and of whoever opens it.
+/// Both keys of a door; its clients have the same.
 #[derive(Clone)]
 pub struct Keys {
     key: Zeroizing<Vec<u8>>,

@@ -124,7 +124,7 @@ impl Firewall {
             // Gone already: that is what was wanted.
             (Deed::Delete, Refusal::Missing) => Instead::LeaveIt,
             (Deed::Add, Refusal::Exists) => match self.nft.element(&spot.set, &spot.element) {
-                // A knock never makes the time shorter, whoever gave it.
+                // A knock never makes the time shorter, even one that an administrator gave.
                 Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
                 // Something else overlaps it.
                 Ok(None) if spot.element.end.is_some() => Instead::Refuse,
