@@ -128,7 +128,8 @@ fn described(command: Command, usage: &str) -> Command {
             "df" => option.value_parser(PossibleValuesParser::new(["yes", "no"])),
             "config" | "simulate" | "pidfile" | "logfile" | "otp-file" | "one-time-sequences"
             | "fwknoprc" | "pcap" => option.value_hint(ValueHint::FilePath),
-            "flags" => option.value_hint(ValueHint::Other),
+            "host" => option.value_hint(ValueHint::Hostname),
+            "flags" | "new-door" | "port" | "web" => option.value_hint(ValueHint::Other),
             _ => option,
         }
     });

@@ -18,6 +18,7 @@
 //! | [`filter`] | what to listen for and on which interfaces: a predicate, and a program for the kernel |
 //! | [`engine`] | who is knocking: takes knocks, returns events |
 //! | [`config`] | parses a knockd.conf into doors and options |
+//! | [`new_door`] | makes up a door: random ports or fresh keys, as text for both ends |
 //! | [`simulation`] | what would happen: plays captured or described packets against a configuration |
 //! | [`protocol`] | what the daemon's two processes say to each other, and who waits for whom |
 //! | [`status`] | what the daemon tells of itself, and the forms in which that is shown |
@@ -48,6 +49,8 @@ pub mod engine;
 pub mod filter;
 pub mod firewall;
 pub mod json;
+#[cfg(target_os = "linux")]
+pub mod new_door;
 pub mod octets;
 pub mod opening;
 pub mod packet;

@@ -110,6 +110,8 @@ mod daemon {
     pub mod intruder;
     /// The messages between the daemon's two processes.
     pub mod messages;
+    /// `--new-door` and `--new-seed`.
+    pub mod new_door;
     /// `--simulate`: captures and lines against a configuration.
     pub mod simulate;
 }
@@ -243,6 +245,7 @@ fn tests() -> Vec<Trial> {
         daemon::cli::tests,
         daemon::intruder::tests,
         daemon::messages::tests,
+        daemon::new_door::tests,
         daemon::simulate::tests,
         firewall::bytes::tests,
         firewall::guard::tests,

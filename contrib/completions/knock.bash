@@ -23,7 +23,7 @@ _knock() {
 
     case "${cmd}" in
         knock)
-            opts="-u -d -4 -6 -v -V -h -n -i --udp --delay --ipv4 --ipv6 --verbose --version --help --both --jitter --count --one-time-sequences --wait --timeout --retries --proxy --otp --otp-file --otp-digest --source-ip --clock-offset --config --door --stanza --interface --fwknoprc --spa --allow-ip --list --insecure --dry-run --print --raw --bad-checksum --flags --source --source-port --ttl --tos --dscp --id --seq --ack-seq --window --urgent --mss --data --pcap --df"
+            opts="-u -d -4 -6 -v -V -h -n -i --udp --delay --ipv4 --ipv6 --verbose --version --help --both --jitter --count --one-time-sequences --wait --timeout --retries --proxy --otp --otp-file --otp-digest --source-ip --clock-offset --config --door --stanza --interface --fwknoprc --spa --allow-ip --list --insecure --dry-run --print --new-seed --raw --bad-checksum --flags --source --source-port --ttl --tos --dscp --id --seq --ack-seq --window --urgent --mss --data --pcap --df"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -47,6 +47,7 @@ complete -c knock -l list -d 'show the profiles'
 complete -c knock -l insecure -d 'use a file that others can read or write'
 complete -c knock -l dry-run -d 'show what would be sent'
 complete -c knock -l print -d 'print the sequence and do nothing else'
+complete -c knock -l new-seed -d 'print a new seed, and do nothing else'
 complete -c knock -l raw -d 'craft the packets; needs CAP_NET_RAW'
 complete -c knock -l bad-checksum -d 'make the TCP and UDP checksums wrong'
 

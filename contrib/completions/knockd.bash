@@ -23,7 +23,7 @@ _knockd() {
 
     case "${cmd}" in
         knockd)
-            opts="-i -d -c -D -l -p -g -v -4 -V -h -s --interface --daemon --config --debug --lookup --pidfile --logfile --verbose --only-ip-v4 --single --check --status --simulate --address --json --metrics --guard --unguard --all-directives --version --help --save-mem --launched-by-knockd"
+            opts="-i -d -c -D -l -p -g -v -4 -V -h -s --interface --daemon --config --debug --lookup --pidfile --logfile --verbose --only-ip-v4 --single --check --status --simulate --address --json --metrics --guard --unguard --new-door --otp --spa --host --port --web --qr --all-directives --version --help --save-mem --launched-by-knockd"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -144,6 +144,31 @@ _knockd() {
                     ;;
                 --address)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --new-door)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --web)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
                     return 0
                     ;;
                 *)

@@ -4,6 +4,10 @@ complete -c knockd -s p -l pidfile -d 'use an alternate pidfile' -r -F
 complete -c knockd -s g -l logfile -d 'use an alternate logfile' -r -F
 complete -c knockd -l simulate -d 'say what knockd would do about a capture, and exit' -r -F
 complete -c knockd -l address -d 'with --simulate' -r
+complete -c knockd -l new-door -d 'print a new door for both ends, and exit' -r -f
+complete -c knockd -l host -d 'with --new-door, what clients call this host' -r -f -a "(__fish_print_hostnames)"
+complete -c knockd -l port -d 'with --new-door, the TCP port behind the door' -r -f
+complete -c knockd -l web -d 'with --new-door, for browsers, by knock.html' -r -f
 complete -c knockd -s d -l daemon -d 'run as a daemon'
 complete -c knockd -s D -l debug -d 'output debug messages'
 complete -c knockd -s l -l lookup -d 'lookup DNS names'
@@ -16,6 +20,9 @@ complete -c knockd -l json -d 'with --status'
 complete -c knockd -l metrics -d 'with --status'
 complete -c knockd -l guard -d 'set up the firewall table of Guard, and exit'
 complete -c knockd -l unguard -d 'remove the firewall table of Guard, and exit'
+complete -c knockd -l otp -d 'with --new-door, one-time passwords, not a sequence'
+complete -c knockd -l spa -d 'with --new-door, single packets'
+complete -c knockd -l qr -d 'with --new-door, QR codes as well'
 complete -c knockd -l all-directives -d 'list the directives of the config file, and exit'
 complete -c knockd -s V -l version -d 'display version'
 complete -c knockd -s h -l help -d 'this help'

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Drives a browser through contrib/web/knock.html, at the daemon of web.sh.
 
-    web.py chromium|firefox LOG
+    web.py chromium|firefox LOG LINK
+
+LINK is the page's address with a door that knockd made up.
 
 Runs in the network namespace of the client, and needs nothing but Python: Chromium is driven through
 ChromeDriver (WebDriver over HTTP), Firefox through its own Marionette. Prints a result a line. With
@@ -401,6 +403,21 @@ def links_and_storage(visit):
     result("a door is still there when the page is opened again", kept == ["kept"], kept)
 
 
+def made(visit):
+    """The door that `knockd --new-door --web` made up."""
+    for _ in range(3):  # as in knock_until_open
+        visit.fresh()
+        visit.browser.go("about:blank")
+        visit.browser.go(PAGE.removesuffix("knock.html") + sys.argv[3])
+        visit.log.mark()
+        visit.click("Knock")
+        said = visit.status_soon("Knocked")
+        is_open = visit.log.opened("made")
+        if is_open:
+            break
+    result("a door that knockd made up opens by its link", is_open, said + visit.log.lines())
+
+
 def manners(visit):
     visit.browser.resize(900, 900)
     visit.fresh()
@@ -442,6 +459,7 @@ GROUPS = (
     (protected,),
     (unconfirmed, links_and_storage),
     (long,),
+    (made,),
 )
 
 

@@ -120,7 +120,7 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
     let command = command();
     let option = command.get_arguments().find(|option| option.get_long() == Some(name))?;
     match option.get_action() {
-        ArgAction::SetTrue if !matches!(name, "list" | "insecure") => Some(Kind::Switch),
+        ArgAction::SetTrue if !matches!(name, "list" | "insecure" | "new-seed") => Some(Kind::Switch),
         ArgAction::Set => Some(Kind::Value),
         _ => None,
     }
@@ -162,7 +162,7 @@ pub fn command() -> Command {
         .arg(value("stanza").short('n'))
         .arg(value("interface").short('i'))
         .args(single.map(value))
-        .args(["list", "insecure", "dry-run", "print", "raw", "bad-checksum"].map(switch))
+        .args(["list", "insecure", "dry-run", "print", "new-seed", "raw", "bad-checksum"].map(switch))
         .args(fields.map(value))
         .arg(value("df").num_args(0..=1).require_equals(true).default_missing_value("yes"))
         .arg(words("words"))

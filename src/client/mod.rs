@@ -26,6 +26,8 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::door::otp::new_seed;
+
 use cli::Line;
 use failure::Failure;
 use send::Knocking;
@@ -59,6 +61,8 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
     };
     if typed.switch("list") {
         list::show(typed.switch("insecure"))?;
+    } else if typed.switch("new-seed") {
+        output::say(&*new_seed(&chance::bytes()?));
     } else {
         let completed = profiles::complete(line, typed)?;
         knock(&wanted::read(&completed)?)?;

@@ -52,6 +52,7 @@ sequences that are used once:
                        which address of ours the server sees (default auto)
       --clock-offset <s>
                        add <s> seconds to the clock of this machine
+      --new-seed       print a new seed, and do nothing else
 
 single packets, for fwknop and SPA doors:
       -n, --stanza <name>

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::new_door::{Kind, Wish};
 
 /// What `-h` prints, and what follows a refusal.
 pub const USAGE: &str = "\
@@ -28,6 +30,13 @@ options:
       --metrics          with --status: as metrics for Prometheus
       --simulate <file>  say what knockd would do about a capture, and exit
       --address <list>   with --simulate: the addresses of the host
+      --new-door <name>  print a new door for both ends, and exit
+      --otp              with --new-door, one-time passwords, not a sequence
+      --spa              with --new-door, single packets
+      --host <host>      with --new-door, what clients call this host
+      --port <port>      with --new-door, the TCP port behind the door (22)
+      --web[=<address>]  with --new-door, for browsers, by knock.html
+      --qr               with --new-door, QR codes as well
       --all-directives   list the directives of the config file, and exit
       --guard            set up the firewall table of Guard, and exit
       --unguard          remove the firewall table of Guard, and exit
@@ -43,6 +52,9 @@ pub const VERSION: &str = concat!(
     "\nCopyright (C) 2026 The knockd maintainers (MIT OR Apache-2.0)\n",
 );
 
+/// The page that knocks, where nothing is said of its address.
+const PAGE: &str = "knock.html";
+
 /// The pid file where nothing else is said.
 const PID_FILE: &str = "/var/run/knockd.pid";
 
@@ -55,6 +67,15 @@ pub enum Form {
     Json,
     /// `--metrics`.
     Metrics,
+}
+
+/// What `--new-door` and its options ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDoor {
+    /// The door.
+    pub wish: Wish,
+    /// `--qr`: QR codes are shown as well.
+    pub shows_codes: bool,
 }
 
 /// What the command line asks for.
@@ -89,6 +110,8 @@ pub struct Arguments {
     pub simulate: Option<PathBuf>,
     /// `--address`: whose packets those are.
     pub addresses: Vec<IpAddr>,
+    /// `--new-door`: a door to be made up.
+    pub new_door: Option<NewDoor>,
     /// `-c` was given.
     pub is_config_given: bool,
     /// `-p` was given.
@@ -138,6 +161,7 @@ pub fn command() -> Command {
         Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).overrides_with(name)
     };
     let word = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).overrides_with(name);
+    let text = |name: &'static str| Arg::new(name).long(name).allow_hyphen_values(true).overrides_with(name);
     let path = |name: &'static str, short: char| {
         // Whatever comes next is the value, as with getopt; that of a path refuses an empty one.
         let arg = Arg::new(name).long(name).short(short).value_parser(value_parser!(OsString));
@@ -148,22 +172,16 @@ pub fn command() -> Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .infer_long_args(true)
-        .arg(
-            Arg::new("interface")
-                .long("interface")
-                .short('i')
-                .allow_hyphen_values(true)
-                .overrides_with("interface"),
-        )
+        .arg(text("interface").short('i'))
         .arg(flag("daemon", 'd'))
-        // It was the only one with c before there was --check.
+        // The aliases are abbreviations of knockd 0.8 that would be ambiguous with the new names.
         .arg(path("config", 'c').alias("c").default_value("/etc/knockd.conf"))
         .arg(flag("debug", 'D'))
         .arg(flag("lookup", 'l'))
-        .arg(path("pidfile", 'p').default_value(PID_FILE))
+        .arg(path("pidfile", 'p').alias("p").default_value(PID_FILE))
         .arg(path("logfile", 'g'))
         .arg(flag("verbose", 'v'))
-        .arg(flag("only-ip-v4", '4'))
+        .arg(flag("only-ip-v4", '4').alias("o"))
         .arg(word("single"))
         .arg(word("check"))
         .arg(word("status"))
@@ -174,14 +192,21 @@ pub fn command() -> Command {
                 .allow_hyphen_values(true)
                 .overrides_with("simulate"),
         )
-        .arg(Arg::new("address").long("address").allow_hyphen_values(true).overrides_with("address"))
+        .arg(text("address"))
         .arg(word("json"))
         .arg(word("metrics"))
         .arg(word("guard"))
         .arg(word("unguard"))
+        .arg(text("new-door"))
+        .arg(word("otp"))
+        .arg(word("spa"))
+        .arg(text("host"))
+        .arg(text("port"))
+        .arg(text("web").num_args(0..=1).require_equals(true).default_missing_value(PAGE))
+        .arg(word("qr"))
         .arg(word("all-directives"))
         .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
-        .arg(Arg::new("help").long("help").short('h').action(ArgAction::Help))
+        .arg(Arg::new("help").long("help").short('h').alias("h").action(ArgAction::Help))
         // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
         .arg(flag("save-mem", 's').hide(true))
         .arg(Arg::new("launched").long(&LAUNCHED[2..]).hide(true).action(ArgAction::SetTrue))
@@ -235,6 +260,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         status: matches.get_flag("status").then_some(form.unwrap_or(Form::Table)),
         simulate: path("simulate").filter(non_empty),
         addresses,
+        new_door: new_door(&matches)?,
         is_config_given: is_given("config"),
         is_pid_file_given: is_given("pidfile"),
         directives: matches.get_flag("all-directives"),
@@ -243,6 +269,35 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ins
         is_launched: matches.get_flag("launched"),
         folder: PathBuf::new(),
     })
+}
+
+/// What `--new-door` asks for.
+fn new_door(matches: &ArgMatches) -> Result<Option<NewDoor>, Instead> {
+    let refuse = |why: String| Err(Instead::Refuse(format!("knockd: {why}")));
+    let text = |name| matches.get_one::<String>(name).cloned();
+    let Some(name) = text("new-door") else {
+        let is_given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        return match ["otp", "spa", "host", "port", "web", "qr"].iter().find(is_given) {
+            Some(option) => refuse(format!("--{option} belongs to --new-door")),
+            None => Ok(None),
+        };
+    };
+    // An address behind --web, for example, which takes its value with an equals sign alone.
+    if let Some(word) = matches.get_many::<OsString>("words").and_then(|mut words| words.next()) {
+        return refuse(format!("--new-door: '{}' is one word too many", word.to_string_lossy()));
+    }
+    let kind = match (matches.get_flag("otp"), matches.get_flag("spa")) {
+        (true, true) => return refuse("--otp and --spa exclude each other".to_owned()),
+        (true, false) => Kind::Otp,
+        (false, true) => Kind::Spa,
+        (false, false) => Kind::Sequence,
+    };
+    let port = text("port").unwrap_or_else(|| "22".to_owned());
+    let Some(port) = port.parse().ok().filter(|port| *port != 0) else {
+        return refuse(format!("--port: '{port}' is not a number from 1 to 65535"));
+    };
+    let wish = Wish { name, kind, host: text("host"), port, page: text("web") };
+    Ok(Some(NewDoor { wish, shows_codes: matches.get_flag("qr") }))
 }
 
 /// What getopt says of the same mistake: scripts and people know it. Only the `last` word can lack

@@ -20,6 +20,7 @@ mod limits;
 mod load;
 mod log;
 pub mod messages;
+mod new_door;
 mod notify;
 mod one_time;
 mod output_file;
@@ -76,6 +77,9 @@ pub fn main() -> ExitCode {
     }
     if let Some(file) = &arguments.simulate {
         return simulate::main(&arguments, file);
+    }
+    if let Some(wanted) = &arguments.new_door {
+        return new_door::main(&arguments, wanted);
     }
     if arguments.directives {
         output::print(&directives::listing());

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::door::digest::{Digest, Keyed};
@@ -21,6 +22,8 @@ use crate::octets;
 
 /// The longest seed, in bytes.
 pub const MAX_SEED: usize = 31;
+/// How many random bytes a new seed is made of: 144 bits.
+pub const SEED_BYTES: usize = 18;
 /// How many neighbouring periods are accepted on each side by default (RFC 6238, 5.2).
 pub const DEFAULT_WINDOW: u16 = 1;
 /// The most neighbouring periods that may be configured.
@@ -30,6 +33,12 @@ pub const SPREAD: u16 = 255;
 /// Digest bytes repeat after this many stages. The last one is always 0: SHA-1, the first digest, has
 /// one byte less.
 const CYCLE: usize = 21;
+
+/// A new seed as it is written: letters, digits, hyphens and underscores. The bytes have to be random.
+#[must_use]
+pub fn new_seed(random: &[u8; SEED_BYTES]) -> Zeroizing<String> {
+    Zeroizing::new(Base64UrlUnpadded::encode_string(random))
+}
 
 /// The secret of a door.
 #[derive(Clone)]

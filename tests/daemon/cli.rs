@@ -136,6 +136,9 @@ fn long_options_can_be_shortened() {
     assert_ok(&knockd(&["--check", &format!("--co={path}")]), &ok);
     // This was so before there was --check.
     assert_ok(&knockd(&["--che", &format!("--c={path}")]), &ok);
+    // These were so before there were --host, --port and --otp.
+    assert_ok(&knockd(&["--h"]), USAGE);
+    assert_ok(&knockd(&["--check", "--p", "pid", "--o", "-c", &path]), &ok);
     // What may be several options is none.
     for (word, possible) in [("--ver", "'--verbose' '--version'"), ("--d", "'--daemon' '--debug'")] {
         let words = format!("knockd: option '{word}' is ambiguous; possibilities: {possible}");

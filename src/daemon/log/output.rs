@@ -3,8 +3,10 @@
 //! While the daemon starts it waits for their readers, so that nothing gets lost; when it [serves](never_wait) it
 //! waits no longer, and what nobody reads is lost and counted.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -157,6 +159,15 @@ pub fn complain(text: &str) {
 /// Prints to standard output, whatever was asked for.
 pub fn print(text: &str) {
     print_bytes(&octets::shown(text));
+}
+
+/// Whether standard output is a file that others than its owner can read.
+#[must_use]
+pub fn is_for_others_to_read() -> bool {
+    const BY_OTHERS: u32 = 0o044;
+    let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata())
+        .is_ok_and(|it| it.is_file() && it.permissions().mode() & BY_OTHERS != 0)
 }
 
 fn print_bytes(text: &[u8]) {

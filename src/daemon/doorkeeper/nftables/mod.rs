@@ -16,4 +16,4 @@ mod without_daemon;
 
 pub(super) use firewall::Firewall;
 pub(super) use said::Said;
-pub(in crate::daemon) use without_daemon::{guard, unguard};
+pub(in crate::daemon) use without_daemon::{guard, known_sets, unguard};

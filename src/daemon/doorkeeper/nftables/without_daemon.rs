@@ -1,13 +1,14 @@
-//! The guard without a daemon: set up, and taken away.
+//! The kernel's firewall without a daemon: the guard is set up and taken away, and sets are looked for.
 
 use crate::config::Config;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
-use crate::door::open::Family;
+use crate::door::open::{Family, Sets};
 use crate::door::ports::Ports;
 use crate::firewall::guard::{self, Guard};
 use crate::firewall::refusal::Refusal;
+use crate::firewall::set::Description;
 
 /// Sets the guard of a configuration up, and tells its ports; without an owner it stays.
 ///
@@ -52,4 +53,27 @@ pub(in crate::daemon) fn unguard() -> Result<bool, String> {
             refusal => Err(could_not(refusal)),
         },
     }
+}
+
+/// The sets that our own rulesets make, of `contrib/nftables.conf` and for OpenWrt.
+const KNOWN_SETS: [&str; 4] =
+    ["inet filter knockd4 knockd6", "inet fw4 knockd4 knockd6", "inet filter knockd4", "inet fw4 knockd4"];
+
+/// The value of `Nft_Set` for sets that the firewall has by our own rulesets, if it has them.
+///
+/// # Errors
+/// The kernel has no nftables, or does not let us ask.
+pub(in crate::daemon) fn known_sets() -> Result<Option<&'static str>, Refusal> {
+    let mut nft = Nftables::open()?;
+    for text in KNOWN_SETS {
+        let mut are_there = true;
+        for (name, is_v6) in Sets::default().with(text).iter().flat_map(Sets::iter) {
+            let fits = nft.set(name, |attributes| Description::read(attributes, is_v6).is_ok())?;
+            are_there &= fits.unwrap_or_default();
+        }
+        if are_there {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
 }

@@ -1,0 +1,106 @@
+//! `--new-door`: prints a door for both ends, made of random ports or fresh keys. Nothing is written and nothing is run.
+
+use std::fs;
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::daemon::cli::{Arguments, NewDoor as Wanted};
+use crate::daemon::core_dump;
+use crate::daemon::doorkeeper::nftables;
+use crate::daemon::load::load;
+use crate::daemon::log::output;
+use crate::firewall::refusal::Refusal;
+use crate::new_door::{Beside, Firewall, NewDoor, code, ports};
+use crate::octets;
+
+/// Prints the door that the command line asks for: 0, or 1 if it cannot be made.
+#[must_use]
+pub fn main(arguments: &Arguments, wanted: &Wanted) -> ExitCode {
+    core_dump::forbid();
+    output::start(false, false);
+    match make(arguments, wanted) {
+        Ok(door) => {
+            if output::is_for_others_to_read() {
+                output::complain(
+                    "warning: this goes to a file that others can read; umask 077 prevents that",
+                );
+            }
+            show(arguments, wanted, &door);
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            output::complain(&format!("knockd: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make(arguments: &Arguments, wanted: &Wanted) -> Result<NewDoor, String> {
+    // The first door may be made before there is a configuration.
+    let config = if fs::exists(&arguments.config).unwrap_or(true) {
+        load(arguments, &mut |_| {}).map_err(|error| error.to_string())?.config
+    } else {
+        Config::default()
+    };
+    wanted.wish.check(&config)?;
+    let mut taken = ports::of_config(&config);
+    taken.insert(wanted.wish.port);
+    taken.extend(ports::of_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
+    wanted.wish.make(&firewall(&config), &taken, &mut |bytes| {
+        getrandom::fill(bytes).map_err(|error| format!("the system gives no random numbers: {error}"))
+    })
+}
+
+/// What closes the port behind the door on this host.
+fn firewall(config: &Config) -> Firewall {
+    if config.options.guard || !config.options.rules.open.sets.is_empty() {
+        return Firewall::Configured;
+    }
+    match nftables::known_sets() {
+        Ok(Some(sets)) => Firewall::Sets(sets),
+        Err(Refusal::NoNftables) => Firewall::Script,
+        // Without permission to ask, too.
+        Ok(None) | Err(_) => Firewall::Guard(beside()),
+    }
+}
+
+/// The firewall, beside the guard, that this host has.
+fn beside() -> Beside {
+    let ufw = fs::read_to_string("/etc/ufw/ufw.conf").unwrap_or_default();
+    if ufw.lines().any(|line| line.trim().eq_ignore_ascii_case("ENABLED=yes")) {
+        Beside::Ufw
+    } else if is_running("firewalld") {
+        Beside::Firewalld
+    } else {
+        Beside::Unknown
+    }
+}
+
+fn is_running(name: &str) -> bool {
+    let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.any(|it| fs::read_to_string(it.path().join("comm")).is_ok_and(|comm| comm.trim() == name))
+}
+
+fn show(arguments: &Arguments, wanted: &Wanted, door: &NewDoor) {
+    let config = octets::path(&arguments.config);
+    let check = if arguments.is_config_given { format!(" -c {config}") } else { String::new() };
+    output::print(&format!("# Server: add this to {config}, then run: knockd --check{check}\n"));
+    output::print(&door.section);
+    output::print(&format!("\n# Client: add this to ~/{}, then run: {}\n", door.client_file, door.command));
+    output::print(&door.profile);
+    let mut codes = vec![("the profile", &door.code)];
+    if let Some(link) = &door.link {
+        output::print(
+            "\n# Browser: the page that knocks, contrib/web/knock.html, opened with this address\n",
+        );
+        output::print(link);
+        output::print("\n");
+        codes.push(("the page's address", link));
+    }
+    for (what, text) in codes.into_iter().filter(|_| wanted.shows_codes) {
+        match code::terminal(text) {
+            Some(code) => output::print(&format!("\n# QR code of {what}\n{code}")),
+            None => output::complain(&format!("{what} is too long for a QR code")),
+        }
+    }
+}

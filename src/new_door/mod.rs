@@ -1,0 +1,258 @@
+//! Makes up a door: random ports or fresh keys, as text for both ends. Nothing is written anywhere.
+//!
+//! The caller supplies the random numbers, and says which ports are in use and what closes the port behind the door.
+
+pub mod code;
+pub mod ports;
+
+use std::collections::BTreeSet;
+
+use base64ct::{Base64, Encoding};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::door::otp::{SEED_BYTES, new_seed};
+use crate::new_door::ports::Source;
+
+/// How many seconds a list of one-time ports is good for.
+const PERIOD: u16 = 60;
+/// Milliseconds between knocks, so that the network does not change their order.
+const DELAY: u16 = 20;
+/// The longest name, in bytes.
+const LONGEST_NAME: usize = 100;
+/// What stands for the host if nobody says what it is called.
+const SERVER: &str = "SERVER";
+
+/// What opens a door.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A sequence of ports.
+    #[default]
+    Sequence,
+    /// One-time passwords.
+    Otp,
+    /// Single packets.
+    Spa,
+}
+
+/// What closes the port behind the door to everybody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Firewall {
+    /// The guard or the sets that the configuration names already.
+    Configured,
+    /// A guard, which has to be switched on.
+    Guard(Beside),
+    /// Sets of the user's own rules: the value of `Nft_Set`.
+    Sets(&'static str),
+    /// Not nftables, which this kernel lacks, but the helper script.
+    Script,
+}
+
+/// Another firewall beside the guard; it has to let the port through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// None that is known.
+    Unknown,
+    /// ufw is on.
+    Ufw,
+    /// firewalld runs.
+    Firewalld,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The door's name.
+    pub name: String,
+    /// What opens it.
+    pub kind: Kind,
+    /// What clients call the server: its name or address.
+    pub host: Option<String>,
+    /// The TCP port behind the door.
+    pub port: u16,
+    /// The address of `knock.html`, if the door is to be opened from a browser.
+    pub page: Option<String>,
+}
+
+/// A door for both ends. It holds secrets, so it cannot be printed by accident.
+pub struct NewDoor {
+    /// What `knockd.conf` gets.
+    pub section: Zeroizing<String>,
+    /// The file of the client, below its home folder.
+    pub client_file: &'static str,
+    /// What that file gets.
+    pub profile: Zeroizing<String>,
+    /// The client's command line.
+    pub command: String,
+    /// What the QR code of the profile says.
+    pub code: Zeroizing<String>,
+    /// The address that has the page knock at this door.
+    pub link: Option<Zeroizing<String>>,
+}
+
+impl Wish {
+    /// Checks what was asked for against the doors that exist.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence for the user.
+    pub fn check(&self, config: &Config) -> Result<(), String> {
+        let name = &self.name;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty()
+            || name.len() > LONGEST_NAME
+            || name.starts_with('-')
+            || !name.chars().all(is_plain)
+        {
+            return Err(format!(
+                "'{name}' cannot be the name of a door here: use up to {LONGEST_NAME} letters, digits, dots, \
+                 hyphens and underscores"
+            ));
+        }
+        // Sections of knockd.conf and of ~/.fwknoprc that are no door and no server.
+        if ["options", "default"].contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(format!("'{name}' cannot be the name of a door: [{name}] has the settings for all"));
+        }
+        if config.doors.iter().any(|door| door.name.eq_ignore_ascii_case(name)) {
+            return Err(format!("the configuration has a door '{name}' already"));
+        }
+        let is_of_hosts = |c: char| c.is_alphanumeric() || ".-_:%".contains(c);
+        if let Some(host) = self.host.as_ref().filter(|it| it.is_empty() || !it.chars().all(is_of_hosts)) {
+            return Err(format!("--host: '{host}' is not a host name or an IP address"));
+        }
+        if self.kind == Kind::Spa && self.page.is_some() {
+            return Err("--web: a browser cannot send single packets; use a sequence or --otp".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Makes the door. No port that it knocks at is among those `taken`.
+    ///
+    /// # Errors
+    /// There are no random numbers, or too few ports are free.
+    pub fn make(
+        &self,
+        firewall: &Firewall,
+        taken: &BTreeSet<u16>,
+        random: Source<'_>,
+    ) -> Result<NewDoor, String> {
+        let (lock, knock, link) = match self.kind {
+            Kind::Sequence => self.sequence(taken, random)?,
+            Kind::Otp => self.otp(taken, random)?,
+            Kind::Spa => return self.single_packet(firewall, random),
+        };
+        let host = self.host();
+        let profile = Zeroizing::new(format!("[{}]\nhost = {host}\n{}delay = {DELAY}\n", self.name, *knock));
+        let link = self.page.as_ref().map(|page| {
+            let host = host.replace('%', "%25");
+            Zeroizing::new(format!("{page}#name={}&host={host}{}", self.name, *link))
+        });
+        Ok(NewDoor {
+            section: self.section(firewall, &format!("{}    TCPFlags = syn\n    Strict = yes\n", *lock)),
+            client_file: ".config/knock.conf",
+            code: profile.clone(),
+            profile: self.with_comment(&profile),
+            command: format!("knock {} --wait {}", self.name, self.port),
+            link,
+        })
+    }
+
+    /// The lines for the server, those for the client, and the end of the link.
+    fn sequence(&self, taken: &BTreeSet<u16>, random: Source<'_>) -> Result<Lines, String> {
+        let sequence = ports::sequence(self.page.is_some(), taken, random)?;
+        Ok((
+            Zeroizing::new(format!("    Sequence = {}\n", *sequence)),
+            Zeroizing::new(format!("sequence = {}\n", *sequence)),
+            Zeroizing::new(format!("&sequence={}", *sequence)),
+        ))
+    }
+
+    fn otp(&self, taken: &BTreeSet<u16>, random: Source<'_>) -> Result<Lines, String> {
+        let mut bytes = Zeroizing::new([0; SEED_BYTES]);
+        random(&mut *bytes)?;
+        let base = ports::base(taken, random)?;
+        let protocols = if self.page.is_some() { "tcp,tcp,tcp,tcp,tcp" } else { "tcp,udp,tcp,udp,tcp" };
+        let otp = Zeroizing::new(format!("{},{PERIOD},{base},off,{protocols}", *new_seed(&bytes)));
+        Ok((
+            Zeroizing::new(format!("    OTP = {}\n    OTP_Digest = sha256\n", *otp)),
+            Zeroizing::new(format!("otp = {}\notp_digest = sha256\n", *otp)),
+            Zeroizing::new(format!("&otp={}&otp_digest=sha256", *otp)),
+        ))
+    }
+
+    fn single_packet(&self, firewall: &Firewall, random: Source<'_>) -> Result<NewDoor, String> {
+        let (key, authenticator) = (key(32, random)?, key(64, random)?);
+        let lock = Zeroizing::new(format!(
+            "    SPA_Key_Base64 = {}\n    SPA_HMAC_Key_Base64 = {}\n    SPA_Open = tcp/{}\n",
+            *key, *authenticator, self.port
+        ));
+        let profile = Zeroizing::new(format!(
+            "[{}]\nSPA_SERVER {}\nACCESS tcp/{}\nALLOW_IP source\nKEY_BASE64 {}\nUSE_HMAC Y\nHMAC_KEY_BASE64 {}\n",
+            self.name,
+            self.host(),
+            self.port,
+            *key,
+            *authenticator
+        ));
+        Ok(NewDoor {
+            section: self.section(firewall, &lock),
+            client_file: ".fwknoprc",
+            profile: self.with_comment(&profile),
+            command: format!("knock -n {} --wait {}", self.name, self.port),
+            code: Zeroizing::new(format!("KEY_BASE64:{} HMAC_KEY_BASE64:{}", *key, *authenticator)),
+            link: None,
+        })
+    }
+
+    fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or(SERVER)
+    }
+
+    /// The profile, which asks for the host where that is not known.
+    fn with_comment(&self, profile: &str) -> Zeroizing<String> {
+        let comment = "# Replace SERVER by the name or address of the server.\n";
+        Zeroizing::new(if self.host.is_some() { profile.to_owned() } else { format!("{comment}{profile}") })
+    }
+
+    fn section(&self, firewall: &Firewall, lock: &str) -> Zeroizing<String> {
+        let (name, port) = (&self.name, self.port);
+        let options = match firewall {
+            Firewall::Configured => String::new(),
+            Firewall::Guard(beside) => {
+                let comment = match beside {
+                    Beside::Unknown => "If there is another firewall, it has to let them through.".to_owned(),
+                    Beside::Ufw => format!("ufw has to let them through: ufw allow {port}/tcp"),
+                    Beside::Firewalld => format!(
+                        "firewalld has to let\n    # them through: firewall-cmd --permanent --add-port={port}/tcp; \
+                         firewall-cmd --reload"
+                    ),
+                };
+                format!(
+                    "[options]\n    # Closes the ports of all doors that have Open. {comment}\n    Guard = yes\n\n"
+                )
+            }
+            Firewall::Sets(sets) => format!("[options]\n    Nft_Set = {sets}\n\n"),
+            Firewall::Script => {
+                format!(
+                    "# The firewall has to drop new connections to port {port}, and to accept established ones.\n"
+                )
+            }
+        };
+        let open = match firewall {
+            Firewall::Script => format!(
+                "    Start_Command = /usr/sbin/knock_helper.sh -i -f %IP% -d {port}\n    \
+                 Stop_Command = /usr/sbin/knock_helper.sh -x -f %IP% -d {port}\n"
+            ),
+            _ => format!("    Open = tcp/{port}\n"),
+        };
+        Zeroizing::new(format!("{options}[{name}]\n{lock}{open}    Cmd_Timeout = 60\n    Reopen = extend\n"))
+    }
+}
+
+type Lines = (Zeroizing<String>, Zeroizing<String>, Zeroizing<String>);
+
+/// A key of so many random bytes, in base64.
+fn key(length: usize, random: Source<'_>) -> Result<Zeroizing<String>, String> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    random(&mut bytes)?;
+    Ok(Zeroizing::new(Base64::encode_string(&bytes)))
+}
