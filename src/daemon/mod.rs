@@ -98,7 +98,8 @@ pub fn main() -> ExitCode {
     };
     let code = result.unwrap_or_else(|error| {
         output::complain(&error.to_string());
-        if error.shows_usage() {
+        // In the journal, the reason has to be the last that is seen.
+        if error.shows_usage() && !output::is_journal() {
             output::print(cli::USAGE);
         }
         ExitCode::FAILURE

@@ -23,6 +23,7 @@ trials![
     of_repeated_options_the_last_counts,
     the_configuration_is_read_before_the_interface_is_opened,
     called_knock_it_is_the_client,
+    the_journal_gets_no_usage_behind_an_error,
     check_finds_a_file_in_order,
     check_shows_what_was_understood,
     check_refuses_what_a_start_would,
@@ -189,6 +190,23 @@ fn called_knock_it_is_the_client() {
         symlink(env!("CARGO_BIN_EXE_knockd"), &link).unwrap();
         assert_ok(&run(&Namespace::new(), link.to_str().unwrap(), &["-V"]), VERSION);
     }
+}
+
+fn the_journal_gets_no_usage_behind_an_error() {
+    let (_folder, path) = with("[ssh]\nsequence\n");
+    // As systemd does it: both are one stream, and the variable says which.
+    let script = "{ JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)$1 \"$2\" -c \"$3\"; } >said 2>&1; code=$?; cat said; exit $code";
+    let start = |other: &str, path: &str| {
+        let words = ["-c", script, "sh", other, env!("CARGO_BIN_EXE_knockd"), path];
+        let finished = run(&Namespace::new(), "sh", &words);
+        assert_eq!(finished.code(), Some(1), "{finished:?}");
+        finished.stdout
+    };
+    let said = start("", &path);
+    assert!(said.starts_with("config: line 2: ") && said.matches('\n').count() == 1, "{said}");
+    assert_eq!(start("", "/nonexistent"), "/nonexistent: No such file or directory\n");
+    // The variable of somebody else's stream.
+    assert!(start("0", &path).ends_with(USAGE));
 }
 
 fn check_finds_a_file_in_order() {

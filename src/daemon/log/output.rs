@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -168,6 +168,15 @@ pub fn is_for_others_to_read() -> bool {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     file.and_then(|file| file.metadata())
         .is_ok_and(|it| it.is_file() && it.permissions().mode() & BY_OTHERS != 0)
+}
+
+/// Whether standard output or standard error is a stream of systemd's journal (`JOURNAL_STREAM` in systemd.exec(5)).
+#[must_use]
+pub fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let is_it = |file: File| file.metadata().is_ok_and(|it| format!("{}:{}", it.dev(), it.ino()) == stream);
+    let streams = [io::stdout().as_fd().try_clone_to_owned(), io::stderr().as_fd().try_clone_to_owned()];
+    streams.into_iter().flatten().map(File::from).any(is_it)
 }
 
 fn print_bytes(text: &[u8]) {
