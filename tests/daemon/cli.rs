@@ -80,6 +80,10 @@ fn help_and_version() {
 fn unknown_options_are_refused() {
     assert_refused(&knockd(&["-x"]), "knockd: invalid option -- 'x'");
     assert_refused(&knockd(&["-vx"]), "knockd: invalid option -- 'x'");
+    assert_refused(
+        &knockd(&["-F"]),
+        "knockd: invalid option -- 'F'; -D prints the packets and why they do not fit",
+    );
     assert_refused(&knockd(&["--nonsense"]), "knockd: unrecognized option '--nonsense'");
     assert_refused(&knockd(&["--nonsense=7"]), "knockd: unrecognized option '--nonsense'");
 }

@@ -17,6 +17,7 @@ trials![
     hup_drops_attempts,
     hup_reopens_the_log,
     hup_in_the_words_of_verbose,
+    hup_in_the_words_of_debug,
     hup_takes_a_new_log_file,
     hup_keeps_what_the_file_does_not_name,
     hup_reads_the_addresses_again,
@@ -121,6 +122,28 @@ fn hup_in_the_words_of_verbose() {
     );
     let is_said = || daemon.stdout_but_for_confinement() == wanted;
     assert!(holds_within(seconds(30.0), is_said), "not {wanted:?}; {}", daemon.said());
+}
+
+/// The order of knockd 0.8.
+fn hup_in_the_words_of_debug() {
+    let world = World::v4_only();
+    let daemon = world.knockd(DOOR).arguments(&["-v", "-D"]).start();
+    daemon.kill(Signal::SIGHUP);
+    let said = || {
+        let stdout = daemon.stdout();
+        let begin = stdout.rfind(&rereading(&daemon)).unwrap_or_default();
+        let lines =
+            stdout[begin..].lines().map(|line| line.split(": ").next().unwrap_or_default().to_owned());
+        lines.filter(|line| line != "config").collect::<Vec<_>>()
+    };
+    let wanted = [
+        "re-reading config file",
+        "closing log file",
+        "re-opening log file",
+        "adding pcap expression for door 'd'",
+        "adding pcap expression for door 'sync'",
+    ];
+    assert!(holds_within(seconds(30.0), || said() == wanted), "{:?}; {}", said(), daemon.said());
 }
 
 fn hup_takes_a_new_log_file() {

@@ -96,9 +96,10 @@ impl Watcher {
         self.has_readers = has_readers;
         self.cool_down(&cooldowns, now);
         self.renew_filter();
-        self.explain_doors();
         self.say_all(reports);
         self.link.adopt(generation);
+        // After the doorkeeper has opened the log again, as in knockd 0.8.
+        self.explain_doors();
     }
 
     /// Continues cooldowns that began before this process.
