@@ -47,6 +47,7 @@ trials![
     one_damaged_byte_costs_one_line,
     ten_thousand_bad_lines_are_a_few_lines_in_the_log,
     a_folder_in_its_place_is_told_once,
+    an_heir_leaves_its_doors_to_a_daemon_that_starts,
     heirs_of_daemons_that_share_a_path_close_all,
     nothing_is_written_beside_a_device,
     a_lock_of_somebody_else_is_not_another_daemons,
@@ -552,6 +553,24 @@ fn ten_thousand_bad_lines_are_a_few_lines_in_the_log() {
     daemon.wait_for("state: line 2 is not in order and is left out");
     daemon.wait_for("state: 9995 more lines are not in order and are left out");
     assert_eq!(daemon.raw_log().matches("not in order").count(), 6);
+}
+
+/// A daemon that starts calls it, and need not wait for the doors.
+fn an_heir_leaves_its_doors_to_a_daemon_that_starts() {
+    let (world, place) = (World::new(), Folder::new());
+    let mut daemon = with_state(&world, &place, &door(600)).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    assert!(holds_within(seconds(30.0), || daemon.heir().is_some()), "no heir");
+    let heir = daemon.heir().unwrap();
+    daemon.kill(Signal::SIGKILL);
+    daemon.wait(30.0);
+    let has_lock = || place.read("state.lock").starts_with("leaving");
+    assert!(holds_within(seconds(30.0), has_lock), "the heir has no lock");
+    let next = with_state(&world, &place, "").start();
+    next.wait_for("10.77.0.2: d: still open");
+    assert!(!next.raw_log().contains("another daemon has it"), "{}", next.said());
+    assert!(holds_within(seconds(30.0), || !process::alive(heir)), "the heir stays");
 }
 
 /// Neither the heirs nor what they find gets lost between them.
