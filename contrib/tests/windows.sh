@@ -28,6 +28,8 @@ cat >knockd.conf <<'END_OF_DOORS'
     OTP = gT7rWc2kXq9nZb4vLm5D, 60, 20000, on, tcp, udp, tcp
 [profile]
     Sequence = 7201, 7202:udp, 7203
+[ping]
+    Sequence = 1000:icmp, 7401, 333:icmp
 [once]
     Sequence = 7301, 7302
 END_OF_DOORS
@@ -68,6 +70,7 @@ $(tail -n 5 knockd.log)"
 opens plain $SERVER 7001 7002 7003
 opens udp $SERVER 7101:udp 7102 7103:udp
 opens otp --otp gT7rWc2kXq9nZb4vLm5D,60,20000,on,tcp,udp,tcp $SERVER
+opens ping $SERVER 1000:icmp 7401 333:icmp
 
 appdata=$(find "$WINEPREFIX/drive_c/users" -maxdepth 4 -type d -path '*/AppData/Roaming' | head -n 1)
 mkdir -p "$appdata/knock"

@@ -112,7 +112,7 @@ fn check_pings(options: &Options, errands: &[Errand]) -> Result<(), Failure> {
     if options.purpose != Purpose::Send {
         return Ok(());
     }
-    errands.iter().filter(has_ping).try_for_each(|errand| ping::check(errand.address.ip()))
+    errands.iter().filter(has_ping).try_for_each(|errand| ping::check(errand.address))
 }
 
 fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {

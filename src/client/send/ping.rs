@@ -1,13 +1,19 @@
-//! Stages `length:icmp`: an echo request, through a ping socket where the system grants one (icmp(7)),
-//! else through a raw one.
+//! Stages `length:icmp`: an echo request, through a ping socket where the system grants one (icmp(7)), else through a raw
+//! one; on Windows, where only administrators get either, by its own program.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+#[cfg(not(windows))]
+use std::net::IpAddr;
+use std::net::SocketAddr;
 
+#[cfg(not(windows))]
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::client::failure::{Failure, Status};
+use crate::client::failure::Failure;
+#[cfg(not(windows))]
+use crate::client::failure::Status;
 use crate::client::system;
+#[cfg(not(windows))]
 use crate::plan::ping;
 use crate::reason::reason;
 
@@ -15,6 +21,7 @@ use crate::reason::reason;
 ///
 /// # Errors
 /// The system grants no socket. A destination that cannot be reached is no error.
+#[cfg(not(windows))]
 pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) -> io::Result<()> {
     let socket = open(destination.ip())?;
     if let Some(name) = interface {
@@ -29,12 +36,22 @@ pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) 
     Ok(())
 }
 
+/// Sends one echo request with so many data bytes. The interface is a matter of Linux.
+///
+/// # Errors
+/// The program cannot be run. A destination that cannot be reached is no error.
+#[cfg(windows)]
+pub fn knock(destination: SocketAddr, length: u16, _: Option<&str>) -> io::Result<()> {
+    system::ping(destination, length)
+}
+
 /// Finds out whether pings may be sent, before the first knock.
 ///
 /// # Errors
 /// They may not; with what to do about it.
-pub fn check(destination: IpAddr) -> Result<(), Failure> {
-    open(destination).map(drop).map_err(|error| {
+#[cfg(not(windows))]
+pub fn check(destination: SocketAddr) -> Result<(), Failure> {
+    open(destination.ip()).map(drop).map_err(|error| {
         let words = reason(&error);
         if error.kind() != io::ErrorKind::PermissionDenied {
             return Failure::refused(format_args!("cannot open a socket for pings: {words}"));
@@ -51,6 +68,24 @@ pub fn check(destination: IpAddr) -> Result<(), Failure> {
     })
 }
 
+/// Finds out whether pings can be sent, before the first knock.
+///
+/// # Errors
+/// The program that sends them is missing.
+#[cfg(windows)]
+pub fn check(_: SocketAddr) -> Result<(), Failure> {
+    let program = system::ping_program();
+    let found = std::fs::metadata(&program).map(drop);
+    found.map_err(|error| {
+        Failure::refused(format_args!(
+            "cannot run {}, which sends pings: {}",
+            program.display(),
+            reason(&error)
+        ))
+    })
+}
+
+#[cfg(not(windows))]
 fn open(destination: IpAddr) -> io::Result<Socket> {
     let (domain, protocol) = match destination {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
