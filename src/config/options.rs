@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::door::rules::{Prefixes, Rules};
 use crate::engine::MAX_ATTEMPTS;
 use crate::filter::interfaces::Wanted;
+use crate::opening::starts::MAX_COMMANDS;
 
 /// `Sandbox`: whether the processes that read what strangers send lock themselves up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,6 +70,8 @@ pub struct Options {
     pub on_stop: Option<Vec<u8>>,
     /// `Command_Timeout`: how long a command may take; zero is no limit.
     pub command_timeout: Option<Duration>,
+    /// `Max_Commands`: how many start commands run at once; 0 is no limit.
+    pub max_commands: Option<u16>,
     /// `Max_Attempts`: how many attempts are remembered.
     pub max_attempts: Option<usize>,
     /// `Guard`: our own table keeps the ports of the doors shut.
@@ -151,6 +154,12 @@ impl Options {
             use_journal: self.use_journal || earlier.use_journal,
             ..self
         }
+    }
+
+    /// How many start commands of all doors run at once; 0 is no limit.
+    #[must_use]
+    pub fn max_commands(&self) -> u16 {
+        self.max_commands.unwrap_or(MAX_COMMANDS)
     }
 
     /// How many attempts are remembered.

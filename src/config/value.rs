@@ -10,7 +10,7 @@ use crate::door::Template;
 use crate::door::knock::Protocol;
 use crate::door::open::{Sets, What};
 use crate::door::ports::Ports;
-use crate::door::rules::{Prefixes, Repeat};
+use crate::door::rules::{OpenRate, Prefixes, Rate, Repeat};
 use crate::door::sequence::{Stage, atoi};
 use crate::octets;
 
@@ -167,6 +167,24 @@ impl<'a> Value<'a> {
             let (least, most) = text.split_once('-').unwrap_or((text, text));
             let range: (u16, u16) = least.trim().parse().ok().zip(most.trim().parse().ok())?;
             (range.0 <= range.1).then_some(range)
+        })
+    }
+
+    /// A number up to 65535; 0 means no limit.
+    pub(super) fn number_or_no_limit(&self) -> Result<u16, Problem> {
+        self.parse("a number up to 65535, 0 for no limit", |text| text.parse().ok())
+    }
+
+    /// A rate like `10/1`: times, and seconds; `0` is no limit.
+    pub(super) fn open_rate(&self) -> Result<OpenRate, Problem> {
+        self.parse("how often in how many seconds, such as 10/1, or 0 for no limit", |text| {
+            if text == "0" {
+                return Some(OpenRate::Unlimited);
+            }
+            let (times, seconds) = text.split_once('/')?;
+            let (times, seconds): (u32, u32) = times.trim().parse().ok().zip(seconds.trim().parse().ok())?;
+            let rate = Rate { times, within: Duration::from_secs(seconds.into()) };
+            (times > 0 && seconds > 0).then_some(OpenRate::AtMost(rate))
         })
     }
 

@@ -79,6 +79,18 @@ impl Lock {
         }
     }
 
+    /// Whether what opens it now is a single knock.
+    #[must_use]
+    pub fn is_one_knock(&self) -> bool {
+        match self {
+            Lock::Fixed(_) | Lock::OneTime(_) => {
+                self.current_sequence().is_some_and(|sequence| sequence.stages().len() == 1)
+            }
+            Lock::Otp(lock) => lock.otp.stages() == 1,
+            Lock::Spa(_) => false,
+        }
+    }
+
     /// The first stage of each sequence that opens the door now, with its turn.
     #[must_use]
     pub fn first_stages(&self, now: Now) -> Vec<(Stage, Turn)> {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::door::knock::{FlagRule, Flags, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
 use crate::door::open::Open;
-use crate::door::rules::Rules;
+use crate::door::rules::{OpenRate, Rate, Rules};
 use crate::door::sequence::Stage;
 
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
@@ -57,6 +57,8 @@ pub struct Door {
     pub reopen: Reopen,
     /// How long a command may run before it is killed.
     pub command_timeout: Option<Duration>,
+    /// How many of its start commands run at once; 0 is no limit.
+    pub max_commands: u16,
 }
 
 /// What happens when a knocker completes the sequence of a door that is already open for it.
@@ -115,6 +117,22 @@ impl Door {
             Protocol::Tcp => self.hit_flags().iter().any(|rule| rule.allows(knock.flags)),
         };
         self.rules.is_strict && is_hit() && !self.rules.strict_except.contains(&Stage::of(knock))
+    }
+
+    /// Whether one knock opens it: then strangers can open it, with packets that name any source.
+    #[must_use]
+    pub fn opens_with_one_knock(&self) -> bool {
+        self.lock.is_one_knock()
+    }
+
+    /// How often it may open; `None` is as often as it is knocked.
+    #[must_use]
+    pub fn open_rate(&self) -> Option<Rate> {
+        match self.rules.open_rate {
+            OpenRate::ByLength => self.opens_with_one_knock().then_some(Rate::OF_ONE_KNOCK),
+            OpenRate::Unlimited => None,
+            OpenRate::AtMost(rate) => Some(rate),
+        }
     }
 
     /// How long an attempt may take.

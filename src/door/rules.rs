@@ -29,8 +29,36 @@ pub struct Rules {
     pub repeat: Option<Repeat>,
     /// Wrong knocks are logged.
     pub logs_failures: bool,
+    /// How often it may open.
+    pub open_rate: OpenRate,
     /// How the door opens and closes in the kernel's firewall, if it does.
     pub open: OpenRules,
+}
+
+/// `Open_Rate`: how often a door may open, for whomever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenRate {
+    /// As often as it is knocked, unless one knock opens it: then [`Rate::OF_ONE_KNOCK`].
+    #[default]
+    ByLength,
+    /// As often as it is knocked.
+    Unlimited,
+    /// No more than this.
+    AtMost(Rate),
+}
+
+/// A rate: after a quiet time so many at once, and then as many in so many seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub times: u32,
+    /// More than zero.
+    pub within: Duration,
+}
+
+impl Rate {
+    /// How often a door opens that one knock opens: whoever can send a packet can open it, under any name.
+    pub const OF_ONE_KNOCK: Rate = Rate { times: 10, within: Duration::from_secs(1) };
 }
 
 /// `Repeat = TIMES in SECONDS`.

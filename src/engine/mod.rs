@@ -33,6 +33,7 @@ use crate::engine::strays::Strays;
 use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
+use crate::opening::rate::Bucket;
 use crate::time::Now;
 
 /// The default capacity; a full table of attempts takes a few megabytes.
@@ -73,6 +74,8 @@ pub struct Engine {
     tallies: Vec<Tally>,
     /// The most attempts that were in progress at once.
     most_attempts: usize,
+    /// What doors with a rate have used of it.
+    buckets: HashMap<u32, Bucket>,
 }
 
 /// A knock that is being processed, and what it has caused so far.
@@ -124,6 +127,7 @@ impl Engine {
             explains_flags: false,
             cooldowns: ExpiringMap::new(knockers_kept(capacity)),
             repeats: ExpiringMap::new(knockers_kept(capacity)),
+            buckets: HashMap::new(),
         };
         let indexes = (0..).zip(&engine.doors);
         let others: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
@@ -459,6 +463,12 @@ impl Engine {
                 return;
             }
             self.repeats.remove(index, knocker);
+        }
+        if let Some(rate) = door.open_rate()
+            && !self.buckets.entry(index).or_default().admits(rate, uptime)
+        {
+            arrival.events.push(Event::TooOften { door: door.name.clone() });
+            return;
         }
         let opening = Opening { door: index as usize, knocker, turn };
         let unix = arrival.now.unix;

@@ -106,6 +106,18 @@ pub enum Event {
         /// What the doorkeeper needs to know.
         opening: Opening,
     },
+    /// An opening that is not made: the door opened too often of late (`Open_Rate`).
+    TooOften {
+        /// The door's name.
+        door: Arc<str>,
+    },
+    /// An opening whose start command waits until another one ended (`Max_Commands`).
+    Waits {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who.
+        knocker: IpAddr,
+    },
     /// A command is about to be run.
     Running {
         /// The door's name.
@@ -201,7 +213,7 @@ impl Event {
     /// Whether the log is silent of it, without making the line.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self, Event::Failed { is_logged: false, .. } | Event::Unfit { .. })
+        matches!(self, Event::Failed { is_logged: false, .. } | Event::Unfit { .. } | Event::TooOften { .. })
     }
 
     /// The line of the log, without its time; `None` where the log is silent.
@@ -215,7 +227,9 @@ impl Event {
         };
         Some(match self {
             Event::Advanced { door, knocker, stage } => format!("{}: {door}: Stage {stage}", who(knocker)),
-            Event::Failed { is_logged: false, .. } | Event::Unfit { .. } => return None,
+            Event::Failed { is_logged: false, .. } | Event::Unfit { .. } | Event::TooOften { .. } => {
+                return None;
+            }
             Event::Failed { door, knocker, stage, is_logged: true } => {
                 format!("{}: {door}: wrong knock (stage {stage})", who(knocker))
             }
@@ -231,6 +245,9 @@ impl Event {
             Event::Refused { door, knocker, why } => format!("{}: {door}: refused, {why}", who(knocker)),
             Event::WrongPacket { door, knocker } => format!("{}: {door}: wrong packet", who(knocker)),
             Event::Opened { door, opening } => format!("{}: {door}: OPEN SESAME", who(&opening.knocker)),
+            Event::Waits { door, knocker } => {
+                format!("{}: {door}: waits until another command ends (max_commands)", who(knocker))
+            }
             Event::Running { door, command } => {
                 format!("{door}: running command: {}", octets::text(command))
             }
@@ -276,6 +293,8 @@ impl Event {
         match self {
             Event::Advanced { .. } => "stage",
             Event::Failed { .. } => "failed",
+            Event::TooOften { .. } => "dropped",
+            Event::Waits { .. } => "waits",
             Event::Repeated { .. } => "repeated",
             Event::Refused { .. } => "refused",
             Event::WrongPacket { .. } => "wrong_packet",
@@ -304,6 +323,8 @@ impl Event {
         match self {
             Event::Advanced { door, .. }
             | Event::Failed { door, .. }
+            | Event::TooOften { door }
+            | Event::Waits { door, .. }
             | Event::Repeated { door, .. }
             | Event::Refused { door, .. }
             | Event::WrongPacket { door, .. }
@@ -344,6 +365,7 @@ impl Event {
             Event::Opened { opening, .. } => {
                 Some(format!("removing successful knock attempt ({})", opening.knocker))
             }
+            Event::TooOften { door } => Some(format!("{door}: opened too often, ignoring... (open_rate)")),
             Event::Unfit { rule, flags } => {
                 let flags = flags.unwrap_or_default();
                 let (name, flag) = Flags::NAMES.into_iter().find(|(_, flag)| {
@@ -368,6 +390,7 @@ impl Event {
             | Event::Misfit { knocker, .. }
             | Event::Refused { knocker, .. }
             | Event::WrongPacket { knocker, .. }
+            | Event::Waits { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
             | Event::Admitted { knocker, .. }
             | Event::StillAdmitted { knocker, .. }

@@ -2,6 +2,8 @@
 //!
 //! Meant for what strangers can cause, so that a flood of theirs does not fill a disk.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many such lines a second are written one by one, as long as it lasts.
@@ -9,6 +11,12 @@ pub const LINES: u32 = 100;
 /// How many are at once, after a quiet time: thirty hosts that knock at the same minute, from cron.
 pub const BURST: u32 = 500;
 const SECOND: Duration = Duration::from_secs(1);
+
+/// How many lines a second about openings of a door that one knock opens are written, as long as it lasts. An
+/// opening has two to four.
+pub const LINES_OF_DOOR: u32 = 10;
+/// How many are at once, after a quiet time.
+pub const BURST_OF_DOOR: u32 = 100;
 
 /// What may be written, and what was not, in a second.
 #[derive(Debug)]
@@ -32,8 +40,13 @@ impl Flood {
     /// So many times the usual number of lines.
     #[must_use]
     pub fn times(times: u32) -> Flood {
-        let limit = (LINES.saturating_mul(times), BURST.saturating_mul(times));
-        Flood { began: Duration::ZERO, left: limit.1, held: 0, limit }
+        Flood::new(LINES.saturating_mul(times), BURST.saturating_mul(times))
+    }
+
+    /// A limit of so many lines a second, and of so many at once after a quiet time.
+    #[must_use]
+    pub fn new(lines: u32, burst: u32) -> Flood {
+        Flood { began: Duration::ZERO, left: burst, held: 0, limit: (lines, burst) }
     }
 
     /// Whether one more line is to be written now; otherwise it is counted. To be called after
@@ -78,6 +91,76 @@ impl Flood {
 #[must_use]
 pub fn left_out(lines: u64) -> String {
     format!("... and {} more in the last second", with_commas(lines))
+}
+
+/// The same for lines about openings of a door.
+#[must_use]
+pub fn left_out_at(door: &str, lines: u64) -> String {
+    format!("{door}: {}", left_out(lines))
+}
+
+/// Why openings are not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// The door opened too often of late.
+    Rate,
+    /// Too many wait: for a command that runs, or for the process that runs commands.
+    Queue,
+    /// They waited when the daemon was told to end.
+    End,
+}
+
+/// Openings that are not made, counted for each door and cause. They are told of once a second.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped<D> {
+    counts: BTreeMap<(D, Cause), u64>,
+    /// When the second is over, as uptime.
+    due: Option<Duration>,
+}
+
+impl<D: Clone + Ord> Dropped<D> {
+    /// Nothing was dropped.
+    #[must_use]
+    pub fn new() -> Dropped<D> {
+        Dropped { counts: BTreeMap::new(), due: None }
+    }
+
+    /// An opening of this door is not made.
+    pub fn add(&mut self, door: &D, cause: Cause, uptime: Duration) {
+        let count = self.counts.entry((door.clone(), cause)).or_default();
+        *count = count.saturating_add(1);
+        self.due.get_or_insert(uptime.saturating_add(SECOND));
+    }
+
+    /// What is to be told of now: doors, causes and how many.
+    pub fn sum(&mut self, uptime: Duration) -> Vec<(D, Cause, u64)> {
+        if self.due.is_some_and(|due| due <= uptime) { self.rest() } else { Vec::new() }
+    }
+
+    /// The same, whatever the time.
+    pub fn rest(&mut self) -> Vec<(D, Cause, u64)> {
+        self.due = None;
+        let counts = std::mem::take(&mut self.counts);
+        counts.into_iter().map(|((door, cause), count)| (door, cause, count)).collect()
+    }
+
+    /// When to call [`Dropped::sum`], as uptime.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.due
+    }
+}
+
+/// The line that says how many openings of a door were not made.
+#[must_use]
+pub fn dropped(door: &Arc<str>, cause: Cause, count: u64) -> String {
+    let (openings, were) = if count == 1 { ("opening", "was") } else { ("openings", "were") };
+    let why = match cause {
+        Cause::Rate => "more than its open_rate allows",
+        Cause::Queue => "too many wait already",
+        Cause::End => "the daemon ends",
+    };
+    format!("{door}: {} {openings} {were} dropped: {why}", with_commas(count))
 }
 
 fn with_commas(number: u64) -> String {

@@ -9,9 +9,11 @@ pub mod event;
 pub mod job;
 pub mod journal;
 pub mod log_limit;
+pub mod rate;
 pub mod record;
 mod running;
 pub mod standing;
+pub mod starts;
 pub mod state;
 
 use std::cmp::Reverse;
@@ -26,8 +28,9 @@ use crate::door::{Door, Reopen};
 use crate::opening::event::Event;
 use crate::opening::job::variables;
 pub use crate::opening::job::{Action, Ending, Job, JobId};
-use crate::opening::running::{Role, Running};
+use crate::opening::running::{Planned, Role, Running};
 pub use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
+use crate::opening::starts::Starts;
 use crate::time::Now;
 
 /// How long to wait before a stop command that could not be started, say for want of memory, is tried again.
@@ -62,6 +65,8 @@ pub struct Openings {
     waiting: BTreeMap<JobId, Stop>,
     /// When each of `waiting` is due.
     deadlines: BinaryHeap<Reverse<(Duration, JobId)>>,
+    /// How many start commands run, and which wait.
+    starts: Starts<Planned>,
     /// Changes of [`Openings::standing`] that [`Openings::take_changes`] has not returned yet.
     changes: Vec<Change>,
     /// Set by `finish`.
@@ -91,7 +96,27 @@ impl Openings {
         Openings { origin, ..Openings::default() }
     }
 
-    /// A door opened for somebody.
+    /// So many start commands of all doors may run at once from now on; 0 is no limit.
+    pub fn limit_starts(&mut self, most: u16) {
+        self.starts.limit(most);
+    }
+
+    /// Whether there is room for an opening of this door for this knocker: its start commands, as many as ports
+    /// were asked for, can run at once or wait. Otherwise the door is not to be opened.
+    #[must_use]
+    pub fn have_room_for(&self, door: &Door, knocker: IpAddr, ports: &[Stage]) -> bool {
+        if door.start_for(knocker).is_none() {
+            return true;
+        }
+        let is_new = |port| door.reopen == Reopen::Run || !self.is_open(&door.name, knocker, port);
+        let number = match ports {
+            [] => usize::from(is_new(None)),
+            ports => ports.iter().filter(|port| is_new(Some(**port))).count(),
+        };
+        self.starts.take(&door.name, door.max_commands, number)
+    }
+
+    /// A door opened for somebody. Where it has too many start commands running, this one waits.
     pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
         self.admit_to(door, knocker, None, now)
     }
@@ -126,10 +151,10 @@ impl Openings {
             return self.reopen(door, knocker, port, after, now);
         }
         let variables = variables(&door.name, knocker, access.as_deref());
+        let id = self.name();
         let role = stop.map_or(Role::JustRuns, |command| {
             Role::Opens(Stop {
-                // The name that the job is about to get.
-                key: Key { origin: self.origin, number: self.names + 1 },
+                key: Key { origin: self.origin, number: id.0 },
                 door: door.name.clone(),
                 knocker,
                 access,
@@ -139,7 +164,30 @@ impl Openings {
                 due: now.uptime.saturating_add(after),
             })
         });
-        self.run((door.name.clone(), variables), start, role, door.command_timeout, now)
+        let (name, limit) = (door.name.clone(), door.command_timeout);
+        let planned =
+            Planned { id, door: name.clone(), variables, command: start, role, limit, is_start: true };
+        match self.starts.offer(&name, door.max_commands, planned) {
+            Some(planned) => self.run(planned, now),
+            None => vec![Action::Tell(Event::Waits { door: name, knocker })],
+        }
+    }
+
+    /// Runs what waited and may run now.
+    fn run_waiting(&mut self, now: Now) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while let Some(mut planned) = self.starts.start_next() {
+            if let Role::Opens(stop) = &mut planned.role {
+                stop.due = now.uptime.saturating_add(stop.after);
+            }
+            actions.extend(self.run(planned, now));
+        }
+        actions
+    }
+
+    fn name(&mut self) -> JobId {
+        self.names += 1;
+        JobId(self.names)
     }
 
     /// Runs a command of the daemon itself. After the last one nothing is run any more.
@@ -151,7 +199,9 @@ impl Openings {
         now: Now,
     ) -> Vec<Action> {
         let role = if is_last { Role::IsLast(command.clone(), limit) } else { Role::JustRuns };
-        self.run((Arc::from("options"), Vec::new()), command, role, limit, now)
+        let (id, door) = (self.name(), Arc::from("options"));
+        let planned = Planned { id, door, variables: Vec::new(), command, role, limit, is_start: false };
+        self.run(planned, now)
     }
 
     /// A door stands open since before this process began. If its command still runs, it is a job from now
@@ -161,8 +211,7 @@ impl Openings {
             // The process that gave this key drew the same number as we did: its keys must not be given again.
             self.names = self.names.max(stop.key.number);
         }
-        self.names += 1;
-        let job = JobId(self.names);
+        let job = self.name();
         let (role, process) = match phase {
             Phase::Opening(Some(process)) => (Role::Opens(stop), process),
             Phase::Closing(Some(process)) => (Role::Closes(stop), process),
@@ -172,8 +221,13 @@ impl Openings {
                 return None;
             }
         };
+        let is_start = matches!(role, Role::Opens(_));
         let (Role::Opens(stop) | Role::Closes(stop)) = &role else { return None };
+        if is_start {
+            self.starts.count(&stop.door);
+        }
         let running = Running {
+            is_start,
             door: stop.door.clone(),
             killed_at: stop.limit.map(|limit| now.uptime.saturating_add(limit)),
             role,
@@ -221,9 +275,12 @@ impl Openings {
 
     /// A command ended. The time of a door that is to be closed begins now.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
-        let Some(Running { door, role, killed_at, .. }) = self.running.remove(&job) else {
+        let Some(Running { door, role, killed_at, is_start, .. }) = self.running.remove(&job) else {
             return Vec::new();
         };
+        if is_start {
+            self.starts.ended(&door);
+        }
         // A service manager that ends us signals each process of our group until it sees no new one, so that it
         // also hits commands that we start at the first signal.
         let is_bystander = self.end.is_some()
@@ -252,11 +309,13 @@ impl Openings {
             }
             (Role::JustRuns | Role::IsLast(..), _) => {}
         }
-        match ending {
+        let mut actions = match ending {
             Ending::Exited(0) | Ending::NotStarted | Ending::Unseen => Vec::new(),
             Ending::Exited(code) => vec![Action::Tell(Event::Unsuccessful { door, code })],
             Ending::Killed(_) => vec![Action::Tell(Event::Unsuccessful { door, code: 0 })],
-        }
+        };
+        actions.extend(self.run_waiting(now));
+        actions
     }
 
     /// What has come due.
@@ -304,8 +363,9 @@ impl Openings {
     }
 
     /// The daemon ends. Doors whose time is over within `grace` keep that time, all others are closed at once; those
-    /// whose start command still runs, when it has ended, but after `patience` at the latest.
-    pub fn finish(&mut self, grace: Duration, patience: Duration, now: Now) {
+    /// whose start command still runs, when it has ended, but after `patience` at the latest. Openings that wait are
+    /// dropped: how many of which doors.
+    pub fn finish(&mut self, grace: Duration, patience: Duration, now: Now) -> Vec<(Arc<str>, u64)> {
         let (soon, late) = (now.uptime.saturating_add(grace), now.uptime.saturating_add(patience));
         let end = self.end.map_or(End { soon, late }, |earlier| End {
             soon: earlier.soon.min(soon),
@@ -313,6 +373,7 @@ impl Openings {
         });
         self.end = Some(end);
         self.set_times(|stop| stop.due > end.soon, |stop| stop.due = now.uptime);
+        self.starts.close()
     }
 
     /// When a door is to be closed whose time ends at `due`.
@@ -357,8 +418,10 @@ impl Openings {
     /// Whether this knocker has this door open, or is about to, for this port if it was asked for one.
     fn is_open(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
         let is_it = |stop: &Stop| stop.is_of(door, knocker, port);
+        let opens = |role: &Role| matches!(role, Role::Opens(stop) if is_it(stop));
         self.waiting.values().any(is_it)
-            || self.running.values().any(|it| matches!(&it.role, Role::Opens(stop) if is_it(stop)))
+            || self.running.values().any(|it| opens(&it.role))
+            || self.starts.waiting().any(|it| opens(&it.role))
     }
 
     /// A knock on a door that is open already, and that is not opened again.
@@ -401,31 +464,31 @@ impl Openings {
     fn close(&mut self, stop: Stop, now: Now) -> Vec<Action> {
         let mut actions =
             vec![Action::Tell(Event::TimeIsUp { door: stop.door.clone(), knocker: stop.knocker })];
-        let whose = (stop.door.clone(), variables(&stop.door, stop.knocker, stop.access.as_deref()));
-        let (command, limit) = (stop.command.clone(), stop.limit);
-        actions.extend(self.run(whose, command, Role::Closes(stop), limit, now));
+        let planned = Planned {
+            id: self.name(),
+            door: stop.door.clone(),
+            variables: variables(&stop.door, stop.knocker, stop.access.as_deref()),
+            command: stop.command.clone(),
+            limit: stop.limit,
+            role: Role::Closes(stop),
+            is_start: false,
+        };
+        actions.extend(self.run(planned, now));
         actions
     }
 
-    fn run(
-        &mut self,
-        (door, mut variables): (Arc<str>, Vec<(&'static str, String)>),
-        command: Vec<u8>,
-        role: Role,
-        limit: Option<Duration>,
-        now: Now,
-    ) -> Vec<Action> {
+    fn run(&mut self, planned: Planned, now: Now) -> Vec<Action> {
+        let Planned { id, door, mut variables, command, role, limit, is_start } = planned;
         let event = if matches!(role, Role::Closes(_)) { "stop" } else { "start" };
         if !variables.is_empty() {
             variables.push(("KNOCKD_EVENT", event.to_owned()));
         }
-        self.names += 1;
-        let id = JobId(self.names);
         if let Role::Opens(stop) = &role {
             self.changes.push(Change::Stands(Phase::Opening(None), stop.clone()));
         }
         let killed_at = limit.map(|limit| now.uptime.saturating_add(limit));
-        let running = Running { door: door.clone(), role, is_started: false, process: None, killed_at };
+        let running =
+            Running { door: door.clone(), role, is_started: false, process: None, killed_at, is_start };
         self.running.insert(id, running);
         vec![
             Action::Tell(Event::Running { door: door.clone(), command: command.clone() }),

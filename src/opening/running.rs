@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::opening::job::JobId;
 use crate::opening::standing::{Phase, Process, Stop};
 
 /// A command that runs, or is about to.
@@ -18,6 +19,27 @@ pub(super) struct Running {
     pub(super) process: Option<Process>,
     /// When it has run too long and is killed, as uptime.
     pub(super) killed_at: Option<Duration>,
+    /// It is a start command of a door: it counts, and others wait for its end.
+    pub(super) is_start: bool,
+}
+
+/// A command that is to be run.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    /// What it is called when it runs.
+    pub(super) id: JobId,
+    /// The door's name.
+    pub(super) door: Arc<str>,
+    /// Its environment, but for the event.
+    pub(super) variables: Vec<(&'static str, String)>,
+    /// For the shell.
+    pub(super) command: Vec<u8>,
+    /// What it is run for.
+    pub(super) role: Role,
+    /// How long it may take.
+    pub(super) limit: Option<Duration>,
+    /// It is a start command of a door.
+    pub(super) is_start: bool,
 }
 
 /// The purpose of a command.

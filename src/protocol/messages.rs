@@ -13,6 +13,7 @@ use crate::door::spa::may_be_single_packet;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::opening::event::Opening;
+use crate::opening::log_limit::Cause;
 use crate::protocol::bytes::{self, Reader};
 use crate::protocol::confinement::{Confined, Outcome};
 
@@ -72,8 +73,8 @@ pub enum Report {
     Stepped(Generation, usize, IpAddr, Step),
     /// So many lines about attempts were left out in the last second.
     LeftOut(u64),
-    /// An opening for this knocker at this door is not made: too many wait.
-    TooMany(Generation, usize, IpAddr),
+    /// So many openings of this door were not made in the last second, for this cause.
+    Dropped(Generation, usize, Cause, u64),
     /// This interface is listened on, or waited for; and whether it was spoken of before.
     Interface(String, State, bool),
     /// Something does not work; it is tried again.
@@ -271,6 +272,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Why openings are not made, in the order of their numbers in messages.
+const CAUSES: [Cause; 3] = [Cause::Rate, Cause::Queue, Cause::End];
+
 /// States of an interface, in the order of their numbers in messages.
 const STATES: [State; 4] = [State::Ready, State::NoCarrier, State::Down, State::Missing];
 
@@ -307,8 +311,10 @@ impl Crossing for Report {
                 }
             }
             Report::LeftOut(lines) => Writer::new(5).long(*lines),
-            Report::TooMany(generation, door, knocker) => {
-                Writer::new(6).word(generation.0).door(*door).address(*knocker)
+            Report::Dropped(generation, door, cause, count) => {
+                let place = CAUSES.iter().position(|it| it == cause).and_then(|it| u8::try_from(it).ok());
+                let writer = Writer::new(6).word(generation.0).door(*door);
+                writer.byte(place.unwrap_or_default()).long(*count)
             }
             Report::Interface(what, state, was_known) => {
                 Writer::new(7).text(what).byte(number_of(*state)).byte((*was_known).into())
@@ -353,7 +359,11 @@ impl Crossing for Report {
                 Report::Stepped(generation, door, knocker, step)
             }
             5 => Report::LeftOut(reader.long()?),
-            6 => Report::TooMany(reader.generation()?, reader.door()?, reader.canonical_address()?),
+            6 => {
+                let (generation, door) = (reader.generation()?, reader.door()?);
+                let cause = *CAUSES.get(usize::from(reader.byte()?))?;
+                Report::Dropped(generation, door, cause, reader.long()?)
+            }
             7 => Report::Interface(reader.text()?, reader.state()?, reader.flag()?),
             8 => Report::Trouble(match reader.byte()? {
                 0 => Trouble::Look(reader.code()?),

@@ -13,7 +13,7 @@
 //!                             |             |   Stepped(g, door, knocker, step)
 //!        Socket [packet fd]   |   records   |   SocketWanted
 //!        Describe [file]      |             |   Described, Told(line)
-//!        Tell, Finish         |             |   Interface, Trouble, LeftOut, TooMany, Explained,
+//!        Tell, Finish         |             |   Interface, Trouble, LeftOut, Dropped, Explained,
 //!                             |             |   Confined, Panicked, Refused
 //!                          +--v-------------+---+
 //!                          |  Outbox   Engine   |
@@ -44,9 +44,11 @@
 //!
 //! **Openings.** A watcher numbers its openings from 1. The doorkeeper takes number n + 1 after n, once, and only of the
 //! generation in force ([`Desk`](desk::Desk)). To take one means, in this order: mark the list as used (strike the line on
-//! disk), log OPEN SESAME, write the opening to the state file, start the command. Only then `Taken(n)` is sent, once for all openings that were read together. The watcher counts what is not acknowledged
+//! disk), log OPEN SESAME, write the opening to the state file, start the command (or keep
+//! it in memory until fewer are running). Only then `Taken(n)` is sent, once for all openings that were read together. The watcher counts what is not acknowledged
 //! ([`Outbox`](outbox::Outbox)) and makes no more than [`MOST_OPENINGS`](outbox::MOST_OPENINGS) beyond it, so that a
-//! doorkeeper that is halted costs bounded memory; openings wait in order until there is room in the socket. Nothing is
+//! doorkeeper that is halted costs bounded memory, and no more than [`MOST_OF_DOOR`](outbox::MOST_OF_DOOR) of one door, so
+//! that no door starves another; openings wait in order until there is room in the socket. Nothing is
 //! sent twice: there is no second doorkeeper that could have missed it.
 //!
 //! **Single packets.** The watcher gets the configuration without the encryption keys of single packets. It passes on packets
@@ -85,6 +87,7 @@
 //! | watcher, between `Adopt(g)` and `Adopted(g)` | the next watcher gets the same text as g + 1 |
 //! | doorkeeper, before the line is struck | the knock is lost: no door opens, no list is used |
 //! | doorkeeper, after the line is struck, before the state is written | the line is used, no door opens |
+//! | doorkeeper, while an opening waits for another command | the line is used, no door opens |
 //! | doorkeeper, after the state is written | the heir closes the door or, if that is killed too, the next daemon |
 //!
 //! `tests/protocol` runs these two ends and a disk through every order of events, with a kill at every step.

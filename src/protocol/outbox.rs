@@ -3,13 +3,16 @@
 //! Pure: it is told what happened and hands out messages in the order in which they are to be sent.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
 use crate::opening::event::Opening;
 use crate::protocol::messages::{Generation, Report, SinglePacket};
 
 /// How many openings may be under way: made here, and not taken by the doorkeeper. More are refused.
 pub const MOST_OPENINGS: u64 = 4096;
+/// How many of them may be of one door.
+pub const MOST_OF_DOOR: usize = 2048;
+/// A door may have as many under way whatever the others have.
+pub const LEAST_OF_DOOR: usize = 16;
 /// How many other messages may wait; when there is no room for one, it is dropped and counted.
 pub const MOST_WAITING: usize = 16_384;
 
@@ -24,6 +27,10 @@ pub struct Outbox {
     taken: u64,
     /// The last opening at each door that has openings under way.
     last_at: BTreeMap<usize, u64>,
+    /// The doors of the openings under way, in their order; none for a door of a configuration before this one.
+    under_way: VecDeque<Option<usize>>,
+    /// How many openings each door has under way.
+    counts: BTreeMap<usize, usize>,
     /// Lines that were dropped for want of room.
     dropped: u64,
 }
@@ -45,31 +52,37 @@ impl Outbox {
     pub fn adopt(&mut self, generation: Generation) {
         self.generation = generation;
         self.last_at.clear();
+        self.counts.clear();
+        self.under_way.iter_mut().for_each(|door| *door = None);
         self.waiting.push_back(Report::Adopted(generation));
     }
 
     /// A door is to be opened; says whether there is room for that.
     pub fn open(&mut self, opening: Opening) -> bool {
-        let number = self.number(opening.door, opening.knocker);
+        let number = self.number(opening.door);
         self.waiting.extend(number.map(|number| Report::Opened(number, self.generation, opening)));
         number.is_some()
     }
 
     /// A single packet is to be looked at; says whether there is room for that.
     pub fn pass(&mut self, single: SinglePacket) -> bool {
-        let number = self.number(single.door, single.sender);
+        let number = self.number(single.door);
         self.waiting.extend(number.map(|number| Report::Single(number, self.generation, single)));
         number.is_some()
     }
 
-    /// The number of the next opening, at this door for this knocker, if there is room for one.
-    fn number(&mut self, door: usize, knocker: IpAddr) -> Option<u64> {
-        if self.last - self.taken >= MOST_OPENINGS {
-            self.say(Report::TooMany(self.generation, door, knocker));
+    /// The number of the next opening, at this door, if there is room for one. A door that opens too often leaves
+    /// room for the others.
+    fn number(&mut self, door: usize) -> Option<u64> {
+        let count = self.counts.get(&door).copied().unwrap_or_default();
+        let is_full = self.last - self.taken >= MOST_OPENINGS;
+        if count >= if is_full { LEAST_OF_DOOR } else { MOST_OF_DOOR } {
             return None;
         }
         self.last += 1;
         self.last_at.insert(door, self.last);
+        self.under_way.push_back(Some(door));
+        self.counts.insert(door, count + 1);
         Some(self.last)
     }
 
@@ -93,7 +106,16 @@ impl Outbox {
 
     /// The doorkeeper took all openings up to this one.
     pub fn taken(&mut self, number: u64) {
-        self.taken = self.taken.max(number.min(self.last));
+        while self.taken < number.min(self.last) {
+            self.taken += 1;
+            let Some(door) = self.under_way.pop_front().flatten() else { continue };
+            if let Some(count) = self.counts.get_mut(&door) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.counts.remove(&door);
+                }
+            }
+        }
         let taken = self.taken;
         self.last_at.retain(|_, last| *last > taken);
     }

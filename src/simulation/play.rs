@@ -1,6 +1,6 @@
 //! Packets, one after another, and what follows from them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use crate::door::spa::request::Arrival;
 use crate::engine::Engine;
 use crate::engine::single_packets::{Granted, Verdict, grant};
 use crate::opening::event::{Event, Opening};
+use crate::opening::log_limit::{Cause, dropped};
+use crate::opening::rate::Bucket;
 use crate::opening::{Action, Ending, Job, Openings};
 use crate::simulation::steps::{Clock, Deed, Step};
 use crate::simulation::why;
@@ -55,6 +57,8 @@ pub struct Play {
     ends_at_once: bool,
     used: Used,
     cooldowns: Vec<(Arc<str>, IpAddr, Duration)>,
+    /// What doors with single packets have used of their rate.
+    buckets: BTreeMap<usize, Bucket>,
     /// The furthest stage at each door.
     furthest: Vec<usize>,
     packets: u64,
@@ -81,11 +85,13 @@ impl Play {
     #[must_use]
     pub fn new(config: Config, wishes: Wishes) -> Play {
         let capacity = config.options.max_attempts();
+        let mut openings = Openings::new(1);
+        openings.limit_starts(config.options.max_commands());
         let doors = config.doors;
         Play {
             furthest: vec![0; doors.len()],
             engine: Engine::with_capacity(doors, wishes.here.iter().copied(), capacity),
-            openings: Openings::new(1),
+            openings,
             finds_addresses: wishes.here.is_empty(),
             wishes,
             found: BTreeSet::new(),
@@ -95,6 +101,7 @@ impl Play {
             ends_at_once: true,
             used: Used::default(),
             cooldowns: Vec::new(),
+            buckets: BTreeMap::new(),
             packets: 0,
             of_interest: 0,
             openings_made: 0,
@@ -173,7 +180,9 @@ impl Play {
                 self.take(actions);
             }
             Deed::Finish { grace, patience } => {
-                self.openings.finish(grace, patience, self.now);
+                for (door, count) in self.openings.finish(grace, patience, self.now) {
+                    self.say(&dropped(&door, Cause::End, count));
+                }
                 self.act_on_time();
             }
             Deed::Struck(name, left) => {
@@ -315,6 +324,13 @@ impl Play {
                     let until = now.uptime.saturating_add(door.rules.cooldown);
                     self.cooldowns.push((door.name.clone(), request.address, until));
                 }
+                let rate = door.open_rate();
+                if rate.is_some_and(|rate| !self.buckets.entry(index).or_default().admits(rate, now.uptime)) {
+                    return self.say(&dropped(&door.name, Cause::Rate, 1));
+                }
+                if !self.openings.have_room_for(&door, request.address, &request.ports) {
+                    return self.say(&dropped(&door.name, Cause::Queue, 1));
+                }
                 let opening = Opening { door: index, knocker: request.address, turn: Turn::default() };
                 self.openings_made += 1;
                 self.say_event(&Event::Opened { door: door.name.clone(), opening });
@@ -339,7 +355,20 @@ impl Play {
 
     /// Tells what happened, and opens the doors that are to be opened.
     fn happened(&mut self, events: Vec<Event>) {
+        let mut events = events;
+        events.retain(|event| {
+            let Event::Opened { door: name, opening } = event else { return true };
+            let door = self.engine.doors().get(opening.door);
+            let has_room = door.is_none_or(|door| self.openings.have_room_for(door, opening.knocker, &[]));
+            if !has_room {
+                self.say(&dropped(name, Cause::Queue, 1));
+            }
+            has_room
+        });
         for event in &events {
+            if let Event::TooOften { door } = event {
+                self.say(&dropped(door, Cause::Rate, 1));
+            }
             if let Event::Advanced { door, stage, .. } = event {
                 let place = self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door));
                 if let Some(furthest) = place.and_then(|place| self.furthest.get_mut(place)) {

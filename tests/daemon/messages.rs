@@ -14,6 +14,7 @@ use knocking::door::spa::{MAX_PACKET, MIN_PACKET};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
+use knocking::opening::log_limit::Cause;
 use knocking::protocol::bundle::{Bundle, CoolingDown, SpentLists};
 use knocking::protocol::confinement::{Confined, Confinement, Outcome, Part};
 use knocking::protocol::messages::{
@@ -78,7 +79,9 @@ fn reports(random: &Random) -> Vec<Report> {
         let knocker: IpAddr = text.parse().unwrap();
         let opening = Opening { door, knocker, turn: Turn(random.number()) };
         reports.push(Report::Opened(random.number(), generation, opening));
-        reports.push(Report::TooMany(generation, door, knocker));
+        for cause in [Cause::Rate, Cause::Queue, Cause::End] {
+            reports.push(Report::Dropped(generation, door, cause, random.number()));
+        }
         let repeated = Step::Repeated(u32::try_from(number(32)).unwrap(), 3);
         let used = Step::Misfit(Misfit::Used);
         let packets = [Step::WrongPacket, Step::PacketAgain, used, Step::Misfit(Misfit::OtherPeriod(-3))];

@@ -24,6 +24,7 @@ use knocking::config::{Config, Reading};
 use knocking::door::lock::OneTime;
 use knocking::engine::Engine;
 use knocking::opening::event::Event;
+use knocking::opening::log_limit::{Cause, dropped};
 use knocking::opening::{Action, Ending, Job, Openings};
 use knocking::simulation::steps::{Clock, Deed, Step};
 use knocking::time::Now;
@@ -110,13 +111,15 @@ impl Scene {
         };
         let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
         let config = Config::parse(doors.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}"));
+        let mut openings = Openings::new(1);
+        openings.limit_starts(config.options.max_commands());
         Scene {
             engine: Engine::with_capacity(
                 config.doors,
                 ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap()),
                 config.options.max_attempts(),
             ),
-            openings: Openings::new(1),
+            openings,
             running: Vec::new(),
             now: Now { uptime: BOOTED, unix: EPOCH },
             debug: false,
@@ -153,7 +156,10 @@ impl Scene {
                 self.engine.observe(&knock, self.now, &mut events);
                 self.engine_says(events);
             }
-            Deed::Finish { grace, patience } => self.openings.finish(grace, patience, self.now),
+            Deed::Finish { grace, patience } => {
+                let given_up = self.openings.finish(grace, patience, self.now);
+                self.told.extend(given_up.iter().map(|(door, count)| dropped(door, Cause::End, *count)));
+            }
             Deed::Struck(door, left) => self.strike(door, left),
             Deed::Ended(ending, command) => self.end(ending, command),
             Deed::Closed(is_closed) => assert_eq!(self.openings.are_closed(), is_closed),
@@ -198,9 +204,22 @@ impl Scene {
 
     /// Does what the watcher does: logs, and passes openings to the doorkeeper.
     fn engine_says(&mut self, events: Vec<Event>) {
+        let mut events = events;
+        events.retain(|event| {
+            let Event::Opened { opening, door } = event else { return true };
+            let has_room =
+                self.openings.have_room_for(&self.engine.doors()[opening.door], opening.knocker, &[]);
+            if !has_room {
+                self.told.push(dropped(door, Cause::Queue, 1));
+            }
+            has_room
+        });
         for event in &events {
             assert_eq!(event.is_silent(), event.line(None).is_none(), "{event:?}");
             self.told.extend(event.line(None));
+            if let Event::TooOften { door } = event {
+                self.told.push(dropped(door, Cause::Rate, 1));
+            }
             self.told.extend(event.debug_line().filter(|_| self.debug));
         }
         for event in events {

@@ -139,8 +139,9 @@ fn a_knock_renews_the_time_and_never_shortens_it() {
 fn no_packet_sees_a_gap_while_a_door_is_renewed() {
     let world = World::new();
     let _ssh = serve(&world.server, 22);
-    let daemon = world.knockd(&format!("{SSH}cmd_timeout = 600\n")).options("guard = yes").start();
-    world.send([udp(7000)]);
+    let door = SSH.replace("7000:udp", "7000:udp,7001:udp");
+    let daemon = world.knockd(&format!("{door}cmd_timeout = 600\n")).options("guard = yes").start();
+    world.send([7000, 7001].map(udp));
     daemon.wait_for("ssh: opened");
     let over = AtomicBool::new(false);
     let client = &world.client;
@@ -151,7 +152,7 @@ fn no_packet_sees_a_gap_while_a_door_is_renewed() {
             }
         });
         for _ in 0..200 {
-            world.send([udp(7000)]);
+            world.send([7000, 7001].map(udp));
             pause(0.005);
         }
         over.store(true, Ordering::Relaxed);
@@ -604,16 +605,17 @@ fn ten_thousand_doors_are_open_at_once() {
     const KNOCKERS: u32 = 10_000;
     let world = World::new();
     let _ssh = serve(&world.server, 22);
-    let daemon = world.knockd(&format!("{SSH}cmd_timeout = 600\n")).options("guard = yes").start();
+    let door = SSH.replace("7000:udp", "7000:udp,7001:udp");
+    let daemon = world.knockd(&format!("{door}cmd_timeout = 600\n")).options("guard = yes").start();
     for number in 0..KNOCKERS {
         let [_, a, b, c] = number.to_be_bytes();
-        world.send([udp(7000).from(&format!("11.{a}.{b}.{c}"))]);
+        world.send([7000, 7001].map(|port| udp(port).from(&format!("11.{a}.{b}.{c}"))));
         if number % 1000 == 999 {
             let opened = || daemon.raw_log().matches(": ssh: opened tcp/22").count();
             assert!(holds_within(seconds(20.0), || opened() > number as usize), "{} of {number}", opened());
         }
     }
-    world.send([udp(7000)]);
+    world.send([7000, 7001].map(udp));
     daemon.wait_for(&format!("{CLIENT}: ssh: opened"));
     let listed = nft(&world.server, &["list", "set", "inet", "knockd", "ssh4"]);
     assert_eq!(listed.matches("expires").count(), KNOCKERS as usize + 1);

@@ -14,7 +14,7 @@ use knocking::door::lock::Turn;
 use knocking::opening::event::Opening;
 use knocking::protocol::desk::{Desk, Verdict};
 use knocking::protocol::messages::{Generation, Order, Report};
-use knocking::protocol::outbox::Outbox;
+use knocking::protocol::outbox::{LEAST_OF_DOOR, MOST_OF_DOOR, MOST_OPENINGS, Outbox};
 
 trials![
     every_opening_is_taken_once_and_runs_its_own_command,
@@ -25,6 +25,7 @@ trials![
     the_explorer_finds_openings_that_are_logged_before_they_are_taken,
     the_explorer_finds_openings_that_are_lost_in_the_socket,
     the_explorer_finds_openings_that_are_taken_again,
+    no_door_fills_the_outbox,
 ];
 
 /// A safeguard that is taken out.
@@ -517,4 +518,28 @@ fn the_explorer_finds_openings_that_are_lost_in_the_socket() {
 
 fn the_explorer_finds_openings_that_are_taken_again() {
     expect_found(Fault::IgnoresNumbers, "opened its door twice");
+}
+
+/// Openings of a door that come faster than they are taken leave room for other doors.
+fn no_door_fills_the_outbox() {
+    let mut outbox = Outbox::new();
+    let knocker = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0));
+    let open = |outbox: &mut Outbox, door: usize| outbox.open(Opening { door, knocker, turn: Turn(0) });
+    let taken_at = |outbox: &mut Outbox, door: usize| (0..5_000).filter(|_| open(outbox, door)).count();
+    assert_eq!(taken_at(&mut outbox, 0), MOST_OF_DOOR);
+    let doors = usize::try_from(MOST_OPENINGS).unwrap() / MOST_OF_DOOR;
+    for door in 1..doors {
+        assert_eq!(taken_at(&mut outbox, door), MOST_OF_DOOR);
+    }
+    // It is full; a door that has none under way opens all the same.
+    assert_eq!(taken_at(&mut outbox, doors), LEAST_OF_DOOR);
+    assert_eq!(taken_at(&mut outbox, 0), 0);
+    // Three of door 0 are taken.
+    outbox.taken(3);
+    assert_eq!(taken_at(&mut outbox, doors), 0);
+    outbox.taken(MOST_OPENINGS);
+    assert_eq!(taken_at(&mut outbox, 0), MOST_OF_DOOR);
+    // The places of doors mean others after SIGHUP; what is under way counts on.
+    outbox.adopt(Generation(2));
+    assert_eq!(taken_at(&mut outbox, 0) + MOST_OF_DOOR + LEAST_OF_DOOR, 2 * MOST_OF_DOOR);
 }

@@ -337,7 +337,8 @@ fn each_knocker_has_a_stop_of_his_own() {
 
 fn commands_leave_no_zombies() {
     let world = World::new();
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 0\nstop_command = true";
+    let doors =
+        "[d]\nsequence = 1\nopen_rate = 0\nstart_command = true\ncmd_timeout = 0\nstop_command = true";
     let daemon = world.knockd(doors).start();
     world.send([1; 20].map(tcp));
     daemon.wait_for_times(20, "command timeout");
@@ -349,9 +350,9 @@ fn commands_leave_no_zombies() {
 /// The original keeps a sleeping process for each open door.
 fn a_hundred_open_doors_are_one_process() {
     let world = World::new();
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 60\nstop_command = true";
+    let doors = "[d]\nsequence = 1,2\nstart_command = true\ncmd_timeout = 60\nstop_command = true";
     let daemon = world.knockd(doors).start();
-    world.send((1..=100).map(|n| tcp(1).from(&format!("10.77.1.{n}"))));
+    world.send((1..=100).flat_map(|n| [1, 2].map(|port| tcp(port).from(&format!("10.77.1.{n}")))));
     daemon.wait_for_times(100, "running command: true");
     let few = holds_within(seconds(5.0), || daemon.descendants().len() <= 2);
     assert!(few, "{:?}", daemon.descendants());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use knocking::door::lock::Turn;
 use knocking::filter::interfaces::State;
 use knocking::opening::event::Opening;
+use knocking::opening::log_limit::Cause;
 use knocking::protocol::messages::{Crossing, Generation, Report, SinglePacket, Step};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -449,7 +450,7 @@ fn lie(random: &Random) -> Vec<u8> {
         3 => Report::Stepped(GENERATION, door, knocker, Step::Advanced(random.byte())),
         4 => Report::Stepped(GENERATION, door, knocker, Step::Repeated(u32::MAX, 0)),
         5 => Report::LeftOut(random.number()),
-        6 => Report::TooMany(GENERATION, door, knocker),
+        6 => Report::Dropped(GENERATION, door, Cause::Queue, random.number()),
         7 => Report::Interface(text, State::Down, true),
         8 => Report::Explained(text, random.once_in(2)),
         9 => Report::Panicked(text),

@@ -19,6 +19,9 @@ trials![
     five_thousand_doors,
     more_ports_than_a_filter_holds,
     bursts_are_not_lost,
+    a_flood_at_a_door_of_one_knock,
+    openings_wait_for_commands,
+    one_knock_is_logged_as_ever,
 ];
 
 /// The original opens one.
@@ -48,7 +51,10 @@ fn five_hundred_open_doors_take_no_process_and_little_memory() {
     let world = World::new();
     let commands =
         "start_command = echo %IP% >>@/opened\ncmd_timeout = 600\nstop_command = echo %IP% >>@/closed\n";
-    let mut daemon = world.knockd(&format!("[d]\nsequence = 1000\n{commands}")).start();
+    let mut daemon = world
+        .knockd(&format!("[d]\nsequence = 1000\nopen_rate = 0\n{commands}"))
+        .options("max_commands = 0")
+        .start();
     let watcher = daemon.watcher().expect("a watcher");
     let taken = || memory(daemon.pid) + memory(watcher);
     let before = taken();
@@ -202,4 +208,71 @@ fn bursts_are_not_lost() {
     }
     let opened = daemon.lines().into_iter().filter(|line| line.ends_with("OPEN SESAME")).count();
     assert_eq!(opened, 400);
+}
+
+/// Packets that name any source open a door of one knock. They start a bounded number of commands, fill no log, and
+/// another door opens as always.
+fn a_flood_at_a_door_of_one_knock() {
+    let world = World::new();
+    let one =
+        "[one]\nsequence = 2000:udp\nstart_command = echo >>@/one; until test -e @/go; do sleep 0.05; done\n";
+    let other = "[d]\nsequence = 1000,2000\nstart_command = echo open >@/other\n";
+    let daemon = world.knockd(&format!("{one}{other}")).options("max_commands = 4").start();
+    for n in 0..6_000_u32 {
+        let [_, _, a, b] = n.to_be_bytes();
+        world.send([udp(2000).from(&format!("11.0.{a}.{b}"))]);
+        if n % 128 == 127 {
+            assert!(holds_within(seconds(30.0), || world.queued() == 0), "the daemon does not read any more");
+        }
+    }
+    let lines = |what: &str| daemon.lines().iter().filter(|line| line.contains(what)).count();
+    let is_told = || lines("openings were dropped: more than its open_rate allows") > 0;
+    assert!(holds_within(seconds(30.0), is_told), "{}", daemon.said());
+    assert_eq!(daemon.read("one").lines().count(), 4, "{}", daemon.said());
+    // However slow the machine is, these are ten a second.
+    let opened = lines("one: OPEN SESAME");
+    assert!((10..3_000).contains(&opened), "{opened}");
+    // A single door of four fills all places; it leaves them to others.
+    fs::write(daemon.folder.join("go"), "").unwrap();
+    world.send([1000, 2000].map(tcp));
+    daemon.wait_for_file("other", "open\n");
+}
+
+/// Openings wait in a queue of limited length, and what waited is dropped at the end.
+fn openings_wait_for_commands() {
+    let world = World::new();
+    let door = "[d]\nsequence = 1000:udp,1001:udp\nstart_command = echo %IP% >>@/out; test %IP% != 11.0.0.0 || sleep 600\nmax_commands = 1\n";
+    let mut daemon = world.knockd(door).start();
+    for n in 0..300_u32 {
+        let [_, _, a, b] = n.to_be_bytes();
+        let source = format!("11.0.{a}.{b}");
+        world.send([1000, 1001].map(|port| udp(port).from(&source)));
+        if n % 32 == 31 {
+            assert!(holds_within(seconds(30.0), || world.queued() == 0), "the daemon does not read any more");
+        }
+    }
+    daemon.wait_for("11.0.0.1: d: waits until another command ends (max_commands)");
+    // One runs, 256 wait.
+    let dropped = || -> u32 {
+        let number = |line: &String| line.strip_prefix("d: ")?.split_once(" opening")?.0.parse::<u32>().ok();
+        daemon.lines().iter().filter(|line| line.contains("too many wait already")).filter_map(number).sum()
+    };
+    assert!(holds_within(seconds(30.0), || dropped() == 43), "{} {}", dropped(), daemon.said());
+    assert_eq!(daemon.read("out"), "11.0.0.0\n");
+    daemon.kill(Signal::SIGTERM);
+    daemon.wait_for("d: 256 openings were dropped: the daemon ends");
+    assert_eq!(daemon.wait(30.0), Some(0));
+    assert_eq!(daemon.read("out"), "11.0.0.0\n");
+}
+
+/// One user at a door of one knock sees what 0.8 shows, to the letter.
+fn one_knock_is_logged_as_ever() {
+    let world = World::new();
+    let daemon = world.knockd("[d]\nsequence = 1000\nstart_command = true\n").start();
+    let mut wanted = String::new();
+    for _ in 0..5 {
+        world.send([tcp(1000)]);
+        wanted.extend([opened("d", CLIENT, 1).as_str(), "d: running command: true\n"]);
+        daemon.expect(&wanted);
+    }
 }

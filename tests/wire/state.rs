@@ -300,9 +300,10 @@ fn a_start_command_whose_process_was_not_noted_is_waited_for() {
 /// Each is noted by itself, when it was started and when it has ended.
 fn of_many_stops_at_once_only_those_that_run_are_run_again() {
     let (world, place) = (World::new(), Folder::new());
-    let mut daemon = with_state(&world, &place, &door(2)).start();
+    let doors = door(2).replace("sequence = 1", "sequence = 1,2");
+    let mut daemon = with_state(&world, &place, &doors).start();
     let knockers: Vec<String> = (1..=60).map(|n| format!("10.77.3.{n}")).collect();
-    world.send(knockers.iter().map(|knocker| tcp(1).from(knocker)));
+    world.send(knockers.iter().flat_map(|knocker| [1, 2].map(|port| tcp(port).from(knocker))));
     daemon.wait_for_times(60, "running command: true");
     let closed = || place.read("out").lines().count();
     assert!(holds_within(seconds(6.0), || closed() >= 10), "{}", daemon.said());

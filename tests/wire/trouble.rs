@@ -80,7 +80,7 @@ impl Drop for Disk {
 }
 
 /// A door that writes down who opens it.
-pub const DOOR: &str = "[d]\nsequence = 1\ncommand = echo %IP% >> @/out";
+pub const DOOR: &str = "[d]\nsequence = 1\nopen_rate = 0\ncommand = echo %IP% >> @/out";
 
 /// It listens, and opens its door.
 #[track_caller]

@@ -24,7 +24,7 @@ trials![
 ];
 
 /// A door that writes lines and does nothing else, and one that is to be closed.
-const DOORS: &str = "[q]\nsequence = 2\n[d]\nsequence = 1\nstart_command = echo %IP% >> @/in\ncmd_timeout = 1\n\
+const DOORS: &str = "[q]\nsequence = 2,3\n[d]\nsequence = 1\nstart_command = echo %IP% >> @/in\ncmd_timeout = 1\n\
                      stop_command = echo %IP% >> @/out";
 
 /// More lines than any queue of the kernel holds, and then a door: it opens, and it closes.
@@ -32,7 +32,7 @@ const DOORS: &str = "[q]\nsequence = 2\n[d]\nsequence = 1\nstart_command = echo 
 fn expect_to_serve(world: &World, daemon: &mut RunningDaemon) {
     for batch in 0..40_u8 {
         let source = |n: u8| format!("10.77.{}.{n}", batch + 1);
-        world.send((1..=100).map(|n| tcp(2).from(&source(n))));
+        world.send((1..=100).flat_map(|n| [2, 3].map(|port| tcp(port).from(&source(n)))));
     }
     for source in ["10.77.0.12", "10.77.0.13"] {
         let is_in = |name: &str| daemon.read(name).lines().any(|line| line == source);

@@ -113,7 +113,7 @@ impl Doorkeeper {
     pub(super) fn say(&mut self, said: Vec<Said>, now: Now) {
         for said in said {
             match said {
-                Said::Event(event) => self.log.event(event, now),
+                Said::Event(event) => self.untold.tell(event, &mut self.log, now),
                 Said::Line(text) => self.log.line(&text),
                 Said::Complaint(text) => text.lines().for_each(|line| self.log.complain(line)),
             }

@@ -20,9 +20,12 @@ pub mod start;
 mod state_file;
 mod status;
 mod status_sockets;
+mod telling;
 mod watcher_process;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
@@ -36,6 +39,7 @@ use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
 use crate::daemon::doorkeeper::memory::{Found, Memory};
 use crate::daemon::doorkeeper::nftables::Firewall;
 use crate::daemon::doorkeeper::status_sockets::Status;
+use crate::daemon::doorkeeper::telling::Untold;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::log::output;
@@ -44,7 +48,8 @@ use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
 use crate::opening::entry::Notice;
-use crate::opening::log_limit::{Flood, left_out};
+use crate::opening::log_limit::{self, Cause, Flood, left_out};
+use crate::opening::rate::Bucket;
 use crate::opening::state::{self, Admitted};
 use crate::opening::{Action, Ending, Job, Openings, Phase};
 use crate::protocol::desk::Desk;
@@ -112,6 +117,10 @@ struct Doorkeeper {
     talk: Flood,
     /// The same for what the watcher writes to the log when it is asked to (SIGUSR1): a line for each door.
     accounts: Flood,
+    /// Keeps openings that strangers cause from flooding the log.
+    untold: Untold,
+    /// What doors with single packets have used of their rate.
+    buckets: HashMap<Arc<str>, Bucket>,
 }
 
 /// A configuration that the watcher has not acknowledged yet.
@@ -163,6 +172,7 @@ impl Doorkeeper {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
+            self.untold.sum_up(&mut self.log, now);
             self.log.settle(now);
             self.log.write_on();
         }
@@ -258,6 +268,7 @@ impl Doorkeeper {
             self.refusals.next_deadline(),
             self.talk.next_deadline(),
             self.accounts.next_deadline(),
+            self.untold.next_deadline(),
             self.commands.next_look(now),
             self.status.next_deadline(),
         ];
@@ -305,7 +316,9 @@ impl Doorkeeper {
             self.memory.announce_leaving();
             self.heir.end();
         }
-        self.openings.finish(grace, patience, now);
+        for (door, count) in self.openings.finish(grace, patience, now) {
+            self.log.line(&log_limit::dropped(&door, Cause::End, count));
+        }
         self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
     }
 
@@ -329,7 +342,7 @@ impl Doorkeeper {
             for action in std::mem::take(&mut self.actions) {
                 self.status.ledger.note(&action);
                 match action {
-                    Action::Tell(event) => self.log.event(event, now),
+                    Action::Tell(event) => self.untold.tell(event, &mut self.log, now),
                     Action::Run(job) => self.start(job, now),
                     Action::Kill(job) => self.commands.kill(job),
                 }

@@ -151,6 +151,9 @@ impl Doorkeeper {
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
             self.status.ledger.config_read = now().unix;
+            self.openings.limit_starts(self.config.options.max_commands());
+            self.untold.adopt(&self.config.doors);
+            self.buckets.clear();
             self.heir.replace();
             if self.standing.is_none() {
                 self.reopen_log();

@@ -14,7 +14,7 @@ use crate::octets;
 use crate::opening::Action;
 use crate::opening::entry::Notice;
 use crate::opening::event::{Event, Opening};
-use crate::opening::log_limit::left_out;
+use crate::opening::log_limit::{Cause, dropped, left_out};
 use crate::protocol::credible::{self, Doubt};
 use crate::protocol::desk::Verdict;
 use crate::protocol::messages::{Generation, Order, Report, Step};
@@ -87,9 +87,9 @@ impl Doorkeeper {
                 }
             }
             Report::Described => self.pass_on_description(now),
-            Report::TooMany(generation, door, _) => {
+            Report::Dropped(generation, door, cause, count) => {
                 if let Some(door) = self.door_named(generation, door) {
-                    self.log.complain(&format!("{door}: too many openings wait: this one is not made"));
+                    self.log.tell(Notice::LeftOut, [dropped(&door, cause, count)]);
                 }
             }
             Report::Interface(what, state, was_known) => {
@@ -145,6 +145,9 @@ impl Doorkeeper {
                 return;
             }
         }
+        if !self.openings.have_room_for(door, opening.knocker, &[]) {
+            return self.untold.drop_opening(&name, Cause::Queue, now);
+        }
         let event = Event::Opened { door: name.clone(), opening };
         if let Lock::OneTime(lines) = &door.lock {
             // First on the disk, then the command: a crash must not make the line good again.
@@ -169,7 +172,7 @@ impl Doorkeeper {
                     reason(&error)
                 ));
             }
-            self.log.event(event, now);
+            self.untold.tell(event, &mut self.log, now);
             self.admit_to_kernel(opening, (&[], None), now);
             self.admit(opening, now);
             if is_exhausted {
@@ -181,7 +184,7 @@ impl Doorkeeper {
             door.lock.spend(opening.turn, opening.knocker, now);
             self.memory.spend(door, opening.turn, opening.knocker);
         }
-        self.log.event(event, now);
+        self.untold.tell(event, &mut self.log, now);
         self.admit_to_kernel(opening, (&[], None), now);
         self.admit(opening, now);
     }
@@ -212,7 +215,7 @@ fn is_for_the_log(report: &Report) -> bool {
         | Report::Explained(..) => false,
         Report::Stepped(..)
         | Report::LeftOut(_)
-        | Report::TooMany(..)
+        | Report::Dropped(..)
         | Report::Interface(..)
         | Report::Trouble(_)
         | Report::Refused(_)

@@ -10,6 +10,7 @@ use crate::door::sequence::Stage;
 use crate::door::spa::request::Arrival;
 use crate::engine::single_packets::{Granted, Refused, grant};
 use crate::opening::event::{Event, Opening};
+use crate::opening::log_limit::Cause;
 use crate::protocol::messages::SinglePacket;
 use crate::time::Now;
 
@@ -45,8 +46,19 @@ impl Doorkeeper {
 
     fn open_for(&mut self, Granted { door: index, request, .. }: &Granted, now: Now) {
         let Some(door) = self.config.doors.get(*index) else { return };
+        // The packet is used up all the same, so that nobody can send it again when there is room.
+        let rate = door.open_rate();
+        if rate
+            .is_some_and(|rate| !self.buckets.entry(door.name.clone()).or_default().admits(rate, now.uptime))
+        {
+            return self.untold.drop_opening(&door.name, Cause::Rate, now);
+        }
+        if !self.openings.have_room_for(door, request.address, &request.ports) {
+            return self.untold.drop_opening(&door.name, Cause::Queue, now);
+        }
         let opening = Opening { door: *index, knocker: request.address, turn: Turn::default() };
-        self.log.event(Event::Opened { door: door.name.clone(), opening }, now);
+        let event = Event::Opened { door: door.name.clone(), opening };
+        self.untold.tell(event, &mut self.log, now);
         let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
         let ports: Vec<Ports> = request.ports.iter().map(port).collect();
         self.admit_to_kernel(opening, (&ports, request.seconds), now);

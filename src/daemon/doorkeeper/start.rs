@@ -1,5 +1,6 @@
 //! How the daemon starts, and what its main process does first and last.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +25,7 @@ use crate::daemon::doorkeeper::nftables::Said;
 use crate::daemon::doorkeeper::places;
 use crate::daemon::doorkeeper::reload::spent_lists;
 use crate::daemon::doorkeeper::status_sockets::Status;
+use crate::daemon::doorkeeper::telling::Untold;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
 use crate::daemon::limits::Limits;
@@ -184,6 +186,8 @@ impl Doorkeeper {
             status: Status::new(now()),
             talk: Flood::times(TALK),
             accounts: Flood::times(ACCOUNTS),
+            untold: Untold::default(),
+            buckets: HashMap::new(),
         }
     }
 
@@ -318,6 +322,7 @@ impl Doorkeeper {
         self.status.close();
         let says = self.memory.end(&mut self.openings, &self.config.doors, now());
         self.complain(&says);
+        self.untold.end(&mut self.log);
         self.log.flush();
         output::say("closing...");
         let doors = self.openings.open_doors();

@@ -18,7 +18,7 @@ use crate::door::lock::Lock;
 use crate::engine::Engine;
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::Wanted;
-use crate::opening::log_limit::Flood;
+use crate::opening::log_limit::{Dropped, Flood};
 use crate::protocol::bundle::{Bundle, CoolingDown};
 use crate::protocol::messages::{Generation, Order, Report};
 use crate::time::Now;
@@ -59,6 +59,7 @@ impl Watcher {
             captures,
             link,
             flood: Flood::default(),
+            dropped: Dropped::new(),
             has_readers,
             only_v4: arguments.only_v4,
             explains: arguments.debug,
@@ -83,6 +84,9 @@ impl Watcher {
             return;
         };
         let Understood { has_readers, cooldowns, doors, max_attempts, wanted, .. } = it;
+        // What is counted by the places of doors belongs to the doors of before.
+        let dropped = self.dropped.rest();
+        self.report_dropped(dropped);
         let interest = Interest::of(&doors, AHEAD);
         // Reports only new interfaces; changes of interfaces come over netlink.
         let reports = self.captures.want(wanted, &interest, &mut || self.link.packet_socket());

@@ -45,7 +45,7 @@ use crate::engine::Engine;
 use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
-use crate::opening::log_limit::Flood;
+use crate::opening::log_limit::{Cause, Dropped, Flood};
 use crate::protocol::messages::{Order, Report, SinglePacket, Step, plain};
 use crate::time::Now;
 
@@ -63,6 +63,8 @@ struct Watcher {
     link: Link,
     /// Keeps strangers from flooding the log.
     flood: Flood,
+    /// Openings that were not made, by the places of their doors.
+    dropped: Dropped<usize>,
     /// There is a log for the steps of attempts.
     has_readers: bool,
     only_v4: bool,
@@ -171,6 +173,8 @@ impl Watcher {
         if let Some(lines) = self.flood.rest() {
             self.link.say(Report::LeftOut(lines));
         }
+        let dropped = self.dropped.rest();
+        self.report_dropped(dropped);
     }
 
     /// Sleeps until there is something to do, and says what.
@@ -181,6 +185,7 @@ impl Watcher {
             self.engine.next_deadline(),
             self.engine.next_look(),
             self.flood.next_deadline(),
+            self.dropped.next_deadline(),
             self.captures.next_look(),
             self.captures.next_change(),
             rests,
@@ -273,7 +278,9 @@ impl Watcher {
             Verdict::Stray | Verdict::Wrong { reporter: None, .. } => return,
             Verdict::Passed(door) => {
                 let (sender, destination, packet) = (knock.source, knock.destination, packet.to_vec());
-                self.link.pass(SinglePacket { door, sender, destination, packet });
+                if !self.link.pass(SinglePacket { door, sender, destination, packet }) {
+                    self.dropped.add(&door, Cause::Queue, now.uptime);
+                }
                 return;
             }
             Verdict::Wrong { reporter: Some(door), .. } => (door, Step::WrongPacket),
@@ -323,9 +330,17 @@ impl Watcher {
         }
         let (door, knocker, step) = match event {
             Event::Opened { opening, .. } => {
-                self.link.open(*opening);
+                if !self.link.open(*opening) {
+                    self.dropped.add(&opening.door, Cause::Queue, now.uptime);
+                }
                 if self.is_one_time(opening.door) {
                     self.renew_filter();
+                }
+                return;
+            }
+            Event::TooOften { door } => {
+                if let Some(place) = self.place_of(door) {
+                    self.dropped.add(&place, Cause::Rate, now.uptime);
                 }
                 return;
             }
@@ -340,16 +355,30 @@ impl Watcher {
             }
             _ => return,
         };
-        // The name is shared with one of the engine's doors, so comparing pointers is enough.
-        if let Some(place) = self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door)) {
+        if let Some(place) = self.place_of(door) {
             self.report_step(place, *knocker, step, now);
         }
+    }
+
+    /// The place of the door that an event of the engine names.
+    fn place_of(&self, door: &Arc<str>) -> Option<usize> {
+        // The name is shared with one of the engine's doors, so comparing pointers is enough.
+        self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door))
     }
 
     /// Reports how many lines were left out, if it is time to.
     fn sum_up(&mut self, now: Now) {
         if let Some(lines) = self.flood.sum(now.uptime) {
             self.link.say(Report::LeftOut(lines));
+        }
+        let dropped = self.dropped.sum(now.uptime);
+        self.report_dropped(dropped);
+    }
+
+    /// Says how many openings were not made.
+    fn report_dropped(&mut self, dropped: Vec<(usize, Cause, u64)>) {
+        for (door, cause, count) in dropped {
+            self.link.say(Report::Dropped(self.link.generation(), door, cause, count));
         }
     }
 

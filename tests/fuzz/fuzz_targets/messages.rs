@@ -10,6 +10,7 @@ use knocking::door::misfit::Misfit;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
+use knocking::opening::log_limit::Cause;
 use knocking::protocol::confinement::{Confined, Outcome};
 use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step, plain};
 use libfuzzer_sys::fuzz_target;
@@ -52,7 +53,9 @@ fuzz_target!(|input: Input| {
             let knocker = knocker.to_canonical();
             let opening = Opening { door: door(place), knocker, turn: Turn(turn) };
             crosses(&Report::Opened(number, Generation(generation), opening));
-            crosses(&Report::TooMany(Generation(generation), door(place), knocker));
+            for cause in [Cause::Rate, Cause::Queue, Cause::End] {
+                crosses(&Report::Dropped(Generation(generation), door(place), cause, number));
+            }
             let packet = vec![b'+'; 140 + usize::from(u8::try_from(turn % 256).unwrap_or_default())];
             let single = SinglePacket { door: door(place), sender: knocker, destination: knocker, packet };
             crosses(&Report::Single(number, Generation(generation), single));
