@@ -169,7 +169,7 @@ pub const DIRECTIVES: &[Directive] = &[
 
     // Limits.
     option("Max_Commands", &[], Ours, ByName, |options, value, _| put(&mut options.max_commands, Some(value.number_or_no_limit()?))),
-    door("Max_Commands", &[], Ours, ByName, |draft, value, _| put(&mut draft.max_commands, value.number_or_no_limit()?)),
+    door("Max_Commands", &[], Ours, ByName, |draft, value, _| put(&mut draft.max_commands, Some(value.number_or_no_limit()?))),
     rule("Open_Rate", &[], Ours, |rules, value| put(&mut rules.open_rate, value.open_rate()?)),
     option("Max_Attempts", &[], Ours, ByName, |options, value, _| put(&mut options.max_attempts, Some(max_attempts(value)?))),
     rule("Cooldown", &["Seq_Cooldown"], Ours, |rules, value| put(&mut rules.cooldown, value.seconds("a number of seconds")?)),

@@ -15,7 +15,6 @@ use crate::door::lock::{Lock, OtpLock};
 use crate::door::open::{Open, OpenRules, What};
 use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
-use crate::opening::starts::MAX_COMMANDS_OF_DOOR;
 
 /// How many seconds an attempt may take unless `Seq_Timeout` says otherwise.
 pub const DEFAULT_SEQ_TIMEOUT: i32 = 25;
@@ -50,7 +49,7 @@ pub(super) struct Draft<'a> {
     pub(super) reopen: Reopen,
     /// Zero is no limit, whatever `[options]` says.
     pub(super) command_timeout: Option<Duration>,
-    pub(super) max_commands: u16,
+    pub(super) max_commands: Option<u16>,
 }
 
 /// The `OTP_…` directives of a door, which may come before `OTP`.
@@ -91,7 +90,7 @@ impl<'a> Draft<'a> {
             cmd_timeout: DEFAULT_CMD_TIMEOUT,
             reopen: Reopen::default(),
             command_timeout: None,
-            max_commands: MAX_COMMANDS_OF_DOOR,
+            max_commands: None,
         }
     }
 
@@ -121,6 +120,9 @@ impl<'a> Draft<'a> {
         let mut rules = Arc::clone(all_doors);
         for (read, value) in &self.own_rules {
             read(Arc::make_mut(&mut rules), value).map_err(fail)?;
+        }
+        if self.max_commands.is_some() {
+            Arc::make_mut(&mut rules).max_commands = self.max_commands;
         }
         let open = self.open.map(|what| Open {
             what,
@@ -154,7 +156,6 @@ impl<'a> Draft<'a> {
                 .command_timeout
                 .or(options.command_timeout)
                 .filter(|limit| !limit.is_zero()),
-            max_commands: self.max_commands,
         })
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::door::knock::{FlagRule, Flags, Knock, PacketRule, Protocol};
 use crate::door::lock::Lock;
 use crate::door::open::Open;
-use crate::door::rules::{OpenRate, Rate, Rules};
+use crate::door::rules::{MAX_COMMANDS_OF_DOOR, OpenRate, Rate, Rules};
 use crate::door::sequence::Stage;
 
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
@@ -57,8 +57,6 @@ pub struct Door {
     pub reopen: Reopen,
     /// How long a command may run before it is killed.
     pub command_timeout: Option<Duration>,
-    /// How many of its start commands run at once; 0 is no limit.
-    pub max_commands: u16,
 }
 
 /// What happens when a knocker completes the sequence of a door that is already open for it.
@@ -123,6 +121,12 @@ impl Door {
     #[must_use]
     pub fn opens_with_one_knock(&self) -> bool {
         self.lock.is_one_knock()
+    }
+
+    /// How many of its start commands run at once; 0 is no limit.
+    #[must_use]
+    pub fn max_commands(&self) -> u16 {
+        self.rules.max_commands.unwrap_or(MAX_COMMANDS_OF_DOOR)
     }
 
     /// How often it may open; `None` is as often as it is knocked.

@@ -31,9 +31,14 @@ pub struct Rules {
     pub logs_failures: bool,
     /// How often it may open.
     pub open_rate: OpenRate,
+    /// How many start commands run at once; 0 is no limit, and `None` is [`MAX_COMMANDS_OF_DOOR`].
+    pub max_commands: Option<u16>,
     /// How the door opens and closes in the kernel's firewall, if it does.
     pub open: OpenRules,
 }
+
+/// How many start commands run at once at one door, unless its `Max_Commands` says otherwise.
+pub const MAX_COMMANDS_OF_DOOR: u16 = 16;
 
 /// `Open_Rate`: how often a door may open, for whomever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

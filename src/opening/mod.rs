@@ -113,7 +113,7 @@ impl Openings {
             [] => usize::from(is_new(None)),
             ports => ports.iter().filter(|port| is_new(Some(**port))).count(),
         };
-        self.starts.take(&door.name, door.max_commands, number)
+        self.starts.take(&door.name, door.max_commands(), number)
     }
 
     /// A door opened for somebody. Where it has too many start commands running, this one waits.
@@ -167,7 +167,7 @@ impl Openings {
         let (name, limit) = (door.name.clone(), door.command_timeout);
         let planned =
             Planned { id, door: name.clone(), variables, command: start, role, limit, is_start: true };
-        match self.starts.offer(&name, door.max_commands, planned) {
+        match self.starts.offer(&name, door.max_commands(), planned) {
             Some(planned) => self.run(planned, now),
             None => vec![Action::Tell(Event::Waits { door: name, knocker })],
         }

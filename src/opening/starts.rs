@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 /// How many start commands run at once at all doors together, unless `Max_Commands` says otherwise.
 pub const MAX_COMMANDS: u16 = 64;
-/// How many run at once at one door, unless its `Max_Commands` says otherwise.
-pub const MAX_COMMANDS_OF_DOOR: u16 = 16;
 /// How many openings of one door wait at most.
 pub const MOST_WAITING: usize = 256;
 
