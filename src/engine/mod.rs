@@ -33,7 +33,7 @@ use crate::engine::strays::Strays;
 use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
-use crate::opening::rate::Bucket;
+use crate::opening::rate::Buckets;
 use crate::time::Now;
 
 /// The default capacity; a full table of attempts takes a few megabytes.
@@ -75,7 +75,7 @@ pub struct Engine {
     /// The most attempts that were in progress at once.
     most_attempts: usize,
     /// What doors with a rate have used of it.
-    buckets: HashMap<u32, Bucket>,
+    buckets: Buckets,
 }
 
 /// A knock that is being processed, and what it has caused so far.
@@ -127,7 +127,7 @@ impl Engine {
             explains_flags: false,
             cooldowns: ExpiringMap::new(knockers_kept(capacity)),
             repeats: ExpiringMap::new(knockers_kept(capacity)),
-            buckets: HashMap::new(),
+            buckets: Buckets::default(),
         };
         let indexes = (0..).zip(&engine.doors);
         let others: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
@@ -464,9 +464,7 @@ impl Engine {
             }
             self.repeats.remove(index, knocker);
         }
-        if let Some(rate) = door.open_rate()
-            && !self.buckets.entry(index).or_default().admits(rate, uptime)
-        {
+        if !self.buckets.admit(index as usize, door, Duration::ZERO, uptime) {
             arrival.events.push(Event::TooOften { door: door.name.clone() });
             return;
         }

@@ -17,7 +17,7 @@ use crate::time::Now;
 /// The clocks are read at different instants, and messages take a while. Nothing that an honest watcher says is doubted.
 const TOLERANCE: Duration = Duration::from_secs(2);
 /// How long an opening may wait in the watcher while the doorkeeper is busy.
-const DELAY: Duration = Duration::from_mins(1);
+pub const DELAY: Duration = Duration::from_mins(1);
 
 /// Why an opening is not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Packets, one after another, and what follows from them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::engine::single_packets::{Granted, Verdict, grant};
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::{Cause, dropped};
-use crate::opening::rate::Bucket;
+use crate::opening::rate::Buckets;
 use crate::opening::{Action, Ending, Job, Openings};
 use crate::simulation::steps::{Clock, Deed, Step};
 use crate::simulation::why;
@@ -58,7 +58,7 @@ pub struct Play {
     used: Used,
     cooldowns: Vec<(Arc<str>, IpAddr, Duration)>,
     /// What doors with single packets have used of their rate.
-    buckets: BTreeMap<usize, Bucket>,
+    buckets: Buckets,
     /// The furthest stage at each door.
     furthest: Vec<usize>,
     packets: u64,
@@ -101,7 +101,7 @@ impl Play {
             ends_at_once: true,
             used: Used::default(),
             cooldowns: Vec::new(),
-            buckets: BTreeMap::new(),
+            buckets: Buckets::default(),
             packets: 0,
             of_interest: 0,
             openings_made: 0,
@@ -324,8 +324,7 @@ impl Play {
                     let until = now.uptime.saturating_add(door.rules.cooldown);
                     self.cooldowns.push((door.name.clone(), request.address, until));
                 }
-                let rate = door.open_rate();
-                if rate.is_some_and(|rate| !self.buckets.entry(index).or_default().admits(rate, now.uptime)) {
+                if !self.buckets.admit(index, &door, Duration::ZERO, now.uptime) {
                     return self.say(&dropped(&door.name, Cause::Rate, 1));
                 }
                 if !self.openings.have_room_for(&door, request.address, &request.ports) {

@@ -37,6 +37,7 @@ trials![
     the_watcher_ends_with_the_main_process,
     commands_inherit_no_descriptor_of_ours,
     a_lying_watcher_opens_only_what_it_could_open_by_knocking,
+    a_lying_watcher_opens_no_door_more_often_than_its_rate,
     a_flood_of_lies_opens_nothing_and_fills_nothing,
 ];
 
@@ -396,6 +397,24 @@ fn a_lying_watcher_opens_only_what_it_could_open_by_knocking() {
 
 /// How many messages a watcher says that lies; `KNOCKD_LIES` wants another number.
 const LIES: u64 = 50_000;
+
+/// A door that opens too often is no reason to doubt a watcher that is honest, but it does not open.
+fn a_lying_watcher_opens_no_door_more_often_than_its_rate() {
+    let world = World::new();
+    let rare = "[rare]\nsequence = 2,3\nopen_rate = 2/3600\ncommand = echo rare >> @/rare\n";
+    let daemon = world.knockd(&format!("{DOOR}\n{rare}")).start();
+    opens(&world, &daemon);
+    let liar = Liar::of(&daemon);
+    for number in 2..8 {
+        liar.open(number, 1, STRANGER, 0);
+    }
+    // It is read behind all of them.
+    liar.open(8, 0, STRANGER, 0);
+    daemon.wait_for_file("out", &format!("{CLIENT}\n{STRANGER}\n"));
+    daemon.wait_for("rare: 4 openings were dropped: more than its open_rate allows");
+    daemon.wait_for_file("rare", "rare\nrare\n");
+    assert_eq!(daemon.lines().iter().filter(|line| line.ends_with("rare: OPEN SESAME")).count(), 2);
+}
 
 fn a_flood_of_lies_opens_nothing_and_fills_nothing() {
     let world = World::new();

@@ -21,6 +21,7 @@ trials![
     bursts_are_not_lost,
     a_flood_at_a_door_of_one_knock,
     openings_wait_for_commands,
+    a_line_is_used_up_where_too_many_wait,
     one_knock_is_logged_as_ever,
 ];
 
@@ -263,6 +264,27 @@ fn openings_wait_for_commands() {
     daemon.wait_for("d: 256 openings were dropped: the daemon ends");
     assert_eq!(daemon.wait(30.0), Some(0));
     assert_eq!(daemon.read("out"), "11.0.0.0\n");
+}
+
+/// An opening that is dropped because too many wait has used its line all the same: somebody may have overheard it.
+fn a_line_is_used_up_where_too_many_wait() {
+    const WAITING: usize = 256;
+    let world = World::new();
+    let door =
+        "[d]\none_time_sequences = @/lines\nstart_command = echo >>@/out; sleep 600\nmax_commands = 1\n";
+    let knockd = world.knockd(door);
+    knockd.folder().write("lines", "1000:udp,1001:udp\n".repeat(1 + WAITING + 2));
+    let daemon = knockd.start();
+    for n in 0..=1 + WAITING {
+        world.send([1000, 1001].map(udp));
+        if n % 16 == 15 {
+            assert!(holds_within(seconds(30.0), || world.queued() == 0), "the daemon does not read any more");
+        }
+    }
+    daemon.wait_for("d: 1 opening was dropped: too many wait already");
+    let unused = daemon.read("lines").lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(unused, 1, "{}", daemon.said());
+    assert_eq!(daemon.read("out"), "\n");
 }
 
 /// One user at a door of one knock sees what 0.8 shows, to the letter.

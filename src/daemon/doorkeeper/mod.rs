@@ -23,9 +23,7 @@ mod status_sockets;
 mod telling;
 mod watcher_process;
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
@@ -49,7 +47,7 @@ use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
 use crate::opening::entry::Notice;
 use crate::opening::log_limit::{self, Cause, Flood, left_out};
-use crate::opening::rate::Bucket;
+use crate::opening::rate::Buckets;
 use crate::opening::state::{self, Admitted};
 use crate::opening::{Action, Ending, Job, Openings, Phase};
 use crate::protocol::desk::Desk;
@@ -119,8 +117,8 @@ struct Doorkeeper {
     accounts: Flood,
     /// Keeps openings that strangers cause from flooding the log.
     untold: Untold,
-    /// What doors with single packets have used of their rate.
-    buckets: HashMap<Arc<str>, Bucket>,
+    /// What doors have used of their rate, as seen from here.
+    buckets: Buckets,
 }
 
 /// A configuration that the watcher has not acknowledged yet.

@@ -145,10 +145,10 @@ impl Doorkeeper {
                 return;
             }
         }
-        if !self.openings.have_room_for(door, opening.knocker, &[]) {
-            return self.untold.drop_opening(&name, Cause::Queue, now);
+        // The watcher keeps the rate too, if it is honest.
+        if !self.buckets.admit(opening.door, door, credible::DELAY, now.uptime) {
+            return self.untold.drop_opening(&name, Cause::Rate, now);
         }
-        let event = Event::Opened { door: name.clone(), opening };
         if let Lock::OneTime(lines) = &door.lock {
             // First on the disk, then the command: a crash must not make the line good again.
             let path = lines.path.clone();
@@ -172,8 +172,6 @@ impl Doorkeeper {
                     reason(&error)
                 ));
             }
-            self.untold.tell(event, &mut self.log, now);
-            self.admit_to_kernel(opening, (&[], None), now);
             self.admit(opening, now);
             if is_exhausted {
                 self.actions.push(Action::Tell(Event::Exhausted { door: name }));
@@ -184,12 +182,19 @@ impl Doorkeeper {
             door.lock.spend(opening.turn, opening.knocker, now);
             self.memory.spend(door, opening.turn, opening.knocker);
         }
-        self.untold.tell(event, &mut self.log, now);
-        self.admit_to_kernel(opening, (&[], None), now);
         self.admit(opening, now);
     }
 
+    /// Opens the door, if its start command can run or wait. If not, what the knock used up stays used up: the watcher
+    /// takes it for used, and others may have overheard it.
     fn admit(&mut self, opening: Opening, now: Now) {
+        let Some(door) = self.config.doors.get(opening.door) else { return };
+        if !self.openings.have_room_for(door, opening.knocker, &[]) {
+            return self.untold.drop_opening(&door.name, Cause::Queue, now);
+        }
+        let event = Event::Opened { door: door.name.clone(), opening };
+        self.untold.tell(event, &mut self.log, now);
+        self.admit_to_kernel(opening, (&[], None), now);
         let Some(door) = self.config.doors.get(opening.door) else { return };
         self.memory.cool_down(door, opening.knocker, now);
         let actions = self.openings.admit(door, opening.knocker, now);

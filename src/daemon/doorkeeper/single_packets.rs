@@ -1,6 +1,7 @@
 //! What the doorkeeper does with a single packet: it has the encryption keys, and what was used.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::door::Door;
@@ -47,10 +48,7 @@ impl Doorkeeper {
     fn open_for(&mut self, Granted { door: index, request, .. }: &Granted, now: Now) {
         let Some(door) = self.config.doors.get(*index) else { return };
         // The packet is used up all the same, so that nobody can send it again when there is room.
-        let rate = door.open_rate();
-        if rate
-            .is_some_and(|rate| !self.buckets.entry(door.name.clone()).or_default().admits(rate, now.uptime))
-        {
+        if !self.buckets.admit(*index, door, Duration::ZERO, now.uptime) {
             return self.untold.drop_opening(&door.name, Cause::Rate, now);
         }
         if !self.openings.have_room_for(door, request.address, &request.ports) {

@@ -1,6 +1,5 @@
 //! How the daemon starts, and what its main process does first and last.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
@@ -43,6 +42,7 @@ use crate::octets;
 use crate::opening::Openings;
 use crate::opening::entry::Notice;
 use crate::opening::log_limit::Flood;
+use crate::opening::rate::Buckets;
 use crate::protocol::confinement::Confinement;
 use crate::protocol::desk::Desk;
 use crate::protocol::messages::Report;
@@ -187,7 +187,7 @@ impl Doorkeeper {
             talk: Flood::times(TALK),
             accounts: Flood::times(ACCOUNTS),
             untold: Untold::default(),
-            buckets: HashMap::new(),
+            buckets: Buckets::default(),
         }
     }
 

@@ -28,6 +28,8 @@ pub enum Reported {
     Repeated(usize, IpAddr, usize),
     /// The door opened.
     Opened(usize, IpAddr, Option<u64>),
+    /// The door opened too often of late.
+    TooOften(usize),
 }
 
 impl Reported {
@@ -45,6 +47,7 @@ impl Reported {
                 assert_eq!(number(door), opening.door, "the door of an opening");
                 Reported::Opened(opening.door, opening.knocker, Some(opening.turn.0))
             }
+            Event::TooOften { door } => Reported::TooOften(number(door)),
             Event::Unfit { .. } | Event::Misfit { .. } => return None,
             other => panic!("the engine does not tell {other:?}"),
         })
@@ -81,6 +84,8 @@ pub struct Model {
     spent: HashSet<(usize, u64, Option<IpAddr>)>,
     cooldowns: HashMap<(usize, IpAddr), Duration>,
     completions: Completions,
+    /// For doors of one knock: when as many openings as ever are allowed at once again.
+    rests: HashMap<usize, Duration>,
 }
 
 fn otp(text: &str) -> Otp {
@@ -164,6 +169,7 @@ impl Model {
             spent: HashSet::new(),
             cooldowns: HashMap::new(),
             completions: HashMap::new(),
+            rests: HashMap::new(),
         }
     }
 
@@ -181,6 +187,7 @@ impl Model {
     pub fn reload(&mut self) {
         self.attempts.clear();
         self.completions.clear();
+        self.rests.clear();
     }
 
     /// Sets the lines that a one-time file has left.
@@ -345,6 +352,15 @@ impl Model {
                 return Reported::Repeated(index, knocker, count);
             }
             self.completions.remove(&key);
+        }
+        if list.stages.len() == 1 {
+            // Ten at once, and one more after each tenth of a second.
+            let rest = self.rests.entry(index).or_default();
+            let after = now.uptime.max(*rest) + Duration::from_millis(100);
+            if after > now.uptime + Duration::from_secs(1) {
+                return Reported::TooOften(index);
+            }
+            *rest = after;
         }
         let cooldown = Duration::from_secs(self.doors[index].cooldown.into());
         self.cooldowns.insert(key, now.uptime + cooldown);
