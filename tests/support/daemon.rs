@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -17,6 +18,9 @@ use super::packet::udp;
 use super::process::{self, Finished, Process};
 use super::world::{SERVER_LINK, World};
 use super::{holds_within, seconds};
+
+/// How long something may take that is to happen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The knocker at the door `sync`.
 const SYNC: &str = "10.77.0.99";
@@ -133,25 +137,20 @@ impl<'w> Knockd<'w> {
     #[track_caller]
     pub fn start_in_background(self) -> RunningDaemon<'w> {
         let mut daemon = self.arguments(&["-d"]).launch();
-        let status =
-            process::wait(&mut daemon.child, seconds(6.0)).expect("-d does not go to the background");
+        let status = process::wait(&mut daemon.child, PATIENCE).expect("-d does not go to the background");
         assert_eq!(status.code(), Some(0), "exit code of the starting process; {}", daemon.said());
         let pid_file = daemon.folder.join("pid");
-        assert!(
-            holds_within(seconds(3.0), || read(&pid_file).ends_with('\n')),
-            "no pid file; {}",
-            daemon.said()
-        );
+        assert!(holds_within(PATIENCE, || read(&pid_file).ends_with('\n')), "no pid file; {}", daemon.said());
         daemon.pid = read(&pid_file).trim().parse().expect("a number in the pid file");
         daemon.wait_until_listening();
         daemon
     }
 
-    /// Starts it and lets it run to its end, for at most ten seconds.
+    /// Starts it and lets it run to its end.
     #[track_caller]
     pub fn finish(self) -> Finished {
         let mut daemon = self.launch();
-        let Some(status) = process::wait(&mut daemon.child, seconds(10.0)) else {
+        let Some(status) = process::wait(&mut daemon.child, PATIENCE) else {
             panic!("the daemon does not end; {}", daemon.said());
         };
         Finished { status, stdout: daemon.stdout(), stderr: daemon.stderr() }
@@ -298,7 +297,7 @@ impl RunningDaemon<'_> {
     #[track_caller]
     pub fn expect_log(&self, wanted: &str) {
         let wanted: Vec<&str> = wanted.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let same = holds_within(seconds(2.0), || self.lines() == wanted);
+        let same = holds_within(PATIENCE, || self.lines() == wanted);
         assert!(same, "the log differs: {}", difference(&wanted.join("\n"), &self.lines().join("\n")));
     }
 
@@ -312,14 +311,14 @@ impl RunningDaemon<'_> {
     #[track_caller]
     pub fn wait_for_times(&self, count: usize, text: &str) {
         let there = || lines_with_start(&self.log).iter().filter(|line| line.contains(text)).count();
-        let enough = holds_within(seconds(5.0), || there() >= count);
+        let enough = holds_within(PATIENCE, || there() >= count);
         assert!(enough, "{} of {count} log lines with {text:?}; {}", there(), self.said());
     }
 
     /// Waits until a file in the daemon's folder has this text.
     #[track_caller]
     pub fn wait_for_file(&self, name: &str, text: &str) {
-        let same = holds_within(seconds(5.0), || self.read(name) == text);
+        let same = holds_within(PATIENCE, || self.read(name) == text);
         assert!(same, "{name} is {:?}, not {text:?}; {}", self.read(name), self.said());
     }
 
@@ -383,7 +382,7 @@ impl RunningDaemon<'_> {
         let (before, listening) = (self.watcher().expect("a watcher"), sockets());
         process::end(before);
         let is_replaced = || self.watcher().is_some_and(|pid| pid != before) && sockets() >= listening;
-        assert!(holds_within(seconds(5.0), is_replaced), "no other watcher listens; {}", self.said());
+        assert!(holds_within(PATIENCE, is_replaced), "no other watcher listens; {}", self.said());
     }
 
     /// All its output so far, for failure messages.
@@ -394,7 +393,7 @@ impl RunningDaemon<'_> {
     #[track_caller]
     fn wait_until_listening(&self) {
         let listens = || (self.raw_log() + &self.stdout()).contains("listening on");
-        let started = holds_within(seconds(20.0), || listens() || !process::alive(self.pid)) && listens();
+        let started = holds_within(PATIENCE, || listens() || !process::alive(self.pid)) && listens();
         assert!(started, "the daemon does not listen; {}", self.said());
     }
 }
