@@ -21,6 +21,7 @@
 //! | [`new_door`] | makes up a door: random ports or fresh keys, as text for both ends |
 //! | [`simulation`] | what would happen: plays captured or described packets against a configuration |
 //! | [`protocol`] | what the daemon's two processes say to each other, and who waits for whom |
+//! | [`fleet`] | what the doorkeeper and the program of a fleet say to each other, and which openings wait for an answer |
 //! | [`status`] | what the daemon tells of itself, and the forms in which that is shown |
 //! | [`plan`] | what the client sends and in which order; parses the client's profiles and passwords |
 //! | [`daemon`] | knockd's processes: sockets, commands, log, signals |
@@ -48,6 +49,8 @@ pub mod door;
 pub mod engine;
 pub mod filter;
 pub mod firewall;
+#[cfg(target_os = "linux")]
+pub mod fleet;
 pub mod json;
 #[cfg(target_os = "linux")]
 pub mod new_door;

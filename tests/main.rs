@@ -101,6 +101,8 @@ mod plan {
 mod protocol {
     /// Every order of events between the two, with kills: each opening is taken once.
     pub mod ends;
+    /// The messages of a fleet, and what waits.
+    pub mod fleet;
 }
 /// The daemon without a network.
 mod daemon {
@@ -157,6 +159,8 @@ mod wire {
     pub mod crash;
     /// Files that the daemon writes: their modes, and what strangers put in their place.
     pub mod files;
+    /// The doorkeeper's end of a fleet.
+    pub mod fleet;
     /// Interfaces, addresses and routes that come, go and change while the daemon runs.
     pub mod links;
     /// Many doors, many knockers, many strangers.
@@ -242,6 +246,7 @@ fn tests() -> Vec<Trial> {
         plan::password::tests,
         plan::stun_message::tests,
         protocol::ends::tests,
+        protocol::fleet::tests,
         daemon::cli::tests,
         daemon::intruder::tests,
         daemon::messages::tests,
@@ -263,6 +268,7 @@ fn tests() -> Vec<Trial> {
         wire::confinement::tests,
         wire::crash::tests,
         wire::files::tests,
+        wire::fleet::tests,
         wire::links::tests,
         wire::links::kernel_tests,
         wire::load::tests,

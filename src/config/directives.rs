@@ -187,6 +187,10 @@ pub const DIRECTIVES: &[Directive] = &[
     option("PidFile", &[], V08, As("pid file"), |options, value, _| put(&mut options.pid_file, value.path_if_any())),
     option("StateFile", &[], Ours, As("state file"), |options, value, _| put(&mut options.state_file, value.path_if_any())),
 
+    // Several gateways that open together.
+    option("Fleet_Socket", &[], Ours, ByName, |options, value, _| put(&mut options.fleet_socket, value.path_if_any())),
+    rule("Fleet_Spent", &[], Ours, |rules, value| put(&mut rules.needs_fleet, value.parse("open or closed", is_closed)?)),
+
     // Log and status.
     option("StatusSocket", &[], Ours, As("status socket"), |options, value, _| put(&mut options.status_socket, value.status_socket())),
     option("LogFile", &[], V08, As("log file"), |options, value, _| put(&mut options.log_file, value.path_if_any())),
@@ -276,6 +280,14 @@ const fn word(name: &'static str, origin: Origin, read: ReadOption) -> Directive
 fn put<T>(field: &mut T, value: T) -> Result<(), Problem> {
     *field = value;
     Ok(())
+}
+
+/// Reads `open` or `closed`, in any case.
+fn is_closed(word: &str) -> Option<bool> {
+    [("open", false), ("closed", true)]
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(word))
+        .map(|(_, it)| it)
 }
 
 fn otp_window(value: &Value<'_>) -> Result<u16, Problem> {

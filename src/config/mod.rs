@@ -148,7 +148,7 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.written.clone();
-        warnings.extend(warnings::about_guard(&self.options, &self.doors));
+        warnings.extend(warnings::about_options(&self.options, &self.doors));
         warnings.extend(warnings::about_doors(&self.doors));
         warnings
     }

@@ -64,6 +64,8 @@ pub struct Options {
     pub state_file: Option<PathBuf>,
     /// `StatusSocket`.
     pub status_socket: StatusSocket,
+    /// `Fleet_Socket`: where the program of a fleet is served.
+    pub fleet_socket: Option<PathBuf>,
     /// `On_Start`: run when the daemon listens.
     pub on_start: Option<Vec<u8>>,
     /// `On_Stop`: run when the daemon ends in good order.

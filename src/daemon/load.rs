@@ -141,7 +141,10 @@ fn anchor(config: &mut Config, folder: &Path) {
     let options = &mut config.options;
     let status_socket =
         if let StatusSocket::At(path) = &mut options.status_socket { Some(path) } else { None };
-    let files = [&mut options.log_file, &mut options.pid_file, &mut options.state_file].into_iter().flatten();
+    let files =
+        [&mut options.log_file, &mut options.pid_file, &mut options.state_file, &mut options.fleet_socket]
+            .into_iter()
+            .flatten();
     for path in files.chain(status_socket) {
         *path = folder.join(&path);
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::door::knock::Protocol;
+use crate::door::sequence::Stage;
 
 /// Ports of one protocol that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +26,12 @@ impl Ports {
         let (first, last) = (port(first)?, port(last)?);
         let protocol = Protocol::with_ports(protocol)?;
         (0 < first && first <= last).then_some(Ports { protocol, first, last })
+    }
+
+    /// One alone.
+    #[must_use]
+    pub fn of(Stage { protocol, port }: Stage) -> Ports {
+        Ports { protocol, first: port, last: port }
     }
 
     /// How many they are.

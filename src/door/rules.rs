@@ -10,6 +10,7 @@ use crate::door::sequence::Stage;
 
 /// What a door requires besides its sequence. The default requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 pub struct Rules {
     /// Any [hit](super::Door::fails_strict) of the knocker that is not the next stage fails the attempt.
     pub is_strict: bool,
@@ -33,6 +34,8 @@ pub struct Rules {
     pub open_rate: OpenRate,
     /// How many start commands run at once; 0 is no limit, and `None` is [`MAX_COMMANDS_OF_DOOR`].
     pub max_commands: Option<u16>,
+    /// A one-time sequence opens nothing unless the fleet says that it was not used elsewhere.
+    pub needs_fleet: bool,
     /// How the door opens and closes in the kernel's firewall, if it does.
     pub open: OpenRules,
 }

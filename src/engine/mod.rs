@@ -211,6 +211,20 @@ impl Engine {
         }
     }
 
+    /// A door was opened at another gateway: its list opens it no more, and its cooldown begins. What a one-time file has
+    /// left comes by [`Engine::refill`].
+    pub fn used(&mut self, opening: &Opening, now: Now) {
+        let Ok(index) = u32::try_from(opening.door) else { return };
+        let Some(door) = self.doors.get_mut(opening.door) else { return };
+        let after = door.rules.cooldown;
+        if let Lock::Otp(_) = door.lock {
+            door.lock.spend(opening.turn, opening.knocker, now);
+        }
+        if !after.is_zero() {
+            self.cooldowns.set(index, opening.knocker, (), now.uptime.saturating_add(after), now.uptime);
+        }
+    }
+
     /// Processes a packet and appends what it changed to `events`, in order. The vector is the caller's,
     /// so that a flood does not allocate memory for each packet.
     pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {

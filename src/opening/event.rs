@@ -118,6 +118,29 @@ pub enum Event {
         /// Who.
         knocker: IpAddr,
     },
+    /// The door was opened at another member of the fleet, and is opened here.
+    OpenedByFleet {
+        /// The door's name.
+        door: Arc<str>,
+        /// For whom.
+        knocker: IpAddr,
+        /// For how long from now; none if it is a command that runs and has no end.
+        time: Option<Duration>,
+    },
+    /// What was knocked opened this door at another member of the fleet before.
+    UsedElsewhere {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who knocked.
+        knocker: IpAddr,
+    },
+    /// The fleet did not say whether what was knocked was used, and the door is not to be opened without.
+    FleetSilent {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who knocked.
+        knocker: IpAddr,
+    },
     /// A command is about to be run.
     Running {
         /// The door's name.
@@ -248,6 +271,16 @@ impl Event {
             Event::Waits { door, knocker } => {
                 format!("{}: {door}: waits until another command ends (max_commands)", who(knocker))
             }
+            Event::OpenedByFleet { door, knocker, time } => {
+                let lasting = time.map_or(String::new(), |time| format!(" for {}", in_seconds(time)));
+                format!("{}: {door}: opened by the fleet{lasting}", who(knocker))
+            }
+            Event::UsedElsewhere { door, knocker } => {
+                format!("{}: {door}: refused, it was used at another member of the fleet", who(knocker))
+            }
+            Event::FleetSilent { door, .. } => {
+                format!("{door}: the fleet does not answer: the door stays shut")
+            }
             Event::Running { door, command } => {
                 format!("{door}: running command: {}", octets::text(command))
             }
@@ -302,6 +335,9 @@ impl Event {
             Event::Unfit { .. } => "unfit",
             Event::Expired { .. } => "timeout",
             Event::Opened { .. } => "opened",
+            Event::OpenedByFleet { .. } => "opened_by_fleet",
+            Event::UsedElsewhere { .. } => "used_elsewhere",
+            Event::FleetSilent { .. } => "fleet_silent",
             Event::Running { .. } => "command",
             Event::Unsuccessful { .. } => "command_failed",
             Event::TimeIsUp { .. } => "time_is_up",
@@ -331,6 +367,9 @@ impl Event {
             | Event::Misfit { door, .. }
             | Event::Expired { door, .. }
             | Event::Opened { door, .. }
+            | Event::OpenedByFleet { door, .. }
+            | Event::UsedElsewhere { door, .. }
+            | Event::FleetSilent { door, .. }
             | Event::Running { door, .. }
             | Event::Unsuccessful { door, .. }
             | Event::TimeIsUp { door, .. }
@@ -391,6 +430,9 @@ impl Event {
             | Event::Refused { knocker, .. }
             | Event::WrongPacket { knocker, .. }
             | Event::Waits { knocker, .. }
+            | Event::OpenedByFleet { knocker, .. }
+            | Event::UsedElsewhere { knocker, .. }
+            | Event::FleetSilent { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
             | Event::Admitted { knocker, .. }
             | Event::StillAdmitted { knocker, .. }
@@ -431,6 +473,7 @@ impl Event {
         matches!(
             self,
             Event::Unsuccessful { .. }
+                | Event::FleetSilent { .. }
                 | Event::NotAdmitted { .. }
                 | Event::TooSlow { .. }
                 | Event::StartTooLong

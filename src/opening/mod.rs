@@ -132,6 +132,31 @@ impl Openings {
         actions
     }
 
+    /// A door opened for somebody at another member of the fleet, for as long as is left of that: for the port that a
+    /// single packet asked for, if one did. Where it is open here already, it closes no earlier than there, and no command
+    /// is run again.
+    pub fn follow(
+        &mut self,
+        door: &Door,
+        knocker: IpAddr,
+        asked: Option<(String, Stage)>,
+        left: Duration,
+        now: Now,
+    ) -> Vec<Action> {
+        let port = asked.as_ref().map(|(_, port)| *port);
+        if self.is_open(&door.name, knocker, port) {
+            let due = self.due_at(now.uptime.saturating_add(left), now);
+            self.set_times(
+                |stop| stop.is_of(&door.name, knocker, port) && stop.due < due,
+                |stop| (stop.due, stop.after) = (due, left),
+            );
+            return Vec::new();
+        }
+        let seconds = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let access = asked.map(|(user, port)| Box::new(Access { user, port, seconds }));
+        self.open_for((door, knocker), access, left, now)
+    }
+
     fn admit_to(
         &mut self,
         door: &Door,
@@ -139,13 +164,23 @@ impl Openings {
         access: Option<Box<Access>>,
         now: Now,
     ) -> Vec<Action> {
+        let asked_for = access.as_ref().map(|access| Duration::from_secs(access.seconds.into()));
+        let after = asked_for.unwrap_or_else(|| door.cmd_timeout());
+        self.open_for((door, knocker), access, after, now)
+    }
+
+    fn open_for(
+        &mut self,
+        (door, knocker): (&Door, IpAddr),
+        access: Option<Box<Access>>,
+        after: Duration,
+        now: Now,
+    ) -> Vec<Action> {
         let Some(start) = door.start_for(knocker) else { return Vec::new() };
         let Ok(start) = start.fill(knocker) else { return vec![Action::Tell(Event::StartTooLong)] };
         let Ok(stop) = door.stop_for(knocker).map(|stop| stop.fill(knocker)).transpose() else {
             return vec![Action::Tell(Event::StopTooLong)];
         };
-        let asked_for = access.as_ref().map(|access| Duration::from_secs(access.seconds.into()));
-        let after = asked_for.unwrap_or_else(|| door.cmd_timeout());
         let port = access.as_ref().map(|access| access.port);
         if door.reopen != Reopen::Run && self.is_open(&door.name, knocker, port) {
             return self.reopen(door, knocker, port, after, now);
@@ -417,11 +452,23 @@ impl Openings {
 
     /// Whether this knocker has this door open, or is about to, for this port if it was asked for one.
     fn is_open(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
-        let is_it = |stop: &Stop| stop.is_of(door, knocker, port);
-        let opens = |role: &Role| matches!(role, Role::Opens(stop) if is_it(stop));
-        self.waiting.values().any(is_it)
-            || self.running.values().any(|it| opens(&it.role))
-            || self.starts.waiting().any(|it| opens(&it.role))
+        self.end_of(door, knocker, port).is_some()
+    }
+
+    /// When a door that is open for this knocker closes, as uptime: for this port if it was asked for one.
+    #[must_use]
+    pub fn end_of(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> Option<Duration> {
+        let running = self.running.values().filter_map(|it| match &it.role {
+            Role::Opens(stop) => Some(stop),
+            _ => None,
+        });
+        let queued = self.starts.waiting().filter_map(|it| match &it.role {
+            Role::Opens(stop) => Some(stop),
+            _ => None,
+        });
+        let its =
+            self.waiting.values().chain(running).chain(queued).filter(|stop| stop.is_of(door, knocker, port));
+        its.map(|stop| stop.due).max()
     }
 
     /// A knock on a door that is open already, and that is not opened again.

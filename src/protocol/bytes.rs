@@ -3,48 +3,48 @@
 use std::net::IpAddr;
 
 /// The bytes that are still to be read. Each method takes its part from the front, or nothing if there is less.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// So many bytes as an array.
-    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*taken)
     }
 
     /// So many bytes where they are.
-    pub(super) fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(crate) fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         self.take::<1>().map(|[byte]| byte)
     }
 
     /// A byte that is 0 for false.
-    pub(super) fn flag(&mut self) -> Option<bool> {
+    pub(crate) fn flag(&mut self) -> Option<bool> {
         self.byte().map(|byte| byte != 0)
     }
 
-    pub(super) fn word(&mut self) -> Option<u32> {
+    pub(crate) fn word(&mut self) -> Option<u32> {
         self.take().map(u32::from_le_bytes)
     }
 
-    pub(super) fn long(&mut self) -> Option<u64> {
+    pub(crate) fn long(&mut self) -> Option<u64> {
         self.take().map(u64::from_le_bytes)
     }
 
     /// What [`address`] wrote.
-    pub(super) fn address(&mut self) -> Option<IpAddr> {
+    pub(crate) fn address(&mut self) -> Option<IpAddr> {
         let kind = self.byte()?;
         self.address_of(kind)
     }
 
     /// The rest of an address whose first byte was read.
-    pub(super) fn address_of(&mut self, kind: u8) -> Option<IpAddr> {
+    pub(crate) fn address_of(&mut self, kind: u8) -> Option<IpAddr> {
         match kind {
             4 => self.take::<4>().map(IpAddr::from),
             6 => self.take::<16>().map(IpAddr::from),
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes an address: 4 or 6, then its 4 or 16 bytes.
-pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
+pub(crate) fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             out.push(4);

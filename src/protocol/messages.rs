@@ -108,6 +108,8 @@ pub enum Order {
     Describe,
     /// Say what you know, for the log.
     Tell,
+    /// A door was opened at another member of the fleet: what that used up is used up, and the cooldown begins.
+    Used(Generation, Opening),
     /// Say what is left to say, and end.
     Finish,
 }
@@ -402,6 +404,7 @@ impl Crossing for Order {
             Order::Finish => Writer::new(5),
             Order::Describe => Writer::new(6),
             Order::Tell => Writer::new(7),
+            Order::Used(generation, opening) => Writer::new(8).word(generation.0).opening(&opening),
         };
         writer.0
     }
@@ -416,6 +419,7 @@ impl Crossing for Order {
             5 => Order::Finish,
             6 => Order::Describe,
             7 => Order::Tell,
+            8 => Order::Used(reader.generation()?, reader.opening()?),
             _ => return None,
         };
         only_spelling(order, bytes)

@@ -13,6 +13,7 @@
 //!                             |             |   Stepped(g, door, knocker, step)
 //!        Socket [packet fd]   |   records   |   SocketWanted
 //!        Describe [file]      |             |   Described, Told(line)
+//!        Used(g, opening)     |             |
 //!        Tell, Finish         |             |   Interface, Trouble, LeftOut, Dropped, Explained,
 //!                             |             |   Confined, Panicked, Refused
 //!                          +--v-------------+---+
@@ -93,7 +94,7 @@
 //! `tests/protocol` runs these two ends and a disk through every order of events, with a kill at every step.
 
 pub mod bundle;
-mod bytes;
+pub(crate) mod bytes;
 pub mod confinement;
 pub mod credible;
 pub mod desk;

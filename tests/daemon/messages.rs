@@ -100,6 +100,7 @@ fn reports(random: &Random) -> Vec<Report> {
 
 fn orders(random: &Random) -> Vec<Order> {
     let generation = Generation(u32::try_from(random.number() >> 32).unwrap());
+    let opening = Opening { door: 3, knocker: "192.0.2.7".parse().unwrap(), turn: Turn(random.number()) };
     vec![
         Order::Adopt(generation),
         Order::Taken(random.number()),
@@ -109,6 +110,7 @@ fn orders(random: &Random) -> Vec<Order> {
         Order::Finish,
         Order::Describe,
         Order::Tell,
+        Order::Used(generation, opening),
     ]
 }
 

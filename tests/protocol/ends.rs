@@ -324,7 +324,7 @@ impl World {
                     watcher.line = with;
                 }
             }
-            Order::Socket(_) | Order::Describe | Order::Tell | Order::Finish => {}
+            Order::Socket(_) | Order::Describe | Order::Tell | Order::Used(..) | Order::Finish => {}
         }
     }
 

@@ -49,7 +49,7 @@ fn packets(stages: &[Stage], source: &str) -> Vec<Packet> {
 }
 
 /// The list of this period for this address.
-fn list(otp: &Otp, period: u64, source: &str) -> Vec<Packet> {
+pub fn list(otp: &Otp, period: u64, source: &str) -> Vec<Packet> {
     packets(&otp.list(period, ip(source)), source)
 }
 

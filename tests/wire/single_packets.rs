@@ -36,7 +36,7 @@ trials![
     the_watcher_has_no_encryption_key,
 ];
 
-const SPA: &str = "SPA_Key = 4711secret\nSPA_HMAC_Key = 0815secret\n";
+pub const SPA: &str = "SPA_Key = 4711secret\nSPA_HMAC_Key = 0815secret\n";
 const COMMANDS: &str = "Start_Command = echo $KNOCKD_EVENT $KNOCKD_IP $KNOCKD_USER $KNOCKD_PROTO/$KNOCKD_PORT $KNOCKD_TIMEOUT %IP% >>@/out-$KNOCKD_PORT\n\
     Stop_Command = echo $KNOCKD_EVENT $KNOCKD_IP $KNOCKD_USER $KNOCKD_PROTO/$KNOCKD_PORT $KNOCKD_TIMEOUT >>@/out-$KNOCKD_PORT\n";
 
@@ -45,7 +45,7 @@ fn keys() -> Keys {
 }
 
 /// The fields of a packet of now.
-fn asked(address: &str, list: &str) -> Fields {
+pub fn asked(address: &str, list: &str) -> Fields {
     Fields { time: unix().as_secs(), random: digits(), ..fields(address, ports(list).unwrap()) }
 }
 
@@ -54,12 +54,12 @@ fn digits() -> String {
     (0..16).map(|_| char::from(b'0' + u8::try_from(random.below(10)).unwrap())).collect()
 }
 
-fn sealed(fields: &Fields) -> String {
+pub fn sealed(fields: &Fields) -> String {
     let random = Random::new();
     keys().seal(fields, [0; 8].map(|_: u8| u8::try_from(random.below(256)).unwrap()))
 }
 
-fn sent(packet: &str) -> Packet {
+pub fn sent(packet: &str) -> Packet {
     udp(62201).data(packet.as_bytes())
 }
 

@@ -3,10 +3,11 @@
 //!
 //! Each check is a function without side effects. To add one, write it in the file of its kind and add it
 //! to the table there: [`door`] has checks of one door, [`doors`] of all doors together, [`guard`] of the
-//! guard, [`written`] of lines as they stand in the file.
+//! guard, [`fleet`] of a fleet, [`written`] of lines as they stand in the file.
 
 mod door;
 mod doors;
+mod fleet;
 mod guard;
 mod warning;
 mod written;
@@ -23,9 +24,10 @@ pub(super) fn about_doors(doors: &[Door]) -> Vec<Warning> {
     each.chain(doors::CHECKS.iter().flat_map(|check| check(doors))).collect()
 }
 
-/// Warnings about the guard of these options for these doors.
-pub(super) fn about_guard(options: &Options, doors: &[Door]) -> Vec<Warning> {
-    guard::CHECKS.iter().flat_map(|check| check(options, doors)).collect()
+/// Warnings about what these options mean for these doors: the guard, the fleet.
+pub(super) fn about_options(options: &Options, doors: &[Door]) -> Vec<Warning> {
+    let guard = guard::CHECKS.iter().flat_map(|check| check(options, doors));
+    guard.chain(fleet::nobody_to_ask(options, doors)).collect()
 }
 
 /// Warnings about the lines of one section.

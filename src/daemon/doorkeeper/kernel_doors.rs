@@ -1,5 +1,7 @@
 //! What the doorkeeper does about doors that the kernel opens: see [`nftables`](crate::daemon::doorkeeper::nftables).
 
+use std::time::Duration;
+
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::nftables::{Firewall, Said};
@@ -68,9 +70,14 @@ impl Doorkeeper {
         self.note_kernel_doors(&[]);
     }
 
-    /// A door opened: the knocker is let in at the next commit, to the ports and for the seconds that were asked for
+    /// A door opened: the knocker is let in at the next commit, to the ports and for the time that were asked for
     /// where the door leaves them to its packets.
-    pub(super) fn admit_to_kernel(&mut self, opening: Opening, asked: (&[Ports], Option<u32>), now: Now) {
+    pub(super) fn admit_to_kernel(
+        &mut self,
+        opening: Opening,
+        asked: (&[Ports], Option<Duration>),
+        now: Now,
+    ) {
         let Some(door) = self.config.doors.get(opening.door).filter(|door| door.open.is_some()) else {
             return;
         };

@@ -14,9 +14,10 @@ use crate::daemon::doorkeeper::places::{self, Claim, Place};
 use crate::daemon::doorkeeper::state_file::{Landed, StateFile};
 use crate::door::Door;
 use crate::door::lock::Turn;
+use crate::door::sequence::Stage;
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
-use crate::engine::single_packets::Granted;
+use crate::door::spa::sealed::PacketId;
 use crate::octets;
 use crate::opening::Openings;
 use crate::opening::admissions::{Admission, Step, Whose};
@@ -166,6 +167,22 @@ impl Memory {
         self.admitted.values().cloned().collect()
     }
 
+    /// Whether the kernel lets somebody in by this door, to this port if it was asked for one, until a time that will do.
+    pub(super) fn is_admitted(
+        &self,
+        door: &str,
+        knocker: IpAddr,
+        port: Option<Stage>,
+        will_do: impl Fn(Option<Duration>) -> bool,
+    ) -> bool {
+        let is_it = |whose: &Whose| {
+            let has_port =
+                |port: Stage| whose.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
+            *whose.door == *door && whose.knocker == knocker && port.is_none_or(has_port)
+        };
+        self.admitted.values().any(|it| is_it(&it.whose) && will_do(it.until))
+    }
+
     /// Notes that the kernel has opened or closed a door.
     pub(super) fn note(&mut self, step: Step) {
         match step {
@@ -196,9 +213,15 @@ impl Memory {
     ///
     /// # Errors
     /// It cannot be used: too many others are remembered.
-    pub(super) fn use_packet(&mut self, granted: &Granted, max_age: u32, now: Now) -> Result<(), Refusal> {
-        self.used.insert(granted.time, granted.id, max_age, now.unix.as_secs())?;
-        self.pending.push(Record::Packet(granted.time, granted.id));
+    pub(super) fn use_packet(
+        &mut self,
+        time: u64,
+        id: PacketId,
+        max_age: u32,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        self.used.insert(time, id, max_age, now.unix.as_secs())?;
+        self.pending.push(Record::Packet(time, id));
         Ok(())
     }
 

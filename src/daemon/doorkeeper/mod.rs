@@ -6,6 +6,8 @@
 
 pub mod commands;
 mod disk;
+mod fleet;
+mod fleet_socket;
 mod flusher;
 mod heir;
 mod kernel_doors;
@@ -33,6 +35,7 @@ use crate::config::Config;
 use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
+use crate::daemon::doorkeeper::fleet_socket::Fleet;
 use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
 use crate::daemon::doorkeeper::memory::{Found, Memory};
 use crate::daemon::doorkeeper::nftables::Firewall;
@@ -111,6 +114,8 @@ struct Doorkeeper {
     refusals: Flood,
     /// What `--status` shows.
     status: Status,
+    /// Who opens doors together with this daemon, if anybody does.
+    fleet: Option<Box<Fleet>>,
     /// Keeps a watcher that was taken over from flooding the log: an honest one keeps a smaller limit by itself.
     talk: Flood,
     /// The same for what the watcher writes to the log when it is asked to (SIGUSR1): a line for each door.
@@ -150,6 +155,7 @@ impl Doorkeeper {
             self.log.hold();
             self.listen();
             let now = now();
+            self.attend_to_fleet(now);
             self.commit(now);
             self.log.release(now);
             self.attend_to_watcher(now);
@@ -269,6 +275,7 @@ impl Doorkeeper {
             self.untold.next_deadline(),
             self.commands.next_look(now),
             self.status.next_deadline(),
+            self.fleet.as_ref().and_then(|fleet| fleet.next_deadline()),
         ];
         let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now);
         let descriptors = [
@@ -279,6 +286,7 @@ impl Doorkeeper {
             self.memory.flushed().map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
             self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
+            self.fleet.as_ref().and_then(|fleet| fleet.descriptor()),
         ];
         let readers = output::flush();
         let mut descriptors: Vec<PollFd<'_>> = descriptors
@@ -313,6 +321,7 @@ impl Doorkeeper {
             self.last_words = Some(now.uptime + LAST_WORDS);
             self.memory.announce_leaving();
             self.heir.end();
+            self.leave_fleet(now);
         }
         for (door, count) in self.openings.finish(grace, patience, now) {
             self.log.line(&log_limit::dropped(&door, Cause::End, count));

@@ -165,6 +165,7 @@ impl Doorkeeper {
                 self.reload_firewall();
                 self.note_reload(None);
                 self.open_status();
+                self.open_fleet(now());
                 notify::ready();
             }
         }

@@ -1,7 +1,11 @@
 //! What the doorkeeper does with what the watcher says.
 
+use std::io;
+
 use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::fleet::is_ignored;
+use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::error::StartError;
 use crate::daemon::messages::{self, Received};
@@ -149,45 +153,63 @@ impl Doorkeeper {
         if !self.buckets.admit(opening.door, door, credible::DELAY, now.uptime) {
             return self.untold.drop_opening(&name, Cause::Rate, now);
         }
-        if let Lock::OneTime(lines) = &door.lock {
-            // First on the disk, then the command: a crash must not make the line good again.
-            let path = lines.path.clone();
-            let struck = one_time::strike(&path, opening.turn);
-            let text = one_time::read(&path);
-            let left = text.as_ref().ok().map(|text| OneTime::read(path.clone(), text, |_| {}));
-            match left {
-                Some(left) => door.lock = Lock::OneTime(Box::new(left)),
-                None => door.lock.spend(opening.turn, opening.knocker, now),
+        let mut is_exhausted = false;
+        match &door.lock {
+            Lock::OneTime(lines) => {
+                let path = lines.path.clone();
+                match self.use_up_line(opening, now) {
+                    Ok(is_last) => is_exhausted = is_last,
+                    Err(error) => {
+                        return self.log.complain(&format!(
+                            "{name}: could not strike the used line in {}: {} --> the door stays shut",
+                            octets::path(&path),
+                            reason(&error)
+                        ));
+                    }
+                }
             }
-            let is_exhausted = door.lock.current_sequence().is_none();
-            if let (Ok(text), Some(generation)) = (text, self.desk.in_force())
-                && let Ok(text) = messages::hand_out(&text)
-            {
-                self.watcher.send(Order::Lines(self.desk.taken(), generation, opening.door), Some(text));
+            Lock::Otp(_) => {
+                door.lock.spend(opening.turn, opening.knocker, now);
+                self.memory.spend(door, opening.turn, opening.knocker);
             }
-            if let Err(error) = struck {
-                return self.log.complain(&format!(
-                    "{name}: could not strike the used line in {}: {} --> the door stays shut",
-                    octets::path(&path),
-                    reason(&error)
-                ));
-            }
-            self.admit(opening, now);
-            if is_exhausted {
-                self.actions.push(Action::Tell(Event::Exhausted { door: name }));
-            }
-            return;
+            Lock::Fixed(_) | Lock::Spa(_) => {}
         }
-        if let Lock::Otp(_) = &door.lock {
-            door.lock.spend(opening.turn, opening.knocker, now);
-            self.memory.spend(door, opening.turn, opening.knocker);
+        if let Some(Knocked::Sequence(opening)) = self.ask_fleet(Knocked::Sequence(opening), now) {
+            self.let_in(opening, now);
         }
-        self.admit(opening, now);
+        if is_exhausted {
+            self.actions.push(Action::Tell(Event::Exhausted { door: name }));
+        }
+    }
+
+    /// Strikes the line of a one-time file that opened a door, first on the disk: a crash must not make it good again.
+    /// Tells the watcher what is left, and returns whether that is nothing.
+    ///
+    /// # Errors
+    /// The line could not be struck; `NotFound` if it is not there.
+    pub(super) fn use_up_line(&mut self, opening: Opening, now: Now) -> io::Result<bool> {
+        let Some(door) = self.config.doors.get_mut(opening.door) else { return Ok(false) };
+        let Lock::OneTime(lines) = &door.lock else { return Ok(false) };
+        let path = lines.path.clone();
+        let struck = one_time::strike(&path, opening.turn);
+        let text = one_time::read(&path);
+        let left = text.as_ref().ok().map(|text| OneTime::read(path, text, |_| {}));
+        match left {
+            Some(left) => door.lock = Lock::OneTime(Box::new(left)),
+            None => door.lock.spend(opening.turn, opening.knocker, now),
+        }
+        let is_exhausted = door.lock.current_sequence().is_none();
+        if let (Ok(text), Some(generation)) = (text, self.desk.in_force())
+            && let Ok(text) = messages::hand_out(&text)
+        {
+            self.watcher.send(Order::Lines(self.desk.taken(), generation, opening.door), Some(text));
+        }
+        struck.map(|()| is_exhausted)
     }
 
     /// Opens the door, if its start command can run or wait. If not, what the knock used up stays used up: the watcher
     /// takes it for used, and others may have overheard it.
-    fn admit(&mut self, opening: Opening, now: Now) {
+    pub(super) fn let_in(&mut self, opening: Opening, now: Now) {
         let Some(door) = self.config.doors.get(opening.door) else { return };
         if !self.openings.have_room_for(door, opening.knocker, &[]) {
             return self.untold.drop_opening(&door.name, Cause::Queue, now);
@@ -198,8 +220,12 @@ impl Doorkeeper {
         let Some(door) = self.config.doors.get(opening.door) else { return };
         self.memory.cool_down(door, opening.knocker, now);
         let actions = self.openings.admit(door, opening.knocker, now);
+        let is_ignored = is_ignored(door, &actions);
         self.actions.extend(actions);
         self.memory.hurry(&self.openings);
+        if !is_ignored {
+            self.share(opening, now);
+        }
     }
 }
 

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::doorkeeper::fleet::is_ignored;
+use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
 use crate::door::ports::Ports;
-use crate::door::sequence::Stage;
 use crate::door::spa::request::Arrival;
 use crate::engine::single_packets::{Granted, Refused, grant};
+use crate::fleet::message::Mark;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::Cause;
 use crate::protocol::messages::SinglePacket;
@@ -27,11 +29,17 @@ impl Doorkeeper {
         let granted = grant(&self.config.doors, self.memory.used(), *door, arrival, packet, is_resting);
         let granted = granted.and_then(|granted| {
             let max_age = self.longest_age();
-            let used = self.memory.use_packet(&granted, max_age, now);
+            let used = self.memory.use_packet(granted.time, granted.id, max_age, now);
             used.map(|()| granted).map_err(|why| Refused { door: *door, why })
         });
         match granted {
-            Ok(granted) => self.open_for(&granted, now),
+            Ok(granted) => {
+                if let Some(Knocked::Packet(granted)) =
+                    self.ask_fleet(Knocked::Packet(Box::new(granted)), now)
+                {
+                    self.open_for(&granted, now);
+                }
+            }
             Err(Refused { door, why }) if why.is_authentic() => {
                 let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
                 let event = Event::Refused { door: name, knocker: *sender, why };
@@ -45,7 +53,7 @@ impl Doorkeeper {
         }
     }
 
-    fn open_for(&mut self, Granted { door: index, request, .. }: &Granted, now: Now) {
+    pub(super) fn open_for(&mut self, Granted { door: index, request, time: made, id }: &Granted, now: Now) {
         let Some(door) = self.config.doors.get(*index) else { return };
         // The packet is used up all the same, so that nobody can send it again when there is room.
         if !self.buckets.admit(*index, door, Duration::ZERO, now.uptime) {
@@ -57,18 +65,23 @@ impl Doorkeeper {
         let opening = Opening { door: *index, knocker: request.address, turn: Turn::default() };
         let event = Event::Opened { door: door.name.clone(), opening };
         self.untold.tell(event, &mut self.log, now);
-        let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
-        let ports: Vec<Ports> = request.ports.iter().map(port).collect();
-        self.admit_to_kernel(opening, (&ports, request.seconds), now);
+        let ports: Vec<Ports> = request.ports.iter().copied().map(Ports::of).collect();
+        let time = request.seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        self.admit_to_kernel(opening, (&ports, time), now);
         let Some(door) = self.config.doors.get(*index) else { return };
         self.memory.cool_down(door, request.address, now);
         let actions = self.openings.grant(door, request, now);
+        let is_ignored = is_ignored(door, &actions);
         self.actions.extend(actions);
         self.memory.hurry(&self.openings);
+        if !is_ignored {
+            let opening = Opening { turn: Turn(*made), ..opening };
+            self.share_packet(opening, Mark(id.0), request, now);
+        }
     }
 
     /// How old a packet may be at any door, in seconds: as long it is remembered.
-    fn longest_age(&self) -> u32 {
+    pub(super) fn longest_age(&self) -> u32 {
         let ages = self.config.doors.iter().filter_map(|door| match &door.lock {
             Lock::Spa(lock) => Some(lock.max_age),
             Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => None,

@@ -184,6 +184,7 @@ impl Doorkeeper {
             last_words: None,
             refusals: Flood::default(),
             status: Status::new(now()),
+            fleet: None,
             talk: Flood::times(TALK),
             accounts: Flood::times(ACCOUNTS),
             untold: Untold::default(),
@@ -243,6 +244,7 @@ impl Doorkeeper {
     fn begin(&mut self, standing: &[(String, State)], said: Vec<Said>) {
         // Before the daemon says that it listens: a script that waits for that can ask for the status at once.
         self.open_status();
+        self.open_fleet(now());
         let wanted = self.wanted(&self.config.options).to_string();
         let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
         output::say(&format!("{words}..."));

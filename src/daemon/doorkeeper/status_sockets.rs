@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::PollFlags;
+use socket2::Type;
 
 use crate::daemon::status::answers::Answers;
 use crate::daemon::status::place::{Paths, Place, listen};
@@ -78,8 +79,8 @@ impl Status {
     /// # Errors
     /// `AddrInUse` if somebody else listens there, or what the operating system says.
     pub(super) fn open(&mut self, paths: &Paths) -> io::Result<()> {
-        let (watchers, watchers_place) = listen(&paths.watcher)?;
-        let (own, own_place) = listen(&paths.doorkeeper)?;
+        let (watchers, watchers_place) = listen(&paths.watcher, Type::STREAM)?;
+        let (own, own_place) = listen(&paths.doorkeeper, Type::STREAM)?;
         self.places = vec![watchers_place, own_place];
         self.relay.listen_at(Some(watchers));
         self.answers.listen_at(Some(own));

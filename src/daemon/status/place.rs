@@ -1,4 +1,4 @@
-//! Where the status sockets are: the watcher's at the path, the doorkeeper's beside it.
+//! Sockets in the file system. Where the status sockets are: the watcher's at the path, the doorkeeper's beside it.
 
 use std::fs;
 use std::io;
@@ -41,18 +41,18 @@ pub struct Place {
     identity: (u64, u64),
 }
 
-/// Makes a socket that listens at this path. One that nobody listens at any more is replaced.
+/// Makes a socket of this kind that listens at this path. One that nobody listens at any more is replaced.
 ///
 /// # Errors
 /// `AddrInUse` if somebody else listens there, or what the operating system says.
-pub fn listen(path: &Path) -> io::Result<(OwnedFd, Place)> {
+pub fn listen(path: &Path, kind: Type) -> io::Result<(OwnedFd, Place)> {
     let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
     // The file gets the mode of the socket.
     fchmod(&socket, MODE)?;
     match socket.bind(&address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_deserted(path, &address) => {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_deserted(path, kind, &address) => {
             fs::remove_file(path)?;
             socket.bind(&address)?;
         }
@@ -64,10 +64,10 @@ pub fn listen(path: &Path) -> io::Result<(OwnedFd, Place)> {
 }
 
 /// Whether there is a socket that nobody listens at.
-fn is_deserted(path: &Path, address: &SockAddr) -> bool {
+fn is_deserted(path: &Path, kind: Type, address: &SockAddr) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let connect = || {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::UNIX, kind, None)?;
         socket.set_nonblocking(true)?;
         socket.connect(address)
     };

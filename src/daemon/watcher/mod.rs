@@ -232,6 +232,9 @@ impl Watcher {
                 {
                     self.refill(door, &text);
                 }
+                (Order::Used(generation, opening), _) if generation == self.link.generation() => {
+                    self.engine.used(&opening, now);
+                }
                 (Order::Describe, Some(file)) => self.describe(file, now),
                 (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,

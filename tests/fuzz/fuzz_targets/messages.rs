@@ -108,6 +108,8 @@ fuzz_target!(|input: Input| {
         }
         Input::Order(which, generation, number, place, code) => {
             let generation = Generation(generation);
+            let knocker = IpAddr::from(place.to_le_bytes());
+            let opening = Opening { door: door(place), knocker, turn: Turn(number) };
             let orders = [
                 Order::Adopt(generation),
                 Order::Taken(number),
@@ -116,6 +118,7 @@ fuzz_target!(|input: Input| {
                 Order::Finish,
                 Order::Describe,
                 Order::Tell,
+                Order::Used(generation, opening),
             ];
             crosses(&one(&orders, which));
         }

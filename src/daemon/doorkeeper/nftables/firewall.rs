@@ -124,12 +124,12 @@ impl Firewall {
     }
 
     /// Somebody knocked at the door with this number, to be let in at the next commit. `asked` are the ports
-    /// that the packet asked for, where the door opens these, and for how many seconds.
+    /// that the packet asked for, where the door opens these, and for how long, if that is not the door's own time.
     pub(in crate::daemon::doorkeeper) fn admit(
         &mut self,
         (number, door): (usize, &Door),
         knocker: IpAddr,
-        (asked, seconds): (&[Ports], Option<u32>),
+        (asked, time): (&[Ports], Option<Duration>),
         now: Now,
         said: &mut Vec<Said>,
     ) {
@@ -143,8 +143,7 @@ impl Firewall {
             }
         };
         let mut admission = admission_of(door, open, knocker, ports, spots);
-        let asked_for = seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        admission.after = admission.after.map(|after| asked_for.unwrap_or(after));
+        admission.after = admission.after.map(|after| time.unwrap_or(after));
         admission.until = admission.after.map(|after| now.uptime.saturating_add(after));
         admission.manners.hides_ports = hides_ports;
         admission.made = self.handles(door, knocker);

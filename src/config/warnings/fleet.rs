@@ -1,0 +1,21 @@
+//! Checks of what the file says about a fleet.
+
+use crate::config::options::Options;
+use crate::config::warnings::warning::Warning;
+use crate::door::Door;
+
+/// Doors that ask a fleet that is not there.
+pub(super) fn nobody_to_ask(options: &Options, doors: &[Door]) -> Vec<Warning> {
+    if options.fleet_socket.is_some() {
+        return Vec::new();
+    }
+    let asking = doors.iter().filter(|door| door.rules.needs_fleet);
+    asking
+        .map(|door| {
+            let name = &door.name;
+            Warning::grave(format!(
+                "door {name}: Fleet_Spent = closed has no effect without Fleet_Socket: the door opens without asking"
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,391 @@
+//! What the doorkeeper does for a fleet, and what a fleet has it do: see [`crate::fleet`].
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::daemon::doorkeeper::fleet_socket::{Caller, Fleet, HeldOpening, Knocked};
+use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
+use crate::daemon::messages::Received;
+use crate::door::Door;
+use crate::door::lock::{Lock, Turn};
+use crate::door::ports::Ports;
+use crate::door::sequence::Stage;
+use crate::door::spa::request::Request;
+use crate::door::spa::sealed::PacketId;
+use crate::fleet::marks::{life_of_packet, mark, shape, shape_of_all};
+use crate::fleet::message::{Mark, Message, Shared, VERSION};
+use crate::octets;
+use crate::opening::Action;
+use crate::opening::event::{Event, Opening};
+use crate::opening::log_limit::Cause;
+use crate::packet::is_possible_source;
+use crate::protocol::messages::Order;
+use crate::reason::reason;
+use crate::time::Now;
+
+/// How long the start command of a door without an end is worth running.
+const COMMAND: Duration = Duration::from_secs(10);
+/// Ends that differ by less are the same.
+const SAME: Duration = Duration::from_secs(1);
+
+impl Doorkeeper {
+    /// Serves the fleet where the configuration in force says, if it does.
+    pub(super) fn open_fleet(&mut self, now: Now) {
+        let path = self.config.options.fleet_socket.clone();
+        if self.fleet.as_ref().map(|fleet| fleet.path()) != path.as_deref() {
+            self.decide_all(now);
+            self.fleet = path.map(|path| Box::new(Fleet::new(path)));
+        }
+        self.greet_fleet();
+        self.attend_to_fleet(now);
+    }
+
+    /// The fleet is served no more.
+    pub(super) fn leave_fleet(&mut self, now: Now) {
+        self.decide_all(now);
+        self.fleet = None;
+    }
+
+    /// Tells the peer, if there is one, which doors there are.
+    fn greet_fleet(&self) {
+        if let Some(fleet) = self.fleet.as_ref().filter(|fleet| fleet.has_peer()) {
+            fleet.greet(&Message::Hello(VERSION, shape_of_all(&self.config.doors)));
+        }
+    }
+
+    /// Takes what the fleet says, and opens what has waited for it long enough.
+    pub(super) fn attend_to_fleet(&mut self, now: Now) {
+        let Some(fleet) = &mut self.fleet else { return };
+        if let Err(error) = fleet.listen(now) {
+            let path = octets::path(fleet.path()).into_owned();
+            let text = format!("could not make the fleet socket {path}: {}; trying again", reason(&error));
+            self.log.complain(&text);
+        }
+        let caller = self.fleet.as_mut().and_then(|fleet| fleet.accept());
+        match caller {
+            Some(Caller::Taken) => {
+                self.greet_fleet();
+                self.log.line("the fleet is connected");
+            }
+            Some(Caller::Refused(user)) if self.talk.admits(now.uptime) => {
+                self.log.complain(&format!("user {user} may not speak for the fleet"));
+            }
+            Some(Caller::Refused(_)) | None => {}
+        }
+        for _ in 0..BATCH {
+            let Some(fleet) = &mut self.fleet else { return };
+            match fleet.receive() {
+                Received::Message(message, _) => self.hear_fleet(message, now),
+                Received::Nothing => break,
+                Received::Nonsense => {
+                    self.log.complain("the fleet says what is no message: is its version that of knockd?");
+                    self.lose_fleet(now);
+                }
+                Received::Closed => {
+                    self.log.line("the fleet is gone");
+                    self.lose_fleet(now);
+                }
+            }
+        }
+        let Some(fleet) = &mut self.fleet else { return };
+        fleet.flush(now);
+        while let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.overdue(now.uptime)) {
+            self.decide(held, now);
+        }
+    }
+
+    /// There is no peer any more: what waits for its answer is asked again of the next one.
+    fn lose_fleet(&mut self, now: Now) {
+        let Some(fleet) = &mut self.fleet else { return };
+        fleet.part();
+        self.decide_all(now);
+    }
+
+    fn decide_all(&mut self, now: Now) {
+        while let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.overdue(Duration::MAX)) {
+            let Some(held) = self.placed(held) else { continue };
+            if let Some(question) = self.question(&held.knocked)
+                && let Some(fleet) = &mut self.fleet
+            {
+                fleet.say(Message::Ask(question), now);
+            }
+            self.decide(held, now);
+        }
+    }
+
+    fn hear_fleet(&mut self, message: Message, now: Now) {
+        let Some(fleet) = &mut self.fleet else { return };
+        match message {
+            Message::Open(shared) => self.follow(shared, now),
+            Message::Yes(number) => {
+                if let Some(held) = fleet.held.answered(number) {
+                    self.let_in_held(held, now);
+                }
+            }
+            Message::No(number) => {
+                if let Some(HeldOpening { door, knocked }) = fleet.held.answered(number) {
+                    let knocker = knocked.knocker();
+                    self.log.event(Event::UsedElsewhere { door, knocker }, now);
+                }
+            }
+            Message::Unknown(number) => {
+                if let Some(held) = fleet.held.answered(number) {
+                    self.decide(held, now);
+                }
+            }
+            // These are ours to say.
+            Message::Hello(..) | Message::Opened(_) | Message::Ask(_) => {}
+        }
+    }
+
+    /// Asks the fleet about what was just used up here. Returns it if the door is to be opened at once; otherwise the
+    /// door waits for the answer, or stays shut.
+    pub(super) fn ask_fleet(&mut self, knocked: Knocked, now: Now) -> Option<Knocked> {
+        let question = self.question(&knocked);
+        let (Some(fleet), Some(mut question)) = (&mut self.fleet, question) else { return Some(knocked) };
+        let Some(door) = self.config.doors.get(knocked.door()) else { return Some(knocked) };
+        question.number = fleet.number();
+        let held = HeldOpening { door: door.name.clone(), knocked };
+        let is_answered = fleet.has_peer() && !fleet.held.is_full();
+        let number = question.number;
+        fleet.say(Message::Ask(question), now);
+        if is_answered {
+            fleet.held.hold(number, now.uptime, held);
+            None
+        } else if door.rules.needs_fleet {
+            self.stay_shut(&held, now);
+            None
+        } else {
+            Some(held.knocked)
+        }
+    }
+
+    /// What to ask about it, if it can be used once.
+    fn question(&self, knocked: &Knocked) -> Option<Shared> {
+        let door = self.config.doors.get(knocked.door())?;
+        let (turn, (mark, time)) = match (knocked, &door.lock) {
+            (Knocked::Sequence(opening), _) => (opening.turn, mark(door, opening.turn, opening.knocker)?),
+            (Knocked::Packet(granted), Lock::Spa(lock)) => {
+                (Turn(granted.time), (Mark(granted.id.0), life_of_packet(lock)))
+            }
+            (Knocked::Packet(_), _) => return None,
+        };
+        Some(Shared {
+            number: 0,
+            door: door.name.to_string(),
+            shape: shape(door),
+            knocker: knocked.knocker(),
+            turn,
+            mark,
+            time,
+            has_end: true,
+            access: None,
+        })
+    }
+
+    /// The fleet has not answered: the door's policy counts.
+    fn decide(&mut self, held: HeldOpening, now: Now) {
+        let door = self.config.doors.iter().find(|door| door.name == held.door);
+        if door.is_some_and(|door| door.rules.needs_fleet) {
+            self.stay_shut(&held, now);
+        } else {
+            self.let_in_held(held, now);
+        }
+    }
+
+    fn stay_shut(&mut self, held: &HeldOpening, now: Now) {
+        let knocker = held.knocked.knocker();
+        self.log.event(Event::FleetSilent { door: held.door.clone(), knocker }, now);
+    }
+
+    fn let_in_held(&mut self, held: HeldOpening, now: Now) {
+        match self.placed(held).map(|held| held.knocked) {
+            Some(Knocked::Sequence(opening)) => self.let_in(opening, now),
+            Some(Knocked::Packet(granted)) => self.open_for(&granted, now),
+            None => {}
+        }
+    }
+
+    /// The same with the number that its door has by now.
+    fn placed(&self, mut held: HeldOpening) -> Option<HeldOpening> {
+        let place = self.config.doors.iter().position(|door| door.name == held.door)?;
+        match &mut held.knocked {
+            Knocked::Sequence(opening) => opening.door = place,
+            Knocked::Packet(granted) => granted.door = place,
+        }
+        Some(held)
+    }
+
+    /// A door was opened here by a sequence: tells the fleet.
+    pub(super) fn share(&mut self, opening: Opening, now: Now) {
+        if self.fleet.is_some()
+            && let Some(door) = self.config.doors.get(opening.door)
+        {
+            let mark = mark(door, opening.turn, opening.knocker).map(|(mark, _)| mark).unwrap_or_default();
+            let time = door.cmd_timeout();
+            self.tell_fleet(opening, mark, (None, time), now);
+        }
+    }
+
+    /// The same for each port that a single packet asked for; the turn is when that was made.
+    pub(super) fn share_packet(&mut self, opening: Opening, mark: Mark, request: &Request, now: Now) {
+        let Some(door) = self.config.doors.get(opening.door).filter(|_| self.fleet.is_some()) else { return };
+        let seconds = request.seconds.unwrap_or_else(|| door.cmd_timeout_seconds());
+        for &port in &request.ports {
+            let asked = (Some((request.user.clone(), port)), Duration::from_secs(seconds.into()));
+            self.tell_fleet(opening, mark, asked, now);
+        }
+    }
+
+    fn tell_fleet(
+        &mut self,
+        opening: Opening,
+        mark: Mark,
+        (access, time): (Option<(String, Stage)>, Duration),
+        now: Now,
+    ) {
+        let Some(door) = self.config.doors.get(opening.door) else { return };
+        let Some(fleet) = &mut self.fleet else { return };
+        let number = fleet.number();
+        fleet.recent.is_new(number);
+        let has_end = has_end(door, opening.knocker);
+        let shared = Shared {
+            number,
+            door: door.name.to_string(),
+            shape: shape(door),
+            knocker: opening.knocker,
+            turn: opening.turn,
+            mark,
+            time: if has_end { time } else { COMMAND },
+            has_end,
+            access,
+        };
+        fleet.say(Message::Opened(shared), now);
+    }
+
+    /// A door was opened at another member.
+    fn follow(&mut self, shared: Shared, now: Now) {
+        let Some(fleet) = &mut self.fleet else { return };
+        if !fleet.recent.is_new(shared.number) {
+            return;
+        }
+        let Some(place) = self.config.doors.iter().position(|door| *door.name == *shared.door) else {
+            return;
+        };
+        let Some(door) = self.config.doors.get(place) else { return };
+        let Shared { knocker, turn, time: left, .. } = shared;
+        if let Some(doubt) = doubt(door, &shared) {
+            if self.talk.admits(now.uptime) {
+                let name = &door.name;
+                let text = format!("{name}: an opening of the fleet for {knocker} is refused: {doubt}");
+                self.log.complain(&text);
+            }
+            return;
+        }
+        let name = door.name.clone();
+        let opening = Opening { door: place, knocker, turn };
+        self.use_up_with_fleet(opening, shared.mark, now);
+        let port = shared.access.as_ref().map(|(_, port)| *port);
+        if self.is_known(place, knocker, port, now.uptime.saturating_add(left)) {
+            return;
+        }
+        // The rate is kept where it was knocked.
+        let Some(door) = self.config.doors.get(place) else { return };
+        if !self.openings.have_room_for(door, knocker, port.as_slice()) {
+            return self.untold.drop_opening(&name, Cause::Queue, now);
+        }
+        let time = shared.has_end.then_some(left);
+        self.untold.tell(Event::OpenedByFleet { door: name, knocker, time }, &mut self.log, now);
+        let ports: Vec<Ports> = port.map(Ports::of).into_iter().collect();
+        self.admit_to_kernel(opening, (&ports, Some(left)), now);
+        let Some(door) = self.config.doors.get(place) else { return };
+        self.memory.cool_down(door, knocker, now);
+        let actions = self.openings.follow(door, knocker, shared.access, left, now);
+        self.actions.extend(actions);
+        self.memory.hurry(&self.openings);
+    }
+
+    /// What an opening at another member used up is used up here, for both processes.
+    fn use_up_with_fleet(&mut self, opening: Opening, mark: Mark, now: Now) {
+        let max_age = self.longest_age();
+        let Some(door) = self.config.doors.get_mut(opening.door) else { return };
+        let mut is_to_be_told = !door.rules.cooldown.is_zero();
+        match &door.lock {
+            Lock::Fixed(_) => {}
+            Lock::OneTime(_) => {
+                // A line that is not there was struck before.
+                let _ = self.use_up_line(opening, now);
+            }
+            Lock::Otp(lock) => {
+                is_to_be_told = true;
+                if !lock.is_spent(opening.turn, opening.knocker) {
+                    door.lock.spend(opening.turn, opening.knocker, now);
+                    self.memory.spend(door, opening.turn, opening.knocker);
+                }
+            }
+            Lock::Spa(_) => {
+                // One that is used already, or that cannot be remembered, opens nothing here anyway.
+                let _ = self.memory.use_packet(opening.turn.0, PacketId(mark.0), max_age, now);
+            }
+        }
+        if let Some(generation) = self.desk.in_force().filter(|_| is_to_be_told) {
+            self.watcher.send(Order::Used(generation, opening), None);
+        }
+    }
+
+    /// Whether this door is open for this knocker already, about until this uptime: it was before the daemon was started
+    /// anew, and the fleet tells of it again.
+    fn is_known(&self, place: usize, knocker: IpAddr, port: Option<Stage>, end: Duration) -> bool {
+        let Some(door) = self.config.doors.get(place).filter(|door| has_end(door, knocker)) else {
+            return false;
+        };
+        let is_late = |its: Duration| its.saturating_add(SAME) >= end;
+        let by_kernel =
+            || self.memory.is_admitted(&door.name, knocker, port, |until| until.is_none_or(is_late));
+        let by_command = || self.openings.end_of(&door.name, knocker, port).is_some_and(is_late);
+        (door.open.is_none() || by_kernel()) && (door.stop_for(knocker).is_none() || by_command())
+    }
+}
+
+/// Whether what opens here for this knocker closes by itself.
+fn has_end(door: &Door, knocker: IpAddr) -> bool {
+    door.stop_for(knocker).is_some() || door.open.as_ref().is_some_and(|open| !open.is_for_ever)
+}
+
+/// Why this door does not open for what the fleet says.
+fn doubt(door: &Door, shared: &Shared) -> Option<&'static str> {
+    let is_packet = matches!(door.lock, Lock::Spa(_));
+    if shape(door) != shared.shape || is_packet != shared.access.is_some() {
+        Some("the door is another one here")
+    } else if !is_possible_source(shared.knocker) {
+        Some("nothing can come from this address")
+    } else if !door.rules.admit(shared.knocker) {
+        Some("it may not knock at this door")
+    } else {
+        None
+    }
+}
+
+impl Knocked {
+    /// The door, counted from 0.
+    fn door(&self) -> usize {
+        match self {
+            Knocked::Sequence(opening) => opening.door,
+            Knocked::Packet(granted) => granted.door,
+        }
+    }
+
+    fn knocker(&self) -> IpAddr {
+        match self {
+            Knocked::Sequence(opening) => opening.knocker,
+            Knocked::Packet(granted) => granted.request.address,
+        }
+    }
+}
+
+/// Whether a knock did nothing, because the door is open and ignores it.
+pub(super) fn is_ignored(door: &Door, actions: &[Action]) -> bool {
+    let ignored =
+        |action: &Action| matches!(action, Action::Tell(Event::AlreadyOpen { is_extended: false, .. }));
+    door.open.is_none() && !actions.is_empty() && actions.iter().all(ignored)
+}

@@ -1,0 +1,50 @@
+//! Several gateways that open together: what the doorkeeper and a fleet's program say to each other, and which
+//! openings wait for an answer.
+//!
+//! ```text
+//!  knocks --> watcher --> doorkeeper <== messages of 248 bytes, one socket ==> knockd-fleet <--TCP--> engine
+//! ```
+//!
+//! With `Fleet_Socket` the doorkeeper listens at a socket in the file system (`SOCK_SEQPACKET`, mode 0600). One peer at a
+//! time is served, whose user must be root or the daemon's own (`SO_PEERCRED`). knockd itself opens no connection and knows
+//! nothing of the engine; `contrib/fleet` has the program that does. Without `Fleet_Socket` none of this exists: no
+//! descriptor, no message, no wait.
+//!
+//! **Messages** ([`message`]). All have the same size and the same fields; what a kind does not use is zero. Each has one
+//! spelling: what does not encode to the bytes that it was decoded from is no message, and ends the connection. Doors go by
+//! name, so that the files of the members may differ in other doors, and that a reload changes nothing here.
+//!
+//! | from | message | meaning |
+//! |---|---|---|
+//! | doorkeeper | `Hello` | the first one: the version, and a fingerprint of all doors; again after each reload |
+//! | doorkeeper | `Ask` | is what this knock used up (the mark) used up anywhere? It counts as used from now on |
+//! | doorkeeper | `Opened` | a door was opened here, for that time |
+//! | peer | `Yes`, `No` | the answer: it was not used anywhere else, or it was |
+//! | peer | `Unknown` | the answer: the engine is out of reach |
+//! | peer | `Open` | a door was opened at another member; that much of its time is left |
+//!
+//! **Numbers.** Each opening has a random number, which it keeps on its way through the fleet. A member opens it once: it
+//! remembers the numbers of the last [`waiting::MOST_RECENT`] openings, its own among them. A peer may therefore send
+//! everything that is still open as often as it likes, and does so after it has connected. After a restart of the daemon the
+//! state file takes the place of the numbers: a door that is open for this knocker gets a later end, if the fleet has one,
+//! and its start command is not run again.
+//!
+//! **Shapes.** Each message about a door carries what the door is ([`marks::shape`]): its name, its kind of lock, its periods.
+//! An `Open` for a door that is something else here is refused, with a line in the log.
+//!
+//! **Spending.** What can be used once (a line of a one-time file, a list of one-time ports, a single packet) is used up here
+//! first, on disk, as without a fleet; then the fleet is asked. The opening waits for the answer, and nothing else does.
+//! After 300 ms, or at once if there is no peer or it says `Unknown`, `Fleet_Spent` decides. The question stays queued for the
+//! engine either way. Whoever receives an `Open` uses up its turn too: strikes the line, remembers the list or the packet,
+//! begins the cooldown, and tells the watcher.
+//!
+//! **Time.** Messages carry what is left of an opening's time in milliseconds, never a time of day: no clock of a member
+//! matters to another one.
+//!
+//! **Who waits for whom.** Nobody. What the socket has no room for waits in a [`queue`](waiting::Queue) of
+//! [`waiting::MOST_QUEUED`] messages; the oldest is dropped when it is full, and those whose time is over. It also keeps what
+//! happened while there was no peer.
+
+pub mod marks;
+pub mod message;
+pub mod waiting;

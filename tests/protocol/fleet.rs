@@ -1,0 +1,170 @@
+//! The messages between the doorkeeper and the program of a fleet, and what waits, as values.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use knocking::door::knock::Protocol;
+use knocking::door::lock::Turn;
+use knocking::door::sequence::Stage;
+use knocking::fleet::message::{LENGTH, Mark, Message, Shared, VERSION};
+use knocking::fleet::waiting::{Held, MOST_HELD, MOST_QUEUED, MOST_RECENT, PATIENCE, Queue, Recent};
+use knocking::protocol::messages::Crossing;
+
+use crate::random::Random;
+
+trials![
+    what_is_encoded_is_decoded,
+    every_message_has_one_spelling,
+    an_address_has_one_spelling,
+    other_sizes_are_no_message,
+    an_answer_comes_once_and_in_time,
+    a_queue_keeps_what_has_time_left,
+    a_number_is_new_once,
+];
+
+fn shared(number: u64, time: Duration) -> Shared {
+    Shared {
+        number,
+        door: "ssh".to_owned(),
+        shape: 7,
+        knocker: "192.0.2.7".parse().unwrap(),
+        turn: Turn(5),
+        mark: Mark([3; 16]),
+        time,
+        has_end: true,
+        access: None,
+    }
+}
+
+/// Messages of each kind.
+fn messages(random: &Random) -> Vec<Message> {
+    let number = random.number();
+    let mut all = vec![
+        Message::Hello(VERSION, random.number()),
+        Message::Yes(number),
+        Message::No(number),
+        Message::Unknown(number),
+    ];
+    let port = Stage { protocol: Protocol::Udp, port: 51820 };
+    for (knocker, door, access) in [
+        ("192.0.2.7", "ssh", None),
+        ("2001:db8::7", "a door with a longer name", Some(("anna".to_owned(), port))),
+        ("::", "x", Some(("n".repeat(48), Stage { protocol: Protocol::Tcp, port: 1 }))),
+    ] {
+        let shared = Shared {
+            door: door.to_owned(),
+            knocker: knocker.parse().unwrap(),
+            shape: random.number(),
+            turn: Turn(random.number()),
+            mark: Mark([random.byte(); 16]),
+            has_end: random.once_in(2),
+            access,
+            ..shared(number, Duration::from_millis(random.number() >> 20))
+        };
+        all.extend([Message::Opened(shared.clone()), Message::Ask(shared.clone()), Message::Open(shared)]);
+    }
+    let longest = Shared { door: "d".repeat(127), ..shared(number, Duration::ZERO) };
+    // Bytes that are not UTF-8, as a configuration may have them.
+    let odd =
+        Shared { door: knocking::octets::text(&[0xff; 127]).into_owned(), ..shared(number, Duration::ZERO) };
+    all.extend([Message::Open(longest), Message::Open(odd)]);
+    all
+}
+
+fn what_is_encoded_is_decoded() {
+    let random = Random::new();
+    for _ in 0..100 {
+        for message in messages(&random) {
+            let bytes = message.encode();
+            assert_eq!(bytes.len(), LENGTH, "{message:?}");
+            assert_eq!(Message::decode(&bytes), Some(message));
+        }
+    }
+}
+
+/// A changed byte makes another message, with another spelling, or none: never the same.
+fn every_message_has_one_spelling() {
+    let random = Random::new();
+    for message in messages(&random) {
+        let bytes = message.encode();
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1 << random.below(8);
+            if let Some(other) = Message::decode(&changed) {
+                assert_ne!(other, message, "byte {place}");
+                assert_eq!(other.encode(), changed, "byte {place}");
+            }
+        }
+    }
+}
+
+fn an_address_has_one_spelling() {
+    let knocker: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
+    let bytes = Message::Open(Shared { knocker, ..shared(1, Duration::ZERO) }).encode();
+    assert_eq!(Message::decode(&bytes), None);
+}
+
+fn other_sizes_are_no_message() {
+    let bytes = Message::Open(shared(1, Duration::ZERO)).encode();
+    for length in 0..LENGTH {
+        assert_eq!(Message::decode(&bytes[..length]), None, "{length} bytes");
+    }
+    assert_eq!(Message::decode(&[bytes, vec![0]].concat()), None);
+    // A door without a name, and one whose name does not fit.
+    for length in [0, 128, 255] {
+        let mut bytes = Message::Open(shared(1, Duration::ZERO)).encode();
+        bytes[4] = length;
+        assert_eq!(Message::decode(&bytes), None, "a name of {length} bytes");
+    }
+}
+
+fn an_answer_comes_once_and_in_time() {
+    let second = Duration::from_secs(1);
+    let mut held = Held::default();
+    held.hold(1, second, "one");
+    held.hold(2, 2 * second, "two");
+    held.hold(3, 3 * second, "three");
+    assert_eq!(held.next_deadline(), Some(second + PATIENCE));
+    assert_eq!((held.answered(2), held.answered(2), held.answered(9)), (Some("two"), None, None));
+    assert_eq!(held.overdue(second), None);
+    assert_eq!(held.overdue(second + PATIENCE), Some("one"));
+    assert_eq!(held.answered(1), None);
+    assert_eq!(held.overdue(second + PATIENCE), None);
+    assert_eq!(held.overdue(Duration::MAX), Some("three"));
+    assert_eq!(held.next_deadline(), None);
+    for number in 0..u64::try_from(MOST_HELD).unwrap() {
+        assert!(!held.is_full());
+        held.hold(number, second, "more");
+    }
+    assert!(held.is_full());
+}
+
+fn a_queue_keeps_what_has_time_left() {
+    let at = Duration::from_millis;
+    let mut queue = Queue::default();
+    queue.push(Message::Opened(shared(1, at(5_000))), at(100));
+    queue.push(Message::Yes(7), at(100));
+    queue.push(Message::Ask(shared(2, at(60_000))), at(100));
+    assert_eq!(queue.front(at(1_100)), Some(Message::Opened(shared(1, at(4_000)))));
+    // It stays until it is sent.
+    assert_eq!(queue.front(at(4_100)), Some(Message::Opened(shared(1, at(1_000)))));
+    assert_eq!(queue.front(at(4_200)), Some(Message::Yes(7)));
+    queue.sent();
+    assert_eq!(queue.front(at(10_100)), Some(Message::Ask(shared(2, at(50_000)))));
+    assert_eq!(queue.front(at(60_000)), None);
+    assert!(queue.is_empty());
+    for number in 0..=u64::try_from(MOST_QUEUED).unwrap() {
+        queue.push(Message::Yes(number), at(0));
+    }
+    assert_eq!(queue.front(at(0)), Some(Message::Yes(1)));
+}
+
+fn a_number_is_new_once() {
+    let mut recent = Recent::default();
+    let most = u64::try_from(MOST_RECENT).unwrap();
+    for number in 0..most {
+        assert!(recent.is_new(number) && !recent.is_new(number));
+    }
+    assert!(recent.is_new(most) && !recent.is_new(1));
+    assert!(recent.is_new(0));
+}

@@ -1,0 +1,630 @@
+//! The doorkeeper's end of a fleet: a test peer on `Fleet_Socket`, real knocks, real commands.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use knocking::daemon::messages::{Received, receive, transmit};
+use knocking::door::knock::Protocol;
+use knocking::door::lock::Turn;
+use knocking::door::sequence::Stage;
+use knocking::fleet::message::{LENGTH, Mark, Message, Shared, VERSION};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
+
+use crate::client::otp::{HOUR, not_soon, unix};
+use crate::door::otp::otp;
+use crate::firewall::tools::{connects, serve};
+use crate::support::daemon::RunningDaemon;
+use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
+use crate::support::world::World;
+use crate::support::{holds_within, seconds};
+use crate::wire::otp::list;
+use crate::wire::single_packets::{SPA, asked, sealed, sent};
+use crate::wire::state::kill_all;
+
+trials![
+    without_a_fleet_there_is_nothing_of_it,
+    an_opening_is_told_and_one_that_is_told_opens,
+    what_is_told_again_opens_once,
+    a_door_that_is_open_gets_a_later_end_and_no_second_command,
+    a_door_that_the_kernel_opens,
+    a_list_waits_for_its_answer_and_nothing_else_does,
+    without_an_answer_the_policy_decides,
+    without_a_peer_nobody_waits,
+    a_list_that_was_used_elsewhere_is_used_here,
+    a_line_that_was_used_elsewhere_is_struck_here,
+    a_cooldown_begins_with_the_fleet,
+    a_single_packet_is_asked_about_and_told,
+    what_happens_without_a_peer_is_told_to_the_next,
+    what_is_doubtful_opens_nothing,
+    nonsense_ends_the_connection_and_nothing_else,
+    a_second_peer_waits_for_the_first,
+    another_user_is_put_off,
+    a_reload_moves_the_socket,
+    the_next_daemon_runs_nothing_again,
+    a_socket_that_cannot_be_made_is_tried_again,
+];
+
+/// What the fleet has to say and hear.
+pub struct Peer {
+    socket: OwnedFd,
+}
+
+impl Peer {
+    /// Connects to a daemon's `@/fleet`, and takes its greeting.
+    #[track_caller]
+    fn of(daemon: &RunningDaemon) -> Peer {
+        let peer = Peer::at(&daemon.folder.join("fleet"));
+        assert!(matches!(peer.next(), Some(Message::Hello(VERSION, _))), "{}", daemon.said());
+        daemon.wait_for("the fleet is connected");
+        peer
+    }
+
+    #[track_caller]
+    fn at(path: &Path) -> Peer {
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let address = UnixAddr::new(path).unwrap();
+        let is_there = || connect(socket.as_raw_fd(), &address).is_ok();
+        assert!(holds_within(seconds(30.0), is_there), "nobody listens at {}", path.display());
+        Peer { socket }
+    }
+
+    /// What the daemon says next; none if it says nothing for a long time, or is gone.
+    fn next(&self) -> Option<Message> {
+        let mut said = None;
+        holds_within(seconds(30.0), || match receive(&self.socket) {
+            Received::Message(message, _) => {
+                said = Some(message);
+                true
+            }
+            Received::Closed => true,
+            Received::Nonsense => panic!("the daemon says nonsense"),
+            Received::Nothing => false,
+        });
+        said
+    }
+
+    /// Whether the daemon has closed this connection.
+    fn is_closed(&self) -> bool {
+        holds_within(seconds(30.0), || matches!(receive::<Message>(&self.socket), Received::Closed))
+    }
+
+    #[track_caller]
+    fn say(&self, message: &Message) {
+        transmit(&self.socket, message, None).expect("room in the socket");
+    }
+
+    #[track_caller]
+    fn opened(&self) -> Shared {
+        match self.next() {
+            Some(Message::Opened(shared)) => shared,
+            other => panic!("{other:?} instead of an opening"),
+        }
+    }
+
+    #[track_caller]
+    fn asked(&self) -> Shared {
+        match self.next() {
+            Some(Message::Ask(shared)) => shared,
+            other => panic!("{other:?} instead of a question"),
+        }
+    }
+}
+
+const FLEET: &str = "fleet_socket = @/fleet";
+/// A door of one datagram, with commands that leave traces.
+const DOOR: &str = "[d]\nsequence = 7000:udp\nstart_command = echo start %IP% >>@/out\nstop_command = echo stop %IP% >>@/out\n";
+
+/// What another member tells of an opening of this door.
+fn told(shared: &Shared, number: u64, knocker: &str, time: f64) -> Message {
+    let knocker: IpAddr = knocker.parse().unwrap();
+    Message::Open(Shared { number, knocker, time: seconds(time), ..shared.clone() })
+}
+
+#[track_caller]
+fn wait_for_line(daemon: &RunningDaemon, name: &str, line: &str) {
+    let is_there = || daemon.read(name).lines().any(|it| it == line);
+    assert!(holds_within(seconds(30.0), is_there), "no {line:?} in {name}; {}", daemon.said());
+}
+
+fn without_a_fleet_there_is_nothing_of_it() {
+    let world = World::new();
+    let open = |daemon: &RunningDaemon| {
+        daemon.sync();
+        let count = |kind: &str| fs::read_dir(format!("/proc/{}/{kind}", daemon.pid)).unwrap().count();
+        // The thread that flushes the state file begins with the first opening.
+        (count("fd"), count("task"))
+    };
+    let plain = world.knockd(DOOR).start();
+    let before = open(&plain);
+    assert!(!plain.folder.join("fleet").exists());
+    drop(plain);
+    let fleet = world.knockd(DOOR).options(FLEET).start();
+    let socket = fleet.folder.join("fleet");
+    let kind = fs::symlink_metadata(&socket).unwrap();
+    assert!(kind.file_type().is_socket() && kind.permissions().mode() & 0o777 == 0o600);
+    assert_eq!(open(&fleet), (before.0 + 1, before.1));
+    let mut fleet = fleet;
+    assert_eq!(fleet.stop(), Some(0));
+    assert!(!socket.exists());
+}
+
+fn an_opening_is_told_and_one_that_is_told_opens() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}cmd_timeout = 30\n")).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000)]);
+    let shared = peer.opened();
+    assert_eq!((&*shared.door, shared.knocker.to_string(), shared.turn), ("d", CLIENT.to_owned(), Turn(0)));
+    assert!(shared.has_end && shared.access.is_none() && shared.mark == Mark::default(), "{shared:?}");
+    assert!((29.0..=30.0).contains(&shared.time.as_secs_f64()), "{shared:?}");
+    daemon.wait_for_file("out", &format!("start {CLIENT}\n"));
+    // It is told of others, and has what is left of their time.
+    peer.say(&told(&shared, 1, "192.0.2.9", 1.5));
+    daemon.wait_for("192.0.2.9: d: opened by the fleet for 2 s");
+    let opened = Instant::now();
+    wait_for_line(&daemon, "out", "start 192.0.2.9");
+    wait_for_line(&daemon, "out", "stop 192.0.2.9");
+    assert!(opened.elapsed() >= Duration::from_millis(1_300), "closed after {:?}", opened.elapsed());
+    peer.say(&told(&shared, 2, "2001:db8::9", 20.0));
+    daemon.wait_for("2001:db8::9: d: opened by the fleet for 20 s");
+    // What is told is not told on.
+    world.send([udp(7000).from("10.77.0.9")]);
+    assert_eq!(peer.opened().knocker.to_string(), "10.77.0.9");
+    assert_eq!(daemon.lines().iter().filter(|line| line.contains("OPEN SESAME")).count(), 2);
+}
+
+fn what_is_told_again_opens_once() {
+    let world = World::new();
+    // A command without an end, so that no open door hides the repetition.
+    let daemon = world
+        .knockd("[d]\nsequence = 7000:udp\nstart_command = echo start %IP% >>@/out\n")
+        .options(FLEET)
+        .start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000)]);
+    let shared = peer.opened();
+    assert!(!shared.has_end && shared.time <= seconds(10.0), "{shared:?}");
+    for number in [5, 5, 6, 5, shared.number] {
+        peer.say(&told(&shared, number, "192.0.2.9", 9.0));
+    }
+    peer.say(&told(&shared, 7, "192.0.2.10", 9.0));
+    wait_for_line(&daemon, "out", "start 192.0.2.10");
+    assert!(
+        holds_within(seconds(30.0), || daemon.read("out").lines().count() == 4),
+        "{}",
+        daemon.read("out")
+    );
+    assert_eq!(daemon.read("out").matches("start 192.0.2.9\n").count(), 2);
+    daemon.sync();
+    assert_eq!(daemon.read("out").lines().count(), 4);
+}
+
+fn a_door_that_is_open_gets_a_later_end_and_no_second_command() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}cmd_timeout = 2\n")).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000)]);
+    let shared = peer.opened();
+    wait_for_line(&daemon, "out", &format!("start {CLIENT}"));
+    // Somebody knocked again, at another gateway.
+    peer.say(&told(&shared, 1, CLIENT, 5.0));
+    daemon.wait_for(&format!("{CLIENT}: d: opened by the fleet for 5 s"));
+    let told_at = Instant::now();
+    // An earlier end changes nothing, and is not worth a line.
+    peer.say(&told(&shared, 2, CLIENT, 1.0));
+    wait_for_line(&daemon, "out", &format!("stop {CLIENT}"));
+    assert!(told_at.elapsed() > seconds(4.0), "closed after {:?}", told_at.elapsed());
+    assert_eq!(daemon.read("out"), format!("start {CLIENT}\nstop {CLIENT}\n"));
+    assert_eq!(daemon.lines().iter().filter(|line| line.contains("by the fleet")).count(), 1);
+}
+
+fn a_door_that_the_kernel_opens() {
+    let world = World::new();
+    let _ssh = serve(&world.server, 22);
+    let door = "[ssh]\nsequence = 7000:udp\nopen = tcp/22\ncmd_timeout = 60\n";
+    let daemon = world.knockd(door).options(&format!("guard = yes\n{FLEET}")).start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000).from("10.77.0.9")]);
+    let shared = peer.opened();
+    assert!(shared.has_end);
+    assert!(!connects(&world, 22));
+    peer.say(&told(&shared, 1, CLIENT, 3.0));
+    daemon.wait_for(&format!("{CLIENT}: ssh: opened by the fleet for 3 s"));
+    daemon.wait_for(&format!("{CLIENT}: ssh: opened tcp/22 for 3 s"));
+    assert!(connects(&world, 22));
+    daemon.wait_for(&format!("{CLIENT}: ssh: closed"));
+    assert!(!connects(&world, 22));
+}
+
+fn a_list_waits_for_its_answer_and_nothing_else_does() {
+    not_soon();
+    let world = World::new();
+    let text = format!("wait for it,{HOUR},20000,on,tcp,udp");
+    let doors = format!("[o]\notp = {text}\nfleet_spent = closed\n{DOOR}");
+    let daemon = world.knockd(&doors).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    let otp = otp(&text);
+    let period = otp.period(unix());
+    world.send(list(&otp, period, CLIENT));
+    let question = peer.asked();
+    assert_eq!((&*question.door, question.turn), ("o", Turn(period)));
+    assert_ne!(question.mark, Mark::default());
+    // Five times the period: three are accepted.
+    assert_eq!(question.time.as_secs().div_ceil(HOUR), 5);
+    peer.say(&Message::Yes(question.number));
+    daemon.wait_for(&format!("{CLIENT}: o: OPEN SESAME"));
+    let opened = peer.opened();
+    assert_eq!((opened.mark, opened.turn), (question.mark, question.turn));
+    // Each has a list of its own, and so a mark.
+    world.send(list(&otp, period, CLIENT6));
+    let other = peer.asked();
+    assert_ne!(other.mark, question.mark);
+    // Meanwhile another door opens.
+    world.send([udp(7000)]);
+    assert_eq!(&*peer.opened().door, "d");
+    peer.say(&Message::No(other.number));
+    daemon.wait_for(&format!("{CLIENT6}: o: refused, it was used at another member of the fleet"));
+    // An answer counts once, and to a question only.
+    peer.say(&Message::Yes(other.number));
+    peer.say(&Message::Yes(1));
+    daemon.sync();
+    assert_eq!(daemon.lines().iter().filter(|line| line.contains("o: OPEN SESAME")).count(), 1);
+    // It is used up here too, although it opened nothing.
+    world.send(list(&otp, period, CLIENT6));
+    daemon.sync();
+    assert!(matches!(
+        receive::<Message>(&peer.socket),
+        Received::Message(Message::Opened(_), _) | Received::Nothing
+    ));
+}
+
+fn without_an_answer_the_policy_decides() {
+    not_soon();
+    let world = World::new();
+    let text = |seed: &str, port: u16| format!("{seed},{HOUR},{port},off,tcp,udp");
+    let (open, closed) = (text("it opens", 20000), text("it stays shut", 30000));
+    // The rule of all doors, and one of a door.
+    let doors = format!("[closed]\notp = {closed}\n[open]\notp = {open}\nfleet_spent = open\n");
+    let daemon = world.knockd(&doors).options(&format!("fleet_spent = closed\n{FLEET}")).start();
+    let peer = Peer::of(&daemon);
+    let knock = |text: &str, source: &str| {
+        let otp = otp(text);
+        world.send(list(&otp, otp.period(unix()), source));
+    };
+    // Nobody answers.
+    let began = Instant::now();
+    knock(&open, CLIENT);
+    peer.asked();
+    daemon.wait_for(&format!("{CLIENT}: open: OPEN SESAME"));
+    assert!(began.elapsed() >= Duration::from_millis(290), "after {:?}", began.elapsed());
+    assert_eq!(&*peer.opened().door, "open");
+    knock(&closed, CLIENT);
+    let question = peer.asked();
+    daemon.wait_for("closed: the fleet does not answer: the door stays shut");
+    // An answer that comes too late.
+    peer.say(&Message::Yes(question.number));
+    daemon.sync();
+    assert!(!daemon.raw_log().contains("closed: OPEN SESAME"));
+}
+
+fn without_a_peer_nobody_waits() {
+    not_soon();
+    let world = World::new();
+    let text = |seed: &str, port: u16| format!("{seed},{HOUR},{port},on,tcp,udp");
+    let (open, closed) = (text("it opens", 20000), text("it stays shut", 30000));
+    let doors = format!("[closed]\notp = {closed}\nfleet_spent = closed\n[open]\notp = {open}\n");
+    let daemon = world.knockd(&doors).options(FLEET).start();
+    let knock = |text: &str, source: &str| {
+        let otp = otp(text);
+        world.send(list(&otp, otp.period(unix()), source));
+        daemon.sync();
+    };
+    knock(&open, CLIENT);
+    knock(&closed, CLIENT);
+    let line = "closed: the fleet does not answer: the door stays shut";
+    daemon.expect_log(&format!(
+        "{CLIENT}: open: Stage 1\n{CLIENT}: open: Stage 2\n{CLIENT}: open: Stage 3\n{CLIENT}: open: Stage 4\n\
+         {CLIENT}: open: OPEN SESAME\n{CLIENT}: closed: Stage 1\n{CLIENT}: closed: Stage 2\n\
+         {CLIENT}: closed: Stage 3\n{CLIENT}: closed: Stage 4\n{line}"
+    ));
+    // The fleet learns of both when it comes: the questions, and what was opened.
+    let peer = Peer::of(&daemon);
+    assert_eq!(&*peer.asked().door, "open");
+    assert_eq!(["open", "sync"].map(|_| peer.opened().door), ["open", "sync"]);
+    assert_eq!(&*peer.asked().door, "closed");
+    // The fleet says that the engine is out of reach: no need to wait either.
+    knock(&open, CLIENT6);
+    let unknown = |peer: &Peer| loop {
+        if let Some(Message::Ask(question)) = peer.next() {
+            peer.say(&Message::Unknown(question.number));
+            return;
+        }
+    };
+    unknown(&peer);
+    daemon.wait_for(&format!("{CLIENT6}: open: OPEN SESAME"));
+    knock(&closed, CLIENT6);
+    unknown(&peer);
+    daemon.wait_for_times(2, line);
+}
+
+fn a_list_that_was_used_elsewhere_is_used_here() {
+    not_soon();
+    let world = World::new();
+    let text = format!("used elsewhere,{HOUR},20000,off,tcp,udp");
+    let daemon = world.knockd(&format!("[o]\notp = {text}\ncmd_timeout = 20\n")).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    let otp = otp(&text);
+    let period = otp.period(unix());
+    world.send(list(&otp, period - 1, CLIENT));
+    let question = peer.asked();
+    peer.say(&Message::Yes(question.number));
+    let shared = peer.opened();
+    // The list of now was used by somebody else, somewhere else.
+    let now = Shared { turn: Turn(period), ..shared };
+    peer.say(&told(&now, 1, "192.0.2.9", 9.0));
+    daemon.wait_for("192.0.2.9: o: opened by the fleet");
+    daemon.sync();
+    world.send(list(&otp, period, CLIENT));
+    daemon.sync();
+    assert_eq!(openings(&daemon), 1);
+    // Another watcher, and another daemon, know it too.
+    daemon.replace_watcher();
+    world.send(list(&otp, period, CLIENT));
+    daemon.sync();
+    assert_eq!(openings(&daemon), 1);
+}
+
+fn openings(daemon: &RunningDaemon) -> usize {
+    daemon.lines().iter().filter(|line| line.ends_with("o: OPEN SESAME")).count()
+}
+
+fn a_line_that_was_used_elsewhere_is_struck_here() {
+    let world = World::new();
+    let knockd = world.knockd("[o]\none_time_sequences = @/seqs\n").options(FLEET);
+    knockd.folder().write("seqs", " 1000,2000\n 3000,4000\n 5000,6000\n 7000,8000\n");
+    let daemon = knockd.start();
+    let peer = Peer::of(&daemon);
+    world.send([1000, 2000].map(tcp));
+    let question = peer.asked();
+    daemon.wait_for_file("seqs", "#1000,2000\n 3000,4000\n 5000,6000\n 7000,8000\n");
+    peer.say(&Message::Yes(question.number));
+    let shared = peer.opened();
+    let turn = |text: &str| knocking::door::sequence::Sequence::parse(text).unwrap().turn();
+    assert_eq!(shared.turn, turn("1000,2000"));
+    let second = Shared { turn: turn("3000,4000"), ..shared };
+    peer.say(&told(&second, 1, "192.0.2.9", 9.0));
+    daemon.wait_for_file("seqs", "#1000,2000\n#3000,4000\n 5000,6000\n 7000,8000\n");
+    daemon.wait_for("192.0.2.9: o: opened by the fleet");
+    // A line that is not there any more opens all the same: it was used, elsewhere.
+    peer.say(&told(&second, 2, "192.0.2.10", 9.0));
+    daemon.wait_for("192.0.2.10: o: opened by the fleet");
+    daemon.sync();
+    // The watcher goes on with the third.
+    world.send([3000, 4000, 5000, 6000].map(tcp));
+    let question = loop {
+        match peer.next() {
+            Some(Message::Ask(question)) => break question,
+            Some(_) => {}
+            None => panic!("no question; {}", daemon.said()),
+        }
+    };
+    assert_eq!(question.turn, turn("5000,6000"));
+}
+
+fn a_cooldown_begins_with_the_fleet() {
+    let world = World::new();
+    let daemon =
+        world.knockd("[d]\nsequence = 7000:udp\ncommand = true\ncooldown = 100\n").options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000).from("10.77.0.9")]);
+    let shared = peer.opened();
+    peer.say(&told(&shared, 1, CLIENT, 9.0));
+    daemon.wait_for(&format!("{CLIENT}: d: opened by the fleet"));
+    daemon.sync();
+    world.send([udp(7000)]);
+    daemon.sync();
+    assert!(!daemon.raw_log().contains(&format!("{CLIENT}: d: Stage 1")), "{}", daemon.said());
+}
+
+fn a_single_packet_is_asked_about_and_told() {
+    let world = World::new();
+    let door = format!(
+        "[d]\n{SPA}SPA_Open = tcp/22, udp/5000-5010\nFleet_Spent = closed\n\
+         Start_Command = echo $KNOCKD_EVENT %IP% $KNOCKD_USER $KNOCKD_PROTO/$KNOCKD_PORT $KNOCKD_TIMEOUT >>@/out\n\
+         Stop_Command = echo $KNOCKD_EVENT %IP% $KNOCKD_USER $KNOCKD_PROTO/$KNOCKD_PORT >>@/out\nCmd_Timeout = 20\n"
+    );
+    let daemon = world.knockd(&door).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    let packet = sealed(&asked("0.0.0.0", "tcp/22,udp/5001"));
+    world.send([sent(&packet)]);
+    let question = peer.asked();
+    assert_ne!(question.mark, Mark::default());
+    daemon.sync();
+    assert_eq!((peer.opened().door.as_str(), &*daemon.read("out")), ("sync", ""));
+    peer.say(&Message::Yes(question.number));
+    let ports: Vec<Shared> = (0..2).map(|_| peer.opened()).collect();
+    let stage = |protocol, port| Some(Stage { protocol, port });
+    let asked_for: Vec<Option<Stage>> = ports.iter().map(|it| it.access.as_ref().map(|it| it.1)).collect();
+    assert_eq!(asked_for, [stage(Protocol::Tcp, 22), stage(Protocol::Udp, 5001)]);
+    assert!(ports.iter().all(|it| it.mark == question.mark && it.turn == question.turn), "{ports:?}");
+    // The same door, opened elsewhere by another packet: one port of it.
+    let other = Shared { mark: Mark([9; 16]), ..ports[1].clone() };
+    peer.say(&told(&other, 1, "192.0.2.9", 1.2));
+    let user = ports[1].access.clone().unwrap().0;
+    wait_for_line(&daemon, "out", &format!("start 192.0.2.9 {user} udp/5001 2"));
+    wait_for_line(&daemon, "out", &format!("stop 192.0.2.9 {user} udp/5001"));
+    // And the packet that came here, when it was used elsewhere first.
+    let second = sealed(&asked("0.0.0.0", "tcp/22"));
+    world.send([sent(&second)]);
+    let question = peer.asked();
+    peer.say(&Message::No(question.number));
+    daemon.wait_for(&format!("{CLIENT}: d: refused, it was used at another member of the fleet"));
+}
+
+fn what_happens_without_a_peer_is_told_to_the_next() {
+    let world = World::new();
+    let doors = format!(
+        "{DOOR}cmd_timeout = 60\n[short]\nsequence = 7001:udp\ncommand = true\nstop_command = true\ncmd_timeout = 1\n"
+    );
+    let daemon = world.knockd(&doors).options(FLEET).start();
+    drop(Peer::of(&daemon));
+    daemon.wait_for("the fleet is gone");
+    world.send([udp(7001), udp(7000)]);
+    daemon.wait_for(&format!("{CLIENT}: short: command timeout"));
+    let peer = Peer::of(&daemon);
+    // What is over is not told.
+    let shared = peer.opened();
+    assert_eq!(&*shared.door, "d");
+    assert!((40.0..59.5).contains(&shared.time.as_secs_f64()), "{shared:?}");
+}
+
+fn what_is_doubtful_opens_nothing() {
+    let world = World::new();
+    let daemon = world
+        .knockd(&format!("{DOOR}allow = 192.0.2.0/24, 10.77.0.0/24\ncmd_timeout = 20\n"))
+        .options(FLEET)
+        .start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000).from("10.77.0.9")]);
+    let shared = peer.opened();
+    let other_shape = Shared { shape: shared.shape ^ 1, ..shared.clone() };
+    let port = Stage { protocol: Protocol::Tcp, port: 22 };
+    let with_port = Shared { access: Some(("anna".to_owned(), port)), ..shared.clone() };
+    let unknown = Shared { door: "nowhere".to_owned(), ..shared.clone() };
+    peer.say(&told(&unknown, 1, "192.0.2.9", 9.0));
+    peer.say(&told(&other_shape, 2, "192.0.2.9", 9.0));
+    peer.say(&told(&with_port, 3, "192.0.2.9", 9.0));
+    peer.say(&told(&shared, 4, "198.51.100.1", 9.0));
+    peer.say(&told(&Shared { knocker: "224.0.0.1".parse().unwrap(), ..shared.clone() }, 5, "224.0.0.1", 9.0));
+    // What only the daemon may say.
+    peer.say(&Message::Hello(VERSION, 1));
+    peer.say(&Message::Opened(Shared { number: 6, ..shared.clone() }));
+    peer.say(&Message::Ask(Shared { number: 7, ..shared.clone() }));
+    peer.say(&told(&shared, 8, "192.0.2.10", 9.0));
+    daemon.wait_for("192.0.2.10: d: opened by the fleet");
+    let refused = "d: an opening of the fleet for";
+    daemon.wait_for_times(2, &format!("{refused} 192.0.2.9 is refused: the door is another one here"));
+    daemon.wait_for(&format!("{refused} 198.51.100.1 is refused: it may not knock at this door"));
+    daemon.wait_for(&format!("{refused} 224.0.0.1 is refused: nothing can come from this address"));
+    wait_for_line(&daemon, "out", "start 10.77.0.9");
+    wait_for_line(&daemon, "out", "start 192.0.2.10");
+    assert_eq!(daemon.read("out").lines().count(), 2);
+}
+
+fn nonsense_ends_the_connection_and_nothing_else() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).options(FLEET).start();
+    for bytes in [vec![0; LENGTH], vec![16; LENGTH], vec![1], vec![7; LENGTH + 1], vec![7; 100_000]] {
+        let peer = Peer::at(&daemon.folder.join("fleet"));
+        assert!(matches!(peer.next(), Some(Message::Hello(..))));
+        send(peer.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).unwrap();
+        assert!(peer.is_closed(), "{} bytes; {}", bytes.len(), daemon.said());
+    }
+    daemon.wait_for_times(5, "the fleet says what is no message");
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000)]);
+    assert_eq!(&*peer.opened().door, "d");
+}
+
+fn a_second_peer_waits_for_the_first() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).options(FLEET).start();
+    let first = Peer::of(&daemon);
+    let second = Peer::at(&daemon.folder.join("fleet"));
+    world.send([udp(7000)]);
+    assert_eq!(&*first.opened().door, "d");
+    daemon.sync();
+    assert!(matches!(receive::<Message>(&second.socket), Received::Nothing));
+    drop(first);
+    assert!(matches!(second.next(), Some(Message::Hello(..))));
+}
+
+/// The socket is for root and the daemon's own user, whatever somebody does to its mode.
+fn another_user_is_put_off() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).options(FLEET).start();
+    let path = daemon.folder.join("fleet");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    let script = "use Socket; $) = '65534 65534'; $> = 65534; exit 77 if $> != 65534;\
+                  socket(S, AF_UNIX, SOCK_SEQPACKET, 0) or exit 1; connect(S, sockaddr_un($ARGV[0])) or exit 2;\
+                  exit(defined(recv(S, $_, 999, 0)) && length ? 3 : 0)";
+    let output = Command::new("perl").args(["-e", script]).arg(&path).output().expect("perl");
+    // In the user namespace of an ordinary user there is no other user.
+    if output.status.code() != Some(77) {
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        daemon.wait_for("user 65534 may not speak for the fleet");
+    }
+    Peer::of(&daemon);
+}
+
+fn a_reload_moves_the_socket() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}cmd_timeout = 60\n")).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    let file = fs::read_to_string(&daemon.config).unwrap();
+    // The same place: the peer is told which doors there are now.
+    fs::write(&daemon.config, format!("{file}[new]\nsequence = 7002:udp\ncommand = true\n")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    assert!(matches!(peer.next(), Some(Message::Hello(VERSION, _))));
+    world.send([udp(7002)]);
+    assert_eq!(&*peer.opened().door, "new");
+    fs::write(&daemon.config, file.replace("/fleet\n", "/elsewhere\n")).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    assert!(peer.is_closed());
+    assert!(!daemon.folder.join("fleet").exists());
+    let peer = Peer::at(&daemon.folder.join("elsewhere"));
+    assert!(matches!(peer.next(), Some(Message::Hello(..))));
+    let without: Vec<&str> = file.lines().filter(|line| !line.starts_with("fleet_socket")).collect();
+    let without = without.join("\n");
+    fs::write(&daemon.config, without).unwrap();
+    daemon.kill(Signal::SIGHUP);
+    assert!(peer.is_closed());
+    assert!(!daemon.folder.join("elsewhere").exists());
+    daemon.sync();
+}
+
+/// After a restart the fleet tells of everything that is still open.
+fn the_next_daemon_runs_nothing_again() {
+    let world = World::new();
+    let doors = format!("{DOOR}cmd_timeout = 6\n");
+    let mut daemon = world.knockd(&doors).options(&format!("statefile = @/state\n{FLEET}")).start();
+    let peer = Peer::of(&daemon);
+    world.send([udp(7000)]);
+    let shared = peer.opened();
+    peer.say(&told(&shared, 1, "192.0.2.9", 6.0));
+    wait_for_line(&daemon, "out", "start 192.0.2.9");
+    wait_for_line(&daemon, "out", &format!("start {CLIENT}"));
+    daemon.sync();
+    kill_all(&mut daemon);
+    let next = world.knockd("").file(&fs::read_to_string(&daemon.config).unwrap()).launch();
+    let path = daemon.folder.join("fleet");
+    let peer = Peer::at(&path);
+    assert!(matches!(peer.next(), Some(Message::Hello(..))));
+    peer.say(&told(&shared, shared.number, CLIENT, 5.0));
+    peer.say(&told(&shared, 1, "192.0.2.9", 5.0));
+    peer.say(&told(&shared, 2, "192.0.2.10", 5.0));
+    wait_for_line(&daemon, "out", "stop 192.0.2.10");
+    wait_for_line(&daemon, "out", "stop 192.0.2.9");
+    wait_for_line(&daemon, "out", &format!("stop {CLIENT}"));
+    let out = daemon.read("out");
+    for (line, count) in [("start 192.0.2.9\n", 1), ("stop 192.0.2.9\n", 1), ("start 192.0.2.10\n", 1)] {
+        assert_eq!(out.matches(line).count(), count, "{out}");
+    }
+    drop(next);
+}
+
+fn a_socket_that_cannot_be_made_is_tried_again() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).options("fleet_socket = @/later/fleet").start();
+    daemon.wait_for("could not make the fleet socket");
+    fs::create_dir(daemon.folder.join("later")).unwrap();
+    let peer = Peer::at(&daemon.folder.join("later/fleet"));
+    assert!(matches!(peer.next(), Some(Message::Hello(..))));
+    assert_eq!(daemon.raw_log().matches("could not make the fleet socket").count(), 1);
+}
