@@ -486,10 +486,14 @@ fn a_damaged_line_is_reported_and_not_run() {
     let mut daemon = with_state(&world, &place, &door(30)).start();
     world.send([tcp(1), tcp(1).from("10.77.0.12")]);
     daemon.wait_for_times(2, "running command: true");
-    // All of it is on the disk, which may take its time.
+    // All of it is on the disk, which may take its time: also that both start commands have ended, or that change would
+    // make another `state.new`.
     let is_settled = || {
         let text = place.read("state");
-        !place.join("state.new").exists() && text.contains(" 10.77.0.2 ") && text.contains(" 10.77.0.12 ")
+        let is_open = |knocker: &str| {
+            text.lines().any(|line| line.contains(" open - ") && line.contains(&format!(" {knocker} ")))
+        };
+        !place.join("state.new").exists() && is_open("10.77.0.2") && is_open("10.77.0.12")
     };
     assert!(holds_within(seconds(30.0), is_settled), "{}", daemon.said());
     kill_all(&mut daemon);
