@@ -320,7 +320,7 @@ config options 'common'
 	list strict_except 'tcp/443'
 	list strict_except 'udp/53'
 config rule 'phone'
-	option otp 'a seed, 60, 20000, on, tcp, udp'
+	option otp 'eAVEMtHM01WAi+mB5BtTpofE, 60, 20000, on, tcp, udp'
 	option otp_window '2'
 	option strict 'yes'
 	option command_6 'true'
@@ -343,7 +343,7 @@ same "each is written into its section" "	UseSyslog
 
 [phone]
 	tcpflags = syn,!ack
-	otp = a seed, 60, 20000, on, tcp, udp
+	otp = eAVEMtHM01WAi+mB5BtTpofE, 60, 20000, on, tcp, udp
 	otp_window = 2
 	command_6 = true
 	strict = yes

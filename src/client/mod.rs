@@ -26,7 +26,7 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::door::otp::new_seed;
+use crate::door::seed::new_seed;
 
 use cli::Line;
 use failure::Failure;

@@ -27,8 +27,8 @@ pub(super) type ReadRule = fn(&mut Rules, &Value<'_>) -> Result<(), Problem>;
 /// A door that is being read.
 pub(super) struct Draft<'a> {
     pub(super) name: String,
-    file: Option<&'a Path>,
-    line: usize,
+    pub(super) file: Option<&'a Path>,
+    pub(super) line: usize,
     pub(super) lock: Option<Lock>,
     pub(super) otp: OtpDraft,
     /// Boxed: few doors have single packets, and there may be thousands of doors.

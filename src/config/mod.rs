@@ -19,14 +19,17 @@ mod reading;
 pub mod redact;
 mod spa;
 mod spa_readers;
+pub mod summary;
 pub mod syntax;
 mod value;
 mod warnings;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::door::Door;
+use crate::door::lock::Lock;
 use crate::octets::{self, cut};
 
 pub use draft::{DEFAULT_CMD_TIMEOUT, DEFAULT_SEQ_TIMEOUT};
@@ -137,10 +140,16 @@ impl Config {
         }
         written.extend(warnings::about_section(&section));
         let all_doors = Arc::new(options.rules.clone());
+        let places: Vec<(Option<&Path>, usize)> =
+            drafts.iter().map(|draft| (draft.file, draft.line)).collect();
         let doors = drafts.into_iter().map(|draft| draft.finish(&options, &all_doors));
         let mut doors = doors.collect::<Result<Vec<_>, _>>()?;
         // collect() reused the memory of the drafts, which are larger.
         doors.shrink_to_fit();
+        if let Some((at, problem)) = shared_seed(&doors) {
+            let (file, line) = places.get(at).copied().unwrap_or_default();
+            return Err(ConfigError { file: file.map(Path::to_owned), line, problem });
+        }
         Ok(Config { options, doors, written })
     }
 
@@ -153,9 +162,32 @@ impl Config {
         warnings
     }
 
+    /// Sentences about doors that are weaker than they could be, as many in use are: for `--check` alone.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<Warning> {
+        warnings::remarks(&self.doors)
+    }
+
     /// Whether the text contains secrets: every door is one.
     #[must_use]
     pub fn holds_secrets(&self) -> bool {
         !self.doors.is_empty()
     }
+}
+
+/// The first door whose seed an earlier door has too, unless both have one name: those are one door to their
+/// owner. A list that is overheard at one would open the other.
+fn shared_seed(doors: &[Door]) -> Option<(usize, Problem)> {
+    let locks = doors.iter().enumerate().filter_map(|(at, door)| match &door.lock {
+        Lock::Otp(lock) => Some((at, &door.name, &lock.otp)),
+        Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => None,
+    });
+    let mut known = HashMap::new();
+    for (at, name, otp) in locks {
+        let other = *known.entry(otp.seed().fingerprint()).or_insert(name);
+        if other != name {
+            return Some((at, Problem::SharedSeed(name.to_string(), other.to_string())));
+        }
+    }
+    None
 }

@@ -50,6 +50,8 @@ pub enum Problem {
     Otp(String, OtpError),
     /// The door of this name has a one-time password and another kind of sequence.
     TwoLocks(String),
+    /// A door, by name, has the seed of another one.
+    SharedSeed(String, String),
     /// The door of this name has `OTP_…` directives, but no `OTP`.
     NoOtp(String),
     /// A door, by name, cannot be opened in the firewall as its section says.
@@ -158,6 +160,11 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
                 "config: section {door}: more than one of sequence, one_time_sequences, otp and spa{behind}"
             )
         }
+        Problem::SharedSeed(door, other) => write!(
+            f,
+            "config: section {door}: the seed of otp is that of door {other}{behind}: a list that is overheard at one \
+             would open the other; take the output of `knock --new-seed` for one of them"
+        ),
         Problem::NoOtp(door) => {
             write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp{behind}")
         }

@@ -1,9 +1,13 @@
-//! `--check`: reads the configuration, says what looks wrong, and listens for nothing.
+//! `--check`: reads the configuration, says what looks wrong, shows each door, and listens for nothing.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::Note;
+use crate::config::summary::{first_program, summary};
+use crate::config::{Config, Note};
 use crate::daemon::cli::Arguments;
 use crate::daemon::core_dump;
 use crate::daemon::load::{Loaded, load};
@@ -12,6 +16,10 @@ use crate::octets;
 
 /// The bits that let group or others read a file.
 const OTHERS_READ: u32 = 0o044;
+/// The bit that lets others write.
+const OTHERS_WRITE: u32 = 0o002;
+/// The bits that let somebody run a file.
+const ANYBODY_RUNS: u32 = 0o111;
 
 /// Checks the configuration: 0 if it would be taken, 1 otherwise.
 #[must_use]
@@ -47,11 +55,65 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     for warning in &warnings {
         output::complain(&format!("warning: {warning}"));
     }
+    for remark in remarks(&config) {
+        output::print(&format!("warning: {remark}\n"));
+    }
     let doors = config.doors.len();
     output::print(&format!(
         "{}: ok, {doors} {}\n",
         octets::path(&arguments.config),
         if doors == 1 { "door" } else { "doors" }
     ));
+    for door in &config.doors {
+        output::print(&format!("{}\n", summary(door)));
+    }
     ExitCode::SUCCESS
+}
+
+/// What many configurations in use are like: sentences for whoever asks.
+fn remarks(config: &Config) -> Vec<String> {
+    let mut remarks: Vec<String> = config.remarks().iter().map(ToString::to_string).collect();
+    for door in &config.doors {
+        let commands = [&door.start, &door.start6, &door.stop, &door.stop6];
+        let mut programs: Vec<&[u8]> =
+            commands.into_iter().flatten().filter_map(|command| first_program(command.bytes())).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        for program in programs.into_iter().filter(|program| !can_be_run(program)) {
+            remarks.push(format!(
+                "A command of door '{}' begins with a program that is not there, or that nobody can run: {}.",
+                door.name,
+                octets::text(program)
+            ));
+        }
+    }
+    let files = [("pid", &config.options.pid_file), ("state", &config.options.state_file)];
+    for (what, path) in files.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?))) {
+        let Some(folder) = path.parent() else { continue };
+        if std::fs::metadata(folder).is_ok_and(|it| it.permissions().mode() & OTHERS_WRITE != 0) {
+            remarks.push(format!(
+                "The {what} file {} is in a folder that everybody can write, so that others can be there first; /run \
+                 or /var/lib is better.",
+                octets::path(path)
+            ));
+        }
+    }
+    remarks
+}
+
+/// Whether the shell of the daemon would find this program: in the folders of `PATH`, and in those that daemons have
+/// in theirs.
+fn can_be_run(program: &[u8]) -> bool {
+    const FOLDERS: [&str; 6] =
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let program = OsStr::from_bytes(program);
+    let can_be = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & ANYBODY_RUNS != 0)
+    };
+    if program.as_bytes().contains(&b'/') {
+        return can_be(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(FOLDERS.map(PathBuf::from));
+    folders.into_iter().any(|folder| can_be(&folder.join(program)))
 }

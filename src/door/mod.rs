@@ -8,6 +8,7 @@ pub mod open;
 pub mod otp;
 pub mod ports;
 pub mod rules;
+pub mod seed;
 pub mod sequence;
 pub mod spa;
 pub mod spent;

@@ -12,18 +12,14 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::door::digest::{Digest, Keyed};
 use crate::door::knock::Protocol;
+use crate::door::seed::{MAX_SEED, Seed};
 use crate::door::sequence::{MAX_STAGES, Stage};
 use crate::octets;
 
-/// The longest seed, in bytes.
-pub const MAX_SEED: usize = 31;
-/// How many random bytes a new seed is made of: 144 bits.
-pub const SEED_BYTES: usize = 18;
 /// How many neighbouring periods are accepted on each side by default (RFC 6238, 5.2).
 pub const DEFAULT_WINDOW: u16 = 1;
 /// The most neighbouring periods that may be configured.
@@ -33,39 +29,6 @@ pub const SPREAD: u16 = 255;
 /// Digest bytes repeat after this many stages. The last one is always 0: SHA-1, the first digest, has
 /// one byte less.
 const CYCLE: usize = 21;
-
-/// A new seed as it is written: letters, digits, hyphens and underscores. The bytes have to be random.
-#[must_use]
-pub fn new_seed(random: &[u8; SEED_BYTES]) -> Zeroizing<String> {
-    Zeroizing::new(Base64UrlUnpadded::encode_string(random))
-}
-
-/// The secret of a door.
-#[derive(Clone)]
-pub struct Seed(Zeroizing<Vec<u8>>);
-
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seed(not shown)")
-    }
-}
-
-impl Seed {
-    /// About how many bits somebody has to guess who knows of which characters it consists. The bytes of
-    /// a generated seed count fully; words, which repeat letters, for less.
-    fn bits(&self) -> u32 {
-        let mut different = self.0.to_vec();
-        different.sort_unstable();
-        different.dedup();
-        let count = |length: usize| f64::from(u16::try_from(length).unwrap_or(u16::MAX));
-        let tenths = count(self.0.len()) * count(different.len()).log2() * 10.0;
-        different.zeroize();
-        (0..u32::MAX)
-            .take_while(|&bits| f64::from(bits + 1) * 10.0 <= tenths)
-            .last()
-            .map_or(0, |bits| bits + 1)
-    }
-}
 
 /// The digests that an `otp` may be made with; the first is that of existing clients.
 const DIGESTS: [Digest; 3] = [Digest::Sha1, Digest::Sha256, Digest::Sha512];
@@ -144,23 +107,19 @@ impl Otp {
     /// The first field that is wrong.
     pub fn parse(text: &[u8]) -> Result<Option<Otp>, OtpError> {
         let mut fields = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        let seed = fields.next().unwrap_or_default();
-        if seed.is_empty() || seed.len() > MAX_SEED {
-            return Err(OtpError::Seed);
-        }
-        let seed = Seed(Zeroizing::new(seed.to_vec()));
+        let seed = Seed::new(fields.next().unwrap_or_default()).ok_or(OtpError::Seed)?;
         let change_time = number(fields.next(), "change_time", 1)?;
         let base = number(fields.next(), "base", 0)?;
         let is_protected = match word(fields.next().ok_or(OtpError::Missing("on or off"))?) {
             on if on == "ON" => true,
             off if off == "OFF" => false,
-            other => return Err(OtpError::Protection(harmless(other, &seed.0))),
+            other => return Err(OtpError::Protection(harmless(other, seed.bytes()))),
         };
         let mut protocols = Vec::new();
         for field in fields {
             let name = word(field);
             let Some(protocol) = Protocol::with_ports(&name) else {
-                return Err(OtpError::Protocol(harmless(name, &seed.0)));
+                return Err(OtpError::Protocol(harmless(name, seed.bytes())));
             };
             if protocols.len() == MAX_STAGES {
                 return Err(OtpError::TooMany);
@@ -181,16 +140,10 @@ impl Otp {
         }))
     }
 
-    /// About how many bits of its seed somebody has to guess who overheard a list.
+    /// The secret that the lists are derived from.
     #[must_use]
-    pub fn seed_bits(&self) -> u32 {
-        self.seed.bits()
-    }
-
-    /// Whether both have the same seed.
-    #[must_use]
-    pub fn shares_seed_with(&self, other: &Otp) -> bool {
-        self.seed.0 == other.seed.0
+    pub fn seed(&self) -> &Seed {
+        &self.seed
     }
 
     /// The period of this time (since 1970).
@@ -210,6 +163,12 @@ impl Otp {
     pub fn accepted(&self, unix: Duration) -> RangeInclusive<u64> {
         let (now, window) = (self.period(unix), u64::from(self.window));
         now.saturating_sub(window)..=now.saturating_add(window)
+    }
+
+    /// How long a list is the current one, in seconds.
+    #[must_use]
+    pub fn change_time(&self) -> u16 {
+        self.change_time
     }
 
     /// Whether lists depend on the knocker's address.
@@ -266,7 +225,7 @@ impl Otp {
     #[must_use]
     pub fn identity(&self) -> u64 {
         let text = format!("identity {self} {}", self.digest.word());
-        let digest = Keyed::new(Digest::Sha256, &self.seed.0).code(&[text.as_bytes()]);
+        let digest = Keyed::new(Digest::Sha256, self.seed.bytes()).code(&[text.as_bytes()]);
         digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
     }
 
@@ -279,7 +238,7 @@ impl Otp {
 
     fn code(&self, period: u64, address: Option<IpAddr>) -> Zeroizing<Vec<u8>> {
         let mut key = Zeroizing::new(Vec::with_capacity(MAX_SEED + 64));
-        key.extend_from_slice(&self.seed.0);
+        key.extend_from_slice(self.seed.bytes());
         if let Some(address) = address {
             key.extend_from_slice(address.to_string().as_bytes());
         }

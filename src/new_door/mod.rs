@@ -11,7 +11,7 @@ use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
-use crate::door::otp::{SEED_BYTES, new_seed};
+use crate::door::seed::{SEED_BYTES, new_seed};
 use crate::new_door::ports::Source;
 
 /// How many seconds a list of one-time ports is good for.

@@ -74,7 +74,12 @@ fn it_opens_doors_of_every_kind() {
     for digest in ["sha1", "sha256", "sha512"] {
         for protection in ["on", "off"] {
             let name = format!("{digest}-{protection}");
-            let text = format!("{SEED},{HOUR},{},{protection},tcp,udp,tcp", 20_000 + 300 * doors.len());
+            // Each door has a seed of its own.
+            let text = format!(
+                "{SEED} {},{HOUR},{},{protection},tcp,udp,tcp",
+                doors.len(),
+                20_000 + 300 * doors.len()
+            );
             writeln!(sections, "[{name}]\notp = {text}\notp_digest = {digest}").unwrap();
             doors.push((name, text, digest));
         }

@@ -17,6 +17,7 @@ trials![
     files_that_cannot_be_included_are_refused,
     sighup_reads_included_files_again,
     check_warns_of_included_files_that_others_can_read,
+    a_seed_is_not_shared_across_files,
 ];
 
 /// A daemon whose folder has these files in `doors.d`.
@@ -136,4 +137,18 @@ fn check_warns_of_included_files_that_others_can_read() {
     let daemon = knockd.arguments(&["--check"]).launch();
     let warning = format!("{path} holds the secret of a door and can be read by others");
     assert!(holds_within(seconds(3.0), || daemon.stderr().contains(&warning)), "{}", daemon.said());
+}
+
+/// Sections of one name are one door to their owner, wherever they stand.
+fn a_seed_is_not_shared_across_files() {
+    let world = World::new();
+    let otp = |name: &str| format!("[{name}]\notp = lvnhd1FzTjXFNuCCZk2QpWyB,60,20000,on,tcp,udp\n");
+    let (a, b) = (otp("a"), format!("\n{}", otp("b")));
+    let finished = with_files(&world, &[("a.conf", &a), ("b.conf", &b)]).finish();
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
+    let told = "/doors.d/b.conf: config: section b: the seed of otp is that of door a (line 2)";
+    assert!(finished.stderr.contains(told), "{finished:?}");
+    assert!(!finished.stderr.contains("lvnhd1"), "{finished:?}");
+    let daemon = with_files(&world, &[("a.conf", &a), ("b.conf", &a)]).start();
+    daemon.wait_for("listening on");
 }

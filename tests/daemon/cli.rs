@@ -28,6 +28,7 @@ trials![
     check_shows_what_was_understood,
     check_refuses_what_a_start_would,
     check_warns,
+    check_shows_doors_and_what_makes_them_weak,
     check_warns_of_files_that_others_can_read,
     files_that_others_can_write_are_refused,
     files_that_a_group_can_write_are_taken_with_a_warning,
@@ -35,7 +36,9 @@ trials![
     check_does_not_touch_anything,
 ];
 
-const SSH: &str = "[ssh]\nsequence = 1,2\nstart_command = true\n";
+const SSH: &str = "[ssh]\nsequence = 9000,7000:udp,8000\ntcpflags = syn\nstart_command = true %IP%\n";
+/// What `--check` shows of it.
+const SSH_SHOWN: &str = "ssh: 3 knocks (tcp 9000, udp 7000, tcp 8000), stays open\n";
 
 fn knockd(arguments: &[&str]) -> Finished {
     run(&Namespace::new(), env!("CARGO_BIN_EXE_knockd"), arguments)
@@ -111,7 +114,7 @@ fn flags_can_be_joined() {
 
 fn values_can_be_joined_to_their_option() {
     let (_folder, path) = with(SSH);
-    let ok = format!("{path}: ok, 1 door\n");
+    let ok = format!("{path}: ok, 1 door\n{SSH_SHOWN}");
     assert_ok(&knockd(&["--check", &format!("--config={path}")]), &ok);
     assert_ok(&knockd(&["--check", &format!("-c{path}")]), &ok);
     assert_ok(&knockd(&["--check", &format!("-4c{path}")]), &ok);
@@ -126,7 +129,10 @@ fn values_may_look_like_options_or_be_empty() {
         assert_eq!(refused.code(), Some(1));
     }
     let (_folder, path) = with(SSH);
-    assert_ok(&knockd(&["--check", "-g", "", "-p", "", "-c", &path]), &format!("{path}: ok, 1 door\n"));
+    assert_ok(
+        &knockd(&["--check", "-g", "", "-p", "", "-c", &path]),
+        &format!("{path}: ok, 1 door\n{SSH_SHOWN}"),
+    );
     let refused = knockd(&["-i", "-x", "-c", &path]);
     assert!(refused.stderr.contains("-x") && !refused.stderr.contains("requires"), "{}", refused.stderr);
     let refused = knockd(&["-c", ""]);
@@ -136,7 +142,7 @@ fn values_may_look_like_options_or_be_empty() {
 
 fn long_options_can_be_shortened() {
     let (_folder, path) = with(SSH);
-    let ok = format!("{path}: ok, 1 door\n");
+    let ok = format!("{path}: ok, 1 door\n{SSH_SHOWN}");
     assert_ok(&knockd(&["--che", "--con", &path, "--verb", "--only"]), &ok);
     assert_ok(&knockd(&["--check", &format!("--co={path}")]), &ok);
     // This was so before there was --check.
@@ -153,14 +159,14 @@ fn long_options_can_be_shortened() {
 
 fn stray_words_are_ignored() {
     let (_folder, path) = with(SSH);
-    let ok = format!("{path}: ok, 1 door\n");
+    let ok = format!("{path}: ok, 1 door\n{SSH_SHOWN}");
     assert_ok(&knockd(&["stray", "--check", "words", "-c", &path, "here"]), &ok);
     assert_ok(&knockd(&["--check", "-c", &path, "--", "-x", "--nonsense"]), &ok);
 }
 
 fn of_repeated_options_the_last_counts() {
     let (_folder, path) = with(SSH);
-    let ok = format!("{path}: ok, 1 door\n");
+    let ok = format!("{path}: ok, 1 door\n{SSH_SHOWN}");
     assert_ok(&knockd(&["--check", "--check", "-c", "/nowhere", "-vv", "-v", "--config", &path]), &ok);
     let finished = knockd(&["--check", "-c", &path, "-c", "/nowhere"]);
     assert_eq!(
@@ -215,16 +221,20 @@ fn the_journal_gets_no_usage_behind_an_error() {
 
 fn check_finds_a_file_in_order() {
     let (folder, path) = with(SSH);
-    assert_ok(&knockd(&["--check", "-c", &path]), &format!("{path}: ok, 1 door\n"));
-    let two = secret(&folder, "two.conf", "[a]\nsequence = 1\n[b]\nsequence = 2\n");
-    assert_ok(&knockd(&["--check", "-c", &two]), &format!("{two}: ok, 2 doors\n"));
+    assert_ok(&knockd(&["--check", "-c", &path]), &format!("{path}: ok, 1 door\n{SSH_SHOWN}"));
+    let two = secret(&folder, "two.conf", "[a]\nsequence = 1:udp\n[b]\nsequence = 2:udp\n");
+    let shown = "a: 1 knock (udp 1), runs nothing\nb: 1 knock (udp 2), runs nothing\n";
+    assert_ok(&knockd(&["--check", "-c", &two]), &format!("{two}: ok, 2 doors\n{shown}"));
 }
 
 fn check_shows_what_was_understood() {
     let (_folder, path) = with(SSH);
-    let understood =
-        "config: new section: 'ssh'\nconfig: ssh: sequence: 1:tcp,2:tcp\nconfig: ssh: start_command: true\n";
-    assert_ok(&knockd(&["--check", "-D", "-c", &path]), &format!("{understood}{path}: ok, 1 door\n"));
+    let understood = "config: new section: 'ssh'\nconfig: ssh: sequence: 9000:tcp,7000:udp,8000:tcp\n\
+                      config: tcp flag: SYN\nconfig: ssh: start_command: true %IP%\n";
+    assert_ok(
+        &knockd(&["--check", "-D", "-c", &path]),
+        &format!("{understood}{path}: ok, 1 door\n{SSH_SHOWN}"),
+    );
 }
 
 fn check_refuses_what_a_start_would() {
@@ -241,7 +251,10 @@ fn check_refuses_what_a_start_would() {
     refused(&once, "/nowhere: No such file or directory: one_time_sequences of line 2");
     // An option of a patched knockd 0.8.
     let (_folder, fine) = with(SSH);
-    assert_ok(&knockd(&["-s", "--check", "--save-mem", "-c", &fine]), &format!("{fine}: ok, 1 door\n"));
+    assert_ok(
+        &knockd(&["-s", "--check", "--save-mem", "-c", &fine]),
+        &format!("{fine}: ok, 1 door\n{SSH_SHOWN}"),
+    );
 }
 
 fn check_warns() {
@@ -279,6 +292,67 @@ fn check_warns() {
     warned(
         &format!("[a]\none_time_sequences = {list}\n"),
         &["warning: The one-time file of door 'a' has 2 usable lines left (@)."],
+    );
+}
+
+/// What is said of doors as many have them, and each door in a line: on standard output.
+fn check_shows_doors_and_what_makes_them_weak() {
+    let folder = Folder::new();
+    let list = secret(&folder, "list", "7000:udp,9000:udp,8000:udp\n1\n2\n3\n4\n");
+    let shown = |text: &str, lines: &[&str]| {
+        let path = secret(&folder, "knockd.conf", text);
+        let finished = knockd(&["--check", "-c", &path]);
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+        let (remarks, doors) = finished.stdout.split_once(&format!("{path}: ok, ")).expect("the verdict");
+        let got: Vec<&str> = remarks.lines().chain(doors.lines().skip(1)).collect();
+        assert_eq!(got, lines, "{text}");
+    };
+    shown(
+        "[a]\nsequence = 19132:udp\nstart_command = true %IP%\nstop_command = true $KNOCKD_IP\n",
+        &[
+            "warning: One packet opens door 'a': every scan does, and a forged packet does for any address; give it more knocks, unless it only wakes something up.",
+            "a: 1 knock (udp 19132), open 10 s",
+        ],
+    );
+    shown(
+        "[a]\nsequence = 7000:udp,7500:udp,8000:udp\n[b]\nsequence = 9:udp,8:udp,7:udp\n",
+        &[
+            "warning: The ports of door 'a' rise, so that a scan in that order opens it; put them out of order.",
+            "warning: The ports of door 'b' fall, so that a scan in that order opens it; put them out of order.",
+            "warning: All ports of door 'b' are below 1024, which scans try first; take ports from 1024 to 65535.",
+            "a: 3 knocks (udp 7000, udp 7500, udp 8000), runs nothing",
+            "b: 3 knocks (udp 9, udp 8, udp 7), runs nothing",
+        ],
+    );
+    shown(
+        "[a]\nsequence = 9000,7000,8000\nstart_command = /no/such/program\nrepeat = 2 in 20\n",
+        &[
+            "warning: Every TCP segment is a knock at door 'a', those of connections in use too, as it has no tcpflags; write tcpflags = syn.",
+            "warning: The start_command of door 'a' has neither %IP% nor KNOCKD_IP: what it does, it does for everybody; open for %IP% only, unless a script that it calls does that.",
+            "warning: A command of door 'a' begins with a program that is not there, or that nobody can run: /no/such/program.",
+            "a: 3 knocks (tcp 9000, tcp 7000, tcp 8000), 2 times in 20 s, stays open",
+        ],
+    );
+    shown(
+        "[a]\notp = 8RO/dS8KDJDppNpNzyGhrkw3,60,20000,off,tcp\ntcpflags = syn\n[b]\notp = mjslTNIrZXzWww/vzkll1525,30,65500,on,udp,udp,udp\n",
+        &[
+            "warning: A scan of 256 ports opens the OTP of door 'a', which has one port; name more protocols, and on.",
+            "a: OTP, 1 knock in 20000-20255, a new list every 60 s, runs nothing",
+            "b: OTP, 6 knocks in 65500-65535 and 0-219, a new list every 30 s, runs nothing",
+        ],
+    );
+    let open = folder.join("everybody");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o1777)).unwrap();
+    let open = open.display();
+    shown(
+        &format!("[options]\npidfile = {open}/pid\n[a]\none_time_sequences = {list}\n"),
+        &[
+            &format!(
+                "warning: The pid file {open}/pid is in a folder that everybody can write, so that others can be there first; /run or /var/lib is better."
+            ),
+            "a: one of 5 lines left, runs nothing",
+        ],
     );
 }
 
@@ -376,7 +450,9 @@ fn check_does_not_touch_anything() {
         pid.display()
     );
     let path = secret(&folder, "knockd.conf", &text);
-    assert_ok(&knockd(&["--check", "-d", "-i", "none0", "-c", &path]), &format!("{path}: ok, 1 door\n"));
+    let finished = knockd(&["--check", "-d", "-i", "none0", "-c", &path]);
+    assert!(finished.code() == Some(0) && finished.stderr.is_empty(), "{finished:?}");
+    assert!(finished.stdout.ends_with("ok, 1 door\na: one of 5 lines left, runs nothing\n"), "{finished:?}");
     assert!(!log.exists() && !pid.exists());
     assert_eq!(folder.read("list"), "1\n2\n3\n4\n5\n");
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use knocking::config::{Config, Note, Reading};
 use knocking::door::knock::{Flags, Knock, Protocol};
-use knocking::door::otp::{MAX_SEED, Otp};
+use knocking::door::otp::Otp;
+use knocking::door::seed::{MAX_SEED, Seed};
 use knocking::door::sequence::Stage;
 use knocking::door::spent::Spent;
 use knocking::engine::Engine;
@@ -16,6 +17,7 @@ use knocking::opening::event::Event;
 use knocking::time::Now;
 
 use crate::packet::craft::numbers;
+use crate::random::Random;
 
 trials![
     lists_match_openssl,
@@ -26,6 +28,7 @@ trials![
     an_attempt_outlives_its_period,
     spent_lists_are_bounded_and_never_forgotten,
     identities_differ_between_locks_only,
+    seeds_are_judged_by_how_they_were_made,
 ];
 
 /// An arbitrary time.
@@ -323,4 +326,40 @@ fn identities_differ_between_locks_only() {
         })
         .sum();
     assert!((31_000..33_000).contains(&differing), "{differing} of 64,000 bits differ");
+}
+
+/// Below 80 bits, `--check` warns.
+fn seeds_are_judged_by_how_they_were_made() {
+    let bits = |seed: &str| Seed::new(seed.as_bytes()).unwrap().bits();
+    for (seed, most) in [
+        ("a", 0),
+        ("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 0),
+        ("abcdefghijklmnopqrstuvwxyz", 40),
+        ("0123456789012345678901234567890", 40),
+        ("abababababababababababababababa", 70),
+        ("a seed of ours", 50),
+        ("CHOOSE YOUR OWN", 50),
+        ("correct horse battery staple", 70),
+        ("correcthorsebatterystaple", 65),
+        ("Tr0ub4dor&3", 45),
+        ("MYSECRETSEED", 45),
+        ("2026-11-29", 35),
+        ("blue moon over lake tree", 79),
+    ] {
+        assert!(bits(seed) <= most, "{seed}: {} bits", bits(seed));
+    }
+    let random = Random::new();
+    for (letters, length) in [
+        // Such as knock --new-seed and openssl rand -hex 15 print.
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 24),
+        ("0123456789abcdef", 30),
+    ] {
+        let letter = |_| char::from(letters.as_bytes()[random.below(letters.len())]);
+        let seeds = (0..1000).map(|_| (0..length).map(letter).collect());
+        let weak: Vec<String> = seeds.filter(|seed: &String| bits(seed) < 80).collect();
+        // One of them, at most a few, looks like words by chance.
+        assert!(weak.len() < 20, "{weak:?}");
+    }
+    assert_eq!(Seed::new(b"").map(|_| ()), None);
+    assert_eq!(Seed::new(&[b'x'; MAX_SEED + 1]).map(|_| ()), None);
 }

@@ -355,7 +355,7 @@ fn doors(text: &str) -> Vec<Door> {
     Config::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}")).doors
 }
 
-const OTP: &str = "[a]\notp = sesame,60,20000,on,tcp,tcp\n[b]\notp = sesame,60,20000,off,tcp,udp";
+const OTP: &str = "[a]\notp = sesame,60,20000,on,tcp,tcp\n[b]\notp = sesame 2,60,20000,off,tcp,udp";
 
 fn spent_lists_stay_spent() {
     let mut before = doors(OTP);

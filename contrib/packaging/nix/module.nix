@@ -61,7 +61,8 @@ in
         NotifyAccess = "main";
         ExecStart = "${cfg.package}/bin/knockd -i ${cfg.interface} -c ${file}";
         ExecReload = [
-          "${cfg.package}/bin/knockd --check -c ${file}"
+          # Standard output has the sequences, which are for nobody's journal.
+          "${pkgs.runtimeShell} -c '${cfg.package}/bin/knockd --check -c ${file} >/dev/null'"
           "${pkgs.coreutils}/bin/kill -HUP $MAINPID"
         ];
         Restart = "on-failure";

@@ -152,26 +152,22 @@ fn time_of_for_ever(door: &Door) -> Option<Warning> {
     })
 }
 
-/// An overheard list is a test of guesses that needs no further packet.
+/// Whoever overheard a list can test guesses of the seed without a further packet.
 fn guessable_seed(door: &Door) -> Option<Warning> {
     let Lock::Otp(lock) = &door.lock else { return None };
-    (lock.otp.seed_bits() < SEED_BITS).then(|| {
+    (lock.otp.seed().bits() < SEED_BITS).then(|| {
         Warning::new(format!("Whoever overhears one list of door '{}' can guess its seed", door.name))
-            .instead("take the output of `openssl rand -base64 18` for it")
+            .instead("take the output of `knock --new-seed` for it")
     })
 }
 
 fn otp_for_everybody(door: &Door) -> Option<Warning> {
     let Lock::Otp(lock) = &door.lock else { return None };
-    let what = format!("the OTP of door '{}'", door.name);
-    if lock.otp.stages() == 1 {
-        return Some(
-            Warning::new(format!("A scan of 256 ports opens {what}, which has one port"))
-                .instead("name more protocols, and on"),
-        );
-    }
     (!lock.otp.is_protected()).then(|| {
-        Warning::new(format!("A list that is overheard opens {what} from other addresses, as it has off"))
-            .instead("write on, if the clients know their addresses")
+        Warning::new(format!(
+            "The OTP of door '{}' is weak, as it has off: a list that is overheard opens it from other addresses",
+            door.name
+        ))
+        .instead("write on, if the clients know their addresses")
     })
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::config::warnings::warning::Warning;
 use crate::door::lock::Lock;
-use crate::door::otp::Otp;
 use crate::door::sequence::{Sequence, Stage};
 use crate::door::{Door, Template};
 
@@ -14,7 +13,7 @@ use crate::door::{Door, Template};
 type Check = fn(&[Door]) -> Vec<Warning>;
 
 /// All checks of all doors together.
-pub(super) const CHECKS: &[Check] = &[no_door, same_name, same_sequence, shadowed, many_keys, same_seed];
+pub(super) const CHECKS: &[Check] = &[no_door, same_name, same_sequence, shadowed, many_keys];
 
 /// More keys for single packets than these at one port get a warning.
 const MANY_KEYS: usize = 10;
@@ -153,28 +152,6 @@ fn shadowed(doors: &[Door]) -> Vec<Warning> {
                     longer.name, shorter.name, longer.name, shorter.name
                 )));
             }
-        }
-    }
-    warnings
-}
-
-/// Doors of one name are one door to their owner: they may share a seed.
-fn same_seed(doors: &[Door]) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let otp = |door: &Door| {
-        let Lock::Otp(lock) = &door.lock else { return None };
-        Some(lock.otp.clone())
-    };
-    let doors: Vec<(&Door, Otp)> = doors.iter().filter_map(|door| Some((door, otp(door)?))).collect();
-    for (at, (door, otp)) in doors.iter().enumerate() {
-        let mut earlier = doors.iter().take(at);
-        let twin = earlier.find(|(other, known)| other.name != door.name && known.shares_seed_with(otp));
-        if let Some((other, _)) = twin {
-            let both = format!("Doors '{}' and '{}' have the same seed", other.name, door.name);
-            warnings.push(
-                Warning::new(format!("{both}: a list that is overheard at one can open the other"))
-                    .instead("give each door a seed of its own"),
-            );
         }
     }
     warnings

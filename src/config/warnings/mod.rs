@@ -3,12 +3,14 @@
 //!
 //! Each check is a function without side effects. To add one, write it in the file of its kind and add it
 //! to the table there: [`door`] has checks of one door, [`doors`] of all doors together, [`guard`] of the
-//! guard, [`fleet`] of a fleet, [`written`] of lines as they stand in the file.
+//! guard, [`fleet`] of a fleet, [`remarks`] those of doors that are in wide use, [`written`] of lines as they stand in
+//! the file.
 
 mod door;
 mod doors;
 mod fleet;
 mod guard;
+mod remarks;
 mod warning;
 mod written;
 
@@ -22,6 +24,11 @@ pub(super) use written::{Entry, Section};
 pub(super) fn about_doors(doors: &[Door]) -> Vec<Warning> {
     let each = doors.iter().flat_map(|door| door::CHECKS.iter().filter_map(|check| check(door)));
     each.chain(doors::CHECKS.iter().flat_map(|check| check(doors))).collect()
+}
+
+/// Remarks about doors that only `--check` shows.
+pub(super) fn remarks(doors: &[Door]) -> Vec<Warning> {
+    doors.iter().flat_map(|door| remarks::CHECKS.iter().filter_map(|check| check(door))).collect()
 }
 
 /// Warnings about what these options mean for these doors: the guard, the fleet.

@@ -11,7 +11,7 @@ use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Now = Now { uptime: Duration::from_secs(5_000), unix: Duration::from_secs(1_790_000_000) };
-const OTP: &str = "[a]\notp = sesame,60,20000,on,tcp,tcp\n[b]\notp = sesame,60,20000,off,tcp,udp";
+const OTP: &str = "[a]\notp = sesame,60,20000,on,tcp,tcp\n[b]\notp = sesame 2,60,20000,off,tcp,udp";
 
 /// FNV-1a, as in the format.
 fn sum(line: &[u8]) -> u64 {

@@ -136,12 +136,13 @@ pub enum PlainLock {
 impl Town {
     /// The doors.
     pub fn plain(&self) -> Vec<Plain> {
-        self.0.iter().take(MOST_DOORS).map(Plan::plain).collect()
+        self.0.iter().take(MOST_DOORS).enumerate().map(|(index, plan)| plan.plain(index)).collect()
     }
 }
 
 impl Plan {
-    fn plain(&self) -> Plain {
+    /// The door with this index.
+    fn plain(&self, index: usize) -> Plain {
         let lock = match &self.lock {
             LockPlan::Fixed(bytes) => PlainLock::Fixed(stages(bytes)),
             LockPlan::OneTime(of) => PlainLock::OneTime(lines(of)),
@@ -151,7 +152,8 @@ impl Plan {
                 let count = 1 + usize::from(protocols & 3);
                 let protocol = |bit: usize| if protocols >> (2 + bit) & 1 == 0 { "tcp" } else { "udp" };
                 let protocols: Vec<&str> = (0..count).map(protocol).collect();
-                let text = format!("seed,{change_time},{base},{protection},{}", protocols.join(","));
+                // Each has a seed of its own, or the configuration would be refused.
+                let text = format!("seed {index},{change_time},{base},{protection},{}", protocols.join(","));
                 PlainLock::Otp(text, one(&WINDOWS, *window), *is_reusable)
             }
         };

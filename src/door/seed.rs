@@ -1,0 +1,124 @@
+//! The seed of one-time passwords: a secret, and how hard it is to guess.
+//!
+//! It is zeroed when it is dropped, and never shown.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use zeroize::Zeroizing;
+
+use crate::door::digest::{Digest, Keyed};
+
+/// The longest seed, in bytes.
+pub const MAX_SEED: usize = 31;
+/// How many random bytes a new seed is made of: 144 bits.
+pub const SEED_BYTES: usize = 18;
+/// A word of a language counts for as many bits as one that was drawn from a list of some 8,000...
+const BITS_OF_WORD: f64 = 13.0;
+/// ... or for as many a letter, if it is long: then it is several words, or a sentence.
+const BITS_OF_LETTER: f64 = 2.2;
+/// Fewer letters than this are no word; a random seed has some in a row by chance.
+const SHORTEST_WORD: usize = 6;
+/// The same between blanks, hyphens and the like.
+const SHORTEST_WORD_APART: usize = 3;
+/// Words have at most so many vowels or consonants in a row; random letters seldom do.
+const LONGEST_CLUSTER: usize = 3;
+
+/// A new seed as it is written: letters, digits, hyphens and underscores. The bytes have to be random.
+#[must_use]
+pub fn new_seed(random: &[u8; SEED_BYTES]) -> Zeroizing<String> {
+    Zeroizing::new(Base64UrlUnpadded::encode_string(random))
+}
+
+/// The secret of a door.
+#[derive(Clone)]
+pub struct Seed(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(not shown)")
+    }
+}
+
+impl Seed {
+    /// A seed of 1 to [`MAX_SEED`] bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Seed> {
+        (1..=MAX_SEED).contains(&bytes.len()).then(|| Seed(Zeroizing::new(bytes.to_vec())))
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same for equal seeds only; it reveals nothing about the seed.
+    #[must_use]
+    pub fn fingerprint(&self) -> Vec<u8> {
+        Keyed::new(Digest::Sha256, &self.0).code(&[b"seed"]).to_vec()
+    }
+
+    /// About how many bits somebody has to guess who knows how it was made: from which characters, or of words.
+    ///
+    /// A character counts as one of those that occur in the seed. One that continues a row (`abc`, `321`, `xxx`) or
+    /// repeats a pair counts one bit, and a word 13, or 2.2 a letter.
+    #[must_use]
+    pub fn bits(&self) -> u32 {
+        let seed = self.0.as_slice();
+        let different = Zeroizing::new(std::array::from_fn::<bool, 256, _>(|byte| {
+            u8::try_from(byte).is_ok_and(|byte| seed.contains(&byte))
+        }));
+        let different =
+            u8::try_from(different.iter().filter(|&&is_there| is_there).count()).unwrap_or(u8::MAX);
+        let bits_of_one = f64::from(different).log2();
+        let mut bits = 0.0;
+        let mut at = 0;
+        while let Some(rest) = seed.get(at..).filter(|rest| !rest.is_empty()) {
+            let before = at.checked_sub(1).and_then(|before| seed.get(before)).copied();
+            if let Some(length) = word(before, rest) {
+                let letters = u8::try_from(length).unwrap_or(u8::MAX);
+                bits += BITS_OF_WORD.max(f64::from(letters) * BITS_OF_LETTER);
+                at += length;
+            } else {
+                bits += if is_expected(seed, at) { bits_of_one.min(1.0) } else { bits_of_one };
+                at += 1;
+            }
+        }
+        // Down to whole bits; a cast of f64 is not one that cannot fail.
+        (0..u32::MAX).take_while(|&whole| f64::from(whole + 1) <= bits).last().map_or(0, |whole| whole + 1)
+    }
+}
+
+/// How many letters the word has that begins here; `None` if none does.
+fn word(before: Option<u8>, text: &[u8]) -> Option<usize> {
+    let (first, rest) = text.split_first()?;
+    let is_in_the_middle = before.is_some_and(|it| {
+        if first.is_ascii_lowercase() { it.is_ascii_alphabetic() } else { it.is_ascii_uppercase() }
+    });
+    if !first.is_ascii_alphabetic() || is_in_the_middle {
+        return None;
+    }
+    let is_upper = first.is_ascii_uppercase() && rest.first().is_some_and(u8::is_ascii_uppercase);
+    let is_more = |byte: &&u8| if is_upper { byte.is_ascii_uppercase() } else { byte.is_ascii_lowercase() };
+    let length = 1 + rest.iter().take_while(is_more).count();
+    let is_vowel = |byte: u8| b"aeiouy".contains(&byte.to_ascii_lowercase());
+    let mut clusters = text.get(..length)?.chunk_by(|a, b| is_vowel(*a) == is_vowel(*b));
+    let is_speakable = clusters.all(|cluster| cluster.len() <= LONGEST_CLUSTER);
+    let stands_apart =
+        [before, text.get(length).copied()].into_iter().flatten().all(|it| !it.is_ascii_alphanumeric());
+    let shortest = if stands_apart { SHORTEST_WORD_APART } else { SHORTEST_WORD };
+    (is_speakable && length >= shortest).then_some(length)
+}
+
+/// Whether the byte at this place follows from those before it: as the next one of a row, or as the end of a pair
+/// that occurred already.
+fn is_expected(seed: &[u8], at: usize) -> bool {
+    let Some((earlier, &[before, byte])) = seed.get(..=at).and_then(|it| it.split_last_chunk::<2>()) else {
+        return false;
+    };
+    let step = byte.wrapping_sub(before);
+    let is_next =
+        matches!(step, 0 | 1 | u8::MAX) && earlier.last().is_none_or(|it| before.wrapping_sub(*it) == step);
+    is_next || earlier.windows(2).any(|pair| pair == [before, byte])
+}
