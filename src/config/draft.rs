@@ -57,6 +57,7 @@ pub(super) struct Draft<'a> {
 pub(super) struct OtpDraft {
     pub(super) window: Option<u16>,
     pub(super) reuse: Option<bool>,
+    pub(super) tries: Option<u8>,
     pub(super) digest: Option<Digest>,
 }
 
@@ -65,6 +66,7 @@ impl OtpDraft {
         lock.otp.window = self.window.unwrap_or(lock.otp.window);
         lock.otp.digest = self.digest.unwrap_or(lock.otp.digest);
         lock.is_reusable = self.reuse.unwrap_or(lock.is_reusable);
+        lock.most_tries = self.tries.unwrap_or(lock.most_tries);
     }
 }
 

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use crate::door::Door;
 use crate::door::lock::Lock;
+use crate::door::tries::Tries;
 use crate::octets::{self, cut};
 
 pub use draft::{DEFAULT_CMD_TIMEOUT, DEFAULT_SEQ_TIMEOUT};
@@ -150,6 +151,7 @@ impl Config {
             let (file, line) = places.get(at).copied().unwrap_or_default();
             return Err(ConfigError { file: file.map(Path::to_owned), line, problem });
         }
+        share_tries(&mut doors);
         Ok(Config { options, doors, written })
     }
 
@@ -172,6 +174,17 @@ impl Config {
     #[must_use]
     pub fn holds_secrets(&self) -> bool {
         !self.doors.is_empty()
+    }
+}
+
+/// All locks with one-time passwords share the memory for tries to guess their lists.
+fn share_tries(doors: &mut [Door]) {
+    let is_otp = |door: &&Door| matches!(door.lock, Lock::Otp(_));
+    let locks = doors.iter().filter(is_otp).count();
+    for door in doors {
+        if let Lock::Otp(lock) = &mut door.lock {
+            lock.tries = Tries::shared_by(locks);
+        }
     }
 }
 

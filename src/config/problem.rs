@@ -166,7 +166,10 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
              would open the other; take the output of `knock --new-seed` for one of them"
         ),
         Problem::NoOtp(door) => {
-            write!(f, "config: section {door}: otp_window, otp_reuse or otp_digest without otp{behind}")
+            write!(
+                f,
+                "config: section {door}: otp_window, otp_reuse, otp_tries or otp_digest without otp{behind}"
+            )
         }
         Problem::Open(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),
         Problem::Spa(door, problem) => write!(f, "config: section {door}: {problem}{behind}"),

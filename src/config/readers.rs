@@ -13,6 +13,7 @@ use crate::door::lock::{Lock, OneTime, OtpLock};
 use crate::door::otp::Otp;
 use crate::door::sequence::Sequence;
 use crate::door::spent::Spent;
+use crate::door::tries::{DEFAULT_TRIES, Tries};
 use crate::filter::interfaces::Wanted;
 use crate::octets;
 
@@ -82,7 +83,13 @@ pub(super) fn otp(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Readin
     };
     // It is displayed without the seed.
     reading.understood(format!("config: {}: otp: {otp}", draft.name));
-    let lock = OtpLock { otp, spent: Spent::default(), is_reusable: false };
+    let lock = OtpLock {
+        otp,
+        spent: Spent::default(),
+        is_reusable: false,
+        tries: Tries::default(),
+        most_tries: DEFAULT_TRIES,
+    };
     set_lock(draft, Lock::Otp(Box::new(lock)))
 }
 

@@ -6,7 +6,7 @@ use crate::door::lock::Lock;
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
 
-/// The line. It has the sequence of the door, so it is for whoever can read the configuration.
+/// The line. It has the sequence of the door, so it is for readers of the configuration only.
 #[must_use]
 pub fn summary(door: &Door) -> String {
     let mut parts = vec![what_opens(door)];

@@ -70,7 +70,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What many configurations in use are like: sentences for whoever asks.
+/// Weaknesses that many configurations in use have, a sentence each.
 fn remarks(config: &Config) -> Vec<String> {
     let mut remarks: Vec<String> = config.remarks().iter().map(ToString::to_string).collect();
     for door in &config.doors {

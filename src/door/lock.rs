@@ -10,6 +10,7 @@ use crate::door::otp::Otp;
 use crate::door::sequence::{Sequence, SequenceError, Stage};
 use crate::door::spa::request::SpaLock;
 use crate::door::spent::Spent;
+use crate::door::tries::Tries;
 use crate::octets;
 use crate::time::Now;
 
@@ -40,6 +41,10 @@ pub struct OtpLock {
     pub spent: Spent,
     /// A list may be used again while it is accepted (`otp_reuse`).
     pub is_reusable: bool,
+    /// Attempts that ended after the first half of a list.
+    pub tries: Tries,
+    /// A source with so many of them is out for the list (`otp_tries`); 0 is no limit.
+    pub most_tries: u8,
 }
 
 impl OtpLock {
@@ -53,6 +58,24 @@ impl OtpLock {
     #[must_use]
     pub fn is_spent(&self, turn: Turn, knocker: IpAddr) -> bool {
         !self.is_reusable && self.spent.contains(turn.0, self.owner(knocker))
+    }
+
+    /// Whether this source tried to guess the list of this turn too often.
+    #[must_use]
+    pub fn is_out(&self, turn: Turn, knocker: IpAddr) -> bool {
+        self.most_tries > 0 && self.tries.count(turn.0, knocker) >= self.most_tries
+    }
+
+    fn is_closed_to(&self, turn: Turn, knocker: IpAddr) -> bool {
+        self.is_spent(turn, knocker) || self.is_out(turn, knocker)
+    }
+
+    /// An attempt ended that had reached so many stages. If that was a try at the second half of a list that counts,
+    /// returns how many there were by now.
+    fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<u8> {
+        let had_first_half = self.otp.is_protected() && reached >= self.otp.stages() / 2;
+        let counts = had_first_half && self.most_tries > 0 && !self.is_closed_to(turn, knocker);
+        counts.then(|| self.tries.add(turn.0, knocker, *self.otp.accepted(now.unix).start()))
     }
 }
 
@@ -113,7 +136,7 @@ impl Lock {
     #[must_use]
     pub fn length(&self, turn: Turn, knocker: IpAddr) -> Option<usize> {
         match self {
-            Lock::Otp(lock) => (!lock.is_spent(turn, knocker)).then(|| lock.otp.stages()),
+            Lock::Otp(lock) => (!lock.is_closed_to(turn, knocker)).then(|| lock.otp.stages()),
             Lock::Fixed(_) | Lock::OneTime(_) => Some(self.sequence(turn)?.stages().len()),
             Lock::Spa(_) => None,
         }
@@ -123,7 +146,7 @@ impl Lock {
     #[must_use]
     pub fn stage(&self, turn: Turn, knocker: IpAddr, index: usize) -> Option<Stage> {
         match self {
-            Lock::Otp(lock) if lock.is_spent(turn, knocker) => None,
+            Lock::Otp(lock) if lock.is_closed_to(turn, knocker) => None,
             Lock::Otp(lock) => lock.otp.stage(turn.0, knocker, index),
             Lock::Fixed(_) | Lock::OneTime(_) => self.sequence(turn)?.stages().get(index).copied(),
             Lock::Spa(_) => None,
@@ -150,6 +173,14 @@ impl Lock {
                 lock.spent.insert(turn.0, owner, *lock.otp.accepted(now.unix).start());
             }
         }
+    }
+
+    /// An attempt at this turn ended without opening the door, after so many stages. If it counts as a try to guess the
+    /// rest ([`OtpLock::tries`]), returns how many there were by now, and whether the source is out.
+    pub fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<(u8, bool)> {
+        let Lock::Otp(lock) = self else { return None };
+        let count = lock.note_end(turn, knocker, reached, now)?;
+        Some((count, lock.is_out(turn, knocker)))
     }
 
     fn turn_of(&self, sequence: &Sequence) -> Turn {

@@ -12,6 +12,7 @@ pub mod seed;
 pub mod sequence;
 pub mod spa;
 pub mod spent;
+pub mod tries;
 
 use std::net::IpAddr;
 use std::sync::Arc;

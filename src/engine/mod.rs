@@ -94,6 +94,8 @@ struct Arrival<'a> {
     current_door: Option<u32>,
     has_advanced: bool,
     failure: Option<(u32, Event)>,
+    /// [`Event::Tried`], which comes after the failures.
+    tried: Vec<Event>,
     /// The engine's, for as long as the knock is being processed.
     tallies: Vec<Tally>,
 }
@@ -177,7 +179,7 @@ impl Engine {
         self.explains_flags = true;
     }
 
-    /// Takes over the spent lists, the cooldowns and the counts of an earlier engine, for the doors that both have.
+    /// Takes over the spent lists, the tries at lists, the cooldowns and the counts of an earlier engine, for the doors that both have.
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
         self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
         self.most_attempts = earlier.most_attempts;
@@ -192,13 +194,14 @@ impl Engine {
         let mut spent = HashMap::new();
         for door in &earlier.doors {
             if let Lock::Otp(it) = &door.lock {
-                spent.entry((&door.name, it.otp.identity())).or_insert(&it.spent);
+                spent.entry((&door.name, it.otp.identity())).or_insert((&it.spent, &it.tries));
             }
         }
         for door in &mut self.doors {
             let Lock::Otp(lock) = &mut door.lock else { continue };
-            if let Some(&before) = spent.get(&(&door.name, lock.otp.identity())) {
-                lock.spent = before.clone();
+            if let Some(&(spent, tries)) = spent.get(&(&door.name, lock.otp.identity())) {
+                lock.spent = spent.clone();
+                lock.tries.merge(tries);
             }
         }
     }
@@ -245,6 +248,7 @@ impl Engine {
             current_door: None,
             has_advanced: false,
             failure: None,
+            tried: Vec::new(),
             tallies: std::mem::take(&mut self.tallies),
         };
         let mut has_attempt = false;
@@ -258,6 +262,7 @@ impl Engine {
         }
         let has_opened = arrival.opened.is_some();
         arrival.switch_to(None);
+        arrival.events.append(&mut arrival.tried);
         self.tallies = arrival.tallies;
         self.most_attempts = self.most_attempts.max(self.attempts.len());
         if has_opened {
@@ -318,7 +323,7 @@ impl Engine {
     /// that opened nothing.
     pub fn expire(&mut self, now: Now, events: &mut Vec<Event>) {
         let mut last = None;
-        while let Some(Attempt { knocker, reached, door: index, .. }) = self.attempts.expire(now.uptime) {
+        while let Some(Attempt { knocker, reached, door: index, turn }) = self.attempts.expire(now.uptime) {
             // A door with several lists may have several attempts of one knocker: they are reported once.
             let is_reported = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
             if let Some(door) = self.doors.get(index as usize).filter(|_| !is_reported) {
@@ -327,6 +332,7 @@ impl Engine {
                 }
                 events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
             }
+            events.extend(self.note_end(index, turn, knocker, reached.into(), now));
         }
         if let Some((index, knocker, misfit)) = self.strays.look(&self.doors, now)
             && let Some(door) = self.doors.get(index as usize)
@@ -338,6 +344,20 @@ impl Engine {
                 period: door.lock.period(),
             });
         }
+    }
+
+    /// An attempt ended without opening its door: whether that was a try to guess the second half of a one-time list.
+    fn note_end(
+        &mut self,
+        index: u32,
+        turn: Turn,
+        knocker: IpAddr,
+        reached: usize,
+        now: Now,
+    ) -> Option<Event> {
+        let door = self.doors.get_mut(index as usize)?;
+        let (count, is_out) = door.lock.note_end(turn, knocker, reached, now)?;
+        Some(Event::Tried { door: door.name.clone(), knocker, turn, count, is_out })
     }
 
     /// When to call [`Engine::expire`] next, as uptime.
@@ -390,6 +410,8 @@ impl Engine {
             if !is_repeat && (counts || door.fails_strict(knock)) {
                 self.attempts.remove(id);
                 arrival.failed(index, door, reached);
+                let tried = self.note_end(index, turn, knock.source, reached, arrival.now);
+                arrival.tried.extend(tried);
             } else if arrival.may_be_stage && !counts {
                 arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
             }

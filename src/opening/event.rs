@@ -67,6 +67,19 @@ pub enum Event {
         /// How long the periods of the door are.
         period: Duration,
     },
+    /// An attempt ended between the halves of a one-time list: a try to guess the second one.
+    Tried {
+        /// The door's name.
+        door: Arc<str>,
+        /// Who tried.
+        knocker: IpAddr,
+        /// Which list.
+        turn: Turn,
+        /// How many tries its source had by now.
+        count: u8,
+        /// They are as many as `OTP_Tries` allows: the list does not open for the source any more.
+        is_out: bool,
+    },
     /// A single packet that a holder of the keys made opens no door.
     Refused {
         /// The door's name.
@@ -236,7 +249,13 @@ impl Event {
     /// Whether the log is silent of it, without making the line.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self, Event::Failed { is_logged: false, .. } | Event::Unfit { .. } | Event::TooOften { .. })
+        matches!(
+            self,
+            Event::Failed { is_logged: false, .. }
+                | Event::Unfit { .. }
+                | Event::TooOften { .. }
+                | Event::Tried { is_out: false, .. }
+        )
     }
 
     /// The line of the log, without its time; `None` where the log is silent.
@@ -250,9 +269,14 @@ impl Event {
         };
         Some(match self {
             Event::Advanced { door, knocker, stage } => format!("{}: {door}: Stage {stage}", who(knocker)),
-            Event::Failed { is_logged: false, .. } | Event::Unfit { .. } | Event::TooOften { .. } => {
-                return None;
-            }
+            Event::Failed { is_logged: false, .. }
+            | Event::Unfit { .. }
+            | Event::TooOften { .. }
+            | Event::Tried { is_out: false, .. } => return None,
+            Event::Tried { door, knocker, count, is_out: true, .. } => format!(
+                "{}: {door}: {count} failed attempts after the first half: out for the list of this period",
+                who(knocker)
+            ),
             Event::Failed { door, knocker, stage, is_logged: true } => {
                 format!("{}: {door}: wrong knock (stage {stage})", who(knocker))
             }
@@ -332,6 +356,7 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::WrongPacket { .. } => "wrong_packet",
             Event::Misfit { .. } => "wrong_list",
+            Event::Tried { .. } => "out",
             Event::Unfit { .. } => "unfit",
             Event::Expired { .. } => "timeout",
             Event::Opened { .. } => "opened",
@@ -365,6 +390,7 @@ impl Event {
             | Event::Refused { door, .. }
             | Event::WrongPacket { door, .. }
             | Event::Misfit { door, .. }
+            | Event::Tried { door, .. }
             | Event::Expired { door, .. }
             | Event::Opened { door, .. }
             | Event::OpenedByFleet { door, .. }
@@ -427,6 +453,7 @@ impl Event {
             | Event::Failed { knocker, .. }
             | Event::Repeated { knocker, .. }
             | Event::Misfit { knocker, .. }
+            | Event::Tried { knocker, .. }
             | Event::Refused { knocker, .. }
             | Event::WrongPacket { knocker, .. }
             | Event::Waits { knocker, .. }
@@ -462,6 +489,7 @@ impl Event {
                 | Event::Failed { .. }
                 | Event::Repeated { .. }
                 | Event::Misfit { .. }
+                | Event::Tried { .. }
                 | Event::Refused { .. }
                 | Event::WrongPacket { .. }
         )

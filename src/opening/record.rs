@@ -71,6 +71,8 @@ pub enum Record {
     Spent(u64, u64, Option<IpAddr>),
     /// All lists of this lock for this period and earlier ones are used.
     Floor(u64, u64),
+    /// Attempts ended between the halves of a list of this lock: its period, their source, and how many they are by now.
+    Tried(u64, u64, IpAddr, u8),
     /// A single packet is used: its time stamp (seconds since 1970) and its identity.
     Packet(u64, PacketId),
     /// All single packets with this time stamp or an earlier one count as used.
@@ -115,6 +117,9 @@ impl Record {
                 format!("spent {lock:016x} {period} {owner}")
             }
             Record::Floor(lock, period) => format!("floor {lock:016x} {period}"),
+            Record::Tried(lock, period, source, count) => {
+                format!("tried {lock:016x} {period} {source} {count}")
+            }
             Record::Packet(time, PacketId(id)) => format!("packet {time} {:032x}", u128::from_be_bytes(*id)),
             Record::PacketFloor(time) => format!("packet-floor {time}"),
             Record::End(lines) => format!("end {lines}"),
@@ -194,6 +199,9 @@ impl Record {
                 Record::Spent(hex(lock)?, period.parse().ok()?, owner)
             }
             ["floor", lock, period] => Record::Floor(hex(lock)?, period.parse().ok()?),
+            ["tried", lock, period, source, count] => {
+                Record::Tried(hex(lock)?, period.parse().ok()?, source.parse().ok()?, count.parse().ok()?)
+            }
             ["packet", time, id] => {
                 let is_whole = id.len() == 32;
                 let id = u128::from_str_radix(id, 16).ok().filter(|_| is_whole)?;

@@ -46,6 +46,7 @@
 //! dismissed KNOCKER DOOR PORTS SUM                                    (cancels that line)
 //! spent LOCK PERIOD OWNER SUM
 //! floor LOCK PERIOD SUM
+//! tried LOCK PERIOD SOURCE COUNT SUM  (attempts that ended between the halves of a list)
 //! packet TIME ID SUM       (a single packet that was used)
 //! packet-floor TIME SUM    (all with this time stamp or an earlier one are used)
 //! end LINES SUM            (the LINES lines above are the complete state; later lines are changes)
@@ -73,6 +74,7 @@ use crate::door::Door;
 use crate::door::lock::{Lock, OtpLock, Turn};
 use crate::door::spa::replay::Used;
 use crate::door::spent::Spent;
+use crate::door::tries::Tries;
 use crate::opening::admissions::Whose;
 pub use crate::opening::record::{Admitted, Cooldown, Moment};
 use crate::opening::record::{Reading, Record, seal, unsealed};
@@ -182,6 +184,8 @@ pub struct State {
     pub admitted: BTreeMap<Whose, Admitted>,
     /// The used lists of each lock, by the lock's identity.
     pub spent: BTreeMap<u64, Spent>,
+    /// The tries at the lists of each lock, by the lock's identity.
+    pub tried: BTreeMap<u64, Tries>,
     /// Single packets that were used.
     pub used: Used,
 }
@@ -219,6 +223,9 @@ impl State {
             Record::Spent(lock, period, owner) => {
                 self.spent.entry(lock).or_default().insert(period, owner, 0);
             }
+            Record::Tried(lock, period, source, count) => {
+                self.tried.entry(lock).or_default().set(period, source, count, 0);
+            }
             Record::Packet(time, id) => self.used.merge([(time, id)], None),
             Record::PacketFloor(time) => self.used.merge([], Some(time)),
             Record::Floor(lock, period) => self.spent.entry(lock).or_default().raise_floor(period),
@@ -246,6 +253,9 @@ impl State {
             let mine = self.spent.entry(lock).or_default();
             inherit(mine, &spent);
         }
+        for (lock, tries) in other.tried {
+            self.tried.entry(lock).or_default().merge(&tries);
+        }
     }
 
     /// Whether the state is empty.
@@ -255,30 +265,35 @@ impl State {
             && self.cooldowns.is_empty()
             && self.admitted.is_empty()
             && self.spent.is_empty()
+            && self.tried.is_empty()
             && self.used.is_empty()
     }
 
-    /// Marks lists as used on all doors with the same lock.
+    /// Marks lists as used on all doors with the same lock, and counts the tries at them.
     pub fn restore_spent(&self, doors: &mut [Door]) {
         for lock in doors.iter_mut().filter_map(otp_of) {
             if let Some(spent) = self.spent.get(&lock.otp.identity()) {
                 inherit(&mut lock.spent, spent);
             }
+            if let Some(tries) = self.tried.get(&lock.otp.identity()) {
+                lock.tries.merge(tries);
+            }
         }
     }
 }
 
-/// Hands the used lists of doors on to the doors of a new configuration that have the same lock.
+/// Hands the used lists of doors, and the tries at them, on to the doors of a new configuration that have the same lock.
 pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
     let mut known = HashMap::new();
     for door in before {
         if let Lock::Otp(it) = &door.lock {
-            known.entry(it.otp.identity()).or_insert(&it.spent);
+            known.entry(it.otp.identity()).or_insert((&it.spent, &it.tries));
         }
     }
     for lock in after.iter_mut().filter_map(otp_of) {
-        if let Some(&spent) = known.get(&lock.otp.identity()) {
+        if let Some(&(spent, tries)) = known.get(&lock.otp.identity()) {
             lock.spent = spent.clone();
+            lock.tries.merge(tries);
         }
     }
 }
@@ -355,6 +370,9 @@ pub fn write(
         }
         for (period, owner) in lock.spent.lists().skip(dropped) {
             add(&Record::Spent(identity, period, owner));
+        }
+        for (period, source, count) in lock.tries.iter().filter(|(period, ..)| *period >= accepted) {
+            add(&Record::Tried(identity, period, source, count));
         }
     }
     if let Some(floor) = used.floor() {

@@ -33,6 +33,8 @@ pub struct SpentLists {
     pub floor: Option<u64>,
     /// Period, and whose list it was; nobody's where a list is everybody's.
     pub lists: Vec<(u64, Option<IpAddr>)>,
+    /// Period, source and number of the attempts that ended between the halves of a list.
+    pub tries: Vec<(u64, IpAddr, u8)>,
 }
 
 /// A door that does not listen to somebody until this uptime.
@@ -86,7 +88,7 @@ impl<'a> Bundle<'a> {
             }
         }
         count(&mut out, self.spent.len());
-        for SpentLists { door, floor, lists } in &self.spent {
+        for SpentLists { door, floor, lists, tries } in &self.spent {
             out.extend(door.to_le_bytes());
             out.push(floor.is_some().into());
             out.extend(floor.unwrap_or_default().to_le_bytes());
@@ -94,6 +96,12 @@ impl<'a> Bundle<'a> {
             for (period, whose) in lists {
                 out.extend(period.to_le_bytes());
                 owner(&mut out, *whose);
+            }
+            count(&mut out, tries.len());
+            for (period, source, tries) in tries {
+                out.extend(period.to_le_bytes());
+                bytes::address(&mut out, *source);
+                out.push(*tries);
             }
         }
         count(&mut out, self.cooldowns.len());
@@ -120,7 +128,9 @@ impl<'a> Bundle<'a> {
                 let door = reader.word()?;
                 let floor = (reader.flag()?, reader.long()?);
                 let lists = reader.list(|reader| Some((reader.long()?, reader.owner().ok()?)))?;
-                Some(SpentLists { door, floor: floor.0.then_some(floor.1), lists })
+                let tries =
+                    reader.list(|reader| Some((reader.long()?, reader.address()?, reader.byte()?)))?;
+                Some(SpentLists { door, floor: floor.0.then_some(floor.1), lists, tries })
             })?,
             cooldowns: reader.list(|reader| {
                 let (door, knocker) = (reader.word()?, reader.address()?);
@@ -140,7 +150,7 @@ impl<'a> Bundle<'a> {
 
     /// Bytes that what was used up takes at most.
     fn room_for_lists(&self) -> usize {
-        let lists = self.spent.iter().map(|it| SPARE + it.lists.len() * SPARE);
+        let lists = self.spent.iter().map(|it| SPARE + (it.lists.len() + it.tries.len()) * SPARE);
         let files = self.files.len() + self.one_time.len() + self.cooldowns.len();
         lists.sum::<usize>() + files * SPARE
     }

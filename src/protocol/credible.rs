@@ -65,8 +65,19 @@ pub fn check(door: &Door, opening: &Opening, cools_until: Option<Duration>, now:
     check_turn(door, knocker, turn, now)
 }
 
-fn check_turn(door: &Door, knocker: IpAddr, turn: Turn, now: Now) -> Result<(), Doubt> {
-    let is_known = match &door.lock {
+/// Whether somebody may have tried to guess this list of this door.
+///
+/// # Errors
+/// Why not.
+pub fn check_list(door: &Door, knocker: IpAddr, turn: Turn, now: Now) -> Result<(), Doubt> {
+    if !is_possible_source(knocker) {
+        return Err(Doubt::Address);
+    }
+    if is_known(door, turn, now) { Ok(()) } else { Err(Doubt::Turn) }
+}
+
+fn is_known(door: &Door, turn: Turn, now: Now) -> bool {
+    match &door.lock {
         Lock::Fixed(_) => turn == Turn::default(),
         Lock::OneTime(lines) => lines.lines().any(|line| line.turn() == turn),
         Lock::Otp(lock) => {
@@ -78,9 +89,12 @@ fn check_turn(door: &Door, knocker: IpAddr, turn: Turn, now: Now) -> Result<(), 
         }
         // What opens these is checked where the keys are.
         Lock::Spa(_) => false,
-    };
+    }
+}
+
+fn check_turn(door: &Door, knocker: IpAddr, turn: Turn, now: Now) -> Result<(), Doubt> {
     match &door.lock {
-        _ if !is_known => Err(Doubt::Turn),
+        _ if !is_known(door, turn, now) => Err(Doubt::Turn),
         Lock::Otp(_) if door.lock.length(turn, knocker).is_none() => Err(Doubt::Spent),
         _ => Ok(()),
     }

@@ -71,6 +71,8 @@ pub enum Report {
     Single(u64, Generation, SinglePacket),
     /// Something happened to an attempt of this knocker at this door.
     Stepped(Generation, usize, IpAddr, Step),
+    /// Attempts ended between the halves of this one-time list of a door: from whom, and how many by now.
+    Tried(Generation, usize, IpAddr, Turn, u8),
     /// So many lines about attempts were left out in the last second.
     LeftOut(u64),
     /// So many openings of this door were not made in the last second, for this cause.
@@ -312,6 +314,10 @@ impl Crossing for Report {
                     }
                 }
             }
+            Report::Tried(generation, door, knocker, turn, count) => {
+                let writer = Writer::new(16).word(generation.0).door(*door).address(*knocker);
+                writer.long(turn.0).byte(*count)
+            }
             Report::LeftOut(lines) => Writer::new(5).long(*lines),
             Report::Dropped(generation, door, cause, count) => {
                 let place = CAUSES.iter().position(|it| it == cause).and_then(|it| u8::try_from(it).ok());
@@ -359,6 +365,11 @@ impl Crossing for Report {
                     _ => return None,
                 };
                 Report::Stepped(generation, door, knocker, step)
+            }
+            16 => {
+                let (generation, door) = (reader.generation()?, reader.door()?);
+                let (knocker, turn) = (reader.canonical_address()?, Turn(reader.long()?));
+                Report::Tried(generation, door, knocker, turn, reader.byte()?)
             }
             5 => Report::LeftOut(reader.long()?),
             6 => {

@@ -82,6 +82,7 @@ fn reports(random: &Random) -> Vec<Report> {
         for cause in [Cause::Rate, Cause::Queue, Cause::End] {
             reports.push(Report::Dropped(generation, door, cause, random.number()));
         }
+        reports.push(Report::Tried(generation, door, knocker, Turn(random.number()), byte()));
         let repeated = Step::Repeated(u32::try_from(number(32)).unwrap(), 3);
         let used = Step::Misfit(Misfit::Used);
         let packets = [Step::WrongPacket, Step::PacketAgain, used, Step::Misfit(Misfit::OtherPeriod(-3))];
@@ -134,7 +135,7 @@ fn every_message_has_one_spelling() {
         let length = usize::from(random.byte() % 40);
         let mut bytes: Vec<u8> = (0..length).map(|_| *random.pick(&[0, 1, 2, 4, 6, random.byte()])).collect();
         if let Some(first) = bytes.first_mut() {
-            *first = random.byte() % 16;
+            *first = random.byte() % 18;
         }
         messages += one_spelling(&bytes);
     }
@@ -325,8 +326,9 @@ fn bundle() -> Bundle<'static> {
                 door: 0,
                 floor: None,
                 lists: vec![(u64::MAX, None), (7, Some("::1".parse().unwrap()))],
+                tries: vec![(8, "2001:db8::".parse().unwrap(), 3), (9, "10.0.0.1".parse().unwrap(), u8::MAX)],
             },
-            SpentLists { door: 9, floor: Some(3), lists: vec![] },
+            SpentLists { door: 9, floor: Some(3), lists: vec![], tries: vec![] },
         ],
         cooldowns: vec![CoolingDown {
             door: 1,

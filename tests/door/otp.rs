@@ -12,6 +12,7 @@ use knocking::door::otp::Otp;
 use knocking::door::seed::{MAX_SEED, Seed};
 use knocking::door::sequence::Stage;
 use knocking::door::spent::Spent;
+use knocking::door::tries::Tries;
 use knocking::engine::Engine;
 use knocking::opening::event::Event;
 use knocking::time::Now;
@@ -29,6 +30,7 @@ trials![
     spent_lists_are_bounded_and_never_forgotten,
     identities_differ_between_locks_only,
     seeds_are_judged_by_how_they_were_made,
+    tries_are_bounded_and_those_that_are_out_stay,
 ];
 
 /// An arbitrary time.
@@ -362,4 +364,41 @@ fn seeds_are_judged_by_how_they_were_made() {
     }
     assert_eq!(Seed::new(b"").map(|_| ()), None);
     assert_eq!(Seed::new(&[b'x'; MAX_SEED + 1]).map(|_| ()), None);
+}
+
+/// A flood from other addresses does not make the table forget who is out, unless those are out too.
+fn tries_are_bounded_and_those_that_are_out_stay() {
+    let mut tries = Tries::shared_by(64);
+    let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(number));
+    let guesser = ip("10.0.0.2");
+    for count in 1..=3 {
+        assert_eq!(tries.add(100, guesser, 99), count);
+    }
+    for number in 0..5000 {
+        tries.add(100, address(0x0b00_0000 + number), 99);
+        tries.add(98, address(0x0c00_0000 + number), 99);
+        assert!(tries.iter().count() <= 1024);
+    }
+    assert_eq!(tries.count(100, guesser), 3);
+    // Of what no longer counts, nothing is kept.
+    for number in 0..5000 {
+        tries.add(200, address(0x0b00_0000 + number), 199);
+    }
+    assert_eq!(tries.count(100, guesser), 0);
+    assert!(tries.iter().all(|(period, ..)| period == 200));
+    assert_eq!(tries.add(200, guesser, 199), 1);
+    for _ in 0..300 {
+        tries.add(200, guesser, 199);
+    }
+    assert_eq!(tries.count(200, guesser), u8::MAX);
+    // A whole IPv6 /48 is remembered.
+    let mut tries = Tries::default();
+    let network = |number: u32| {
+        let address = (0x2001_0db8_0000_u128 << 80) + (u128::from(number) << 64) + 1;
+        IpAddr::from(std::net::Ipv6Addr::from(address))
+    };
+    for number in 0..65_536 {
+        tries.add(100, network(number), 99);
+    }
+    assert!((0..65_536).all(|number| tries.count(100, network(number)) == 1));
 }

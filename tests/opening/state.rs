@@ -44,6 +44,7 @@ trials![
     many_damaged_lines_are_summed_up,
     random_bytes_are_no_command,
     spent_lists_stay_spent,
+    tries_are_remembered,
     single_packets_are_remembered,
     old_spent_lists_become_one_line,
     no_seed_is_written,
@@ -376,6 +377,39 @@ fn spent_lists_stay_spent() {
     let mut other = doors(&OTP.replace("sesame", "sesam"));
     state_of(&text).restore_spent(&mut other);
     assert_eq!(length(&other[0], 0), Some(4));
+}
+
+/// Who tried to guess a list is out after a restart too, at locks with the same seed only.
+fn tries_are_remembered() {
+    let mut before = doors(OTP);
+    let knocker: IpAddr = "2001:db8::1".parse().unwrap();
+    let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
+    let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+    let turn = Turn(NOW.unix.as_secs() / 60);
+    let old = Turn(turn.0 - 5);
+    for count in 1..=2 {
+        assert_eq!(before[0].lock.note_end(old, knocker, 2, NOW), Some((count, false)));
+        assert_eq!(before[0].lock.note_end(turn, knocker, 2, NOW), Some((count, false)));
+    }
+    let text = |doors: &[Door]| write(&[], &[], &BTreeMap::new(), doors, &Used::default(), at(NOW, "a"));
+    let mut after = doors(OTP);
+    let state = state_of(&text(&before));
+    assert!(!state.is_empty());
+    state.restore_spent(&mut after);
+    // One more, from its network.
+    assert_eq!(after[0].lock.note_end(turn, neighbour, 3, NOW), Some((3, true)));
+    let mut again = doors(OTP);
+    let mut joined = State::default();
+    joined.add(state);
+    joined.add(state_of(&text(&after)));
+    joined.restore_spent(&mut again);
+    let length = |knocker, turn| again[0].lock.length(turn, knocker);
+    assert_eq!([length(knocker, turn), length(neighbour, turn), length(other, turn)], [None, None, Some(4)]);
+    assert_eq!(length(knocker, Turn(turn.0 + 1)), Some(4));
+    // What is too old to be accepted is not written.
+    assert_eq!(String::from_utf8(text(&before)).unwrap().matches("\ntried ").count(), 1);
+    // Lists that all share have no second half.
+    assert_eq!(again[1].lock.note_end(turn, knocker, 1, NOW), None);
 }
 
 /// Used packets, and what a packet asked for, outlive the process; a line that is damaged costs itself.

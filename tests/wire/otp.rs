@@ -15,9 +15,11 @@ use crate::door::otp::{ip, otp};
 use crate::packet::craft::numbers;
 use crate::plan::password::MARK;
 use crate::support::daemon::RunningDaemon;
+use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, Packet, tcp, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
+use crate::wire::state::kill_all;
 
 trials![
     a_list_opens_once_for_its_address,
@@ -31,6 +33,7 @@ trials![
     a_reload_with_a_new_seed_takes_it,
     a_reload_of_thousands_of_doors_holds_up_nobody,
     a_thousand_random_scans_open_nothing,
+    a_source_that_guesses_is_out_for_the_list,
     nothing_says_the_seed,
 ];
 
@@ -262,6 +265,61 @@ fn a_thousand_random_scans_open_nothing() {
     assert_eq!((count("Stage 3"), count("OPEN SESAME")), (0, 0));
     world.send(of_now(&text, OTHER));
     assert_eq!(openers(&daemon), [OTHER]);
+}
+
+/// A source that overheard the first half of a list cannot try the second half for ever: not after a reload, with a new
+/// watcher, or with a new daemon either. Others, and the list of the next period, are not affected.
+fn a_source_that_guesses_is_out_for_the_list() {
+    not_soon();
+    let world = World::new();
+    let text = format!("guess the rest,{HOUR},20000,on,tcp,udp,tcp");
+    let otp = otp(&text);
+    let period = otp.period(unix());
+    let state = Folder::new();
+    let knockd = || {
+        let path = state.join("state");
+        let knockd = world.knockd(&format!("[d]\notp = {text}\n")).arguments(&["-v"]);
+        knockd.options(&format!("statefile = {}", path.display()))
+    };
+    let guess = |right: usize| {
+        let list = otp.list(period, ip(OTHER));
+        let mut stages: Vec<Stage> = list[..right].to_vec();
+        let lists: Vec<Vec<Stage>> =
+            (period - 1..=period + 1).map(|period| otp.list(period, ip(OTHER))).collect();
+        let is_on_none = |port: &u16| lists.iter().flatten().all(|stage| stage.port != *port);
+        let port = (20000..=20255).find(is_on_none).expect("a wrong port");
+        stages.push(Stage { protocol: Protocol::Tcp, port });
+        world.send(packets(&stages, OTHER));
+    };
+    let mut daemon = knockd().start();
+    guess(3);
+    guess(5);
+    // Within the first half it is nobody's guess.
+    for _ in 0..5 {
+        guess(2);
+    }
+    daemon.sync();
+    daemon.replace_watcher();
+    daemon.kill(Signal::SIGHUP);
+    let is_in_force = || daemon.stdout().contains("re-opening log file");
+    assert!(holds_within(seconds(30.0), is_in_force), "{}", daemon.said());
+    guess(4);
+    let out = format!("{OTHER}: d: 3 failed attempts after the first half: out for the list of this period");
+    daemon.wait_for(&out);
+    let stays_out = |daemon: &RunningDaemon| {
+        world.send(of_now(&text, OTHER));
+        assert_eq!(openers(daemon), [] as [&str; 0]);
+    };
+    stays_out(&daemon);
+    daemon.replace_watcher();
+    stays_out(&daemon);
+    // In one go: nothing is written at the end.
+    kill_all(&mut daemon);
+    daemon = knockd().start();
+    stays_out(&daemon);
+    world.send(list(&otp, period + 1, OTHER));
+    world.send(of_now(&text, CLIENT));
+    assert_eq!(openers(&daemon), [OTHER, CLIENT]);
 }
 
 fn nothing_says_the_seed() {

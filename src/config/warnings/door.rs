@@ -152,7 +152,7 @@ fn time_of_for_ever(door: &Door) -> Option<Warning> {
     })
 }
 
-/// Whoever overheard a list can test guesses of the seed without a further packet.
+/// An eavesdropper who has one list can test guesses of the seed without a further packet.
 fn guessable_seed(door: &Door) -> Option<Warning> {
     let Lock::Otp(lock) = &door.lock else { return None };
     (lock.otp.seed().bits() < SEED_BITS).then(|| {

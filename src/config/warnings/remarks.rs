@@ -1,4 +1,4 @@
-//! Checks of one door that are only for the eyes of whoever runs `--check`: many doors in use are like that.
+//! Checks of one door for `--check` alone: many doors in use are like that, so the log does not name them.
 
 use crate::config::warnings::warning::Warning;
 use crate::door::knock::{FlagRule, Protocol};

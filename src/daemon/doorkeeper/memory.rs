@@ -18,6 +18,7 @@ use crate::door::sequence::Stage;
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::sealed::PacketId;
+use crate::door::tries;
 use crate::octets;
 use crate::opening::Openings;
 use crate::opening::admissions::{Admission, Step, Whose};
@@ -202,6 +203,11 @@ impl Memory {
     /// Notes that a one-time list is used.
     pub(super) fn spend(&mut self, door: &Door, turn: Turn, knocker: IpAddr) {
         self.pending.extend(state::spent(door, turn, knocker));
+    }
+
+    /// Notes that somebody tried to guess a one-time list, so often by now.
+    pub(super) fn note_try(&mut self, lock: u64, turn: Turn, knocker: IpAddr, count: u8) {
+        self.pending.push(Record::Tried(lock, turn.0, tries::source(knocker), count));
     }
 
     /// The single packets that were used.

@@ -274,13 +274,16 @@ fn borrow(files: &[File]) -> Vec<Borrowed<'_>> {
     files.iter().map(|(path, text)| (path.as_path(), text.as_slice())).collect()
 }
 
-/// What is spent of the locks of these doors.
+/// What is spent of the locks of these doors, and who tried to guess their lists.
 pub(super) fn spent_lists(doors: &[Door]) -> Vec<SpentLists> {
     let spent = (0..).zip(doors).filter_map(|(place, door)| match &door.lock {
-        Lock::Otp(lock) => {
-            Some(SpentLists { door: place, floor: lock.spent.floor(), lists: lock.spent.lists().collect() })
-        }
+        Lock::Otp(lock) => Some(SpentLists {
+            door: place,
+            floor: lock.spent.floor(),
+            lists: lock.spent.lists().collect(),
+            tries: lock.tries.iter().collect(),
+        }),
         Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => None,
     });
-    spent.filter(|it| it.floor.is_some() || !it.lists.is_empty()).collect()
+    spent.filter(|it| it.floor.is_some() || !it.lists.is_empty() || !it.tries.is_empty()).collect()
 }

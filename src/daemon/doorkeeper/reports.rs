@@ -1,6 +1,7 @@
 //! What the doorkeeper does with what the watcher says.
 
 use std::io;
+use std::net::IpAddr;
 
 use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
@@ -10,7 +11,7 @@ use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::error::StartError;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::one_time;
-use crate::door::lock::{Lock, OneTime};
+use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::spa::Refusal;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::Code;
@@ -80,6 +81,11 @@ impl Doorkeeper {
                     }
                 };
                 self.log.event(event, now);
+            }
+            Report::Tried(generation, door, knocker, turn, count) => {
+                if self.desk.is_in_force(generation) {
+                    self.note_try(door, knocker, turn, count, now);
+                }
             }
             Report::LeftOut(lines) => {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
@@ -207,6 +213,20 @@ impl Doorkeeper {
         struck.map(|()| is_exhausted)
     }
 
+    /// Somebody tries to guess the second half of a one-time list.
+    fn note_try(&mut self, door: usize, knocker: IpAddr, turn: Turn, count: u8, now: Now) {
+        let Some(door) = self.config.doors.get_mut(door) else { return };
+        if credible::check_list(door, knocker, turn, now).is_err() {
+            return;
+        }
+        let Lock::Otp(lock) = &mut door.lock else { return };
+        lock.tries.set(turn.0, knocker, count, *lock.otp.accepted(now.unix).start());
+        let is_out = lock.is_out(turn, knocker);
+        self.memory.note_try(lock.otp.identity(), turn, knocker, count);
+        let door = door.name.clone();
+        self.log.event(Event::Tried { door, knocker, turn, count, is_out }, now);
+    }
+
     /// Opens the door, if its start command can run or wait. If not, what the knock used up stays used up: the watcher
     /// takes it for used, and others may have overheard it.
     pub(super) fn let_in(&mut self, opening: Opening, now: Now) {
@@ -234,7 +254,7 @@ fn notice_of(state: State) -> Notice {
     if state == State::Ready { Notice::Listening } else { Notice::Waiting }
 }
 
-/// Whether all that comes of it is a line of the log.
+/// Whether all that comes of it is a line of the log or of the state file.
 fn is_for_the_log(report: &Report) -> bool {
     match report {
         Report::Adopted(_)
@@ -245,6 +265,7 @@ fn is_for_the_log(report: &Report) -> bool {
         | Report::Described
         | Report::Explained(..) => false,
         Report::Stepped(..)
+        | Report::Tried(..)
         | Report::LeftOut(_)
         | Report::Dropped(..)
         | Report::Interface(..)

@@ -60,6 +60,7 @@ impl Watcher {
             link,
             flood: Flood::default(),
             dropped: Dropped::new(),
+            tries: Flood::default(),
             has_readers,
             only_v4: arguments.only_v4,
             explains: arguments.debug,
@@ -144,6 +145,9 @@ fn understand(bundle: &impl AsFd) -> Option<Understood> {
         }
         for &(period, owner) in &spent.lists {
             lock.spent.insert(period, owner, 0);
+        }
+        for &(period, source, count) in &spent.tries {
+            lock.tries.set(period, source, count, 0);
         }
     }
     let wanted = Wanted::parse(&bundle.interface).unwrap_or_default();

@@ -40,7 +40,7 @@ use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
 use crate::daemon::signals;
 use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
-use crate::door::lock::{Lock, OneTime};
+use crate::door::lock::{Lock, OneTime, Turn};
 use crate::engine::Engine;
 use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
@@ -65,6 +65,8 @@ struct Watcher {
     flood: Flood,
     /// Openings that were not made, by the places of their doors.
     dropped: Dropped<usize>,
+    /// Keeps them from flooding the state file, where tries to guess one-time lists are kept.
+    tries: Flood,
     /// There is a log for the steps of attempts.
     has_readers: bool,
     only_v4: bool,
@@ -347,6 +349,10 @@ impl Watcher {
                 }
                 return;
             }
+            Event::Tried { door, knocker, turn, count, .. } => {
+                self.report_try(door, *knocker, *turn, *count, now);
+                return;
+            }
             Event::Advanced { door, knocker, stage } => (door, knocker, Step::Advanced(small(*stage))),
             Event::Failed { door, knocker, stage, is_logged: true } => {
                 (door, knocker, Step::Failed(small(*stage)))
@@ -367,6 +373,17 @@ impl Watcher {
     fn place_of(&self, door: &Arc<str>) -> Option<usize> {
         // The name is shared with one of the engine's doors, so comparing pointers is enough.
         self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door))
+    }
+
+    /// Reports a try to guess a one-time list, so that it counts after a restart too. Beyond a number a second they count
+    /// here only.
+    fn report_try(&mut self, door: &Arc<str>, knocker: IpAddr, turn: Turn, count: u8, now: Now) {
+        self.tries.sum(now.uptime);
+        if self.tries.admits(now.uptime)
+            && let Some(door) = self.place_of(door)
+        {
+            self.link.say(Report::Tried(self.link.generation(), door, knocker, turn, count));
+        }
     }
 
     /// Reports how many lines were left out, if it is time to.

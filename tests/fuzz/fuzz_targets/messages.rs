@@ -56,6 +56,8 @@ fuzz_target!(|input: Input| {
             for cause in [Cause::Rate, Cause::Queue, Cause::End] {
                 crosses(&Report::Dropped(Generation(generation), door(place), cause, number));
             }
+            let count = u8::try_from(number % 256).unwrap_or_default();
+            crosses(&Report::Tried(Generation(generation), door(place), knocker, Turn(turn), count));
             let packet = vec![b'+'; 140 + usize::from(u8::try_from(turn % 256).unwrap_or_default())];
             let single = SinglePacket { door: door(place), sender: knocker, destination: knocker, packet };
             crosses(&Report::Single(number, Generation(generation), single));

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use knocking::door::knock::{Flags, Knock, PacketRule, Protocol};
 use knocking::door::otp::{Otp, SPREAD};
 use knocking::door::sequence::Stage;
+use knocking::door::tries::{DEFAULT_TRIES, source};
 use knocking::opening::event::Event;
 use knocking::time::Now;
 
@@ -48,7 +49,7 @@ impl Reported {
                 Reported::Opened(opening.door, opening.knocker, Some(opening.turn.0))
             }
             Event::TooOften { door } => Reported::TooOften(number(door)),
-            Event::Unfit { .. } | Event::Misfit { .. } => return None,
+            Event::Unfit { .. } | Event::Misfit { .. } | Event::Tried { .. } => return None,
             other => panic!("the engine does not tell {other:?}"),
         })
     }
@@ -82,6 +83,8 @@ pub struct Model {
     pub here: Vec<IpAddr>,
     attempts: Vec<Attempt>,
     spent: HashSet<(usize, u64, Option<IpAddr>)>,
+    /// How many attempts of a source ended between the halves of a list: door, period and source.
+    tries: HashMap<(usize, u64, IpAddr), u8>,
     cooldowns: HashMap<(usize, IpAddr), Duration>,
     completions: Completions,
     /// For doors of one knock: when as many openings as ever are allowed at once again.
@@ -167,6 +170,7 @@ impl Model {
             here,
             attempts: Vec::new(),
             spent: HashSet::new(),
+            tries: HashMap::new(),
             cooldowns: HashMap::new(),
             completions: HashMap::new(),
             rests: HashMap::new(),
@@ -230,9 +234,20 @@ impl Model {
     fn is_good(&self, door: usize, knocker: IpAddr, list: &List) -> bool {
         match (&self.doors[door].lock, list.period) {
             (PlainLock::Otp(_, _, is_reusable), Some(period)) => {
-                *is_reusable || !self.spent.contains(&(door, period, self.owner(door, knocker)))
+                let tries = self.tries.get(&(door, period, source(knocker))).copied().unwrap_or(0);
+                tries < DEFAULT_TRIES
+                    && (*is_reusable || !self.spent.contains(&(door, period, self.owner(door, knocker))))
             }
             _ => self.doors[door].line() == Some(&list.stages),
+        }
+    }
+
+    /// An attempt ended without opening its door.
+    fn note_end(&mut self, attempt: &Attempt) {
+        let Attempt { door, knocker, reached, ref list, .. } = *attempt;
+        let Some(period) = list.period.filter(|_| self.owner(door, knocker).is_some()) else { return };
+        if reached >= list.stages.len() / 2 && self.is_good(door, knocker, list) {
+            *self.tries.entry((door, period, source(knocker))).or_default() += 1;
         }
     }
 
@@ -251,6 +266,7 @@ impl Model {
         self.attempts = left;
         // The sort is stable: of attempts with the same deadline, those that began first expire first.
         over.sort_by_key(|attempt| attempt.deadline);
+        over.iter().for_each(|attempt| self.note_end(attempt));
         let mut told: Vec<Reported> =
             over.iter().map(|it| Reported::Expired(it.door, it.knocker, it.reached)).collect();
         told.dedup();
@@ -272,7 +288,7 @@ impl Model {
         let mut has_attempt = false;
         let mut failed: HashMap<usize, Reported> = HashMap::new();
         let (mut advanced, mut opened) = (HashSet::new(), HashSet::new());
-        let mut left = Vec::new();
+        let (mut left, mut ended) = (Vec::new(), Vec::new());
         for mut attempt in std::mem::take(&mut self.attempts) {
             let (index, knocker) = (attempt.door, attempt.knocker);
             if knocker != knock.source || !accepts(index) {
@@ -302,11 +318,13 @@ impl Model {
                 left.push(attempt);
             } else if counts || door.is_hit(knock) {
                 failed.insert(index, Reported::Failed(index, knocker, attempt.reached, door.logs_failures));
+                ended.push(attempt);
             } else {
                 left.push(attempt);
             }
         }
         self.attempts = left;
+        ended.iter().for_each(|attempt| self.note_end(attempt));
         told.extend(failed.into_iter().filter(|(door, _)| !advanced.contains(door)).map(|(_, told)| told));
         if may_be_stage && !has_attempt {
             for index in (0..self.doors.len()).filter(|&index| accepts(index)) {

@@ -1,0 +1,111 @@
+//! Who tried to guess the second half of a one-time list, and how often.
+//!
+//! With IP protection, the first half of a list is the same for all knockers: an eavesdropper knows it, and
+//! the second half can be guessed in 256 to the power of its length tries. Each try that ends after the first half counts
+//! against its source, at the list of its period.
+//!
+//! Nothing here reads a clock: a source that is out stays out, also when the clock is set back.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// How many tries a source has at a list by default.
+pub const DEFAULT_TRIES: u8 = 3;
+/// How many sources are kept for all doors together, each with a period: as many as an IPv6 /48 has. They take some 4 MB.
+const MOST: usize = 65_536;
+/// How many are kept for each door, however many doors there are.
+const LEAST_SHARE: usize = 256;
+/// Which part of a full table is forgotten at once, so that the search for it does not take long for each new source.
+const FORGOTTEN: usize = 8;
+
+/// The tries at the lists of one lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tries {
+    counts: BTreeMap<(u64, IpAddr), u8>,
+    most: usize,
+}
+
+impl Default for Tries {
+    fn default() -> Tries {
+        Tries::shared_by(1)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or an IPv6 /64, in which a host can have any number of addresses.
+#[must_use]
+pub fn source(knocker: IpAddr) -> IpAddr {
+    match knocker {
+        IpAddr::V4(_) => knocker,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+impl Tries {
+    /// Nobody tried; the room for all is shared by so many locks.
+    #[must_use]
+    pub fn shared_by(locks: usize) -> Tries {
+        Tries { counts: BTreeMap::new(), most: (MOST / locks.max(1)).max(LEAST_SHARE) }
+    }
+
+    /// How many tries this knocker's source had at the list of a period.
+    #[must_use]
+    pub fn count(&self, period: u64, knocker: IpAddr) -> u8 {
+        self.counts.get(&(period, source(knocker))).copied().unwrap_or(0)
+    }
+
+    /// One more try; lists from before the period `accepted` are not accepted any more. Returns how many these are.
+    pub fn add(&mut self, period: u64, knocker: IpAddr, accepted: u64) -> u8 {
+        let count = self.count(period, knocker).saturating_add(1);
+        self.set(period, knocker, count, accepted);
+        count
+    }
+
+    /// So many tries, if there were not more.
+    pub fn set(&mut self, period: u64, knocker: IpAddr, count: u8, accepted: u64) {
+        let key = (period, source(knocker));
+        if !self.counts.contains_key(&key) && self.counts.len() >= self.most {
+            self.make_room(accepted);
+        }
+        let known = self.counts.entry(key).or_default();
+        *known = count.max(*known);
+    }
+
+    /// Forgets what no longer matters. If that is not enough, forgets the sources with the fewest tries: to be
+    /// forgotten, a source has to fill the table with others that have as many.
+    fn make_room(&mut self, accepted: u64) {
+        let wanted = self.most - self.most / FORGOTTEN;
+        self.counts.retain(|(period, _), _| *period >= accepted);
+        let mut too_many = self.counts.len().saturating_sub(wanted);
+        for fewest in 0..=u8::MAX {
+            self.counts.retain(|_, count| {
+                let goes = *count == fewest && too_many > 0;
+                too_many -= usize::from(goes);
+                !goes
+            });
+            if too_many == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Takes over what another one counted.
+    pub fn merge(&mut self, other: &Tries) {
+        for (period, source, count) in other.iter() {
+            self.set(period, source, count, 0);
+        }
+    }
+
+    /// Period, source and count of each.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, IpAddr, u8)> {
+        self.counts.iter().map(|(&(period, source), &count)| (period, source, count))
+    }
+
+    /// Whether nobody tried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
