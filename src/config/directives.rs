@@ -127,6 +127,7 @@ pub const DIRECTIVES: &[Directive] = &[
     door("OTP_Window", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.window, Some(otp_window(value)?))),
     door("OTP_Reuse", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.reuse, Some(value.yes_or_no()?))),
     door("OTP_Tries", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.tries, Some(value.parse("a number of tries from 0, which is no limit, to 255", |text| text.parse().ok())?))),
+    rule("OTP_Trust_Start", &[], Ours, |rules, value| put(&mut rules.distrusts_start, !value.yes_or_no()?)),
     door("OTP_Digest", &[], Ours, ByName, |draft, value, _| put(&mut draft.otp.digest, Some(value.parse("sha1, sha256 or sha512", digest_from_word)?))),
 
     // Single packets.

@@ -35,7 +35,7 @@ use crate::octets::{self, cut};
 
 pub use draft::{DEFAULT_CMD_TIMEOUT, DEFAULT_SEQ_TIMEOUT};
 pub use include::includes;
-pub use options::{LogFormat, Options, Sandbox, StatusSocket};
+pub use options::{DEFAULT_STATE_FILE, LogFormat, Options, Sandbox, StateFiles, StatusSocket};
 pub use problem::{ConfigError, Problem};
 pub use reading::{Note, Reading};
 pub use warnings::Warning;

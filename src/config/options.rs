@@ -119,11 +119,46 @@ pub enum StatusSocket {
     At(PathBuf),
 }
 
+/// The pid file of a daemon that names none, under both names of its folder.
+const DEFAULT_PID_FILES: [&str; 2] = ["/var/run/knockd.pid", "/run/knockd.pid"];
+/// Where such a daemon keeps its state, so that it outlives a reboot.
+pub const DEFAULT_STATE_FILE: &str = "/var/lib/knockd/knockd.state";
+
+/// Where the state may be kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateFiles {
+    /// The place for it.
+    pub first: PathBuf,
+    /// The place if that one cannot be had. What is left in the one that is not used is taken over.
+    pub instead: Option<PathBuf>,
+    /// `first` is the default, and its folder may be made.
+    pub is_default: bool,
+}
+
+impl StateFiles {
+    /// Both.
+    pub fn all(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.first).chain(&self.instead).map(PathBuf::as_path)
+    }
+}
+
 impl Options {
-    /// Where the state file is: beside the pid file, unless `StateFile` says otherwise.
+    /// Where the state is kept, unless `StateFile` says otherwise: in a folder of ours, or where that cannot be made,
+    /// and for a daemon with a pid file of its own, beside the pid file.
     #[must_use]
-    pub fn state_file(&self, default_pid_file: &Path) -> PathBuf {
-        self.state_file.clone().unwrap_or_else(|| self.beside_pid_file(default_pid_file, ".state"))
+    pub fn state_files(&self, default_pid_file: &Path) -> StateFiles {
+        let pid_file = self.pid_file.as_deref().unwrap_or(default_pid_file);
+        let is_usual = DEFAULT_PID_FILES.iter().any(|path| Path::new(path) == pid_file);
+        let beside = || self.beside_pid_file(default_pid_file, ".state");
+        match &self.state_file {
+            Some(path) => StateFiles { first: path.clone(), instead: None, is_default: false },
+            None if is_usual => StateFiles {
+                first: PathBuf::from(DEFAULT_STATE_FILE),
+                instead: Some(beside()),
+                is_default: true,
+            },
+            None => StateFiles { first: beside(), instead: None, is_default: false },
+        }
     }
 
     /// Where the watcher's status socket is, if there is to be one: beside the pid file, unless `StatusSocket` says

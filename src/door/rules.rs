@@ -30,6 +30,8 @@ pub struct Rules {
     pub repeat: Option<Repeat>,
     /// Wrong knocks are logged.
     pub logs_failures: bool,
+    /// At a start without a state file, one-time lists of that moment count as used (`otp_trust_start = no`).
+    pub distrusts_start: bool,
     /// How often it may open.
     pub open_rate: OpenRate,
     /// How many start commands run at once; 0 is no limit, and `None` is [`MAX_COMMANDS_OF_DOOR`].

@@ -30,7 +30,7 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 fn the_modes_are_the_same_whatever_the_umask() {
-    for umask in ["000", "077"] {
+    for umask in ["000", "077", "0777"] {
         let world = World::new();
         let through = ["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"];
         let knockd = world.knockd("[d]\nsequence = 1\ncommand = true\ncmd_timeout = 60\nstop_command = true");
@@ -39,6 +39,9 @@ fn the_modes_are_the_same_whatever_the_umask() {
         daemon.wait_for("running command: true");
         assert_eq!(mode(&daemon.log), 0o640, "{umask}");
         assert_eq!(mode(&daemon.folder.join("pid")), 0o644, "{umask}");
+        let state = daemon.folder.join("pid.state");
+        assert!(holds_within(seconds(30.0), || state.exists()), "{}", daemon.said());
+        assert_eq!(mode(&state), 0o600, "{umask}");
         fs::set_permissions(&daemon.log, Permissions::from_mode(0o604)).unwrap();
         daemon.kill(nix::sys::signal::Signal::SIGHUP);
         daemon.wait_for("re-reading config file");

@@ -23,6 +23,10 @@ use crate::support::{holds_within, pause, seconds};
 
 trials![
     the_state_file_is_beside_the_pid_file,
+    the_default_state_outlives_a_reboot,
+    without_a_default_folder_the_state_is_beside_the_pid_file,
+    a_strangers_folder_has_no_state,
+    a_first_start_is_told_and_may_be_distrusted,
     doors_close_in_time_after_all_processes_were_killed,
     a_door_that_nothing_closes_is_not_remembered,
     overdue_doors_close_at_once,
@@ -110,6 +114,149 @@ fn the_state_file_is_beside_the_pid_file() {
         let mode = fs::metadata(daemon.folder.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+/// A daemon with the default pid file, in mounts of its own: `place` has its `/run` and its `/var/lib`. What `first`
+/// does comes before it.
+fn with_defaults<'w>(world: &'w World, place: &Folder, first: &str, doors: &str) -> Knockd<'w> {
+    let path = place.path().display();
+    for name in ["run", "lib"] {
+        let _ = fs::create_dir(place.join(name));
+    }
+    let mounts = format!(
+        "set -e; mount --make-rprivate /; mkdir -p {path}/run/knockd-tests; \
+         if [ -d /run/knockd-tests ]; then mount --rbind /run/knockd-tests {path}/run/knockd-tests; fi; \
+         mount --rbind {path}/lib /var/lib; {first}; mount --rbind {path}/run /run; exec \"$@\""
+    );
+    let doors = doors.replace("{}", &path.to_string());
+    world
+        .knockd(&doors)
+        .options("pidfile = /var/run/knockd.pid\nstatussocket = none")
+        .through(&["unshare", "--mount", "sh", "-c", &mounts, "sh"])
+}
+
+/// A used list stays used, with a state that an earlier version left in `/run`, and after a boot that emptied that.
+fn the_default_state_outlives_a_reboot() {
+    let (world, place) = (World::new(), Folder::new());
+    let words = "default place,3600,20000,off,tcp,tcp,tcp";
+    let doors = format!("[d]\notp = {words}\ncommand = echo %IP% >> {{}}/out");
+    let otp = Otp::parse(words.as_bytes()).unwrap().unwrap();
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let period = otp.period(unix);
+    let knock = |period| {
+        let list = otp.list(period, CLIENT.parse().unwrap());
+        world.send(list.iter().map(|stage| tcp(stage.port)));
+    };
+    // As an earlier version had it.
+    let beside = |path: &str| format!("statefile = {path}");
+    let early = with_defaults(&world, &place, "true", &doors).options(&beside("/run/knockd.pid.state"));
+    let mut daemon = early.start();
+    knock(period);
+    expect_closed(&place, 5.0, "10.77.0.2\n");
+    kill_all(&mut daemon);
+    assert!(place.join("run/knockd.pid.state").exists() || place.join("run/knockd.pid.state.new").exists());
+    let is_used = |daemon: &RunningDaemon, period| {
+        knock(period);
+        daemon.sync();
+        !daemon.raw_log().contains(": d: OPEN SESAME")
+    };
+    let mut daemon = with_defaults(&world, &place, "true", &doors).start();
+    assert!(is_used(&daemon, period), "{}", daemon.said());
+    let names = |folder: &str| -> Vec<String> {
+        let names = fs::read_dir(place.join(folder)).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().display().to_string());
+        let mut names: Vec<String> = names.filter(|name| name.contains("state")).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("run"), [""; 0], "{}", daemon.said());
+    assert!(names("lib/knockd").contains(&"knockd.state.lock".to_owned()), "{}", daemon.said());
+    let mode = fs::metadata(place.join("lib/knockd")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    knock(period + 1);
+    expect_closed(&place, 5.0, "10.77.0.2\n10.77.0.2\n");
+    kill_all(&mut daemon);
+    fs::remove_dir_all(place.join("run")).unwrap();
+    let daemon = with_defaults(&world, &place, "true", &doors).start();
+    assert!(is_used(&daemon, period) && is_used(&daemon, period + 1), "{}", daemon.said());
+}
+
+/// Nothing is said of it: that is how it always was.
+fn without_a_default_folder_the_state_is_beside_the_pid_file() {
+    let (world, place) = (World::new(), Folder::new());
+    let first = "mount -t tmpfs -o ro none /var/lib";
+    let mut daemon = with_defaults(&world, &place, first, &door(2)).start();
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    let state = || place.read("run/knockd.pid.state") + &place.read("run/knockd.pid.state.new");
+    assert!(holds_within(seconds(30.0), || state().contains(" 10.77.0.2 d ")), "{}", daemon.said());
+    assert!(!daemon.said().contains("state file"), "{}", daemon.said());
+    kill_all(&mut daemon);
+    let _daemon = with_defaults(&world, &place, first, "").start();
+    expect_closed(&place, 5.0, "10.77.0.2\n");
+}
+
+/// The owner of a folder can bring back an old state, and with it used lists. The state is kept all the same.
+fn a_strangers_folder_has_no_state() {
+    let (world, place) = (World::new(), Folder::new());
+    let folder = place.join("theirs");
+    fs::create_dir(&folder).unwrap();
+    if std::os::unix::fs::chown(&folder, Some(61234), None).is_err() {
+        eprintln!("not tried: no folder can belong to user 61234 here");
+        return;
+    }
+    let state = format!("statefile = {}/state", folder.display());
+    let with = |doors: &str| with_defaults(&world, &place, "true", doors).options(&state);
+    let mut daemon = with(&door(2)).start();
+    daemon.wait_for(&format!(
+        "state file {0}/state: the folder {0} belongs to user 61234, and root uses only its own; chown -h root {0}; \
+         the state is kept in /var/lib/knockd/knockd.state",
+        folder.display()
+    ));
+    world.send([tcp(1)]);
+    daemon.wait_for("running command: true");
+    kill_all(&mut daemon);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    let _daemon = with("").start();
+    expect_closed(&place, 5.0, "10.77.0.2\n");
+}
+
+/// Once: the next start finds a state file.
+fn a_first_start_is_told_and_may_be_distrusted() {
+    let (world, place) = (World::new(), Folder::new());
+    let section = |name: &str, more: &str| {
+        format!(
+            "[{name}]\notp = first start {name},3600,20000,off,tcp,tcp,tcp\n{more}command = echo {name} >> {{}}/out\n"
+        )
+    };
+    let doors = section("d", "") + &section("e", "otp_trust_start = no\n") + "[f]\nsequence = 5,6\n";
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let knock = |name: &str| {
+        let otp = Otp::parse(format!("first start {name},3600,20000,off,tcp,tcp,tcp").as_bytes());
+        let otp = otp.unwrap().unwrap();
+        let list = otp.list(otp.period(unix), CLIENT.parse().unwrap());
+        world.send(list.iter().map(|stage| tcp(stage.port)));
+    };
+    let trusted = "one-time lists of this moment are good, also if they were used before: d\n";
+    let distrusted = "one-time lists of this moment count as used: e (for ";
+    let mut daemon = with_state(&world, &place, &doors).start();
+    let log = daemon.raw_log();
+    assert!(log.contains(trusted) && log.contains(distrusted), "{log}");
+    knock("e");
+    knock("d");
+    expect_closed(&place, 5.0, "d\n");
+    kill_all(&mut daemon);
+    let daemon = with_state(&world, &place, &doors).start();
+    knock("e");
+    daemon.sync();
+    assert!(!daemon.raw_log().contains("of this moment"), "{}", daemon.said());
+    assert_eq!(place.read("out"), "d\n", "{}", daemon.said());
+    // Without such lists there is nothing to say, and no file.
+    let (world, place) = (World::new(), Folder::new());
+    let daemon = with_state(&world, &place, "[f]\nsequence = 5,6\n").start();
+    daemon.sync();
+    assert!(!daemon.raw_log().contains("state file"), "{}", daemon.said());
+    assert!(!place.join("state").exists() && !place.join("state.new").exists());
 }
 
 fn doors_close_in_time_after_all_processes_were_killed() {

@@ -70,6 +70,8 @@ in
         KillMode = "process";
         TimeoutStopSec = 20;
         TasksMax = 1024;
+        StateDirectory = "knockd";
+        StateDirectoryMode = "0700";
         CapabilityBoundingSet = [
           "CAP_NET_RAW" "CAP_NET_ADMIN" "CAP_SYS_MODULE" "CAP_SETUID" "CAP_SETGID" "CAP_SETPCAP" "CAP_SYS_CHROOT"
         ];

@@ -1,9 +1,9 @@
 //! Carries out the operations of a [`Journal`](crate::opening::journal::Journal) on the files of a place.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option
                 .mode(MODE)
                 .custom_flags(O_NOFOLLOW)
                 .open(beside(".tmp"))?;
+            // Whatever the umask took away.
+            made.set_permissions(Permissions::from_mode(MODE))?;
             made.write_all(text)?;
             *written = Some(Written { file: Arc::new(made), length: text.len() as u64 });
             Ok(())

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::config::StateFiles;
+use crate::daemon::doorkeeper::claims;
 use crate::daemon::doorkeeper::places::{self, Claim, Place};
 use crate::daemon::doorkeeper::state_file::{Landed, StateFile};
 use crate::door::Door;
@@ -53,11 +55,16 @@ pub(super) struct Found {
 
 /// The state file, and the changes that are not in it yet.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing is to be done or was")]
 pub(super) struct Memory {
     /// What to write to the lock file; `None`: that this process stays.
     word: Option<&'static str>,
-    /// The path that the configuration names.
+    /// What the configuration names.
+    wanted: StateFiles,
+    /// Which of these it is.
     path: PathBuf,
+    /// There was a state file when this daemon began.
+    had_state: bool,
     file: Option<StateFile>,
     /// The file at the previous path, until everything is in the present one.
     former: Option<(PathBuf, StateFile)>,
@@ -231,14 +238,22 @@ impl Memory {
         Ok(())
     }
 
-    /// Moves to this path; `None` if it is there already. The caller must take over what was found, and call
+    /// Where the state file is, or would be.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves to one of these paths; `None` if it is there already. The caller must take over what was found, and call
     /// [`Memory::remember`], before anything else.
-    pub(super) fn open(&mut self, path: &Path) -> Option<Found> {
-        if self.file.is_some() && self.path == path {
+    pub(super) fn open(&mut self, wanted: &StateFiles) -> Option<Found> {
+        if self.file.is_some() && self.wanted == *wanted {
             return None;
         }
-        let Claim { own, left, others, state, mut says, refusal } =
-            places::claim(path, self.word.unwrap_or(places::STAYING));
+        self.wanted = wanted.clone();
+        self.had_state |= wanted.all().any(places::has_any);
+        let (path, claim) = claims::claim(wanted, self.word.unwrap_or(places::STAYING));
+        let path = path.as_path();
+        let Claim { own, left, others, state, mut says, refusal } = claim;
         let Some(own) = own else {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
@@ -257,6 +272,16 @@ impl Memory {
         self.watch(&others);
         self.is_behind = self.former.is_some() || !state.is_empty() || !self.left.is_empty();
         Some(self.found(state, says))
+    }
+
+    /// Whether no state was found at the start of this daemon: what was used before is not known.
+    pub(super) fn is_without_past(&self) -> bool {
+        !self.had_state
+    }
+
+    /// Writes the state with the next change of anything, so that the next start finds it.
+    pub(super) fn write_soon(&mut self) {
+        self.is_behind = true;
     }
 
     /// Takes the places of daemons that have ended since; the result is treated like that of [`Memory::open`].

@@ -4,6 +4,7 @@
 //! It is the parent of the [watcher](crate::daemon::watcher): it sends the watcher configurations and packet sockets, and
 //! accepts nothing from it but the messages of [`crate::protocol`]. It reads nothing from the network.
 
+pub mod claims;
 pub mod commands;
 mod disk;
 mod fleet;
@@ -47,7 +48,9 @@ use crate::daemon::log::output;
 use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::signals::Signals;
+use crate::door::lock::Lock;
 use crate::filter::interfaces::State;
+use crate::octets;
 use crate::opening::entry::Notice;
 use crate::opening::log_limit::{self, Cause, Flood, left_out};
 use crate::opening::rate::Buckets;
@@ -196,7 +199,7 @@ impl Doorkeeper {
         let options = &self.config.options;
         Estate {
             doorkeeper: std::process::id(),
-            state_file: options.state_file(&self.arguments.pid_file),
+            state_file: self.memory.path().to_owned(),
             log_file: options.log_file.as_ref().or(self.arguments.log_file.as_ref()).cloned(),
             use_syslog: options.use_syslog,
             use_journal: options.use_journal,
@@ -382,9 +385,52 @@ impl Doorkeeper {
 
     /// Claims the state file that the configuration names, and takes over what is in it.
     fn open_memory(&mut self) {
-        let path = self.config.options.state_file(&self.arguments.pid_file);
-        if let Some(found) = self.memory.open(&path) {
+        let files = self.config.options.state_files(&self.arguments.pid_file);
+        if let Some(found) = self.memory.open(&files) {
             self.take_over(found);
+        }
+    }
+
+    /// At a start without a state file nobody knows which one-time lists were used: `OTP_Trust_Start` decides, and the log
+    /// says so.
+    fn judge_lists_of_now(&mut self) {
+        if !self.memory.is_without_past() {
+            return;
+        }
+        let now = now();
+        let (mut trusted, mut distrusted) = (Vec::new(), Vec::new());
+        for door in &mut self.config.doors {
+            let Lock::Otp(lock) = &mut door.lock else { continue };
+            if lock.is_reusable {
+                continue;
+            }
+            let last = *lock.otp.accepted(now.unix).end();
+            if door.rules.distrusts_start {
+                lock.spent.raise_floor(last);
+                let wait = lock.otp.begins(last.saturating_sub(lock.otp.window.into()).saturating_add(1));
+                let wait = wait.saturating_sub(now.unix).as_millis().div_ceil(1000);
+                distrusted.push(format!("{} (for {wait} s)", door.name));
+            } else {
+                trusted.push(door.name.to_string());
+            }
+        }
+        if trusted.is_empty() && distrusted.is_empty() {
+            return;
+        }
+        self.memory.write_soon();
+        self.remember(now);
+        let none = format!("there was no state file {} at the start", octets::path(self.memory.path()));
+        if !trusted.is_empty() {
+            let text = format!(
+                "{none}: one-time lists of this moment are good, also if they were used before: {}",
+                trusted.join(", ")
+            );
+            self.log.tell(Notice::Note, [text]);
+        }
+        if !distrusted.is_empty() {
+            let text =
+                format!("{none}: one-time lists of this moment count as used: {}", distrusted.join(", "));
+            self.log.tell(Notice::Note, [text]);
         }
     }
 

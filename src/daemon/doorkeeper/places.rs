@@ -2,20 +2,22 @@
 //!
 //! [`crate::opening::state`] tells which files a place has, and what holds for them at every instant.
 
-use std::fs::{self, File, FileTimes, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileTimes, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, SystemTime};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::disk::{MODE, beside, carry_out, remove};
+use crate::daemon::trusted;
 use crate::octets;
 use crate::opening::journal::{self, Choice, Journal};
 use crate::opening::state::{Damage, Moment, State, Text};
 use crate::reason::reason;
+use crate::trust::{self, Fault};
 
 /// The bits that let group or others write a file.
 const OTHERS_WRITE: u32 = 0o022;
@@ -23,6 +25,8 @@ const OTHERS_WRITE: u32 = 0o022;
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the owner of a lock may take to write its word to the lock file.
 const SILENCE: Duration = Duration::from_millis(50);
+/// The mode of a folder for state files that we make.
+const FOLDER_MODE: u32 = 0o700;
 /// How many daemons can share a path.
 const MOST_PLACES: usize = 16;
 
@@ -49,6 +53,16 @@ pub struct Claim {
     pub says: Vec<String>,
     /// Why there is no place for this daemon's own state, with the path.
     pub refusal: Option<String>,
+}
+
+impl Claim {
+    /// Adds what was found at another path.
+    pub fn add(&mut self, other: Claim) {
+        self.left.extend(other.left);
+        self.others.extend(other.others);
+        self.state.add(other.state);
+        self.says.extend(other.says);
+    }
 }
 
 /// Claims a place for a state file, and the places at this path of daemons that have ended.
@@ -140,6 +154,28 @@ fn places_at(path: &Path) -> Vec<PathBuf> {
 #[must_use]
 pub fn is_first(place: &Path, path: &Path) -> bool {
     followed(path) == place
+}
+
+/// Whether there is a state file at this path, whosever it is.
+#[must_use]
+pub fn has_any(path: &Path) -> bool {
+    places_at(path).iter().any(|place| exists(place))
+}
+
+/// Why files in the folder of this path cannot be trusted: others than root and us could rename or replace them.
+#[must_use]
+pub fn fault_of_folder(path: &Path) -> Option<Fault> {
+    let path = absolute(followed(path)).ok()?;
+    let faults = trust::faults(path.parent()?, trusted::owners(), trusted::look);
+    faults.into_iter().find(|fault| !fault.is_group())
+}
+
+/// Makes the folder for a state file, if the folder above it is there.
+pub fn make_folder(path: &Path) {
+    if let Some(folder) = path.parent() {
+        // Claiming the place says why it cannot be made.
+        let _ = DirBuilder::new().mode(FOLDER_MODE).create(folder);
+    }
 }
 
 /// The first place at this path that another daemon has, and which process that is, if it says so.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
-use crate::config::{Config, Sandbox};
+use crate::config::{Config, Sandbox, StateFiles};
 use crate::daemon::background::Launcher;
 use crate::daemon::cli::{self, Arguments};
 use crate::daemon::clock::now;
@@ -93,20 +93,23 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     if doorkeeper.arguments.lookup {
         doorkeeper.start_resolver(confinements.resolver)?;
     }
-    let state_file = doorkeeper.config.options.state_file(&doorkeeper.arguments.pid_file);
-    places::wait_for_leaving(&state_file, OTHERS_END, || signals.is_end_wanted());
+    let state_files = doorkeeper.config.options.state_files(&doorkeeper.arguments.pid_file);
+    for state_file in state_files.all() {
+        places::wait_for_leaving(state_file, OTHERS_END, || signals.is_end_wanted());
+    }
     if signals.is_end_wanted() {
         // Nothing was opened or taken over yet.
         doorkeeper.watcher.end();
         return Ok(());
     }
     if doorkeeper.arguments.single {
-        doorkeeper.refuse_others(&state_file)?;
+        doorkeeper.refuse_others(&state_files)?;
     }
     doorkeeper.open_memory();
+    doorkeeper.judge_lists_of_now();
     if doorkeeper.arguments.single && doorkeeper.memory.shares_its_path() {
         // Both began at once.
-        return Err(StartError::Running(None, state_file));
+        return Err(StartError::Running(None, state_files.first));
     }
     if doorkeeper.knows_of_earlier_days() {
         // The watcher is to know what was used up before this daemon began.
@@ -277,12 +280,12 @@ impl Doorkeeper {
     }
 
     /// `--single`: finds another daemon with our pid file or state file.
-    fn refuse_others(&self, state_file: &Path) -> Result<(), StartError> {
+    fn refuse_others(&self, state_files: &StateFiles) -> Result<(), StartError> {
         let pid_file = self.pid_file();
         if let Some(pid) = running(&pid_file) {
             return Err(StartError::Running(Some(pid), pid_file));
         }
-        match places::holder(state_file) {
+        match state_files.all().find_map(places::holder) {
             Some((place, pid)) => Err(StartError::Running(pid, place)),
             None => Ok(()),
         }
