@@ -1,6 +1,6 @@
 //! `knockd --status` and SIGUSR1: what a running daemon tells of itself, and what it never tells.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -25,6 +25,7 @@ trials![
     a_reload_with_a_mistake_is_told,
     the_json_form_has_the_documented_keys,
     the_table_says_who_is_in,
+    five_hundred_knockers_are_told_of_three_hundred_doors,
     metrics_are_of_a_known_form_and_name_no_address,
     no_form_tells_a_secret,
     sockets_are_private_and_removed,
@@ -282,6 +283,30 @@ fn the_table_says_who_is_in() {
 }
 
 /// The text format 0.0.4: a help and a type before the samples of each name, no sample twice.
+fn five_hundred_knockers_are_told_of_three_hundred_doors() {
+    let world = World::new();
+    let other = |n: u32| format!("[other {n}]\nsequence = {},{}\n", 10_000 + n, 20_000 + n);
+    let others: Vec<String> = (0..300).map(other).collect();
+    let doors =
+        format!("{DOOR}start_command = true\nstop_command = true\ncmd_timeout = 1000\n{}", others.concat());
+    let daemon = world.knockd(&doors).start();
+    let knockers: Vec<String> = (0..500).map(|n| format!("10.78.{}.{}", n / 250, n % 250 + 1)).collect();
+    for some in knockers.chunks(50) {
+        world.send(some.iter().flat_map(|knocker| KNOCKS.map(|port| tcp(port).from(knocker))));
+        daemon.sync();
+    }
+    let status = json(&world, &daemon);
+    assert_eq!(
+        counts(&status, "d", ["begun", "failed", "expired", "ignored", "opened"]),
+        [500, 0, 0, 0, 500]
+    );
+    assert_eq!(list(member(&status, "watcher"), "doors").len(), 302);
+    let open = list(member(&status, "doorkeeper"), "open");
+    let told: BTreeSet<&str> = open.iter().map(|it| text(it, "ip")).collect();
+    let wanted: BTreeSet<&str> = knockers.iter().map(String::as_str).collect();
+    assert!(open.len() == 500 && told == wanted, "{} openings of {} knockers", open.len(), told.len());
+}
+
 fn metrics_are_of_a_known_form_and_name_no_address() {
     let world = World::new();
     let doors = format!(
