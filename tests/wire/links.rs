@@ -14,11 +14,12 @@ use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, Mac, Packet, SERVER, SERVER_MAC, tcp, udp};
 use crate::support::tun::Tun;
 use crate::support::world::{CLIENT_LINK, SERVER_LINK, World, run};
-use crate::support::{holds_within, pause, seconds};
+use crate::support::{holds_within, pause, process, seconds};
 use crate::wire::attempts::{DOOR, KNOCKS, opened};
 
 trials![
     an_interface_that_goes_down_is_waited_for,
+    what_changed_while_there_was_no_watcher_is_told,
     a_cable_that_is_pulled_is_waited_for,
     an_interface_that_is_made_anew_is_listened_on,
     a_renamed_interface_is_another,
@@ -109,7 +110,7 @@ fn changes(daemon: &RunningDaemon) -> Vec<String> {
 
 #[track_caller]
 fn expect_changes(daemon: &RunningDaemon, wanted: &[&str]) {
-    let same = holds_within(seconds(5.0), || changes(daemon) == wanted);
+    let same = holds_within(seconds(30.0), || changes(daemon) == wanted);
     assert!(same, "{:?} instead of {wanted:?}; {}", changes(daemon), daemon.said());
 }
 
@@ -128,6 +129,31 @@ fn an_interface_that_goes_down_is_waited_for() {
     daemon.wait_for("d: OPEN SESAME");
     expect_changes(&daemon, &["knk0 is down, waiting for it", "listening on knk0"]);
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The watcher is halted while the interface changes, and the next one finds it changed. What did not change is not
+/// told again.
+fn what_changed_while_there_was_no_watcher_is_told() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    let unseen = |change: &dyn Fn()| {
+        assert!(process::signal(daemon.watcher().unwrap(), Signal::SIGSTOP));
+        change();
+        daemon.replace_watcher();
+    };
+    unseen(&|| world.server.down(SERVER_LINK));
+    daemon.wait_for("knk0 is down, waiting for it");
+    unseen(&|| {});
+    unseen(&|| {
+        world.server.up(SERVER_LINK);
+        world.server.wait_until_running(SERVER_LINK);
+        world.client.wait_until_running(CLIENT_LINK);
+    });
+    world.send(KNOCKS.map(tcp));
+    daemon.wait_for("d: OPEN SESAME");
+    unseen(&|| {});
+    daemon.sync();
+    expect_changes(&daemon, &["knk0 is down, waiting for it", "listening on knk0"]);
 }
 
 fn a_cable_that_is_pulled_is_waited_for() {

@@ -109,6 +109,8 @@ struct Doorkeeper {
     has_lost_watcher: bool,
     /// During the start: the interfaces that the watcher has reported.
     standing: Option<Vec<(String, State)>>,
+    /// What the log last said of each interface.
+    interfaces: Vec<(String, State)>,
     /// While the daemon ends: until when it waits for commands other than stop commands, as uptime.
     last_call: Option<Duration>,
     /// While the daemon ends: until when it waits for the watcher, as uptime.

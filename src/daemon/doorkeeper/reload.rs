@@ -95,6 +95,8 @@ impl Doorkeeper {
         let doors = config.as_ref().map_or(&self.config.doors, |config| &config.doors);
         let one_time: Vec<File> = bundle.one_time.iter().map(|file| self.read_again(doors, *file)).collect();
         let bundle = Bundle {
+            // Only the start of the daemon fails because of an interface: the watcher before would have waited.
+            waits: bundle.waits || self.standing.is_none(),
             one_time: borrow(&one_time),
             spent: spent_lists(doors),
             cooldowns: self.cooling_down(doors),

@@ -26,6 +26,9 @@ use crate::protocol::messages::{Generation, Order, Report, Step};
 use crate::reason::reason;
 use crate::time::Now;
 
+/// Of how many interfaces it is remembered what the log said: a watcher that somebody took over may name any number.
+const MOST_INTERFACES: usize = 1024;
+
 impl Doorkeeper {
     /// Takes what the watcher said.
     pub(super) fn listen(&mut self) {
@@ -102,15 +105,7 @@ impl Doorkeeper {
                     self.log.tell(Notice::LeftOut, [dropped(&door, cause, count)]);
                 }
             }
-            Report::Interface(what, state, was_known) => {
-                // A new watcher tells of what is known.
-                let is_known = !was_known && self.desk.is_pending() && self.is_same_configuration();
-                match &mut self.standing {
-                    Some(standing) => standing.push((what, state)),
-                    None if is_known => {}
-                    None => self.log.tell(notice_of(state), [state.line(&what, was_known)]),
-                }
-            }
+            Report::Interface(what, state, was_known) => self.hear_of_interface(what, state, was_known),
             Report::Trouble(trouble) => self.log.tell(Notice::Trouble, [trouble.to_string()]),
             Report::SocketWanted => match socket::bare() {
                 Ok(socket) => self.watcher.send(Order::Socket(Code(0)), Some(socket)),
@@ -128,6 +123,25 @@ impl Doorkeeper {
             Report::Explained(text, is_end) => self.log.explain(text, is_end, now),
             // It ends now, and that is heard of next.
             Report::Refused(error) => self.log.complain(&error.to_string()),
+        }
+    }
+
+    /// An interface is listened on or waited for.
+    fn hear_of_interface(&mut self, what: String, state: State, was_known: bool) {
+        let before = self.interfaces.iter_mut().find(|(name, _)| *name == what);
+        let before = before.map(|(_, before)| std::mem::replace(before, state));
+        // A watcher that replaces another tells of all interfaces; those that changed meanwhile are news.
+        let is_replacement = !was_known && self.desk.is_pending() && self.is_same_configuration();
+        match &mut self.standing {
+            Some(standing) => standing.push((what.clone(), state)),
+            None if is_replacement && before == Some(state) => {}
+            None => {
+                let was_known = was_known || is_replacement && before.is_some();
+                self.log.tell(notice_of(state), [state.line(&what, was_known)]);
+            }
+        }
+        if before.is_none() && self.interfaces.len() < MOST_INTERFACES {
+            self.interfaces.push((what, state));
         }
     }
 

@@ -183,6 +183,7 @@ impl Doorkeeper {
             is_to_reload: false,
             has_lost_watcher: false,
             standing: Some(Vec::new()),
+            interfaces: Vec::new(),
             last_call: None,
             last_words: None,
             refusals: Flood::default(),
