@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests that need more than Rust: those of contrib/ (the helper script, the
-# systemd unit, the OpenWrt package, the packages of contrib/package.sh, the container, fail2ban, monitoring), Debian's init
+# systemd unit, the OpenWrt package, the packages of contrib/package.sh, the container, fail2ban, monitoring, a fleet of gateways), Debian's init
 # script, those with real clients, and README.md line by line; each in its own
 # namespaces, with the file system read-only. Needs root.
 #
@@ -48,6 +48,7 @@ want fail2ban-regex fail2ban
 want nc netcat-openbsd
 want curl curl
 want python3 python3
+want redis-server redis-server
 wish fwknop fwknop-client
 wish fwknopd fwknop-server
 want /usr/sbin/knockd knockd # 0.8, to compare with
@@ -102,6 +103,15 @@ cp -r "$CONTRIB" "$SCRATCH/contrib"
 cp -r "$CONTRIB/../README.md" "$CONTRIB/../knockd.conf" "$CONTRIB/../man" "$CONTRIB/../tests/corpus/otp" "$SCRATCH/"
 cp "$KNOCKD" "$SCRATCH/bin/knockd"
 cp "$KNOCK" "$SCRATCH/bin/knock"
+# The program of a fleet, a package of its own.
+if [[ " ${*:-fleet} " = *" fleet "* ]]; then
+    if [ -z "${KNOCKD_FLEET:-}" ]; then
+        target=$(cd "$CONTRIB/.." && cd "${CARGO_TARGET_DIR:-target}" && pwd)
+        (cd "$CONTRIB/fleet" && cargo build --locked --quiet --target-dir "$target/fleet") </dev/null
+        KNOCKD_FLEET=$target/fleet/debug/knockd-fleet
+    fi
+    cp "$KNOCKD_FLEET" "$SCRATCH/bin/knockd-fleet"
+fi
 : >"$SCRATCH/results"
 # The client for Windows, where its library and a linker are there.
 KNOCK_EXE=${KNOCK_EXE:-}
@@ -200,11 +210,12 @@ if (: >/etc/.contrib-tests || : >/usr/.contrib-tests) 2>/dev/null; then
 fi
 export RESULTS=/run/here/results CONTRIB=/run/here/contrib
 export KNOCKD=/run/here/bin/knockd KNOCK=/run/here/bin/knock KNOCK_EXE=/run/here/bin/knock.exe
+export KNOCKD_FLEET=/run/here/bin/knockd-fleet
 cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper guard systemd sysv openwrt container packages fail2ban monitoring clients fwknop web windows readme)
+all=(knock_helper guard systemd sysv openwrt container packages fail2ban monitoring clients fwknop fleet web windows readme)
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=("${all[@]}")
 for test in "${tests[@]}"; do
@@ -214,7 +225,7 @@ for test in "${tests[@]}"; do
     # When the first process of the namespace exits, all others in it are killed.
     # Browsers and wine start slowly on a busy machine.
     limit=300
-    case $test in web | windows | packages) limit=900 ;; esac
+    case $test in web | windows | packages | fleet) limit=900 ;; esac
     if ! timeout -k 5 "$limit" unshare --net --mount --pid --fork --kill-child --mount-proc \
         bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
         echo fail >>"$SCRATCH/results"

@@ -114,7 +114,7 @@ impl Fleet {
         }
     }
 
-    /// What to wait for: whoever connects while there is no peer, or what the peer says and takes.
+    /// What to wait for: a connection while there is no peer, or what the peer says and takes.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match (&self.peer, &self.listener) {
             (Some(peer), _) => {
@@ -137,7 +137,7 @@ impl Fleet {
         self.peer.is_some()
     }
 
-    /// Takes whoever connects, if there is no peer yet.
+    /// Accepts a connection, if there is no peer yet.
     pub(super) fn accept(&mut self) -> Option<Caller> {
         let (listener, _) = self.listener.as_ref().filter(|_| self.peer.is_none())?;
         let peer = accept_with(listener, SocketFlags::CLOEXEC).ok()?;

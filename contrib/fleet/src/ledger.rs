@@ -1,0 +1,195 @@
+//! What was seen and spent, and which members there are. All of it is bounded.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::record::{Alive, Record};
+
+/// How many records are remembered, and how many things that were used up: more than the log of the engine has.
+pub const MOST: usize = 16_384;
+/// How many members are known.
+pub const MOST_MEMBERS: usize = 256;
+/// How many of the last delays count.
+const MOST_DELAYS: usize = 1_024;
+
+/// Records that came and are still valid.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// By session and counter: until when, by the engine's clock.
+    records: HashMap<(u64, u64), u64>,
+}
+
+impl Seen {
+    /// Notes a record that is valid until this time of the engine; whether it came for the first time.
+    pub fn is_new(&mut self, record: &Record, until: u64, now: u64) -> bool {
+        if self.records.len() >= MOST {
+            self.records.retain(|_, until| *until >= now);
+        }
+        self.records.insert((record.session, record.counter), until).is_none()
+    }
+}
+
+/// What was used up, to be set again in an engine that has lost its data.
+#[derive(Debug, Default)]
+pub struct Spends(HashMap<[u8; 16], u64>);
+
+impl Spends {
+    /// This was used up, and is kept until this time of the engine.
+    pub fn note(&mut self, name: [u8; 16], until: u64, now: u64) {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, until| *until >= now);
+            let first = self.0.iter().min_by_key(|(_, until)| **until).map(|(name, _)| *name);
+            if let Some(first) = first.filter(|_| self.0.len() >= MOST) {
+                self.0.remove(&first);
+            }
+        }
+        let kept = self.0.entry(name).or_default();
+        *kept = until.max(*kept);
+    }
+
+    /// For how many more seconds this is kept; nothing if it is not.
+    #[must_use]
+    pub fn left(&self, name: &[u8; 16], now: u64) -> Option<u64> {
+        let until = self.0.get(name).filter(|until| **until > now)?;
+        Some(until.saturating_sub(now).div_ceil(1_000_000))
+    }
+
+    /// All that is kept still, each with the seconds that are left.
+    pub fn kept(&self, now: u64) -> impl Iterator<Item = ([u8; 16], u64)> {
+        self.0.iter().filter(move |(_, until)| **until > now).map(move |(name, until)| {
+            let seconds = until.saturating_sub(now).div_ceil(1_000_000);
+            (*name, seconds)
+        })
+    }
+}
+
+/// Another member, or this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// When its last sign of life came, by the monotonic clock here.
+    pub heard: Duration,
+    /// How long that took, in microseconds by the engine's clock.
+    pub delay: u64,
+    /// What it said.
+    pub alive: Alive,
+    session: u64,
+    counter: u64,
+    /// Signs of life of its present session that did not come.
+    pub missed: u64,
+}
+
+/// The members, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Members(BTreeMap<String, Member>);
+
+impl Members {
+    /// A sign of life came; an earlier one of the same session does not count.
+    pub fn hear(&mut self, record: &Record, alive: Alive, delay: u64, uptime: Duration) {
+        let (session, counter) = (record.session, record.counter);
+        let before = self.0.get(&record.member).copied();
+        let missed = match before {
+            Some(it) if it.session == session && it.counter >= counter => return,
+            Some(it) if it.session == session => it.missed + (counter - it.counter - 1),
+            _ => 0,
+        };
+        if before.is_none() && self.0.len() >= MOST_MEMBERS {
+            let oldest = self.0.iter().min_by_key(|(_, it)| it.heard).map(|(name, _)| name.clone());
+            oldest.and_then(|name| self.0.remove(&name));
+        }
+        self.0
+            .insert(record.member.clone(), Member { heard: uptime, delay, alive, session, counter, missed });
+    }
+
+    /// All of them, in the order of their names.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.0.iter().map(|(name, member)| (name.as_str(), member))
+    }
+}
+
+/// How long the last openings of other members were on their way.
+#[derive(Clone, Debug, Default)]
+pub struct Delays(VecDeque<u64>);
+
+impl Delays {
+    /// One took so many microseconds.
+    pub fn note(&mut self, microseconds: u64) {
+        if self.0.len() >= MOST_DELAYS {
+            self.0.pop_front();
+        }
+        self.0.push_back(microseconds);
+    }
+
+    /// The median and the 99th of a hundred, if there were any.
+    #[must_use]
+    pub fn quantiles(&self) -> Option<(u64, u64)> {
+        let mut sorted: Vec<u64> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        let at = |part: usize| sorted.get((sorted.len().checked_sub(1)? * part) / 100).copied();
+        at(50).zip(at(99))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::record::Body;
+
+    fn alive(member: &str, session: u64, counter: u64) -> Record {
+        Record { member: member.to_owned(), session, counter, made: 0, body: Body::Alive(Alive::default()) }
+    }
+
+    #[test]
+    fn a_record_is_new_once() {
+        let mut seen = Seen::default();
+        assert!(seen.is_new(&alive("a", 1, 1), 1_000, 0));
+        assert!(!seen.is_new(&alive("a", 1, 1), 1_000, 0));
+        assert!(seen.is_new(&alive("a", 2, 1), 1_000, 0));
+        for counter in 0..u64::try_from(2 * MOST).unwrap() {
+            assert!(seen.is_new(&alive("a", 3, counter), counter, counter));
+        }
+        assert!(seen.records.len() <= MOST + 1);
+    }
+
+    #[test]
+    fn spends_are_kept_for_their_time() {
+        let mut spends = Spends::default();
+        spends.note([1; 16], 10_000_000, 0);
+        spends.note([1; 16], 5_000_000, 0);
+        spends.note([2; 16], 2_000_000, 0);
+        let mut kept: Vec<_> = spends.kept(2_500_000).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [([1; 16], 8)]);
+        for number in 0..u64::try_from(MOST + 100).unwrap() {
+            let mut name = [0; 16];
+            name[..8].copy_from_slice(&number.to_le_bytes());
+            spends.note(name, 1_000_000 + number, 0);
+        }
+        assert!(spends.0.len() <= MOST);
+    }
+
+    #[test]
+    fn members_are_heard_in_order() {
+        let mut members = Members::default();
+        let at = Duration::from_secs;
+        members.hear(&alive("a", 1, 1), Alive::default(), 3, at(1));
+        members.hear(&alive("a", 1, 4), Alive::default(), 4, at(2));
+        members.hear(&alive("a", 1, 2), Alive::default(), 5, at(3));
+        let (name, member) = members.all().next().unwrap();
+        assert_eq!((name, member.heard, member.delay, member.missed), ("a", at(2), 4, 2));
+        members.hear(&alive("a", 9, 1), Alive::default(), 1, at(4));
+        assert_eq!(members.all().next().unwrap().1.missed, 0);
+        for number in 0..1_000 {
+            members.hear(&alive(&format!("m{number}"), 1, 1), Alive::default(), 1, at(10 + number));
+        }
+        assert!(members.0.len() <= MOST_MEMBERS);
+    }
+
+    #[test]
+    fn quantiles() {
+        let mut delays = Delays::default();
+        assert_eq!(delays.quantiles(), None);
+        (1..=100).for_each(|delay| delays.note(delay));
+        assert_eq!(delays.quantiles(), Some((50, 99)));
+    }
+}

@@ -1,0 +1,209 @@
+//! The thread that reads from the engine, and has knockd open.
+
+use std::fs;
+use std::time::Duration;
+
+use knocking::fleet::message::Message;
+use knocking::fleet::waiting::LEAST;
+use redis::RedisResult;
+
+use crate::engine::{Engine, Entry, Place};
+use crate::log::say;
+use crate::record::{Body, Fault, Record};
+use crate::shared::Shared;
+
+/// How long the engine may wait for something to tell.
+const BLOCK: Duration = Duration::from_millis(250);
+/// How long a command may take beyond that.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait before the first attempt to connect again, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How often forged records are worth a line.
+const QUIET: Duration = Duration::from_mins(1);
+
+struct Reader<'a> {
+    shared: &'a Shared,
+    /// How far an earlier process had read, when this one began.
+    earlier: Place,
+    /// How far this one has.
+    place: Place,
+    beats: Place,
+    last_line: Option<Duration>,
+}
+
+/// How a record was come upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// It was written just now.
+    Live,
+    /// It was there when everything was read.
+    Again,
+}
+
+/// Reads for as long as the process lives.
+pub fn run(shared: &Shared) {
+    let text = fs::read_to_string(&shared.config.place_file).unwrap_or_default();
+    let earlier = Place::parse(&text).unwrap_or_default();
+    let mut reader =
+        Reader { shared, earlier, place: Place::default(), beats: Place::default(), last_line: None };
+    let mut pause = PAUSES.0;
+    loop {
+        if let Ok(mut engine) = Engine::connect(shared, BLOCK + PATIENCE)
+            && reader.begin(&mut engine).is_ok()
+        {
+            pause = PAUSES.0;
+            // The sender says what is wrong with the engine.
+            let _ = reader.go_on(&mut engine);
+        }
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(PAUSES.1);
+    }
+}
+
+impl Reader<'_> {
+    /// Reads what is there.
+    fn begin(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        let asked = self.shared.uptime();
+        let time = engine.time()?;
+        let uptime = self.shared.uptime();
+        self.shared.state().clock.set_between(time, asked, uptime);
+        self.read_all(engine)?;
+        let mut after = None;
+        loop {
+            let entries = engine.range(false, after)?;
+            let Some((last, _)) = entries.last() else { return Ok(()) };
+            (after, self.beats) = (Some(*last), *last);
+            for (_, record) in &entries {
+                self.hear(record);
+            }
+        }
+    }
+
+    fn read_all(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        let mut after = None;
+        // An engine that lost its data, or had its clock set back, has lesser places.
+        let mut place = Place::default();
+        loop {
+            let entries = engine.range(true, after)?;
+            let Some((last, _)) = entries.last() else { break };
+            (after, place) = (Some(*last), *last);
+            for entry in &entries {
+                self.act(entry, How::Again);
+            }
+        }
+        self.place = place;
+        self.keep_place();
+        Ok(())
+    }
+
+    fn go_on(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        loop {
+            if std::mem::take(&mut self.shared.state().is_to_tell_all) {
+                self.read_all(engine)?;
+            }
+            let (log, beats) = engine.wait((self.place, self.beats), BLOCK)?;
+            for entry in &log {
+                self.act(entry, How::Live);
+                self.place = entry.0;
+            }
+            if !log.is_empty() {
+                self.keep_place();
+            }
+            for (place, record) in &beats {
+                self.hear(record);
+                self.beats = *place;
+            }
+        }
+    }
+
+    /// What is read is not acted on again by the next process, where that would do something twice.
+    fn keep_place(&mut self) {
+        let path = &self.shared.config.place_file;
+        if self.shared.state().knockd.is_none() {
+            return;
+        }
+        let new = path.with_extension("new");
+        let written = fs::write(&new, format!("{}\n", self.place)).and_then(|()| fs::rename(&new, path));
+        if let Err(error) = written
+            && self.may_say()
+        {
+            say(&format!("could not write {}: {error}", path.display()));
+        }
+    }
+
+    fn may_say(&mut self) -> bool {
+        let uptime = self.shared.uptime();
+        let may = self.last_line.is_none_or(|at| at + QUIET <= uptime);
+        if may {
+            self.last_line = Some(uptime);
+        }
+        may
+    }
+
+    fn decode(&mut self, bytes: &[u8]) -> Option<Record> {
+        match Record::decode(bytes, &self.shared.key) {
+            Ok(record) => Some(record),
+            Err(fault) => {
+                let mut state = self.shared.state();
+                state.forged += 1;
+                let count = state.forged;
+                drop(state);
+                if self.may_say() {
+                    let why = match fault {
+                        Fault::Mac => "not made with this fleet's key",
+                        Fault::Form => "damaged, or of another version",
+                    };
+                    say(&format!("a record in the engine is {why} and is left out, {count} by now"));
+                }
+                None
+            }
+        }
+    }
+
+    fn act(&mut self, (place, bytes): &Entry, how: How) {
+        let Some(record) = self.decode(bytes) else { return };
+        let Body::Opened { shared: opening, spent } = &record.body else { return };
+        let shared = self.shared;
+        let uptime = shared.uptime();
+        let mut state = shared.state();
+        let Some(now) = state.clock.now(uptime) else { return };
+        if let Some(spent) = spent {
+            let until = record.made.saturating_add(spent.seconds.saturating_mul(1_000_000));
+            state.spends.note(spent.name, until, now);
+        }
+        let Some(knockd) = state.knockd.clone() else { return };
+        let Some(left) = record.left(now) else {
+            state.repeated += u64::from(how == How::Live);
+            return;
+        };
+        let time = u64::try_from(opening.time.as_micros()).unwrap_or(u64::MAX);
+        let is_new = state.seen.is_new(&record, record.made.saturating_add(time), now);
+        let is_own = record.member == shared.member;
+        if how == How::Live && !is_new {
+            state.repeated += 1;
+            return;
+        }
+        if how == How::Live && !is_own {
+            state.delays.note(now.saturating_sub(record.made));
+        }
+        // A command without an end runs once: knockd cannot tell that it has run before.
+        let is_done = !opening.has_end && (!is_new || is_own || *place <= self.earlier);
+        if is_done || is_own && how == How::Live || left < LEAST || !shared.config.shares(&opening.door) {
+            return;
+        }
+        state.told += u64::from(is_new);
+        drop(state);
+        knockd.say(&Message::Open(opening.clone()).lasting(left));
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let Some(record) = self.decode(bytes) else { return };
+        let Body::Alive(alive) = record.body else { return };
+        let uptime = self.shared.uptime();
+        let mut state = self.shared.state();
+        let delay = state.clock.now(uptime).unwrap_or_default().saturating_sub(record.made);
+        // One that was there long before says when the member was there.
+        let heard = uptime.saturating_sub(Duration::from_micros(delay));
+        state.members.hear(&record, alive, delay, heard);
+    }
+}

@@ -1,0 +1,364 @@
+//! What members write for each other into the engine.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | `kf` |
+//! | 2 | 1 | version: 1 |
+//! | 3 | 1 | kind: 1 opened, 2 a sign of life |
+//! | 4 | 1 | length of the member's name, 1 to 32 |
+//! | 5 | n | the member's name, of letters, digits, `.`, `-` and `_` |
+//! | | 8 | session: drawn at random when the member's program began |
+//! | | 8 | counter: how many records that session has made of this kind |
+//! | | 8 | when it was made, in microseconds by the engine's clock |
+//! | opened | 16 | name of the spent key; zeros if nothing was used up |
+//! | | 8 | how long that is to be kept, in seconds |
+//! | | 248 | the message `Open` to knockd, with the time that was left when the record was made |
+//! | alive | 8 | how many openings the member has sent |
+//! | | 8 | how many messages wait there |
+//! | | 8 | the shapes of all doors of its knockd; 0 without one |
+//! | last | 32 | HMAC-SHA256 with the fleet's key over `knockd-fleet 1`, 0, the fleet's name, 0 and all that stands in front |
+//!
+//! Numbers are little-endian. A record has one spelling.
+
+use std::time::Duration;
+
+use knocking::door::digest::{Digest, Keyed};
+use knocking::fleet::message::{LENGTH, Mark, Message, Shared};
+use knocking::protocol::messages::Crossing;
+
+/// The most bytes of a record: nothing longer is looked at.
+pub const LONGEST: usize = 5 + MAX_MEMBER + 24 + 24 + LENGTH + MAC;
+/// The most bytes of a member's name.
+pub const MAX_MEMBER: usize = 32;
+/// How far the clock of the engine may have been set back since a record was made, in microseconds.
+pub const TOLERANCE: u64 = 2_000_000;
+
+const MAC: usize = 32;
+const TITLE: &[u8] = b"kf\x01";
+const OPENED: u8 = 1;
+const ALIVE: u8 = 2;
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who wrote it.
+    pub member: String,
+    /// Different for each process of a member.
+    pub session: u64,
+    /// Different for each record of a session and kind, and growing.
+    pub counter: u64,
+    /// When it was made, in microseconds since 1970 by the engine's clock.
+    pub made: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A door was opened.
+    Opened {
+        /// The opening.
+        shared: Shared,
+        /// What it used up, if anything.
+        spent: Option<Spent>,
+    },
+    /// The member is there.
+    Alive(Alive),
+}
+
+/// What was used up, as the engine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Its name: see [`Key::spent`].
+    pub name: [u8; 16],
+    /// For how many seconds it is kept.
+    pub seconds: u64,
+}
+
+/// How a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alive {
+    /// How many openings it has sent.
+    pub openings: u64,
+    /// How many messages wait there to be sent.
+    pub waiting: u64,
+    /// The shapes of all doors of its knockd; 0 without one.
+    pub shape: u64,
+}
+
+/// The fleet's key, and its name.
+#[derive(Clone, Debug)]
+pub struct Key {
+    keyed: Keyed,
+    fleet: String,
+}
+
+/// Why bytes are no record to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody with the fleet's key made it.
+    Mac,
+    /// It was made by another version, or is damaged.
+    Form,
+}
+
+impl Key {
+    /// The key of a fleet.
+    #[must_use]
+    pub fn new(key: &[u8], fleet: &str) -> Key {
+        Key { keyed: Keyed::new(Digest::Sha256, key), fleet: fleet.to_owned() }
+    }
+
+    /// The name of the spent key of a mark: a reader of the engine learns nothing of the lock.
+    #[must_use]
+    pub fn spent(&self, mark: Mark) -> [u8; 16] {
+        let code = self.keyed.code(&[b"knockd-fleet 1 spent\0", self.fleet.as_bytes(), b"\0", &mark.0]);
+        code.first_chunk().copied().unwrap_or_default()
+    }
+
+    fn parts<'a>(&'a self, record: &'a [u8]) -> [&'a [u8]; 4] {
+        [b"knockd-fleet 1\0", self.fleet.as_bytes(), b"\0", record]
+    }
+}
+
+/// Whether a member may be called that.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=MAX_MEMBER).contains(&name.len()) && name.bytes().all(is_good)
+}
+
+impl Record {
+    /// The bytes, with their MAC.
+    #[must_use]
+    pub fn encode(&self, key: &Key) -> Vec<u8> {
+        let mut out = self.plain();
+        let code = key.keyed.code(&key.parts(&out));
+        out.extend(code.iter());
+        out
+    }
+
+    fn plain(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(LONGEST);
+        out.extend(TITLE);
+        out.push(if matches!(self.body, Body::Opened { .. }) { OPENED } else { ALIVE });
+        out.push(u8::try_from(self.member.len()).unwrap_or(u8::MAX));
+        out.extend(self.member.bytes());
+        for number in [self.session, self.counter, self.made] {
+            out.extend(number.to_le_bytes());
+        }
+        match &self.body {
+            Body::Opened { shared, spent } => {
+                let (name, seconds) = spent.map_or(([0; 16], 0), |it| (it.name, it.seconds));
+                out.extend(name);
+                out.extend(seconds.to_le_bytes());
+                out.extend(Message::Open(shared.clone()).encode());
+            }
+            Body::Alive(Alive { openings, waiting, shape }) => {
+                for number in [openings, waiting, shape] {
+                    out.extend(number.to_le_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// The record that these bytes are.
+    ///
+    /// # Errors
+    /// Why they are none. The MAC is looked at first.
+    pub fn decode(bytes: &[u8], key: &Key) -> Result<Record, Fault> {
+        if bytes.len() > LONGEST {
+            return Err(Fault::Form);
+        }
+        let (plain, code) = bytes.split_last_chunk::<MAC>().ok_or(Fault::Form)?;
+        if !key.keyed.verifies(&key.parts(plain), code) {
+            return Err(Fault::Mac);
+        }
+        let record = read(plain).ok_or(Fault::Form)?;
+        if record.plain() == plain { Ok(record) } else { Err(Fault::Form) }
+    }
+
+    /// What is left of its opening at this time of the engine; nothing if it is over, or was not made yet.
+    #[must_use]
+    pub fn left(&self, now: u64) -> Option<Duration> {
+        let Body::Opened { shared, .. } = &self.body else { return None };
+        if self.made > now.saturating_add(TOLERANCE) {
+            return None;
+        }
+        let age = Duration::from_micros(now.saturating_sub(self.made));
+        shared.time.checked_sub(age)
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+}
+
+fn read(plain: &[u8]) -> Option<Record> {
+    let mut reader = Reader(plain.strip_prefix(TITLE)?);
+    let [kind, length] = reader.take()?;
+    let member =
+        std::str::from_utf8(reader.slice(length.into())?).ok().filter(|name| is_name(name))?.to_owned();
+    let (session, counter, made) = (reader.number()?, reader.number()?, reader.number()?);
+    let body = match kind {
+        OPENED => {
+            let (name, seconds) = (reader.take()?, reader.number()?);
+            let Some(Message::Open(shared)) = Message::decode(reader.slice(LENGTH)?) else { return None };
+            Body::Opened { shared, spent: (name != [0; 16]).then_some(Spent { name, seconds }) }
+        }
+        ALIVE => Body::Alive(Alive {
+            openings: reader.number()?,
+            waiting: reader.number()?,
+            shape: reader.number()?,
+        }),
+        _ => return None,
+    };
+    reader.0.is_empty().then_some(Record { member, session, counter, made, body })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use knocking::door::lock::Turn;
+
+    fn records() -> Vec<Record> {
+        let shared = Shared {
+            number: 7,
+            door: "ssh".to_owned(),
+            shape: 8,
+            knocker: "192.0.2.7".parse().unwrap(),
+            turn: Turn(9),
+            mark: Mark::default(),
+            time: Duration::from_secs(10),
+            has_end: true,
+            access: None,
+        };
+        let record = |member: &str, body| Record {
+            member: member.to_owned(),
+            session: 0x1122_3344_5566_7788,
+            counter: 3,
+            made: 1_000_000_000,
+            body,
+        };
+        vec![
+            record("g1", Body::Opened { shared: shared.clone(), spent: None }),
+            record(
+                &"m".repeat(MAX_MEMBER),
+                Body::Opened {
+                    shared: Shared { door: "d".repeat(127), ..shared },
+                    spent: Some(Spent { name: [1; 16], seconds: 99 }),
+                },
+            ),
+            record("g-2.example_x", Body::Alive(Alive { openings: 1, waiting: 2, shape: 3 })),
+        ]
+    }
+
+    fn key() -> Key {
+        Key::new(b"0123456789abcdef0123456789abcdef", "home")
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for record in records() {
+            let bytes = record.encode(&key());
+            assert!(bytes.len() <= LONGEST);
+            assert_eq!(Record::decode(&bytes, &key()), Ok(record));
+        }
+    }
+
+    #[test]
+    fn any_change_breaks_the_mac() {
+        for record in records() {
+            let bytes = record.encode(&key());
+            for place in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut changed = bytes.clone();
+                    changed[place] ^= 1 << bit;
+                    assert_eq!(Record::decode(&changed, &key()), Err(Fault::Mac), "byte {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_or_fleet_reads_nothing() {
+        let bytes = records()[0].encode(&key());
+        let other_key = Key::new(b"0123456789abcdef0123456789abcdeF", "home");
+        assert_eq!(Record::decode(&bytes, &other_key), Err(Fault::Mac));
+        assert_eq!(
+            Record::decode(&bytes, &Key::new(b"0123456789abcdef0123456789abcdef", "hom")),
+            Err(Fault::Mac)
+        );
+    }
+
+    #[test]
+    fn a_right_mac_over_nonsense_is_no_record() {
+        let key = key();
+        let whole = records()[0].encode(&key);
+        let plain = &whole[..whole.len() - MAC];
+        let sealed = |plain: &[u8]| {
+            let mut out = plain.to_vec();
+            out.extend(key.keyed.code(&key.parts(plain)).iter());
+            out
+        };
+        for length in 0..plain.len() {
+            assert_eq!(Record::decode(&sealed(&plain[..length]), &key), Err(Fault::Form), "{length}");
+        }
+        assert_eq!(Record::decode(&sealed(&[plain, &[0]].concat()), &key), Err(Fault::Form));
+        assert_eq!(Record::decode(&vec![0; 1 << 20], &key), Err(Fault::Form));
+        assert_eq!(Record::decode(&[], &key), Err(Fault::Form));
+        // Changed bytes under a right MAC: another record with one spelling, or none; never a panic.
+        let mut state = 1_u64;
+        for _ in 0..10_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut changed = plain.to_vec();
+            let place = usize::try_from(state >> 33).unwrap() % changed.len();
+            changed[place] = state.to_le_bytes()[7];
+            let bytes = sealed(&changed);
+            if let Ok(record) = Record::decode(&bytes, &key) {
+                assert_eq!(record.encode(&key), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn ages_are_the_engines() {
+        let record = &records()[0];
+        let left = |now| record.left(now).map(|left| left.as_millis());
+        assert_eq!(left(1_000_000_000), Some(10_000));
+        assert_eq!(left(1_004_500_000), Some(5_500));
+        assert_eq!(left(1_010_000_000), Some(0));
+        assert_eq!(left(1_010_000_001), None);
+        // The engine's clock was set back a little; and a record from the future.
+        assert_eq!(left(999_000_000), Some(10_000));
+        assert_eq!(left(1_000_000_000 - TOLERANCE - 1), None);
+        assert_eq!(records()[2].left(1_000_000_000), None);
+    }
+
+    #[test]
+    fn spent_names_depend_on_the_key() {
+        let mark = Mark([5; 16]);
+        assert_eq!(key().spent(mark), key().spent(mark));
+        assert_ne!(key().spent(mark), key().spent(Mark([6; 16])));
+        assert_ne!(key().spent(mark), Key::new(b"another key, of enough bytes....", "home").spent(mark));
+    }
+}

@@ -1,0 +1,223 @@
+//! The thread that writes to the engine: spends, openings, signs of life.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use knocking::fleet::message::{Mark, Message};
+use redis::RedisResult;
+
+use crate::engine::Engine;
+use crate::log::say;
+use crate::record::{Alive, Body, Record, Spent};
+use crate::shared::Shared;
+
+/// How long a command may take: knockd waits for 300 ms.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How long to wait before the first attempt to connect again, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How often the engine is asked for its time.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often there is a sign of life.
+const BEAT: Duration = Duration::from_secs(2);
+
+struct Sender<'a> {
+    shared: &'a Shared,
+    engine: Option<Engine>,
+    next_try: Duration,
+    pause: Duration,
+    next_look: Duration,
+    next_beat: Duration,
+    openings: u64,
+    beats: u64,
+}
+
+/// Sends what comes, as long as something may come.
+pub fn run(shared: &Shared, messages: &Receiver<Message>) {
+    let mut sender = Sender {
+        shared,
+        engine: None,
+        next_try: Duration::ZERO,
+        pause: PAUSES.0,
+        next_look: Duration::ZERO,
+        next_beat: Duration::ZERO,
+        openings: 0,
+        beats: 0,
+    };
+    loop {
+        let next =
+            if sender.engine.is_some() { sender.next_look.min(sender.next_beat) } else { sender.next_try };
+        match messages.recv_timeout(next.saturating_sub(shared.uptime())) {
+            Ok(message) => shared.wait(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        while let Ok(message) = messages.try_recv() {
+            shared.wait(message);
+        }
+        sender.attend();
+    }
+}
+
+impl Sender<'_> {
+    fn attend(&mut self) {
+        let uptime = self.shared.uptime();
+        if self.engine.is_none() && self.next_try <= uptime {
+            match Engine::connect(self.shared, PATIENCE).and_then(|engine| self.begin(engine)) {
+                Ok(()) => self.pause = PAUSES.0,
+                Err(error) => self.lose(&error),
+            }
+        }
+        if let Some(mut engine) = self.engine.take() {
+            match self.send(&mut engine) {
+                Ok(()) => self.engine = Some(engine),
+                Err(error) => self.lose(&error),
+            }
+        }
+        if self.engine.is_none() {
+            self.answer_unknown();
+        }
+    }
+
+    /// The engine is in reach: its clock is read, and what is known to be used up is set.
+    fn begin(&mut self, mut engine: Engine) -> RedisResult<()> {
+        self.look(&mut engine)?;
+        self.set_again(&mut engine)?;
+        let uptime = self.shared.uptime();
+        let mut state = self.shared.state();
+        (state.is_in_reach, state.reach_since) = (true, uptime);
+        drop(state);
+        say("the engine is in reach");
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    fn lose(&mut self, error: &redis::RedisError) {
+        self.engine = None;
+        let uptime = self.shared.uptime();
+        self.next_try = uptime.saturating_add(self.pause);
+        self.pause = (2 * self.pause).min(PAUSES.1);
+        let mut state = self.shared.state();
+        let is_news = state.is_in_reach || state.reach_since.is_zero();
+        if is_news {
+            (state.is_in_reach, state.reach_since) = (false, uptime);
+            drop(state);
+            say(&format!("the engine is out of reach: {error}; trying again"));
+        }
+    }
+
+    /// Questions that wait for an engine out of reach are answered so; they stay in the queue.
+    fn answer_unknown(&mut self) {
+        let state = self.shared.state();
+        let Some(knockd) = state.knockd.clone() else { return };
+        let numbers: Vec<u64> = state
+            .queue
+            .messages()
+            .filter_map(|message| if let Message::Ask(it) = message { Some(it.number) } else { None })
+            .collect();
+        drop(state);
+        for number in numbers {
+            knockd.say(&Message::Unknown(number));
+        }
+    }
+
+    fn look(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        let asked = self.shared.uptime();
+        let time = engine.time()?;
+        let uptime = self.shared.uptime();
+        self.shared.state().clock.set_between(time, asked, uptime);
+        self.next_look = uptime.saturating_add(LOOK);
+        if !engine.has_epoch()? {
+            self.set_again(engine)?;
+        }
+        Ok(())
+    }
+
+    /// An engine that has lost its data is told what is known to be used up.
+    fn set_again(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        let Some(now) = self.shared.engine_time() else { return Ok(()) };
+        let kept: Vec<([u8; 16], u64)> = self.shared.state().spends.kept(now).collect();
+        for (name, seconds) in kept {
+            engine.spend(name, &self.shared.member, seconds)?;
+        }
+        engine.begin_epoch(self.shared.session)
+    }
+
+    fn send(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        if self.next_look <= self.shared.uptime() {
+            self.look(engine)?;
+        }
+        loop {
+            let uptime = self.shared.uptime();
+            let Some(message) = self.shared.state().queue.front(uptime) else { break };
+            self.deliver(engine, message)?;
+            let mut state = self.shared.state();
+            state.queue.sent();
+            state.waiting = state.queue.len();
+        }
+        if self.next_beat <= self.shared.uptime() {
+            self.next_beat = self.shared.uptime().saturating_add(BEAT);
+            self.beats += 1;
+            let state = self.shared.state();
+            let waiting = u64::try_from(state.waiting).unwrap_or(u64::MAX);
+            let alive = Alive { openings: state.sent, waiting, shape: state.shape };
+            drop(state);
+            self.write(engine, self.beats, Body::Alive(alive))?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, engine: &mut Engine, message: Message) -> RedisResult<()> {
+        let shared = self.shared;
+        match message {
+            Message::Ask(question) => {
+                let name = shared.key.spent(question.mark);
+                let user = format!("{} {:x} {:x}", shared.member, shared.session, question.number);
+                let is_first = engine.spend(name, &user, question.time.as_secs())?;
+                let now = shared.engine_time().unwrap_or_default();
+                let life = u64::try_from(question.time.as_micros()).unwrap_or(u64::MAX);
+                let mut state = shared.state();
+                state.spends.note(name, now.saturating_add(life), now);
+                let count = if is_first { &mut state.answers.0 } else { &mut state.answers.1 };
+                *count += 1;
+                let knockd = state.knockd.clone();
+                drop(state);
+                let answer = if is_first { Message::Yes } else { Message::No };
+                if let Some(knockd) = knockd {
+                    knockd.say(&answer(question.number));
+                }
+                Ok(())
+            }
+            Message::Opened(mut opening) => {
+                let now = shared.engine_time().unwrap_or_default();
+                let name = shared.key.spent(opening.mark);
+                let left = shared.state().spends.left(&name, now);
+                let spent = left.map(|seconds| Spent { name, seconds });
+                // Of a single packet the others must know which it was; all else they learn from the turn.
+                if opening.access.is_none() {
+                    opening.mark = Mark::default();
+                }
+                self.openings += 1;
+                self.write(engine, self.openings, Body::Opened { shared: opening, spent })?;
+                shared.state().sent += 1;
+                Ok(())
+            }
+            Message::Hello(..)
+            | Message::Open(_)
+            | Message::Yes(_)
+            | Message::No(_)
+            | Message::Unknown(_) => Ok(()),
+        }
+    }
+
+    fn write(&self, engine: &mut Engine, counter: u64, body: Body) -> RedisResult<()> {
+        let is_log = matches!(body, Body::Opened { .. });
+        let record = Record {
+            member: self.shared.member.clone(),
+            session: self.shared.session,
+            counter,
+            made: self.shared.engine_time().unwrap_or_default(),
+            body,
+        };
+        engine.write(is_log, &record.encode(&self.shared.key))
+    }
+}
