@@ -7,6 +7,7 @@
 //! | room | what it holds |
 //! |---|---|
 //! | [`time`] | the time as a value: uptime and Unix time, read at one instant |
+//! | [`sorted`] | sets that are sorted lists |
 //! | [`octets`] | bytes that need not be UTF-8 as text, and back |
 //! | [`json`] | writes JSON |
 //! | [`reason`] | the text of an operating-system error |
@@ -62,6 +63,7 @@ pub mod plan;
 pub mod protocol;
 pub mod reason;
 pub mod simulation;
+pub mod sorted;
 #[cfg(target_os = "linux")]
 pub mod status;
 pub mod time;

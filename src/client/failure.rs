@@ -24,8 +24,13 @@ pub(super) enum Status {
 }
 
 /// A failure: its message and its exit code.
+///
+/// It is boxed because most functions of the client return it: each `?` then moves a pointer.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct Failure(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: Status,
     message: Option<String>,
     usage: bool,
@@ -34,37 +39,42 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure with this message.
     pub(super) fn new(status: Status, message: impl fmt::Display) -> Failure {
-        Failure { status, message: Some(message.to_string()), usage: false }
+        Failure::of(status, &message)
+    }
+
+    fn of(status: Status, message: &dyn fmt::Display) -> Failure {
+        Failure(Box::new(Parts { status, message: Some(message.to_string()), usage: false }))
     }
 
     /// A value that is not valid, a file that cannot be used, an unknown name.
     pub(super) fn refused(message: impl fmt::Display) -> Failure {
-        Failure::new(Status::Refused, format_args!("error: {message}"))
+        Failure::of(Status::Refused, &format_args!("error: {message}"))
     }
 
     /// A command line that says nothing to do: the message, if there is one, and the usage are shown.
     pub(super) fn usage(message: Option<String>) -> Failure {
-        Failure { status: Status::Refused, message, usage: true }
+        Failure(Box::new(Parts { status: Status::Refused, message, usage: true }))
     }
 
     /// Several failures with a line each; the exit code is 1.
     pub(super) fn all(failures: Vec<Failure>) -> Failure {
-        let messages: Vec<String> = failures.into_iter().filter_map(|failure| failure.message).collect();
+        let messages: Vec<String> = failures.into_iter().filter_map(|failure| failure.0.message).collect();
         Failure::new(Status::Refused, messages.join("\n"))
     }
 
     /// Prints the message and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        if let Some(message) = &self.message {
+        let Parts { status, message, usage } = &*self.0;
+        if let Some(message) = message {
             output::complain(message);
         }
-        if self.usage {
+        if *usage {
             output::print(USAGE);
             // Where the usage pushes the message off the screen, it is said again.
-            if let Some(message) = self.message.as_ref().filter(|_| output::is_terminal()) {
+            if let Some(message) = message.as_ref().filter(|_| output::is_terminal()) {
                 output::complain(message);
             }
         }
-        ExitCode::from(self.status as u8)
+        ExitCode::from(*status as u8)
     }
 }

@@ -11,17 +11,17 @@ use crate::client::system;
 
 /// One line on standard output.
 pub(super) fn say(line: impl Display) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    write(&mut io::stdout(), &format_args!("{line}\n"));
 }
 
 /// Text on standard output, without adding an end of line.
 pub(super) fn print(text: impl Display) {
-    let _ = write!(io::stdout().lock(), "{text}");
+    write(&mut io::stdout(), &text);
 }
 
 /// One line on standard error.
 pub(super) fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    write(&mut io::stderr(), &format_args!("{line}\n"));
 }
 
 /// One line about what is being done: on standard output, or on standard error if the former `is_taken`
@@ -45,5 +45,9 @@ pub(super) fn is_terminal() -> bool {
 
 /// Part of a line on standard error, which is a terminal.
 pub(super) fn progress(text: impl Display) {
-    let _ = write!(io::stderr().lock(), "{text}");
+    write(&mut io::stderr(), &text);
+}
+
+fn write(stream: &mut dyn Write, text: &dyn Display) {
+    let _ = write!(stream, "{text}");
 }

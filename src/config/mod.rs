@@ -24,9 +24,10 @@ pub mod syntax;
 mod value;
 mod warnings;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use crate::door::Door;
 use crate::door::lock::Lock;
@@ -68,7 +69,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(text: &[u8], reading: Reading<'_>) -> Result<Config, ConfigError> {
-        Config::parse_all([(None, text)], reading)
+        Config::parse_all(&[(None, text)], reading)
     }
 
     /// Reads a configuration of several files. Each begins outside of all sections. Included files
@@ -77,7 +78,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse_all<'a>(
-        files: impl IntoIterator<Item = (Option<&'a Path>, &'a [u8])>,
+        files: &[(Option<&'a Path>, &'a [u8])],
         mut reading: Reading<'_>,
     ) -> Result<Config, ConfigError> {
         let mut options = Options::default();
@@ -86,7 +87,7 @@ impl Config {
         let mut section = Section { door: None, entries: Vec::new() };
         let mut written = Vec::new();
         let mut continues = false;
-        let lines = files.into_iter().flat_map(|(file, text)| {
+        let lines = files.iter().flat_map(|&(file, text)| {
             let items = syntax::items(text).enumerate();
             items.map(move |(index, (line, item))| (file, index == 0, line, item))
         });
@@ -195,7 +196,7 @@ fn shared_seed(doors: &[Door]) -> Option<(usize, Problem)> {
         Lock::Otp(lock) => Some((at, &door.name, &lock.otp)),
         Lock::Fixed(_) | Lock::OneTime(_) | Lock::Spa(_) => None,
     });
-    let mut known = HashMap::new();
+    let mut known = LiteMap::<_, &Arc<str>>::new();
     for (at, name, otp) in locks {
         let other = *known.entry(otp.seed().fingerprint()).or_insert(name);
         if other != name {

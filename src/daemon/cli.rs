@@ -218,9 +218,8 @@ pub fn command() -> Command {
 ///
 /// # Errors
 /// [`Instead`] says what to do instead.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Instead> {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let matches = command().try_get_matches_from(&words).map_err(|error| match error.kind() {
+pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
+    let matches = command().try_get_matches_from(words).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => Instead::Print(USAGE),
         ErrorKind::DisplayVersion => Instead::Print(VERSION),
         _ => Instead::Refuse(in_the_words_of_getopt(&error, words.last())),

@@ -52,9 +52,11 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
         Ok(text)
     };
     let reading = Reading { file: &mut file, note, interface_is_given: arguments.interface.is_some() };
-    let sources =
-        files.iter().map(|(path, text)| ((files.len() > 1).then_some(path.as_path()), text.as_slice()));
-    let mut config = Config::parse_all(sources, reading).map_err(StartError::Config)?;
+    let sources: Vec<_> = files
+        .iter()
+        .map(|(path, text)| ((files.len() > 1).then_some(path.as_path()), text.as_slice()))
+        .collect();
+    let mut config = Config::parse_all(&sources, reading).map_err(StartError::Config)?;
     anchor(&mut config, &arguments.folder);
     let confinements = Confinements::of(&config.options).map_err(StartError::NoUser)?;
     Ok(Loaded { config, files, one_time: lists, warnings, confinements })
@@ -133,8 +135,8 @@ pub fn unpack(bundle: &Bundle<'_>) -> Option<Config> {
     };
     let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: true };
     let places = bundle.files.iter().enumerate();
-    let sources = places.map(|(index, (path, text))| ((index > 0).then_some(*path), *text));
-    Config::parse_all(sources, reading).ok()
+    let sources: Vec<_> = places.map(|(index, (path, text))| ((index > 0).then_some(*path), *text)).collect();
+    Config::parse_all(&sources, reading).ok()
 }
 
 fn anchor(config: &mut Config, folder: &Path) {

@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     if words.is_empty() {
         words.push("knockd".into());
     }
-    let mut arguments = match cli::parse(words.clone()) {
+    let mut arguments = match cli::parse(&words) {
         Ok(arguments) => arguments,
         Err(Instead::Print(text)) => {
             output::print(text);

@@ -44,7 +44,7 @@ fn make(arguments: &Arguments, wanted: &Wanted) -> Result<NewDoor, String> {
     };
     wanted.wish.check(&config)?;
     let mut taken = ports::of_config(&config);
-    taken.insert(wanted.wish.port);
+    taken.push(wanted.wish.port);
     taken.extend(ports::of_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
     wanted.wish.make(&firewall(&config), &taken, &mut |bytes| {
         getrandom::fill(bytes).map_err(|error| format!("the system gives no random numbers: {error}"))

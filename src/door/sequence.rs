@@ -74,7 +74,7 @@ impl fmt::Display for SequenceError {
 impl std::error::Error for SequenceError {}
 
 /// An ordered list of stages; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(Box<[Stage]>);
 
 impl Sequence {

@@ -3,8 +3,9 @@
 //! A spent list stays spent, even after its time: nothing here reads a clock, so setting the clock
 //! back makes no list valid again.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+use crate::sorted;
 
 /// Above this many lists, those too old to be accepted are merged into `floor`.
 const MERGE_ABOVE: usize = 256;
@@ -12,8 +13,8 @@ const MERGE_ABOVE: usize = 256;
 /// The spent lists of one lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Period and knocker; no knocker for a list that all share.
-    lists: BTreeSet<(u64, Option<IpAddr>)>,
+    /// Period and knocker, sorted; no knocker for a list that all share.
+    lists: Vec<(u64, Option<IpAddr>)>,
     /// All lists of this period and earlier ones are spent.
     floor: Option<u64>,
 }
@@ -22,19 +23,15 @@ impl Spent {
     /// Whether this list opened the door already.
     #[must_use]
     pub fn contains(&self, period: u64, owner: Option<IpAddr>) -> bool {
-        self.floor.is_some_and(|floor| period <= floor) || self.lists.contains(&(period, owner))
+        self.floor.is_some_and(|floor| period <= floor) || self.lists.binary_search(&(period, owner)).is_ok()
     }
 
     /// Adds a list; lists from before the period `accepted` are not accepted any more.
     pub fn insert(&mut self, period: u64, owner: Option<IpAddr>, accepted: u64) {
-        self.lists.insert((period, owner));
-        while self.lists.len() > MERGE_ABOVE
-            && let Some(&oldest) = self.lists.first()
-            && oldest.0 < accepted
-        {
-            self.lists.pop_first();
-            self.floor = self.floor.max(Some(oldest.0));
-        }
+        sorted::insert(&mut self.lists, (period, owner));
+        let surplus = self.lists.len().saturating_sub(MERGE_ABOVE);
+        let old = self.lists.iter().take(surplus).take_while(|list| list.0 < accepted).count();
+        self.floor = self.floor.max(self.lists.drain(..old).map(|list| list.0).next_back());
     }
 
     /// The lists that are stored one by one.

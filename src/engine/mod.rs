@@ -14,17 +14,20 @@ pub mod single_packets;
 pub mod strays;
 pub mod tally;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::door::Door;
 use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
+use crate::door::spent::Spent;
+use crate::door::tries::Tries;
 use crate::engine::attempts::{Attempt, AttemptId, Attempts};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
@@ -114,6 +117,10 @@ impl Engine {
         here: impl IntoIterator<Item = IpAddr>,
         capacity: usize,
     ) -> Engine {
+        Engine::at(doors, sorted(here), capacity)
+    }
+
+    fn at(doors: Vec<Door>, here: Vec<IpAddr>, capacity: usize) -> Engine {
         let mut engine = Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
@@ -122,7 +129,7 @@ impl Engine {
             most_attempts: 0,
             strays: Strays::of(&doors),
             doors,
-            here: sorted(here),
+            here,
             first_stages: FirstStages::default(),
             valid_times: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(capacity),
@@ -183,7 +190,7 @@ impl Engine {
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
         self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
         self.most_attempts = earlier.most_attempts;
-        let doors: HashMap<Arc<str>, u32> =
+        let doors: LiteMap<Arc<str>, u32> =
             (0..).zip(&self.doors).map(|(index, door)| (door.name.clone(), index)).collect();
         for (old, knocker, &(), until) in earlier.cooldowns.iter() {
             let name = earlier.doors.get(old as usize).map(|door| &door.name);
@@ -191,7 +198,7 @@ impl Engine {
                 self.cooldowns.set(index, knocker, (), until, now.uptime);
             }
         }
-        let mut spent = HashMap::new();
+        let mut spent = LiteMap::<_, (&Spent, &Tries)>::new();
         for door in &earlier.doors {
             if let Lock::Otp(it) = &door.lock {
                 spent.entry((&door.name, it.otp.identity())).or_insert((&it.spent, &it.tries));

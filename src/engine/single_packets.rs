@@ -3,8 +3,10 @@
 //! The watcher has the keys of the HMACs alone: it can tell packets of strangers, but make none that opens a door.
 //! All else is found out where the encryption keys are.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
+
+use litemap::LiteMap;
 
 use crate::door::Door;
 use crate::door::digest::Digest;
@@ -14,6 +16,7 @@ use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::request::{Arrival, Request, SpaLock, is_in_time};
 use crate::door::spa::sealed::{Gate, PacketId};
+use crate::sorted;
 
 /// How many packets are remembered that were passed on, so that one that is sent again and again costs nothing.
 const PASSED: usize = 4096;
@@ -21,7 +24,7 @@ const PASSED: usize = 4096;
 /// The gates of all doors that take single packets.
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
-    by_port: HashMap<u16, Vec<GateOfDoor>>,
+    by_port: LiteMap<u16, Vec<GateOfDoor>>,
     passed: Passed,
 }
 
@@ -54,7 +57,8 @@ pub enum Verdict {
 /// The packets that were passed on last.
 #[derive(Clone, Debug, Default)]
 struct Passed {
-    known: HashSet<[u8; 16]>,
+    /// Sorted.
+    known: Vec<[u8; 16]>,
     order: VecDeque<[u8; 16]>,
 }
 
@@ -63,14 +67,14 @@ impl Passed {
     fn insert(&mut self, packet: &[u8]) -> bool {
         let hash = Digest::Sha256.of(packet);
         let Some(&id) = hash.first_chunk() else { return false };
-        if !self.known.insert(id) {
+        if !sorted::insert(&mut self.known, id) {
             return true;
         }
         self.order.push_back(id);
         if self.order.len() > PASSED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.known.retain(|it| *it != oldest);
         }
         false
     }

@@ -1,8 +1,10 @@
 //! What became of knocks, counted for each door.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::door::Door;
 
@@ -43,7 +45,7 @@ impl Tally {
 /// gets the counts of the first.
 #[must_use]
 pub fn inherited(doors: &[Door], earlier: &[Door], tallies: &[Tally]) -> Vec<Tally> {
-    let mut known: HashMap<&Arc<str>, VecDeque<Tally>> = HashMap::new();
+    let mut known: LiteMap<&Arc<str>, VecDeque<Tally>> = LiteMap::new();
     for (door, tally) in earlier.iter().zip(tallies) {
         known.entry(&door.name).or_default().push_back(*tally);
     }

@@ -3,7 +3,7 @@
 //! Classic BPF only jumps forward. Because a program is assembled from its end, each target is known when
 //! a jump to it is emitted. A target out of reach of a jump gets a stepping stone in between.
 
-use std::collections::HashMap;
+use litemap::LiteMap;
 
 /// One instruction, fields in host byte order (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub const PACKET_OUTGOING: u32 = 4;
 pub const LOOPBACK_INTERFACE: u32 = 1;
 
 /// An emitted instruction, as its distance from the end of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label(usize);
 
 /// A program under construction.
@@ -94,7 +94,7 @@ pub struct Assembler {
     /// Last instruction first.
     reversed: Vec<Instruction>,
     /// For each target that was out of reach, the latest stepping stone to it.
-    stones: HashMap<Label, Label>,
+    stones: LiteMap<Label, Label>,
 }
 
 impl Assembler {

@@ -4,7 +4,6 @@
 //! host's addresses or first enters the host; a packet that the host sends counts where it leaves.
 //! [`Wanted::layout`] works out what that means for each interface.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -117,7 +116,7 @@ impl Wanted {
     pub fn layout(&self, scene: &Scene) -> Layout {
         let is_any = self.0.contains(&Selector::Any);
         let status: Vec<Status> = self.0.iter().map(|selector| selector.status(scene)).collect();
-        let chosen: HashSet<u32> = status.iter().flat_map(|status| &status.indexes).copied().collect();
+        let chosen: Vec<u32> = status.iter().flat_map(|status| &status.indexes).copied().collect();
         let chosen: Vec<&Interface> =
             scene.interfaces.iter().filter(|interface| is_any || chosen.contains(&interface.index)).collect();
         let here = chosen.iter().flat_map(|interface| &interface.addresses).copied().collect();

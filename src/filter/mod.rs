@@ -14,10 +14,10 @@ pub mod trouble;
 
 mod addresses;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use litemap::LiteMap;
 
 use crate::door::knock::{PacketRule, Protocol};
 use crate::door::spa::FIRST_BYTES;
@@ -135,7 +135,7 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
     // The code emitted up to `transport` runs with X = the length of the IP header.
     let mut by_protocol = Vec::new();
     for protocol in [Protocol::Icmp, Protocol::Udp, Protocol::Tcp] {
-        let mut by_rules: HashMap<usize, Label> = HashMap::new();
+        let mut by_rules: LiteMap<usize, Label> = LiteMap::new();
         for interval in plan.intervals.iter().filter(|interval| interval.protocol == protocol) {
             if let Some(set) = plan.rules.get(interval.rules) {
                 by_rules

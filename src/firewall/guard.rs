@@ -26,10 +26,10 @@
 //!
 //! The table is always made anew as a whole, in one transaction, with all that is in its sets.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use litemap::LiteMap;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
 use crate::door::Door;
@@ -39,6 +39,7 @@ use crate::door::ports::Ports;
 use crate::firewall::element::{Element, Time, push_all};
 use crate::firewall::message::{Attributes, Batch, Kind};
 use crate::firewall::rule::{Rule, Verdict};
+use crate::sorted;
 
 /// The table.
 pub const TABLE: &str = "knockd";
@@ -153,14 +154,14 @@ impl Guard {
         let mut groups = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             // Where something begins or has ended. As numbers of 32 bits: what is behind 65535 is one.
-            let mut changes: BTreeMap<u32, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+            let mut changes: LiteMap<u32, (Vec<usize>, Vec<usize>)> = LiteMap::new();
             for (index, door) in self.doors.iter().enumerate() {
                 for ports in door.ports.iter().filter(|ports| ports.protocol == protocol) {
                     changes.entry(ports.first.into()).or_default().0.push(index);
                     changes.entry(u32::from(ports.last) + 1).or_default().1.push(index);
                 }
             }
-            let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut open: LiteMap<usize, usize> = LiteMap::new();
             let mut begin = 0;
             for (at, (begins, ends)) in changes {
                 let doors: Vec<&Guarded> = open.keys().filter_map(|index| self.doors.get(*index)).collect();
@@ -193,7 +194,7 @@ impl Guard {
         first: u32,
         replaces: bool,
         abilities: Abilities,
-        elements: &BTreeMap<SetName, Vec<(Element, Option<Duration>)>>,
+        elements: &LiteMap<SetName, Vec<(Element, Option<Duration>)>>,
     ) -> Batch {
         let mut batch = Batch::new(first);
         if replaces {
@@ -325,9 +326,10 @@ fn joined(ranges: &[Ports]) -> Vec<Ports> {
 /// nft can write that, and always the same for the same list of names.
 #[must_use]
 pub fn names(doors: &[Door]) -> Vec<String> {
-    let mut times: HashMap<&str, u32> = HashMap::new();
-    let plain: BTreeSet<&str> = doors.iter().map(|door| &*door.name).filter(|name| is_plain(name)).collect();
-    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut times: LiteMap<&str, u32> = LiteMap::new();
+    let mut plain: Vec<&str> = doors.iter().map(|door| &*door.name).filter(|name| is_plain(name)).collect();
+    plain.sort_unstable();
+    let mut taken: Vec<String> = Vec::new();
     doors
         .iter()
         .map(|door| {
@@ -342,7 +344,7 @@ pub fn names(doors: &[Door]) -> Vec<String> {
             let mut number = *time;
             loop {
                 let name = format!("door_{readable}_{number}_");
-                if !plain.contains(name.as_str()) && taken.insert(name.clone()) {
+                if plain.binary_search(&name.as_str()).is_err() && sorted::insert(&mut taken, name.clone()) {
                     return name;
                 }
                 number += 1;

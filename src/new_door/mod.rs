@@ -5,8 +5,6 @@
 pub mod code;
 pub mod ports;
 
-use std::collections::BTreeSet;
-
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
@@ -129,12 +127,7 @@ impl Wish {
     ///
     /// # Errors
     /// There are no random numbers, or too few ports are free.
-    pub fn make(
-        &self,
-        firewall: &Firewall,
-        taken: &BTreeSet<u16>,
-        random: Source<'_>,
-    ) -> Result<NewDoor, String> {
+    pub fn make(&self, firewall: &Firewall, taken: &[u16], random: Source<'_>) -> Result<NewDoor, String> {
         let (lock, knock, link) = match self.kind {
             Kind::Sequence => self.sequence(taken, random)?,
             Kind::Otp => self.otp(taken, random)?,
@@ -157,7 +150,7 @@ impl Wish {
     }
 
     /// The lines for the server, those for the client, and the end of the link.
-    fn sequence(&self, taken: &BTreeSet<u16>, random: Source<'_>) -> Result<Lines, String> {
+    fn sequence(&self, taken: &[u16], random: Source<'_>) -> Result<Lines, String> {
         let sequence = ports::sequence(self.page.is_some(), taken, random)?;
         Ok((
             Zeroizing::new(format!("    Sequence = {}\n", *sequence)),
@@ -166,7 +159,7 @@ impl Wish {
         ))
     }
 
-    fn otp(&self, taken: &BTreeSet<u16>, random: Source<'_>) -> Result<Lines, String> {
+    fn otp(&self, taken: &[u16], random: Source<'_>) -> Result<Lines, String> {
         let mut bytes = Zeroizing::new([0; SEED_BYTES]);
         random(&mut *bytes)?;
         let base = ports::base(taken, random)?;

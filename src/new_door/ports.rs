@@ -1,6 +1,5 @@
 //! Random ports to knock at.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use zeroize::Zeroizing;
@@ -29,8 +28,8 @@ const BLOCKED_BY_BROWSERS: [u16; 19] = [
 
 /// The ports that the doors of a configuration are knocked at or open.
 #[must_use]
-pub fn of_config(config: &Config) -> BTreeSet<u16> {
-    let mut ports = BTreeSet::new();
+pub fn of_config(config: &Config) -> Vec<u16> {
+    let mut ports = Vec::new();
     for door in &config.doors {
         match &door.lock {
             Lock::Fixed(sequence) => ports.extend(sequence.stages().iter().map(|stage| stage.port)),
@@ -38,9 +37,7 @@ pub fn of_config(config: &Config) -> BTreeSet<u16> {
                 ports.extend(lines.lines().flat_map(|line| line.stages().iter().map(|stage| stage.port)));
             }
             Lock::Otp(lock) => ports.extend(lock.otp.ranges().flat_map(|(_, low, high)| low..=high)),
-            Lock::Spa(lock) => {
-                ports.insert(lock.port);
-            }
+            Lock::Spa(lock) => ports.push(lock.port),
         }
         let open = door.open.iter().flat_map(|open| open.ports());
         ports.extend(open.flat_map(|ports| ports.first..=ports.last));
@@ -50,7 +47,7 @@ pub fn of_config(config: &Config) -> BTreeSet<u16> {
 
 /// The ports that have a name in the text of `/etc/services`.
 #[must_use]
-pub fn of_services(text: &str) -> BTreeSet<u16> {
+pub fn of_services(text: &str) -> Vec<u16> {
     let port = |line: &str| line.split_whitespace().nth(1)?.split('/').next()?.parse().ok();
     text.lines().filter(|line| !line.starts_with('#')).filter_map(port).collect()
 }
@@ -58,7 +55,7 @@ pub fn of_services(text: &str) -> BTreeSet<u16> {
 /// A sequence as it is written: `PORT[:udp],...`. The ports neither rise nor fall, as those of a scan do.
 pub(super) fn sequence(
     is_for_browsers: bool,
-    taken: &BTreeSet<u16>,
+    taken: &[u16],
     random: Source<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let is_free =
@@ -100,10 +97,11 @@ fn written(ports: &[u16], is_for_browsers: bool, random: Source<'_>) -> Result<Z
 }
 
 /// A base for one-time lists that have none of the ports taken.
-pub(super) fn base(taken: &BTreeSet<u16>, random: Source<'_>) -> Result<u16, String> {
+pub(super) fn base(taken: &[u16], random: Source<'_>) -> Result<u16, String> {
     for _ in 0..ATTEMPTS {
         let base = number(random)?;
-        if BASES.contains(&base) && taken.range(base..=base.saturating_add(SPREAD)).next().is_none() {
+        let lists = base..=base.saturating_add(SPREAD);
+        if BASES.contains(&base) && !taken.iter().any(|port| lists.contains(port)) {
             return Ok(base);
         }
     }

@@ -5,12 +5,13 @@
 //! renewals, what is to be put back after a reload of the firewall, and the next process.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use litemap::LiteMap;
 
 use crate::door::open::SetName;
 use crate::door::ports::Ports;
@@ -91,9 +92,9 @@ pub type Change = (Spot, Want);
 /// All admissions.
 #[derive(Debug, Default)]
 pub struct Admissions {
-    admitted: HashMap<Whose, Admission>,
+    admitted: LiteMap<Whose, Admission>,
     /// Who is let in by an element.
-    holders: HashMap<Spot, Vec<Whose>>,
+    holders: LiteMap<Spot, Vec<Whose>>,
     deadlines: BinaryHeap<Reverse<(Duration, Whose)>>,
     wanted: Vec<Admission>,
     /// What changed in [`Admissions::all`] since somebody asked.
@@ -139,7 +140,7 @@ impl Admissions {
     /// What the firewall is to do for all who wait. Each element comes once.
     #[must_use]
     pub fn changes_wanted(&self) -> Vec<Change> {
-        let mut changes: BTreeMap<&Spot, Option<Duration>> = BTreeMap::new();
+        let mut changes: LiteMap<&Spot, Option<Duration>> = LiteMap::new();
         for (spot, until) in self.wanted.iter().flat_map(|it| it.spots.iter().map(|spot| (spot, it.until))) {
             changes.entry(spot).and_modify(|end| *end = later(*end, until)).or_insert(until);
         }
@@ -161,7 +162,7 @@ impl Admissions {
     /// stands in the firewall without us (`foreign`) is not ours to take away.
     pub fn done(
         &mut self,
-        refused: &HashMap<Spot, String>,
+        refused: &LiteMap<Spot, String>,
         foreign: &dyn Fn(&Spot) -> bool,
         now: Now,
     ) -> Vec<Event> {
@@ -344,7 +345,7 @@ impl Admissions {
 
     /// A set was made anew, and what was open in it was put back: the kernel calls it this from now on.
     pub fn made_anew(&mut self, set: &SetName, handles: (u64, u64)) {
-        for admission in self.admitted.values_mut() {
+        for (_, admission) in &mut self.admitted {
             if admission.spots.iter().any(|spot| *spot.set == *set) {
                 admission.made = Some(handles);
                 self.steps.push(Step::Admitted(admission.clone()));

@@ -2,9 +2,10 @@
 //!
 //! Meant for what strangers can cause, so that a flood of theirs does not fill a disk.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 /// How many such lines a second are written one by one, as long as it lasts.
 pub const LINES: u32 = 100;
@@ -113,7 +114,7 @@ pub enum Cause {
 /// Openings that are not made, counted for each door and cause. They are told of once a second.
 #[derive(Clone, Debug, Default)]
 pub struct Dropped<D> {
-    counts: BTreeMap<(D, Cause), u64>,
+    counts: LiteMap<(D, Cause), u64>,
     /// When the second is over, as uptime.
     due: Option<Duration>,
 }
@@ -122,7 +123,7 @@ impl<D: Clone + Ord> Dropped<D> {
     /// Nothing was dropped.
     #[must_use]
     pub fn new() -> Dropped<D> {
-        Dropped { counts: BTreeMap::new(), due: None }
+        Dropped { counts: LiteMap::new(), due: None }
     }
 
     /// An opening of this door is not made.

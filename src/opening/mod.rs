@@ -17,10 +17,12 @@ pub mod starts;
 pub mod state;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::door::sequence::Stage;
 use crate::door::spa::request::Request;
@@ -31,6 +33,7 @@ pub use crate::opening::job::{Action, Ending, Job, JobId};
 use crate::opening::running::{Planned, Role, Running};
 pub use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
 use crate::opening::starts::Starts;
+use crate::sorted;
 use crate::time::Now;
 
 /// How long to wait before a stop command that could not be started, say for want of memory, is tried again.
@@ -60,9 +63,9 @@ pub struct Openings {
     /// The number of the last job, and of the last key.
     names: u64,
     /// Commands that run, or are about to.
-    running: BTreeMap<JobId, Running>,
+    running: LiteMap<JobId, Running>,
     /// Stops waiting for their time.
-    waiting: BTreeMap<JobId, Stop>,
+    waiting: LiteMap<JobId, Box<Stop>>,
     /// When each of `waiting` is due.
     deadlines: BinaryHeap<Reverse<(Duration, JobId)>>,
     /// How many start commands run, and which wait.
@@ -72,7 +75,7 @@ pub struct Openings {
     /// Set by `finish`.
     end: Option<End>,
     /// Openings whose stop command was run again because a signal to a group ended it.
-    run_again: BTreeSet<Key>,
+    run_again: Vec<Key>,
     /// The last command if it is to be run again, and when, as uptime.
     last: Last,
 }
@@ -278,7 +281,7 @@ impl Openings {
     #[must_use]
     pub fn standing(&self) -> Vec<(Phase, &Stop)> {
         let running = self.running.iter().filter_map(|(id, running)| Some((*id, running.standing()?)));
-        let waiting = self.waiting.iter().map(|(id, stop)| (*id, (Phase::Open, stop)));
+        let waiting = self.waiting.iter().map(|(id, stop)| (*id, (Phase::Open, &**stop)));
         let mut standing: Vec<_> = running.chain(waiting).collect();
         standing.sort_unstable_by_key(|(id, _)| *id);
         standing.into_iter().map(|(_, standing)| standing).collect()
@@ -334,7 +337,7 @@ impl Openings {
                 stop.due = now.uptime.saturating_add(retry);
                 self.wait(job, stop);
             }
-            (Role::Closes(mut stop), _) if is_bystander && self.run_again.insert(stop.key) => {
+            (Role::Closes(mut stop), _) if is_bystander && sorted::insert(&mut self.run_again, stop.key) => {
                 stop.due = now.uptime.saturating_add(AFTER_SIGNAL);
                 self.wait(job, stop);
             }
@@ -362,7 +365,7 @@ impl Openings {
             }
             self.deadlines.pop();
             if let Some(stop) = self.waiting.remove(&job) {
-                actions.extend(self.close(stop, now));
+                actions.extend(self.close(*stop, now));
             }
         }
         if matches!(self.last, Last::Again(due, ..) if due <= now.uptime)
@@ -372,7 +375,8 @@ impl Openings {
         }
         if self.end.is_some_and(|end| end.late <= now.uptime) {
             // Start commands that still run get no more time: their doors may be open already.
-            let late: Vec<Stop> = self.running.values_mut().filter_map(Running::take_stop).collect();
+            let late: Vec<Stop> =
+                self.running.iter_mut().filter_map(|(_, running)| running.take_stop()).collect();
             for stop in late {
                 actions.extend(self.close(stop, now));
             }
@@ -466,8 +470,8 @@ impl Openings {
             Role::Opens(stop) => Some(stop),
             _ => None,
         });
-        let its =
-            self.waiting.values().chain(running).chain(queued).filter(|stop| stop.is_of(door, knocker, port));
+        let waiting = self.waiting.values().map(|stop| &**stop);
+        let its = waiting.chain(running).chain(queued).filter(|stop| stop.is_of(door, knocker, port));
         its.map(|stop| stop.due).max()
     }
 
@@ -492,11 +496,11 @@ impl Openings {
     }
 
     fn set_times(&mut self, applies: impl Fn(&Stop) -> bool, set: impl Fn(&mut Stop)) {
-        for stop in self.waiting.values_mut().filter(|stop| applies(stop)) {
+        for (_, stop) in self.waiting.iter_mut().filter(|(_, stop)| applies(stop)) {
             let before = (stop.due, stop.after);
             set(stop);
             if before != (stop.due, stop.after) {
-                self.changes.push(Change::Stands(Phase::Open, stop.clone()));
+                self.changes.push(Change::Stands(Phase::Open, (**stop).clone()));
             }
         }
         self.deadlines = self.waiting.iter().map(|(job, stop)| Reverse((stop.due, *job))).collect();
@@ -505,7 +509,7 @@ impl Openings {
     fn wait(&mut self, job: JobId, stop: Stop) {
         self.deadlines.push(Reverse((stop.due, job)));
         self.changes.push(Change::Stands(Phase::Open, stop.clone()));
-        self.waiting.insert(job, stop);
+        self.waiting.insert(job, Box::new(stop));
     }
 
     fn close(&mut self, stop: Stop, now: Now) -> Vec<Action> {

@@ -1,7 +1,8 @@
 //! Doors that may open only so often (`Open_Rate`).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::door::Door;
 
@@ -9,7 +10,7 @@ use crate::door::Door;
 ///
 /// Each has a token bucket. The tokens are not counted; kept is the uptime at which the bucket will be full again.
 #[derive(Clone, Debug, Default)]
-pub struct Buckets(BTreeMap<usize, Duration>);
+pub struct Buckets(LiteMap<usize, Duration>);
 
 impl Buckets {
     /// Whether this door may open once more now; then that counts. `delay` is how long an opening may have been on its

@@ -4,8 +4,10 @@
 //! commands is next, so that no door keeps the others waiting. Stop commands, and the commands of the daemon
 //! itself, neither count nor wait.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 /// How many start commands run at once at all doors together, unless `Max_Commands` says otherwise.
 pub const MAX_COMMANDS: u16 = 64;
@@ -18,9 +20,9 @@ pub struct Starts<T> {
     /// How many may run at once; 0 is no limit.
     most: usize,
     /// How many run at each door that has any.
-    running: BTreeMap<Arc<str>, usize>,
+    running: LiteMap<Arc<str>, usize>,
     /// The doors that have openings waiting.
-    queues: BTreeMap<Arc<str>, Queue<T>>,
+    queues: LiteMap<Arc<str>, Queue<T>>,
     /// How many have waited so far: the order in which they came.
     arrivals: u64,
     /// Nothing waits any more: what cannot run at once is not run.
@@ -40,8 +42,8 @@ impl<T> Default for Starts<T> {
     fn default() -> Starts<T> {
         Starts {
             most: MAX_COMMANDS.into(),
-            running: BTreeMap::new(),
-            queues: BTreeMap::new(),
+            running: LiteMap::new(),
+            queues: LiteMap::new(),
             arrivals: 0,
             is_closed: false,
         }

@@ -67,8 +67,9 @@
 //! a start command is gone, the door counts as open from that moment; if a stop command is gone, it is run again,
 //! since its result is unknown.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+
+use litemap::LiteMap;
 
 use crate::door::Door;
 use crate::door::lock::{Lock, OtpLock, Turn};
@@ -139,7 +140,7 @@ impl Text {
         let mut read = Text::default();
         let mut reading = Reading { now: moment.now, same_boot: false };
         let is_this = |boot: &str| !moment.boot.is_empty() && boot.trim() == moment.boot;
-        let mut twins: HashMap<u64, u64> = HashMap::new();
+        let mut twins: LiteMap<u64, u64> = LiteMap::new();
         for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
             let line = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
             if number == 1
@@ -177,15 +178,15 @@ fn boot_of(line: &str) -> Option<&str> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The openings that are not closed; their times are uptimes of this boot.
-    pub openings: BTreeMap<Key, (Phase, Stop)>,
+    pub openings: LiteMap<Key, (Phase, Stop)>,
     /// Running cooldowns, the latest last.
     pub cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel.
-    pub admitted: BTreeMap<Whose, Admitted>,
+    pub admitted: LiteMap<Whose, Admitted>,
     /// The used lists of each lock, by the lock's identity.
-    pub spent: BTreeMap<u64, Spent>,
+    pub spent: LiteMap<u64, Spent>,
     /// The tries at the lists of each lock, by the lock's identity.
-    pub tried: BTreeMap<u64, Tries>,
+    pub tried: LiteMap<u64, Tries>,
     /// Single packets that were used.
     pub used: Used,
 }
@@ -284,7 +285,7 @@ impl State {
 
 /// Hands the used lists of doors, and the tries at them, on to the doors of a new configuration that have the same lock.
 pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
-    let mut known = HashMap::new();
+    let mut known = LiteMap::<_, (&Spent, &Tries)>::new();
     for door in before {
         if let Lock::Otp(it) = &door.lock {
             known.entry(it.otp.identity()).or_insert((&it.spent, &it.tries));
@@ -337,7 +338,7 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
 pub fn write(
     standing: &[(Phase, &Stop)],
     cooldowns: &[Cooldown],
-    admitted: &BTreeMap<Whose, Admitted>,
+    admitted: &LiteMap<Whose, Admitted>,
     doors: &[Door],
     used: &Used,
     moment: Moment<'_>,

@@ -56,6 +56,10 @@ impl Reader<'_> {
     }
 
     fn field(&mut self, layer: &str, name: &str, value: impl fmt::Display) {
+        self.add(layer, name, &value);
+    }
+
+    fn add(&mut self, layer: &str, name: &str, value: &dyn fmt::Display) {
         let _ = writeln!(self.out, "  {layer:<4} {name:<16} {value}");
     }
 

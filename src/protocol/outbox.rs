@@ -2,7 +2,9 @@
 //!
 //! Pure: it is told what happened and hands out messages in the order in which they are to be sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use litemap::LiteMap;
 
 use crate::opening::event::Opening;
 use crate::protocol::messages::{Generation, Report, SinglePacket};
@@ -26,11 +28,11 @@ pub struct Outbox {
     /// All up to this one were taken.
     taken: u64,
     /// The last opening at each door that has openings under way.
-    last_at: BTreeMap<usize, u64>,
+    last_at: LiteMap<usize, u64>,
     /// The doors of the openings under way, in their order; none for a door of a configuration before this one.
     under_way: VecDeque<Option<usize>>,
     /// How many openings each door has under way.
-    counts: BTreeMap<usize, usize>,
+    counts: LiteMap<usize, usize>,
     /// Lines that were dropped for want of room.
     dropped: u64,
 }

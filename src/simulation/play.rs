@@ -1,6 +1,5 @@
 //! Packets, one after another, and what follows from them.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use crate::opening::rate::Buckets;
 use crate::opening::{Action, Ending, Job, Openings};
 use crate::simulation::steps::{Clock, Deed, Step};
 use crate::simulation::why;
+use crate::sorted;
 use crate::time::Now;
 
 /// The Unix time at second 0 of lines that do not set the clock.
@@ -49,7 +49,7 @@ pub struct Play {
     /// Packets go to this host wherever they go.
     finds_addresses: bool,
     /// Addresses that packets went to.
-    found: BTreeSet<IpAddr>,
+    found: Vec<IpAddr>,
     now: Now,
     began: Duration,
     /// Commands that run: none, unless lines say how each of them ends.
@@ -94,7 +94,7 @@ impl Play {
             openings,
             finds_addresses: wishes.here.is_empty(),
             wishes,
-            found: BTreeSet::new(),
+            found: Vec::new(),
             now: Now { uptime: Duration::ZERO, unix: EPOCH },
             began: Duration::ZERO,
             running: Vec::new(),
@@ -273,7 +273,7 @@ impl Play {
             && is_elsewhere
             && self.found.len() < MOST_ADDRESSES
             && (self.engine.would_use(knock) || payload.is_some_and(may_be_single_packet))
-            && self.found.insert(knock.destination)
+            && sorted::insert(&mut self.found, knock.destination)
         {
             self.engine.relocate(self.found.iter().copied());
         }

@@ -1,9 +1,10 @@
 //! What the doorkeeper knows: which doors stand open, and what its commands did.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::opening::event::Event;
 use crate::opening::state::Admitted;
@@ -29,7 +30,7 @@ pub struct Ledger {
     pub resolver_confined: Option<Confined>,
     /// Commands that were killed because they took too long.
     pub commands_killed: u64,
-    doors: BTreeMap<Arc<str>, Counts>,
+    doors: LiteMap<Arc<str>, Counts>,
 }
 
 /// What is counted for one door.

@@ -26,6 +26,10 @@ impl Facts {
 
     /// Adds a fact. A value is one line, whatever it is made of.
     pub fn tell(&mut self, key: &str, value: impl Display) {
+        self.add(key, &value);
+    }
+
+    fn add(&mut self, key: &str, value: &dyn Display) {
         let start = self.0.len();
         let _ = write!(self.0, "{key} {value}");
         if self.0.get(start..).is_some_and(|line| line.contains(char::is_control)) {

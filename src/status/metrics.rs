@@ -1,7 +1,8 @@
 //! The status as metrics: the text format 0.0.4 of Prometheus. No label is an address.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use litemap::LiteMap;
 
 use crate::octets;
 use crate::status::half::{Half, Item};
@@ -98,7 +99,7 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
         number("commands_killed"),
     );
     // Doors that have run something have a series even while they are shut.
-    let mut open: BTreeMap<&str, u64> =
+    let mut open: LiteMap<&str, u64> =
         half.items("door").filter_map(|item| Some((item.get("door")?, 0))).collect();
     for name in half.items("open").filter_map(|item| item.get("open")) {
         *open.entry(name).or_default() += 1;
@@ -168,8 +169,8 @@ fn samples(half: &Half, first: &str, key: &str) -> Vec<Sample> {
 }
 
 /// The counts of these keys for each door. Doors of one name are one series.
-fn by_name<'a>(half: &'a Half, first: &str, keys: &[&str]) -> BTreeMap<&'a str, Vec<u64>> {
-    let mut doors: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+fn by_name<'a>(half: &'a Half, first: &str, keys: &[&str]) -> LiteMap<&'a str, Vec<u64>> {
+    let mut doors: LiteMap<&str, Vec<u64>> = LiteMap::new();
     for item in half.items(first) {
         let Some(name) = item.get(first) else { continue };
         let counts = doors.entry(name).or_insert_with(|| vec![0; keys.len()]);

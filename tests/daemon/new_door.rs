@@ -1,6 +1,6 @@
 //! `--new-door` and `--new-seed`: what they print is accepted by both ends, and opens.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use knocking::door::lock::Lock;
@@ -245,7 +245,7 @@ fn wish(kind: Kind, page: Option<&str>) -> Wish {
 
 /// A door made with these random numbers, and its lock.
 #[track_caller]
-fn lock(wish: &Wish, firewall: &Firewall, taken: &BTreeSet<u16>, random: &Random) -> Lock {
+fn lock(wish: &Wish, firewall: &Firewall, taken: &[u16], random: &Random) -> Lock {
     let mut fill = |bytes: &mut [u8]| {
         bytes.fill_with(|| random.byte());
         Ok(())
@@ -262,7 +262,7 @@ fn ports_are_random_and_free() {
     let random = Random::new();
     // Nearly all ports are taken.
     let is_free = |port: u16| port.is_multiple_of(50) || (30_000..=31_000).contains(&port);
-    let taken: BTreeSet<u16> = (0..=u16::MAX).filter(|port| !is_free(*port)).collect();
+    let taken: Vec<u16> = (0..=u16::MAX).filter(|port| !is_free(*port)).collect();
     let mut seen = HashSet::new();
     for round in 0..200 {
         let page = (round % 2 == 0).then_some("knock.html");
@@ -282,7 +282,7 @@ fn ports_are_random_and_free() {
         }
         assert!(seen.insert(ports));
     }
-    let all = (0..=u16::MAX).collect();
+    let all: Vec<u16> = (0..=u16::MAX).collect();
     for kind in [Kind::Sequence, Kind::Otp] {
         let result = wish(kind, None).make(&Firewall::Configured, &all, &mut |_| Ok(()));
         assert_eq!(result.err().as_deref(), Some("too few ports are free"));
@@ -302,8 +302,7 @@ fn unfit_ports_are_passed_over() {
         bytes.copy_from_slice(&number.to_ne_bytes());
         Ok(())
     };
-    let made =
-        wish(Kind::Sequence, Some("knock.html")).make(&Firewall::Configured, &[7777].into(), &mut next);
+    let made = wish(Kind::Sequence, Some("knock.html")).make(&Firewall::Configured, &[7777], &mut next);
     let profile = made.map_or_else(|why| panic!("{why}"), |door| door.profile);
     assert!(profile.contains("\nsequence = 7004,7001,7003,7002,7005\n"), "{}", *profile);
 }
@@ -314,7 +313,7 @@ fn every_firewall_gets_a_door_without_warnings() {
     let others = [Firewall::Sets("inet filter knockd4 knockd6"), Firewall::Script];
     for firewall in guards.iter().chain(&others) {
         for kind in [Kind::Sequence, Kind::Otp, Kind::Spa] {
-            lock(&wish(kind, None), firewall, &BTreeSet::new(), &random);
+            lock(&wish(kind, None), firewall, &[], &random);
         }
     }
 }

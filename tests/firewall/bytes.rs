@@ -1,7 +1,6 @@
 //! The messages of `src/firewall`, byte by byte, and what is made of answers. Written for machines of either byte
 //! order: heads are in the machine's own.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use knocking::config::{Config, Reading};
@@ -16,6 +15,7 @@ use knocking::firewall::message::{Attributes, Batch, Kind};
 use knocking::firewall::refusal::Refusal;
 use knocking::firewall::sessions::{Scope, connections};
 use knocking::firewall::set::{Description, Form, Unfit};
+use litemap::LiteMap;
 
 trials![
     an_element_is_these_bytes,
@@ -287,7 +287,7 @@ fn sets_of_the_guard_have_names_of_their_own() {
     // One rule for each port range and IP version, however many doors.
     let guard = Guard::of(&config.doors, &[]).unwrap();
     assert_eq!(guard.ports(), [Ports::parse("tcp/22").unwrap()]);
-    let batch = guard.batch(1, true, Abilities::ALL, &BTreeMap::new());
+    let batch = guard.batch(1, true, Abilities::ALL, &LiteMap::new());
     let rules =
         kinds(&batch.finish().0).into_iter().filter(|(kind, _)| *kind == Kind::NewRule.number()).count();
     assert_eq!(rules, 3 + 2);

@@ -1,6 +1,5 @@
 //! `Guard` and `Open` against the kernel: closed before, open for the knocker alone, closed after, whatever ends.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -9,6 +8,7 @@ use std::time::Instant;
 
 use knocking::firewall::answer::{Answer, answers};
 use knocking::firewall::guard::{Abilities, Guard};
+use litemap::LiteMap;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
@@ -274,7 +274,7 @@ fn the_guard_of_lesser_kernels_works() {
         let doors = "[ssh]\nsequence = 7000:udp\nopen = tcp/22, udp/51820\n";
         let guard = Guard::of(&doors_of(&format!("[options]\nguard = yes\n{doors}")).doors, &[]).unwrap();
         let abilities = Abilities { owner: false, fib, conntrack };
-        let (bytes, last) = guard.batch(1, false, abilities, &BTreeMap::new()).finish();
+        let (bytes, last) = guard.batch(1, false, abilities, &LiteMap::new()).finish();
         assert_eq!(world.server.run(|| answer_to(&bytes)), [(last, 0)], "{abilities:?}");
         let table = nft(&world.server, &["list", "table", "inet", "knockd"]);
         let (at, knows) = (table.contains("hook prerouting"), table.contains("ct state"));

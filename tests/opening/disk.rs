@@ -25,6 +25,7 @@ use knocking::opening::record::Record;
 use knocking::opening::state::{Moment, State, Text, taken_over, write};
 use knocking::opening::{Action, Ending, JobId, Openings, Phase, Process};
 use knocking::time::Now;
+use litemap::LiteMap;
 
 trials![
     every_door_closes_once_whatever_is_killed,
@@ -353,7 +354,7 @@ impl World {
         let daemon = self.daemons.get_mut(&id).unwrap();
         daemon.is_behind = !state.is_empty() || !daemon.left.is_empty();
         daemon.journal.begin_anew();
-        for (phase, stop) in state.openings.into_values() {
+        for (_, (phase, stop)) in state.openings {
             if self.fault == Fault::StartedIsDone && matches!(phase, Phase::Closing(_)) {
                 continue;
             }
@@ -464,7 +465,7 @@ impl World {
                 let Some(own) = daemon.own else { return Ok(()) };
                 daemon.is_behind = false;
                 let whole = || {
-                    write(&daemon.openings.standing(), &[], &BTreeMap::new(), &[], &Used::default(), moment)
+                    write(&daemon.openings.standing(), &[], &LiteMap::new(), &[], &Used::default(), moment)
                 };
                 if self.fault == Fault::RemovesNew {
                     next.push(Step::Disk(own, Operation::RemoveNew));

@@ -5,10 +5,10 @@
 //! packets are routed and pass the firewall of this host like any others. The kernel writes the header
 //! checksum of IPv4, and fills in source and identification only where they are zero.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use litemap::LiteMap;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
@@ -27,7 +27,7 @@ pub struct Sender {
     interface: Option<String>,
     v4: Option<Socket>,
     v6: Option<Socket>,
-    routes: HashMap<SocketAddr, Route>,
+    routes: LiteMap<SocketAddr, Route>,
 }
 
 impl Sender {

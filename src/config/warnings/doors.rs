@@ -1,8 +1,9 @@
 //! Checks of all doors together.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use crate::config::warnings::warning::Warning;
 use crate::door::lock::Lock;
@@ -46,7 +47,7 @@ fn no_door(doors: &[Door]) -> Vec<Warning> {
 
 /// A single packet does not say whose it is, so that a forged one costs an HMAC for each key at its port.
 fn many_keys(doors: &[Door]) -> Vec<Warning> {
-    let mut keys: BTreeMap<(u16, Option<IpAddr>), usize> = BTreeMap::new();
+    let mut keys: LiteMap<(u16, Option<IpAddr>), usize> = LiteMap::new();
     for door in doors {
         if let Lock::Spa(lock) = &door.lock {
             *keys.entry((lock.port, door.target)).or_default() += lock.terms.len();
@@ -61,7 +62,7 @@ fn many_keys(doors: &[Door]) -> Vec<Warning> {
 }
 
 fn same_name(doors: &[Door]) -> Vec<Warning> {
-    let mut count: HashMap<&str, usize> = HashMap::new();
+    let mut count: LiteMap<&str, usize> = LiteMap::new();
     for door in doors {
         *count.entry(&door.name).or_default() += 1;
     }
@@ -77,7 +78,7 @@ fn same_name(doors: &[Door]) -> Vec<Warning> {
 
 /// Doors that open with the same knocks.
 fn same_sequence(doors: &[Door]) -> Vec<Warning> {
-    let mut known: HashMap<&Sequence, Vec<&Door>> = HashMap::new();
+    let mut known: LiteMap<&Sequence, Vec<&Door>> = LiteMap::new();
     let mut warnings = Vec::new();
     for door in doors {
         let Some(sequence) = door.lock.current_sequence() else { continue };
@@ -138,7 +139,7 @@ fn shadowed(doors: &[Door]) -> Vec<Warning> {
     let stages = |door: &Door| -> Vec<Stage> {
         door.lock.current_sequence().map(|sequence| sequence.stages().to_vec()).unwrap_or_default()
     };
-    let mut whole: HashMap<Vec<Stage>, Vec<&Door>> = HashMap::new();
+    let mut whole: LiteMap<Vec<Stage>, Vec<&Door>> = LiteMap::new();
     for door in doors.iter().filter(|door| door.lock.current_sequence().is_some()) {
         whole.entry(stages(door)).or_default().push(door);
     }

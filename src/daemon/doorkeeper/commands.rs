@@ -1,10 +1,10 @@
 //! Runs commands: `/bin/sh -c COMMAND`, each in a session of its own.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use nix::errno::Errno;
 use nix::libc::POSIX_SPAWN_SETSID;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
@@ -32,7 +32,7 @@ pub struct Commands {
     limits: Limits,
     environment: Vec<CString>,
     /// Our children. None was reaped yet, so their numbers are theirs.
-    running: HashMap<Pid, JobId>,
+    running: LiteMap<Pid, JobId>,
     /// Those that an earlier daemon started.
     adopted: Vec<(Process, JobId)>,
 }
@@ -49,7 +49,7 @@ impl Commands {
             pair.extend(value.into_vec());
             CString::new(pair).ok()
         });
-        Commands { limits, environment: environment.collect(), running: HashMap::new(), adopted: Vec::new() }
+        Commands { limits, environment: environment.collect(), running: LiteMap::new(), adopted: Vec::new() }
     }
 
     /// Watches a command that an earlier daemon started.

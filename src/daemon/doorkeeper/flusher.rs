@@ -1,16 +1,15 @@
 //! Flushes files to the disk beside the doorkeeper's loop: on a busy disk that takes a tenth of a second, in which
 //! nobody else's door would open.
 //!
-//! It is a thread, because fsync(2) always blocks. It shares nothing with the main thread but the file, sleeps while
-//! there is nothing to flush, and ends with the [`Flusher`].
+//! It is a thread, because fsync(2) always blocks. It shares nothing with the main thread but what is to be flushed,
+//! sleeps while there is nothing to flush, and ends with the [`Flusher`].
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use nix::libc::EIO;
@@ -23,18 +22,22 @@ use crate::daemon::poll::wait_for;
 const STACK: usize = 128 * 1024;
 
 /// One flush.
+#[derive(Debug)]
 struct Flush {
     file: Arc<File>,
     /// The folder, if the names in it are to be flushed too.
     folder: Option<PathBuf>,
 }
 
+/// The flush that is to be done next.
+type Next = Mutex<Option<Flush>>;
+
 /// The thread, as the doorkeeper sees it. It takes one flush at a time.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    flushes: Sender<Flush>,
-    /// Brings an error number for each flush, 0 if there was no error.
-    answers: UnixStream,
+    next: Arc<Next>,
+    /// Takes a byte for each flush, and brings its error number, 0 if there was no error.
+    line: UnixStream,
 }
 
 impl Flusher {
@@ -43,30 +46,32 @@ impl Flusher {
     /// # Errors
     /// What the operating system says.
     pub(super) fn start() -> io::Result<Flusher> {
-        let (answers, theirs) = UnixStream::pair()?;
-        answers.set_nonblocking(true)?;
-        let (flushes, orders) = channel();
+        let (line, theirs) = UnixStream::pair()?;
+        line.set_nonblocking(true)?;
+        let next = Arc::new(Next::default());
+        let orders = next.clone();
         thread::Builder::new()
             .name("flusher".into())
             .stack_size(STACK)
             .spawn(move || work(&orders, &theirs))?;
-        Ok(Flusher { flushes, answers })
+        Ok(Flusher { next, line })
     }
 
     /// Begins to flush a file, and the folder's names if there is a folder. Returns whether that was possible.
     pub(super) fn flush(&self, file: Arc<File>, folder: Option<PathBuf>) -> bool {
-        self.flushes.send(Flush { file, folder }).is_ok()
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Flush { file, folder });
+        (&self.line).write_all(&[0]).is_ok()
     }
 
     /// Readable when there is an answer.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
-        self.answers.as_fd()
+        self.line.as_fd()
     }
 
     /// What came of a flush, if one has ended.
     pub(super) fn answer(&self) -> Option<io::Result<()>> {
         let mut code = [0; size_of::<i32>()];
-        match (&self.answers).read_exact(&mut code) {
+        match (&self.line).read_exact(&mut code) {
             Ok(()) => Some(match i32::from_ne_bytes(code) {
                 0 => Ok(()),
                 code => Err(io::Error::from_raw_os_error(code)),
@@ -91,12 +96,14 @@ impl Flusher {
 }
 
 /// What the thread does.
-fn work(orders: &Receiver<Flush>, mut answers: &UnixStream) {
+fn work(next: &Next, mut line: &UnixStream) {
     // Signals are the main thread's.
     let _ = SigSet::all().thread_block();
-    for flush in orders {
-        let code = flush.carry_out().err().map_or(0, |error| error.raw_os_error().unwrap_or(EIO));
-        if answers.write_all(&code.to_ne_bytes()).is_err() {
+    while line.read_exact(&mut [0]).is_ok() {
+        let flush = next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let result = flush.map_or(Ok(()), |flush| flush.carry_out());
+        let code = result.err().map_or(0, |error| error.raw_os_error().unwrap_or(EIO));
+        if line.write_all(&code.to_ne_bytes()).is_err() {
             return;
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! The doorkeeper reports changes; it gets the state of earlier daemons, and messages for the log.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use litemap::LiteMap;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::config::StateFiles;
@@ -77,7 +77,7 @@ pub(super) struct Memory {
     /// Cooldowns, the latest last.
     cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel.
-    admitted: BTreeMap<Whose, Admitted>,
+    admitted: LiteMap<Whose, Admitted>,
     /// Single packets that were used.
     used: Used,
     /// Changes that are not written yet.

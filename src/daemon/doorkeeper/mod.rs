@@ -441,7 +441,7 @@ impl Doorkeeper {
         self.complain(&found.says);
         found.state.restore_spent(&mut self.config.doors);
         let now = now();
-        for (phase, stop) in found.state.openings.into_values() {
+        for (_, (phase, stop)) in found.state.openings {
             let (phase, stop) = state::taken_over(phase, stop, now, process::runs, process::find_start);
             let is_closing = matches!(phase, Phase::Closing(_));
             let how =
@@ -451,7 +451,7 @@ impl Doorkeeper {
                 self.commands.adopt(job, process);
             }
         }
-        let admitted: Vec<Admitted> = found.state.admitted.into_values().collect();
+        let admitted: Vec<Admitted> = found.state.admitted.into_iter().map(|(_, it)| it).collect();
         self.continue_in_kernel(&admitted, now);
         self.remember(now);
     }

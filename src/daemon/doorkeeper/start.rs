@@ -139,7 +139,7 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
         Ok(inheritance) => inheritance,
         Err(code) => return code,
     };
-    let Ok(arguments) = cli::parse(["knockd".into()]) else { return ExitCode::FAILURE };
+    let Ok(arguments) = cli::parse(&["knockd".into()]) else { return ExitCode::FAILURE };
     let arguments = Arguments { verbose: estate.verbose, ..arguments };
     output::start(estate.verbose, false);
     output::never_wait();

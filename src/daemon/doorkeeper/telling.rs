@@ -1,8 +1,9 @@
 //! What the log has of openings. Lines that strangers can cause are summed up for each door.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::daemon::log::Log;
 use crate::door::Door;
@@ -15,7 +16,7 @@ use crate::time::Now;
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     /// The doors that one knock opens.
-    floods: HashMap<Arc<str>, Flood>,
+    floods: LiteMap<Arc<str>, Flood>,
     /// Openings that were not made.
     dropped: Dropped<Arc<str>>,
 }

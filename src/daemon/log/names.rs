@@ -4,7 +4,6 @@
 //! of the log ever waits for it. What comes back is shown only if it is made of the characters of a
 //! host name: the owner of an address chooses its name.
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -55,9 +55,9 @@ pub struct Names {
     resolver: Option<Sibling>,
     /// What it gave up, which is the first that it says.
     confined: Option<Confined>,
-    known: HashMap<IpAddr, (Option<String>, Duration)>,
+    known: LiteMap<IpAddr, (Option<String>, Duration)>,
     /// Whose names are being looked up: the process answers all that it is asked.
-    asked: HashSet<IpAddr>,
+    asked: Vec<IpAddr>,
     is_gone: bool,
 }
 
@@ -71,8 +71,8 @@ impl Names {
         Ok(Names {
             resolver: Some(resolver),
             confined: None,
-            known: HashMap::new(),
-            asked: HashSet::new(),
+            known: LiteMap::new(),
+            asked: Vec::new(),
             is_gone: false,
         })
     }
@@ -106,7 +106,7 @@ impl Names {
         if self.asked.len() >= MOST_ASKED || send(self.socket(), &octets(knocker), flags).is_err() {
             return Answer::Known(None);
         }
-        self.asked.insert(knocker);
+        self.asked.push(knocker);
         Answer::Asked
     }
 
@@ -133,7 +133,7 @@ impl Names {
                     let Some((address, rest)) = answer.split_first_chunk::<16>() else { return };
                     let knocker = Ipv6Addr::from(*address).to_canonical();
                     let name = rest.get(..length - 16).unwrap_or_default();
-                    self.asked.remove(&knocker);
+                    self.asked.retain(|it| *it != knocker);
                     if self.known.len() >= MOST_KNOWN {
                         self.known.clear();
                     }

@@ -115,7 +115,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 /// Opens what there is no opening of later, is confined, and waits for a configuration.
 fn start(words: Vec<OsString>) -> Option<Watcher> {
     let (words, confinement) = processes::split_confinement(words)?;
-    let (Ok(arguments), Ok(socket)) = (cli::parse(words), processes::accept_alone()) else { return None };
+    let (Ok(arguments), Ok(socket)) = (cli::parse(&words), processes::accept_alone()) else { return None };
     let prepared = Prepared { zone: Zone::local(), netlink: Netlink::open(), usr1: signals::usr1() };
     // Standard error is nobody's.
     let last_words = socket.as_fd().try_clone_to_owned().ok()?;

@@ -3,10 +3,9 @@
 //! A packet is remembered until it would be too old. Of those that are forgotten the latest time stays: no
 //! packet from that time or before is taken again, whatever the clock says later.
 
-use std::collections::BTreeSet;
-
 use super::Refusal;
 use super::sealed::PacketId;
+use crate::sorted;
 
 /// The most packets that are remembered. Only holders of keys can fill it.
 pub const MOST: usize = 4096;
@@ -14,8 +13,8 @@ pub const MOST: usize = 4096;
 /// The packets that were used, at whatever door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// When each was made (seconds since 1970), and which it was.
-    packets: BTreeSet<(u64, PacketId)>,
+    /// When each was made (seconds since 1970), and which it was; sorted.
+    packets: Vec<(u64, PacketId)>,
     /// What was made then or before is used.
     floor: Option<u64>,
 }
@@ -24,7 +23,7 @@ impl Used {
     /// Whether a packet that was made at `time` was used, or may have been.
     #[must_use]
     pub fn contains(&self, time: u64, id: PacketId) -> bool {
-        self.floor.is_some_and(|floor| time <= floor) || self.packets.contains(&(time, id))
+        self.floor.is_some_and(|floor| time <= floor) || self.packets.binary_search(&(time, id)).is_ok()
     }
 
     /// A packet is used now. Those that are too old are forgotten: older than `max_age` seconds at `unix`
@@ -41,7 +40,7 @@ impl Used {
         if self.packets.len() >= MOST {
             return Err(Refusal::Full);
         }
-        self.packets.insert((time, id));
+        sorted::insert(&mut self.packets, (time, id));
         Ok(())
     }
 
@@ -53,12 +52,12 @@ impl Used {
 
     /// Forgets the packets from before `oldest`, which are too old.
     fn forget(&mut self, oldest: u64) {
-        while let Some(&(time, _)) = self.packets.first()
-            && time < oldest
-        {
-            self.packets.pop_first();
-            self.floor = self.floor.max(Some(time));
-        }
+        let count = self.packets.partition_point(|(time, _)| *time < oldest);
+        self.forget_first(count);
+    }
+
+    fn forget_first(&mut self, count: usize) {
+        self.floor = self.floor.max(self.packets.drain(..count).map(|(time, _)| time).next_back());
     }
 
     /// The packets that are remembered one by one: when each was made, and which it was.
@@ -75,12 +74,9 @@ impl Used {
     /// Takes over what was remembered elsewhere, in a state file or by the door of an earlier configuration.
     pub fn merge(&mut self, packets: impl IntoIterator<Item = (u64, PacketId)>, floor: Option<u64>) {
         self.packets.extend(packets);
+        sorted::sort(&mut self.packets);
         self.floor = self.floor.max(floor);
         // More than can be held: the oldest become part of the floor.
-        while self.packets.len() > MOST
-            && let Some((time, _)) = self.packets.pop_first()
-        {
-            self.floor = self.floor.max(Some(time));
-        }
+        self.forget_first(self.packets.len().saturating_sub(MOST));
     }
 }

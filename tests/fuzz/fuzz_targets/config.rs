@@ -27,7 +27,7 @@ fn read(files: &[(Option<&Path>, &[u8])], once: &[u8], given: bool) -> Result<Co
         assert!(!text.is_empty());
     };
     let reading = Reading { file: &mut file, note: &mut note, interface_is_given: given };
-    Config::parse_all(files.iter().copied(), reading)
+    Config::parse_all(files, reading)
 }
 
 /// The result of parsing a configuration, as text.

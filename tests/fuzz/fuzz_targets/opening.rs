@@ -279,7 +279,7 @@ impl Scene {
         write(
             &self.openings.standing(),
             &[],
-            &BTreeMap::new(),
+            &Default::default(),
             &[],
             &Used::default(),
             Moment { now: self.now, boot: &boot },
@@ -311,7 +311,7 @@ impl Scene {
         self.openings = Openings::new(0);
         self.last_call = None;
         self.run_again.clear();
-        for (phase, stop) in self.read(&text).openings.into_values() {
+        for (_, (phase, stop)) in self.read(&text).openings {
             let runs = |process| survivors.iter().any(|(_, it)| *it == process);
             let (phase, stop) = state::taken_over(phase, stop, self.now, runs, |_| None);
             let Some((id, process)) = self.openings.resume(phase, stop, self.now) else { continue };

@@ -1,7 +1,8 @@
 //! What is to be done to elements, and what the kernel makes of it.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
@@ -19,9 +20,9 @@ const ROUNDS: usize = 2 * AT_ONCE;
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// These were not made, and why.
-    pub(super) refused: HashMap<Spot, String>,
+    pub(super) refused: LiteMap<Spot, String>,
     /// These were in already, for at least as long; somebody else put them there.
-    foreign: HashSet<Spot>,
+    foreign: Vec<Spot>,
 }
 
 impl Firewall {
@@ -90,7 +91,7 @@ impl Firewall {
                     return;
                 }
             };
-            let mut whys: HashMap<usize, Refusal> = HashMap::new();
+            let mut whys: LiteMap<usize, Refusal> = LiteMap::new();
             for refused in refused {
                 let it = numbers.iter().position(|numbers| numbers.contains(&refused.sequence));
                 if let Some(it) = it {
@@ -107,7 +108,7 @@ impl Firewall {
                     Instead::Do(deed) => left.push((spot, deed, want)),
                     Instead::LeaveIt => {}
                     Instead::ItIsForeign => {
-                        outcome.foreign.insert(spot.clone());
+                        outcome.foreign.push(spot.clone());
                     }
                     Instead::Refuse => {
                         outcome.refused.insert(spot.clone(), why.sentence(&spot.set));

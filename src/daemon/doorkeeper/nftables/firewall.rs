@@ -1,10 +1,11 @@
 //! The doors that are opened in the kernel: what is checked at the start, and who is to be let in.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
@@ -46,7 +47,7 @@ pub(in crate::daemon::doorkeeper) struct Firewall {
     pub(super) guard: Option<Guard>,
     /// What the sets of the guard are called, by door.
     pub(super) guard_sets: Vec<String>,
-    pub(super) users_sets: BTreeMap<SetName, UsersSet>,
+    pub(super) users_sets: LiteMap<SetName, UsersSet>,
     pub(in crate::daemon::doorkeeper) admissions: Admissions,
     pub(super) partings: Partings,
     /// What an earlier process said of who is let in, until that is taken over.
@@ -96,7 +97,7 @@ impl Firewall {
             abilities: Abilities::ALL,
             guard: None,
             guard_sets: Vec::new(),
-            users_sets: BTreeMap::new(),
+            users_sets: LiteMap::new(),
             admissions: Admissions::new(),
             partings: Partings::default(),
             known: Vec::new(),
@@ -253,7 +254,7 @@ impl Firewall {
 
     /// Looks at the sets that the configuration names.
     fn look_at_sets(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
-        let mut sets = BTreeMap::new();
+        let mut sets = LiteMap::new();
         let mut wrong = Vec::new();
         let doors = config.doors.iter().filter(|door| door.open.is_some());
         for (door, (name, is_v6)) in

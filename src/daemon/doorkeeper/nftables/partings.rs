@@ -4,23 +4,24 @@
 //! long as a door is open that wants to know. A connection that was there before the knock is none of the door's: when
 //! it ends nothing happens.
 
-use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
 
 use ipnet::IpNet;
+use litemap::LiteMap;
 
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::daemon::doorkeeper::nftables::sessions::{self, Ends, Farewells};
 use crate::firewall::sessions::Scope;
 use crate::opening::admissions::Whose;
+use crate::sorted;
 
 /// What the doors wait for.
 #[derive(Debug, Default)]
 pub(super) struct Partings {
     farewells: Option<Farewells>,
-    /// The connections that were there before the knock.
-    earlier: HashMap<Whose, HashSet<Ends>>,
+    /// The connections that were there before the knock, sorted.
+    earlier: LiteMap<Whose, Vec<Ends>>,
 }
 
 impl Partings {
@@ -33,7 +34,9 @@ impl Partings {
         self.farewells.get_or_insert_with(Farewells::new);
         let scope = Scope { network, ports: &whose.ports };
         let there = sessions::through(&scope).unwrap_or_default();
-        self.earlier.insert(whose.clone(), there.into_iter().flatten().collect());
+        let mut earlier: Vec<Ends> = there.into_iter().flatten().collect();
+        sorted::sort(&mut earlier);
+        self.earlier.insert(whose.clone(), earlier);
     }
 
     /// A door is open since before this process began: whatever is connected came through it.
@@ -49,14 +52,14 @@ impl Partings {
         }
     }
 
-    /// The connections that ended since the last call.
-    pub(super) fn ended(&self) -> HashSet<Ends> {
+    /// The connections that ended since the last call, sorted.
+    pub(super) fn ended(&self) -> Vec<Ends> {
         self.farewells.as_ref().map(Farewells::ended).unwrap_or_default()
     }
 
-    /// The connections that were there before this door opened, if it waits for the end of others.
-    pub(super) fn earlier(&self, whose: &Whose) -> Option<&HashSet<Ends>> {
-        self.earlier.get(whose)
+    /// The connections, sorted, that were there before this door opened, if it waits for the end of others.
+    pub(super) fn earlier(&self, whose: &Whose) -> Option<&[Ends]> {
+        self.earlier.get(whose).map(Vec::as_slice)
     }
 
     /// Readable when a connection ended.

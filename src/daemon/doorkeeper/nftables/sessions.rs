@@ -1,6 +1,5 @@
 //! Connections that a door let in: which there are, when they end, and how they are ended with the door.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -17,6 +16,7 @@ use crate::firewall::flows::{CHANGED_FLOWS, Flow, Stage, flows, flows_question, 
 use crate::firewall::sessions::{
     Connection, ENDED_SOCKETS, Scope, connections, connections_question, destruction,
 };
+use crate::sorted;
 
 /// Room for one datagram of an answer.
 const ANSWER: usize = 1 << 16;
@@ -170,14 +170,15 @@ impl Farewells {
         Farewells { sockets: open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS).ok(), flows }
     }
 
-    /// The connections that ended since the last call. Of very many some are lost: the time closes their doors.
-    pub(super) fn ended(&self) -> HashSet<Ends> {
-        let mut ended = HashSet::new();
+    /// The connections that ended since the last call, sorted. Of very many some are lost: the time closes their doors.
+    pub(super) fn ended(&self) -> Vec<Ends> {
+        let mut ended = Vec::new();
         drain(self.sockets.as_ref(), |datagram| ended.extend(connections(datagram).iter().map(ends)));
         drain(self.flows.as_ref(), |datagram| {
             let over = flows(datagram).into_iter().filter(|it| it.stage == Stage::Ended);
             ended.extend(over.flat_map(|it| ends_of_flow(&it)));
         });
+        sorted::sort(&mut ended);
         ended
     }
 

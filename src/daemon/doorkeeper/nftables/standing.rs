@@ -1,11 +1,11 @@
 //! The guard: how it is raised, and what is done when somebody changes the ruleset.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use litemap::LiteMap;
 
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::closing::dismissed;
@@ -21,13 +21,14 @@ use crate::firewall::guard::{self, Abilities, Guard};
 use crate::firewall::refusal::Refusal;
 use crate::opening::admissions::Spot;
 use crate::opening::state::Admitted;
+use crate::sorted;
 use crate::time::Now;
 
 /// Knockers that are named in a line about a port.
 const SHOWN_PEERS: usize = 5;
 
 /// What is in the sets of the guard, with what is left of the time.
-type Elements = BTreeMap<SetName, Vec<(Element, Option<Duration>)>>;
+type Elements = LiteMap<SetName, Vec<(Element, Option<Duration>)>>;
 
 impl Firewall {
     /// Raises the guard that the configuration wants, or takes it away if it wants none.
@@ -223,12 +224,12 @@ impl Firewall {
 
 /// Says which guarded ports are connected to now: these sessions go on.
 fn sessions_now(guard: &Guard) -> Vec<String> {
-    let mut ports: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut ports: LiteMap<u16, Vec<IpAddr>> = LiteMap::new();
     let there = sessions::all_connected().unwrap_or_default();
     for it in there.iter().filter(|it| !it.peer.is_loopback() && guard.contains(Protocol::Tcp, it.port)) {
-        ports.entry(it.port).or_default().insert(it.peer);
+        sorted::insert(ports.entry(it.port).or_default(), it.peer);
     }
-    let line = |(port, peers): (u16, BTreeSet<IpAddr>)| {
+    let line = |(port, peers): (u16, Vec<IpAddr>)| {
         let shown: Vec<String> = peers.iter().take(SHOWN_PEERS).map(IpAddr::to_string).collect();
         let more = peers.len().saturating_sub(SHOWN_PEERS);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
