@@ -24,6 +24,7 @@ mod new_door;
 mod notify;
 mod one_time;
 mod output_file;
+mod pages;
 mod poll;
 mod processes;
 pub mod sandbox;

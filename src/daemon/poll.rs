@@ -5,22 +5,49 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
 
+use crate::daemon::pages;
 use crate::time::Now;
 
 /// How long to sleep when `poll` itself fails.
 const PAUSE: Duration = Duration::from_millis(20);
+/// After so many milliseconds without anything to do, a process gives back its code.
+const QUIET: u16 = 100;
 
 /// Sleeps until a descriptor is ready or the timeout is over; false if `poll` failed and no `revents` are set.
 ///
 /// `poll` keeps failing while the limit of open files is below the number of descriptors, or memory is short.
 /// The caller must then try every descriptor; the pause keeps its loop from spinning.
 pub(super) fn wait_for(descriptors: &mut [PollFd<'_>], timeout: PollTimeout) -> bool {
-    match poll(descriptors, timeout) {
-        Ok(_) | Err(Errno::EINTR) => true,
-        Err(_) => {
-            std::thread::sleep(PAUSE);
-            false
+    is_told(poll(descriptors, timeout))
+}
+
+fn is_told(result: nix::Result<i32>) -> bool {
+    let is_told = matches!(result, Ok(_) | Err(Errno::EINTR));
+    if !is_told {
+        std::thread::sleep(PAUSE);
+    }
+    is_told
+}
+
+/// The same for a loop that may wait for long: when nothing came for a while, its code is given back
+/// ([`pages::release_code`]), once for each wait.
+pub(super) fn rest_for(descriptors: &mut [PollFd<'_>], timeout: PollTimeout) -> bool {
+    // Negative without a timeout.
+    let milliseconds = i32::from(timeout);
+    if (0..=i32::from(QUIET)).contains(&milliseconds) {
+        return wait_for(descriptors, timeout);
+    }
+    let left = if milliseconds < 0 {
+        PollTimeout::NONE
+    } else {
+        PollTimeout::try_from(milliseconds - i32::from(QUIET)).unwrap_or(PollTimeout::ZERO)
+    };
+    match poll(descriptors, QUIET) {
+        Ok(0) => {
+            pages::release_code();
+            wait_for(descriptors, left)
         }
+        result => is_told(result),
     }
 }
 

@@ -49,6 +49,7 @@ trials![
     the_default_is_eth0,
     sighup_changes_interfaces,
     waiting_costs_nothing,
+    who_waits_maps_little_code,
     changes_that_do_not_concern_us_change_nothing,
     everything_at_once_under_a_flood,
 ];
@@ -792,6 +793,34 @@ fn waiting_costs_nothing() {
     costs(&|| world.server.delete_link("ppp0"));
     costs(&|| world.server.delete_link(SERVER_LINK));
     drop(cable);
+}
+
+/// How many kilobytes of code a process has mapped, and how many there are.
+fn code(pid: i32) -> (u64, u64) {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let mut lines = maps.lines().skip_while(|line| !(line.contains(" r-xp ") && line.ends_with("/knockd")));
+    let mut field = |name: &str| -> u64 {
+        let value = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let size = field("Size:");
+    (field("Rss:"), size)
+}
+
+fn who_waits_maps_little_code() {
+    let world = World::new();
+    let daemon = world.knockd(DOOR).start();
+    let watcher = daemon.watcher().unwrap();
+    let rests = |pid: i32| {
+        let maps_little = || code(pid).0 * 4 < code(pid).1;
+        assert!(holds_within(seconds(30.0), maps_little), "{:?} kB; {}", code(pid), daemon.said());
+    };
+    rests(daemon.pid);
+    rests(watcher);
+    world.send(KNOCKS.map(tcp));
+    daemon.expect(&opened("d", CLIENT, KNOCKS.len()));
+    rests(daemon.pid);
+    rests(watcher);
 }
 
 fn changes_that_do_not_concern_us_change_nothing() {

@@ -21,7 +21,7 @@ use crate::config::{Config, LogFormat, Options};
 use crate::daemon::limits::Limits;
 use crate::daemon::load;
 use crate::daemon::messages::{self, Received};
-use crate::daemon::poll::wait_for;
+use crate::daemon::poll::{rest_for, wait_for};
 use crate::daemon::processes::{self, Role, Sibling};
 use crate::daemon::signals;
 use crate::protocol::bundle::Bundle;
@@ -226,7 +226,7 @@ pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
             Received::Message(..) | Received::Nonsense => {}
             Received::Nothing => {
                 let descriptor = PollFd::new(socket.as_fd(), PollFlags::POLLIN);
-                wait_for(&mut [descriptor], PollTimeout::NONE);
+                rest_for(&mut [descriptor], PollTimeout::NONE);
             }
             Received::Closed => break,
         }

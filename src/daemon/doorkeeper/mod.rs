@@ -46,7 +46,7 @@ use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::log::output;
 use crate::daemon::notify;
-use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::daemon::poll::{poll_timeout, rest_for};
 use crate::daemon::signals::Signals;
 use crate::door::lock::Lock;
 use crate::filter::interfaces::State;
@@ -303,7 +303,7 @@ impl Doorkeeper {
             .collect();
         let readers = readers.iter().map(AsFd::as_fd).chain(self.log.waits_for());
         descriptors.extend(readers.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
-        wait_for(&mut descriptors, timeout);
+        rest_for(&mut descriptors, timeout);
     }
 
     fn is_heir_missing(&self) -> bool {

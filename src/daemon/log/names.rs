@@ -19,6 +19,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use crate::config::Sandbox;
 use crate::daemon::clock::now;
 use crate::daemon::messages;
+use crate::daemon::pages;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes::{self, Role, Sibling};
 use crate::daemon::sandbox;
@@ -201,6 +202,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     if is_refused || is_told.is_err() {
         return ExitCode::FAILURE;
     }
+    pages::release_code();
     loop {
         let mut request = [0; 16];
         match receive(&socket, &mut request) {

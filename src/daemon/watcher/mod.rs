@@ -33,7 +33,7 @@ use crate::daemon::cli;
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::core_dump;
 use crate::daemon::messages;
-use crate::daemon::poll::{poll_timeout, wait_for};
+use crate::daemon::poll::{poll_timeout, rest_for};
 use crate::daemon::processes;
 use crate::daemon::sandbox;
 use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
@@ -210,7 +210,7 @@ impl Watcher {
             None => PollFd::new(fd, PollFlags::POLLIN),
             Some(_) => PollFd::new(self.captures.doorbell().as_fd(), PollFlags::empty()),
         }));
-        let is_told = wait_for(&mut descriptors, timeout);
+        let is_told = rest_for(&mut descriptors, timeout);
         let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
         let mut next = || ready.next().unwrap_or_default();
         let (doorkeeper, interfaces) = (next(), next());
