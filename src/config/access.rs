@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::config::fwknop::{KeyDraft, entry, is_yes, shown_name};
 use crate::config::reading::{Note, Reading};
 use crate::config::syntax::trim;
@@ -84,7 +86,7 @@ impl Access<'_, '_> {
     /// `named` is where the file is named.
     fn file(&mut self, path: &Path, named: (&Path, usize), depth: u8) {
         let text = match (self.reading.file)(path) {
-            Ok(text) => text,
+            Ok(text) => Zeroizing::new(text),
             Err(error) => {
                 let why = crate::reason::reason(&error);
                 return self.refuse(

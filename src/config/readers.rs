@@ -3,6 +3,8 @@
 //! Each of them writes its own line of debug output.
 #![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
 
+use zeroize::Zeroizing;
+
 use crate::config::draft::Draft;
 use crate::config::options::Options;
 use crate::config::problem::Problem;
@@ -57,6 +59,7 @@ pub(super) fn one_time_sequences(
     let name = draft.name.clone();
     let file = value.path();
     let content = (reading.file)(&file).map_err(|error| Problem::Unreadable(file.clone(), error))?;
+    let content = Zeroizing::new(content);
     reading.understood(format!("config: {name}: one time sequences file: {}", value.text()));
     let mut left_out = 0_usize;
     let lines = OneTime::read(file.clone(), &content, |error| {

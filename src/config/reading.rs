@@ -16,7 +16,7 @@ pub enum Note {
 
 /// What the parser needs from its caller.
 pub struct Reading<'a> {
-    /// Returns the content of a file.
+    /// Returns the content of a file. The parser zeroes it, as it holds sequences or keys.
     pub file: &'a mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     /// Receives the messages.
     pub note: &'a mut dyn FnMut(Note),

@@ -47,9 +47,9 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
     let mut file = |path: &Path| {
         let mut opened = one_time::open(&arguments.folder.join(path))?;
         warnings.extend(about_groups(path, &opened));
-        let text = opened.read()?;
-        lists.push((path.to_owned(), Zeroizing::new(text.clone())));
-        Ok(text)
+        let mut text = opened.read()?;
+        lists.push((path.to_owned(), text.clone()));
+        Ok(std::mem::take(&mut *text))
     };
     let reading = Reading { file: &mut file, note, interface_is_given: arguments.interface.is_some() };
     let sources: Vec<_> = files
@@ -76,14 +76,14 @@ fn gather(
     let text = match opened.read() {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory && files.is_empty() => {
             note(Note::LeftOut(format!("{}: is a folder, read as an empty file", octets::path(path))));
-            Vec::new()
+            Zeroizing::default()
         }
         text => text.map_err(unreadable)?,
     };
     let file = (!files.is_empty()).then(|| path.to_owned());
     let included: Vec<(usize, Vec<u8>)> =
         config::includes(&text).map(|(line, pattern)| (line, pattern.to_vec())).collect();
-    files.push((path.to_owned(), Zeroizing::new(text)));
+    files.push((path.to_owned(), text));
     for (line, pattern) in included {
         let pattern = path.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(&pattern));
         let fail = |what: &Path, why: String| {

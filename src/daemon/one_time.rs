@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::daemon::trusted::{self, Trusted};
 use crate::door::lock::{Turn, one_time_lines};
 
@@ -23,7 +25,7 @@ pub fn open(path: &Path) -> io::Result<Trusted> {
 ///
 /// # Errors
 /// See [`trusted::open`].
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     open(path)?.read()
 }
 
@@ -36,6 +38,11 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// What the operating system says; `NotFound` when there is no such line, as after a change by hand.
 pub fn strike(path: &Path, turn: Turn) -> io::Result<()> {
+    strike_and(path, turn, || ())
+}
+
+/// The same; `struck` is called after each line that was struck, before the path is looked at again.
+fn strike_and(path: &Path, turn: Turn, mut struck: impl FnMut()) -> io::Result<()> {
     for _ in 0..TRIES {
         let mut opened = open(path)?;
         let text = opened.read()?;
@@ -45,6 +52,7 @@ pub fn strike(path: &Path, turn: Turn) -> io::Result<()> {
         let offset = u64::try_from(line.offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
         opened.file.write_all_at(b"#", offset)?;
         opened.file.sync_all()?;
+        struck();
         if is_at(&opened.file, path)? {
             return Ok(());
         }
@@ -56,4 +64,71 @@ pub fn strike(path: &Path, turn: Turn) -> io::Result<()> {
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let (ours, there) = (file.metadata()?, fs::metadata(path)?);
     Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::door::sequence::Sequence;
+
+    /// A folder of its own, removed when dropped.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("knockd-one-time-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+            Folder(path)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_its_place_meanwhile_is_struck_too() {
+        let folder = Folder::new("replaced");
+        let path = folder.write("list", " 1,2\n 3,4\n");
+        let turn = Sequence::parse("1,2").unwrap().turn();
+        let mut rounds = 0;
+        let struck = || {
+            rounds += 1;
+            if rounds == 1 {
+                fs::rename(folder.write("new", " 9\n 1,2\n 3,4\n"), &path).unwrap();
+            }
+        };
+        strike_and(&path, turn, struck).unwrap();
+        assert_eq!((fs::read_to_string(&path).unwrap(), rounds), (" 9\n#1,2\n 3,4\n".to_owned(), 2));
+    }
+
+    #[test]
+    fn a_file_in_its_place_without_the_line_and_one_that_never_stays_are_errors() {
+        let folder = Folder::new("gone");
+        let path = folder.write("list", " 1,2\n");
+        let turn = Sequence::parse("1,2").unwrap().turn();
+        let replaced = |text: &'static str| {
+            let (folder, path) = (&folder, &path);
+            move || fs::rename(folder.write("new", text), path).unwrap()
+        };
+        let error = strike_and(&path, turn, replaced(" 3,4\n")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        fs::rename(folder.write("new", " 1,2\n"), &path).unwrap();
+        let error = strike_and(&path, turn, replaced(" 1,2\n")).unwrap_err();
+        assert_eq!(error.to_string(), "the file is replaced again and again");
+    }
 }

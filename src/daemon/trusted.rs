@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, absolute};
 
+use zeroize::Zeroizing;
+
 use crate::trust::{self, Facts, Fault, Owners};
 
 /// A file that is open.
@@ -22,9 +24,9 @@ impl Trusted {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn read(&mut self) -> io::Result<Vec<u8>> {
+    pub fn read(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
         let length = usize::try_from(self.file.metadata()?.len()).unwrap_or(0);
-        let mut text = Vec::with_capacity(length.saturating_add(1));
+        let mut text = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
         self.file.read_to_end(&mut text)?;
         Ok(text)
     }

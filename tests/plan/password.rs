@@ -66,8 +66,42 @@ fn no_message_shows_a_seed() {
             writeln!(told, "{error} {error:?}").unwrap();
         }
     }
+    // Whatever is in the wrong place, the seed may be any of these words.
+    let mut lines = Vec::new();
+    let mut fields = [MARK, "45", "2", "on", "tcp"];
+    permute(&mut fields, 0, &mut |fields| lines.push(format!("otp = {}", fields.join(","))));
+    let whole = format!("{MARK},45,2,on,tcp");
+    lines.extend(
+        ["otp ", "otp: ", "otp=otp=", "OTP\t", "seed = ", "password: ", "", "= ", "otp_digest = ", "key = "]
+            .map(|name| format!("{name}{whole}")),
+    );
+    lines.push(format!("otp {MARK} = 45,2,on,tcp"));
+    lines.push(format!("[{MARK},45\notp = 45"));
+    for line in lines {
+        for place in ["[d]\n", "[options]\n", ""] {
+            let parsed = parse(&format!("{place}{line}\n"), &mut |note| writeln!(told, "{note:?}").unwrap());
+            if let Err(error) = parsed {
+                writeln!(told, "{error}").unwrap();
+            }
+        }
+        if let Err(error) = password::parse(line.trim_start_matches("otp = ").as_bytes()) {
+            writeln!(told, "{error}").unwrap();
+        }
+    }
     let at = told.to_lowercase().find(&MARK.to_lowercase());
     assert_eq!(at, None, "the seed is shown: {:?}", at.map(|at| &told[at.saturating_sub(60)..at + 20]));
+}
+
+/// Calls `each` with every order of the words from `first` on.
+fn permute(words: &mut [&'static str], first: usize, each: &mut dyn FnMut(&[&'static str])) {
+    if first == words.len() {
+        return each(words);
+    }
+    for other in first..words.len() {
+        words.swap(first, other);
+        permute(words, first + 1, each);
+        words.swap(first, other);
+    }
 }
 
 fn knocking_avoids_the_last_second_of_a_period() {

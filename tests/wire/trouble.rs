@@ -1,7 +1,7 @@
 //! Trouble: what is full, gone, forbidden or used up leaves the daemon listening, and is told.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +28,7 @@ trials![
     a_full_process_table_is_told,
     files_that_a_group_can_write_are_told,
     no_process_with_secrets_leaves_a_core_dump,
+    no_process_with_secrets_belongs_to_its_user,
     a_used_up_descriptor_table_is_told,
     an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later,
     fewer_descriptors_than_are_in_use_make_nobody_busy,
@@ -223,9 +224,8 @@ fn a_missing_shell_is_told() {
     expect_complaint(&daemon, "d: could not run the command: No such file or directory");
 }
 
-/// As an ordinary user who may listen: for others there is no limit.
-fn a_full_process_table_is_told() {
-    let world = World::new();
+/// The words for setpriv that make somebody an ordinary user who may listen, if there can be one.
+fn ordinary_user(world: &World) -> Option<Vec<&'static str>> {
     let user = ["--reuid=61234", "--regid=61234", "--clear-groups"];
     let rights = ["--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--bounding-set=-all,+net_raw"];
     let words: Vec<&str> = user.into_iter().chain(rights).collect();
@@ -233,8 +233,15 @@ fn a_full_process_table_is_told() {
     let tried: Vec<&str> = words.iter().copied().chain(["test", "-x", &program]).collect();
     if run(&world.server, "setpriv", &tried).code() != Some(0) {
         eprintln!("not tried: user 61234 cannot run {program} here");
-        return;
+        return None;
     }
+    Some(words)
+}
+
+/// As an ordinary user who may listen: for others there is no limit.
+fn a_full_process_table_is_told() {
+    let world = World::new();
+    let Some(words) = ordinary_user(&world) else { return };
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
     Command::new("chown").arg("61234").arg(knockd.folder().path()).status().unwrap();
     let through: Vec<&str> = ["prlimit", "--nproc=2", "setpriv"].into_iter().chain(words).collect();
@@ -263,6 +270,30 @@ fn no_process_with_secrets_leaves_a_core_dump() {
     for pid in [daemon.pid, daemon.watcher().unwrap()] {
         assert_eq!(limit(&read(Path::new(&format!("/proc/{pid}/limits")))), ["0", "2000", "bytes"]);
     }
+}
+
+/// The kernel gives the files in `/proc/PID` of a process that is not dumpable (`PR_SET_DUMPABLE`) to root: other
+/// processes of its user cannot read its memory, and no program that takes core dumps gets one.
+fn no_process_with_secrets_belongs_to_its_user() {
+    let world = World::new();
+    let Some(words) = ordinary_user(&world) else { return };
+    let doors = "[d]\nsequence = 1\ncommand = sleep 60 & echo $! > @/new; mv @/new @/out\ncmd_timeout = 60\nstop_command = true";
+    let knockd = world.knockd(doors);
+    Command::new("chown").arg("61234").arg(knockd.folder().path()).status().unwrap();
+    let through: Vec<&str> = ["setpriv"].into_iter().chain(words).collect();
+    let daemon = knockd.through(&through).start();
+    world.send([tcp(1)]);
+    let has_all = || daemon.heir().is_some() && daemon.folder.join("out").exists();
+    assert!(holds_within(seconds(30.0), has_all), "{}", daemon.said());
+    let owner = |pid: i32| fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
+    for (what, pid) in
+        [("doorkeeper", Some(daemon.pid)), ("watcher", daemon.watcher()), ("heir", daemon.heir())]
+    {
+        assert_eq!(owner(pid.unwrap()), 0, "the {what}; {}", daemon.said());
+    }
+    let command: i32 = daemon.read("out").trim().parse().unwrap();
+    assert_eq!(owner(command), 61234, "a command is as it always was");
+    process::end(command);
 }
 
 /// At the start, and again when it is read again.

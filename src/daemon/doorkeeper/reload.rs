@@ -121,7 +121,7 @@ impl Doorkeeper {
         let is_its = |door: &Door| matches!(&door.lock, Lock::OneTime(lines) if lines.path == whole);
         // Files of fwknop do not change by themselves.
         let fresh = doors.iter().any(is_its).then(|| one_time::read(&whole).ok()).flatten();
-        (path.to_owned(), Zeroizing::new(fresh.unwrap_or_else(|| text.to_vec())))
+        (path.to_owned(), fresh.unwrap_or_else(|| Zeroizing::new(text.to_vec())))
     }
 
     /// The interfaces that the command line names or, without one, the configuration.
