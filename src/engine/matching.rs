@@ -1,0 +1,261 @@
+//! How knocks are matched: what a packet does to the attempts of its knocker.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::door::Door;
+use crate::door::knock::{Knock, Protocol};
+use crate::door::lock::{Lock, Turn};
+use crate::door::rules::Repeat;
+use crate::door::sequence::Stage;
+use crate::engine::Engine;
+use crate::engine::attempts::{Attempt, AttemptId};
+use crate::engine::tally::Tally;
+use crate::opening::event::{Event, Opening};
+use crate::time::Now;
+
+/// A knock that is being processed, and what it has caused so far.
+struct Arrival<'a> {
+    knock: &'a Knock,
+    /// Its destination is one of this host's addresses.
+    own: bool,
+    /// It may be a stage of some door, and is not only a hit on a strict one.
+    may_be_stage: bool,
+    now: Now,
+    events: &'a mut Vec<Event>,
+    /// The door that it opened last.
+    opened: Option<u32>,
+    /// The door that events are reported for, whether the knock advanced one of its lists, and the
+    /// failure to report if it advances none.
+    current_door: Option<u32>,
+    has_advanced: bool,
+    failure: Option<(u32, Event)>,
+    /// [`Event::Tried`], which comes after the failures.
+    tried: Vec<Event>,
+    /// The engine's, for as long as the knock is being processed.
+    tallies: Vec<Tally>,
+}
+
+impl Engine {
+    /// Processes a packet and appends what it changed to `events`, in order. The vector is the caller's,
+    /// so that a flood does not allocate memory for each packet.
+    pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
+        let own = self.is_here(knock.destination);
+        let may_be_stage = self.interest.includes(knock, own);
+        if !may_be_stage && !self.interest.includes_hit(knock, own) {
+            return;
+        }
+        self.update_otp_doors(now);
+        self.expire(now, events);
+        let mut arrival = Arrival {
+            knock,
+            own,
+            may_be_stage,
+            now,
+            events,
+            opened: None,
+            current_door: None,
+            has_advanced: false,
+            failure: None,
+            tried: Vec::new(),
+            tallies: std::mem::take(&mut self.tallies),
+        };
+        let mut has_attempt = false;
+        let mut next = self.attempts.first_of(knock.source);
+        while let Some(id) = next {
+            next = self.attempts.next_of(id);
+            has_attempt |= self.carry_on(id, &mut arrival);
+        }
+        if may_be_stage && !has_attempt {
+            self.begin(&mut arrival);
+        }
+        let has_opened = arrival.opened.is_some();
+        arrival.switch_to(None);
+        arrival.events.append(&mut arrival.tried);
+        self.tallies = arrival.tallies;
+        self.most_attempts = self.most_attempts.max(self.attempts.len());
+        if has_opened {
+            self.strays.forget(knock.source);
+        } else if may_be_stage {
+            self.strays.note(knock.source, Stage::of(knock), now);
+        }
+    }
+
+    /// Advances one attempt of the knocker, leaves it alone, or ends it. Returns whether the attempt is
+    /// for the destination of the knock. All rules for attempts in progress are here.
+    fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
+        let knock = arrival.knock;
+        let Some(&Attempt { door: index, reached, turn, .. }) = self.attempts.get(id) else { return false };
+        let Some(door) = self.doors.get(index as usize) else { return false };
+        if !door.accepts_destination(knock.destination, arrival.own) {
+            return false;
+        }
+        if arrival.opened == Some(index) {
+            // Two lists of the door were completed by the same knocks: they open it once.
+            self.attempts.remove(id);
+            return true;
+        }
+        let reached = usize::from(reached);
+        let is_stage = |index| door.lock.stage(turn, knock.source, index) == Some(Stage::of(knock));
+        let counts = arrival.may_be_stage && door.packet_rule().allows(knock);
+        if !(counts && is_stage(reached)) {
+            let is_repeat = door.rules.allows_duplicates && is_stage(reached - 1);
+            if !is_repeat && (counts || door.fails_strict(knock)) {
+                self.attempts.remove(id);
+                arrival.failed(index, door, reached);
+                let tried = self.note_end(index, turn, knock.source, reached, arrival.now);
+                arrival.tried.extend(tried);
+            } else if arrival.may_be_stage && !counts {
+                arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
+            }
+            return true;
+        }
+        let stage = reached + 1;
+        arrival.advanced(index, door, stage);
+        if door.lock.length(turn, knock.source) == Some(stage) {
+            self.attempts.remove(id);
+            self.open(index, turn, arrival);
+        } else {
+            self.attempts.advance(id);
+        }
+        true
+    }
+
+    /// Begins an attempt on each door whose sequence begins with this knock, in the order of the doors.
+    fn begin(&mut self, arrival: &mut Arrival<'_>) {
+        let knock = arrival.knock;
+        let mut previous = None;
+        let mut explained = 0;
+        for (index, turn) in self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own) {
+            self.explain_flags_of(explained..=index, arrival);
+            explained = index.saturating_add(1);
+            let Some(door) = self.doors.get(index as usize) else { continue };
+            if !door.packet_rule().allows(knock) {
+                if !self.explains_flags {
+                    arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
+                }
+                continue;
+            }
+            let is_ignored = self.cooldowns.get(index, knock.source, arrival.now.uptime).is_some();
+            if is_ignored || !door.rules.admit(knock.source) {
+                arrival.count(index, |tally| tally.ignored += 1);
+                continue;
+            }
+            let Some(length) = door.lock.length(turn, knock.source) else {
+                arrival.count(index, |tally| tally.wrong_list += 1);
+                continue;
+            };
+            if arrival.opened == Some(index) {
+                continue;
+            }
+            arrival.advanced(index, door, 1);
+            if length == 1 {
+                self.open(index, turn, arrival);
+            } else {
+                let deadline = arrival.now.uptime.saturating_add(door.seq_timeout());
+                let attempt = Attempt { knocker: knock.source, reached: 1, door: index, turn };
+                previous = self.attempts.begin(attempt, deadline, previous).or(previous);
+                for door in self.attempts.take_pushed_out() {
+                    arrival.count(door, |tally| tally.pushed_out += 1);
+                }
+            }
+        }
+        self.explain_flags_of(explained..=u32::MAX, arrival);
+    }
+
+    /// Reports those of these doors whose TCP flags this segment does not have, if that is wanted.
+    fn explain_flags_of(&self, doors: RangeInclusive<u32>, arrival: &mut Arrival<'_>) {
+        let knock = arrival.knock;
+        if !self.explains_flags || knock.protocol != Protocol::Tcp {
+            return;
+        }
+        let (first, last) = (*doors.start() as usize, *doors.end() as usize);
+        let doors = self.doors.iter().take(last.saturating_add(1)).skip(first);
+        let rules = doors.map(|door| door.packet_rule().flags).filter(|rule| !rule.allows(knock.flags));
+        arrival.events.extend(rules.map(|rule| Event::Unfit { rule, flags: knock.flags }));
+    }
+
+    /// Opens the door after a completed sequence, or counts it if the door wants it repeatedly.
+    fn open(&mut self, index: u32, turn: Turn, arrival: &mut Arrival<'_>) {
+        let Some(door) = self.doors.get_mut(index as usize) else { return };
+        let (knocker, uptime) = (arrival.knock.source, arrival.now.uptime);
+        arrival.opened = Some(index);
+        if let Some(Repeat { times, within }) = door.rules.repeat {
+            let mut made = self.repeats.get(index, knocker, uptime).cloned().unwrap_or_default();
+            made.retain(|&time| time + within > uptime);
+            made.push(uptime);
+            let count = (made.len(), usize::from(times));
+            if count.0 < count.1 {
+                made.shrink_to_fit();
+                self.repeats.set(index, knocker, made, uptime + within, uptime);
+                arrival.events.push(Event::Repeated { door: door.name.clone(), knocker, count });
+                return;
+            }
+            self.repeats.remove(index, knocker);
+        }
+        if !self.buckets.admit(index as usize, door, Duration::ZERO, uptime) {
+            arrival.events.push(Event::TooOften { door: door.name.clone() });
+            return;
+        }
+        let opening = Opening { door: index as usize, knocker, turn };
+        let unix = arrival.now.unix;
+        arrival.count(index, |tally| {
+            tally.opened += 1;
+            tally.last_opened = Some(unix);
+        });
+        arrival.events.push(Event::Opened { door: door.name.clone(), opening });
+        if !door.rules.cooldown.is_zero() {
+            self.cooldowns.set(index, knocker, (), uptime.saturating_add(door.rules.cooldown), uptime);
+        }
+        door.lock.spend(turn, knocker, arrival.now);
+        if matches!(door.lock, Lock::OneTime(_)) {
+            self.sequence_changed(index);
+        }
+    }
+}
+
+impl Arrival<'_> {
+    /// Counts something for a door.
+    fn count(&mut self, index: u32, count: impl FnOnce(&mut Tally)) {
+        if let Some(tally) = self.tallies.get_mut(index as usize) {
+            count(tally);
+        }
+    }
+
+    /// Reports the failure of the current door, if any, and makes this one current.
+    fn switch_to(&mut self, door: Option<u32>) {
+        if self.current_door != door {
+            if let Some((failed, event)) = self.failure.take() {
+                self.count(failed, |tally| tally.failed += 1);
+                self.events.push(event);
+            }
+            (self.current_door, self.has_advanced) = (door, false);
+        }
+    }
+
+    /// Reports that the knocker reached a stage: once for all lists of a door.
+    fn advanced(&mut self, index: u32, door: &Door, stage: usize) {
+        self.switch_to(Some(index));
+        if !self.has_advanced {
+            if stage == 1 {
+                self.count(index, |tally| tally.begun += 1);
+            }
+            self.events.push(Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage });
+        }
+        (self.has_advanced, self.failure) = (true, None);
+    }
+
+    /// Reports that an attempt failed, unless the knock advances another list of the door.
+    fn failed(&mut self, index: u32, door: &Door, stage: usize) {
+        self.switch_to(Some(index));
+        if !self.has_advanced {
+            let event = Event::Failed {
+                door: door.name.clone(),
+                knocker: self.knock.source,
+                stage,
+                is_logged: door.rules.logs_failures,
+            };
+            self.failure = Some((index, event));
+        }
+    }
+}
