@@ -41,14 +41,14 @@ impl FirstStages {
         self.0.shrink_to_fit();
     }
 
-    /// The doors that this stage begins at this destination, in order; `own` says whether that is one
-    /// of this host's addresses.
-    #[must_use]
-    pub fn doors_at(&self, stage: Stage, destination: IpAddr, own: bool) -> Vec<(u32, Turn)> {
-        let ours = own.then(|| self.entries(stage, None)).into_iter().flatten();
-        let mut doors: Vec<(u32, Turn)> = ours.chain(self.entries(stage, Some(destination))).collect();
+    /// Writes to `doors` those that this stage begins at this destination, in order; `own` says whether that is one of
+    /// this host's addresses.
+    pub fn doors_at(&self, stage: Stage, destination: IpAddr, own: bool, doors: &mut Vec<(u32, Turn)>) {
+        doors.clear();
+        doors.extend(own.then(|| self.entries(stage, None)).into_iter().flatten());
+        doors.extend(self.entries(stage, Some(destination)));
+        // Fast on what is sorted already.
         doors.sort_by_key(|(door, _)| *door);
-        doors
     }
 
     fn entries(&self, stage: Stage, target: Option<IpAddr>) -> impl Iterator<Item = (u32, Turn)> {

@@ -9,7 +9,7 @@ use crate::door::lock::{Lock, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
 use crate::engine::Engine;
-use crate::engine::attempts::{Attempt, AttemptId};
+use crate::engine::attempts::{AttemptId, Attempts, Candidate};
 use crate::engine::tally::Tally;
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
@@ -81,52 +81,78 @@ impl Engine {
         }
     }
 
-    /// Advances one attempt of the knocker, leaves it alone, or ends it. Returns whether the attempt is
-    /// for the destination of the knock. All rules for attempts in progress are here.
+    /// Advances an attempt of the knocker, leaves it alone, or ends it, at each of its doors. Returns whether one of
+    /// these is for the destination of the knock.
     fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
+        let (mut before, mut left) = (std::mem::take(&mut self.before), std::mem::take(&mut self.left));
+        before.clear();
+        before.extend_from_slice(self.attempts.candidates(id));
+        left.clear();
+        let mut is_meant = false;
+        for &candidate in &before {
+            let (is_destination, next) = self.carry_on_at(candidate, arrival);
+            is_meant |= is_destination;
+            left.extend(next);
+        }
+        if left != before {
+            self.attempts.keep(id, &left, self.patience(&left));
+            arrival.count_pushed_out(&mut self.attempts);
+        }
+        (self.before, self.left) = (before, left);
+        is_meant
+    }
+
+    /// What becomes of an attempt at one door, and whether that is for the destination of the knock. All rules for
+    /// attempts in progress are here.
+    fn carry_on_at(&mut self, candidate: Candidate, arrival: &mut Arrival<'_>) -> (bool, Option<Candidate>) {
         let knock = arrival.knock;
-        let Some(&Attempt { door: index, reached, turn, .. }) = self.attempts.get(id) else { return false };
-        let Some(door) = self.doors.get(index as usize) else { return false };
+        let Candidate { door: index, reached, turn } = candidate;
+        let Some(door) = self.doors.get(index as usize) else { return (false, None) };
         if !door.accepts_destination(knock.destination, arrival.own) {
-            return false;
+            return (false, Some(candidate));
         }
         if arrival.opened == Some(index) {
             // Two lists of the door were completed by the same knocks: they open it once.
-            self.attempts.remove(id);
-            return true;
+            return (true, None);
         }
-        let reached = usize::from(reached);
+        let stage = usize::from(reached);
         let is_stage = |index| door.lock.stage(turn, knock.source, index) == Some(Stage::of(knock));
         let counts = arrival.may_be_stage && door.packet_rule().allows(knock);
-        if !(counts && is_stage(reached)) {
-            let is_repeat = door.rules.allows_duplicates && is_stage(reached - 1);
+        if !(counts && is_stage(stage)) {
+            let is_repeat = door.rules.allows_duplicates && is_stage(stage - 1);
             if !is_repeat && (counts || door.fails_strict(knock)) {
-                self.attempts.remove(id);
-                arrival.failed(index, door, reached);
-                let tried = self.note_end(index, turn, knock.source, reached, arrival.now);
+                arrival.failed(index, door, stage);
+                let tried = self.note_end(index, turn, knock.source, stage, arrival.now);
                 arrival.tried.extend(tried);
-            } else if arrival.may_be_stage && !counts {
+                return (true, None);
+            }
+            if arrival.may_be_stage && !counts {
                 arrival.events.push(Event::Unfit { rule: door.packet_rule().flags, flags: knock.flags });
             }
-            return true;
+            return (true, Some(candidate));
         }
-        let stage = reached + 1;
-        arrival.advanced(index, door, stage);
-        if door.lock.length(turn, knock.source) == Some(stage) {
-            self.attempts.remove(id);
+        arrival.advanced(index, door, stage + 1);
+        if door.lock.length(turn, knock.source) == Some(stage + 1) {
             self.open(index, turn, arrival);
-        } else {
-            self.attempts.advance(id);
+            return (true, None);
         }
-        true
+        (true, Some(Candidate { reached: reached.saturating_add(1), ..candidate }))
     }
 
-    /// Begins an attempt on each door whose sequence begins with this knock, in the order of the doors.
+    /// The shortest time that one of these doors allows for an attempt.
+    pub(super) fn patience(&self, candidates: &[Candidate]) -> Duration {
+        let doors = candidates.iter().filter_map(|candidate| self.doors.get(candidate.door as usize));
+        doors.map(Door::seq_timeout).min().unwrap_or_default()
+    }
+
+    /// Begins an attempt at the doors whose sequences begin with this knock, in the order of the doors.
     fn begin(&mut self, arrival: &mut Arrival<'_>) {
         let knock = arrival.knock;
-        let mut previous = None;
+        let (mut begun, mut firsts) = (std::mem::take(&mut self.left), std::mem::take(&mut self.firsts));
+        begun.clear();
+        self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own, &mut firsts);
         let mut explained = 0;
-        for (index, turn) in self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own) {
+        for &(index, turn) in &firsts {
             self.explain_flags_of(explained..=index, arrival);
             explained = index.saturating_add(1);
             let Some(door) = self.doors.get(index as usize) else { continue };
@@ -152,14 +178,15 @@ impl Engine {
             if length == 1 {
                 self.open(index, turn, arrival);
             } else {
-                let deadline = arrival.now.uptime.saturating_add(door.seq_timeout());
-                let attempt = Attempt { knocker: knock.source, reached: 1, door: index, turn };
-                previous = self.attempts.begin(attempt, deadline, previous).or(previous);
-                for door in self.attempts.take_pushed_out() {
-                    arrival.count(door, |tally| tally.pushed_out += 1);
-                }
+                begun.push(Candidate { door: index, reached: 1, turn });
             }
         }
+        if !begun.is_empty() {
+            let patience = self.patience(&begun);
+            self.attempts.begin(knock.source, &begun, patience, arrival.now.uptime);
+            arrival.count_pushed_out(&mut self.attempts);
+        }
+        (self.left, self.firsts) = (begun, firsts);
         self.explain_flags_of(explained..=u32::MAX, arrival);
     }
 
@@ -219,6 +246,13 @@ impl Arrival<'_> {
     fn count(&mut self, index: u32, count: impl FnOnce(&mut Tally)) {
         if let Some(tally) = self.tallies.get_mut(index as usize) {
             count(tally);
+        }
+    }
+
+    /// Counts the attempts that gave way to others.
+    fn count_pushed_out(&mut self, attempts: &mut Attempts) {
+        for door in attempts.take_pushed_out() {
+            self.count(door, |tally| tally.pushed_out += 1);
         }
     }
 

@@ -28,7 +28,7 @@ use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::sequence::Stage;
 use crate::door::spent::Spent;
 use crate::door::tries::Tries;
-use crate::engine::attempts::{Attempt, Attempts};
+use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
 use crate::engine::single_packets::{Gates, Verdict};
@@ -79,6 +79,11 @@ pub struct Engine {
     most_attempts: usize,
     /// What doors with a rate have used of it.
     buckets: Buckets,
+    /// Kept so that knocks allocate no memory: the doors of an attempt, those that are left of it, and the doors that
+    /// a knock begins.
+    before: Vec<Candidate>,
+    left: Vec<Candidate>,
+    firsts: Vec<(u32, Turn)>,
 }
 
 impl Engine {
@@ -115,6 +120,9 @@ impl Engine {
             cooldowns: ExpiringMap::new(knockers_kept(capacity)),
             repeats: ExpiringMap::new(knockers_kept(capacity)),
             buckets: Buckets::default(),
+            before: Vec::new(),
+            left: Vec::new(),
+            firsts: Vec::new(),
         };
         let indexes = (0..).zip(&engine.doors);
         let others: Vec<u32> = indexes.filter(|(_, door)| !is_otp(door)).map(|(index, _)| index).collect();
@@ -247,8 +255,8 @@ impl Engine {
     /// The attempts of a knocker: the door, how many stages it reached, and the stage that it waits for.
     pub fn progress(&self, knocker: IpAddr) -> impl Iterator<Item = (usize, usize, Option<Stage>)> {
         let ids = std::iter::successors(self.attempts.first_of(knocker), |&id| self.attempts.next_of(id));
-        ids.filter_map(move |id| {
-            let &Attempt { door, reached, turn, .. } = self.attempts.get(id)?;
+        let candidates = ids.flat_map(|id| self.attempts.candidates(id));
+        candidates.filter_map(move |&Candidate { door, reached, turn }| {
             let next = self.doors.get(door as usize)?.lock.stage(turn, knocker, reached.into());
             Some((door as usize, reached.into(), next))
         })
@@ -264,16 +272,33 @@ impl Engine {
     /// that opened nothing.
     pub fn expire(&mut self, now: Now, events: &mut Vec<Event>) {
         let mut last = None;
-        while let Some(Attempt { knocker, reached, door: index, turn }) = self.attempts.expire(now.uptime) {
-            // A door with several lists may have several attempts of one knocker: they are reported once.
-            let is_reported = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
-            if let Some(door) = self.doors.get(index as usize).filter(|_| !is_reported) {
-                if let Some(tally) = self.tallies.get_mut(index as usize) {
-                    tally.expired += 1;
+        while let Some((id, deadline)) = self.attempts.due(now.uptime) {
+            let (Some(knocker), Some(began)) = (self.attempts.knocker(id), self.attempts.began(id)) else {
+                break;
+            };
+            let (mut before, mut left) = (std::mem::take(&mut self.before), std::mem::take(&mut self.left));
+            before.clear();
+            before.extend_from_slice(self.attempts.candidates(id));
+            left.clear();
+            for &candidate in &before {
+                let Candidate { door: index, reached, turn } = candidate;
+                let Some(door) = self.doors.get(index as usize) else { continue };
+                if began.saturating_add(door.seq_timeout()) > deadline {
+                    left.push(candidate);
+                    continue;
                 }
-                events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
+                // A door with several lists is reported once.
+                let is_reported = last.replace((index, knocker, reached)) == Some((index, knocker, reached));
+                if !is_reported {
+                    if let Some(tally) = self.tallies.get_mut(index as usize) {
+                        tally.expired += 1;
+                    }
+                    events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
+                }
+                events.extend(self.note_end(index, turn, knocker, reached.into(), now));
             }
-            events.extend(self.note_end(index, turn, knocker, reached.into(), now));
+            self.attempts.keep(id, &left, self.patience(&left));
+            (self.before, self.left) = (before, left);
         }
         if let Some((index, knocker, misfit)) = self.strays.look(&self.doors, now)
             && let Some(door) = self.doors.get(index as usize)

@@ -6,7 +6,9 @@ use divan::{Bencher, black_box};
 use knocking::engine::MAX_ATTEMPTS;
 use knocking::engine::single_packets::Verdict;
 
-use crate::support::{engine, fixed, forged, knock, knocker, noon, observe, otp, password, single, tcp, udp};
+use crate::support::{
+    engine, fixed, forged, knock, knocker, noon, observe, otp, password, same_beginning, single, tcp, udp,
+};
 
 const DOORS: [u32; 3] = [1, 1000, 5000];
 
@@ -31,7 +33,17 @@ fn begin_and_fail(bencher: Bencher, doors: u32) {
 /// First knocks, each from a new knocker, when the table of attempts is full.
 #[divan::bench(args = DOORS)]
 fn flood(bencher: Bencher, doors: u32) {
-    let mut engine = engine(&fixed(doors));
+    flood_of_first_knocks(bencher, &fixed(doors));
+}
+
+/// The same where all doors begin with that knock.
+#[divan::bench(args = DOORS)]
+fn flood_at_the_same_beginning(bencher: Bencher, doors: u32) {
+    flood_of_first_knocks(bencher, &same_beginning(doors));
+}
+
+fn flood_of_first_knocks(bencher: Bencher, doors: &str) {
+    let mut engine = engine(doors);
     let mut number = 0;
     let mut next = || {
         number += 1;

@@ -99,6 +99,15 @@ pub fn fixed(doors: u32) -> String {
     (0..doors).map(door).collect()
 }
 
+/// A configuration of so many doors whose sequences begin with the same knock.
+pub fn same_beginning(doors: u32) -> String {
+    let door = |number: u32| {
+        let second = 1001 + number % 60_000;
+        format!("[door{number}]\nsequence = 1000,{second},1000\ntcpflags = syn\ncommand = /bin/true %IP%\n")
+    };
+    (0..doors).map(door).collect()
+}
+
 /// A configuration of so many doors with one-time passwords, whose periods end together.
 pub fn otp(doors: u32) -> String {
     let door = |number: u32| {

@@ -291,16 +291,16 @@ impl Watcher {
             Verdict::Wrong { reporter: Some(door), .. } => (door, Step::WrongPacket),
             Verdict::Again(door) => (door, Step::PacketAgain),
         };
-        self.report_step(door, knock.source, step, now);
+        if self.may_report_step(now) {
+            self.link.say(Report::Stepped(self.link.generation(), door, knock.source, step));
+        }
     }
 
-    /// Reports a step of an attempt, which strangers can cause at any rate.
-    fn report_step(&mut self, door: usize, knocker: IpAddr, step: Step, now: Now) {
+    /// Whether a step of an attempt is reported: strangers can cause them at any rate.
+    fn may_report_step(&mut self, now: Now) -> bool {
         self.sum_up(now);
         // Most of a flood ends here: there is no log, or the limit of lines is reached.
-        if self.has_readers && self.flood.admits(now.uptime) {
-            self.link.say(Report::Stepped(self.link.generation(), door, knocker, step));
-        }
+        self.has_readers && self.flood.admits(now.uptime)
     }
 
     /// Adapts a capture to the rate of its packets.
@@ -364,8 +364,10 @@ impl Watcher {
             }
             _ => return,
         };
-        if let Some(place) = self.place_of(door) {
-            self.report_step(place, *knocker, step, now);
+        if self.may_report_step(now)
+            && let Some(place) = self.place_of(door)
+        {
+            self.link.say(Report::Stepped(self.link.generation(), place, *knocker, step));
         }
     }
 

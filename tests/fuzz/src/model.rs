@@ -62,8 +62,11 @@ struct List {
     period: Option<u64>,
 }
 
+/// An attempt at one door; the engine counts those that one knock began as one.
 #[derive(Clone, Debug)]
 struct Attempt {
+    /// The number of the knock that began it.
+    knock: u64,
     door: usize,
     knocker: IpAddr,
     reached: usize,
@@ -82,6 +85,8 @@ pub struct Model {
     /// This host's addresses.
     pub here: Vec<IpAddr>,
     attempts: Vec<Attempt>,
+    /// How many knocks there were.
+    knocks: u64,
     spent: HashSet<(usize, u64, Option<IpAddr>)>,
     /// How many attempts of a source ended between the halves of a list: door, period and source.
     tries: HashMap<(usize, u64, IpAddr), u8>,
@@ -169,6 +174,7 @@ impl Model {
             doors,
             here,
             attempts: Vec::new(),
+            knocks: 0,
             spent: HashSet::new(),
             tries: HashMap::new(),
             cooldowns: HashMap::new(),
@@ -179,7 +185,7 @@ impl Model {
 
     /// How many attempts are in progress.
     pub fn attempts(&self) -> usize {
-        self.attempts.len()
+        self.attempts.iter().map(|attempt| attempt.knock).collect::<HashSet<u64>>().len()
     }
 
     /// When the next attempt expires.
@@ -327,6 +333,7 @@ impl Model {
         ended.iter().for_each(|attempt| self.note_end(attempt));
         told.extend(failed.into_iter().filter(|(door, _)| !advanced.contains(door)).map(|(_, told)| told));
         if may_be_stage && !has_attempt {
+            self.knocks += 1;
             for index in (0..self.doors.len()).filter(|&index| accepts(index)) {
                 self.begin(index, knock, now, &mut told);
             }
@@ -354,7 +361,8 @@ impl Model {
                 return;
             }
             let deadline = now.uptime + timeout;
-            self.attempts.push(Attempt { door: index, knocker, reached: 1, deadline, list });
+            let knock = self.knocks;
+            self.attempts.push(Attempt { knock, door: index, knocker, reached: 1, deadline, list });
         }
     }
 
