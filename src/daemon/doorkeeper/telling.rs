@@ -17,6 +17,8 @@ use crate::time::Now;
 pub(super) struct Untold {
     /// The doors that one knock opens.
     floods: LiteMap<Arc<str>, Flood>,
+    /// Those of them that have lines which were not written.
+    holding: Vec<Arc<str>>,
     /// Openings that were not made.
     dropped: Dropped<Arc<str>>,
 }
@@ -39,6 +41,9 @@ impl Untold {
         {
             log.tell(Notice::LeftOut, flood.sum(now.uptime).map(|lines| left_out_at(door, lines)));
             if !flood.admits(now.uptime) {
+                if !self.holding.contains(door) {
+                    self.holding.push(door.clone());
+                }
                 return;
             }
         }
@@ -52,9 +57,11 @@ impl Untold {
 
     /// Writes how much there was, if it is time to.
     pub(super) fn sum_up(&mut self, log: &mut Log, now: Now) {
-        for (door, flood) in &mut self.floods {
+        self.holding.retain(|door| {
+            let Some(flood) = self.floods.get_mut(door) else { return false };
             log.tell(Notice::LeftOut, flood.sum(now.uptime).map(|lines| left_out_at(door, lines)));
-        }
+            flood.next_deadline().is_some()
+        });
         let openings = self.dropped.sum(now.uptime);
         log.tell(
             Notice::LeftOut,
@@ -76,6 +83,7 @@ impl Untold {
 
     /// When to call [`Untold::sum_up`], as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.floods.values().filter_map(Flood::next_deadline).chain(self.dropped.next_deadline()).min()
+        let floods = self.holding.iter().filter_map(|door| self.floods.get(door));
+        floods.filter_map(Flood::next_deadline).chain(self.dropped.next_deadline()).min()
     }
 }
