@@ -48,7 +48,7 @@ fn use_it(config: Config) {
         let around = Surroundings { here: &here, loopback: Some(1), only_v4, several: None };
         check(&program(&interest, around, budget));
     }
-    let _ = config.options.state_file(Path::new("/pid"));
+    let _ = config.options.state_files(Path::new("/pid"));
     let mut engine = Engine::new(config.doors, here);
     for unix in [0, 1_700_000_000, u64::MAX] {
         let now = Now { uptime: std::time::Duration::ZERO, unix: std::time::Duration::from_secs(unix) };
