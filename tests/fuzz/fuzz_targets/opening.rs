@@ -279,7 +279,7 @@ impl Scene {
         write(
             &self.openings.standing(),
             &[],
-            &Default::default(),
+            &State::default().admitted,
             &[],
             &Used::default(),
             Moment { now: self.now, boot: &boot },

@@ -272,7 +272,9 @@ impl Model {
         self.attempts = left;
         // The sort is stable: of attempts with the same deadline, those that began first expire first.
         over.sort_by_key(|attempt| attempt.deadline);
-        over.iter().for_each(|attempt| self.note_end(attempt));
+        for attempt in &over {
+            self.note_end(attempt);
+        }
         let mut told: Vec<Reported> =
             over.iter().map(|it| Reported::Expired(it.door, it.knocker, it.reached)).collect();
         told.dedup();
@@ -330,7 +332,9 @@ impl Model {
             }
         }
         self.attempts = left;
-        ended.iter().for_each(|attempt| self.note_end(attempt));
+        for attempt in &ended {
+            self.note_end(attempt);
+        }
         told.extend(failed.into_iter().filter(|(door, _)| !advanced.contains(door)).map(|(_, told)| told));
         if may_be_stage && !has_attempt {
             self.knocks += 1;
