@@ -3,12 +3,17 @@
 #![no_main]
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use arbitrary::Arbitrary;
+use knocking::door::knock::Protocol;
 use knocking::door::lock::Turn;
 use knocking::door::misfit::Misfit;
+use knocking::door::sequence::Stage;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
+use knocking::fleet::message::{LENGTH, Mark, Message, Shared};
+use knocking::octets;
 use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
 use knocking::protocol::confinement::{Confined, Outcome};
@@ -25,6 +30,7 @@ enum Input {
     Report(u8, u32, u64, String),
     Confined(u32, [u8; 6], i32),
     Order(u8, u32, u64, u32, i32),
+    Fleet(u64, Vec<u8>, IpAddr, [u8; 16], u16, bool),
 }
 
 fn crosses<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
@@ -47,6 +53,8 @@ fuzz_target!(|input: Input| {
             let (order, report) = (Order::decode(&bytes), Report::decode(&bytes));
             assert!(order.is_none_or(|order| order.encode() == bytes), "{order:?}");
             assert!(report.as_ref().is_none_or(|report| report.encode() == bytes), "{report:?}");
+            let fleet = Message::decode(&bytes);
+            assert!(fleet.as_ref().is_none_or(|fleet| fleet.encode() == bytes), "{fleet:?}");
         }
         Input::Opened(number, generation, place, knocker, turn) => {
             // An IPv4 address has one spelling only.
@@ -123,6 +131,32 @@ fuzz_target!(|input: Input| {
                 Order::Used(generation, opening),
             ];
             crosses(&one(&orders, which));
+        }
+        Input::Fleet(number, name, knocker, mark, port, has_end) => {
+            // A name has one to 127 bytes, whichever they are.
+            let name = name.get(..name.len().min(127)).filter(|name| !name.is_empty()).unwrap_or(b"d");
+            let stage = Stage { protocol: Protocol::Udp, port: port.max(1) };
+            let shared = Shared {
+                number,
+                door: octets::text(name).into_owned(),
+                shape: number.rotate_left(7),
+                knocker: knocker.to_canonical(),
+                turn: Turn(number.rotate_left(13)),
+                mark: Mark(mark),
+                time: Duration::from_millis(number >> 8),
+                has_end,
+                access: (port > 9).then(|| ("anna".to_owned(), stage)),
+            };
+            for message in
+                [Message::Opened(shared.clone()), Message::Ask(shared.clone()), Message::Open(shared)]
+            {
+                assert_eq!(message.encode().len(), LENGTH);
+                crosses(&message);
+            }
+            crosses(&Message::Hello(number, number.rotate_left(3)));
+            for message in [Message::Yes(number), Message::No(number), Message::Unknown(number)] {
+                crosses(&message);
+            }
         }
     }
 });
