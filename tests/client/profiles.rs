@@ -204,6 +204,10 @@ fn errors_in_a_profile_name_the_line_and_no_secret() {
         ("sequence = 4711\nttl", "line 3: 'ttl' needs a value"),
         ("sequence = 4711\nraw = 4711", "line 3: 'raw' is yes or no"),
         ("sequence = 4711,nosuch4711", "Failed to resolve hostname 'p'\ngetaddrinfo: "),
+        (
+            "sequence = 4711,nosuch4711\nhost = 127.0.0.1",
+            "line 2: sequence: port 2 of it is neither a number nor a service that this system knows: ",
+        ),
     ] {
         let refused = knock_with(&world, &profiles(&format!("[p]\n{entries}\n")), &["p"]);
         assert_eq!(refused.code(), Some(1), "{entries}: {}", refused.stderr);

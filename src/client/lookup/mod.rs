@@ -33,7 +33,7 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
             Stages::Typed(asked) => asked.first(),
-            Stages::Profile(_) | Stages::OneTime(_) | Stages::Otp(_) | Stages::Single(_) => None,
+            Stages::Profile(..) | Stages::OneTime(_) | Stages::Otp(_) | Stages::Single(_) => None,
         };
         unresolved(options, first, &reason)
     })?;
@@ -60,7 +60,7 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
         addresses.iter().map(|&address| Errand { address, stages: stages.clone(), allow_ip: None }).collect()
     };
     Ok(match &options.stages {
-        Stages::Typed(asked) | Stages::Profile(asked) => (alike(services(options, asked)?), None),
+        Stages::Typed(asked) | Stages::Profile(asked, _) => (alike(services(options, asked)?), None),
         Stages::OneTime(path) => {
             let line = Line::take(path, options.insecure)?;
             (alike(made(options, line.sequence.stages())), Some(line))
@@ -126,18 +126,23 @@ fn made(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
 
 /// Stages that were written, with services looked up.
 fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure> {
-    let one = |asked: &Asked| {
+    let one = |(index, asked): (usize, &Asked)| {
         let port = match asked.port {
             Port::Number(number) => number,
-            Port::Service => resolve::service(&asked.text, asked.protocol).map_err(|reason| {
-                let shown = matches!(options.stages, Stages::Typed(_)).then_some(asked);
-                unresolved(options, shown, &reason)
-            })?,
+            Port::Service => {
+                resolve::service(&asked.text, asked.protocol).map_err(|reason| match &options.stages {
+                    Stages::Profile(_, place) => Failure::refused(format_args!(
+                        "{place}port {} of it is neither a number nor a service that this system knows: {reason}",
+                        index + 1
+                    )),
+                    _ => unresolved(options, Some(asked), &reason),
+                })?
+            }
         };
         let stage = Stage { protocol: asked.protocol, port };
         Ok(Resolved { stage, flags: asked.flags, text: asked.text.clone() })
     };
-    asked.iter().map(one).collect()
+    asked.iter().enumerate().map(one).collect()
 }
 
 /// The message of knock 0.8; it names a port only if that was typed.

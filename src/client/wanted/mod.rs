@@ -84,8 +84,8 @@ pub enum Purpose {
 pub enum Stages {
     /// From the command line; messages may repeat it.
     Typed(Vec<Asked>),
-    /// From a profile; no message repeats it.
-    Profile(Vec<Asked>),
+    /// From a profile, and which line of it; no message repeats the ports.
+    Profile(Vec<Asked>, String),
     /// The next unused line of this one-time file.
     OneTime(PathBuf),
     /// Computed from a seed and the time.
@@ -240,9 +240,11 @@ fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
             found.profile.line
         )));
     };
-    Asked::parse_list(setting.value().unwrap_or_default(), manner).map(Stages::Profile).map_err(|error| {
-        Failure::refused(format_args!("{path}: line {}: sequence: {}", setting.line, error.discreet()))
-    })
+    let place = format!("{path}: line {}: sequence: ", setting.line);
+    match Asked::parse_list(setting.value().unwrap_or_default(), manner) {
+        Ok(asked) => Ok(Stages::Profile(asked, place)),
+        Err(error) => Err(Failure::refused(format_args!("{place}{}", error.discreet()))),
+    }
 }
 
 fn wait(input: &Completed) -> Result<Option<Wait>, Failure> {
