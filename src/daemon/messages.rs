@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -19,12 +19,21 @@ use zeroize::Zeroizing;
 
 use crate::protocol::messages::{Crossing, LONGEST};
 
+/// Room for the messages of a thousand openings at once, in bytes: the kernel counts 768 for a message of any of our
+/// lengths, and twice what it is asked for.
+const SEND_BUFFER: usize = 1 << 20;
+
 /// A connected pair of sockets that keep messages apart, closed when another program is run.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    for socket in [&pair.0, &pair.1] {
+        // Not allowed in a container; then more of them wait in the watcher.
+        let _ = setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER);
+    }
+    Ok(pair)
 }
 
 /// Sends one message without waiting, with a copy of a descriptor where one belongs to it.

@@ -52,6 +52,7 @@ trials![
     close_on_disconnect_closes_the_door,
     close_on_disconnect_heeds_forwarded_connections,
     ten_thousand_doors_are_open_at_once,
+    openings_that_wait_are_one_transaction,
     a_command_runs_behind_the_element,
 ];
 
@@ -620,6 +621,49 @@ fn ten_thousand_doors_are_open_at_once() {
     let listed = nft(&world.server, &["list", "set", "inet", "knockd", "ssh4"]);
     assert_eq!(listed.matches("expires").count(), KNOCKERS as usize + 1);
     assert!(connects(&world, 22));
+}
+
+/// How many transactions there were in a namespace's nftables, and some more (`NFT_MSG_GETGEN`).
+fn transactions(namespace: &Namespace) -> u32 {
+    let question: [u32; 5] = [20, 10 << 8 | 16 | 1 << 16, 1, 0, 0];
+    let question: Vec<u8> = question.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let mut answer = [0; 1024];
+    namespace.run(|| {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket =
+            socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter).unwrap();
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+        send(socket.as_raw_fd(), &question, MsgFlags::empty()).unwrap();
+        recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).unwrap()
+    });
+    // Behind the two heads and the head of the first attribute, NFTA_GEN_ID.
+    u32::from_be_bytes(answer[24..28].try_into().unwrap())
+}
+
+/// As many as fit into the socket between the two processes, with their lines about stages.
+fn openings_that_wait_are_one_transaction() {
+    const KNOCKERS: usize = 130;
+    let world = World::v4_only();
+    let door = format!("{SSH}cmd_timeout = 60\nopen_rate = 0\n");
+    let daemon = world.knockd(&door).options("guard = yes").start();
+    let watcher = daemon.watcher().expect("a watcher");
+    let before = transactions(&world.server);
+    daemon.kill(Signal::SIGSTOP);
+    world.send((1..=KNOCKERS).map(|number| udp(7000).from(&format!("11.0.0.{number}"))));
+    let is_asleep = || {
+        let stat = std::fs::read_to_string(format!("/proc/{watcher}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+    };
+    for _ in 0..3 {
+        assert!(holds_within(seconds(30.0), || world.queued() == 0 && is_asleep()), "{}", daemon.said());
+        pause(0.1);
+    }
+    daemon.kill(Signal::SIGCONT);
+    let open = || {
+        nft(&world.server, &["list", "set", "inet", "knockd", "ssh4"]).matches("expires").count() == KNOCKERS
+    };
+    assert!(holds_within(seconds(30.0), open), "{}", daemon.said());
+    assert_eq!(transactions(&world.server).wrapping_sub(before), 1);
 }
 
 /// A reader of the command's output can connect.

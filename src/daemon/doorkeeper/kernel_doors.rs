@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::nftables::{Firewall, Said};
+use crate::daemon::doorkeeper::{Doorkeeper, MOST_BATCHES};
 use crate::daemon::error::StartError;
 use crate::door::ports::Ports;
 use crate::opening::admissions::{Step, Whose};
@@ -91,12 +91,24 @@ impl Doorkeeper {
         self.say(said, now);
     }
 
-    /// Lets in who waits, all at once.
-    pub(super) fn commit(&mut self, now: Now) {
-        let Some(firewall) = &mut self.firewall else { return };
+    /// Takes what the watcher said and lets in who knocked, as long as more have: writing the log and the state for some
+    /// would keep the others waiting.
+    pub(super) fn take_openings(&mut self) {
+        for _ in 0..MOST_BATCHES {
+            self.listen();
+            if !self.commit(now()) {
+                return;
+            }
+        }
+    }
+
+    /// Lets in who waits, all at once; says whether anybody did.
+    pub(super) fn commit(&mut self, now: Now) -> bool {
+        let Some(firewall) = &mut self.firewall else { return false };
         let mut said = Vec::new();
-        firewall.commit(now, &mut said);
+        let is_wanted = firewall.commit(now, &mut said);
         self.say(said, now);
+        is_wanted
     }
 
     /// Looks at what others changed, and at what is over.

@@ -73,8 +73,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
 /// How long it waits for the last messages of the watcher.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// How many messages of the watcher are handled before the rest of the loop gets its turn.
-const BATCH: usize = 256;
+/// How many messages of the watcher are handled before the doors that they open are.
+const BATCH: usize = 1024;
+/// How many such batches are handled, while doors open, before the rest of the loop gets its turn.
+const MOST_BATCHES: usize = 4;
 
 /// The doorkeeper.
 struct Doorkeeper {
@@ -158,7 +160,7 @@ impl Doorkeeper {
             self.reap();
             // Doors with `Open` first, then the lines that tell of them.
             self.log.hold();
-            self.listen();
+            self.take_openings();
             let now = now();
             self.attend_to_fleet(now);
             self.commit(now);

@@ -70,6 +70,12 @@ impl Link {
         events
     }
 
+    /// Whether messages wait to be sent, because there was no room.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.outbox.first().is_some()
+    }
+
     /// Whether there are orders in the queue.
     #[must_use]
     pub fn has_orders(&self) -> bool {

@@ -303,8 +303,12 @@ impl Watcher {
         self.has_readers && self.flood.admits(now.uptime)
     }
 
-    /// Adapts a capture to the rate of its packets.
+    /// Adapts a capture to the rate of its packets. To make a ring takes some ten milliseconds: openings do not wait for
+    /// that.
     fn adapt(&mut self, place: usize, now: Now) {
+        if self.link.has_waiting() {
+            return;
+        }
         let interest = || Interest::of(self.engine.doors(), AHEAD);
         self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
     }

@@ -26,16 +26,17 @@ pub(super) struct Outcome {
 }
 
 impl Firewall {
-    /// Lets in all who wait, in one transaction.
-    pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, said: &mut Vec<Said>) {
+    /// Lets in all who wait, in one transaction; says whether anybody did.
+    pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, said: &mut Vec<Said>) -> bool {
         if !self.admissions.has_wanted() {
-            return;
+            return false;
         }
         let changes = self.admissions.changes_wanted();
         let outcome = self.change(&changes, now);
         let is_foreign = |spot: &Spot| outcome.foreign.contains(spot);
         let events = self.admissions.done(&outcome.refused, &is_foreign, now);
         said.extend(events.into_iter().map(Said::Event));
+        true
     }
 
     /// Puts elements back that a reload of the firewall took away, with what is left of their time.
