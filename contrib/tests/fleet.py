@@ -83,7 +83,7 @@ class Fleet:
     def __init__(self, count=3, keeps=True):
         self.folder = tempfile.mkdtemp(prefix="fleet.")
         self.world = World(self.folder, count)
-        self.engine = Engine(self.world)
+        self.engine = Engine(self.world, os.environ.get("ENGINE", "redis-server"))
         self.engine.start(keeps)
         self.gateways = [Gateway(self.world, number, PROGRAMS, DOORS) for number in range(1, count + 1)]
         for gateway in self.gateways:
