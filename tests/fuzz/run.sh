@@ -112,6 +112,12 @@ seed() {
             { printf 2 && cat "$file"; } >"$seeds/spa/$(basename "$file")"
         done
         ;;
+    captures)
+        # The steps of a scenario stand behind its doors.
+        for file in "$tests"/corpus/scenarios/*.txt; do
+            sed '1,/^---$/d; s/ *=>.*//' "$file" >"$seeds/captures/$(basename "$file")"
+        done
+        ;;
     sequences)
         cp "$tests"/corpus/config/files/* "$seeds/sequences/"
         while read -r line; do
@@ -130,6 +136,7 @@ dictionary() {
     config) sources=("$tests"/../src/config/*.rs "$tests"/../src/door/{otp,knock}.rs) ;;
     sequences) sources=("$tests"/../src/door/{otp,knock}.rs "$tests"/../src/plan/*.rs) ;;
     spa) sources=("$tests"/../src/config/{access,fwknop}.rs "$tests/../src/plan/fwknoprc.rs") ;;
+    captures) sources=("$tests/../src/simulation/steps.rs") ;;
     state) sources=("$tests"/../src/opening/{record,state}.rs) ;;
     *) return ;;
     esac
