@@ -62,7 +62,12 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
     if typed.switch("list") {
         list::show(typed.switch("insecure"))?;
     } else if typed.switch("new-seed") {
-        output::say(&*new_seed(&chance::bytes()?));
+        let seed = loop {
+            if let Some(seed) = new_seed(&chance::bytes()?) {
+                break seed;
+            }
+        };
+        output::say(&*seed);
     } else {
         let completed = profiles::complete(line, typed)?;
         knock(&wanted::read(&completed)?)?;

@@ -13,6 +13,8 @@ use crate::door::digest::{Digest, Keyed};
 pub const MAX_SEED: usize = 31;
 /// How many random bytes a new seed is made of: 144 bits.
 pub const SEED_BYTES: usize = 18;
+/// A seed with less than this can be guessed by anyone who overheard one list.
+pub const ENOUGH_BITS: u32 = 80;
 /// A word of a language counts for as many bits as one that was drawn from a list of some 8,000...
 const BITS_OF_WORD: f64 = 13.0;
 /// ... or for as many a letter, if it is long: then it is several words, or a sentence.
@@ -24,10 +26,13 @@ const SHORTEST_WORD_APART: usize = 3;
 /// Words have at most so many vowels or consonants in a row; random letters seldom do.
 const LONGEST_CLUSTER: usize = 3;
 
-/// A new seed as it is written: letters, digits, hyphens and underscores. The bytes have to be random.
+/// A new seed as it is written: letters, digits, hyphens and underscores. The bytes have to be random. One in some
+/// hundred looks like words, and `--check` would call it guessable: `None`, draw others.
 #[must_use]
-pub fn new_seed(random: &[u8; SEED_BYTES]) -> Zeroizing<String> {
-    Zeroizing::new(Base64UrlUnpadded::encode_string(random))
+pub fn new_seed(random: &[u8; SEED_BYTES]) -> Option<Zeroizing<String>> {
+    let text = Zeroizing::new(Base64UrlUnpadded::encode_string(random));
+    let is_good = Seed::new(text.as_bytes()).is_some_and(|seed| seed.bits() >= ENOUGH_BITS);
+    is_good.then_some(text)
 }
 
 /// The secret of a door.

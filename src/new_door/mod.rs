@@ -18,6 +18,8 @@ const PERIOD: u16 = 60;
 const DELAY: u16 = 20;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 100;
+/// After so many seeds that can be guessed there will be no other.
+const ATTEMPTS: usize = 100;
 /// What stands for the host if nobody says what it is called.
 const SERVER: &str = "SERVER";
 
@@ -160,11 +162,10 @@ impl Wish {
     }
 
     fn otp(&self, taken: &[u16], random: Source<'_>) -> Result<Lines, String> {
-        let mut bytes = Zeroizing::new([0; SEED_BYTES]);
-        random(&mut *bytes)?;
         let base = ports::base(taken, random)?;
+        let seed = seed(random)?;
         let protocols = if self.page.is_some() { "tcp,tcp,tcp,tcp,tcp" } else { "tcp,udp,tcp,udp,tcp" };
-        let otp = Zeroizing::new(format!("{},{PERIOD},{base},off,{protocols}", *new_seed(&bytes)));
+        let otp = Zeroizing::new(format!("{},{PERIOD},{base},off,{protocols}", *seed));
         Ok((
             Zeroizing::new(format!("    OTP = {}\n    OTP_Digest = sha256\n", *otp)),
             Zeroizing::new(format!("otp = {}\notp_digest = sha256\n", *otp)),
@@ -242,6 +243,18 @@ impl Wish {
 }
 
 type Lines = (Zeroizing<String>, Zeroizing<String>, Zeroizing<String>);
+
+/// A seed that nobody guesses.
+fn seed(random: Source<'_>) -> Result<Zeroizing<String>, String> {
+    let mut bytes = Zeroizing::new([0; SEED_BYTES]);
+    for _ in 0..ATTEMPTS {
+        random(&mut *bytes)?;
+        if let Some(seed) = new_seed(&bytes) {
+            return Ok(seed);
+        }
+    }
+    Err("the random numbers are not random".to_owned())
+}
 
 /// A key of so many random bytes, in base64.
 fn key(length: usize, random: Source<'_>) -> Result<Zeroizing<String>, String> {

@@ -6,6 +6,7 @@ use crate::config::warnings::warning::Warning;
 use crate::door::Door;
 use crate::door::knock::{Flags, Protocol};
 use crate::door::lock::Lock;
+use crate::door::seed::ENOUGH_BITS;
 use crate::door::sequence::{Sequence, Stage};
 use crate::octets;
 
@@ -28,9 +29,6 @@ pub(super) const CHECKS: &[Check] = &[
     guessable_seed,
     otp_for_everybody,
 ];
-
-/// A seed with less than this can be guessed by anyone who overheard one list.
-const SEED_BITS: u32 = 80;
 
 /// The stages of the door, as far as they do not depend on the time and the knocker.
 fn written(door: &Door) -> &[Stage] {
@@ -155,7 +153,7 @@ fn time_of_for_ever(door: &Door) -> Option<Warning> {
 /// An eavesdropper who has one list can test guesses of the seed without a further packet.
 fn guessable_seed(door: &Door) -> Option<Warning> {
     let Lock::Otp(lock) = &door.lock else { return None };
-    (lock.otp.seed().bits() < SEED_BITS).then(|| {
+    (lock.otp.seed().bits() < ENOUGH_BITS).then(|| {
         Warning::new(format!("Whoever overhears one list of door '{}' can guess its seed", door.name))
             .instead("take the output of `knock --new-seed` for it")
     })

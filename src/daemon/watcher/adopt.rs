@@ -66,6 +66,7 @@ impl Watcher {
             explains: arguments.debug,
             zone,
             is_finished: false,
+            change_at_last: None,
             usr1,
             started: now,
         };

@@ -55,6 +55,9 @@ const BATCH: usize = 256;
 /// knocker need not wait for a new filter.
 const AHEAD: usize = 4;
 
+/// How long a change of a capture waits for messages that wait to be sent.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// The watcher.
 #[expect(clippy::struct_excessive_bools, reason = "three say what is wanted of it, one that it ends")]
 struct Watcher {
@@ -74,6 +77,8 @@ struct Watcher {
     explains: bool,
     zone: Zone,
     is_finished: bool,
+    /// While messages wait: when captures change all the same, as uptime.
+    change_at_last: Option<Duration>,
     /// Readable when SIGUSR1 came.
     usr1: Option<SignalFd>,
     started: Now,
@@ -303,11 +308,16 @@ impl Watcher {
         self.has_readers && self.flood.admits(now.uptime)
     }
 
-    /// Adapts a capture to the rate of its packets. To make a ring takes some ten milliseconds: openings do not wait for
-    /// that.
+    /// Adapts a capture to the rate of its packets. To make a ring takes some ten milliseconds: that waits for openings that
+    /// wait to be sent, but not for long: without a ring, a flood loses packets.
     fn adapt(&mut self, place: usize, now: Now) {
         if self.link.has_waiting() {
-            return;
+            let end = *self.change_at_last.get_or_insert(now.uptime.saturating_add(PATIENCE));
+            if now.uptime < end {
+                return;
+            }
+        } else {
+            self.change_at_last = None;
         }
         let interest = || Interest::of(self.engine.doors(), AHEAD);
         self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
