@@ -51,7 +51,7 @@ cat >knockd.conf <<END
     Start_Command = true
 END
 # A door made up for this page. Its port does not matter here.
-(umask 077 && "$KNOCKD" -c knockd.conf --new-door made --web --host 10.83.0.1 --port 8091 >made)
+(umask 077 && "$KNOCKD" -c knockd.conf --new-door made --web --host 10.83.0.1 --port 8091 >./made)
 sed '/^# Client/,$d' made >>knockd.conf
 chmod 600 knockd.conf
 "$KNOCKD" -i eth0 -c knockd.conf -p "$PWD/knockd.pid" >said 2>&1 &
