@@ -74,7 +74,9 @@ const LAST_COMMANDS: Duration = Duration::from_secs(5);
 /// How long it waits for the last messages of the watcher.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How many messages of the watcher are handled before the doors that they open are.
-const BATCH: usize = 1024;
+const BATCH: usize = 256;
+/// The same with doors that the kernel opens, all in one transaction.
+const BATCH_FOR_KERNEL: usize = 1024;
 /// How many such batches are handled, while doors open, before the rest of the loop gets its turn.
 const MOST_BATCHES: usize = 4;
 

@@ -7,7 +7,7 @@ use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::fleet::is_ignored;
 use crate::daemon::doorkeeper::fleet_socket::Knocked;
-use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
+use crate::daemon::doorkeeper::{BATCH, BATCH_FOR_KERNEL, Doorkeeper};
 use crate::daemon::error::StartError;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::one_time;
@@ -30,9 +30,10 @@ use crate::time::Now;
 const MOST_INTERFACES: usize = 1024;
 
 impl Doorkeeper {
-    /// Takes what the watcher said.
+    /// Takes what the watcher said. Commands for what opened are started in between, and it is acknowledged.
     pub(super) fn listen(&mut self) {
-        for _ in 0..BATCH {
+        let batch = if self.firewall.is_some() { BATCH_FOR_KERNEL } else { BATCH };
+        for _ in 0..batch {
             match self.watcher.receive() {
                 Received::Message(report, _) => self.hear(report),
                 Received::Nonsense => {}
