@@ -103,7 +103,7 @@ fn strangers(world: &World, count: u32) {
         let [_, a, b, c] = n.to_be_bytes();
         world.send([tcp(1000).from(&format!("11.{a}.{b}.{c}"))]);
         if n % 128 == 127 {
-            assert!(holds_within(seconds(10.0), || world.queued() == 0), "the daemon does not read any more");
+            assert!(holds_within(seconds(30.0), || world.queued() == 0), "the daemon does not read any more");
         }
     }
 }
@@ -133,6 +133,8 @@ fn the_furthest_attempts_survive_strangers() {
     world.send([1000, 2000].map(tcp));
     daemon.wait_for("Stage 2");
     strangers(&world, 70_000);
+    // The last knock must find room in the socket's buffer.
+    daemon.sync();
     world.send([tcp(3000)]);
     daemon.wait_for("10.77.0.2: d: OPEN SESAME");
 }
