@@ -11,6 +11,7 @@
 //! | [`engine`] | connections to the engine, and the commands |
 //! | [`sender`] | the thread that writes to the engine: spends, openings, signs of life |
 //! | [`reader`] | the thread that reads from it, and has knockd open |
+//! | [`socket`] | a connection to knockd |
 //! | [`knockd`] | the thread that speaks with knockd |
 //! | [`status`] | the status socket |
 //! | [`log`] | lines on standard error |
@@ -56,4 +57,5 @@ pub mod record;
 pub mod report;
 pub mod sender;
 pub mod shared;
+pub mod socket;
 pub mod status;

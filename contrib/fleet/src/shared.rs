@@ -8,10 +8,10 @@ use knocking::fleet::waiting::Queue;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::knockd::Socket;
 use crate::ledger::{Delays, Members, Seen, Spends};
 use crate::record::Key;
 use crate::report::Report;
+use crate::socket::Socket;
 
 /// What stays as it is, and what does not.
 #[derive(Debug)]
