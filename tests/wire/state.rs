@@ -24,6 +24,8 @@ use crate::support::{holds_within, pause, seconds};
 trials![
     the_state_file_is_beside_the_pid_file,
     the_default_state_outlives_a_reboot,
+    what_is_left_beside_the_pid_file_later_is_taken_over,
+    a_state_that_cannot_be_locked_is_read,
     without_a_default_folder_the_state_is_beside_the_pid_file,
     a_strangers_folder_has_no_state,
     a_first_start_is_told_and_may_be_distrusted,
@@ -181,6 +183,38 @@ fn the_default_state_outlives_a_reboot() {
     assert!(is_used(&daemon, period) && is_used(&daemon, period + 1), "{}", daemon.said());
 }
 
+/// A daemon of an earlier version still runs, with its state in `/run`, and ends without closing its door.
+fn what_is_left_beside_the_pid_file_later_is_taken_over() {
+    let (world, place) = (World::new(), Folder::new());
+    let early = with_defaults(&world, &place, "true", &door(4)).options("statefile = /run/knockd.pid.state");
+    let mut early = early.start();
+    let late = with_defaults(&world, &place, "true", "").start();
+    world.send([tcp(1)]);
+    early.wait_for("running command: true");
+    let state = || place.read("run/knockd.pid.state") + &place.read("run/knockd.pid.state.new");
+    assert!(holds_within(seconds(30.0), || state().contains(" 10.77.0.2 d ")), "{}", early.said());
+    kill_all(&mut early);
+    assert!(holds_within(seconds(30.0), || place.read("out") == "10.77.0.2\n"), "{}", late.said());
+}
+
+/// As `/run` of a unit may be.
+fn a_state_that_cannot_be_locked_is_read() {
+    let (world, place) = (World::new(), Folder::new());
+    let early = with_defaults(&world, &place, "true", &door(4)).options("statefile = /run/knockd.pid.state");
+    let mut early = early.start();
+    world.send([tcp(1)]);
+    early.wait_for("running command: true");
+    let state = || place.read("run/knockd.pid.state") + &place.read("run/knockd.pid.state.new");
+    assert!(holds_within(seconds(30.0), || state().contains(" 10.77.0.2 d ")), "{}", early.said());
+    kill_all(&mut early);
+    // No file, so that nobody can lock it.
+    let lock = place.join("run/knockd.pid.state.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let _late = with_defaults(&world, &place, "true", "").start();
+    expect_closed(&place, 30.0, "10.77.0.2\n");
+}
+
 /// Nothing is said of it: that is how it always was.
 fn without_a_default_folder_the_state_is_beside_the_pid_file() {
     let (world, place) = (World::new(), Folder::new());
@@ -207,7 +241,12 @@ fn a_strangers_folder_has_no_state() {
     }
     let state = format!("statefile = {}/state", folder.display());
     let with = |doors: &str| with_defaults(&world, &place, "true", doors).options(&state);
-    let mut daemon = with(&door(2)).start();
+    // Theirs counts as none.
+    fs::write(folder.join("state"), "theirs").unwrap();
+    let distrusted =
+        "[o]\notp = a strangers folder,3600,20000,off,tcp,tcp,tcp\notp_trust_start = no\ncommand = true\n";
+    let mut daemon = with(&(distrusted.to_owned() + &door(2))).start();
+    assert!(daemon.raw_log().contains("count as used: o ("), "{}", daemon.said());
     daemon.wait_for(&format!(
         "state file {0}/state: the folder {0} belongs to user 61234, and root uses only its own; chown -h root {0}; \
          the state is kept in /var/lib/knockd/knockd.state",
@@ -216,7 +255,7 @@ fn a_strangers_folder_has_no_state() {
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
     kill_all(&mut daemon);
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     let _daemon = with("").start();
     expect_closed(&place, 5.0, "10.77.0.2\n");
 }

@@ -2,7 +2,7 @@
 //!
 //! [`places`] claims a path; here is which one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{DEFAULT_STATE_FILE, StateFiles};
 use crate::daemon::doorkeeper::places::{self, Claim};
@@ -21,6 +21,7 @@ pub fn claim(wanted: &StateFiles, word: &str) -> (PathBuf, Claim) {
     let Some(instead) = wanted.instead.as_ref() else { return (wanted.first.clone(), claim) };
     if let Some(own) = &claim.own {
         claim.add(places::claim_left(instead, own.path()));
+        claim.add(places::read_unlockable(instead));
         return (wanted.first.clone(), claim);
     }
     let mut second = places::claim(instead, word);
@@ -31,10 +32,7 @@ pub fn claim(wanted: &StateFiles, word: &str) -> (PathBuf, Claim) {
 /// The same if others can replace files in the folder: they could bring back an old state, in which what was used is
 /// not, so the state is kept where they cannot. Commands of theirs are not run either.
 fn claim_elsewhere(wanted: &StateFiles, word: &str, fault: &str) -> (PathBuf, Claim) {
-    let elsewhere = match &wanted.instead {
-        Some(instead) => instead.clone(),
-        None => PathBuf::from(DEFAULT_STATE_FILE),
-    };
+    let elsewhere = elsewhere(wanted).to_owned();
     places::make_folder(&elsewhere);
     let mut claim = match places::fault_of_folder(&elsewhere) {
         None => places::claim(&elsewhere, word),
@@ -48,4 +46,29 @@ fn claim_elsewhere(wanted: &StateFiles, word: &str, fault: &str) -> (PathBuf, Cl
         claim.refusal = Some(refusal);
     }
     (elsewhere, claim)
+}
+
+/// Where the state is if the folder of the first path cannot be trusted.
+fn elsewhere(wanted: &StateFiles) -> &Path {
+    wanted.instead.as_deref().unwrap_or(Path::new(DEFAULT_STATE_FILE))
+}
+
+/// Claims what daemons have left that ended since this one claimed its place `own` at `path`: at that path, and at the
+/// others that it may use.
+#[must_use]
+pub fn claim_left(wanted: &StateFiles, path: &Path, own: &Path) -> Claim {
+    let mut claim = places::claim_left(path, own);
+    for other in wanted.all().filter(|other| *other != path && places::fault_of_folder(other).is_none()) {
+        claim.add(places::claim_left(other, own));
+    }
+    claim
+}
+
+/// Whether there is a state that [`claim`] reads.
+#[must_use]
+pub fn has_state(wanted: &StateFiles) -> bool {
+    match places::fault_of_folder(&wanted.first) {
+        None => wanted.all().any(places::has_any),
+        Some(_) => places::has_any(elsewhere(wanted)),
+    }
 }

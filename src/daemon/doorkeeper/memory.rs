@@ -250,7 +250,7 @@ impl Memory {
             return None;
         }
         self.wanted = wanted.clone();
-        self.had_state |= wanted.all().any(places::has_any);
+        self.had_state |= claims::has_state(wanted);
         let (path, claim) = claims::claim(wanted, self.word.unwrap_or(places::STAYING));
         let path = path.as_path();
         let Claim { own, left, others, state, mut says, refusal } = claim;
@@ -292,7 +292,7 @@ impl Memory {
         }
         let (_, looks) = self.look.filter(|(at, _)| *at <= now.uptime)?;
         let Claim { left, others, state, says, .. } =
-            places::claim_left(&self.path, self.file.as_ref()?.place().path());
+            claims::claim_left(&self.wanted, &self.path, self.file.as_ref()?.place().path());
         let is_over = looks == 0 || others.is_empty();
         self.look = (!is_over).then(|| (now.uptime.saturating_add(LOOK), looks.saturating_sub(1)));
         if left.is_empty() {

@@ -124,7 +124,14 @@ pub fn claim(path: &Path, word: &str) -> Claim {
 #[must_use]
 pub fn claim_left(path: &Path, own: &Path) -> Claim {
     let mut claim = Claim::default();
-    for path in places_at(path).into_iter().filter(|path| path != own && exists(path)) {
+    for path in places_at(path).into_iter().filter(|path| path != own) {
+        if !exists(&path) {
+            // A daemon that has nothing to keep yet may leave something later.
+            if is_taken(&path) {
+                claim.others.push(path);
+            }
+            continue;
+        }
         match lock(&path, STAYING) {
             Ok(Some(place)) => {
                 let (state, says) = read_place(&path);
@@ -133,7 +140,26 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
                 claim.left.push(place);
             }
             Ok(None) => claim.others.push(path),
+            // See `read_unlockable`.
             Err(_) => {}
+        }
+    }
+    claim
+}
+
+/// The state of places at this path that nobody can lock, as on a file system that cannot be written: the doors in it
+/// must be closed all the same. To be called once, since the places stay.
+#[must_use]
+pub fn read_unlockable(path: &Path) -> Claim {
+    let mut claim = Claim::default();
+    for path in places_at(path).into_iter().filter(|path| exists(path)) {
+        let Err(error) = lock(&path, STAYING) else { continue };
+        let (state, says) = read_place(&path);
+        claim.says.extend(says);
+        if !state.is_empty() {
+            claim.says.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
+            claim.state.add(state);
+            claim.left.push(Place { path, lock: None });
         }
     }
     claim
@@ -181,12 +207,15 @@ pub fn make_folder(path: &Path) {
 /// The first place at this path that another daemon has, and which process that is, if it says so.
 #[must_use]
 pub fn holder(path: &Path) -> Option<(PathBuf, Option<u32>)> {
-    let place = places_at(path).into_iter().find(|place| {
-        let lock = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
-        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
-    })?;
+    let place = places_at(path).into_iter().find(|place| is_taken(place))?;
     let pid = announced(&place).1;
     Some((place, pid))
+}
+
+/// Whether a daemon has this place now.
+fn is_taken(place: &Path) -> bool {
+    let lock = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 /// What the lock file of a place says: how it is with the daemon that has the place, and which process that is.
