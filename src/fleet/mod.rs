@@ -25,12 +25,13 @@
 //!
 //! **Numbers.** Each opening has a random number, which it keeps on its way through the fleet. A member opens it once: it
 //! remembers the numbers of the last [`waiting::MOST_RECENT`] openings, its own among them. A peer may therefore send
-//! everything that is still open as often as it likes, and does so after it has connected. After a restart of the daemon the
-//! state file takes the place of the numbers: a door that is open for this knocker gets a later end, if the fleet has one,
-//! and its start command is not run again.
+//! everything that is still open as often as it likes; it sends what was knocked elsewhere after it has connected. After a
+//! restart of the daemon the state file takes the place of the numbers: a door that is open for this knocker gets a later
+//! end, if the fleet has one, and its start command is not run again.
 //!
 //! **Shapes.** Each message about a door carries what the door is ([`marks::shape`]): its name, its kind of lock, its periods.
-//! An `Open` for a door that is something else here is refused, with a line in the log.
+//! An `Open` for a door that is something else here is refused, with a line in the log. So is one for a port that no key for
+//! single packets grants here; and no door opens for longer than for a knock here.
 //!
 //! **Spending.** What can be used once (a line of a one-time file, a list of one-time ports, a single packet) is used up here
 //! first, on disk, as without a fleet; then the fleet is asked. The opening waits for the answer, and nothing else does.

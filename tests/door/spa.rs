@@ -11,7 +11,7 @@ use knocking::door::sequence::Stage;
 use knocking::door::spa::Refusal;
 use knocking::door::spa::fields::{Fields, Kind, Message, What};
 use knocking::door::spa::replay::{MOST, Used};
-use knocking::door::spa::request::{Grants, Terms, is_in_time};
+use knocking::door::spa::request::{Grants, SpaLock, Terms, is_in_time};
 use knocking::door::spa::sealed::{Keys, PacketId};
 use tinyjson::JsonValue;
 
@@ -22,6 +22,7 @@ trials![
     a_changed_character_is_a_wrong_hmac,
     no_other_spelling_is_another_packet,
     requests_are_granted_as_a_whole,
+    what_a_packet_could_open_at_most,
     grants_are_ports_and_ranges,
     used_packets_stay_used,
     keys_appear_in_no_text,
@@ -313,6 +314,32 @@ fn requests_are_granted_as_a_whole() {
     }
     assert!(is_in_time(1000, 1120, 120) && is_in_time(1120, 1000, 120));
     assert!(!is_in_time(1000, 1121, 120) && !is_in_time(1121, 1000, 120));
+}
+
+fn what_a_packet_could_open_at_most() {
+    let everybody = Terms {
+        restricted: Grants::parse("tcp/25").unwrap(),
+        timeout: Some(20),
+        expires: Some(1_000),
+        ..terms("tcp/22-80")
+    };
+    let alice = Terms { users: Some(vec!["alice".to_owned()]), max_timeout: Some(90), ..terms("tcp/22") };
+    let lock = SpaLock { port: 62201, max_age: 120, terms: vec![everybody, alice] };
+    let longest = |user, port, unix| lock.longest_grant(user, tcp(port), unix, 30);
+    assert_eq!(longest("bob", 22, 999), Some(20));
+    assert_eq!(longest("bob", 25, 999), None);
+    assert_eq!(longest("bob", 81, 999), None);
+    assert_eq!(longest("bob", 22, 1_000), None);
+    // The longest that any of her keys grants.
+    assert_eq!(longest("alice", 22, 999), Some(90));
+    assert_eq!(longest("alice", 80, 999), Some(20));
+    assert_eq!(longest("alice", 22, 1_000), Some(90));
+    // Nothing is said: the time of the door. Less is said for what is asked for than without asking.
+    let of = |timeout, max_timeout| {
+        let terms = vec![Terms { timeout, max_timeout, ..terms("tcp/22") }];
+        SpaLock { port: 62201, max_age: 120, terms }.longest_grant("alice", tcp(22), 0, 30)
+    };
+    assert_eq!([of(None, None), of(Some(60), Some(5)), of(None, Some(5))], [Some(30), Some(60), Some(30)]);
 }
 
 fn grants_are_ports_and_ranges() {

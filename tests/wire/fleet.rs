@@ -40,6 +40,8 @@ trials![
     a_line_that_was_used_elsewhere_is_struck_here,
     a_cooldown_begins_with_the_fleet,
     a_single_packet_is_asked_about_and_told,
+    what_the_keys_here_do_not_grant_stays_shut,
+    nothing_is_open_for_longer_than_here,
     what_happens_without_a_peer_is_told_to_the_next,
     what_is_doubtful_opens_nothing,
     nonsense_ends_the_connection_and_nothing_else,
@@ -207,21 +209,22 @@ fn what_is_told_again_opens_once() {
 
 fn a_door_that_is_open_gets_a_later_end_and_no_second_command() {
     let world = World::new();
-    let daemon = world.knockd(&format!("{DOOR}cmd_timeout = 2\n")).options(FLEET).start();
+    let daemon = world.knockd(&format!("{DOOR}cmd_timeout = 60\n")).options(FLEET).start();
     let peer = Peer::of(&daemon);
-    world.send([udp(7000)]);
+    world.send([udp(7000).from("10.77.0.9")]);
     let shared = peer.opened();
+    peer.say(&told(&shared, 1, CLIENT, 4.0));
     wait_for_line(&daemon, "out", &format!("start {CLIENT}"));
     // Somebody knocked again, at another gateway.
-    peer.say(&told(&shared, 1, CLIENT, 5.0));
-    daemon.wait_for(&format!("{CLIENT}: d: opened by the fleet for 5 s"));
+    peer.say(&told(&shared, 2, CLIENT, 8.0));
+    daemon.wait_for(&format!("{CLIENT}: d: opened by the fleet for 8 s"));
     let told_at = Instant::now();
     // An earlier end changes nothing, and is not worth a line.
-    peer.say(&told(&shared, 2, CLIENT, 1.0));
+    peer.say(&told(&shared, 3, CLIENT, 1.0));
     wait_for_line(&daemon, "out", &format!("stop {CLIENT}"));
-    assert!(told_at.elapsed() > seconds(4.0), "closed after {:?}", told_at.elapsed());
-    assert_eq!(daemon.read("out"), format!("start {CLIENT}\nstop {CLIENT}\n"));
-    assert_eq!(daemon.lines().iter().filter(|line| line.contains("by the fleet")).count(), 1);
+    assert!(told_at.elapsed() > seconds(6.0), "closed after {:?}", told_at.elapsed());
+    assert_eq!(daemon.read("out").matches(&format!("start {CLIENT}\n")).count(), 1, "{}", daemon.read("out"));
+    assert_eq!(daemon.lines().iter().filter(|line| line.contains("by the fleet")).count(), 2);
 }
 
 fn a_door_that_the_kernel_opens() {
@@ -465,6 +468,58 @@ fn a_single_packet_is_asked_about_and_told() {
     let question = peer.asked();
     peer.say(&Message::No(question.number));
     daemon.wait_for(&format!("{CLIENT}: d: refused, it was used at another member of the fleet"));
+}
+
+fn what_the_keys_here_do_not_grant_stays_shut() {
+    let world = World::new();
+    let door = format!(
+        "[d]\n{SPA}SPA_Open = tcp/22, tcp/80\nSPA_User = alice\nSPA_Max_Timeout = 40\nCmd_Timeout = 20\n\
+         Start_Command = echo start %IP% $KNOCKD_PORT >>@/out\nStop_Command = true\n"
+    );
+    let daemon = world.knockd(&door).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22")))]);
+    let question = peer.asked();
+    peer.say(&Message::Yes(question.number));
+    let shared = peer.opened();
+    let say = |number: u8, knocker: &str, user: &str, (protocol, port), time| {
+        let access = Some((user.to_owned(), Stage { protocol, port }));
+        let other = Shared { mark: Mark([number; 16]), access, ..shared.clone() };
+        peer.say(&told(&other, number.into(), knocker, time));
+    };
+    say(1, "192.0.2.1", "alice", (Protocol::Tcp, 23), 9.0);
+    say(2, "192.0.2.2", "alice", (Protocol::Udp, 22), 9.0);
+    say(3, "192.0.2.3", "bob", (Protocol::Tcp, 22), 9.0);
+    say(4, "192.0.2.4", "alice", (Protocol::Tcp, 80), 3_000_000.0);
+    daemon.wait_for("192.0.2.4: d: opened by the fleet for 40 s");
+    for knocker in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        daemon.wait_for(&format!(
+            "d: an opening of the fleet for {knocker} is refused: no key here lets this user open this port"
+        ));
+    }
+    wait_for_line(&daemon, "out", "start 192.0.2.4 80");
+    wait_for_line(&daemon, "out", &format!("start {CLIENT} 22"));
+    assert_eq!(daemon.read("out").lines().count(), 2, "{}", daemon.read("out"));
+}
+
+fn nothing_is_open_for_longer_than_here() {
+    let world = World::new();
+    let kernel = "[k]\nsequence = 7001:udp\nopen = tcp/22\ncmd_timeout = 30\n";
+    let for_ever = "[e]\nsequence = 7002:udp\nopen = tcp/23\nopen_forever = yes\ncmd_timeout = 0\n";
+    let daemon = world
+        .knockd(&format!("{DOOR}cmd_timeout = 20\n{kernel}{for_ever}"))
+        .options(&format!("guard = yes\n{FLEET}"))
+        .start();
+    let peer = Peer::of(&daemon);
+    for (number, port, line) in [
+        (1, 7000, "192.0.2.9: d: opened by the fleet for 20 s"),
+        (2, 7001, "192.0.2.9: k: opened tcp/22 for 30 s"),
+        (3, 7002, "192.0.2.9: e: opened tcp/23"),
+    ] {
+        world.send([udp(port).from("10.77.0.9")]);
+        peer.say(&told(&peer.opened(), number, "192.0.2.9", 3_000_000.0));
+        daemon.wait_for(line);
+    }
 }
 
 fn what_happens_without_a_peer_is_told_to_the_next() {

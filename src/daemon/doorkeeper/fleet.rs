@@ -273,15 +273,18 @@ impl Doorkeeper {
             return;
         };
         let Some(door) = self.config.doors.get(place) else { return };
-        let Shared { knocker, turn, time: left, .. } = shared;
-        if let Some(doubt) = doubt(door, &shared) {
-            if self.talk.admits(now.uptime) {
-                let name = &door.name;
-                let text = format!("{name}: an opening of the fleet for {knocker} is refused: {doubt}");
-                self.log.complain(&text);
+        let Shared { knocker, turn, .. } = shared;
+        let left = match time_granted(door, &shared, now.unix.as_secs()) {
+            Ok(left) => left,
+            Err(doubt) => {
+                if self.talk.admits(now.uptime) {
+                    let name = &door.name;
+                    let text = format!("{name}: an opening of the fleet for {knocker} is refused: {doubt}");
+                    self.log.complain(&text);
+                }
+                return;
             }
-            return;
-        }
+        };
         let name = door.name.clone();
         let opening = Opening { door: place, knocker, turn };
         self.use_up_with_fleet(opening, shared.mark, now);
@@ -352,18 +355,32 @@ fn has_end(door: &Door, knocker: IpAddr) -> bool {
     door.stop_for(knocker).is_some() || door.open.as_ref().is_some_and(|open| !open.is_for_ever)
 }
 
-/// Why this door does not open for what the fleet says.
-fn doubt(door: &Door, shared: &Shared) -> Option<&'static str> {
+/// How long this door opens for what the fleet says, at this time (in seconds since 1970): never longer than a knock here
+/// opens it, and for no port that a single packet could not ask for here.
+///
+/// # Errors
+/// Why it does not open.
+fn time_granted(door: &Door, shared: &Shared, unix: u64) -> Result<Duration, &'static str> {
     let is_packet = matches!(door.lock, Lock::Spa(_));
     if shape(door) != shared.shape || is_packet != shared.access.is_some() {
-        Some("the door is another one here")
-    } else if !is_possible_source(shared.knocker) {
-        Some("nothing can come from this address")
-    } else if !door.rules.admit(shared.knocker) {
-        Some("it may not knock at this door")
-    } else {
-        None
+        return Err("the door is another one here");
     }
+    if !is_possible_source(shared.knocker) {
+        return Err("nothing can come from this address");
+    }
+    if !door.rules.admit(shared.knocker) {
+        return Err("it may not knock at this door");
+    }
+    let longest = match (&door.lock, &shared.access) {
+        (Lock::Spa(lock), Some((user, port))) => lock
+            .longest_grant(user, *port, unix, door.cmd_timeout_seconds())
+            .map(|seconds| Duration::from_secs(seconds.into()))
+            .ok_or("no key here lets this user open this port")?,
+        _ => door.cmd_timeout(),
+    };
+    let is_for_ever = door.open.as_ref().is_some_and(|open| open.is_for_ever);
+    let is_limited = has_end(door, shared.knocker) && !is_for_ever;
+    Ok(if is_limited { shared.time.min(longest) } else { shared.time })
 }
 
 impl Knocked {

@@ -116,7 +116,38 @@ pub struct Arrival {
     pub unix: u64,
 }
 
+impl SpaLock {
+    /// For how many seconds at most a packet of this user can open this port at this time (in seconds since 1970), with
+    /// any of the keys; none if no packet of his can. The addresses of such a packet are not looked at.
+    #[must_use]
+    pub fn longest_grant(&self, user: &str, port: Stage, unix: u64, door_timeout: u32) -> Option<u32> {
+        let granting = self
+            .terms
+            .iter()
+            .filter(|terms| !terms.have_expired(unix) && terms.admit_user(user) && terms.grant_port(port));
+        granting.map(|terms| terms.longest(door_timeout)).max()
+    }
+}
+
 impl Terms {
+    fn have_expired(&self, unix: u64) -> bool {
+        self.expires.is_some_and(|expires| unix >= expires)
+    }
+
+    fn admit_user(&self, user: &str) -> bool {
+        self.users.as_ref().is_none_or(|users| users.iter().any(|it| it == user))
+    }
+
+    fn grant_port(&self, port: Stage) -> bool {
+        self.open.contains(port) && !self.restricted.contains(port)
+    }
+
+    /// For how many seconds at most ports are opened, whatever a packet says.
+    fn longest(&self, door_timeout: u32) -> u32 {
+        let usual = self.timeout.unwrap_or(door_timeout);
+        usual.max(self.max_timeout.unwrap_or(usual))
+    }
+
     /// Whether a packet of this arrival is to be tried at all.
     ///
     /// # Errors
@@ -124,7 +155,7 @@ impl Terms {
     pub fn admit(&self, arrival: Arrival) -> Result<(), Refusal> {
         let is_in =
             |prefixes: &Option<Prefixes>, address| prefixes.as_ref().is_none_or(|it| it.contains(address));
-        if self.expires.is_some_and(|expires| arrival.unix >= expires) {
+        if self.have_expired(arrival.unix) {
             return Err(Refusal::Expired);
         }
         if is_in(&self.sources, arrival.sender) && is_in(&self.destinations, arrival.destination) {
@@ -147,7 +178,7 @@ impl Terms {
                 return Err(Refusal::Kind("address translation"));
             }
         };
-        if self.users.as_ref().is_some_and(|users| !users.contains(&fields.user)) {
+        if !self.admit_user(&fields.user) {
             return Err(Refusal::User);
         }
         let named = fields.message.address.to_canonical();
@@ -155,7 +186,7 @@ impl Terms {
             return Err(Refusal::NoSource);
         }
         let address = if named.is_unspecified() { sender } else { named };
-        if ports.iter().any(|&port| !self.open.contains(port) || self.restricted.contains(port)) {
+        if ports.iter().any(|&port| !self.grant_port(port)) {
             return Err(Refusal::Port);
         }
         let mut once = Vec::with_capacity(ports.len());
