@@ -45,6 +45,11 @@ Sequence = 7003:udp
 Start_Command = echo start %IP% >>@/out
 Stop_Command = echo stop %IP% >>@/out
 Cmd_Timeout = 8
+[ended]
+Sequence = 7005:udp
+Start_Command = echo begin %IP% >>@/ended
+Stop_Command = echo end %IP% >>@/ended
+Cmd_Timeout = 600
 [settle]
 Sequence = 7009:udp
 Start_Command = true
@@ -425,6 +430,24 @@ def commands_without_an_end_run_once(fleet):
         assert gateway.read("out").count("action") == 1, gateway.read("out")
 
 
+def a_door_that_closed_early_stays_closed(fleet):
+    """A door whose stop command ran when knockd was stopped is not opened again where it was knocked."""
+    g1 = fleet.gateways[0]
+    fleet.knock("7005:udp", to="10.90.1.2")
+    for gateway in fleet.gateways:
+        assert within(lambda: "begin" in gateway.read("ended")), gateway.log()
+    g1.daemon.terminate()
+    g1.daemon.wait(LIMIT)
+    g1.start_daemon()
+    g1.wait_for("the fleet is connected", 2)
+    # The first knock may come before what is told again, the second one comes behind it.
+    for count in (1, 2):
+        fleet.knock("7009:udp", to="10.90.2.2")
+        g1.wait_for("settle: opened by the fleet", count)
+    assert "ended: opened by the fleet" not in g1.log(), g1.log()
+    assert g1.read("ended") == f"begin {CLIENT}\nend {CLIENT}\n", g1.read("ended") + g1.log()
+
+
 def an_empty_engine_learns_what_was_used(fleet):
     """An engine that has lost its data is told again what is used up."""
     g1, g2, g3 = fleet.gateways
@@ -622,6 +645,7 @@ TESTS = [
     (forged_records_open_nothing, True),
     (a_killed_program_changes_nothing, True),
     (commands_without_an_end_run_once, True),
+    (a_door_that_closed_early_stays_closed, True),
     (an_empty_engine_learns_what_was_used, True),
     (the_status_tells_of_all, True),
     (three_hundred_a_second, True),

@@ -31,7 +31,8 @@
 //!
 //! **Order.** The order of the log is the only one. **Time.** The engine's: a record says when it was made by the engine's
 //! clock, what is left of it is its time less its age. Between two looks (each second) the monotonic clock counts on. No
-//! clock of a member matters.
+//! clock of a member matters. A time of the engine that was set back is not taken ([`clock`]): records that are over would be
+//! valid again.
 //!
 //! **Trust.** Who can write to the engine must not open doors: each record has an HMAC-SHA256 with the fleet's key over the
 //! fleet's name and all of it. A record that is repeated is known by its session and counter as long as it is valid, and too
@@ -40,7 +41,8 @@
 //! **Faults.** Each connection is made anew after 0.1, 0.2, ... 5 seconds, with a try at every address of the name. While
 //! the sender has none, the engine is out of reach: questions are answered so at once, and questions and openings wait,
 //! 1,024 at most, with what is left of their time. After each connect the reader reads the whole log again; after knockd has
-//! connected too, and then it is told of everything that is still open, its own openings included.
+//! connected too, and then it is told of everything that is still open and was knocked elsewhere. What was knocked here it has
+//! in its state file and the kernel, also that it was closed early.
 //!
 //! **Killed at any point.** What was not read from knockd's socket waits in knockd. A question without an answer is decided
 //! there after 300 ms, and asked again. An opening that was read and not sent to the engine is lost for the other members,

@@ -65,8 +65,7 @@ impl Reader<'_> {
     fn begin(&mut self, engine: &mut Engine) -> RedisResult<()> {
         let asked = self.shared.uptime();
         let time = engine.time()?;
-        let uptime = self.shared.uptime();
-        self.shared.state().clock.set_between(time, asked, uptime);
+        self.shared.note_engine_time(time, asked);
         self.read_all(engine)?;
         let mut after = None;
         loop {
@@ -186,9 +185,14 @@ impl Reader<'_> {
         if how == How::Live && !is_own {
             state.delays.note(now.saturating_sub(record.made));
         }
+        // What was knocked here is kept by knockd's state file and the kernel, also where it was closed early: telling knockd
+        // of it would open it again.
+        if is_own {
+            return;
+        }
         // A command without an end runs once: knockd cannot tell that it has run before.
-        let is_done = !opening.has_end && (!is_new || is_own || *place <= self.earlier);
-        if is_done || is_own && how == How::Live || left < LEAST || !shared.config.shares(&opening.door) {
+        let is_done = !opening.has_end && (!is_new || *place <= self.earlier);
+        if is_done || left < LEAST || !shared.config.shares(&opening.door) {
             return;
         }
         state.told += u64::from(is_new);

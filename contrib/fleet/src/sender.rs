@@ -123,8 +123,7 @@ impl Sender<'_> {
     fn look(&mut self, engine: &mut Engine) -> RedisResult<()> {
         let asked = self.shared.uptime();
         let time = engine.time()?;
-        let uptime = self.shared.uptime();
-        self.shared.state().clock.set_between(time, asked, uptime);
+        let uptime = self.shared.note_engine_time(time, asked);
         self.next_look = uptime.saturating_add(LOOK);
         if !engine.has_epoch()? {
             self.set_again(engine)?;

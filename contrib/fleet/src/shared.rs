@@ -9,6 +9,7 @@ use knocking::fleet::waiting::Queue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::{Delays, Members, Seen, Spends};
+use crate::log::say;
 use crate::record::Key;
 use crate::report::Report;
 use crate::socket::Socket;
@@ -92,6 +93,19 @@ impl Shared {
     pub fn engine_time(&self) -> Option<u64> {
         let uptime = self.uptime();
         self.state().clock.now(uptime)
+    }
+
+    /// The engine, asked at this uptime, said that it is this time, in microseconds. Returns the uptime of now.
+    pub fn note_engine_time(&self, time: u64, asked: Duration) -> Duration {
+        let answered = self.uptime();
+        let noted = self.state().clock.set_between(time, asked, answered);
+        if let Err(behind) = noted {
+            let seconds = behind.as_secs();
+            say(&format!(
+                "the engine's clock was set back by {seconds} s: its old time counts on here; set it right, or start knockd-fleet anew on all members when no door is open"
+            ));
+        }
+        answered
     }
 
     /// A message has to wait for the engine.
