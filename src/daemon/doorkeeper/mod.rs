@@ -73,6 +73,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
 /// How long it waits for the last messages of the watcher.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long an heir that leaves waits for commands that run, and how often it looks.
+const LEAVING: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(2);
 /// How many messages of the watcher are handled before the doors that they open are.
 const BATCH: usize = 256;
 /// The same with doors that the kernel opens, all in one transaction.
@@ -232,6 +235,13 @@ impl Doorkeeper {
             self.take_actions(now);
             self.log.settle(now);
             self.log.write_on();
+        }
+        // The next daemon could not tell that a command which ends between the two was run.
+        let deadline = now().uptime.saturating_add(LEAVING);
+        while self.openings.are_busy() && now().uptime < deadline {
+            std::thread::sleep(LOOK);
+            self.reap();
+            self.take_actions(now());
         }
     }
 
