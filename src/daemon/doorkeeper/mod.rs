@@ -101,7 +101,9 @@ struct Doorkeeper {
     watcher: WatcherProcess,
     /// Closes the doors if this process is killed.
     heir: HeirProcess,
-    /// If this process is an heir: readable when a daemon starts.
+    /// This process is an heir: it has no watcher and no heir.
+    is_heir: bool,
+    /// If this process is an heir: readable when a daemon starts. `None` if the kernel cannot tell that.
     summons: Option<Inotify>,
     desk: Desk,
     /// The last opening that was acknowledged to the watcher.
@@ -284,7 +286,7 @@ impl Doorkeeper {
             self.last_call.filter(|at| *at > now.uptime),
             end,
             self.last_words.filter(|_| self.watcher.is_up()),
-            self.watcher.next_start().filter(|_| self.last_call.is_none() && self.summons.is_none()),
+            self.watcher.next_start().filter(|_| self.last_call.is_none() && !self.is_heir),
             self.heir.next_start().filter(|_| self.is_heir_missing()),
             self.log.next_deadline(),
             self.memory.next_deadline(),
@@ -321,7 +323,7 @@ impl Doorkeeper {
     }
 
     fn is_heir_missing(&self) -> bool {
-        let is_needed = !self.openings.are_closed() && self.last_call.is_none() && self.summons.is_none();
+        let is_needed = !self.openings.are_closed() && self.last_call.is_none() && !self.is_heir;
         is_needed && !self.heir.is_up()
     }
 

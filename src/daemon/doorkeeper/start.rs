@@ -149,6 +149,7 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments, limits) };
     let _ = doorkeeper.open_log();
     doorkeeper.open_memory();
+    doorkeeper.is_heir = true;
     doorkeeper.summons = doorkeeper.memory.summons();
     doorkeeper.run_as_heir(&mut signals);
     let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
@@ -166,6 +167,7 @@ impl Doorkeeper {
         Doorkeeper {
             watcher: WatcherProcess::new(&arguments),
             heir: HeirProcess::new(arguments.is_launched, limits.clone()),
+            is_heir: false,
             summons: None,
             arguments,
             config: Config::default(),
