@@ -84,6 +84,7 @@ const BATCH_FOR_KERNEL: usize = 1024;
 const MOST_BATCHES: usize = 4;
 
 /// The doorkeeper.
+#[expect(clippy::struct_excessive_bools, reason = "one says what it is, three what has happened")]
 struct Doorkeeper {
     arguments: Arguments,
     /// The configuration in force in both processes.
