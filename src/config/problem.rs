@@ -9,7 +9,7 @@ use crate::config::syntax;
 use crate::door::otp::OtpError;
 use crate::door::sequence::SequenceError;
 use crate::octets;
-use crate::opening::event::exhausted;
+use crate::opening::line::exhausted;
 use crate::reason::reason;
 
 /// Why a configuration was refused; its text is what the user sees.

@@ -1,6 +1,4 @@
-//! What happened, and the line that says so in the log.
-//!
-//! The lines are those of knockd 0.8, to the letter: log parsers and fail2ban filters read them.
+//! What happened to attempts, openings and doors: what the log, the status and the watcher's messages are made of.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,9 +7,8 @@ use std::time::Duration;
 use crate::door::knock::{FlagRule, Flags};
 use crate::door::lock::Turn;
 use crate::door::misfit::Misfit;
-use crate::door::ports::{Ports, listed};
+use crate::door::ports::Ports;
 use crate::door::spa::Refusal;
-use crate::octets;
 
 /// A door opened: what the watcher tells the doorkeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -246,104 +243,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether the log is silent of it, without making the line.
-    #[must_use]
-    pub fn is_silent(&self) -> bool {
-        matches!(
-            self,
-            Event::Failed { is_logged: false, .. }
-                | Event::Unfit { .. }
-                | Event::TooOften { .. }
-                | Event::Tried { is_out: false, .. }
-        )
-    }
-
-    /// The line of the log, without its time; `None` where the log is silent.
-    ///
-    /// `host` is the name of the knocker, if one is known.
-    #[must_use]
-    pub fn line(&self, host: Option<&str>) -> Option<String> {
-        let who = |knocker: &IpAddr| match host {
-            Some(host) => format!("{knocker} ({host})"),
-            None => knocker.to_string(),
-        };
-        Some(match self {
-            Event::Advanced { door, knocker, stage } => format!("{}: {door}: Stage {stage}", who(knocker)),
-            Event::Failed { is_logged: false, .. }
-            | Event::Unfit { .. }
-            | Event::TooOften { .. }
-            | Event::Tried { is_out: false, .. } => return None,
-            Event::Tried { door, knocker, count, is_out: true, .. } => format!(
-                "{}: {door}: {count} failed attempts after the first half: out for the list of this period",
-                who(knocker)
-            ),
-            Event::Failed { door, knocker, stage, is_logged: true } => {
-                format!("{}: {door}: wrong knock (stage {stage})", who(knocker))
-            }
-            Event::Repeated { door, knocker, count: (done, wanted) } => {
-                format!("{}: {door}: sequence {done} of {wanted}", who(knocker))
-            }
-            Event::Misfit { door, knocker, misfit, period } => {
-                format!("{}: {door}: {}", who(knocker), misfit.words(*period))
-            }
-            Event::Expired { door, knocker, stage } => {
-                format!("{}: {door}: sequence timeout (stage {stage})", who(knocker))
-            }
-            Event::Refused { door, knocker, why } => format!("{}: {door}: refused, {why}", who(knocker)),
-            Event::WrongPacket { door, knocker } => format!("{}: {door}: wrong packet", who(knocker)),
-            Event::Opened { door, opening } => format!("{}: {door}: OPEN SESAME", who(&opening.knocker)),
-            Event::Waits { door, knocker } => {
-                format!("{}: {door}: waits until another command ends (max_commands)", who(knocker))
-            }
-            Event::OpenedByFleet { door, knocker, time } => {
-                let lasting = time.map_or(String::new(), |time| format!(" for {}", in_seconds(time)));
-                format!("{}: {door}: opened by the fleet{lasting}", who(knocker))
-            }
-            Event::UsedElsewhere { door, knocker } => {
-                format!("{}: {door}: refused, it was used at another member of the fleet", who(knocker))
-            }
-            Event::FleetSilent { door, .. } => {
-                format!("{door}: the fleet does not answer: the door stays shut")
-            }
-            Event::Running { door, command } => {
-                format!("{door}: running command: {}", octets::text(command))
-            }
-            Event::Unsuccessful { door, code } => {
-                format!("{door}: command returned non-zero status code ({code})")
-            }
-            Event::TimeIsUp { door, knocker } => format!("{}: {door}: command timeout", who(knocker)),
-            Event::AlreadyOpen { door, knocker, is_extended } => {
-                let then = if *is_extended { "its time begins anew" } else { "nothing is done" };
-                format!("{}: {door}: already open, {then}", who(knocker))
-            }
-            Event::Admitted { door, knocker, ports, time } => {
-                let what = if ports.is_empty() { String::new() } else { format!(" {}", listed(ports)) };
-                format!("{}: {door}: opened{what} {}", who(knocker), lasting(*time))
-            }
-            Event::StillAdmitted { door, knocker, time } => {
-                format!("{}: {door}: still open, {}", who(knocker), lasting(*time))
-            }
-            Event::NotAdmitted { door, knocker, why } => {
-                format!("{}: {door}: could not open: {why}", who(knocker))
-            }
-            Event::Dismissed { door, knocker } => format!("{}: {door}: closed", who(knocker)),
-            Event::LeftToTheKernel { door, knocker, time } => {
-                let then = time.map_or("open until closed by hand".to_owned(), |time| {
-                    format!("closes in {}", in_seconds(time))
-                });
-                format!("{}: {door}: left to the kernel: {then}", who(knocker))
-            }
-            Event::TooSlow { door } => format!("{door}: command takes too long, killing it"),
-            Event::StartTooLong => {
-                "error: parsed start command has been truncated! --> won't execute it".to_owned()
-            }
-            Event::StopTooLong => {
-                "error: parsed stop command has been truncated! --> won't execute start command".to_owned()
-            }
-            Event::Exhausted { door } => exhausted(door),
-        })
-    }
-
     /// What happened, in one word for programs.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -422,28 +321,6 @@ impl Event {
         }
     }
 
-    /// What the debug output says beside the log.
-    #[must_use]
-    pub fn debug_line(&self) -> Option<String> {
-        match self {
-            Event::Failed { knocker, .. } => Some(format!("removing failed knock attempt ({knocker})")),
-            Event::Opened { opening, .. } => {
-                Some(format!("removing successful knock attempt ({})", opening.knocker))
-            }
-            Event::TooOften { door } => Some(format!("{door}: opened too often, ignoring... (open_rate)")),
-            Event::Unfit { rule, flags } => {
-                let flags = flags.unwrap_or_default();
-                let (name, flag) = Flags::NAMES.into_iter().find(|(_, flag)| {
-                    let asked = Flags(rule.mask().0 & flag.0);
-                    flags.0 & asked.0 != rule.set.0 & asked.0
-                })?;
-                let not = if rule.clear.contains(flag) { "!" } else { "" };
-                Some(format!("packet is not {not}{}, ignoring...", name.to_ascii_uppercase()))
-            }
-            _ => None,
-        }
-    }
-
     /// Whose name the line would like to show.
     #[must_use]
     pub fn knocker(&self) -> Option<IpAddr> {
@@ -470,12 +347,6 @@ impl Event {
             Event::Opened { opening, .. } => Some(opening.knocker),
             _ => None,
         }
-    }
-
-    /// Whether an empty line follows in the log file, as knockd 0.8 has it.
-    #[must_use]
-    pub fn is_followed_by_a_blank(&self) -> bool {
-        matches!(self, Event::Running { .. } | Event::Expired { .. })
     }
 
     /// Whether strangers can cause it as often as they like: such lines are summed up when they
@@ -509,20 +380,4 @@ impl Event {
                 | Event::Exhausted { .. }
         )
     }
-}
-
-/// The words for a one-time sequence file without a usable line.
-#[must_use]
-pub fn exhausted(door: &str) -> String {
-    format!("no more sequences left in the one time sequences file for door {door} --> disabling the door")
-}
-
-/// How long a door stays open in the kernel, as the log has it.
-fn lasting(time: Option<Duration>) -> String {
-    time.map_or("until closed by hand".to_owned(), |time| format!("for {}", in_seconds(time)))
-}
-
-/// A time in whole seconds; what was begun counts.
-fn in_seconds(time: Duration) -> String {
-    format!("{} s", time.as_millis().div_ceil(1000))
 }

@@ -1,0 +1,149 @@
+//! A door opens: for a knocker, for what a single packet asks for, or because it opened at another member of the fleet.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::door::sequence::Stage;
+use crate::door::spa::request::Request;
+use crate::door::{Door, Reopen};
+use crate::opening::Openings;
+use crate::opening::event::Event;
+use crate::opening::job::{Action, variables};
+use crate::opening::running::{Planned, Role};
+use crate::opening::standing::{Access, Key, Stop};
+use crate::time::Now;
+
+impl Openings {
+    /// Whether there is room for an opening of this door for this knocker: its start commands, as many as ports
+    /// were asked for, can run at once or wait. Otherwise the door is not to be opened.
+    #[must_use]
+    pub fn have_room_for(&self, door: &Door, knocker: IpAddr, ports: &[Stage]) -> bool {
+        if door.start_for(knocker).is_none() {
+            return true;
+        }
+        let is_new = |port| door.reopen == Reopen::Run || !self.is_open(&door.name, knocker, port);
+        let number = match ports {
+            [] => usize::from(is_new(None)),
+            ports => ports.iter().filter(|port| is_new(Some(**port))).count(),
+        };
+        self.starts.take(&door.name, door.max_commands(), number)
+    }
+
+    /// A door opened for somebody. Where it has too many start commands running, this one waits.
+    pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
+        self.admit_to(door, knocker, None, now)
+    }
+
+    /// A door opened for what a single packet asked for: once for each port.
+    pub fn grant(&mut self, door: &Door, request: &Request, now: Now) -> Vec<Action> {
+        let seconds = request.seconds.unwrap_or_else(|| door.cmd_timeout_seconds());
+        let mut actions = Vec::new();
+        for &port in &request.ports {
+            let access = Access { user: request.user.clone(), port, seconds };
+            actions.extend(self.admit_to(door, request.address, Some(Box::new(access)), now));
+        }
+        actions
+    }
+
+    /// A door opened for somebody at another member of the fleet, for as long as is left of that: for the port that a
+    /// single packet asked for, if one did. Where it is open here already, it closes no earlier than there, and no command
+    /// is run again.
+    pub fn follow(
+        &mut self,
+        door: &Door,
+        knocker: IpAddr,
+        asked: Option<(String, Stage)>,
+        left: Duration,
+        now: Now,
+    ) -> Vec<Action> {
+        let port = asked.as_ref().map(|(_, port)| *port);
+        if self.is_open(&door.name, knocker, port) {
+            let due = self.shutdown.due_at(now.uptime.saturating_add(left), now);
+            self.set_times(
+                |stop| stop.is_of(&door.name, knocker, port) && stop.due < due,
+                |stop| (stop.due, stop.after) = (due, left),
+            );
+            return Vec::new();
+        }
+        let seconds = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let access = asked.map(|(user, port)| Box::new(Access { user, port, seconds }));
+        self.open_for((door, knocker), access, left, now)
+    }
+
+    fn admit_to(
+        &mut self,
+        door: &Door,
+        knocker: IpAddr,
+        access: Option<Box<Access>>,
+        now: Now,
+    ) -> Vec<Action> {
+        let asked_for = access.as_ref().map(|access| Duration::from_secs(access.seconds.into()));
+        let after = asked_for.unwrap_or_else(|| door.cmd_timeout());
+        self.open_for((door, knocker), access, after, now)
+    }
+
+    fn open_for(
+        &mut self,
+        (door, knocker): (&Door, IpAddr),
+        access: Option<Box<Access>>,
+        after: Duration,
+        now: Now,
+    ) -> Vec<Action> {
+        let Some(start) = door.start_for(knocker) else { return Vec::new() };
+        let Ok(start) = start.fill(knocker) else { return vec![Action::Tell(Event::StartTooLong)] };
+        let Ok(stop) = door.stop_for(knocker).map(|stop| stop.fill(knocker)).transpose() else {
+            return vec![Action::Tell(Event::StopTooLong)];
+        };
+        let port = access.as_ref().map(|access| access.port);
+        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker, port) {
+            return self.reopen(door, knocker, port, after, now);
+        }
+        let variables = variables(&door.name, knocker, access.as_deref());
+        let id = self.name();
+        let role = stop.map_or(Role::JustRuns, |command| {
+            Role::Opens(Stop {
+                key: Key { origin: self.origin, number: id.0 },
+                door: door.name.clone(),
+                knocker,
+                access,
+                command,
+                after,
+                limit: door.command_timeout,
+                due: now.uptime.saturating_add(after),
+            })
+        });
+        let (name, limit) = (door.name.clone(), door.command_timeout);
+        let planned =
+            Planned { id, door: name.clone(), variables, command: start, role, limit, is_start: true };
+        match self.starts.offer(&name, door.max_commands(), planned) {
+            Some(planned) => self.run(planned, now),
+            None => vec![Action::Tell(Event::Waits { door: name, knocker })],
+        }
+    }
+
+    /// A knock on a door that is open already, and that is not opened again.
+    fn reopen(
+        &mut self,
+        door: &Door,
+        knocker: IpAddr,
+        port: Option<Stage>,
+        after: Duration,
+        now: Now,
+    ) -> Vec<Action> {
+        let is_extended = door.reopen == Reopen::Extend;
+        if is_extended {
+            let due = self.shutdown.due_at(now.uptime.saturating_add(after), now);
+            self.set_times(
+                |stop| stop.is_of(&door.name, knocker, port),
+                |stop| (stop.due, stop.after) = (due, after),
+            );
+        }
+        vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
+    }
+
+    /// Whether this knocker has this door open, or is about to, for this port if it was asked for one.
+    fn is_open(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
+        self.end_of(door, knocker, port).is_some()
+    }
+}

@@ -1,0 +1,115 @@
+//! What is different while the daemon ends: doors close early, and commands that a signal to our process group ended
+//! run once more.
+
+use std::time::Duration;
+
+use crate::opening::job::Ending;
+use crate::opening::standing::Key;
+use crate::sorted;
+use crate::time::Now;
+
+/// How long to wait before a stop command that could not be started, say for want of memory, is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// The same while the daemon ends.
+const LAST_RETRY: Duration = Duration::from_millis(200);
+
+/// SIGHUP, SIGINT and SIGTERM, which service managers and terminals send to a whole group of processes.
+const SENT_TO_GROUPS: [i32; 3] = [1, 2, 15];
+/// How long to wait before a command that such a signal ended is run again, so that the sender is done.
+const AFTER_SIGNAL: Duration = Duration::from_millis(200);
+
+/// Whether the daemon ends, and what was run again because of that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shutdown {
+    times: Option<Times>,
+    /// Openings whose stop command was run again because a signal to a group ended it.
+    run_again: Vec<Key>,
+    last: Last,
+}
+
+/// When doors are closed while the daemon ends, as uptime.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// Stops that are due by then keep their time; all others are due at once.
+    soon: Duration,
+    /// When doors are closed whose start command still runs.
+    late: Duration,
+}
+
+/// What became of the last command.
+#[derive(Clone, Debug, Default)]
+enum Last {
+    /// It was not ended by a signal to a group.
+    #[default]
+    Once,
+    /// It was, and runs again at that time (uptime).
+    Again(Duration, LastCommand),
+    /// It was run again.
+    Twice,
+}
+
+/// The command after which the daemon runs no other, and how long it may take.
+pub(super) type LastCommand = (Vec<u8>, Option<Duration>);
+
+impl Shutdown {
+    /// The daemon ends. A second call can only make that quicker.
+    pub(super) fn begin(&mut self, grace: Duration, patience: Duration, now: Now) {
+        let (soon, late) = (now.uptime.saturating_add(grace), now.uptime.saturating_add(patience));
+        self.times = Some(self.times.map_or(Times { soon, late }, |earlier| Times {
+            soon: earlier.soon.min(soon),
+            late: earlier.late.min(late),
+        }));
+    }
+
+    /// When a door is to be closed whose time ends at `due`, as uptime.
+    pub(super) fn due_at(&self, due: Duration, now: Now) -> Duration {
+        if self.times.is_some_and(|times| due > times.soon) { now.uptime } else { due }
+    }
+
+    /// When doors whose start command still runs are closed, as uptime: never, unless the daemon ends.
+    pub(super) fn late(&self) -> Option<Duration> {
+        self.times.map(|times| times.late)
+    }
+
+    /// How long to wait before a stop command that could not be started is tried again.
+    pub(super) fn retry_after(&self) -> Duration {
+        if self.times.is_some() { LAST_RETRY } else { RETRY }
+    }
+
+    /// Whether a command ended because of a signal that was meant for us, and not because it was killed for taking too
+    /// long.
+    ///
+    /// A service manager that ends us signals each process of our group until it sees no new one, so that it also
+    /// hits commands that we start at the first signal.
+    pub(super) fn hit_bystander(&self, ending: Ending, killed_at: Option<Duration>, now: Now) -> bool {
+        self.times.is_some()
+            && matches!(ending, Ending::Killed(signal) if SENT_TO_GROUPS.contains(&signal))
+            && killed_at.is_none_or(|at| at > now.uptime)
+    }
+
+    /// When the stop command of this opening, which such a signal ended, runs again, as uptime: once.
+    pub(super) fn run_again(&mut self, opening: Key, now: Now) -> Option<Duration> {
+        sorted::insert(&mut self.run_again, opening).then(|| now.uptime.saturating_add(AFTER_SIGNAL))
+    }
+
+    /// Such a signal ended the last command: it runs again, once.
+    pub(super) fn run_last_again(&mut self, last: LastCommand, now: Now) {
+        if matches!(self.last, Last::Once) {
+            self.last = Last::Again(now.uptime.saturating_add(AFTER_SIGNAL), last);
+        }
+    }
+
+    /// When the last command runs again, if it does, as uptime.
+    pub(super) fn last_due(&self) -> Option<Duration> {
+        if let Last::Again(due, _) = &self.last { Some(*due) } else { None }
+    }
+
+    /// The last command, if it is to be run again now.
+    pub(super) fn take_last(&mut self, now: Now) -> Option<LastCommand> {
+        self.last_due().filter(|due| *due <= now.uptime)?;
+        match std::mem::replace(&mut self.last, Last::Twice) {
+            Last::Again(_, last) => Some(last),
+            Last::Once | Last::Twice => None,
+        }
+    }
+}
