@@ -172,6 +172,14 @@ impl Door {
         pick(knocker, self.start.as_ref(), self.start6.as_ref()).filter(|template| !template.is_empty())
     }
 
+    /// Whether some knocker can make it run a start command: it has one, and has sequences left.
+    #[must_use]
+    pub fn can_start_command(&self) -> bool {
+        let is_exhausted = matches!(&self.lock, Lock::OneTime(lines) if lines.first().is_none());
+        let commands = self.start.iter().chain(&self.start6);
+        !is_exhausted && commands.into_iter().any(|template| !template.is_empty())
+    }
+
     /// The stop command for a knocker of this address family. An empty one counts: it has its time
     /// and its log lines.
     #[must_use]

@@ -114,8 +114,15 @@ impl Openings {
             })
         });
         let (name, limit) = (door.name.clone(), door.command_timeout);
-        let planned =
-            Planned { id, door: name.clone(), variables, command: start, role, limit, is_start: true };
+        let planned = Planned {
+            id,
+            door: name.clone(),
+            variables,
+            command: start,
+            role,
+            limit,
+            knocker: Some(knocker),
+        };
         match self.starts.offer(&name, door.max_commands(), planned) {
             Some(planned) => self.run(planned, now),
             None => vec![Action::Tell(Event::Waits { door: name, knocker })],

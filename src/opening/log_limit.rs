@@ -109,6 +109,8 @@ pub enum Cause {
     Queue,
     /// They waited when the daemon was told to end.
     End,
+    /// They waited when a configuration came into force that does not allow them.
+    Reload,
 }
 
 /// Openings that are not made, counted for each door and cause. They are told of once a second.
@@ -160,6 +162,7 @@ pub fn dropped(door: &Arc<str>, cause: Cause, count: u64) -> String {
         Cause::Rate => "more than its open_rate allows",
         Cause::Queue => "too many wait already",
         Cause::End => "the daemon ends",
+        Cause::Reload => "not allowed by the new configuration",
     };
     format!("{door}: {} {openings} {were} dropped: {why}", with_commas(count))
 }

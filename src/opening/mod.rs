@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use litemap::LiteMap;
 
+use crate::door::Door;
 use crate::door::sequence::Stage;
 use crate::opening::event::Event;
 use crate::opening::job::variables;
@@ -63,9 +64,18 @@ impl Openings {
         Openings { origin, ..Openings::default() }
     }
 
-    /// So many start commands of all doors may run at once from now on; 0 is no limit.
-    pub fn limit_starts(&mut self, most: u16) {
-        self.starts.limit(most);
+    /// These doors are in force from now on, and so many start commands of theirs may run at once; 0 is no limit.
+    /// Openings that wait and that these doors do not allow are dropped: how many of which doors. Others may run now, if
+    /// the limits were raised.
+    pub fn adopt(&mut self, doors: &[Door], most: u16, now: Now) -> (Vec<(Arc<str>, u64)>, Vec<Action>) {
+        let with_command = doors.iter().filter(|door| door.can_start_command());
+        self.starts.limit(most, with_command.map(|door| door.name.clone()));
+        let dropped = self.starts.review(|name, planned| {
+            let door = doors.iter().find(|door| *door.name == *name)?;
+            let is_allowed = |knocker| door.rules.admit(knocker) && door.start_for(knocker).is_some();
+            planned.knocker.is_none_or(is_allowed).then(|| door.max_commands())
+        });
+        (dropped, self.run_waiting(now))
     }
 
     /// Runs what waited and may run now.
@@ -95,7 +105,7 @@ impl Openings {
     ) -> Vec<Action> {
         let role = if is_last { Role::IsLast(command.clone(), limit) } else { Role::JustRuns };
         let (id, door) = (self.name(), Arc::from("options"));
-        let planned = Planned { id, door, variables: Vec::new(), command, role, limit, is_start: false };
+        let planned = Planned { id, door, variables: Vec::new(), command, role, limit, knocker: None };
         self.run(planned, now)
     }
 
@@ -329,14 +339,15 @@ impl Openings {
             command: stop.command.clone(),
             limit: stop.limit,
             role: Role::Closes(stop),
-            is_start: false,
+            knocker: None,
         };
         actions.extend(self.run(planned, now));
         actions
     }
 
     fn run(&mut self, planned: Planned, now: Now) -> Vec<Action> {
-        let Planned { id, door, mut variables, command, role, limit, is_start } = planned;
+        let Planned { id, door, mut variables, command, role, limit, knocker } = planned;
+        let is_start = knocker.is_some();
         let event = if matches!(role, Role::Closes(_)) { "stop" } else { "start" };
         if !variables.is_empty() {
             variables.push(("KNOCKD_EVENT", event.to_owned()));

@@ -1,5 +1,6 @@
 //! Commands that run, and what their end means for the door.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ pub(super) struct Planned {
     pub(super) role: Role,
     /// How long it may take.
     pub(super) limit: Option<Duration>,
-    /// It is a start command of a door.
-    pub(super) is_start: bool,
+    /// Whom it opens the door for, if it is a start command of a door.
+    pub(super) knocker: Option<IpAddr>,
 }
 
 /// The purpose of a command.

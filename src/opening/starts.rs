@@ -1,7 +1,8 @@
 //! How many start commands run at once, and the openings that wait until one may run.
 //!
 //! Each door has a queue of its own, of limited length. When a command ends, the door with the fewest running
-//! commands is next, so that no door keeps the others waiting. Stop commands, and the commands of the daemon
+//! commands is next. A door that has one running gets no further place that another door may need for its first one, so
+//! that commands that hang at one door do not keep the others shut. Stop commands, and the commands of the daemon
 //! itself, neither count nor wait.
 
 use std::collections::VecDeque;
@@ -19,6 +20,8 @@ pub const MOST_WAITING: usize = 256;
 pub struct Starts<T> {
     /// How many may run at once; 0 is no limit.
     most: usize,
+    /// The doors that have a start command, sorted.
+    doors: Vec<Arc<str>>,
     /// How many run at each door that has any.
     running: LiteMap<Arc<str>, usize>,
     /// The doors that have openings waiting.
@@ -42,6 +45,7 @@ impl<T> Default for Starts<T> {
     fn default() -> Starts<T> {
         Starts {
             most: MAX_COMMANDS.into(),
+            doors: Vec::new(),
             running: LiteMap::new(),
             queues: LiteMap::new(),
             arrivals: 0,
@@ -51,9 +55,12 @@ impl<T> Default for Starts<T> {
 }
 
 impl<T> Starts<T> {
-    /// So many may run at once at all doors together from now on; 0 is no limit.
-    pub fn limit(&mut self, most: u16) {
+    /// So many may run at once at all doors together from now on, 0 being no limit. These doors have a start command.
+    pub fn limit(&mut self, most: u16, doors: impl Iterator<Item = Arc<str>>) {
         self.most = most.into();
+        self.doors = doors.collect();
+        self.doors.sort_unstable();
+        self.doors.dedup();
     }
 
     /// Whether so many openings of this door can run or wait. `most` is how many may run at once at the door;
@@ -61,18 +68,15 @@ impl<T> Starts<T> {
     #[must_use]
     pub fn take(&self, door: &str, most: u16, number: usize) -> bool {
         let waiting = self.queues.get(door).map_or(0, |queue| queue.waiting.len());
-        let free = |most: usize, running: usize| {
-            if most == 0 { usize::MAX } else { most.saturating_sub(running) }
-        };
-        let free = free(self.most, self.total()).min(free(most.into(), self.running_at(door)));
-        number <= free || !self.is_closed && (waiting == 0 || waiting + number <= MOST_WAITING)
+        number <= self.free_at(door, most.into(), self.idle())
+            || !self.is_closed && (waiting == 0 || waiting + number <= MOST_WAITING)
     }
 
     /// A start command is to be run. It comes back if it may run at once, and counts as running from then on;
     /// otherwise it waits.
     pub fn offer(&mut self, door: &Arc<str>, most: u16, start: T) -> Option<T> {
         let is_first = !self.queues.contains_key(door);
-        if is_first && self.may_run(door, most.into()) {
+        if is_first && self.free_at(door, most.into(), self.idle()) > 0 {
             self.count(door);
             return Some(start);
         }
@@ -107,7 +111,8 @@ impl<T> Starts<T> {
     /// The next that may run now, and counts as running from now on: the oldest of the door that has the fewest
     /// running.
     pub fn start_next(&mut self) -> Option<T> {
-        let doors = self.queues.iter().filter(|(door, queue)| self.may_run(door, queue.most));
+        let idle = self.idle();
+        let doors = self.queues.iter().filter(|(door, queue)| self.free_at(door, queue.most, idle) > 0);
         let oldest = |queue: &Queue<T>| queue.waiting.front().map(|(arrival, _)| *arrival);
         let (door, _) = doors.min_by_key(|(door, queue)| (self.running_at(door), oldest(queue)))?;
         let door = Arc::clone(door);
@@ -118,6 +123,30 @@ impl<T> Starts<T> {
         }
         self.count(&door);
         next.map(|(_, start)| start)
+    }
+
+    /// Looks at all that wait. `limit_for` says how many may run at once at the door of each, 0 being no limit, or nothing
+    /// if it is not to run any more: then it is dropped. How many of which doors were.
+    pub fn review(&mut self, limit_for: impl Fn(&str, &T) -> Option<u16>) -> Vec<(Arc<str>, u64)> {
+        let mut dropped = Vec::new();
+        for (door, mut queue) in std::mem::take(&mut self.queues) {
+            let before = queue.waiting.len();
+            let mut most = queue.most;
+            queue.waiting.retain(|(_, start)| {
+                let limit = limit_for(&door, start);
+                most = limit.map_or(most, usize::from);
+                limit.is_some()
+            });
+            queue.most = most;
+            let number = before - queue.waiting.len();
+            if number > 0 {
+                dropped.push((Arc::clone(&door), u64::try_from(number).unwrap_or(u64::MAX)));
+            }
+            if !queue.waiting.is_empty() {
+                self.queues.insert(door, queue);
+            }
+        }
+        dropped
     }
 
     /// What waits.
@@ -132,9 +161,25 @@ impl<T> Starts<T> {
         std::mem::take(&mut self.queues).into_iter().map(|(door, queue)| (door, number(&queue))).collect()
     }
 
-    fn may_run(&self, door: &str, most: usize) -> bool {
-        let has_room = |most: usize, running: usize| most == 0 || running < most;
-        has_room(self.most, self.total()) && has_room(most, self.running_at(door))
+    /// How many start commands of this door can run now. `most` is how many may run at once at the door, 0 being no
+    /// limit; `idle` is the number of [`Starts::idle`] doors.
+    fn free_at(&self, door: &str, most: usize, idle: usize) -> usize {
+        let limit = |most: usize| if most == 0 { usize::MAX } else { most };
+        let running = self.running_at(door);
+        let mut free = limit(self.most).saturating_sub(self.total());
+        // Beyond its first one, a door leaves a place to each other that has none running: up to half of all places.
+        let first = usize::from(running == 0);
+        if self.most > 0 && free > first {
+            let others = idle.saturating_sub(first);
+            free = first + (free - first).saturating_sub(others.min(self.most / 2));
+        }
+        free.min(limit(most).saturating_sub(running))
+    }
+
+    /// How many doors with a start command have none running.
+    fn idle(&self) -> usize {
+        let has_command = |door: &&Arc<str>| self.doors.binary_search(door).is_ok();
+        self.doors.len() - self.running.keys().filter(has_command).count()
     }
 
     fn running_at(&self, door: &str) -> usize {
@@ -143,5 +188,75 @@ impl<T> Starts<T> {
 
     fn total(&self) -> usize {
         self.running.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(most: u16, doors: &[&str]) -> Starts<u32> {
+        let mut starts = Starts::default();
+        starts.limit(most, doors.iter().map(|door| Arc::from(*door)));
+        starts
+    }
+
+    /// How many of so many start commands run at once.
+    fn run(starts: &mut Starts<u32>, door: &str, number: u32) -> usize {
+        let door = Arc::from(door);
+        (0..number).filter(|n| starts.offer(&door, 0, *n).is_some()).count()
+    }
+
+    #[test]
+    fn doors_whose_commands_hang_leave_a_place_to_each_other_door() {
+        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut starts = starts(64, &names);
+        let at_four: Vec<usize> = names.iter().take(4).map(|door| run(&mut starts, door, 40)).collect();
+        assert_eq!(at_four, [40, 16, 1, 1], "the first two leave eight places, and then seven");
+        let at_others: Vec<usize> = names.iter().skip(4).map(|door| run(&mut starts, door, 40)).collect();
+        assert_eq!(at_others, [1; 6]);
+        assert_eq!(starts.total(), 64);
+        // A place that becomes free is the next one of those that have the fewest.
+        starts.ended("9");
+        assert!(starts.start_next().is_some());
+        assert_eq!((starts.running_at("9"), starts.total(), starts.start_next()), (1, 64, None));
+    }
+
+    #[test]
+    fn at_most_half_of_the_places_are_kept_for_idle_doors() {
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut starts = starts(8, &names);
+        assert_eq!(run(&mut starts, "0", 10), 4);
+        assert_eq!(names.iter().skip(1).map(|door| run(&mut starts, door, 1)).sum::<usize>(), 4);
+        assert_eq!(starts.total(), 8);
+    }
+
+    #[test]
+    fn one_door_has_all_places() {
+        assert_eq!(run(&mut starts(64, &["a"]), "a", 70), 64);
+        assert_eq!(run(&mut starts(1, &["a", "b"]), "a", 2), 1);
+        assert_eq!(run(&mut starts(0, &["a", "b"]), "a", 1_000), 1_000);
+        // The ports of a single packet need a place each.
+        let mut two = starts(4, &["a", "b"]);
+        assert!(two.take("a", 0, 3));
+        assert_eq!(run(&mut two, "a", 3), 3);
+        assert!(two.take("a", 0, 1), "it can wait");
+        two.close();
+        assert!(!two.take("a", 0, 1) && two.take("b", 0, 1) && !two.take("b", 0, 2));
+    }
+
+    #[test]
+    fn a_review_drops_and_lets_run() {
+        let mut starts = starts(1, &["a", "b"]);
+        assert_eq!(run(&mut starts, "a", 5), 1);
+        assert_eq!(run(&mut starts, "b", 2), 0);
+        let odd = |door: &str, n: &u32| (door == "a" && n % 2 == 1).then_some(2);
+        assert_eq!(starts.review(odd), [(Arc::from("a"), 2), (Arc::from("b"), 2)]);
+        starts.limit(3, ["a"].map(Arc::from).into_iter());
+        assert_eq!((starts.start_next(), starts.start_next()), (Some(1), None), "two of three at this door");
+        starts.ended("a");
+        assert_eq!((starts.start_next(), starts.waiting().count()), (Some(3), 0));
     }
 }

@@ -85,8 +85,9 @@ impl Play {
     #[must_use]
     pub fn new(config: Config, wishes: Wishes) -> Play {
         let capacity = config.options.max_attempts();
+        let now = Now { uptime: Duration::ZERO, unix: EPOCH };
         let mut openings = Openings::new(1);
-        openings.limit_starts(config.options.max_commands());
+        let _ = openings.adopt(&config.doors, config.options.max_commands(), now);
         let doors = config.doors;
         Play {
             furthest: vec![0; doors.len()],
@@ -95,7 +96,7 @@ impl Play {
             finds_addresses: wishes.here.is_empty(),
             wishes,
             found: Vec::new(),
-            now: Now { uptime: Duration::ZERO, unix: EPOCH },
+            now,
             began: Duration::ZERO,
             running: Vec::new(),
             ends_at_once: true,

@@ -111,8 +111,9 @@ impl Scene {
         };
         let reading = Reading { file: &mut file, note: &mut |_| {}, interface_is_given: false };
         let config = Config::parse(doors.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}"));
+        let now = Now { uptime: BOOTED, unix: EPOCH };
         let mut openings = Openings::new(1);
-        openings.limit_starts(config.options.max_commands());
+        let _ = openings.adopt(&config.doors, config.options.max_commands(), now);
         Scene {
             engine: Engine::with_capacity(
                 config.doors,
@@ -121,7 +122,7 @@ impl Scene {
             ),
             openings,
             running: Vec::new(),
-            now: Now { uptime: BOOTED, unix: EPOCH },
+            now,
             debug: false,
             told: Vec::new(),
         }

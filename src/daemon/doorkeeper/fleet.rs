@@ -103,7 +103,7 @@ impl Doorkeeper {
 
     fn decide_all(&mut self, now: Now) {
         while let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.overdue(Duration::MAX)) {
-            let Some(held) = self.placed(held) else { continue };
+            let Some(held) = self.placed(held, now) else { continue };
             if let Some(question) = self.question(&held.knocked)
                 && let Some(fleet) = &mut self.fleet
             {
@@ -199,16 +199,21 @@ impl Doorkeeper {
     }
 
     fn let_in_held(&mut self, held: HeldOpening, now: Now) {
-        match self.placed(held).map(|held| held.knocked) {
+        match self.placed(held, now).map(|held| held.knocked) {
             Some(Knocked::Sequence(opening)) => self.let_in(opening, now),
             Some(Knocked::Packet(granted)) => self.open_for(&granted, now),
             None => {}
         }
     }
 
-    /// The same with the number that its door has by now.
-    fn placed(&self, mut held: HeldOpening) -> Option<HeldOpening> {
-        let place = self.config.doors.iter().position(|door| door.name == held.door)?;
+    /// The same with the number that its door has by now. It is dropped if a configuration came into force since that
+    /// does not allow it.
+    fn placed(&mut self, mut held: HeldOpening, now: Now) -> Option<HeldOpening> {
+        let allows = |door: &Door| door.name == held.door && door.rules.admit(held.knocked.knocker());
+        let Some(place) = self.config.doors.iter().position(allows) else {
+            self.untold.drop_opening(&held.door, Cause::Reload, now);
+            return None;
+        };
         match &mut held.knocked {
             Knocked::Sequence(opening) => opening.door = place,
             Knocked::Packet(granted) => granted.door = place,

@@ -23,6 +23,7 @@ use crate::door::lock::Lock;
 use crate::filter::interfaces::Wanted;
 use crate::octets;
 use crate::opening::entry::Notice;
+use crate::opening::log_limit::{Cause, dropped};
 use crate::opening::state::inherit_spent;
 use crate::protocol::bundle::{Borrowed, Bundle, CoolingDown, File, SpentLists};
 use crate::protocol::messages::{Generation, Order};
@@ -153,7 +154,6 @@ impl Doorkeeper {
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
             self.status.ledger.config_read = now().unix;
-            self.openings.limit_starts(self.config.options.max_commands());
             self.untold.adopt(&self.config.doors);
             self.buckets.clear();
             self.heir.replace();
@@ -170,6 +170,11 @@ impl Doorkeeper {
                 self.open_fleet(now());
                 notify::ready();
             }
+            let most = self.config.options.max_commands();
+            let (given_up, actions) = self.openings.adopt(&self.config.doors, most, now());
+            let given_up = given_up.iter().map(|(door, count)| dropped(door, Cause::Reload, *count));
+            self.log.tell(Notice::LeftOut, given_up);
+            self.actions.extend(actions);
         }
         if std::mem::take(&mut self.is_to_reload) {
             self.reload();
