@@ -161,6 +161,7 @@ mod wire {
     pub mod files;
     /// The doorkeeper's end of a fleet.
     pub mod fleet;
+    pub mod heirs;
     /// Interfaces, addresses and routes that come, go and change while the daemon runs.
     pub mod links;
     /// Many doors, many knockers, many strangers.
@@ -265,6 +266,7 @@ fn tests() -> Vec<Trial> {
         wire::background::tests,
         wire::bursts::tests,
         wire::commands::tests,
+        wire::heirs::tests,
         wire::confinement::tests,
         wire::crash::tests,
         wire::files::tests,

@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
     match words.first().and_then(Role::of) {
         Some(Role::Watcher) => return watcher::main(words),
         Some(Role::Resolver) => return names::main(words),
-        Some(Role::Heir) => return doorkeeper::start::inherit(&words),
+        Some(Role::Heir) => return doorkeeper::heir_life::inherit(&words),
         None => {}
     }
     if words.is_empty() {

@@ -1,7 +1,5 @@
 //! What runs when a door opens, and what closes it again.
 
-use nix::sys::signal::Signal;
-
 use crate::support::daemon::RunningDaemon;
 use crate::support::packet::{CLIENT, CLIENT6, tcp};
 use crate::support::process;
@@ -39,9 +37,6 @@ trials![
     a_hundred_open_doors_are_one_process,
     commands_inherit_nothing,
     the_watcher_is_no_single_point_of_failure,
-    doors_close_after_the_main_process_was_killed,
-    an_heir_waits_while_doors_are_open,
-    an_heir_leaves_its_doors_to_the_next_daemon,
     commands_get_the_limits_that_the_daemon_was_started_with,
 ];
 
@@ -393,39 +388,6 @@ fn the_watcher_is_no_single_point_of_failure() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// SIGKILL gives nobody time to clean up; an heir closes the doors, and leaves when all is done.
-fn doors_close_after_the_main_process_was_killed() {
-    let world = World::new();
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 4\nstop_command = echo %IP% >> @/out";
-    let mut daemon = world.knockd(doors).start();
-    assert_eq!(daemon.heir(), None, "nothing to inherit");
-    world.send([tcp(1), tcp(1).from("10.77.0.12")]);
-    daemon.wait_for_times(2, "running command: true");
-    assert!(holds_within(seconds(3.0), || daemon.heir().is_some()), "no heir");
-    let heir = daemon.heir().unwrap();
-    daemon.kill(Signal::SIGKILL);
-    daemon.wait(2.0);
-    assert!(holds_within(seconds(8.0), || daemon.read("out").lines().count() == 2), "{}", daemon.said());
-    pause(0.3);
-    assert_eq!(daemon.read("out").lines().count(), 2, "a stop command ran twice");
-    assert!(holds_within(seconds(2.0), || !process::alive(heir)), "it outlives its work");
-}
-
-/// It waits while doors are open, and no longer; one that is killed is replaced.
-fn an_heir_waits_while_doors_are_open() {
-    let world = World::new();
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 6\nstop_command = true";
-    let daemon = world.knockd(doors).start();
-    world.send([tcp(1)]);
-    daemon.wait_for("running command: true");
-    assert!(holds_within(seconds(3.0), || daemon.heir().is_some()), "no heir");
-    let first = daemon.heir().unwrap();
-    process::end(first);
-    assert!(holds_within(seconds(4.0), || daemon.heir().is_some_and(|heir| heir != first)), "no other heir");
-    assert!(holds_within(seconds(9.0), || daemon.raw_log().contains("command timeout")));
-    assert!(holds_within(seconds(2.0), || daemon.heir().is_none()), "it stays");
-}
-
 /// Whatever somebody made of the daemon's own limits since.
 fn commands_get_the_limits_that_the_daemon_was_started_with() {
     let world = World::new();
@@ -444,28 +406,4 @@ fn commands_get_the_limits_that_the_daemon_was_started_with() {
         line.split_whitespace().nth(3).map(str::to_owned)
     };
     assert!(holds_within(seconds(3.0), || own().as_deref() == Some("64")), "{:?}", own());
-}
-
-/// It is there for the time without a daemon, and for no longer.
-fn an_heir_leaves_its_doors_to_the_next_daemon() {
-    let world = World::new();
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 6\nstop_command = echo %IP% >> @/out";
-    for wait in [0.0, 0.5] {
-        let mut first = world.knockd(doors).start();
-        world.send([tcp(1)]);
-        first.wait_for("running command: true");
-        assert!(holds_within(seconds(3.0), || first.heir().is_some()), "no heir");
-        let heir = first.heir().unwrap();
-        first.kill(Signal::SIGKILL);
-        first.wait(2.0);
-        pause(wait);
-        let path = first.folder.path().display().to_string();
-        let text = std::fs::read_to_string(&first.config).unwrap();
-        let mut second =
-            world.knockd("").file(&text).arguments(&["-p", &format!("{path}/pid"), "-v"]).start();
-        assert!(holds_within(seconds(30.0), || !process::alive(heir)), "it stays");
-        assert!(!second.stderr().contains("another daemon has it"), "{}", second.said());
-        assert_eq!(second.stop(), Some(0));
-        assert_eq!(first.read("out"), "10.77.0.2\n", "{}", second.said());
-    }
 }

@@ -7,10 +7,12 @@
 pub mod claims;
 pub mod commands;
 mod disk;
+mod ending;
 mod fleet;
 mod fleet_socket;
 mod flusher;
 mod heir;
+pub mod heir_life;
 mod kernel_doors;
 pub mod memory;
 pub mod nftables;
@@ -23,6 +25,7 @@ pub mod start;
 mod state_file;
 mod status;
 mod status_sockets;
+mod taking_over;
 mod telling;
 mod watcher_process;
 
@@ -38,44 +41,24 @@ use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::fleet_socket::Fleet;
 use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
-use crate::daemon::doorkeeper::memory::{Found, Memory};
+use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Firewall;
 use crate::daemon::doorkeeper::status_sockets::Status;
 use crate::daemon::doorkeeper::telling::Untold;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::log::output;
-use crate::daemon::notify;
 use crate::daemon::poll::{poll_timeout, rest_for};
 use crate::daemon::signals::Signals;
-use crate::door::lock::Lock;
 use crate::filter::interfaces::State;
-use crate::octets;
 use crate::opening::entry::Notice;
-use crate::opening::log_limit::{self, Cause, Flood, left_out};
+use crate::opening::log_limit::{Flood, left_out};
 use crate::opening::rate::Buckets;
-use crate::opening::state::{self, Admitted};
-use crate::opening::{Action, Ending, Job, Openings, Phase};
+use crate::opening::{Action, Ending, Job, Openings};
 use crate::protocol::desk::Desk;
-use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// At the end of the daemon, stop commands that are due within this time run when they are due, as with knockd 0.8. All
-/// others run at once.
-const GRACE: Duration = Duration::from_secs(2);
-/// The same in the background (`-d`): init scripts wait for a second, and start the next daemon only if they find no
-/// process of this program any more.
-const GRACE_IN_BACKGROUND: Duration = Duration::from_millis(500);
-/// How long the daemon waits at its end for running commands.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How much longer it waits for stop commands.
-const LAST_COMMANDS: Duration = Duration::from_secs(5);
-/// How long it waits for the last messages of the watcher.
-const LAST_WORDS: Duration = Duration::from_millis(250);
-/// How long an heir that leaves waits for commands that run, and how often it looks.
-const LEAVING: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(2);
 /// How many messages of the watcher are handled before the doors that they open are.
 const BATCH: usize = 256;
 /// The same with doors that the kernel opens, all in one transaction.
@@ -220,72 +203,14 @@ impl Doorkeeper {
         }
     }
 
-    /// The loop of an heir: ends when every door is closed, or when a daemon starts.
-    fn run_as_heir(&mut self, signals: &mut Signals) {
-        let is_summoned = |bell: &Inotify| bell.read_events().is_ok_and(|events| !events.is_empty());
-        while !self.openings.are_closed() && !self.summons.as_ref().is_some_and(is_summoned) {
-            self.wait(signals);
-            if signals.take().end {
-                self.openings.finish(Duration::ZERO, PATIENCE, now());
-            }
-            self.reap();
-            let now = now();
-            if let Some(found) = self.memory.look(now) {
-                self.take_over(found);
-            }
-            let due = self.openings.due(now);
-            self.actions.extend(due);
-            self.take_actions(now);
-            self.log.settle(now);
-            self.log.write_on();
-        }
-        // The next daemon could not tell that a command which ends between the two was run.
-        let deadline = now().uptime.saturating_add(LEAVING);
-        while self.openings.are_busy() && now().uptime < deadline {
-            std::thread::sleep(LOOK);
-            self.reap();
-            self.take_actions(now());
-        }
-    }
-
-    /// Runs `On_Stop` once every door is closed.
-    fn run_last_command(&mut self, now: Now) {
-        let Some(last_call) = self.last_call else { return };
-        if !self.is_time_to_end(last_call, now) {
-            return;
-        }
-        if let Some(command) = self.config.options.on_stop.take() {
-            let limit = self.config.options.command_timeout.filter(|limit| !limit.is_zero());
-            let actions = self.openings.run_for_daemon(command, true, limit, now);
-            self.actions.extend(actions);
-            self.last_call = Some(now.uptime);
-        }
-    }
-
-    fn is_done(&self, now: Now) -> bool {
-        match self.last_call {
-            Some(_) if self.config.options.on_stop.is_some() || self.watcher.is_up() => false,
-            Some(last_call) => self.is_time_to_end(last_call, now),
-            None => false,
-        }
-    }
-
-    /// Whether there is nothing left to wait for. Stop commands get more time than others; those that could not be
-    /// started by then are left to the next daemon.
-    fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
-        let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
-        is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
-    }
-
     /// Sleeps until there is something to do.
     fn wait(&self, signals: &Signals) {
         let now = now();
-        let end = self.last_call.map(|last_call| last_call + LAST_COMMANDS);
         let deadlines = [
             self.openings.next_deadline(),
             self.firewall.as_ref().and_then(Firewall::next_deadline),
             self.last_call.filter(|at| *at > now.uptime),
-            end,
+            self.last_end(),
             self.last_words.filter(|_| self.watcher.is_up()),
             self.watcher.next_start().filter(|_| self.last_call.is_none() && !self.is_heir),
             self.heir.next_start().filter(|_| self.is_heir_missing()),
@@ -326,29 +251,6 @@ impl Doorkeeper {
     fn is_heir_missing(&self) -> bool {
         let is_needed = !self.openings.are_closed() && self.last_call.is_none() && !self.is_heir;
         is_needed && !self.heir.is_up()
-    }
-
-    /// SIGTERM or SIGINT: stops the watcher, then closes every door. A second signal hurries.
-    fn finish(&mut self) {
-        let now = now();
-        let is_urgent = self.last_call.is_some();
-        let grace = if self.arguments.is_launched { GRACE_IN_BACKGROUND } else { GRACE };
-        let (grace, patience) = if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, PATIENCE) };
-        let last_call = now.uptime + patience;
-        if !is_urgent {
-            notify::stopping();
-            self.log.flush();
-            self.log.say("waiting for child processes...");
-            self.watcher.send(Order::Finish, None);
-            self.last_words = Some(now.uptime + LAST_WORDS);
-            self.memory.announce_leaving();
-            self.heir.end();
-            self.leave_fleet(now);
-        }
-        for (door, count) in self.openings.finish(grace, patience, now) {
-            self.log.line(&log_limit::dropped(&door, Cause::End, count));
-        }
-        self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
     }
 
     fn reap(&mut self) {
@@ -400,77 +302,6 @@ impl Doorkeeper {
                 self.actions.extend(actions);
             }
         }
-    }
-
-    /// Claims the state file that the configuration names, and takes over what is in it.
-    fn open_memory(&mut self) {
-        let files = self.config.options.state_files(&self.arguments.pid_file);
-        if let Some(found) = self.memory.open(&files) {
-            self.take_over(found);
-        }
-    }
-
-    /// At a start without a state file nobody knows which one-time lists were used: `OTP_Trust_Start` decides, and the log
-    /// says so.
-    fn judge_lists_of_now(&mut self) {
-        if !self.memory.is_without_past() {
-            return;
-        }
-        let now = now();
-        let (mut trusted, mut distrusted) = (Vec::new(), Vec::new());
-        for door in &mut self.config.doors {
-            let Lock::Otp(lock) = &mut door.lock else { continue };
-            if lock.is_reusable {
-                continue;
-            }
-            let last = *lock.otp.accepted(now.unix).end();
-            if door.rules.distrusts_start {
-                lock.spent.raise_floor(last);
-                let wait = lock.otp.begins(last.saturating_sub(lock.otp.window.into()).saturating_add(1));
-                let wait = wait.saturating_sub(now.unix).as_millis().div_ceil(1000);
-                distrusted.push(format!("{} (for {wait} s)", door.name));
-            } else {
-                trusted.push(door.name.to_string());
-            }
-        }
-        if trusted.is_empty() && distrusted.is_empty() {
-            return;
-        }
-        self.memory.write_soon();
-        self.remember(now);
-        let none = format!("there was no state file {} at the start", octets::path(self.memory.path()));
-        if !trusted.is_empty() {
-            let text = format!(
-                "{none}: one-time lists of this moment are good, also if they were used before: {}",
-                trusted.join(", ")
-            );
-            self.log.tell(Notice::Note, [text]);
-        }
-        if !distrusted.is_empty() {
-            let text =
-                format!("{none}: one-time lists of this moment count as used: {}", distrusted.join(", "));
-            self.log.tell(Notice::Note, [text]);
-        }
-    }
-
-    /// Closes the doors that earlier daemons left open, and keeps what they used up used up.
-    fn take_over(&mut self, found: Found) {
-        self.complain(&found.says);
-        found.state.restore_spent(&mut self.config.doors);
-        let now = now();
-        for (_, (phase, stop)) in found.state.openings {
-            let (phase, stop) = state::taken_over(phase, stop, now, process::runs, process::find_start);
-            let is_closing = matches!(phase, Phase::Closing(_));
-            let how =
-                if is_closing { "its stop command still runs" } else { "still open, closing it in its time" };
-            self.log.line(&format!("{}: {}: {how}", stop.knocker, stop.door));
-            if let Some((job, process)) = self.openings.resume(phase, stop, now) {
-                self.commands.adopt(job, process);
-            }
-        }
-        let admitted: Vec<Admitted> = found.state.admitted.into_iter().map(|(_, it)| it).collect();
-        self.continue_in_kernel(&admitted, now);
-        self.remember(now);
     }
 
     /// Writes down what changed, so that it outlives this process.

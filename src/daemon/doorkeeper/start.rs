@@ -1,24 +1,22 @@
 //! How the daemon starts, and what its main process does first and last.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{Config, Sandbox, StateFiles};
 use crate::daemon::background::Launcher;
-use crate::daemon::cli::{self, Arguments};
+use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::core_dump;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::commands::Commands;
-use crate::daemon::doorkeeper::heir::{self, HeirProcess, Inheritance};
+use crate::daemon::doorkeeper::heir::HeirProcess;
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Said;
 use crate::daemon::doorkeeper::places;
@@ -36,7 +34,7 @@ use crate::daemon::notify;
 use crate::daemon::output_file;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes;
-use crate::daemon::signals::{self, Signals};
+use crate::daemon::signals::Signals;
 use crate::filter::interfaces::{State, words};
 use crate::octets;
 use crate::opening::Openings;
@@ -60,9 +58,6 @@ const ACCOUNTS: u32 = 20;
 
 /// How long we wait for a daemon that ends to have ended.
 const OTHERS_END: Duration = Duration::from_secs(10);
-
-/// How long we wait at the end for the readers of the log.
-const LAST_LINES: Duration = Duration::from_millis(250);
 
 /// Starts the daemon and runs it to its end.
 ///
@@ -130,40 +125,9 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     doorkeeper.end(pid_file)
 }
 
-/// The whole life of an heir.
-#[must_use]
-pub fn inherit(words: &[OsString]) -> ExitCode {
-    let limits = Limits::now();
-    core_dump::forbid();
-    let Inheritance { estate, config } = match heir::wait(words) {
-        Ok(inheritance) => inheritance,
-        Err(code) => return code,
-    };
-    let Ok(arguments) = cli::parse(&["knockd".into()]) else { return ExitCode::FAILURE };
-    let arguments = Arguments { verbose: estate.verbose, ..arguments };
-    output::start(estate.verbose, false);
-    output::never_wait();
-    let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
-    signals::ignore_none();
-    let memory = Memory::of_heir();
-    let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments, limits) };
-    let _ = doorkeeper.open_log();
-    doorkeeper.open_memory();
-    doorkeeper.is_heir = true;
-    doorkeeper.summons = doorkeeper.memory.summons();
-    doorkeeper.run_as_heir(&mut signals);
-    let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
-    doorkeeper.complain(&says);
-    let deadline = now().uptime.saturating_add(LAST_LINES);
-    doorkeeper.log.flush();
-    doorkeeper.log.drain(deadline);
-    output::drain(deadline);
-    ExitCode::SUCCESS
-}
-
 impl Doorkeeper {
     /// One that has nothing yet.
-    fn new(arguments: Arguments, limits: Limits) -> Doorkeeper {
+    pub(super) fn new(arguments: Arguments, limits: Limits) -> Doorkeeper {
         Doorkeeper {
             watcher: WatcherProcess::new(&arguments),
             heir: HeirProcess::new(arguments.is_launched, limits.clone()),
@@ -323,31 +287,6 @@ impl Doorkeeper {
             ));
         }
         path
-    }
-
-    /// The last words.
-    fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
-        self.status.close();
-        let says = self.memory.end(&mut self.openings, &self.config.doors, now());
-        self.complain(&says);
-        self.untold.end(&mut self.log);
-        self.log.flush();
-        output::say("closing...");
-        let doors = self.openings.open_doors();
-        let result = if doors.is_empty() { Ok(()) } else { Err(StartError::Unfinished(doors)) };
-        if let Err(error) = &result {
-            self.log.line(&error.to_string());
-        }
-        self.log.note(Notice::Stop, "shutting down");
-        self.log.flush();
-        self.log.drain(now().uptime.saturating_add(LAST_LINES));
-        if let Some(path) = pid_file {
-            let ours = format!("{}\n", std::process::id());
-            if std::fs::read_to_string(&path).is_ok_and(|text| text == ours) {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-        result
     }
 }
 

@@ -1,0 +1,113 @@
+//! How the daemon ends: it stops the watcher, closes every door, and waits for commands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::error::StartError;
+use crate::daemon::log::output;
+use crate::daemon::notify;
+use crate::opening::entry::Notice;
+use crate::opening::log_limit::{self, Cause};
+use crate::protocol::messages::Order;
+use crate::time::Now;
+
+/// At the end of the daemon, stop commands that are due within this time run when they are due, as with knockd 0.8. All
+/// others run at once.
+const GRACE: Duration = Duration::from_secs(2);
+/// The same in the background (`-d`): init scripts wait for a second, and start the next daemon only if they find no
+/// process of this program any more.
+const GRACE_IN_BACKGROUND: Duration = Duration::from_millis(500);
+/// How long the daemon waits at its end for running commands.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer it waits for stop commands.
+const LAST_COMMANDS: Duration = Duration::from_secs(5);
+/// How long it waits at its end for the readers of the log.
+pub(super) const LAST_LINES: Duration = Duration::from_millis(250);
+/// How long it waits for the last messages of the watcher.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+impl Doorkeeper {
+    /// Runs `On_Stop` once every door is closed.
+    pub(super) fn run_last_command(&mut self, now: Now) {
+        let Some(last_call) = self.last_call else { return };
+        if !self.is_time_to_end(last_call, now) {
+            return;
+        }
+        if let Some(command) = self.config.options.on_stop.take() {
+            let limit = self.config.options.command_timeout.filter(|limit| !limit.is_zero());
+            let actions = self.openings.run_for_daemon(command, true, limit, now);
+            self.actions.extend(actions);
+            self.last_call = Some(now.uptime);
+        }
+    }
+
+    /// Until when the daemon waits for its last commands, if it ends, as uptime.
+    pub(super) fn last_end(&self) -> Option<Duration> {
+        self.last_call.map(|last_call| last_call + LAST_COMMANDS)
+    }
+
+    pub(super) fn is_done(&self, now: Now) -> bool {
+        match self.last_call {
+            Some(_) if self.config.options.on_stop.is_some() || self.watcher.is_up() => false,
+            Some(last_call) => self.is_time_to_end(last_call, now),
+            None => false,
+        }
+    }
+
+    /// Whether there is nothing left to wait for. Stop commands get more time than others; those that could not be
+    /// started by then are left to the next daemon.
+    fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
+        let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
+        is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
+    }
+
+    /// SIGTERM or SIGINT: stops the watcher, then closes every door. A second signal hurries.
+    pub(super) fn finish(&mut self) {
+        let now = now();
+        let is_urgent = self.last_call.is_some();
+        let grace = if self.arguments.is_launched { GRACE_IN_BACKGROUND } else { GRACE };
+        let (grace, patience) = if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, PATIENCE) };
+        let last_call = now.uptime + patience;
+        if !is_urgent {
+            notify::stopping();
+            self.log.flush();
+            self.log.say("waiting for child processes...");
+            self.watcher.send(Order::Finish, None);
+            self.last_words = Some(now.uptime + LAST_WORDS);
+            self.memory.announce_leaving();
+            self.heir.end();
+            self.leave_fleet(now);
+        }
+        for (door, count) in self.openings.finish(grace, patience, now) {
+            self.log.line(&log_limit::dropped(&door, Cause::End, count));
+        }
+        self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
+    }
+
+    /// The last words.
+    pub(super) fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
+        self.status.close();
+        let says = self.memory.end(&mut self.openings, &self.config.doors, now());
+        self.complain(&says);
+        self.untold.end(&mut self.log);
+        self.log.flush();
+        output::say("closing...");
+        let doors = self.openings.open_doors();
+        let result = if doors.is_empty() { Ok(()) } else { Err(StartError::Unfinished(doors)) };
+        if let Err(error) = &result {
+            self.log.line(&error.to_string());
+        }
+        self.log.note(Notice::Stop, "shutting down");
+        self.log.flush();
+        self.log.drain(now().uptime.saturating_add(LAST_LINES));
+        if let Some(path) = pid_file {
+            let ours = format!("{}\n", std::process::id());
+            if std::fs::read_to_string(&path).is_ok_and(|text| text == ours) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        result
+    }
+}

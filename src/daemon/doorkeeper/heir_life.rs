@@ -1,0 +1,83 @@
+//! The heir's own process, from its start to its end.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::inotify::Inotify;
+
+use crate::daemon::cli::{self, Arguments};
+use crate::daemon::clock::now;
+use crate::daemon::core_dump;
+use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::doorkeeper::ending::{LAST_LINES, PATIENCE};
+use crate::daemon::doorkeeper::heir::{self, Inheritance};
+use crate::daemon::doorkeeper::memory::Memory;
+use crate::daemon::limits::Limits;
+use crate::daemon::log::output;
+use crate::daemon::signals::{self, Signals};
+
+/// How long an heir that leaves waits for commands that run, and how often it looks.
+const LEAVING: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The whole life of an heir.
+#[must_use]
+pub fn inherit(words: &[OsString]) -> ExitCode {
+    let limits = Limits::now();
+    core_dump::forbid();
+    let Inheritance { estate, config } = match heir::wait(words) {
+        Ok(inheritance) => inheritance,
+        Err(code) => return code,
+    };
+    let Ok(arguments) = cli::parse(&["knockd".into()]) else { return ExitCode::FAILURE };
+    let arguments = Arguments { verbose: estate.verbose, ..arguments };
+    output::start(estate.verbose, false);
+    output::never_wait();
+    let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
+    signals::ignore_none();
+    let memory = Memory::of_heir();
+    let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments, limits) };
+    let _ = doorkeeper.open_log();
+    doorkeeper.open_memory();
+    doorkeeper.is_heir = true;
+    doorkeeper.summons = doorkeeper.memory.summons();
+    doorkeeper.run_as_heir(&mut signals);
+    let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
+    doorkeeper.complain(&says);
+    let deadline = now().uptime.saturating_add(LAST_LINES);
+    doorkeeper.log.flush();
+    doorkeeper.log.drain(deadline);
+    output::drain(deadline);
+    ExitCode::SUCCESS
+}
+
+impl Doorkeeper {
+    /// The loop of an heir: ends when every door is closed, or when a daemon starts.
+    fn run_as_heir(&mut self, signals: &mut Signals) {
+        let is_summoned = |bell: &Inotify| bell.read_events().is_ok_and(|events| !events.is_empty());
+        while !self.openings.are_closed() && !self.summons.as_ref().is_some_and(is_summoned) {
+            self.wait(signals);
+            if signals.take().end {
+                self.openings.finish(Duration::ZERO, PATIENCE, now());
+            }
+            self.reap();
+            let now = now();
+            if let Some(found) = self.memory.look(now) {
+                self.take_over(found);
+            }
+            let due = self.openings.due(now);
+            self.actions.extend(due);
+            self.take_actions(now);
+            self.log.settle(now);
+            self.log.write_on();
+        }
+        // The next daemon could not tell that a command which ends between the two was run.
+        let deadline = now().uptime.saturating_add(LEAVING);
+        while self.openings.are_busy() && now().uptime < deadline {
+            std::thread::sleep(LOOK);
+            self.reap();
+            self.take_actions(now());
+        }
+    }
+}
