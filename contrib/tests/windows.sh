@@ -30,6 +30,8 @@ cat >knockd.conf <<'END_OF_DOORS'
     Sequence = 7201, 7202:udp, 7203
 [ping]
     Sequence = 1000:icmp, 7401, 333:icmp
+[silent]
+    Sequence = 1400:icmp, 0:icmp, 7501, 1:icmp
 [once]
     Sequence = 7301, 7302
 END_OF_DOORS
@@ -70,7 +72,51 @@ $(tail -n 5 knockd.log)"
 opens plain $SERVER 7001 7002 7003
 opens udp $SERVER 7101:udp 7102 7103:udp
 opens otp --otp gT7rWc2kXq9nZb4vLm5D,60,20000,on,tcp,udp,tcp $SERVER
-opens ping $SERVER 1000:icmp 7401 333:icmp
+# wine sends pings from another process: the pause keeps them in order where the machine is busy.
+opens ping --delay 500 $SERVER 1000:icmp 7401 333:icmp
+sysctl -q -w net.ipv4.icmp_echo_ignore_all=1
+opens silent --delay 500 $SERVER 1400:icmp 0:icmp 7501 1:icmp
+sysctl -q -w net.ipv4.icmp_echo_ignore_all=0
+
+# Debian 12's wine has no ICMPv6 requests: a stand-in for the library prints what it is asked for.
+cat >echo.c <<'END_OF_C'
+#include <winsock2.h>
+#include <windows.h>
+#include <stdio.h>
+__declspec(dllexport) HANDLE WINAPI IcmpCreateFile(void) { return INVALID_HANDLE_VALUE; }
+__declspec(dllexport) HANDLE WINAPI Icmp6CreateFile(void) { return (HANDLE)6; }
+__declspec(dllexport) BOOL WINAPI IcmpCloseHandle(HANDLE requests) { return requests == (HANDLE)6; }
+__declspec(dllexport) DWORD WINAPI IcmpSendEcho2Ex(HANDLE requests, HANDLE event, void *routine, void *context,
+    DWORD from, DWORD to, void *data, WORD length, void *options, void *answer, DWORD room, DWORD timeout) { return 0; }
+static void address(unsigned char *bytes) {
+    printf("%d ", *(short *)bytes);
+    for (int i = 2; i < 24; i++) printf("%02x", bytes[i]);
+    printf("%%%lu ", *(DWORD *)(bytes + 24));
+}
+__declspec(dllexport) DWORD WINAPI Icmp6SendEcho2(HANDLE requests, HANDLE event, void *routine, void *context,
+    unsigned char *from, unsigned char *to, unsigned char *data, WORD length, void *options, char *answer, DWORD room,
+    DWORD timeout) {
+    address(from);
+    address(to);
+    printf("%d", length);
+    if (length) printf(" %d-%d", data[0], data[length - 1]);
+    puts(requests == (HANDLE)6 && event && !routine && !options && room > length ? "" : " wrong");
+    fflush(stdout);
+    memset(answer, 1, room);
+    if (length) SetEvent(event);
+    SetLastError(ERROR_IO_PENDING);
+    return 0;
+}
+END_OF_C
+mkdir program6 && cp program/* program6/
+check "a stand-in for the ICMPv6 requests of iphlpapi.dll" \
+    x86_64-w64-mingw32-gcc -shared -o program6/iphlpapi.dll echo.c
+said=$(WINEDLLOVERRIDES="$WINEDLLOVERRIDES;iphlpapi=n" at_client timeout 100 \
+    wine program6/knock.exe 'fe80::1%7' 0:icmp 1400:icmp 2>&1 | tr -d '\r')
+any='23 00000000000000000000000000000000000000000000%0'
+server='23 000000000000fe800000000000000000000000000001%7'
+same "pings by ICMPv6: addresses, lengths, data" "$any $server 0
+$any $server 1400 0-119" "$said"
 
 appdata=$(find "$WINEPREFIX/drive_c/users" -maxdepth 4 -type d -path '*/AppData/Roaming' | head -n 1)
 mkdir -p "$appdata/knock"

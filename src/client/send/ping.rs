@@ -1,5 +1,5 @@
 //! Stages `length:icmp`: an echo request, through a ping socket where the system grants one (icmp(7)), else through a raw
-//! one; on Windows, where only administrators get either, by its own program.
+//! one; on Windows, where only administrators get either, by its own API.
 
 use std::io;
 #[cfg(not(windows))]
@@ -13,7 +13,6 @@ use crate::client::failure::Failure;
 #[cfg(not(windows))]
 use crate::client::failure::Status;
 use crate::client::system;
-#[cfg(not(windows))]
 use crate::plan::ping;
 use crate::reason::reason;
 
@@ -36,13 +35,13 @@ pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) 
     Ok(())
 }
 
-/// Sends one echo request with so many data bytes. The interface is a matter of Linux.
+/// Sends one echo request with so many data bytes, and waits a moment for the answer. The interface is a matter of Linux.
 ///
 /// # Errors
-/// The program cannot be run. A destination that cannot be reached is no error.
+/// Windows refuses it. A destination that cannot be reached is no error.
 #[cfg(windows)]
 pub fn knock(destination: SocketAddr, length: u16, _: Option<&str>) -> io::Result<()> {
-    system::ping(destination, length)
+    system::ping(destination, ping::data(length))
 }
 
 /// Finds out whether pings may be sent, before the first knock.
@@ -71,18 +70,11 @@ pub fn check(destination: SocketAddr) -> Result<(), Failure> {
 /// Finds out whether pings can be sent, before the first knock.
 ///
 /// # Errors
-/// The program that sends them is missing.
+/// They cannot: Windows has no API for that, or no such address family.
 #[cfg(windows)]
-pub fn check(_: SocketAddr) -> Result<(), Failure> {
-    let program = system::ping_program();
-    let found = std::fs::metadata(&program).map(drop);
-    found.map_err(|error| {
-        Failure::refused(format_args!(
-            "cannot run {}, which sends pings: {}",
-            program.display(),
-            reason(&error)
-        ))
-    })
+pub fn check(destination: SocketAddr) -> Result<(), Failure> {
+    let may_send = system::check_pings(destination.ip());
+    may_send.map_err(|error| Failure::refused(format_args!("cannot send pings: {}", reason(&error))))
 }
 
 #[cfg(not(windows))]

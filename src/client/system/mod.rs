@@ -3,11 +3,15 @@
 //!
 //! The client is the same everywhere else. Raw packets and interfaces are those of Linux.
 
+#[cfg(windows)]
+mod echo;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(windows)]
+pub use echo::{check_pings, ping};
 #[cfg(unix)]
 pub use unix::*;
 #[cfg(windows)]

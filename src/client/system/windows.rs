@@ -4,10 +4,9 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::SocketAddr;
 use std::os::windows::io::AsHandle;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Stdio};
+use std::process::{self, Command};
 
 use crate::trust::Fault;
 
@@ -98,26 +97,6 @@ pub fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Error {
         Ok(status) => process::exit(status.code().unwrap_or(1)),
         Err(error) => error,
     }
-}
-
-/// The program that sends pings: its API (`IcmpSendEcho`) needs unsafe code, and sockets for them an administrator.
-pub fn ping_program() -> PathBuf {
-    let windows = env::var_os("SystemRoot").map(PathBuf::from).filter(|path| path.is_absolute());
-    windows.unwrap_or_else(|| PathBuf::from("C:\\Windows")).join("System32").join("PING.EXE")
-}
-
-/// Sends one echo request with so many data bytes, and waits a moment for an answer, as that program does.
-///
-/// # Errors
-/// The program cannot be run. A destination that cannot be reached is no error.
-pub fn ping(destination: SocketAddr, length: u16) -> io::Result<()> {
-    let address = match destination {
-        SocketAddr::V6(to) if to.scope_id() != 0 => format!("{}%{}", to.ip(), to.scope_id()),
-        to => to.ip().to_string(),
-    };
-    let mut command = Command::new(ping_program());
-    command.args(["-n", "1", "-w", "1", "-l", &length.to_string(), &address]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().map(drop)
 }
 
 /// The name of the user.
