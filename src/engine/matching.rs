@@ -220,22 +220,28 @@ impl Engine {
             }
             self.repeats.remove(index, knocker);
         }
-        if !self.buckets.admit(index as usize, door, Duration::ZERO, uptime) {
-            arrival.events.push(Event::TooOften { door: door.name.clone() });
-            return;
-        }
         let opening = Opening { door: index as usize, knocker, turn };
-        let unix = arrival.now.unix;
-        arrival.count(index, |tally| {
-            tally.opened += 1;
-            tally.last_opened = Some(unix);
-        });
-        arrival.events.push(Event::Opened { door: door.name.clone(), opening });
-        if !door.rules.cooldown.is_zero() {
-            self.cooldowns.set(index, knocker, (), uptime.saturating_add(door.rules.cooldown), uptime);
-        }
+        let name = door.name.clone();
+        // Asked first, because another line of a one-time file may have another rate.
+        let is_admitted = self.buckets.admit(index as usize, door, Duration::ZERO, uptime);
+        // The list is used up whatever the rate allows: others may have overheard it.
         door.lock.spend(turn, knocker, arrival.now);
-        if matches!(door.lock, Lock::OneTime(_)) {
+        let is_one_time = matches!(door.lock, Lock::OneTime(_));
+        if is_admitted {
+            let unix = arrival.now.unix;
+            arrival.count(index, |tally| {
+                tally.opened += 1;
+                tally.last_opened = Some(unix);
+            });
+            arrival.events.push(Event::Opened { door: name, opening });
+            let cooldown = door.rules.cooldown;
+            if !cooldown.is_zero() {
+                self.cooldowns.set(index, knocker, (), uptime.saturating_add(cooldown), uptime);
+            }
+        } else {
+            arrival.events.push(Event::TooOften { door: name, opening });
+        }
+        if is_one_time {
             self.sequence_changed(index);
         }
     }

@@ -120,6 +120,8 @@ pub enum Event {
     TooOften {
         /// The door's name.
         door: Arc<str>,
+        /// The opening. It uses up its list all the same.
+        opening: Opening,
     },
     /// An opening whose start command waits until another one ended (`Max_Commands`).
     Waits {
@@ -283,7 +285,7 @@ impl Event {
         match self {
             Event::Advanced { door, .. }
             | Event::Failed { door, .. }
-            | Event::TooOften { door }
+            | Event::TooOften { door, .. }
             | Event::Waits { door, .. }
             | Event::Repeated { door, .. }
             | Event::Refused { door, .. }

@@ -117,7 +117,9 @@ impl Event {
             Event::Opened { opening, .. } => {
                 Some(format!("removing successful knock attempt ({})", opening.knocker))
             }
-            Event::TooOften { door } => Some(format!("{door}: opened too often, ignoring... (open_rate)")),
+            Event::TooOften { door, .. } => {
+                Some(format!("{door}: opened too often, ignoring... (open_rate)"))
+            }
             Event::Unfit { rule, flags } => {
                 let flags = flags.unwrap_or_default();
                 let (name, flag) = Flags::NAMES.into_iter().find(|(_, flag)| {

@@ -67,6 +67,8 @@ pub enum Report {
     Refused(CaptureError),
     /// A door is to be opened. Openings are numbered from 1 by each watcher.
     Opened(u64, Generation, Opening),
+    /// A door stays shut because of its `Open_Rate`, but its list is used up. Numbered like an opening.
+    OverRate(u64, Generation, Opening),
     /// A single packet passed the gate of a door; it is numbered like an opening.
     Single(u64, Generation, SinglePacket),
     /// Something happened to an attempt of this knocker at this door.
@@ -299,6 +301,9 @@ impl Crossing for Report {
             Report::Opened(number, generation, opening) => {
                 Writer::new(3).long(*number).word(generation.0).opening(opening)
             }
+            Report::OverRate(number, generation, opening) => {
+                Writer::new(17).long(*number).word(generation.0).opening(opening)
+            }
             Report::Stepped(generation, door, knocker, step) => {
                 let writer = Writer::new(4).word(generation.0).door(*door).address(*knocker);
                 match *step {
@@ -395,6 +400,7 @@ impl Crossing for Report {
             }
             12 => Report::Told(reader.text()?),
             15 => Report::Described,
+            17 => Report::OverRate(reader.long()?, reader.generation()?, reader.opening()?),
             13 => Report::Confined(reader.confined()?),
             14 => Report::Panicked(reader.text()?),
             _ => return None,

@@ -9,6 +9,7 @@
 //!                          +--+-------------^---+
 //!        Adopt(g) [bundle]    |             |   Adopted(g)
 //!        Taken(n)             |             |   Opened(n, g, door, knocker, turn)
+//!                             |             |   OverRate(n, g, door, knocker, turn)
 //!        Lines(n, g, door)    |  one socket |   Single(n, g, door, sender, destination, packet)
 //!                             |             |   Stepped(g, door, knocker, step)
 //!        Socket [packet fd]   |   records   |   SocketWanted
@@ -50,7 +51,8 @@
 //! ([`Outbox`](outbox::Outbox)) and makes no more than [`MOST_OPENINGS`](outbox::MOST_OPENINGS) beyond it, so that a
 //! doorkeeper that is halted costs bounded memory, and no more than [`MOST_OF_DOOR`](outbox::MOST_OF_DOOR) of one door, so
 //! that no door starves another; openings wait in order until there is room in the socket. Nothing is
-//! sent twice: there is no second doorkeeper that could have missed it.
+//! sent twice: there is no second doorkeeper that could have missed it. An opening that the watcher refuses because of
+//! `Open_Rate` is numbered like the others, as `OverRate`: the doorkeeper marks its list as used and opens nothing.
 //!
 //! **Single packets.** The watcher gets the configuration without the encryption keys of single packets. It passes on packets
 //! that the HMAC key of a door verifies, numbered like openings. The doorkeeper, which has the encryption keys and the list

@@ -66,6 +66,13 @@ impl Outbox {
         number.is_some()
     }
 
+    /// A door stays shut, but the list that was knocked is used up; says whether there is room for that.
+    pub fn use_up(&mut self, opening: Opening) -> bool {
+        let number = self.number(opening.door);
+        self.waiting.extend(number.map(|number| Report::OverRate(number, self.generation, opening)));
+        number.is_some()
+    }
+
     /// A single packet is to be looked at; says whether there is room for that.
     pub fn pass(&mut self, single: SinglePacket) -> bool {
         let number = self.number(single.door);

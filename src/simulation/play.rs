@@ -366,7 +366,7 @@ impl Play {
             has_room
         });
         for event in &events {
-            if let Event::TooOften { door } = event {
+            if let Event::TooOften { door, .. } = event {
                 self.say(&dropped(door, Cause::Rate, 1));
             }
             if let Event::Advanced { door, stage, .. } = event {
@@ -378,16 +378,26 @@ impl Play {
             self.say_event(event);
         }
         for event in events {
+            if let Event::TooOften { opening, .. } = event {
+                self.end_file_of(opening.door);
+            }
             let Event::Opened { opening, .. } = event else { continue };
             self.openings_made += 1;
             let Some(door) = self.engine.doors().get(opening.door).cloned() else { continue };
             self.open_in_kernel(&door, opening.knocker, &[], None);
             let actions = self.openings.admit(&door, opening.knocker, self.now);
             self.take(actions);
-            let is_used_up = matches!(door.lock, Lock::OneTime(_)) && door.lock.current_sequence().is_none();
-            if self.ends_at_once && is_used_up {
-                self.exhausted(opening.door);
-            }
+            self.end_file_of(opening.door);
+        }
+    }
+
+    /// Says so if nothing is left in the one-time file of a door whose line was used now.
+    fn end_file_of(&mut self, door: usize) {
+        let lock = self.engine.doors().get(door).map(|door| &door.lock);
+        let is_used_up =
+            lock.is_some_and(|lock| matches!(lock, Lock::OneTime(_)) && lock.current_sequence().is_none());
+        if self.ends_at_once && is_used_up {
+            self.exhausted(door);
         }
     }
 

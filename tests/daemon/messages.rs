@@ -79,6 +79,7 @@ fn reports(random: &Random) -> Vec<Report> {
         let knocker: IpAddr = text.parse().unwrap();
         let opening = Opening { door, knocker, turn: Turn(random.number()) };
         reports.push(Report::Opened(random.number(), generation, opening));
+        reports.push(Report::OverRate(random.number(), generation, opening));
         for cause in [Cause::Rate, Cause::Queue, Cause::End] {
             reports.push(Report::Dropped(generation, door, cause, random.number()));
         }

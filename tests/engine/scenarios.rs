@@ -218,7 +218,7 @@ impl Scene {
         for event in &events {
             assert_eq!(event.is_silent(), event.line(None).is_none(), "{event:?}");
             self.told.extend(event.line(None));
-            if let Event::TooOften { door } = event {
+            if let Event::TooOften { door, .. } = event {
                 self.told.push(dropped(door, Cause::Rate, 1));
             }
             self.told.extend(event.debug_line().filter(|_| self.debug));

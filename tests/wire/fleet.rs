@@ -34,6 +34,7 @@ trials![
     a_door_that_is_open_gets_a_later_end_and_no_second_command,
     a_door_that_the_kernel_opens,
     a_list_waits_for_its_answer_and_nothing_else_does,
+    a_list_that_is_used_up_in_vain_is_told,
     without_an_answer_the_policy_decides,
     without_a_peer_nobody_waits,
     a_list_that_was_used_elsewhere_is_used_here,
@@ -285,6 +286,30 @@ fn a_list_waits_for_its_answer_and_nothing_else_does() {
         receive::<Message>(&peer.socket),
         Received::Message(Message::Opened(_), _) | Received::Nothing
     ));
+}
+
+/// The door opens too often, but others may have overheard the list.
+fn a_list_that_is_used_up_in_vain_is_told() {
+    not_soon();
+    let world = World::new();
+    let text = format!("in vain,{HOUR},20000,on,tcp,udp");
+    let door = format!("[o]\notp = {text}\nopen_rate = 1/3600\n");
+    let daemon = world.knockd(&door).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    let otp = otp(&text);
+    let period = otp.period(unix());
+    world.send(list(&otp, period, CLIENT));
+    let first = peer.asked();
+    peer.say(&Message::Yes(first.number));
+    assert_eq!(&*peer.opened().door, "o");
+    world.send(list(&otp, period, CLIENT6));
+    let second = peer.asked();
+    assert_eq!((second.turn, second.knocker.to_string().as_str()), (first.turn, CLIENT6));
+    assert_ne!(second.mark, first.mark);
+    // It does not wait for the answer.
+    peer.say(&Message::Yes(second.number));
+    daemon.wait_for("o: 1 opening was dropped: more than its open_rate allows");
+    assert_eq!(daemon.lines().iter().filter(|line| line.contains("o: OPEN SESAME")).count(), 1);
 }
 
 fn without_an_answer_the_policy_decides() {

@@ -13,6 +13,7 @@ use crate::wire::attempts::opened;
 
 trials![
     the_used_line_is_struck,
+    a_line_is_struck_though_the_door_opens_too_often,
     the_next_line_counts_and_the_used_one_does_not,
     it_is_struck_before_the_command_starts,
     a_line_that_cannot_be_struck_opens_nothing,
@@ -40,6 +41,18 @@ fn the_used_line_is_struck() {
     let daemon = start(&world, " 1000,2000\n 3000,4000\n# c\n", "");
     world.send([1000, 2000].map(tcp));
     daemon.wait_for_file("seqs", "#1000,2000\n 3000,4000\n# c\n");
+}
+
+/// Others may have overheard it.
+fn a_line_is_struck_though_the_door_opens_too_often() {
+    let world = World::new();
+    let daemon = start(&world, " 1000,2000\n 3000,4000\n 5000,6000\n", "open_rate = 1/3600\n");
+    world.send([1000, 2000].map(tcp));
+    daemon.wait_for_file("seqs", "#1000,2000\n 3000,4000\n 5000,6000\n");
+    world.send([3000, 4000].map(tcp));
+    daemon.wait_for_file("seqs", "#1000,2000\n#3000,4000\n 5000,6000\n");
+    daemon.wait_for("o: 1 opening was dropped: more than its open_rate allows");
+    assert_eq!(daemon.lines().iter().filter(|line| line.ends_with("o: OPEN SESAME")).count(), 1);
 }
 
 fn the_next_line_counts_and_the_used_one_does_not() {

@@ -19,12 +19,13 @@ use crate::support::folder::Folder;
 use crate::support::packet::{CLIENT, CLIENT6, Packet, tcp, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
-use crate::wire::state::kill_all;
+use crate::wire::state::{kill_all, with_state};
 
 trials![
     a_list_opens_once_for_its_address,
     a_list_without_protection_opens_once_for_all,
     reuse_gives_the_old_behaviour,
+    a_list_is_used_up_though_the_door_opens_too_often,
     two_knockers_at_once,
     the_window_is_as_wide_as_it_is_said_to_be,
     a_period_may_end_in_the_middle,
@@ -106,6 +107,33 @@ fn reuse_gives_the_old_behaviour() {
         world.send(of_now(&text, source));
     }
     assert_eq!(openers(&daemon), [CLIENT, CLIENT, CLIENT6]);
+}
+
+/// Others may have overheard it. Neither another watcher nor another daemon takes the list.
+fn a_list_is_used_up_though_the_door_opens_too_often() {
+    not_soon();
+    let world = World::new();
+    let text = format!("too often,{HOUR},20000,on,tcp,udp,tcp");
+    let place = Folder::new();
+    let door = format!("[d]\notp = {text}\n");
+    let mut daemon = with_state(&world, &place, &format!("{door}open_rate = 1/3600\n")).start();
+    world.send(of_now(&text, CLIENT));
+    world.send(of_now(&text, OTHER));
+    daemon.wait_for("d: 1 opening was dropped: more than its open_rate allows");
+    assert_eq!(openers(&daemon), [CLIENT]);
+    let file = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, file.replace("open_rate = 1/3600\n", "")).unwrap();
+    reload(&daemon);
+    daemon.replace_watcher();
+    world.send(of_now(&text, OTHER));
+    world.send(of_now(&text, CLIENT6));
+    assert_eq!(openers(&daemon), [CLIENT, CLIENT6]);
+    // In one go: nothing is written at the end.
+    kill_all(&mut daemon);
+    let daemon = with_state(&world, &place, &door).start();
+    world.send(of_now(&text, OTHER));
+    world.send(of_now(&text, "10.77.0.8"));
+    assert_eq!(openers(&daemon), ["10.77.0.8"]);
 }
 
 fn two_knockers_at_once() {

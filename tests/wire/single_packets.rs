@@ -25,6 +25,7 @@ trials![
     a_packet_opens_what_it_asks_for,
     our_client_opens_our_door,
     a_packet_opens_once_whatever_ends_between,
+    a_packet_is_used_up_though_the_door_opens_too_often,
     refusals_say_why,
     failures_are_logged_where_that_is_wanted,
     doors_at_one_port_are_tried_in_their_order,
@@ -169,6 +170,23 @@ fn a_packet_opens_once_whatever_ends_between() {
     world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22")))]);
     assert!(holds_within(seconds(5.0), || openings(&daemon) == 1));
     assert!(holds_within(seconds(5.0), || place.read("out") == "\n\n"), "{:?}", place.read("out"));
+}
+
+/// Others may have overheard it.
+fn a_packet_is_used_up_though_the_door_opens_too_often() {
+    let (world, place) = (World::v4_only(), Folder::new());
+    let door = format!("[d]\n{SPA}SPA_Open = tcp/22\nSPA_Max_Age = 600\n");
+    let mut daemon = with_state(&world, &place, &format!("{door}Open_Rate = 1/3600\n")).start();
+    let packets = [0; 3].map(|_| sealed(&asked("0.0.0.0", "tcp/22")));
+    world.send([sent(&packets[0]), sent(&packets[1])]);
+    daemon.wait_for("d: 1 opening was dropped: more than its open_rate allows");
+    assert_eq!(openings(&daemon), 1);
+    kill_all(&mut daemon);
+    let daemon = with_state(&world, &place, &door).start();
+    world.send([sent(&packets[1]).from("10.77.0.3")]);
+    daemon.wait_for("10.77.0.3: d: refused, it was used before");
+    world.send([sent(&packets[2])]);
+    assert_eq!(openings(&daemon), 1);
 }
 
 fn refusals_say_why() {

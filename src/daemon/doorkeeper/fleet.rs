@@ -160,6 +160,16 @@ impl Doorkeeper {
         }
     }
 
+    /// Tells the fleet that what was knocked is used up, though no door opens: a question whose answer nothing waits for.
+    pub(super) fn use_up_in_fleet(&mut self, opening: Opening, now: Now) {
+        if let Some(mut question) = self.question(&Knocked::Sequence(opening))
+            && let Some(fleet) = &mut self.fleet
+        {
+            question.number = fleet.number();
+            fleet.say(Message::Ask(question), now);
+        }
+    }
+
     /// What to ask about it, if it can be used once.
     fn question(&self, knocked: &Knocked) -> Option<Shared> {
         let door = self.config.doors.get(knocked.door())?;

@@ -59,9 +59,14 @@ impl Doorkeeper {
         match report {
             Report::Adopted(generation) => self.adopted(generation),
             Report::Opened(number, generation, opening) => match self.desk.admit(number, generation) {
-                Verdict::Take => self.open(opening, now),
+                Verdict::Take => self.open(opening, false, now),
                 Verdict::Again | Verdict::Stray => {}
             },
+            Report::OverRate(number, generation, opening) => {
+                if self.desk.admit(number, generation) == Verdict::Take {
+                    self.open(opening, true, now);
+                }
+            }
             Report::Single(number, generation, single) => {
                 if self.desk.admit(number, generation) == Verdict::Take {
                     self.look_at_single_packet(&single, now);
@@ -152,8 +157,9 @@ impl Doorkeeper {
         Some(door.name.clone())
     }
 
-    /// A door is to be opened: what the knock used up is used up first.
-    fn open(&mut self, opening: Opening, now: Now) {
+    /// A whole sequence was knocked: what that used up is used up first, even if the door then stays shut because it
+    /// opened too often. Others may have overheard it.
+    fn open(&mut self, opening: Opening, is_over_rate: bool, now: Now) {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return };
         let name = door.name.clone();
         let cooldowns = self.memory.cooldowns().iter();
@@ -170,10 +176,9 @@ impl Doorkeeper {
                 return;
             }
         }
-        // The watcher keeps the rate too, if it is honest.
-        if !self.buckets.admit(opening.door, door, credible::DELAY, now.uptime) {
-            return self.untold.drop_opening(&name, Cause::Rate, now);
-        }
+        // The watcher keeps the rate too, if it is honest. Another line of a one-time file may have another rate.
+        let is_admitted =
+            !is_over_rate && self.buckets.admit(opening.door, door, credible::DELAY, now.uptime);
         let mut is_exhausted = false;
         match &door.lock {
             Lock::OneTime(lines) => {
@@ -195,7 +200,13 @@ impl Doorkeeper {
             }
             Lock::Fixed(_) | Lock::Spa(_) => {}
         }
-        if let Some(Knocked::Sequence(opening)) = self.ask_fleet(Knocked::Sequence(opening), now) {
+        if !is_admitted {
+            self.use_up_in_fleet(opening, now);
+            self.memory.hurry(&self.openings);
+            if !is_over_rate {
+                self.untold.drop_opening(&name, Cause::Rate, now);
+            }
+        } else if let Some(Knocked::Sequence(opening)) = self.ask_fleet(Knocked::Sequence(opening), now) {
             self.let_in(opening, now);
         }
         if is_exhausted {
@@ -274,6 +285,7 @@ fn is_for_the_log(report: &Report) -> bool {
     match report {
         Report::Adopted(_)
         | Report::Opened(..)
+        | Report::OverRate(..)
         | Report::Single(..)
         | Report::SocketWanted
         | Report::Told(_)

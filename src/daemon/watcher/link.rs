@@ -142,6 +142,13 @@ impl Link {
         }
     }
 
+    /// Says that a list is used up though its door stays shut. Returns whether there was room for that.
+    pub fn use_up(&mut self, opening: Opening) -> bool {
+        let has_room = self.outbox.use_up(opening);
+        self.flush();
+        has_room
+    }
+
     /// Asks for a door to be opened. Returns whether there was room for that.
     pub fn open(&mut self, opening: Opening) -> bool {
         let has_room = self.outbox.open(opening);

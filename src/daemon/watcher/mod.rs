@@ -357,9 +357,15 @@ impl Watcher {
                 }
                 return;
             }
-            Event::TooOften { door } => {
-                if let Some(place) = self.place_of(door) {
-                    self.dropped.add(&place, Cause::Rate, now.uptime);
+            Event::TooOften { opening, .. } => {
+                self.dropped.add(&opening.door, Cause::Rate, now.uptime);
+                let lock = self.engine.doors().get(opening.door).map(|door| &door.lock);
+                if matches!(lock, Some(Lock::OneTime(_) | Lock::Otp(_))) {
+                    // Where there is no room, the list is used up in this process at least.
+                    let _ = self.link.use_up(*opening);
+                }
+                if self.is_one_time(opening.door) {
+                    self.renew_filter();
                 }
                 return;
             }

@@ -61,6 +61,7 @@ fuzz_target!(|input: Input| {
             let knocker = knocker.to_canonical();
             let opening = Opening { door: door(place), knocker, turn: Turn(turn) };
             crosses(&Report::Opened(number, Generation(generation), opening));
+            crosses(&Report::OverRate(number, Generation(generation), opening));
             for cause in [Cause::Rate, Cause::Queue, Cause::End] {
                 crosses(&Report::Dropped(Generation(generation), door(place), cause, number));
             }

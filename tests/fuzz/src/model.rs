@@ -48,7 +48,7 @@ impl Reported {
                 assert_eq!(number(door), opening.door, "the door of an opening");
                 Reported::Opened(opening.door, opening.knocker, Some(opening.turn.0))
             }
-            Event::TooOften { door } => Reported::TooOften(number(door)),
+            Event::TooOften { door, .. } => Reported::TooOften(number(door)),
             Event::Unfit { .. } | Event::Misfit { .. } | Event::Tried { .. } => return None,
             other => panic!("the engine does not tell {other:?}"),
         })
@@ -383,6 +383,13 @@ impl Model {
             }
             self.completions.remove(&key);
         }
+        // Used up whatever the rate allows.
+        let owner = self.owner(index, knocker);
+        match &mut self.doors[index].lock {
+            PlainLock::Fixed(_) => {}
+            PlainLock::OneTime(lines) => drop(lines.remove(0)),
+            PlainLock::Otp(..) => drop(self.spent.insert((index, list.period.unwrap_or(0), owner))),
+        }
         if list.stages.len() == 1 {
             // Ten at once, and one more after each tenth of a second.
             let rest = self.rests.entry(index).or_default();
@@ -394,12 +401,6 @@ impl Model {
         }
         let cooldown = Duration::from_secs(self.doors[index].cooldown.into());
         self.cooldowns.insert(key, now.uptime + cooldown);
-        let owner = self.owner(index, knocker);
-        match &mut self.doors[index].lock {
-            PlainLock::Fixed(_) => {}
-            PlainLock::OneTime(lines) => drop(lines.remove(0)),
-            PlainLock::Otp(..) => drop(self.spent.insert((index, list.period.unwrap_or(0), owner))),
-        }
         Reported::Opened(index, knocker, list.period)
     }
 }
