@@ -4,7 +4,8 @@
 //! Known from fwknop's manual pages and from what its programs do with files. No message repeats a value: it
 //! may be a key.
 
-use base64ct::{Base64Unpadded, Encoding};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::config::syntax::trim;
@@ -61,7 +62,7 @@ pub fn plain_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
 pub fn base64_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     plain_key(value)?;
     let digits = str::from_utf8(value).map_err(|_| "the key is not base64")?.trim_end_matches('=');
-    Base64Unpadded::decode_vec(digits).map(Zeroizing::new).map_err(|_| "the key is not base64")
+    BASE64_STANDARD_NO_PAD.decode(digits).map(Zeroizing::new).map_err(|_| "the key is not base64")
 }
 
 /// The digest of an HMAC, or inside a packet.

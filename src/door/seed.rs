@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::door::digest::{Digest, Keyed};
@@ -30,7 +31,7 @@ const LONGEST_CLUSTER: usize = 3;
 /// hundred looks like words, and `--check` would call it guessable: `None`, draw others.
 #[must_use]
 pub fn new_seed(random: &[u8; SEED_BYTES]) -> Option<Zeroizing<String>> {
-    let text = Zeroizing::new(Base64UrlUnpadded::encode_string(random));
+    let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(random));
     let is_good = Seed::new(text.as_bytes()).is_some_and(|seed| seed.bits() >= ENOUGH_BITS);
     is_good.then_some(text)
 }

@@ -5,7 +5,8 @@
 pub mod code;
 pub mod ports;
 
-use base64ct::{Base64, Encoding};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -260,5 +261,5 @@ fn seed(random: Source<'_>) -> Result<Zeroizing<String>, String> {
 fn key(length: usize, random: Source<'_>) -> Result<Zeroizing<String>, String> {
     let mut bytes = Zeroizing::new(vec![0; length]);
     random(&mut bytes)?;
-    Ok(Zeroizing::new(Base64::encode_string(&bytes)))
+    Ok(Zeroizing::new(BASE64_STANDARD.encode(&*bytes)))
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
 
-use base64ct::{Base64, Encoding};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use knocking::door::digest::Digest;
 use knocking::door::knock::Protocol;
 use knocking::door::sequence::Stage;
@@ -60,7 +61,7 @@ fn text<'a>(vector: &'a JsonValue, name: &str) -> &'a str {
 fn key(vector: &JsonValue, name: &str) -> Option<Vec<u8>> {
     let text = word(vector, name)?;
     Some(match text.strip_prefix("base64:") {
-        Some(text) => Base64::decode_vec(text).unwrap(),
+        Some(text) => BASE64_STANDARD.decode(text).unwrap(),
         None => text.as_bytes().to_vec(),
     })
 }

@@ -23,7 +23,8 @@ pub mod sealed;
 
 use std::fmt;
 
-use base64ct::{Base64Unpadded, Encoding};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 
 /// Where fwknop's packets go.
 pub const DEFAULT_PORT: u16 = 62201;
@@ -121,12 +122,18 @@ pub fn may_be_single_packet(payload: &[u8]) -> bool {
 
 /// Base64 without padding.
 fn base64(bytes: &[u8]) -> String {
-    Base64Unpadded::encode_string(bytes)
+    BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
 /// The bytes of base64, written in the one way that [`base64`] writes them.
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    Base64Unpadded::decode_vec(text).ok()
+    BASE64_STANDARD_NO_PAD.decode(text).ok()
+}
+
+/// The same without asking for memory; `None` also if `room` has not two bytes to spare.
+fn bytes_into<'a>(text: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let length = BASE64_STANDARD_NO_PAD.decode_slice(text, room).ok()?;
+    room.get(..length)
 }
 
 /// How many characters the base64 of so many bytes has.

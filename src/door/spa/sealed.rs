@@ -10,13 +10,15 @@ use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::
 use zeroize::Zeroizing;
 
 use super::fields::Fields;
-use super::{MAX_HMAC_KEY, MAX_KEY, Refusal, base64, base64_length, bytes, may_be_single_packet};
+use super::{MAX_HMAC_KEY, MAX_KEY, Refusal, base64, base64_length, bytes, bytes_into, may_be_single_packet};
 use crate::door::digest::{Digest, Keyed};
 
 /// How the base64 of [`MAGIC`] begins, whatever follows; it does not travel.
 const PREFIX: &str = "U2FsdGVkX1";
 /// How encrypted bytes begin that OpenSSL made with a salt.
 const MAGIC: &[u8; 8] = b"Salted__";
+/// Bytes of the longest HMAC.
+const MAX_CODE: usize = Digest::Sha512.bytes();
 /// Bytes of an AES block.
 const BLOCK: usize = 16;
 
@@ -89,8 +91,9 @@ impl Gate {
         }
         let text = str::from_utf8(packet).map_err(|_| Refusal::Hmac)?;
         let (data, code) = text.split_at_checked(at).ok_or(Refusal::Hmac)?;
-        let code = bytes(code).ok_or(Refusal::Hmac)?;
-        if self.keyed.verifies(&[PREFIX.as_bytes(), data.as_bytes()], &code) {
+        let mut room = [0; MAX_CODE + 2];
+        let code = bytes_into(code, &mut room).ok_or(Refusal::Hmac)?;
+        if self.keyed.verifies(&[PREFIX.as_bytes(), data.as_bytes()], code) {
             Ok(data)
         } else {
             Err(Refusal::Hmac)
