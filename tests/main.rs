@@ -74,6 +74,8 @@ mod engine {
     pub mod attempts;
     /// The rules of knocking, as readable scenarios.
     pub mod scenarios;
+    /// Sequences whose knocks arrive at different gateways.
+    pub mod sharing;
 }
 /// knockd.conf.
 mod config {
@@ -237,6 +239,7 @@ fn tests() -> Vec<Trial> {
         filter::program::tests,
         engine::attempts::tests,
         engine::scenarios::tests,
+        engine::sharing::tests,
         config::directives::tests,
         config::access::tests,
         config::file::corpus_tests,

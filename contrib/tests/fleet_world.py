@@ -257,6 +257,8 @@ class Gateway:
         os.makedirs(self.folder, exist_ok=True)
         self.doors, self.options = doors, options
         self.daemon = self.fleet = None
+        # What both programs find in their environment, beside that of the test.
+        self.environment = {}
         self.write("key", "0123456789abcdef0123456789abcdef-of-the-tests\n", 0o600)
         self.write("password", PASSWORD + "\n", 0o600)
         self.write("fleet.conf", f"""Engine = redis://knockd@{ENGINE}:{PORT}
@@ -303,13 +305,17 @@ Guard = yes
             self.place,
             [self.programs["knockd"], "-c", self.path("knockd.conf"), "-p", self.path("pid")],
             self.path("daemon.said"),
+            env=os.environ | self.environment,
         )
         if not within(lambda: self.log().count("listening on") > before):
             raise RuntimeError(f"{self.name}: {self.log()} {self.read('daemon.said')}")
 
     def start_fleet(self):
         self.fleet = self.world.spawn(
-            self.place, [self.programs["knockd-fleet"], "-c", self.path("fleet.conf")], self.path("fleet.said")
+            self.place,
+            [self.programs["knockd-fleet"], "-c", self.path("fleet.conf")],
+            self.path("fleet.said"),
+            env=os.environ | self.environment,
         )
 
     def start(self):

@@ -191,6 +191,7 @@ pub const DIRECTIVES: &[Directive] = &[
 
     // Several gateways that open together.
     option("Fleet_Socket", &[], Ours, ByName, |options, value, _| put(&mut options.fleet_socket, value.path_if_any())),
+    option("Fleet_Share", &[], Ours, ByName, |options, value, _| put(&mut options.shares_knocks, value.parse("openings or knocks", is_knocks)?)),
     rule("Fleet_Spent", &[], Ours, |rules, value| put(&mut rules.needs_fleet, value.parse("open or closed", is_closed)?)),
 
     // Log and status.
@@ -286,10 +287,17 @@ fn put<T>(field: &mut T, value: T) -> Result<(), Problem> {
 
 /// Reads `open` or `closed`, in any case.
 fn is_closed(word: &str) -> Option<bool> {
-    [("open", false), ("closed", true)]
-        .into_iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(word))
-        .map(|(_, it)| it)
+    either(word, ["open", "closed"])
+}
+
+/// Reads `openings` or `knocks`, in any case.
+fn is_knocks(word: &str) -> Option<bool> {
+    either(word, ["openings", "knocks"])
+}
+
+/// Which of these words it is, in any case.
+fn either(word: &str, words: [&str; 2]) -> Option<bool> {
+    words.iter().position(|it| it.eq_ignore_ascii_case(word)).map(|place| place == 1)
 }
 
 fn otp_window(value: &Value<'_>) -> Result<u16, Problem> {

@@ -45,6 +45,7 @@ impl Sandbox {
 
 /// What `[options]` says; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of two words")]
 pub struct Options {
     /// `LogFile`.
     pub log_file: Option<PathBuf>,
@@ -66,6 +67,8 @@ pub struct Options {
     pub status_socket: StatusSocket,
     /// `Fleet_Socket`: where the program of a fleet is served.
     pub fleet_socket: Option<PathBuf>,
+    /// `Fleet_Share`: knocks are shared, not only openings.
+    pub shares_knocks: bool,
     /// `On_Start`: run when the daemon listens.
     pub on_start: Option<Vec<u8>>,
     /// `On_Stop`: run when the daemon ends in good order.

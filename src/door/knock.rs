@@ -198,7 +198,7 @@ impl PacketRule {
 }
 
 /// One packet that may be a knock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Knock {
     /// The knocker's address.
     pub source: IpAddr,

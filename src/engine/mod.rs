@@ -10,7 +10,9 @@
 pub mod attempts;
 pub mod expiring_map;
 pub mod first_stages;
+pub mod fit;
 mod matching;
+pub mod sharing;
 pub mod single_packets;
 pub mod strays;
 pub mod tally;

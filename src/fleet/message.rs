@@ -2,14 +2,14 @@
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | kind: 1 `Hello`, 2 `Opened`, 3 `Ask`, 16 `Open`, 17 `Yes`, 18 `No`, 19 `Unknown` |
+//! | 0 | 1 | kind: 1 `Hello`, 2 `Opened`, 3 `Ask`, 4 `Knock`, 16 `Open`, 17 `Yes`, 18 `No`, 19 `Unknown`, 20 `Passes` |
 //! | 1 | 1 | 4 or 6: the family of the address; 0 if the kind is not about an opening |
 //! | 2 | 1 | 6 (TCP) or 17 (UDP) if a single packet asked for one port; otherwise 0 |
 //! | 3 | 1 | 1 if the opening has an end, 0 if it is only a command that runs |
 //! | 4 | 1 | length of the door's name, 1 to 127 |
 //! | 5 | 1 | length of the name in a single packet, at most 48 |
 //! | 6 | 2 | the port that a single packet asked for; otherwise 0 |
-//! | 8 | 8 | number of the opening; of `Hello`, the version |
+//! | 8 | 8 | number of the opening; of `Hello`, the version; of `Passes`, 1 or 0 |
 //! | 16 | 8 | turn: which use of the lock; of a single packet, its time |
 //! | 24 | 8 | shape of the door; of `Hello`, of all doors |
 //! | 32 | 8 | what is left of its time, in milliseconds; of `Ask`, how long the mark must be remembered |
@@ -18,6 +18,7 @@
 //! | 72 | 128 | the door's name, then zeros |
 //! | 200 | 48 | the name in the single packet, then zeros |
 //!
+//! A `Knock` has nothing of this but its kind. At offset 8 follows the knock, see `protocol/shared_knock.rs`, then zeros.
 //! Numbers are little-endian.
 
 use std::net::IpAddr;
@@ -27,9 +28,11 @@ use crate::door::knock::Protocol;
 use crate::door::lock::Turn;
 use crate::door::sequence::Stage;
 use crate::door::spa::fields::is_user;
+use crate::engine::sharing::SharedKnock;
 use crate::octets;
 use crate::protocol::bytes::Reader;
 use crate::protocol::messages::Crossing;
+use crate::protocol::shared_knock;
 
 /// The bytes of every message.
 pub const LENGTH: usize = 248;
@@ -85,15 +88,21 @@ pub enum Message {
     No(u64),
     /// That cannot be found out now.
     Unknown(u64),
+    /// A knock for all members; from the peer, of any of them.
+    Knock(SharedKnock),
+    /// Whether knocks are passed on.
+    Passes(bool),
 }
 
 const HELLO: u8 = 1;
 const OPENED: u8 = 2;
 const ASK: u8 = 3;
+const KNOCK: u8 = 4;
 const OPEN: u8 = 16;
 const YES: u8 = 17;
 const NO: u8 = 18;
 const UNKNOWN: u8 = 19;
+const PASSES: u8 = 20;
 
 impl Message {
     /// The opening that it is about, if it carries one.
@@ -101,7 +110,12 @@ impl Message {
     pub fn shared(&self) -> Option<&Shared> {
         match self {
             Message::Opened(shared) | Message::Ask(shared) | Message::Open(shared) => Some(shared),
-            Message::Hello(..) | Message::Yes(_) | Message::No(_) | Message::Unknown(_) => None,
+            Message::Hello(..)
+            | Message::Yes(_)
+            | Message::No(_)
+            | Message::Unknown(_)
+            | Message::Knock(_)
+            | Message::Passes(_) => None,
         }
     }
 
@@ -125,11 +139,18 @@ impl Crossing for Message {
             Message::Yes(number) => (YES, *number, 0),
             Message::No(number) => (NO, *number, 0),
             Message::Unknown(number) => (UNKNOWN, *number, 0),
+            Message::Knock(_) => (KNOCK, 0, 0),
+            Message::Passes(is_on) => (PASSES, (*is_on).into(), 0),
         };
         let mut out = Vec::with_capacity(LENGTH);
         let Some(it) = self.shared() else {
             out.push(kind);
             out.resize(8, 0);
+            if let Message::Knock(knock) = self {
+                shared_knock::write(&mut out, knock);
+                out.resize(LENGTH, 0);
+                return out;
+            }
             out.extend(number.to_le_bytes());
             out.resize(24, 0);
             out.extend(shape.to_le_bytes());
@@ -176,12 +197,16 @@ fn read(bytes: &[u8]) -> Option<Message> {
     let mut reader = Reader(bytes);
     let [kind, family, protocol, has_end, name, user] = reader.take()?;
     let port = u16::from_le_bytes(reader.take()?);
+    if kind == KNOCK {
+        return shared_knock::read(&mut reader).map(Message::Knock);
+    }
     let (number, turn, shape, time) = (reader.long()?, reader.long()?, reader.long()?, reader.long()?);
     match kind {
         HELLO => return Some(Message::Hello(number, shape)),
         YES => return Some(Message::Yes(number)),
         NO => return Some(Message::No(number)),
         UNKNOWN => return Some(Message::Unknown(number)),
+        PASSES => return Some(Message::Passes(number != 0)),
         _ => {}
     }
     let address: [u8; 16] = reader.take()?;

@@ -16,13 +16,13 @@ pub const MOST_RECENT: usize = 4096;
 /// Nothing is opened for less than this.
 pub const LEAST: Duration = Duration::from_secs(1);
 
-/// Openings that wait for an answer, in the order in which it is due.
+/// Openings that wait for an answer, in the order in which it is due. There are few of them.
 #[derive(Debug)]
-pub struct Held<T>(VecDeque<(u64, Duration, T)>);
+pub struct Held<T>(Vec<(u64, Duration, T)>);
 
 impl<T> Default for Held<T> {
     fn default() -> Held<T> {
-        Held(VecDeque::new())
+        Held(Vec::new())
     }
 }
 
@@ -35,25 +35,25 @@ impl<T> Held<T> {
 
     /// An opening of this number waits from this uptime on.
     pub fn hold(&mut self, number: u64, uptime: Duration, opening: T) {
-        self.0.push_back((number, uptime.saturating_add(PATIENCE), opening));
+        self.0.push((number, uptime.saturating_add(PATIENCE), opening));
     }
 
     /// The opening that was answered, if it waits still.
     pub fn answered(&mut self, number: u64) -> Option<T> {
         let place = self.0.iter().position(|(its, ..)| *its == number)?;
-        self.0.remove(place).map(|(.., opening)| opening)
+        Some(self.0.remove(place).2)
     }
 
     /// An opening that has waited long enough at this uptime. At [`Duration::MAX`] that is each.
     pub fn overdue(&mut self, uptime: Duration) -> Option<T> {
         self.next_deadline().filter(|at| *at <= uptime)?;
-        self.0.pop_front().map(|(.., opening)| opening)
+        Some(self.0.remove(0).2)
     }
 
     /// When the next one has waited long enough, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.0.front().map(|(_, at, _)| *at)
+        self.0.first().map(|(_, at, _)| *at)
     }
 }
 

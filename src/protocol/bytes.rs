@@ -43,6 +43,11 @@ impl<'a> Reader<'a> {
         self.address_of(kind)
     }
 
+    /// An address in its one spelling: one of IPv4 does not come in the clothes of IPv6.
+    pub(crate) fn canonical_address(&mut self) -> Option<IpAddr> {
+        self.address().filter(|address| address.to_canonical() == *address)
+    }
+
     /// The rest of an address whose first byte was read.
     pub(crate) fn address_of(&mut self, kind: u8) -> Option<IpAddr> {
         match kind {

@@ -10,12 +10,14 @@ use std::net::IpAddr;
 use crate::door::lock::Turn;
 use crate::door::misfit::Misfit;
 use crate::door::spa::may_be_single_packet;
+use crate::engine::sharing::SharedKnock;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::opening::event::Opening;
 use crate::opening::log_limit::Cause;
 use crate::protocol::bytes::{self, Reader};
 use crate::protocol::confinement::{Confined, Outcome};
+use crate::protocol::shared_knock;
 
 /// The most bytes of a message.
 pub const LONGEST: usize = 2560;
@@ -95,6 +97,8 @@ pub enum Report {
     Panicked(String),
     /// A piece of a line for `-D`, and whether the line ends with it.
     Explained(String, bool),
+    /// A knock is for all members of the fleet.
+    Shared(SharedKnock),
 }
 
 /// What the doorkeeper says. Some come with a descriptor, which stands in brackets here.
@@ -114,6 +118,10 @@ pub enum Order {
     Tell,
     /// A door was opened at another member of the fleet: what that used up is used up, and the cooldown begins.
     Used(Generation, Opening),
+    /// A knock came from the fleet.
+    Heard(SharedKnock),
+    /// Whether knocks are to be shared; at first they are not.
+    Share(bool),
     /// Say what is left to say, and end.
     Finish,
 }
@@ -173,6 +181,11 @@ impl Writer {
         self
     }
 
+    fn knock(mut self, knock: &SharedKnock) -> Writer {
+        shared_knock::write(&mut self.0, knock);
+        self
+    }
+
     fn opening(self, opening: &Opening) -> Writer {
         self.door(opening.door).long(opening.turn.0).address(opening.knocker)
     }
@@ -222,11 +235,6 @@ impl<'a> Reader<'a> {
 
     fn code(&mut self) -> Option<Code> {
         self.word().map(|word| Code(word.cast_signed()))
-    }
-
-    /// An address in its one spelling: one of IPv4 does not come in the clothes of IPv6.
-    fn canonical_address(&mut self) -> Option<IpAddr> {
-        self.address().filter(|address| address.to_canonical() == *address)
     }
 
     fn text(&mut self) -> Option<String> {
@@ -343,6 +351,7 @@ impl Crossing for Report {
                 writer.address(single.sender).address(single.destination).bytes(&single.packet)
             }
             Report::Described => Writer::new(15),
+            Report::Shared(knock) => Writer::new(18).knock(knock),
             Report::Confined(confined) => Writer::new(13).confined(confined),
             Report::Panicked(text) => Writer::new(14).text(text),
         };
@@ -401,6 +410,7 @@ impl Crossing for Report {
             12 => Report::Told(reader.text()?),
             15 => Report::Described,
             17 => Report::OverRate(reader.long()?, reader.generation()?, reader.opening()?),
+            18 => Report::Shared(shared_knock::read(&mut reader)?),
             13 => Report::Confined(reader.confined()?),
             14 => Report::Panicked(reader.text()?),
             _ => return None,
@@ -422,6 +432,8 @@ impl Crossing for Order {
             Order::Describe => Writer::new(6),
             Order::Tell => Writer::new(7),
             Order::Used(generation, opening) => Writer::new(8).word(generation.0).opening(&opening),
+            Order::Heard(ref knock) => Writer::new(9).knock(knock),
+            Order::Share(is_on) => Writer::new(10).byte(is_on.into()),
         };
         writer.0
     }
@@ -437,6 +449,8 @@ impl Crossing for Order {
             6 => Order::Describe,
             7 => Order::Tell,
             8 => Order::Used(reader.generation()?, reader.opening()?),
+            9 => Order::Heard(shared_knock::read(&mut reader)?),
+            10 => Order::Share(reader.flag()?),
             _ => return None,
         };
         only_spelling(order, bytes)

@@ -102,3 +102,4 @@ pub mod credible;
 pub mod desk;
 pub mod messages;
 pub mod outbox;
+pub(crate) mod shared_knock;

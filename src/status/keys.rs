@@ -74,6 +74,8 @@ pub const DOORKEEPER: &[Key] = &[
     one("pid", Number),
     one("started", Number),
     one("up_seconds", Number),
+    one("fleet_connected", Flag),
+    one("fleet_waiting", Number),
     one("config", Text),
     one("config_read", Number),
     one("last_reload", Number),

@@ -92,6 +92,9 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
         "Watchers started in place of one that ended.",
         number("watcher_restarts"),
     );
+    let is_there = half.get("fleet_connected").map(|word| (word == "yes").into());
+    metrics.add_one("knockd_fleet_connected", "Whether the program of the fleet is connected.", is_there);
+    metrics.add_one("knockd_fleet_waiting", "Messages that wait for it.", number("fleet_waiting"));
     metrics.add_one("knockd_commands_running", "Commands that run now.", number("commands_running"));
     metrics.add_one(
         "knockd_commands_killed_total",

@@ -37,6 +37,9 @@ pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surround
         Some(half) => {
             let _ = writeln!(text, "  commands   {}", commands(half));
             let _ = writeln!(text, "  state      {}", state(half));
+            if let Some(fleet) = fleet(half) {
+                let _ = writeln!(text, "  fleet      {fleet}");
+            }
         }
         None => text.push_str("  commands   the doorkeeper does not answer\n"),
     }
@@ -109,6 +112,14 @@ fn state(half: &Half) -> String {
         Some(path) => format!("{path}, cannot be written"),
         None => "no state file: doors stay open if the daemon is killed".to_owned(),
     }
+}
+
+/// Whether the program of a fleet is there, and what waits for it; nothing without a fleet.
+fn fleet(half: &Half) -> Option<String> {
+    let is_there = half.get("fleet_connected")? == "yes";
+    let waiting = half.number("fleet_waiting").unwrap_or_default();
+    let words = if is_there { "connected" } else { "knockd-fleet is not connected" };
+    Some(format!("{words}, {waiting} messages wait"))
 }
 
 /// The columns behind the name of a door.
@@ -232,6 +243,7 @@ pub fn log_lines(half: &Half, is_watcher: bool) -> Vec<String> {
             commands(half),
             state(half)
         )];
+        lines.extend(fleet(half).map(|fleet| format!("status: fleet: {fleet}")));
         if let Some(error) = half.get("last_reload_error") {
             lines.push(format!("status: the last reload was refused: {error}"));
         }

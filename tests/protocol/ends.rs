@@ -324,7 +324,13 @@ impl World {
                     watcher.line = with;
                 }
             }
-            Order::Socket(_) | Order::Describe | Order::Tell | Order::Used(..) | Order::Finish => {}
+            Order::Socket(_)
+            | Order::Describe
+            | Order::Tell
+            | Order::Used(..)
+            | Order::Heard(_)
+            | Order::Share(_)
+            | Order::Finish => {}
         }
     }
 

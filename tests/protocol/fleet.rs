@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use knocking::door::knock::Protocol;
+use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::sequence::Stage;
+use knocking::engine::sharing::{Part, SharedKnock};
 use knocking::fleet::message::{LENGTH, Mark, Message, Shared, VERSION};
 use knocking::fleet::waiting::{Held, MOST_HELD, MOST_QUEUED, MOST_RECENT, PATIENCE, Queue, Recent};
 use knocking::protocol::messages::Crossing;
@@ -63,6 +64,23 @@ fn messages(random: &Random) -> Vec<Message> {
         };
         all.extend([Message::Opened(shared.clone()), Message::Ask(shared.clone()), Message::Open(shared)]);
     }
+    for knocker in ["192.0.2.7", "2001:db8::7"] {
+        let knock = Knock {
+            source: knocker.parse().unwrap(),
+            source_port: 0,
+            destination: "2001:db8::1".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            port: random.port(),
+            flags: Some(Flags(random.byte())),
+            udp_length: None,
+            length: 0,
+        };
+        let before = Part::Before { is_first: random.once_in(2), is_last: random.once_in(2) };
+        all.push(Message::Knock(SharedKnock { knock, part: before, is_own: random.once_in(2) }));
+        let knock = Knock { protocol: Protocol::Udp, flags: None, udp_length: Some(random.port()), ..knock };
+        all.push(Message::Knock(SharedKnock { knock, part: Part::Now, is_own: false }));
+    }
+    all.push(Message::Passes(random.once_in(2)));
     let longest = Shared { door: "d".repeat(127), ..shared(number, Duration::ZERO) };
     // Bytes that are not UTF-8, as a configuration may have them.
     let odd =

@@ -9,9 +9,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use knocking::daemon::messages::{Received, receive, transmit};
-use knocking::door::knock::Protocol;
+use knocking::door::knock::{Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::sequence::Stage;
+use knocking::engine::sharing::{Part, SharedKnock};
 use knocking::fleet::message::{LENGTH, Mark, Message, Shared, VERSION};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
@@ -20,12 +21,13 @@ use crate::client::otp::{HOUR, not_soon, unix};
 use crate::door::otp::otp;
 use crate::firewall::tools::{connects, serve};
 use crate::support::daemon::RunningDaemon;
-use crate::support::packet::{CLIENT, CLIENT6, tcp, udp};
+use crate::support::packet::{CLIENT, CLIENT6, SERVER, tcp, udp};
 use crate::support::world::World;
 use crate::support::{holds_within, seconds};
 use crate::wire::otp::list;
 use crate::wire::single_packets::{SPA, asked, sealed, sent};
 use crate::wire::state::kill_all;
+use crate::wire::status::ask;
 
 trials![
     without_a_fleet_there_is_nothing_of_it,
@@ -51,6 +53,9 @@ trials![
     a_reload_moves_the_socket,
     the_next_daemon_runs_nothing_again,
     a_socket_that_cannot_be_made_is_tried_again,
+    knocks_that_are_later_ones_elsewhere_are_shared,
+    without_fleet_share_no_knock_is_told,
+    the_status_tells_of_the_fleet,
 ];
 
 /// What the fleet has to say and hear.
@@ -88,6 +93,18 @@ impl Peer {
             Received::Closed => true,
             Received::Nonsense => panic!("the daemon says nonsense"),
             Received::Nothing => false,
+        });
+        said
+    }
+
+    /// What the daemon says within a moment.
+    fn soon(&self) -> Option<Message> {
+        let mut said = None;
+        holds_within(seconds(0.3), || {
+            if let Received::Message(message, _) = receive(&self.socket) {
+                said = Some(message);
+            }
+            said.is_some()
         });
         said
     }
@@ -707,4 +724,130 @@ fn a_socket_that_cannot_be_made_is_tried_again() {
     let peer = Peer::at(&daemon.folder.join("later/fleet"));
     assert!(matches!(peer.next(), Some(Message::Hello(..))));
     assert_eq!(daemon.raw_log().matches("could not make the fleet socket").count(), 1);
+}
+
+const THREE: &str = "[d]\nsequence = 7001:udp,7002:udp,7003:udp\nstart_command = echo start %IP% >>@/out\n";
+
+/// A knock of the fleet.
+fn heard(knock: Knock, part: Part, is_own: bool) -> Message {
+    Message::Knock(SharedKnock { knock, part, is_own })
+}
+
+fn knock(source: &str, port: u16) -> Knock {
+    Knock {
+        source: source.parse().unwrap(),
+        source_port: 0,
+        destination: SERVER.parse().unwrap(),
+        protocol: Protocol::Udp,
+        port,
+        flags: None,
+        udp_length: Some(1),
+        length: 0,
+    }
+}
+
+fn knocks_that_are_later_ones_elsewhere_are_shared() {
+    let world = World::new();
+    let daemon = world.knockd(THREE).options(&format!("{FLEET}\nfleet_share = knocks")).start();
+    let peer = Peer::of(&daemon);
+    let before = Part::Before { is_first: true, is_last: true };
+    // Before the peer says that it passes knocks on, this gateway is alone.
+    world.send([udp(7001), udp(7002), udp(7003)]);
+    assert_eq!(peer.opened().knocker.to_string(), CLIENT);
+    peer.say(&Message::Passes(true));
+    // A first knock is not told. A second one, whose first knock arrived elsewhere, is.
+    let mut told = None;
+    holds_within(seconds(30.0), || {
+        // Until the watcher knows.
+        world.send([udp(7001).from("10.77.0.9"), udp(7002)]);
+        told = peer.soon();
+        told.is_some()
+    });
+    let Some(Message::Knock(SharedKnock { knock: mut second, part: Part::Now, is_own: false })) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (second.source.to_string(), second.protocol, second.port),
+        (CLIENT.to_owned(), Protocol::Udp, 7002)
+    );
+    // It counts when it comes back, behind the first one; the third arrives here again.
+    second.udp_length = Some(1);
+    peer.say(&heard(second, Part::Now, true));
+    peer.say(&heard(knock(CLIENT, 7001), before, false));
+    daemon.wait_for(&format!("{CLIENT}: d: Stage 2"));
+    let lines = daemon.lines();
+    // What arrived elsewhere is logged there.
+    assert_eq!(
+        lines.iter().filter(|line| line.contains(&format!("{CLIENT}: d: Stage 1"))).count(),
+        1,
+        "{lines:?}"
+    );
+    world.send([udp(7003)]);
+    let third = loop {
+        match peer.next() {
+            Some(Message::Knock(third)) if third.knock.port == 7003 => break third,
+            Some(Message::Knock(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    peer.say(&heard(third.knock, third.part, true));
+    assert_eq!(peer.opened().knocker.to_string(), CLIENT);
+    // One that completes its sequence elsewhere is opened there.
+    for (port, when) in [(7001, before), (7002, Part::Now), (7003, Part::Now)] {
+        peer.say(&heard(knock("192.0.2.9", port), when, false));
+    }
+    for (port, when) in [(7001, before), (7002, Part::Now), (7003, Part::Now)] {
+        peer.say(&heard(knock("192.0.2.10", port), when, true));
+    }
+    assert_eq!(peer.opened().knocker.to_string(), "192.0.2.10");
+    assert!(!daemon.said().contains("192.0.2.9"), "{}", daemon.said());
+    // Of whoever began here, the fleet gets what came before.
+    world.send([udp(7001).from("10.77.0.10")]);
+    daemon.wait_for("10.77.0.10: d: Stage 1");
+    peer.say(&heard(knock("10.77.0.10", 7002), Part::Now, false));
+    let Some(Message::Knock(first)) = peer.next() else { panic!("no first knock") };
+    assert_eq!(
+        (first.knock.source.to_string(), first.knock.port, first.part),
+        ("10.77.0.10".to_owned(), 7001, before)
+    );
+    // Without the peer this gateway is alone again.
+    drop(peer);
+    daemon.wait_for("the fleet is gone");
+    world.send([udp(7001).from("10.77.0.11"), udp(7002).from("10.77.0.11"), udp(7003).from("10.77.0.11")]);
+    daemon.wait_for("10.77.0.11: d: OPEN SESAME");
+}
+
+fn without_fleet_share_no_knock_is_told() {
+    let world = World::new();
+    let daemon = world.knockd(THREE).options(FLEET).start();
+    let peer = Peer::of(&daemon);
+    peer.say(&Message::Passes(true));
+    for (port, when) in
+        [(7001, Part::Before { is_first: true, is_last: true }), (7002, Part::Now), (7003, Part::Now)]
+    {
+        peer.say(&heard(knock("192.0.2.9", port), when, true));
+    }
+    world.send([udp(7002), udp(7001), udp(7002), udp(7003)]);
+    // The first thing that is said.
+    assert_eq!(peer.opened().knocker.to_string(), CLIENT);
+    assert!(!daemon.said().contains("192.0.2.9"), "{}", daemon.said());
+}
+
+fn the_status_tells_of_the_fleet() {
+    let world = World::new();
+    let daemon = world.knockd(&format!("{DOOR}cmd_timeout = 60\n")).options(FLEET).start();
+    let asked = |words: &[&str]| ask(&world, &daemon, words).stdout;
+    world.send([udp(7000)]);
+    daemon.wait_for("OPEN SESAME");
+    // That, and the knock which the test waits for.
+    daemon.sync();
+    let text = asked(&[]);
+    assert!(text.contains("\n  fleet      knockd-fleet is not connected, 2 messages wait\n"), "{text}");
+    let peer = Peer::of(&daemon);
+    peer.opened();
+    let json = asked(&["--json"]);
+    assert!(json.contains("\"fleet_connected\":true") && json.contains("\"fleet_waiting\":0"), "{json}");
+    let metrics = asked(&["--metrics"]);
+    assert!(metrics.contains("\nknockd_fleet_connected 1\n"), "{metrics}");
+    assert!(metrics.contains("\nknockd_fleet_waiting 0\n"), "{metrics}");
 }

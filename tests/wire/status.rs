@@ -39,7 +39,7 @@ trials![
 ];
 
 /// Asks with these words, by the configuration of the daemon.
-fn ask(world: &World, daemon: &RunningDaemon, words: &[&str]) -> Finished {
+pub fn ask(world: &World, daemon: &RunningDaemon, words: &[&str]) -> Finished {
     let (config, pid_file) = (daemon.config.display().to_string(), daemon.folder.join("pid"));
     let pid_file = pid_file.display().to_string();
     let all = [&["--status", "-c", &config, "-p", &pid_file], words].concat();

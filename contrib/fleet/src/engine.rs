@@ -16,6 +16,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const LOG: u32 = 10_000;
 /// How many signs of life are kept, about.
 const BEATS: u32 = 256;
+/// How many knocks are kept, about: they are of use for moments.
+const KNOCKS: u32 = 4_096;
 /// How many records are read at once.
 const BATCH: u32 = 500;
 
@@ -35,6 +37,31 @@ impl Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// The streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Openings.
+    Log,
+    /// Signs of life.
+    Beats,
+    /// Knocks.
+    Knocks,
+}
+
+/// All of them, in the order of what [`Engine::wait`] takes and returns.
+pub const STREAMS: [Stream; 3] = [Stream::Log, Stream::Beats, Stream::Knocks];
+
+impl Stream {
+    /// Its name, and how many records it keeps, about.
+    fn kept(self) -> (&'static str, u32) {
+        match self {
+            Stream::Log => ("log", LOG),
+            Stream::Beats => ("beats", BEATS),
+            Stream::Knocks => ("knocks", KNOCKS),
+        }
     }
 }
 
@@ -137,14 +164,14 @@ impl Engine {
         self.ask(cmd("SET").arg(&key).arg(session).arg("NX")).map(drop)
     }
 
-    /// Writes a record to a stream: the log or the signs of life.
+    /// Writes a record to a stream.
     ///
     /// # Errors
     /// See [`Engine::time`].
-    pub fn write(&mut self, is_log: bool, record: &[u8]) -> RedisResult<()> {
-        let (key, most) = if is_log { (self.key("log"), LOG) } else { (self.key("beats"), BEATS) };
+    pub fn write(&mut self, stream: Stream, record: &[u8]) -> RedisResult<()> {
+        let (name, most) = stream.kept();
         let mut add = cmd("XADD");
-        add.arg(&key).arg("MAXLEN").arg("~").arg(most).arg("*").arg("r").arg(record);
+        add.arg(self.key(name)).arg("MAXLEN").arg("~").arg(most).arg("*").arg("r").arg(record);
         self.ask(&add).map(drop)
     }
 
@@ -152,8 +179,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Engine::time`].
-    pub fn range(&mut self, is_log: bool, after: Option<Place>) -> RedisResult<Vec<Entry>> {
-        let key = self.key(if is_log { "log" } else { "beats" });
+    pub fn range(&mut self, stream: Stream, after: Option<Place>) -> RedisResult<Vec<Entry>> {
+        let key = self.key(stream.kept().0);
         let from = after.map_or("-".to_owned(), |place| format!("({place}"));
         let mut range = cmd("XRANGE");
         range.arg(&key).arg(from).arg("+").arg("COUNT").arg(BATCH);
@@ -161,26 +188,28 @@ impl Engine {
         Ok(entries(&value))
     }
 
-    /// Waits for what comes behind these places of the two streams.
+    /// Waits for what comes behind these places of all [`STREAMS`].
     ///
     /// # Errors
     /// See [`Engine::time`].
-    pub fn wait(&mut self, after: (Place, Place), time: Duration) -> RedisResult<(Vec<Entry>, Vec<Entry>)> {
-        let (log, beats) = (self.key("log"), self.key("beats"));
+    pub fn wait(&mut self, after: [Place; 3], time: Duration) -> RedisResult<[Vec<Entry>; 3]> {
+        let keys = STREAMS.map(|stream| self.key(stream.kept().0));
         let mut read = cmd("XREAD");
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        read.arg("COUNT").arg(BATCH).arg("BLOCK").arg(time).arg("STREAMS").arg(&log).arg(&beats);
-        read.arg(after.0.to_string()).arg(after.1.to_string());
-        let mut both = (Vec::new(), Vec::new());
+        read.arg("COUNT").arg(BATCH).arg("BLOCK").arg(time).arg("STREAMS");
+        read.arg(keys.as_slice()).arg(after.map(|place| place.to_string()).as_slice());
+        let mut all = [const { Vec::new() }; 3];
         if let Value::Array(streams) = self.ask(&read)? {
             for stream in streams {
                 let Value::Array(parts) = stream else { continue };
                 let [name, records] = parts.as_slice() else { continue };
-                let part = if bytes(name) == Some(log.as_bytes()) { &mut both.0 } else { &mut both.1 };
-                part.extend(entries(records));
+                let its = keys.iter().zip(&mut all).find(|(key, _)| bytes(name) == Some(key.as_bytes()));
+                if let Some((_, part)) = its {
+                    part.extend(entries(records));
+                }
             }
         }
-        Ok(both)
+        Ok(all)
     }
 }
 

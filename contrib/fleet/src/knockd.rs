@@ -20,8 +20,9 @@ pub fn run(shared: &Shared, sender: &Sender<Message>) {
             Ok(socket) => {
                 is_missed = false;
                 serve(shared, sender, &socket);
+                let uptime = shared.uptime();
                 let mut state = shared.state();
-                (state.knockd, state.shape) = (None, 0);
+                (state.knockd, state.shape, state.knockd_lost) = (None, 0, uptime);
             }
             Err(error) if !is_missed => {
                 is_missed = true;
@@ -63,10 +64,14 @@ fn serve(shared: &Shared, sender: &Sender<Message>, socket: &Socket) {
                     shared.wait(Message::Ask(question));
                 }
             }
-            Message::Opened(_) => {
+            Message::Opened(_) | Message::Knock(_) => {
                 let _ = sender.send(message);
             }
-            Message::Open(_) | Message::Yes(_) | Message::No(_) | Message::Unknown(_) => {}
+            Message::Passes(_)
+            | Message::Open(_)
+            | Message::Yes(_)
+            | Message::No(_)
+            | Message::Unknown(_) => {}
         }
     }
     say("knockd is gone");

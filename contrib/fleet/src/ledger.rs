@@ -29,6 +29,26 @@ impl Seen {
     }
 }
 
+/// Openings that knockd was told.
+#[derive(Debug, Default)]
+pub struct Told(HashMap<u64, (Duration, u64)>);
+
+impl Told {
+    /// One of this number, which is valid until this time of the engine, was told at this uptime.
+    pub fn note(&mut self, number: u64, uptime: Duration, until: u64, now: u64) {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, (_, until)| *until >= now);
+        }
+        self.0.insert(number, (uptime, until));
+    }
+
+    /// Whether it was told before this uptime.
+    #[must_use]
+    pub fn was_before(&self, number: u64, uptime: Duration) -> bool {
+        self.0.get(&number).is_some_and(|(told, _)| *told < uptime)
+    }
+}
+
 /// What was used up, to be set again in an engine that has lost its data.
 #[derive(Debug, Default)]
 pub struct Spends(HashMap<[u8; 16], u64>);
@@ -149,6 +169,18 @@ mod tests {
             assert!(seen.is_new(&alive("a", 3, counter), counter, counter));
         }
         assert!(seen.records.len() <= MOST + 1);
+    }
+
+    #[test]
+    fn what_was_told_is_known() {
+        let at = Duration::from_secs;
+        let mut told = Told::default();
+        told.note(7, at(3), 1_000, 0);
+        assert!(told.was_before(7, at(4)) && !told.was_before(7, at(3)) && !told.was_before(8, at(4)));
+        for number in 0..u64::try_from(2 * MOST).unwrap() {
+            told.note(number, at(1), number, number);
+        }
+        assert!(told.0.len() <= MOST + 1);
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `log` | stream of openings, field `r` a [`record`], trimmed to about 10,000 |
 //! | `beats` | stream of signs of life, one each 2 s a member, trimmed to about 256 |
+//! | `knocks` | stream of knocks, of use for two seconds, trimmed to about 4,096 |
 //! | `spent:HEX` | what was used up: `SET NX EX` is the one atomic step that decides; the value is who did it |
 //! | `epoch` | is missing when the engine has lost its data: then all that is known to be spent is set again |
 //!

@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use knocking::engine::sharing::SharedKnock;
 use knocking::fleet::message::Message;
 use knocking::fleet::waiting::LEAST;
 use redis::RedisResult;
 
-use crate::engine::{Engine, Entry, Place};
+use crate::engine::{Engine, Entry, Place, Stream};
 use crate::log::say;
 use crate::record::{Body, Fault, Record};
 use crate::shared::Shared;
@@ -18,6 +19,10 @@ const BLOCK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long to wait before the first attempt to connect again, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// What knockd was told so long before it ended is in its state file, or closed.
+const SETTLED: Duration = Duration::from_secs(2);
+/// A knock that is older comes too late.
+const LATE: Duration = Duration::from_secs(2);
 /// How often forged records are worth a line.
 const QUIET: Duration = Duration::from_mins(1);
 
@@ -28,6 +33,9 @@ struct Reader<'a> {
     /// How far this one has.
     place: Place,
     beats: Place,
+    knocks: Place,
+    /// What knockd was told last: whether knocks are passed on.
+    passes: bool,
     last_line: Option<Duration>,
 }
 
@@ -44,8 +52,15 @@ enum How {
 pub fn run(shared: &Shared) {
     let text = fs::read_to_string(&shared.config.place_file).unwrap_or_default();
     let earlier = Place::parse(&text).unwrap_or_default();
-    let mut reader =
-        Reader { shared, earlier, place: Place::default(), beats: Place::default(), last_line: None };
+    let mut reader = Reader {
+        shared,
+        earlier,
+        place: Place::default(),
+        beats: Place::default(),
+        knocks: Place::default(),
+        passes: false,
+        last_line: None,
+    };
     let mut pause = PAUSES.0;
     loop {
         if let Ok(mut engine) = Engine::connect(shared, BLOCK + PATIENCE)
@@ -54,6 +69,7 @@ pub fn run(shared: &Shared) {
             pause = PAUSES.0;
             // The sender says what is wrong with the engine.
             let _ = reader.go_on(&mut engine);
+            reader.pass(false);
         }
         std::thread::sleep(pause);
         pause = (2 * pause).min(PAUSES.1);
@@ -66,10 +82,12 @@ impl Reader<'_> {
         let asked = self.shared.uptime();
         let time = engine.time()?;
         self.shared.note_engine_time(time, asked);
+        // Knocks of before are none of ours. Places are milliseconds of the engine's clock.
+        self.knocks = Place(time / 1_000, 0);
         self.read_all(engine)?;
         let mut after = None;
         loop {
-            let entries = engine.range(false, after)?;
+            let entries = engine.range(Stream::Beats, after)?;
             let Some((last, _)) = entries.last() else { return Ok(()) };
             (after, self.beats) = (Some(*last), *last);
             for (_, record) in &entries {
@@ -83,7 +101,7 @@ impl Reader<'_> {
         // An engine that lost its data, or had its clock set back, has lesser places.
         let mut place = Place::default();
         loop {
-            let entries = engine.range(true, after)?;
+            let entries = engine.range(Stream::Log, after)?;
             let Some((last, _)) = entries.last() else { break };
             (after, place) = (Some(*last), *last);
             for entry in &entries {
@@ -97,10 +115,19 @@ impl Reader<'_> {
 
     fn go_on(&mut self, engine: &mut Engine) -> RedisResult<()> {
         loop {
-            if std::mem::take(&mut self.shared.state().is_to_tell_all) {
+            let mut state = self.shared.state();
+            let (is_new_knockd, can_send) = (std::mem::take(&mut state.is_to_tell_all), state.is_in_reach);
+            drop(state);
+            if is_new_knockd {
+                self.passes = false;
                 self.read_all(engine)?;
             }
-            let (log, beats) = engine.wait((self.place, self.beats), BLOCK)?;
+            self.pass(can_send);
+            let [log, beats, knocks] = engine.wait([self.place, self.beats, self.knocks], BLOCK)?;
+            for (place, record) in &knocks {
+                self.hear_knock(record);
+                self.knocks = *place;
+            }
             for entry in &log {
                 self.act(entry, How::Live);
                 self.place = entry.0;
@@ -112,6 +139,21 @@ impl Reader<'_> {
                 self.hear(record);
                 self.beats = *place;
             }
+        }
+    }
+
+    /// Tells knockd whether knocks are passed on.
+    fn pass(&mut self, passes: bool) {
+        if self.passes != passes {
+            self.passes = passes;
+            self.tell(&Message::Passes(passes));
+        }
+    }
+
+    fn tell(&self, message: &Message) {
+        let knockd = self.shared.state().knockd.clone();
+        if let Some(knockd) = knockd {
+            knockd.say(message);
         }
     }
 
@@ -192,12 +234,32 @@ impl Reader<'_> {
         }
         // A command without an end runs once: knockd cannot tell that it has run before.
         let is_done = !opening.has_end && (!is_new || *place <= self.earlier);
-        if is_done || left < LEAST || !shared.config.shares(&opening.door) {
+        let lost = state.knockd_lost.saturating_sub(SETTLED);
+        let is_known = how == How::Again && state.told_to_knockd.was_before(opening.number, lost);
+        if is_done || is_known || left < LEAST || !shared.config.shares(&opening.door) {
             return;
         }
+        state.told_to_knockd.note(opening.number, uptime, record.made.saturating_add(time), now);
         state.told += u64::from(is_new);
         drop(state);
         knockd.say(&Message::Open(opening.clone()).lasting(left));
+    }
+
+    fn hear_knock(&mut self, bytes: &[u8]) {
+        let Some(record) = self.decode(bytes) else { return };
+        let Body::Knocked(knock) = record.body else { return };
+        let uptime = self.shared.uptime();
+        let mut state = self.shared.state();
+        let now = state.clock.now(uptime).unwrap_or_default();
+        let until = record.made.saturating_add(u64::try_from(LATE.as_micros()).unwrap_or(u64::MAX));
+        if !record.is_fresh(now, LATE) || !state.heard.is_new(&record, until, now) {
+            state.repeated += 1;
+            return;
+        }
+        state.knocks.1 += 1;
+        drop(state);
+        let is_own = record.session == self.shared.session;
+        self.tell(&Message::Knock(SharedKnock { is_own, ..knock }));
     }
 
     fn hear(&mut self, bytes: &[u8]) {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | 2 | `kf` |
 //! | 2 | 1 | version: 1 |
-//! | 3 | 1 | kind: 1 opened, 2 a sign of life |
+//! | 3 | 1 | kind: 1 opened, 2 a sign of life, 3 a knock |
 //! | 4 | 1 | length of the member's name, 1 to 32 |
 //! | 5 | n | the member's name, of letters, digits, `.`, `-` and `_` |
 //! | | 8 | session: drawn at random when the member's program began |
@@ -16,6 +16,7 @@
 //! | alive | 8 | how many openings the member has sent |
 //! | | 8 | how many messages wait there |
 //! | | 8 | the shapes of all doors of its knockd; 0 without one |
+//! | knock | 248 | the message `Knock` to knockd |
 //! | last | 32 | HMAC-SHA256 with the fleet's key over `knockd-fleet 1`, 0, the fleet's name, 0 and all that stands in front |
 //!
 //! Numbers are little-endian. A record has one spelling.
@@ -23,6 +24,7 @@
 use std::time::Duration;
 
 use knocking::door::digest::{Digest, Keyed};
+use knocking::engine::sharing::SharedKnock;
 use knocking::fleet::message::{LENGTH, Mark, Message, Shared};
 use knocking::protocol::messages::Crossing;
 
@@ -37,6 +39,7 @@ const MAC: usize = 32;
 const TITLE: &[u8] = b"kf\x01";
 const OPENED: u8 = 1;
 const ALIVE: u8 = 2;
+const KNOCKED: u8 = 3;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub enum Body {
     },
     /// The member is there.
     Alive(Alive),
+    /// A knock arrived.
+    Knocked(SharedKnock),
 }
 
 /// What was used up, as the engine knows it.
@@ -142,7 +147,11 @@ impl Record {
     fn plain(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(LONGEST);
         out.extend(TITLE);
-        out.push(if matches!(self.body, Body::Opened { .. }) { OPENED } else { ALIVE });
+        out.push(match self.body {
+            Body::Opened { .. } => OPENED,
+            Body::Alive(_) => ALIVE,
+            Body::Knocked(_) => KNOCKED,
+        });
         out.push(u8::try_from(self.member.len()).unwrap_or(u8::MAX));
         out.extend(self.member.bytes());
         for number in [self.session, self.counter, self.made] {
@@ -160,6 +169,7 @@ impl Record {
                     out.extend(number.to_le_bytes());
                 }
             }
+            Body::Knocked(knock) => out.extend(Message::Knock(*knock).encode()),
         }
         out
     }
@@ -178,6 +188,13 @@ impl Record {
         }
         let record = read(plain).ok_or(Fault::Form)?;
         if record.plain() == plain { Ok(record) } else { Err(Fault::Form) }
+    }
+
+    /// Whether it was made so long ago at this time of the engine, or less; not if it was not made yet.
+    #[must_use]
+    pub fn is_fresh(&self, now: u64, most: Duration) -> bool {
+        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+        self.made <= now.saturating_add(TOLERANCE) && now <= self.made.saturating_add(most)
     }
 
     /// What is left of its opening at this time of the engine; nothing if it is over, or was not made yet.
@@ -229,6 +246,10 @@ fn read(plain: &[u8]) -> Option<Record> {
             waiting: reader.number()?,
             shape: reader.number()?,
         }),
+        KNOCKED => {
+            let Some(Message::Knock(knock)) = Message::decode(reader.slice(LENGTH)?) else { return None };
+            Body::Knocked(knock)
+        }
         _ => return None,
     };
     reader.0.is_empty().then_some(Record { member, session, counter, made, body })
@@ -238,7 +259,9 @@ fn read(plain: &[u8]) -> Option<Record> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use knocking::door::knock::{Flags, Knock, Protocol};
     use knocking::door::lock::Turn;
+    use knocking::engine::sharing::Part;
 
     fn records() -> Vec<Record> {
         let shared = Shared {
@@ -269,7 +292,22 @@ mod tests {
                 },
             ),
             record("g-2.example_x", Body::Alive(Alive { openings: 1, waiting: 2, shape: 3 })),
+            record("g1", Body::Knocked(knock())),
         ]
+    }
+
+    fn knock() -> SharedKnock {
+        let knock = Knock {
+            source: "2001:db8::7".parse().unwrap(),
+            source_port: 0,
+            destination: "2001:db8::1".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            port: 7000,
+            flags: Some(Flags::SYN),
+            udp_length: None,
+            length: 0,
+        };
+        SharedKnock { knock, part: Part::Before { is_first: true, is_last: false }, is_own: false }
     }
 
     fn key() -> Key {

@@ -28,6 +28,8 @@ pub struct Report {
     pub sent: u64,
     /// How many openings of others knockd was told.
     pub told: u64,
+    /// How many knocks were sent, and how many came.
+    pub knocks: (u64, u64),
     /// Questions that were answered: used for the first time, and used before.
     pub answers: (u64, u64),
     /// Records that nobody with the key made, or that are damaged.
@@ -63,6 +65,8 @@ impl Report {
             self.told,
             first + before
         );
+        let (sent, came) = self.knocks;
+        let _ = writeln!(text, "  knocks   {sent} sent, {came} came");
         let _ = writeln!(
             text,
             "  records  {} forged or damaged, {} repeated or from the future",
@@ -127,6 +131,8 @@ impl Report {
             ("waiting", number(self.waiting)),
             ("sent", number(self.sent)),
             ("opened_here", number(self.told)),
+            ("knocks_sent", number(self.knocks.0)),
+            ("knocks_heard", number(self.knocks.1)),
             ("used_first", number(self.answers.0)),
             ("used_before", number(self.answers.1)),
             ("forged", number(self.forged)),

@@ -1,12 +1,14 @@
 //! The thread that writes to the engine: spends, openings, signs of life.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use knocking::engine::sharing::SharedKnock;
 use knocking::fleet::message::{Mark, Message};
 use redis::RedisResult;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Stream};
 use crate::log::say;
 use crate::record::{Alive, Body, Record, Spent};
 use crate::shared::Shared;
@@ -19,6 +21,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const LOOK: Duration = Duration::from_secs(1);
 /// How often there is a sign of life.
 const BEAT: Duration = Duration::from_secs(2);
+/// How many knocks wait to be sent: those of a second.
+const MOST_KNOCKS: usize = 1024;
 
 struct Sender<'a> {
     shared: &'a Shared,
@@ -29,6 +33,9 @@ struct Sender<'a> {
     next_beat: Duration,
     openings: u64,
     beats: u64,
+    knocks: u64,
+    /// Knocks to be sent now or never.
+    knocked: VecDeque<SharedKnock>,
 }
 
 /// Sends what comes, as long as something may come.
@@ -42,23 +49,33 @@ pub fn run(shared: &Shared, messages: &Receiver<Message>) {
         next_beat: Duration::ZERO,
         openings: 0,
         beats: 0,
+        knocks: 0,
+        knocked: VecDeque::new(),
     };
     loop {
         let next =
             if sender.engine.is_some() { sender.next_look.min(sender.next_beat) } else { sender.next_try };
         match messages.recv_timeout(next.saturating_sub(shared.uptime())) {
-            Ok(message) => shared.wait(message),
+            Ok(message) => sender.take(message),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Ok(message) = messages.try_recv() {
-            shared.wait(message);
+            sender.take(message);
         }
         sender.attend();
     }
 }
 
 impl Sender<'_> {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Knock(knock) if self.knocked.len() < MOST_KNOCKS => self.knocked.push_back(knock),
+            Message::Knock(_) => {}
+            other => self.shared.wait(other),
+        }
+    }
+
     fn attend(&mut self) {
         let uptime = self.shared.uptime();
         if self.engine.is_none() && self.next_try <= uptime {
@@ -74,6 +91,7 @@ impl Sender<'_> {
             }
         }
         if self.engine.is_none() {
+            self.knocked.clear();
             self.answer_unknown();
         }
     }
@@ -153,6 +171,11 @@ impl Sender<'_> {
             state.queue.sent();
             state.waiting = state.queue.len();
         }
+        while let Some(knock) = self.knocked.pop_front() {
+            self.knocks += 1;
+            self.write(engine, self.knocks, Body::Knocked(knock))?;
+            self.shared.state().knocks.0 += 1;
+        }
         if self.next_beat <= self.shared.uptime() {
             self.next_beat = self.shared.uptime().saturating_add(BEAT);
             self.beats += 1;
@@ -204,12 +227,18 @@ impl Sender<'_> {
             | Message::Open(_)
             | Message::Yes(_)
             | Message::No(_)
-            | Message::Unknown(_) => Ok(()),
+            | Message::Unknown(_)
+            | Message::Knock(_)
+            | Message::Passes(_) => Ok(()),
         }
     }
 
     fn write(&self, engine: &mut Engine, counter: u64, body: Body) -> RedisResult<()> {
-        let is_log = matches!(body, Body::Opened { .. });
+        let stream = match body {
+            Body::Opened { .. } => Stream::Log,
+            Body::Alive(_) => Stream::Beats,
+            Body::Knocked(_) => Stream::Knocks,
+        };
         let record = Record {
             member: self.shared.member.clone(),
             session: self.shared.session,
@@ -217,6 +246,6 @@ impl Sender<'_> {
             made: self.shared.engine_time().unwrap_or_default(),
             body,
         };
-        engine.write(is_log, &record.encode(&self.shared.key))
+        engine.write(stream, &record.encode(&self.shared.key))
     }
 }

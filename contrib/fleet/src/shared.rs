@@ -8,7 +8,7 @@ use knocking::fleet::waiting::Queue;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ledger::{Delays, Members, Seen, Spends};
+use crate::ledger::{Delays, Members, Seen, Spends, Told};
 use crate::log::say;
 use crate::record::Key;
 use crate::report::Report;
@@ -42,6 +42,10 @@ pub struct State {
     pub reach_since: Duration,
     /// The connection to knockd.
     pub knockd: Option<Socket>,
+    /// When the last connection to knockd ended, by the monotonic clock.
+    pub knockd_lost: Duration,
+    /// Openings that knockd was told.
+    pub told_to_knockd: Told,
     /// The shapes of all doors of knockd.
     pub shape: u64,
     /// knockd is to be told of everything that is open.
@@ -50,8 +54,12 @@ pub struct State {
     pub queue: Queue,
     /// How many messages that are.
     pub waiting: usize,
-    /// Records that came.
+    /// Records of openings that came.
     pub seen: Seen,
+    /// Records of knocks that came.
+    pub heard: Seen,
+    /// See [`Report`].
+    pub knocks: (u64, u64),
     /// What was used up.
     pub spends: Spends,
     /// The members.
@@ -130,6 +138,7 @@ impl Shared {
             has_knockd: state.knockd.is_some(),
             waiting: u64::try_from(state.waiting).unwrap_or(u64::MAX),
             sent: state.sent,
+            knocks: state.knocks,
             told: state.told,
             answers: state.answers,
             forged: state.forged,

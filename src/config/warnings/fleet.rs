@@ -4,18 +4,22 @@ use crate::config::options::Options;
 use crate::config::warnings::warning::Warning;
 use crate::door::Door;
 
-/// Doors that ask a fleet that is not there.
+/// Doors that ask, and knocks that are shared with, a fleet that is not there.
 pub(super) fn nobody_to_ask(options: &Options, doors: &[Door]) -> Vec<Warning> {
     if options.fleet_socket.is_some() {
         return Vec::new();
     }
+    let sharing = options.shares_knocks.then(|| {
+        Warning::grave(
+            "Fleet_Share = knocks has no effect without Fleet_Socket: all knocks of a sequence must arrive here",
+        )
+    });
     let asking = doors.iter().filter(|door| door.rules.needs_fleet);
-    asking
-        .map(|door| {
-            let name = &door.name;
-            Warning::grave(format!(
-                "door {name}: Fleet_Spent = closed has no effect without Fleet_Socket: the door opens without asking"
-            ))
-        })
-        .collect()
+    let asking = asking.map(|door| {
+        let name = &door.name;
+        Warning::grave(format!(
+            "door {name}: Fleet_Spent = closed has no effect without Fleet_Socket: the door opens without asking"
+        ))
+    });
+    sharing.into_iter().chain(asking).collect()
 }

@@ -12,6 +12,7 @@ use crate::door::ports::Ports;
 use crate::door::sequence::Stage;
 use crate::door::spa::request::Request;
 use crate::door::spa::sealed::PacketId;
+use crate::engine::sharing::SharedKnock;
 use crate::fleet::marks::{life_of_packet, mark, shape, shape_of_all};
 use crate::fleet::message::{Mark, Message, Shared, VERSION};
 use crate::octets;
@@ -49,7 +50,22 @@ impl Doorkeeper {
     /// Tells the peer, if there is one, which doors there are.
     fn greet_fleet(&self) {
         if let Some(fleet) = self.fleet.as_ref().filter(|fleet| fleet.has_peer()) {
-            fleet.greet(&Message::Hello(VERSION, shape_of_all(&self.config.doors)));
+            fleet.say_now(&Message::Hello(VERSION, shape_of_all(&self.config.doors)));
+        }
+    }
+
+    /// Tells the watcher whether to share knocks, if it ever is to.
+    pub(super) fn tell_watcher_of_fleet(&mut self) {
+        if self.config.options.shares_knocks {
+            let is_on = self.fleet.as_ref().is_some_and(|fleet| fleet.passes_knocks);
+            self.watcher.send(Order::Share(is_on), None);
+        }
+    }
+
+    /// The watcher has a knock for the fleet.
+    pub(super) fn share_knock(&self, knock: SharedKnock) {
+        if let Some(fleet) = self.fleet.as_ref().filter(|fleet| fleet.passes_knocks) {
+            fleet.say_now(&Message::Knock(knock));
         }
     }
 
@@ -98,6 +114,7 @@ impl Doorkeeper {
     fn lose_fleet(&mut self, now: Now) {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.part();
+        self.tell_watcher_of_fleet();
         self.decide_all(now);
     }
 
@@ -133,8 +150,15 @@ impl Doorkeeper {
                     self.decide(held, now);
                 }
             }
-            // These are ours to say.
-            Message::Hello(..) | Message::Opened(_) | Message::Ask(_) => {}
+            Message::Passes(is_on) => {
+                fleet.passes_knocks = is_on;
+                self.tell_watcher_of_fleet();
+            }
+            Message::Knock(knock) if self.config.options.shares_knocks => {
+                self.watcher.send(Order::Heard(knock), None);
+            }
+            // These are ours to say; a knock, if knocks are not shared here.
+            Message::Hello(..) | Message::Opened(_) | Message::Ask(_) | Message::Knock(_) => {}
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Fleet {
     /// It could not be made, and that was said.
     is_in_trouble: bool,
     peer: Option<OwnedFd>,
+    /// The peer passes knocks on.
+    pub(super) passes_knocks: bool,
     queue: Queue,
     /// Openings that wait for an answer.
     pub(super) held: Held<HeldOpening>,
@@ -80,6 +82,7 @@ impl Fleet {
             next_try: Some(Duration::ZERO),
             is_in_trouble: false,
             peer: None,
+            passes_knocks: false,
             queue: Queue::default(),
             held: Held::default(),
             recent: Recent::default(),
@@ -137,6 +140,11 @@ impl Fleet {
         self.peer.is_some()
     }
 
+    /// How many messages wait for it.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Accepts a connection, if there is no peer yet.
     pub(super) fn accept(&mut self) -> Option<Caller> {
         let (listener, _) = self.listener.as_ref().filter(|_| self.peer.is_none())?;
@@ -151,7 +159,7 @@ impl Fleet {
 
     /// The peer is gone, or is not listened to any more.
     pub(super) fn part(&mut self) {
-        self.peer = None;
+        (self.peer, self.passes_knocks) = (None, false);
     }
 
     /// Takes one message.
@@ -159,9 +167,10 @@ impl Fleet {
         self.peer.as_ref().map_or(Received::Nothing, messages::receive)
     }
 
-    /// Greets the peer, in front of all else.
-    pub(super) fn greet(&self, message: &Message) {
-        // There is room: nothing was sent yet, or little since. A peer that misses a later greeting shows older shapes.
+    /// Says something to the peer now or never, in front of all else: a greeting or a knock.
+    pub(super) fn say_now(&self, message: &Message) {
+        // For a greeting there is room: nothing was sent yet, or little since. A peer that misses a later one shows older
+        // shapes. A knock that comes late is of no use.
         if let Some(peer) = &self.peer {
             let _ = messages::transmit(peer, message, None);
         }

@@ -176,6 +176,7 @@ impl Doorkeeper {
             self.log.tell(Notice::LeftOut, given_up);
             self.actions.extend(actions);
         }
+        self.tell_watcher_of_fleet();
         if std::mem::take(&mut self.is_to_reload) {
             self.reload();
         }

@@ -113,6 +113,7 @@ impl Doorkeeper {
             }
             Report::Interface(what, state, was_known) => self.hear_of_interface(what, state, was_known),
             Report::Trouble(trouble) => self.log.tell(Notice::Trouble, [trouble.to_string()]),
+            Report::Shared(knock) => self.share_knock(knock),
             Report::SocketWanted => match socket::bare() {
                 Ok(socket) => self.watcher.send(Order::Socket(Code(0)), Some(socket)),
                 Err(error) => self.watcher.send(Order::Socket(Code::of(&error)), None),
@@ -288,6 +289,7 @@ fn is_for_the_log(report: &Report) -> bool {
         | Report::OverRate(..)
         | Report::Single(..)
         | Report::SocketWanted
+        | Report::Shared(_)
         | Report::Told(_)
         | Report::Described
         | Report::Explained(..) => false,

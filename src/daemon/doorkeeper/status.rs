@@ -13,7 +13,7 @@ use crate::opening::entry::Notice;
 use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::status::doorkeeper::{StateFile, tell};
-use crate::status::facts::Facts;
+use crate::status::facts::{Facts, word};
 use crate::status::half::Half;
 use crate::status::table;
 use crate::time::Now;
@@ -92,6 +92,10 @@ impl Doorkeeper {
 
     fn facts(&self, now: Now) -> String {
         let mut facts = Facts::of_process(std::process::id(), self.status.started, now);
+        if let Some(fleet) = &self.fleet {
+            facts.tell("fleet_connected", word(fleet.has_peer()));
+            facts.tell("fleet_waiting", fleet.waiting());
+        }
         let (path, is_ok) = self.memory.standing();
         let around = (self.arguments.config.as_path(), self.watcher.pid(), StateFile { path, is_ok });
         let admitted = self.memory.admitted();

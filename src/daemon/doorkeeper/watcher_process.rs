@@ -104,7 +104,7 @@ impl WatcherProcess {
 
     /// Sends an order, as soon as there is room.
     pub fn send(&mut self, order: Order, descriptor: Option<OwnedFd>) {
-        if self.orders.len() < MOST_WAITING || !matches!(order, Order::Socket(_)) {
+        if self.orders.len() < MOST_WAITING || !matches!(order, Order::Socket(_) | Order::Heard(_)) {
             self.orders.push_back((order, descriptor));
             self.flush();
         }

@@ -16,6 +16,7 @@ use crate::daemon::watcher::{AHEAD, Prepared, Watcher};
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::engine::Engine;
+use crate::engine::sharing::Sharing;
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::Wanted;
 use crate::opening::log_limit::{Dropped, Flood};
@@ -56,6 +57,7 @@ impl Watcher {
         }
         let mut watcher = Watcher {
             engine,
+            sharing: Sharing::default(),
             captures,
             link,
             flood: Flood::default(),
@@ -99,6 +101,8 @@ impl Watcher {
             engine.explain_flags();
         }
         self.engine = engine;
+        // The doorkeeper says anew whether knocks are shared.
+        self.sharing.switch(false);
         self.has_readers = has_readers;
         self.cool_down(&cooldowns, now);
         self.renew_filter();

@@ -42,6 +42,7 @@ use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::engine::Engine;
+use crate::engine::sharing::{SharedKnock, Sharing};
 use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
@@ -62,6 +63,8 @@ const PATIENCE: Duration = Duration::from_millis(20);
 #[expect(clippy::struct_excessive_bools, reason = "three say what is wanted of it, one that it ends")]
 struct Watcher {
     engine: Engine,
+    /// Knocks that several gateways share.
+    sharing: Sharing,
     captures: Captures,
     link: Link,
     /// Keeps strangers from flooding the log.
@@ -242,6 +245,8 @@ impl Watcher {
                 (Order::Used(generation, opening), _) if generation == self.link.generation() => {
                     self.engine.used(&opening, now);
                 }
+                (Order::Heard(knock), _) => self.hear(&knock, now),
+                (Order::Share(is_on), _) => self.sharing.switch(is_on),
                 (Order::Describe, Some(file)) => self.describe(file, now),
                 (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,
@@ -265,9 +270,13 @@ impl Watcher {
                     if self.explains {
                         self.explain_packet(&knock, link_header, now);
                     }
-                    let attempts = self.attempts_to_explain(&knock);
-                    self.engine.observe(&knock, now, events);
-                    self.explain_failures(&attempts, &knock, events);
+                    let shared = self.sharing.arrived(&mut self.engine, &knock, now);
+                    if shared.is_empty() {
+                        let attempts = self.attempts_to_explain(&knock);
+                        self.engine.observe(&knock, now, events);
+                        self.explain_failures(&attempts, &knock, events);
+                    }
+                    self.share(shared);
                     for event in events.drain(..) {
                         self.handle(&event, now);
                     }
@@ -279,6 +288,22 @@ impl Watcher {
             capture.bursts.record(count, is_empty, now.uptime);
         }
         self.adapt(place, now);
+    }
+
+    /// Takes a knock of the fleet.
+    fn hear(&mut self, knock: &SharedKnock, now: Now) {
+        let mut events = Vec::new();
+        let shared = self.sharing.heard(&mut self.engine, knock, now, &mut events);
+        self.share(shared);
+        for event in events {
+            self.handle(&event, now);
+        }
+    }
+
+    fn share(&mut self, knocks: Vec<SharedKnock>) {
+        for knock in knocks {
+            self.link.say(Report::Shared(knock));
+        }
     }
 
     /// Passes a single packet on if its HMAC is right.

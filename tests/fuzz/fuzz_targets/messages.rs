@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use knocking::door::knock::Protocol;
+use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::misfit::Misfit;
 use knocking::door::sequence::Stage;
+use knocking::engine::sharing::{Part, SharedKnock};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::fleet::message::{LENGTH, Mark, Message, Shared};
@@ -31,6 +32,7 @@ enum Input {
     Confined(u32, [u8; 6], i32),
     Order(u8, u32, u64, u32, i32),
     Fleet(u64, Vec<u8>, IpAddr, [u8; 16], u16, bool),
+    Knock(IpAddr, IpAddr, u16, u8, [bool; 4]),
 }
 
 fn crosses<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
@@ -132,6 +134,26 @@ fuzz_target!(|input: Input| {
                 Order::Used(generation, opening),
             ];
             crosses(&one(&orders, which));
+        }
+        Input::Knock(source, destination, port, which, [is_own, is_before, is_first, is_last]) => {
+            let protocol = one(&[Protocol::Tcp, Protocol::Udp, Protocol::Icmp], which);
+            let knock = Knock {
+                source: source.to_canonical(),
+                source_port: 0,
+                destination: destination.to_canonical(),
+                protocol,
+                port,
+                flags: (protocol == Protocol::Tcp).then_some(Flags(which)),
+                udp_length: (protocol == Protocol::Udp).then_some(port.rotate_left(5)),
+                length: 0,
+            };
+            let moment = if is_before { Part::Before { is_first, is_last } } else { Part::Now };
+            let knock = SharedKnock { knock, part: moment, is_own };
+            crosses(&Message::Knock(knock));
+            crosses(&Message::Passes(is_own));
+            crosses(&Report::Shared(knock));
+            crosses(&Order::Heard(knock));
+            crosses(&Order::Share(is_own));
         }
         Input::Fleet(number, name, knocker, mark, port, has_end) => {
             // A name has one to 127 bytes, whichever they are.
