@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::client::failure::Failure;
+use crate::client::failure::{Failure, Status};
 use crate::client::usage::{USAGE, VERSION};
 
 /// Options with a value that need `--raw`.
@@ -30,6 +30,9 @@ pub(super) const RAW_VALUES: [&str; 15] = [
     "data",
     "pcap",
 ];
+
+/// The options of knock 0.8.
+const OLD_OPTIONS: [&str; 7] = ["udp", "delay", "ipv4", "ipv6", "verbose", "version", "help"];
 
 /// A command line. It may contain a seed, so it cannot be printed.
 pub(super) enum Line {
@@ -52,7 +55,7 @@ pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Ok(Line::Help),
             ErrorKind::DisplayVersion => Ok(Line::Version),
-            _ => Err(Failure::usage(Some(in_getopt_words(&error, &command, line)))),
+            _ => Err(in_getopt_words(&error, &command, line)),
         },
     }
 }
@@ -169,8 +172,9 @@ pub fn command() -> Command {
         .arg(words("command").last(true))
 }
 
-/// The message of `getopt_long` for the same mistake.
-fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) -> String {
+/// The message of `getopt_long` for the same mistake. The usage follows only where it does in knock 0.8, so that it pushes
+/// no other message off the screen.
+fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) -> Failure {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
@@ -191,7 +195,11 @@ fn in_getopt_words(error: &clap::Error, command: &Command, line: &[OsString]) ->
             None => error.kind().to_string(),
         },
     };
-    format!("knock: {said}")
+    let name = argument.strip_prefix("--").and_then(|name| name.split([' ', '=']).next());
+    let is_old =
+        error.kind() == ErrorKind::UnknownArgument || name.is_none_or(|name| OLD_OPTIONS.contains(&name));
+    let message = format!("knock: {said}");
+    if is_old { Failure::usage(Some(message)) } else { Failure::new(Status::Refused, message) }
 }
 
 /// The message for a name that is no option; several options may begin with it.

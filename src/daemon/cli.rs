@@ -147,9 +147,26 @@ impl Arguments {
 pub enum Instead {
     /// Print this to standard output, and all is well.
     Print(&'static str),
-    /// It is wrong; this is why.
+    /// It is wrong in a way that knockd 0.8 knows too; this is why, and the usage follows.
     Refuse(String),
+    /// An option that knockd 0.8 does not have is wrong; this is why, and nothing pushes it off the screen.
+    Explain(String),
 }
+
+/// The options of knockd 0.8.
+const OLD_OPTIONS: [&str; 11] = [
+    "interface",
+    "daemon",
+    "config",
+    "debug",
+    "lookup",
+    "pidfile",
+    "logfile",
+    "verbose",
+    "only-ip-v4",
+    "version",
+    "help",
+];
 
 /// The option that marks the process behind `-d`.
 pub const LAUNCHED: &str = "--launched-by-knockd";
@@ -222,25 +239,25 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
     let matches = command().try_get_matches_from(words).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => Instead::Print(USAGE),
         ErrorKind::DisplayVersion => Instead::Print(VERSION),
-        _ => Instead::Refuse(in_the_words_of_getopt(&error, words.last())),
+        _ => in_the_words_of_getopt(&error, words.last()),
     })?;
     let path = |name| matches.get_one::<OsString>(name).map(PathBuf::from);
     let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
     let form = match (matches.get_flag("json"), matches.get_flag("metrics")) {
         (true, true) => {
-            return Err(Instead::Refuse("knockd: --json and --metrics exclude each other".into()));
+            return Err(Instead::Explain("knockd: --json and --metrics exclude each other".into()));
         }
         (true, false) => Some(Form::Json),
         (false, true) => Some(Form::Metrics),
         (false, false) => None,
     };
     if form.is_some() && !matches.get_flag("status") {
-        return Err(Instead::Refuse("knockd: --json and --metrics belong to --status".into()));
+        return Err(Instead::Explain("knockd: --json and --metrics belong to --status".into()));
     }
     let addresses = matches.get_one::<String>("address").map(String::as_str).unwrap_or_default();
     let addresses = addresses.split([',', ' ']).filter(|word| !word.is_empty()).map(|word| {
         let address = word.parse();
-        address.map_err(|_| Instead::Refuse(format!("knockd: --address: '{word}' is not an IP address")))
+        address.map_err(|_| Instead::Explain(format!("knockd: --address: '{word}' is not an IP address")))
     });
     let addresses = addresses.collect::<Result<Vec<IpAddr>, Instead>>()?;
     let non_empty = |path: &PathBuf| !path.as_os_str().is_empty();
@@ -272,7 +289,7 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
 
 /// What `--new-door` asks for.
 fn new_door(matches: &ArgMatches) -> Result<Option<NewDoor>, Instead> {
-    let refuse = |why: String| Err(Instead::Refuse(format!("knockd: {why}")));
+    let refuse = |why: String| Err(Instead::Explain(format!("knockd: {why}")));
     let text = |name| matches.get_one::<String>(name).cloned();
     let Some(name) = text("new-door") else {
         let is_given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
@@ -301,7 +318,7 @@ fn new_door(matches: &ArgMatches) -> Result<Option<NewDoor>, Instead> {
 
 /// What getopt says of the same mistake: scripts and people know it. Only the `last` word can lack
 /// its value.
-fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> String {
+fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> Instead {
     let offender = error.context().find_map(|(kind, value)| match (kind, value) {
         (ContextKind::InvalidArg, ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -310,7 +327,8 @@ fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> Strin
     // clap shows the value that an option takes; getopt does not.
     let option = offender.split([' ', '=']).next().unwrap_or_default();
     let last = last.map(|word| word.to_string_lossy()).unwrap_or_default();
-    match (error.kind(), option.strip_prefix("--"), option.strip_prefix('-')) {
+    let name = option.strip_prefix("--");
+    let said = match (error.kind(), name, option.strip_prefix('-')) {
         (ErrorKind::UnknownArgument, Some(name), _) => format!("knockd: {}", unknown(name)),
         // PR 76 of knockd, where the debug output has an option of its own for TCP flags.
         (ErrorKind::UnknownArgument, None, Some("F")) => {
@@ -323,7 +341,10 @@ fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> Strin
         (ErrorKind::InvalidValue, ..) => format!("knockd: option '{option}' requires an argument"),
         (ErrorKind::TooManyValues, ..) => format!("knockd: option '{option}' doesn't allow an argument"),
         _ => format!("knockd: {}", error.kind().as_str().unwrap_or("the command line is wrong")),
-    }
+    };
+    let is_old =
+        error.kind() == ErrorKind::UnknownArgument || name.is_none_or(|name| OLD_OPTIONS.contains(&name));
+    if is_old { Instead::Refuse(said) } else { Instead::Explain(said) }
 }
 
 /// No option has this name; several may begin with it.

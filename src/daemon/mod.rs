@@ -71,6 +71,10 @@ pub fn main() -> ExitCode {
             output::print(cli::USAGE);
             return ExitCode::FAILURE;
         }
+        Err(Instead::Explain(why)) => {
+            output::complain(&why);
+            return ExitCode::FAILURE;
+        }
     };
     arguments.anchor_paths();
     if let Some(form) = arguments.status {

@@ -99,6 +99,18 @@ fn values_must_be_there() {
         assert_refused(&knockd(&[word]), &format!("knockd: option '--{name}' requires an argument"));
     }
     assert_refused(&knockd(&["--verbose=yes"]), "knockd: option '--verbose' doesn't allow an argument");
+    // The usage would push the reason off the screen: it follows where knockd 0.8 printed it.
+    for (words, why) in [
+        (&["--simulate"][..], "option '--simulate' requires an argument"),
+        (&["--status=now"], "option '--status' doesn't allow an argument"),
+        (&["--json"], "--json and --metrics belong to --status"),
+        (&["--status", "--json", "--metrics"], "--json and --metrics exclude each other"),
+        (&["--address", "here", "--simulate", "-"], "--address: 'here' is not an IP address"),
+    ] {
+        let finished = knockd(words);
+        assert_eq!((finished.code(), finished.stderr), (Some(1), format!("knockd: {why}\n")), "{words:?}");
+        assert_eq!(finished.stdout, "", "{words:?}");
+    }
 }
 
 fn flags_can_be_joined() {

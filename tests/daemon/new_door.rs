@@ -207,6 +207,7 @@ fn mistakes_are_refused() {
         let words = [&["-c", "/nonexistent/knockd.conf"], words].concat();
         let finished = run(&Namespace::new(), env!("CARGO_BIN_EXE_knockd"), &words);
         assert_eq!((finished.code(), finished.stderr), (Some(1), format!("knockd: {why}\n")), "{words:?}");
+        assert_eq!(finished.stdout, "", "{words:?}");
     };
     let names =
         "cannot be the name of a door here: use up to 100 letters, digits, dots, hyphens and underscores";
