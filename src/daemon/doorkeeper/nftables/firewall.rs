@@ -1,5 +1,6 @@
 //! The doors that are opened in the kernel: what is checked at the start, and who is to be let in.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub(in crate::daemon::doorkeeper) struct Firewall {
     pub(super) doorbell: Option<Doorbell>,
     pub(super) abilities: Abilities,
     pub(super) guard: Option<Guard>,
+    /// Says that the guard is ours, where the table cannot.
+    pub(super) claim: Option<File>,
     /// What the sets of the guard are called, by door.
     pub(super) guard_sets: Vec<String>,
     pub(super) users_sets: LiteMap<SetName, UsersSet>,
@@ -96,6 +99,7 @@ impl Firewall {
             doorbell,
             abilities: Abilities::ALL,
             guard: None,
+            claim: None,
             guard_sets: Vec::new(),
             users_sets: LiteMap::new(),
             admissions: Admissions::new(),

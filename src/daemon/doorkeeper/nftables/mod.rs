@@ -3,6 +3,7 @@
 //! Knocks are gathered first and committed in one transaction, before anything else is done for them. Nothing
 //! here waits for the disk.
 
+mod claim;
 mod closing;
 mod commit;
 mod doorbell;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use litemap::LiteMap;
 
 use crate::config::Config;
+use crate::daemon::doorkeeper::nftables::claim::claim;
 use crate::daemon::doorkeeper::nftables::closing::dismissed;
 use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
@@ -79,6 +80,7 @@ impl Firewall {
             }
             _ => Said::Complaint("could not take the guard away".to_owned()),
         });
+        self.claim = None;
         let closed = self.admissions.taken_away(|spot| spot.set.table == guard::TABLE);
         said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
     }
@@ -100,6 +102,9 @@ impl Firewall {
         let mut expressions = tries.next();
         while let Some((fib, conntrack)) = expressions {
             self.abilities = Abilities { fib, conntrack, ..self.abilities };
+            if !self.abilities.owner && self.claim.is_none() {
+                self.claim = claim().map_err(could_not)?;
+            }
             let table = self.nft.table(Family::Inet, guard::TABLE).map_err(could_not)?;
             let elements = if table.is_some() { self.inside(guard)? } else { self.wanted_inside(now) };
             let first = self.nft.batch().first();

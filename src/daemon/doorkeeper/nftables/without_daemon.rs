@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::nftables::claim::claim;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
 use crate::door::open::{Family, Sets};
@@ -43,6 +44,7 @@ pub(in crate::daemon) fn unguard() -> Result<bool, String> {
     if table.owner.is_some() {
         return Err(could_not(Refusal::Owned));
     }
+    let _claim = claim().map_err(could_not)?;
     let mut batch = nft.batch();
     let first = batch.first();
     guard::remove(&mut batch);

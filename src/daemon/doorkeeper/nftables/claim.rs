@@ -1,0 +1,65 @@
+//! Which process has the guard, where the kernel knows no owners of tables that outlive them (before Linux 6.9): two
+//! daemons would each restore their own table, for ever, and `--unguard` would open the ports of one that runs.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+
+use crate::firewall::refusal::Refusal;
+
+/// How often, and at which interval, to try the lock of a process that has just ended.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Claims the guard of this network namespace, until the result is dropped. `None` where no lock file can be made.
+///
+/// # Errors
+/// Another process has it.
+pub(super) fn claim() -> Result<Option<File>, Refusal> {
+    let namespace = fs::metadata("/proc/self/ns/net");
+    let path = namespace.map(|it| PathBuf::from(format!("/run/knockd-guard-{}.lock", it.ino())));
+    path.map_or(Ok(None), |path| claim_file(&path))
+}
+
+fn claim_file(path: &Path) -> Result<Option<File>, Refusal> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(path);
+    let Ok(file) = file else { return Ok(None) };
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+    Err(Refusal::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn one_process_has_the_guard_until_it_ends() {
+        let path = std::env::temp_dir().join(format!("knockd-claim-{}", std::process::id()));
+        let first = claim_file(&path);
+        assert!(matches!(first, Ok(Some(_))));
+        assert!(matches!(claim_file(&path), Err(Refusal::Owned)));
+        drop(first);
+        assert!(matches!(claim_file(&path), Ok(Some(_))));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(claim_file(Path::new("/nonexistent/lock")), Ok(None)));
+    }
+}
