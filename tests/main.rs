@@ -50,6 +50,8 @@ mod packet {
 }
 /// Which doors stand open, and the log lines about them.
 mod opening {
+    /// Who is let in by the kernel.
+    pub mod admissions;
     /// Every order of events around the state files, with kills in between.
     pub mod disk;
     /// The limit on log lines.
@@ -230,6 +232,7 @@ fn tests() -> Vec<Trial> {
         door::spa::tests,
         packet::parse::tests,
         packet::craft::tests,
+        opening::admissions::tests,
         opening::disk::tests,
         opening::log_limit::tests,
         opening::state::tests,

@@ -5,7 +5,7 @@
 //! renewals, what is to be put back after a reload of the firewall, and the next process.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,12 +89,12 @@ pub enum Want {
 /// An element, and what is to be done with it.
 pub type Change = (Spot, Want);
 
-/// All admissions.
+/// All admissions. Strangers who can open a door can fill the maps, so neither is a sorted list.
 #[derive(Debug, Default)]
 pub struct Admissions {
-    admitted: LiteMap<Whose, Admission>,
+    admitted: BTreeMap<Whose, Box<Admission>>,
     /// Who is let in by an element.
-    holders: LiteMap<Spot, Vec<Whose>>,
+    holders: BTreeMap<Spot, Vec<Whose>>,
     deadlines: BinaryHeap<Reverse<(Duration, Whose)>>,
     wanted: Vec<Admission>,
     /// What changed in [`Admissions::all`] since somebody asked.
@@ -225,7 +225,7 @@ impl Admissions {
             admission.spots.dedup();
         }
         self.steps.push(Step::Admitted(admission.clone()));
-        self.admitted.insert(admission.whose.clone(), admission);
+        self.admitted.insert(admission.whose.clone(), Box::new(admission));
     }
 
     /// The admissions whose time is over. The kernel has closed them.
@@ -285,7 +285,7 @@ impl Admissions {
     }
 
     fn forget(&mut self, whose: &Whose) -> Option<Admission> {
-        let admission = self.admitted.remove(whose)?;
+        let admission = *self.admitted.remove(whose)?;
         for spot in &admission.spots {
             if let Some(holders) = self.holders.get_mut(spot) {
                 holders.retain(|it| it != whose);
@@ -308,9 +308,7 @@ impl Admissions {
     /// All admissions, in order of door and knocker.
     #[must_use]
     pub fn all(&self) -> Vec<&Admission> {
-        let mut all: Vec<&Admission> = self.admitted.values().collect();
-        all.sort_unstable_by(|one, other| one.whose.cmp(&other.whose));
-        all
+        self.admitted.values().map(|it| &**it).collect()
     }
 
     /// Whether the same knocker is let in to some of the same ports by another door.
@@ -345,10 +343,10 @@ impl Admissions {
 
     /// A set was made anew, and what was open in it was put back: the kernel calls it this from now on.
     pub fn made_anew(&mut self, set: &SetName, handles: (u64, u64)) {
-        for (_, admission) in &mut self.admitted {
+        for admission in self.admitted.values_mut() {
             if admission.spots.iter().any(|spot| *spot.set == *set) {
                 admission.made = Some(handles);
-                self.steps.push(Step::Admitted(admission.clone()));
+                self.steps.push(Step::Admitted((**admission).clone()));
             }
         }
     }

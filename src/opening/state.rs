@@ -67,6 +67,7 @@
 //! a start command is gone, the door counts as open from that moment; if a stop command is gone, it is run again,
 //! since its result is unknown.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use litemap::LiteMap;
@@ -181,8 +182,9 @@ pub struct State {
     pub openings: LiteMap<Key, (Phase, Stop)>,
     /// Running cooldowns, the latest last.
     pub cooldowns: Vec<Cooldown>,
-    /// The doors that are open in the kernel.
-    pub admitted: LiteMap<Whose, Admitted>,
+    /// The doors that are open in the kernel. Boxed, as in [`Admissions`](crate::opening::admissions::Admissions), so that
+    /// the code of both maps is the same.
+    pub admitted: BTreeMap<Whose, Box<Admitted>>,
     /// The used lists of each lock, by the lock's identity.
     pub spent: LiteMap<u64, Spent>,
     /// The tries at the lists of each lock, by the lock's identity.
@@ -216,7 +218,7 @@ impl State {
                 self.cooldowns.push(it);
             }
             Record::Admitted(it) => {
-                self.admitted.insert(it.whose.clone(), it);
+                self.admitted.insert(it.whose.clone(), Box::new(it));
             }
             Record::Dismissed(whose) => {
                 self.admitted.remove(&whose);
@@ -338,7 +340,7 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
 pub fn write(
     standing: &[(Phase, &Stop)],
     cooldowns: &[Cooldown],
-    admitted: &LiteMap<Whose, Admitted>,
+    admitted: &BTreeMap<Whose, Box<Admitted>>,
     doors: &[Door],
     used: &Used,
     moment: Moment<'_>,
@@ -357,7 +359,7 @@ pub fn write(
         add(&Record::Cooldown(cooldown.clone()));
     }
     for it in admitted.values() {
-        add(&Record::Admitted(it.clone()));
+        add(&Record::Admitted((**it).clone()));
     }
     for door in doors {
         let Lock::Otp(lock) = &door.lock else { continue };

@@ -25,7 +25,6 @@ use knocking::opening::record::Record;
 use knocking::opening::state::{Moment, State, Text, taken_over, write};
 use knocking::opening::{Action, Ending, JobId, Openings, Phase, Process};
 use knocking::time::Now;
-use litemap::LiteMap;
 
 trials![
     every_door_closes_once_whatever_is_killed,
@@ -465,7 +464,7 @@ impl World {
                 let Some(own) = daemon.own else { return Ok(()) };
                 daemon.is_behind = false;
                 let whole = || {
-                    write(&daemon.openings.standing(), &[], &LiteMap::new(), &[], &Used::default(), moment)
+                    write(&daemon.openings.standing(), &[], &BTreeMap::new(), &[], &Used::default(), moment)
                 };
                 if self.fault == Fault::RemovesNew {
                     next.push(Step::Disk(own, Operation::RemoveNew));

@@ -1,5 +1,6 @@
 //! Doors close, whatever ends before its time: the state file, and what runs beside doors.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use knocking::door::spa::replay::Used;
 use knocking::opening::state::{Moment, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;
-use litemap::LiteMap;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
 
@@ -467,7 +467,7 @@ fn a_start_command_whose_process_was_not_noted_is_waited_for() {
     let moment = Moment { now, boot: boot.trim() };
     let state = place.write(
         "state",
-        write(&[(Phase::Opening(None), &stop)], &[], &LiteMap::new(), &[], &Used::default(), moment),
+        write(&[(Phase::Opening(None), &stop)], &[], &BTreeMap::new(), &[], &Used::default(), moment),
     );
     fs::set_permissions(state, fs::Permissions::from_mode(0o600)).unwrap();
     let mut start = std::process::Command::new("setsid")
@@ -717,7 +717,7 @@ fn one_damaged_byte_costs_one_line() {
         let text = String::from_utf8(write(
             &standing,
             &[],
-            &LiteMap::new(),
+            &BTreeMap::new(),
             &[],
             &Used::default(),
             Moment { now, boot: "" },
@@ -725,7 +725,7 @@ fn one_damaged_byte_costs_one_line() {
         .unwrap();
         place.write(
             "state",
-            write(&[], &[], &LiteMap::new(), &[], &Used::default(), Moment { now, boot: "" }),
+            write(&[], &[], &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: "" }),
         );
         place.write(name, text.replace("echo%202", "echo%204"));
         for name in ["state", "state.new"] {

@@ -2,12 +2,12 @@
 //!
 //! The doorkeeper reports changes; it gets the state of earlier daemons, and messages for the log.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use litemap::LiteMap;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::config::StateFiles;
@@ -77,7 +77,7 @@ pub(super) struct Memory {
     /// Cooldowns, the latest last.
     cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel.
-    admitted: LiteMap<Whose, Admitted>,
+    admitted: BTreeMap<Whose, Box<Admitted>>,
     /// Single packets that were used.
     used: Used,
     /// Changes that are not written yet.
@@ -172,7 +172,7 @@ impl Memory {
 
     /// The doors that are open in the kernel, as far as is known.
     pub(super) fn admitted(&self) -> Vec<Admitted> {
-        self.admitted.values().cloned().collect()
+        self.admitted.values().map(|it| (**it).clone()).collect()
     }
 
     /// Whether the kernel lets somebody in by this door, to this port if it was asked for one, until a time that will do.
@@ -197,7 +197,7 @@ impl Memory {
             Step::Admitted(Admission { whose, after, until, made, .. }) => {
                 let admitted = Admitted { whose: whose.clone(), after, until, set: made };
                 self.pending.push(Record::Admitted(admitted.clone()));
-                self.admitted.insert(whose, admitted);
+                self.admitted.insert(whose, Box::new(admitted));
             }
             Step::Dismissed(whose) => {
                 if self.admitted.remove(&whose).is_some() {

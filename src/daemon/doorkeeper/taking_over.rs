@@ -77,7 +77,7 @@ impl Doorkeeper {
                 self.commands.adopt(job, process);
             }
         }
-        let admitted: Vec<Admitted> = found.state.admitted.into_iter().map(|(_, it)| it).collect();
+        let admitted: Vec<Admitted> = found.state.admitted.into_values().map(|it| *it).collect();
         self.continue_in_kernel(&admitted, now);
         self.remember(now);
     }
