@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use knocking::door::otp::Otp;
+use knocking::door::spa::fields::Fields;
 use knocking::door::spa::replay::Used;
 use knocking::opening::state::{Moment, write};
 use knocking::opening::{Key, Phase, Stop};
@@ -20,6 +21,7 @@ use crate::support::packet::{CLIENT, tcp};
 use crate::support::process;
 use crate::support::world::World;
 use crate::support::{holds_within, pause, seconds};
+use crate::wire::single_packets::{SPA, asked, sealed, sent};
 
 trials![
     the_state_file_is_beside_the_pid_file,
@@ -290,6 +292,34 @@ fn a_first_start_is_told_and_may_be_distrusted() {
     daemon.sync();
     assert!(!daemon.raw_log().contains("of this moment"), "{}", daemon.said());
     assert_eq!(place.read("out"), "d\n", "{}", daemon.said());
+    // Single packets: until none that was made before can be good.
+    let (world, place) = (World::new(), Folder::new());
+    let door = format!("[d]\n{SPA}SPA_Open = tcp/22\nSPA_Max_Age = 5\n");
+    let distrusting = format!("{door}otp_trust_start = no\n");
+    // From a sender whose clock is ahead.
+    let fields = asked("0.0.0.0", "tcp/22");
+    let early = sealed(&Fields { time: fields.time + 3, ..fields });
+    let mut daemon = with_state(&world, &place, &distrusting).start();
+    assert!(daemon.raw_log().contains("single packets of this moment count as used: d (for "));
+    world.send([sent(&early)]);
+    daemon.wait_for(&format!("{CLIENT}: d: refused, it"));
+    let opens = || {
+        world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22")))]);
+        daemon.sync();
+        daemon.raw_log().contains(": d: OPEN SESAME")
+    };
+    assert!(holds_within(seconds(60.0), opens), "{}", daemon.said());
+    kill_all(&mut daemon);
+    let daemon = with_state(&world, &place, &distrusting).start();
+    daemon.sync();
+    assert!(!daemon.raw_log().contains("of this moment"), "{}", daemon.said());
+    let place = Folder::new();
+    let daemon = with_state(&world, &place, &door).start();
+    assert!(
+        daemon
+            .raw_log()
+            .contains("single packets of this moment are good, also if they were used before: d\n")
+    );
     // Without such lists there is nothing to say, and no file.
     let (world, place) = (World::new(), Folder::new());
     let daemon = with_state(&world, &place, "[f]\nsequence = 5,6\n").start();

@@ -238,6 +238,12 @@ impl Memory {
         Ok(())
     }
 
+    /// Notes that single packets of this time (seconds since 1970) or before count as used.
+    pub(super) fn distrust_packets(&mut self, floor: u64) {
+        self.used.merge([], Some(floor));
+        self.pending.push(Record::PacketFloor(floor));
+    }
+
     /// Where the state file is, or would be.
     pub(super) fn path(&self) -> &Path {
         &self.path

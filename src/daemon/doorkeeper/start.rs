@@ -101,7 +101,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.refuse_others(&state_files)?;
     }
     doorkeeper.open_memory();
-    doorkeeper.judge_lists_of_now();
+    doorkeeper.judge_what_was_used();
     if doorkeeper.arguments.single && doorkeeper.memory.shares_its_path() {
         // Both began at once.
         return Err(StartError::Running(None, state_files.first));

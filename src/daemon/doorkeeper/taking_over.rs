@@ -1,5 +1,7 @@
 //! What earlier daemons left: doors to close, and what they used up.
 
+use std::time::Duration;
+
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::memory::Found;
@@ -19,46 +21,48 @@ impl Doorkeeper {
         }
     }
 
-    /// At a start without a state file nobody knows which one-time lists were used: `OTP_Trust_Start` decides, and the log
-    /// says so.
-    pub(super) fn judge_lists_of_now(&mut self) {
+    /// At a start without a state file nobody knows which one-time lists and single packets were used: `OTP_Trust_Start`
+    /// decides, and the log says so.
+    pub(super) fn judge_what_was_used(&mut self) {
         if !self.memory.is_without_past() {
             return;
         }
         let now = now();
-        let (mut trusted, mut distrusted) = (Vec::new(), Vec::new());
+        let (mut lists, mut packets) = (Judged::default(), Judged::default());
+        // What is remembered of packets holds for all doors, and so does what is not.
+        let floor = self.config.doors.iter().filter(|door| door.rules.distrusts_start).filter_map(|door| {
+            let Lock::Spa(lock) = &door.lock else { return None };
+            // A sender's clock may be ahead.
+            Some(now.unix.as_secs().saturating_add(lock.max_age.into()))
+        });
+        let floor = floor.max();
         for door in &mut self.config.doors {
-            let Lock::Otp(lock) = &mut door.lock else { continue };
-            if lock.is_reusable {
-                continue;
+            let distrusts = door.rules.distrusts_start;
+            match &mut door.lock {
+                Lock::Otp(lock) if !lock.is_reusable => {
+                    let last = *lock.otp.accepted(now.unix).end();
+                    if distrusts {
+                        lock.spent.raise_floor(last);
+                    }
+                    let wait = lock.otp.begins(last.saturating_sub(lock.otp.window.into()).saturating_add(1));
+                    lists.add(&door.name, distrusts.then(|| wait.saturating_sub(now.unix)));
+                }
+                Lock::Spa(_) => {
+                    let wait = floor.map(|floor| Duration::from_secs(floor.saturating_add(1)));
+                    packets.add(&door.name, wait.map(|wait| wait.saturating_sub(now.unix)));
+                }
+                Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => {}
             }
-            let last = *lock.otp.accepted(now.unix).end();
-            if door.rules.distrusts_start {
-                lock.spent.raise_floor(last);
-                let wait = lock.otp.begins(last.saturating_sub(lock.otp.window.into()).saturating_add(1));
-                let wait = wait.saturating_sub(now.unix).as_millis().div_ceil(1000);
-                distrusted.push(format!("{} (for {wait} s)", door.name));
-            } else {
-                trusted.push(door.name.to_string());
-            }
         }
-        if trusted.is_empty() && distrusted.is_empty() {
-            return;
+        if let Some(floor) = floor {
+            self.memory.distrust_packets(floor);
         }
-        self.memory.write_soon();
-        self.remember(now);
-        let none = format!("there was no state file {} at the start", octets::path(self.memory.path()));
-        if !trusted.is_empty() {
-            let text = format!(
-                "{none}: one-time lists of this moment are good, also if they were used before: {}",
-                trusted.join(", ")
-            );
-            self.log.tell(Notice::Note, [text]);
-        }
-        if !distrusted.is_empty() {
-            let text =
-                format!("{none}: one-time lists of this moment count as used: {}", distrusted.join(", "));
-            self.log.tell(Notice::Note, [text]);
+        let path = octets::path(self.memory.path()).into_owned();
+        let lines = [lists.lines("one-time lists", &path), packets.lines("single packets", &path)].concat();
+        if !lines.is_empty() {
+            self.memory.write_soon();
+            self.remember(now);
+            self.log.tell(Notice::Note, lines);
         }
     }
 
@@ -80,5 +84,35 @@ impl Doorkeeper {
         let admitted: Vec<Admitted> = found.state.admitted.into_values().map(|it| *it).collect();
         self.continue_in_kernel(&admitted, now);
         self.remember(now);
+    }
+}
+
+/// What becomes of one-time lists or single packets that may have been used before: the names of their doors.
+#[derive(Default)]
+struct Judged {
+    /// They are good.
+    trusted: Vec<String>,
+    /// They count as used.
+    distrusted: Vec<String>,
+}
+
+impl Judged {
+    /// What could be knocked now at this door is good, or counts as used for this long.
+    fn add(&mut self, door: &str, wait: Option<Duration>) {
+        match wait {
+            Some(wait) => self.distrusted.push(format!("{door} (for {} s)", wait.as_millis().div_ceil(1000))),
+            None => self.trusted.push(door.to_owned()),
+        }
+    }
+
+    fn lines(&self, what: &str, path: &str) -> Vec<String> {
+        let fates =
+            [("are good, also if they were used before", &self.trusted), ("count as used", &self.distrusted)];
+        let told = fates.into_iter().filter(|(_, doors)| !doors.is_empty());
+        let line = |(fate, doors): (&str, &Vec<String>)| {
+            let doors = doors.join(", ");
+            format!("there was no state file {path} at the start: {what} of this moment {fate}: {doors}")
+        };
+        told.map(line).collect()
     }
 }
