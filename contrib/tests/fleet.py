@@ -717,15 +717,17 @@ class Message(ctypes.Structure):
 def send_flood(per_second):
     """First knocks from addresses that do not exist; prints how many a second were sent."""
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    raw.connect((VIP, 0))
     generator = random.Random(1)
     packets = [segment(f"10.{generator.randrange(100, 200)}.{number >> 8}.{number & 255}", VIP, 7011)
                for number in range(32_768)]
     # Many with one system call: one by one, Python sends 20,000 a second.
     bytes_ = [ctypes.create_string_buffer(packet, len(packet)) for packet in packets]
     buffers = (Buffer * len(packets))(*[Buffer(ctypes.addressof(it), len(it)) for it in bytes_])
+    # Of a socket that is connected, Linux' router would send all to one gateway.
+    to = ctypes.create_string_buffer(struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(VIP)))
     messages = (Message * len(packets))()
     for message, buffer in zip(messages, buffers):
+        message.name, message.name_length = ctypes.addressof(to), 16
         message.buffers, message.buffer_count = ctypes.pointer(buffer), 1
     size, at_once = ctypes.sizeof(Message), max(1, per_second // 1000)
     began, sent = time.monotonic(), 0

@@ -115,7 +115,11 @@ fn has_later_stage(lock: &Lock, knock: &Knock, now: Now) -> bool {
     match lock {
         Lock::Fixed(_) | Lock::OneTime(_) => lock.current_sequence().is_some_and(|it| has(it.stages())),
         Lock::Otp(lock) => {
-            lock.otp.accepted(now.unix).any(|period| has(&lock.otp.list(period, knock.source)))
+            // Its range first: to derive lists takes microseconds.
+            let is_in =
+                |(protocol, low, high)| protocol == knock.protocol && (low..=high).contains(&knock.port);
+            lock.otp.ranges().any(is_in)
+                && lock.otp.accepted(now.unix).any(|period| has(&lock.otp.list(period, knock.source)))
         }
         Lock::Spa(_) => false,
     }
