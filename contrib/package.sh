@@ -3,7 +3,8 @@
 #
 #     contrib/package.sh FORMAT... [TARGET...]
 #
-# FORMAT is deb, rpm, ipk, apk, oci or tar, or `all`; TARGET is a target of
+# FORMAT is deb, rpm, ipk, apk, oci or tar, or `all`; or fleet, which is Debian's package of
+# knockd-fleet, and not among `all`, since it is built for x86_64 only. TARGET is a target of
 # build-static.sh (default: all of them; deb, rpm and oci leave MIPS out). The packages are
 # in target/packages, with the list of parts (CycloneDX) and SHA256SUMS.
 #
@@ -11,7 +12,7 @@
 # oci, notices and lists: Python 3. A format whose tool is missing is an error; with `all`
 # it is left out, and the last lines say so.
 #
-#     STATIC=DIR         package DIR/TARGET/knockd instead of building it
+#     STATIC=DIR         package DIR/TARGET/knockd (and knockd-fleet) instead of building it
 #     MINISIGN_KEY=FILE  sign SHA256SUMS with this secret key of minisign (SHA256SUMS.minisig)
 #     APK_KEY=FILE       sign the index of the .apk feed with this key (openssl, prime256v1)
 #     USIGN_KEY=FILE     sign the index of the .ipk feed with this key of signify
@@ -52,9 +53,9 @@ for word in "$@"; do
     case $word in
     -h | --help) usage && exit ;;
     all) formats=("${ALL_FORMATS[@]}") only_what_can_be=yes ;;
-    tar | deb | rpm | ipk | apk | oci) formats+=("$word") ;;
+    tar | deb | rpm | ipk | apk | oci | fleet) formats+=("$word") ;;
     x86_64 | aarch64 | armv7 | riscv64 | mips | mipsel) targets+=("$word") ;;
-    *) die "$word is neither a format (${ALL_FORMATS[*]} all) nor a target (${ALL_TARGETS[*]})" ;;
+    *) die "$word is neither a format (${ALL_FORMATS[*]} all fleet) nor a target (${ALL_TARGETS[*]})" ;;
     esac
 done
 [ ${#formats[@]} -gt 0 ] || { usage >&2 && exit 1; }
@@ -81,7 +82,7 @@ needs() {
 wanted=()
 for format in "${formats[@]}"; do
     case $format in
-    deb) needs deb dpkg-deb || continue ;;
+    deb | fleet) needs "$format" dpkg-deb || continue ;;
     rpm) needs rpm rpmbuild || continue ;;
     apk) needs apk apk || continue ;;
     esac
@@ -90,12 +91,30 @@ done
 has python3 || die "python3 is missing"
 [ -z "${MINISIGN_KEY:-}" ] || has minisign || die "MINISIGN_KEY is set, but minisign is missing"
 
+# put MODE FILE DESTINATION: installs a file.
+put() {
+    install -D -m "$1" "$2" "$3"
+}
+
 # -------------------------------------------------------------- the program
+fleet_is_wanted=no
+case " ${wanted[*]} " in *' fleet '*) fleet_is_wanted=yes ;; esac
 if [ -z "${STATIC:-}" ]; then
     UNTESTED=1 contrib/build-static.sh "${targets[@]}" || die "the programs could not be built, see above"
     STATIC=$target/static
+    # A package of its own, without the tricks of build-static.sh: it need not be small.
+    if [ $fleet_is_wanted = yes ]; then
+        [ "${targets[*]}" = x86_64 ] || die "knockd-fleet is built for x86_64 only: name that target, or give STATIC"
+        triple=x86_64-unknown-linux-musl
+        (cd contrib/fleet && cargo build --release --locked --target $triple --target-dir "$target/fleet") ||
+            die "knockd-fleet could not be built, see above"
+        put 755 "$target/fleet/$triple/release/knockd-fleet" "$STATIC/x86_64/knockd-fleet"
+    fi
 fi
 for name in "${targets[@]}"; do [ -f "$STATIC/$name/knockd" ] || die "$STATIC/$name/knockd is missing"; done
+if [ $fleet_is_wanted = yes ]; then
+    for name in "${targets[@]}"; do [ -f "$STATIC/$name/knockd-fleet" ] || die "$STATIC/$name/knockd-fleet is missing"; done
+fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -104,11 +123,7 @@ trap 'rm -rf "$work"' EXIT
 # the parts of the Linux program, which are the same for all targets.
 python3 $PACKAGING/parts.py notices >"$work/notices"
 python3 $PACKAGING/parts.py sbom >"$work/sbom"
-
-# put MODE FILE DESTINATION: installs a file.
-put() {
-    install -D -m "$1" "$2" "$3"
-}
+if [ $fleet_is_wanted = yes ]; then (cd contrib/fleet && python3 ../packaging/parts.py notices) >"$work/notices-fleet"; fi
 
 # zipped FILE DESTINATION
 zipped() {
@@ -201,7 +216,7 @@ made() {
 for format in "${wanted[@]}"; do
     for name in "${targets[@]}"; do
         case $format-$name in
-        deb-mips* | rpm-mips* | oci-mips*) ;; # these systems run on no such machine
+        deb-mips* | rpm-mips* | oci-mips* | fleet-mips*) ;; # these systems run on no such machine
         *) "package_$format" "$name" ;;
         esac
     done

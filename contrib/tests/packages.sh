@@ -221,6 +221,32 @@ check "Debian's package, ours, purge" in_root sh -c "dpkg -i /packages/1/${OURS#
 files >after
 same "purge leaves nothing of either" "" "$(diff before after)"
 
+# ------------------------------------------------------------------ knockd-fleet
+FLEET=$(basename $HERE/made/1/knockd-fleet_*_amd64.deb)
+NEWER_FLEET=$(basename $HERE/made/2/knockd-fleet_*_amd64.deb)
+fresh
+in_root dpkg --purge knockd >/dev/null 2>&1
+check "fleet: ours before it" in_root dpkg -i "/packages/1/${OURS##*/}"
+files >before
+check "fleet: installed" in_root apt-get -qq install -y --no-install-recommends "/packages/1/$FLEET"
+check "fleet: the program runs" in_root /usr/sbin/knockd-fleet -V
+same "fleet: a new installation is not enabled" disabled "$(in_root systemctl is-enabled knockd-fleet 2>/dev/null)"
+refused "fleet: without a key it says what to do" 1 /etc/knockd-fleet.key in_root knockd-fleet --check
+in_root sh -c 'umask 077; echo 0123456789abcdef0123456789abcdef >/etc/knockd-fleet.key; echo secret >/etc/knockd-fleet.password'
+check "fleet: with the key and the password of its example it has no complaint" in_root knockd-fleet --check
+check "fleet: the manual is there" test -f "$ROOT/usr/share/man/man8/knockd-fleet.8.gz"
+check "fleet: it can be enabled" in_root systemctl enable knockd-fleet
+echo 'Fleet = edited' >>"$ROOT/etc/knockd-fleet.conf"
+check "fleet: upgrade, without a question" in_root dpkg -i "/packages/2/$NEWER_FLEET"
+check "fleet: the edited configuration is kept" grep -q '^Fleet = edited' "$ROOT/etc/knockd-fleet.conf"
+same "fleet: the service is still enabled" enabled "$(in_root systemctl is-enabled knockd-fleet 2>/dev/null)"
+check "fleet: remove" in_root apt-get -qq remove -y knockd-fleet
+check "fleet: remove keeps the configuration" test -f "$ROOT/etc/knockd-fleet.conf"
+check "fleet: purge" in_root apt-get -qq purge -y knockd-fleet
+files >after
+same "fleet: purge leaves only what was made by hand" "> etc/knockd-fleet.key
+> etc/knockd-fleet.password" "$(diff before after | grep '^[<>]')"
+
 # ------------------------------------------------------------- running, by systemd
 fresh
 edited >/dev/null 2>&1
@@ -270,8 +296,10 @@ fi
 
 # --------------------------------------------------------------------- lintian
 if command -v lintian >/dev/null; then
-    said=$(lintian --fail-on error,warning --allow-root -EI --pedantic "$OURS" 2>&1)
-    same "lintian finds no error and no warning" "0 " "$? $(grep '^[EW]:' <<<"$said")"
+    for deb in "$OURS" "$HERE/made/1/$FLEET"; do
+        said=$(lintian --fail-on error,warning --allow-root -EI --pedantic "$deb" 2>&1)
+        same "lintian finds no error and no warning in ${deb##*/}" "0 " "$? $(grep '^[EW]:' <<<"$said")"
+    done
 else
     skipped "lintian" "it is not installed"
 fi

