@@ -175,6 +175,16 @@ impl Lock {
         }
     }
 
+    /// Whether a knock uses up its list or line.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        match self {
+            Lock::Fixed(_) | Lock::Spa(_) => false,
+            Lock::OneTime(_) => true,
+            Lock::Otp(lock) => !lock.is_reusable,
+        }
+    }
+
     /// An attempt at this turn ended without opening the door, after so many stages. If it counts as a try to guess the
     /// rest ([`OtpLock::tries`]), returns how many there were by now, and whether the source is out.
     pub fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<(u8, bool)> {

@@ -19,13 +19,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::knock::{FlagRule, Flags, Knock, PacketRule, Protocol};
-use crate::door::lock::Lock;
+use crate::door::lock::{Lock, Turn};
 use crate::door::open::Open;
 use crate::door::rules::{MAX_COMMANDS_OF_DOOR, OpenRate, Rate, Rules};
 use crate::door::sequence::Stage;
+use crate::time::Now;
 
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
 pub const MAX_COMMAND: usize = 4095;
+
+/// The list that opened the door at this place is used up ([`Lock::spend`]): also at the other sections of the door's name
+/// that have the same lists.
+pub fn spend_at_namesakes(doors: &mut [Door], place: usize, turn: Turn, knocker: IpAddr, now: Now) {
+    let Some(door) = doors.get(place) else { return };
+    let Lock::Otp(lock) = &door.lock else { return };
+    let (name, identity) = (door.name.clone(), lock.otp.identity());
+    let is_other = |(other, door): &(usize, &mut Door)| *other != place && door.name == name;
+    for (_, door) in doors.iter_mut().enumerate().filter(is_other) {
+        if matches!(&door.lock, Lock::Otp(it) if it.otp.identity() == identity) {
+            door.lock.spend(turn, knocker, now);
+        }
+    }
+}
 
 /// A named section of the configuration: a lock, the rules of knocking, and commands.
 #[derive(Clone, Debug)]

@@ -10,6 +10,10 @@ use crate::sorted;
 /// Above this many lists, those too old to be accepted are merged into `floor`.
 const MERGE_ABOVE: usize = 256;
 
+/// So many lists are remembered one by one. Beyond, all lists of the oldest period are spent, and those of earlier ones:
+/// a door that is knocked from so many addresses in one period rests for the others until the next.
+const MOST: usize = 65_536;
+
 /// The spent lists of one lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
@@ -32,6 +36,10 @@ impl Spent {
         let surplus = self.lists.len().saturating_sub(MERGE_ABOVE);
         let old = self.lists.iter().take(surplus).take_while(|list| list.0 < accepted).count();
         self.floor = self.floor.max(self.lists.drain(..old).map(|list| list.0).next_back());
+        if let Some(&(oldest, _)) = self.lists.first().filter(|_| self.lists.len() > MOST) {
+            self.raise_floor(oldest);
+            self.lists.retain(|list| list.0 > oldest);
+        }
     }
 
     /// The lists that are stored one by one.
@@ -43,6 +51,14 @@ impl Spent {
     #[must_use]
     pub fn floor(&self) -> Option<u64> {
         self.floor
+    }
+
+    /// Adds all that are spent there.
+    pub fn merge(&mut self, other: &Spent) {
+        self.floor = self.floor.max(other.floor);
+        for (period, owner) in other.lists() {
+            self.insert(period, owner, 0);
+        }
     }
 
     /// Marks all lists up to this period as spent.

@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::door::Door;
 use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::{Lock, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
+use crate::door::{Door, spend_at_namesakes};
 use crate::engine::Engine;
 use crate::engine::attempts::{AttemptId, Attempts, Candidate};
 use crate::engine::tally::Tally;
@@ -25,6 +25,8 @@ struct Arrival<'a> {
     events: &'a mut Vec<Event>,
     /// The door that it opened last.
     opened: Option<u32>,
+    /// The lists that it used up. One knock opens all sections of a name that have the same list, and none of them again.
+    used: Vec<(u32, Turn)>,
     /// The door that events are reported for, whether the knock advanced one of its lists, and the
     /// failure to report if it advances none.
     current_door: Option<u32>,
@@ -54,6 +56,7 @@ impl Engine {
             now,
             events,
             opened: None,
+            used: Vec::new(),
             current_door: None,
             has_advanced: false,
             failure: None,
@@ -73,6 +76,9 @@ impl Engine {
         arrival.switch_to(None);
         arrival.events.append(&mut arrival.tried);
         self.tallies = arrival.tallies;
+        for (index, turn) in arrival.used {
+            spend_at_namesakes(&mut self.doors, index as usize, turn, knock.source, now);
+        }
         self.most_attempts = self.most_attempts.max(self.attempts.len());
         if has_opened {
             self.strays.forget(knock.source);
@@ -225,19 +231,19 @@ impl Engine {
         // Asked first, because another line of a one-time file may have another rate.
         let is_admitted = self.buckets.admit(index as usize, door, Duration::ZERO, uptime);
         // The list is used up whatever the rate allows: others may have overheard it.
+        let (is_one_time, cooldown) = (matches!(door.lock, Lock::OneTime(_)), door.rules.cooldown);
         door.lock.spend(turn, knocker, arrival.now);
-        let is_one_time = matches!(door.lock, Lock::OneTime(_));
+        arrival.used.push((index, turn));
         if is_admitted {
             let unix = arrival.now.unix;
             arrival.count(index, |tally| {
                 tally.opened += 1;
                 tally.last_opened = Some(unix);
             });
-            arrival.events.push(Event::Opened { door: name, opening });
-            let cooldown = door.rules.cooldown;
             if !cooldown.is_zero() {
-                self.cooldowns.set(index, knocker, (), uptime.saturating_add(cooldown), uptime);
+                self.cool_down(&name, knocker, uptime.saturating_add(cooldown), arrival.now);
             }
+            arrival.events.push(Event::Opened { door: name, opening });
         } else {
             arrival.events.push(Event::TooOften { door: name, opening });
         }

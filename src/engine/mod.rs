@@ -19,17 +19,12 @@ pub mod tally;
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
-use crate::door::Door;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::sequence::Stage;
-use crate::door::spent::Spent;
-use crate::door::tries::Tries;
+use crate::door::{Door, spend_at_namesakes};
 use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
@@ -39,6 +34,7 @@ use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
 use crate::opening::event::{Event, Opening};
 use crate::opening::rate::Buckets;
+use crate::opening::state::inherit_spent;
 use crate::time::Now;
 
 /// The default capacity; a full table of attempts takes a few megabytes.
@@ -178,33 +174,17 @@ impl Engine {
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
         self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
         self.most_attempts = earlier.most_attempts;
-        let doors: LiteMap<Arc<str>, u32> =
-            (0..).zip(&self.doors).map(|(index, door)| (door.name.clone(), index)).collect();
         for (old, knocker, &(), until) in earlier.cooldowns.iter() {
-            let name = earlier.doors.get(old as usize).map(|door| &door.name);
-            if let Some(&index) = name.and_then(|name| doors.get(name)) {
-                self.cooldowns.set(index, knocker, (), until, now.uptime);
+            if let Some(door) = earlier.doors.get(old as usize) {
+                self.cool_down(&door.name, knocker, until, now);
             }
         }
-        let mut spent = LiteMap::<_, (&Spent, &Tries)>::new();
-        for door in &earlier.doors {
-            if let Lock::Otp(it) = &door.lock {
-                spent.entry((&door.name, it.otp.identity())).or_insert((&it.spent, &it.tries));
-            }
-        }
-        for door in &mut self.doors {
-            let Lock::Otp(lock) = &mut door.lock else { continue };
-            if let Some(&(spent, tries)) = spent.get(&(&door.name, lock.otp.identity())) {
-                lock.spent = spent.clone();
-                lock.tries.merge(tries);
-            }
-        }
+        inherit_spent(&earlier.doors, &mut self.doors);
     }
 
     /// Continues a cooldown that began before this engine was created.
     pub fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
-        let named = (0..).zip(&self.doors).find(|(_, it)| *it.name == *door);
-        if let Some((index, _)) = named {
+        for (index, _) in (0..).zip(&self.doors).filter(|(_, it)| *it.name == *door) {
             self.cooldowns.set(index, knocker, (), until, now.uptime);
         }
     }
@@ -212,14 +192,14 @@ impl Engine {
     /// A door was opened at another gateway: its list opens it no more, and its cooldown begins. What a one-time file has
     /// left comes by [`Engine::refill`].
     pub fn used(&mut self, opening: &Opening, now: Now) {
-        let Ok(index) = u32::try_from(opening.door) else { return };
         let Some(door) = self.doors.get_mut(opening.door) else { return };
-        let after = door.rules.cooldown;
+        let (name, after) = (door.name.clone(), door.rules.cooldown);
         if let Lock::Otp(_) = door.lock {
             door.lock.spend(opening.turn, opening.knocker, now);
+            spend_at_namesakes(&mut self.doors, opening.door, opening.turn, opening.knocker, now);
         }
         if !after.is_zero() {
-            self.cooldowns.set(index, opening.knocker, (), now.uptime.saturating_add(after), now.uptime);
+            self.cool_down(&name, opening.knocker, now.uptime.saturating_add(after), now);
         }
     }
 

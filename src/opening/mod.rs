@@ -71,9 +71,12 @@ impl Openings {
         let with_command = doors.iter().filter(|door| door.can_start_command());
         self.starts.limit(most, with_command.map(|door| door.name.clone()));
         let dropped = self.starts.review(|name, planned| {
-            let door = doors.iter().find(|door| *door.name == *name)?;
-            let is_allowed = |knocker| door.rules.admit(knocker) && door.start_for(knocker).is_some();
-            planned.knocker.is_none_or(is_allowed).then(|| door.max_commands())
+            // Of sections with the same name, any may be the one that was knocked at.
+            let mut named = doors.iter().filter(|door| *door.name == *name);
+            let allows = |door: &&Door| {
+                planned.knocker.is_none_or(|it| door.rules.admit(it) && door.start_for(it).is_some())
+            };
+            named.find(allows).map(Door::max_commands)
         });
         (dropped, self.run_waiting(now))
     }

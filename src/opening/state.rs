@@ -253,8 +253,7 @@ impl State {
         }
         self.used.merge(other.used.packets(), other.used.floor());
         for (lock, spent) in other.spent {
-            let mine = self.spent.entry(lock).or_default();
-            inherit(mine, &spent);
+            self.spent.entry(lock).or_default().merge(&spent);
         }
         for (lock, tries) in other.tried {
             self.tried.entry(lock).or_default().merge(&tries);
@@ -276,7 +275,7 @@ impl State {
     pub fn restore_spent(&self, doors: &mut [Door]) {
         for lock in doors.iter_mut().filter_map(otp_of) {
             if let Some(spent) = self.spent.get(&lock.otp.identity()) {
-                inherit(&mut lock.spent, spent);
+                lock.spent.merge(spent);
             }
             if let Some(tries) = self.tried.get(&lock.otp.identity()) {
                 lock.tries.merge(tries);
@@ -287,15 +286,18 @@ impl State {
 
 /// Hands the used lists of doors, and the tries at them, on to the doors of a new configuration that have the same lock.
 pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
-    let mut known = LiteMap::<_, (&Spent, &Tries)>::new();
+    // Sections of one name may have the same lists.
+    let mut known = LiteMap::<_, (Spent, Tries)>::new();
     for door in before {
         if let Lock::Otp(it) = &door.lock {
-            known.entry(it.otp.identity()).or_insert((&it.spent, &it.tries));
+            let (spent, tries) = known.entry(it.otp.identity()).or_default();
+            spent.merge(&it.spent);
+            tries.merge(&it.tries);
         }
     }
     for lock in after.iter_mut().filter_map(otp_of) {
-        if let Some(&(spent, tries)) = known.get(&lock.otp.identity()) {
-            lock.spent = spent.clone();
+        if let Some((spent, tries)) = known.get(&lock.otp.identity()) {
+            lock.spent.merge(spent);
             lock.tries.merge(tries);
         }
     }
@@ -386,15 +388,6 @@ pub fn write(
     }
     text += &Record::End(count).line(moment.now);
     text.into_bytes()
-}
-
-fn inherit(mine: &mut Spent, other: &Spent) {
-    if let Some(floor) = other.floor() {
-        mine.raise_floor(floor);
-    }
-    for (period, owner) in other.lists() {
-        mine.insert(period, owner, 0);
-    }
 }
 
 fn otp_of(door: &mut Door) -> Option<&mut OtpLock> {

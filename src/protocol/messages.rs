@@ -287,7 +287,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Why openings are not made, in the order of their numbers in messages.
-const CAUSES: [Cause; 3] = [Cause::Rate, Cause::Queue, Cause::End];
+const CAUSES: [Cause; 4] = [Cause::Rate, Cause::Queue, Cause::End, Cause::Reload];
 
 /// States of an interface, in the order of their numbers in messages.
 const STATES: [State; 4] = [State::Ready, State::NoCarrier, State::Down, State::Missing];

@@ -66,8 +66,12 @@ impl Outbox {
         number.is_some()
     }
 
-    /// A door stays shut, but the list that was knocked is used up; says whether there is room for that.
+    /// A door stays shut, but the list that was knocked is used up; says whether there is room for that. There is little,
+    /// so that openings keep theirs.
     pub fn use_up(&mut self, opening: Opening) -> bool {
+        if self.counts.get(&opening.door).is_some_and(|count| *count >= LEAST_OF_DOOR) {
+            return false;
+        }
         let number = self.number(opening.door);
         self.waiting.extend(number.map(|number| Report::OverRate(number, self.generation, opening)));
         number.is_some()

@@ -83,7 +83,7 @@ fn reports(random: &Random) -> Vec<Report> {
         let opening = Opening { door, knocker, turn: Turn(random.number()) };
         reports.push(Report::Opened(random.number(), generation, opening));
         reports.push(Report::OverRate(random.number(), generation, opening));
-        for cause in [Cause::Rate, Cause::Queue, Cause::End] {
+        for cause in [Cause::Rate, Cause::Queue, Cause::End, Cause::Reload] {
             reports.push(Report::Dropped(generation, door, cause, random.number()));
         }
         reports.push(Report::Tried(generation, door, knocker, Turn(random.number()), byte()));

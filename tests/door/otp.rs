@@ -28,6 +28,7 @@ trials![
     setting_the_clock_back_revives_no_spent_list,
     an_attempt_outlives_its_period,
     spent_lists_are_bounded_and_never_forgotten,
+    so_many_lists_of_one_period_shut_the_others_out,
     identities_differ_between_locks_only,
     seeds_are_judged_by_how_they_were_made,
     tries_are_bounded_and_those_that_are_out_stay,
@@ -300,6 +301,18 @@ fn spent_lists_are_bounded_and_never_forgotten() {
     spent.insert(9, None, 8);
     assert_eq!((spent.lists().count(), spent.floor()), (256, Some(7)));
     assert!(spent.contains(7, Some(ip("192.0.2.1"))) && !spent.contains(8, None));
+}
+
+/// Memory is bounded also where strangers knock whole lists from as many addresses as they like.
+fn so_many_lists_of_one_period_shut_the_others_out() {
+    let mut spent = Spent::default();
+    spent.insert(8, None, 7);
+    let owner = |host: u32| Some(IpAddr::from((0x0a00_0000 + host).to_be_bytes()));
+    (0..65_535).for_each(|host| spent.insert(7, owner(host), 7));
+    assert_eq!((spent.lists().count(), spent.floor()), (65_536, None));
+    spent.insert(7, owner(65_535), 7);
+    assert_eq!((spent.lists().count(), spent.floor()), (1, Some(7)));
+    assert!(spent.contains(7, owner(70_000)) && spent.contains(8, None) && !spent.contains(8, owner(0)));
 }
 
 fn identities_differ_between_locks_only() {

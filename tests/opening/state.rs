@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knocking::config::{Config, Reading};
-use knocking::door::Door;
 use knocking::door::knock::Protocol;
 use knocking::door::lock::{Lock, Turn};
 use knocking::door::ports::Ports;
 use knocking::door::sequence::Stage;
 use knocking::door::spa::replay::Used;
 use knocking::door::spa::sealed::PacketId;
+use knocking::door::{Door, spend_at_namesakes};
 use knocking::opening::admissions::Whose;
 use knocking::opening::record::Record;
-use knocking::opening::state::{self, Admitted, Moment, State, Text, write};
+use knocking::opening::state::{self, Admitted, Moment, State, Text, inherit_spent, write};
 use knocking::opening::{Access, Key, Openings, Phase, Process, Stop};
 use knocking::time::Now;
 
@@ -44,6 +44,7 @@ trials![
     the_first_version_is_still_read,
     many_damaged_lines_are_summed_up,
     random_bytes_are_no_command,
+    sections_of_one_name_share_what_is_used,
     spent_lists_stay_spent,
     tries_are_remembered,
     single_packets_are_remembered,
@@ -378,6 +379,30 @@ fn spent_lists_stay_spent() {
     let mut other = doors(&OTP.replace("sesame", "sesam"));
     state_of(&text).restore_spent(&mut other);
     assert_eq!(length(&other[0], 0), Some(4));
+}
+
+/// Sections of one name may have the same lists: what opened one of them opens none again, nor after a reload.
+fn sections_of_one_name_share_what_is_used() {
+    let text =
+        "[a]\notp = sesame,60,20000,off,tcp,tcp\nallow = 10.0.0.9\n[a]\notp = sesame,60,20000,off,tcp,tcp";
+    let other = "\n[a]\notp = sesame 2,60,20000,off,tcp,tcp";
+    let knocker: IpAddr = "10.0.0.1".parse().unwrap();
+    let turn = Turn(NOW.unix.as_secs() / 60);
+    let lengths =
+        |doors: &[Door]| doors.iter().map(|door| door.lock.length(turn, knocker)).collect::<Vec<_>>();
+    let mut before = doors(&format!("{text}{other}"));
+    before[1].lock.spend(turn, knocker, NOW);
+    spend_at_namesakes(&mut before, 1, turn, knocker, NOW);
+    assert_eq!(lengths(&before), [None, None, Some(2)]);
+    // Also where only one of them knows it.
+    let mut before = doors(text);
+    before[1].lock.spend(turn, knocker, NOW);
+    let mut after = doors(&format!("{text}{other}"));
+    inherit_spent(&before, &mut after);
+    assert_eq!(lengths(&after), [None, None, Some(2)]);
+    // What the new ones know stays.
+    inherit_spent(&doors(text), &mut after);
+    assert_eq!(lengths(&after), [None, None, Some(2)]);
 }
 
 /// Who tried to guess a list is out after a restart too, at locks with the same seed only.

@@ -80,8 +80,8 @@ fn an_heir_leaves_its_doors_to_the_next_daemon() {
 fn an_heir_that_leaves_waits_for_running_commands() {
     let world = World::new();
     // The stop command does to the lock what a daemon that starts does: it tells the heir to leave.
-    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 3\n\
-                 stop_command = touch @/state.lock; sleep 0.05; echo %IP% >> @/out";
+    let doors = "[d]\nsequence = 1\nstart_command = true\ncmd_timeout = 10\n\
+                 stop_command = touch @/state.lock; sleep 0.01; echo %IP% >> @/out";
     let mut first = world.knockd(doors).options("statefile = @/state").start();
     world.send([tcp(1)]);
     first.wait_for("running command: true");

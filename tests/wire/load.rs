@@ -22,6 +22,7 @@ trials![
     a_flood_at_a_door_of_one_knock,
     openings_wait_for_commands,
     a_new_configuration_holds_for_what_waits,
+    a_reload_drops_nothing_that_a_section_of_this_name_allows,
     limits_that_are_raised_hold_for_what_waits,
     commands_that_hang_leave_a_place_to_other_doors,
     a_line_is_used_up_where_too_many_wait,
@@ -235,7 +236,7 @@ fn a_flood_at_a_door_of_one_knock() {
     let is_told = || lines("openings were dropped: more than its open_rate allows") > 0;
     assert!(holds_within(seconds(30.0), is_told), "{}", daemon.said());
     // The fourth place is kept for the other door.
-    assert_eq!(daemon.read("one").lines().count(), 3, "{}", daemon.said());
+    daemon.wait_for_file("one", &"\n".repeat(3));
     // However slow the machine is, these are ten a second.
     let opened = lines("one: OPEN SESAME");
     assert!((10..3_000).contains(&opened), "{opened}");
@@ -292,6 +293,22 @@ fn a_new_configuration_holds_for_what_waits() {
     daemon.wait_for("gone: 1 opening was dropped: not allowed by the new configuration");
     fs::write(daemon.folder.join("go"), "").unwrap();
     daemon.wait_for_file("out", "11.0.0.1\n11.0.0.4\n11.0.0.3\n");
+}
+
+/// The first section of a name does not speak for the second.
+fn a_reload_drops_nothing_that_a_section_of_this_name_allows() {
+    let world = World::new();
+    let first = one_at_a_time("d", 2000).replace("2000:udp\n", "2000:udp\nallow = 11.0.0.9\n");
+    let daemon = world.knockd(&format!("{first}{}", one_at_a_time("d", 1000))).start();
+    world.send([udp(1000).from("11.0.0.1")]);
+    daemon.wait_for_file("out", "11.0.0.1\n");
+    world.send([udp(1000).from("11.0.0.2")]);
+    daemon.wait_for("11.0.0.2: d: waits until another command ends");
+    daemon.kill(Signal::SIGHUP);
+    daemon.wait_for("re-reading config file");
+    fs::write(daemon.folder.join("go"), "").unwrap();
+    daemon.wait_for_file("out", "11.0.0.1\n11.0.0.2\n");
+    assert!(!daemon.raw_log().contains("dropped"), "{}", daemon.said());
 }
 
 /// No command has to end first.

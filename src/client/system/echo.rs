@@ -14,18 +14,33 @@ use windows_sys::Win32::Foundation::{
     CloseHandle, ERROR_IO_PENDING, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::NetworkManagement::IpHelper::{
-    IP_STATUS_BASE, Icmp6CreateFile, Icmp6SendEcho2, IcmpCloseHandle, IcmpCreateFile, IcmpSendEcho2Ex,
-    MAX_IP_STATUS,
+    IP_DEST_HOST_UNREACHABLE, IP_DEST_NET_UNREACHABLE, IP_DEST_PORT_UNREACHABLE, IP_DEST_PROT_UNREACHABLE,
+    IP_DEST_UNREACHABLE, IP_REQ_TIMED_OUT, IP_TIME_EXCEEDED, IP_TTL_EXPIRED_REASSEM, IP_TTL_EXPIRED_TRANSIT,
+    Icmp6CreateFile, Icmp6SendEcho2, IcmpCloseHandle, IcmpCreateFile, IcmpSendEcho2Ex,
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
 
 /// The room for one answer besides its data, in bytes: the headers of the answer (at most 40), an ICMP error (8)
 /// and an I/O status block (16), rounded up.
 const ANSWER: usize = 128;
-/// After so many milliseconds Windows forgets the request.
+/// How long Windows waits for the answer, in ms.
 const TIMEOUT: u32 = 1000;
-/// So many milliseconds are waited for the answer: by then the request has left, before the next knock.
+/// How long to wait for the answer, in ms: by then the request has left, before the next knock.
 const PATIENCE: u32 = 100;
+
+/// What a router or the destination may answer instead, or that nobody does. Other failures are this machine's: no
+/// request was sent.
+const UNREACHABLE: [u32; 9] = [
+    IP_DEST_NET_UNREACHABLE,
+    IP_DEST_HOST_UNREACHABLE,
+    IP_DEST_PROT_UNREACHABLE,
+    IP_DEST_PORT_UNREACHABLE,
+    IP_REQ_TIMED_OUT,
+    IP_TTL_EXPIRED_TRANSIT,
+    IP_TTL_EXPIRED_REASSEM,
+    IP_DEST_UNREACHABLE,
+    IP_TIME_EXCEEDED,
+];
 
 /// Finds out whether echo requests can be sent to this address.
 ///
@@ -35,7 +50,7 @@ pub fn check_pings(destination: IpAddr) -> io::Result<()> {
     Requests::open(destination).map(drop)
 }
 
-/// Sends one echo request with these data, at most 65,000 bytes, and waits a moment for the answer. The port is
+/// Sends one echo request with these data, at most [`MAX_ECHO`] bytes, and waits a moment for the answer. The port is
 /// ignored.
 ///
 /// # Errors
@@ -56,10 +71,10 @@ pub fn ping(mut destination: SocketAddr, data: Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a request failed because its destination cannot be reached, or answered with an ICMP error.
+/// Whether a request failed because its destination cannot be reached, or was answered with an ICMP error.
 fn is_unreachable(error: &io::Error) -> bool {
     let code = error.raw_os_error().and_then(|code| u32::try_from(code).ok());
-    code.is_some_and(|code| (IP_STATUS_BASE..=MAX_IP_STATUS).contains(&code))
+    code.is_some_and(|code| UNREACHABLE.contains(&code))
         || matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
 }
 

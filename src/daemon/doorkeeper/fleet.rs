@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::daemon::doorkeeper::fleet_socket::{Caller, Fleet, HeldOpening, Knocked};
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::Received;
-use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
 use crate::door::ports::Ports;
 use crate::door::sequence::Stage;
 use crate::door::spa::request::Request;
 use crate::door::spa::sealed::PacketId;
+use crate::door::{Door, spend_at_namesakes};
 use crate::engine::sharing::SharedKnock;
 use crate::fleet::marks::{life_of_packet, mark, shape, shape_of_all};
 use crate::fleet::message::{Mark, Message, Shared, VERSION};
@@ -219,7 +219,8 @@ impl Doorkeeper {
 
     /// The fleet has not answered: the door's policy counts.
     fn decide(&mut self, held: HeldOpening, now: Now) {
-        let door = self.config.doors.iter().find(|door| door.name == held.door);
+        let Some(held) = self.placed(held, now) else { return };
+        let door = self.config.doors.get(held.knocked.door());
         if door.is_some_and(|door| door.rules.needs_fleet) {
             self.stay_shut(&held, now);
         } else {
@@ -243,8 +244,17 @@ impl Doorkeeper {
     /// The same with the number that its door has by now. It is dropped if a configuration came into force since that
     /// does not allow it.
     fn placed(&mut self, mut held: HeldOpening, now: Now) -> Option<HeldOpening> {
-        let allows = |door: &Door| door.name == held.door && door.rules.admit(held.knocked.knocker());
-        let Some(place) = self.config.doors.iter().position(allows) else {
+        let is_packet = matches!(held.knocked, Knocked::Packet(_));
+        let allows = |door: &Door| {
+            door.name == held.door
+                && door.rules.admit(held.knocked.knocker())
+                && matches!(door.lock, Lock::Spa(_)) == is_packet
+        };
+        // Another section may have the same name.
+        let doors = &self.config.doors;
+        let is_same = doors.get(held.knocked.door()).is_some_and(allows);
+        let place = if is_same { Some(held.knocked.door()) } else { doors.iter().position(allows) };
+        let Some(place) = place else {
             self.untold.drop_opening(&held.door, Cause::Reload, now);
             return None;
         };
@@ -308,9 +318,10 @@ impl Doorkeeper {
         if !fleet.recent.is_new(shared.number) {
             return;
         }
-        let Some(place) = self.config.doors.iter().position(|door| *door.name == *shared.door) else {
-            return;
-        };
+        let doors = || (0..).zip(&self.config.doors).filter(|(_, door)| *door.name == *shared.door);
+        // Of sections with the same name, the one that is alike.
+        let alike = doors().find(|(_, door)| shape(door) == shared.shape);
+        let Some((place, _)) = alike.or_else(|| doors().next()) else { return };
         let Some(door) = self.config.doors.get(place) else { return };
         let Shared { knocker, turn, .. } = shared;
         let left = match time_granted(door, &shared, now.unix.as_secs()) {
@@ -363,6 +374,13 @@ impl Doorkeeper {
                 if !lock.is_spent(opening.turn, opening.knocker) {
                     door.lock.spend(opening.turn, opening.knocker, now);
                     self.memory.spend(door, opening.turn, opening.knocker);
+                    spend_at_namesakes(
+                        &mut self.config.doors,
+                        opening.door,
+                        opening.turn,
+                        opening.knocker,
+                        now,
+                    );
                 }
             }
             Lock::Spa(_) => {

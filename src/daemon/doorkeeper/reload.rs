@@ -83,6 +83,9 @@ impl Doorkeeper {
 
     /// Hands the configuration that is in force, or was to be, to a new watcher: not what the file says by now.
     pub(super) fn hand_out_again(&mut self) -> io::Result<()> {
+        // The watcher before knew what was used up at other sections of the same name.
+        let doors = self.config.doors.clone();
+        inherit_spent(&doors, &mut self.config.doors);
         let handed_out = self.handed_out.take();
         let (config, text) = match handed_out {
             Some(HandedOut { config: Some(config), bundle }) => (Some(config), bundle),
@@ -157,6 +160,9 @@ impl Doorkeeper {
             self.untold.adopt(&self.config.doors);
             self.buckets.clear();
             self.heir.replace();
+            let most = self.config.options.max_commands();
+            let (given_up, actions) = self.openings.adopt(&self.config.doors, most, now());
+            self.actions.extend(actions);
             if self.standing.is_none() {
                 self.reopen_log();
                 self.warn(&before);
@@ -170,11 +176,8 @@ impl Doorkeeper {
                 self.open_fleet(now());
                 notify::ready();
             }
-            let most = self.config.options.max_commands();
-            let (given_up, actions) = self.openings.adopt(&self.config.doors, most, now());
             let given_up = given_up.iter().map(|(door, count)| dropped(door, Cause::Reload, *count));
             self.log.tell(Notice::LeftOut, given_up);
-            self.actions.extend(actions);
         }
         self.tell_watcher_of_fleet();
         if std::mem::take(&mut self.is_to_reload) {
@@ -263,6 +266,7 @@ impl Doorkeeper {
         let cooldowns = self.memory.cooldowns().iter().filter(|it| it.until > uptime);
         cooldowns
             .filter_map(|it| {
+                // It counts for every section of this name.
                 let door = u32::try_from(place(&it.door)?).ok()?;
                 Some(CoolingDown { door, knocker: it.knocker, until: it.until })
             })

@@ -162,6 +162,9 @@ impl Doorkeeper {
     /// opened too often. Others may have overheard it.
     fn open(&mut self, opening: Opening, is_over_rate: bool, now: Now) {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return };
+        if is_over_rate && (door.open_rate().is_none() || !door.lock.is_used_up()) {
+            return;
+        }
         let name = door.name.clone();
         let cooldowns = self.memory.cooldowns().iter();
         let cooldown = cooldowns.filter(|it| it.knocker == opening.knocker && it.door == name);
@@ -196,6 +199,8 @@ impl Doorkeeper {
                 }
             }
             Lock::Otp(_) => {
+                // Other sections of this name may have the same list: this knock opens them, too, and what the
+                // watcher says of them comes next.
                 door.lock.spend(opening.turn, opening.knocker, now);
                 self.memory.spend(door, opening.turn, opening.knocker);
             }

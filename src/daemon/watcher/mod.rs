@@ -384,8 +384,7 @@ impl Watcher {
             }
             Event::TooOften { opening, .. } => {
                 self.dropped.add(&opening.door, Cause::Rate, now.uptime);
-                let lock = self.engine.doors().get(opening.door).map(|door| &door.lock);
-                if matches!(lock, Some(Lock::OneTime(_) | Lock::Otp(_))) {
+                if self.engine.doors().get(opening.door).is_some_and(|door| door.lock.is_used_up()) {
                     // Where there is no room, the list is used up in this process at least.
                     let _ = self.link.use_up(*opening);
                 }

@@ -130,7 +130,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD_NO_PAD.decode(text).ok()
 }
 
-/// The same without asking for memory; `None` also if `room` has not two bytes to spare.
+/// The same without asking for memory; `None` also if they do not fit into `room`.
 fn bytes_into<'a>(text: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
     let length = BASE64_STANDARD_NO_PAD.decode_slice(text, room).ok()?;
     room.get(..length)

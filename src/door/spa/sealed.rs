@@ -91,7 +91,7 @@ impl Gate {
         }
         let text = str::from_utf8(packet).map_err(|_| Refusal::Hmac)?;
         let (data, code) = text.split_at_checked(at).ok_or(Refusal::Hmac)?;
-        let mut room = [0; MAX_CODE + 2];
+        let mut room = [0; MAX_CODE];
         let code = bytes_into(code, &mut room).ok_or(Refusal::Hmac)?;
         if self.keyed.verifies(&[PREFIX.as_bytes(), data.as_bytes()], code) {
             Ok(data)

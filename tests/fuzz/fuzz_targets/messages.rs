@@ -64,7 +64,7 @@ fuzz_target!(|input: Input| {
             let opening = Opening { door: door(place), knocker, turn: Turn(turn) };
             crosses(&Report::Opened(number, Generation(generation), opening));
             crosses(&Report::OverRate(number, Generation(generation), opening));
-            for cause in [Cause::Rate, Cause::Queue, Cause::End] {
+            for cause in [Cause::Rate, Cause::Queue, Cause::End, Cause::Reload] {
                 crosses(&Report::Dropped(Generation(generation), door(place), cause, number));
             }
             let count = u8::try_from(number % 256).unwrap_or_default();
