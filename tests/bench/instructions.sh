@@ -23,6 +23,7 @@ BENCHES=(
     "engine::begin_and_fail::5000 $OBSERVE"
     "engine::flood::1 $OBSERVE"
     "engine::flood::5000 $OBSERVE"
+    "engine::flood_at_the_same_beginning::1000 $OBSERVE"
     "engine::otp_wrong_port::1 $OBSERVE"
     "engine::otp_wrong_port::1000 $OBSERVE"
     "engine::otp_whole_list::1 $OBSERVE"
