@@ -16,10 +16,12 @@ pub const MAX_SEED: usize = 31;
 pub const SEED_BYTES: usize = 18;
 /// A seed with less than this can be guessed by anyone who overheard one list.
 pub const ENOUGH_BITS: u32 = 80;
-/// A word of a language counts for as many bits as one that was drawn from a list of some 8,000...
-const BITS_OF_WORD: f64 = 13.0;
-/// ... or for as many a letter, if it is long: then it is several words, or a sentence.
-const BITS_OF_LETTER: f64 = 2.2;
+/// Bits are counted in parts, so many to a bit: with floating point, the program gets the C library's logarithm.
+const BIT: u32 = 1 << 16;
+/// A word of a language counts for 13 bits, as one that was drawn from a list of some 8,000...
+const WORD: u32 = 13 * BIT;
+/// ... or for 2.2 a letter (rounded up), if it is long: then it is several words, or a sentence.
+const LETTER: u32 = BIT * 11 / 5 + 1;
 /// Fewer letters than this are no word; a random seed has some in a row by chance.
 const SHORTEST_WORD: usize = 6;
 /// The same between blanks, hyphens and the like.
@@ -75,25 +77,39 @@ impl Seed {
         let different = Zeroizing::new(std::array::from_fn::<bool, 256, _>(|byte| {
             u8::try_from(byte).is_ok_and(|byte| seed.contains(&byte))
         }));
-        let different =
-            u8::try_from(different.iter().filter(|&&is_there| is_there).count()).unwrap_or(u8::MAX);
-        let bits_of_one = f64::from(different).log2();
-        let mut bits = 0.0;
+        let different = different.iter().filter(|&&is_there| is_there).count();
+        let one = logarithm(u32::try_from(different).unwrap_or(u32::MAX));
+        let mut parts = 0;
         let mut at = 0;
         while let Some(rest) = seed.get(at..).filter(|rest| !rest.is_empty()) {
             let before = at.checked_sub(1).and_then(|before| seed.get(before)).copied();
             if let Some(length) = word(before, rest) {
-                let letters = u8::try_from(length).unwrap_or(u8::MAX);
-                bits += BITS_OF_WORD.max(f64::from(letters) * BITS_OF_LETTER);
+                let letters = u32::try_from(length).unwrap_or(u32::MAX);
+                parts += WORD.max(letters.saturating_mul(LETTER));
                 at += length;
             } else {
-                bits += if is_expected(seed, at) { bits_of_one.min(1.0) } else { bits_of_one };
+                parts += if is_expected(seed, at) { one.min(BIT) } else { one };
                 at += 1;
             }
         }
-        // Down to whole bits; a cast of f64 is not one that cannot fail.
-        (0..u32::MAX).take_while(|&whole| f64::from(whole + 1) <= bits).last().map_or(0, |whole| whole + 1)
+        parts / BIT
     }
+}
+
+/// The base-2 logarithm in parts of a bit, rounded down; that of 0 is taken as 0.
+fn logarithm(number: u32) -> u32 {
+    let whole = number.checked_ilog2().unwrap_or(0);
+    // The number divided by 2 to the power of `whole`, from 1 up to 2. Squaring it doubles its logarithm: if the
+    // square is 2 or more, the next binary digit of the logarithm is 1.
+    let mut rest = u64::from(number) << (31 - whole);
+    let mut parts = whole;
+    for _ in 0..BIT.ilog2() {
+        rest = (rest * rest) >> 31;
+        let digit = rest >> 32;
+        rest >>= digit;
+        parts = (parts << 1) | u32::from(digit == 1);
+    }
+    parts
 }
 
 /// How many letters the word has that begins here; `None` if none does.
@@ -127,4 +143,19 @@ fn is_expected(seed: &[u8], at: usize) -> bool {
     let is_next =
         matches!(step, 0 | 1 | u8::MAX) && earlier.last().is_none_or(|it| before.wrapping_sub(*it) == step);
     is_next || earlier.windows(2).any(|pair| pair == [before, byte])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BIT, logarithm};
+
+    #[test]
+    fn logarithms_are_exact_to_the_last_part() {
+        assert_eq!([0, 1, 2, 16].map(logarithm), [0, 0, BIT, 4 * BIT]);
+        for number in 1..=256 {
+            let exact = f64::from(number).log2() * f64::from(BIT);
+            let parts = f64::from(logarithm(number));
+            assert!(parts <= exact && parts > exact - 1.001, "{number}: {parts}, not {exact}");
+        }
+    }
 }
