@@ -28,7 +28,7 @@ pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
     // Behind what the user wrote, which is what people look for in a list of processes.
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     words.insert(end, cli::LAUNCHED.into());
-    let mut sibling = processes::start(&name, words, false)
+    let mut sibling = processes::start(&name, &words, false)
         .map_err(|error| StartError::System("run in the background", error))?;
     let mut word = [0; 1];
     loop {

@@ -73,11 +73,24 @@ pub enum Received<T> {
 /// Takes one message without waiting.
 pub fn receive<T: Crossing>(socket: &OwnedFd) -> Received<T> {
     let mut bytes = [0; LONGEST + 1];
+    match receive_bytes(socket, &mut bytes) {
+        Received::Message(length, descriptor) => bytes
+            .get(..length)
+            .and_then(T::decode)
+            .map_or(Received::Nonsense, |message| Received::Message(message, descriptor)),
+        Received::Nonsense => Received::Nonsense,
+        Received::Nothing => Received::Nothing,
+        Received::Closed => Received::Closed,
+    }
+}
+
+/// Takes one message into the buffer, without waiting, and says how long it is. A message that is too long fills the buffer.
+fn receive_bytes(socket: &OwnedFd, bytes: &mut [u8]) -> Received<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let length = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
+        match recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags) {
             Ok(received) => break received.bytes,
             Err(Errno::AGAIN) => return Received::Nothing,
             // The other end is gone and had not read all that we sent. That is said once, in front of what it had sent.
@@ -91,12 +104,9 @@ pub fn receive<T: Crossing>(socket: &OwnedFd) -> Received<T> {
             descriptor = descriptors.last().or(descriptor);
         }
     }
-    match bytes.get(..length) {
-        Some([]) => Received::Closed,
-        Some(bytes) => {
-            T::decode(bytes).map_or(Received::Nonsense, |message| Received::Message(message, descriptor))
-        }
-        None => Received::Nonsense,
+    match length {
+        0 => Received::Closed,
+        length => Received::Message(length, descriptor),
     }
 }
 

@@ -80,18 +80,13 @@ impl Sibling {
 ///
 /// # Errors
 /// What the operating system says.
-pub fn start(
-    name: &OsString,
-    arguments: impl IntoIterator<Item = OsString>,
-    is_detached: bool,
-) -> io::Result<Sibling> {
+pub fn start(name: &OsString, arguments: &[OsString], is_detached: bool) -> io::Result<Sibling> {
     let output = || if is_detached { Stdio::null() } else { Stdio::inherit() };
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let (ours, theirs) = messages::pair()?;
     let run = |program: OsString| -> io::Result<Child> {
         Command::new(program)
             .arg0(name)
-            .args(&arguments)
+            .args(arguments)
             .stdin(Stdio::from(theirs.as_fd().try_clone_to_owned()?))
             .stdout(output())
             .stderr(output())
@@ -111,11 +106,7 @@ pub fn start(
 ///
 /// # Errors
 /// What the operating system says.
-pub fn start_as(
-    role: Role,
-    arguments: impl IntoIterator<Item = OsString>,
-    is_detached: bool,
-) -> io::Result<Sibling> {
+pub fn start_as(role: Role, arguments: &[OsString], is_detached: bool) -> io::Result<Sibling> {
     start(&role.name().into(), arguments, is_detached)
 }
 
@@ -134,10 +125,11 @@ pub fn find_null() -> io::Result<()> {
 /// What the operating system says.
 pub fn start_confined(
     role: Role,
-    arguments: impl IntoIterator<Item = OsString>,
+    mut arguments: Vec<OsString>,
     confinement: &Confinement,
 ) -> io::Result<Sibling> {
-    start_as(role, arguments.into_iter().chain(confinement.words().map(OsString::from)), true)
+    arguments.extend(confinement.words().map(OsString::from));
+    start_as(role, &arguments, true)
 }
 
 /// The words of a process without the last two, and what those say; nothing if they say nothing.

@@ -154,7 +154,7 @@ pub fn grant(
     first: usize,
     arrival: Arrival,
     packet: &[u8],
-    is_resting: impl Fn(&Door, IpAddr) -> bool,
+    is_resting: &dyn Fn(&Door, IpAddr) -> bool,
 ) -> Result<Granted, Refused> {
     let mut refused = Refused { door: first, why: Refusal::Hmac };
     let place = |door: &Door| lock_of(door).map(|lock| (lock.port, door.target));

@@ -269,7 +269,7 @@ impl Admissions {
     }
 
     /// An element was taken away by somebody else: who is let in by nothing any more.
-    pub fn taken_away(&mut self, is_it: impl Fn(&Spot) -> bool) -> Vec<Admission> {
+    pub fn taken_away(&mut self, is_it: &dyn Fn(&Spot) -> bool) -> Vec<Admission> {
         let spots: Vec<Spot> = self.holders.keys().filter(|spot| is_it(spot)).cloned().collect();
         let mut closed = Vec::new();
         for spot in spots {

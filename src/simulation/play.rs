@@ -315,7 +315,7 @@ impl Play {
         let is_resting = |door: &Door, who: IpAddr| {
             cooldowns.iter().any(|(name, of, until)| *until > now.uptime && *of == who && *name == door.name)
         };
-        match grant(self.engine.doors(), &self.used, door, arrival, packet, is_resting) {
+        match grant(self.engine.doors(), &self.used, door, arrival, packet, &is_resting) {
             Ok(Granted { door: index, request, time, id }) => {
                 let Some(door) = self.engine.doors().get(index).cloned() else { return };
                 // It is far from full here.

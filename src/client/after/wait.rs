@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
+
 use crate::client::output;
 use crate::door::knock::Protocol;
 use crate::reason::reason;
@@ -52,7 +54,7 @@ impl Seen {
 /// # Errors
 /// None does in time.
 pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Shut> {
-    until(addresses, timeout, |address, patience| TcpStream::connect_timeout(&address, patience))
+    until(addresses, timeout, connection).map(TcpStream::from)
 }
 
 /// Tries the addresses in turn until one answers: over TCP by accepting a connection, over UDP by a
@@ -63,11 +65,15 @@ pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Result<Tcp
 pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> Result<(), Shut> {
     match protocol {
         Protocol::Tcp => for_connection(addresses, timeout).map(drop),
-        Protocol::Udp | Protocol::Icmp => until(addresses, timeout, datagram),
+        Protocol::Udp | Protocol::Icmp => until(addresses, timeout, datagram).map(drop),
     }
 }
 
-fn datagram(address: SocketAddr, patience: Duration) -> io::Result<()> {
+fn connection(address: SocketAddr, patience: Duration) -> io::Result<Socket> {
+    TcpStream::connect_timeout(&address, patience).map(Socket::from)
+}
+
+fn datagram(address: SocketAddr, patience: Duration) -> io::Result<Socket> {
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -76,14 +82,15 @@ fn datagram(address: SocketAddr, patience: Duration) -> io::Result<()> {
     socket.connect(address)?;
     socket.set_read_timeout(Some(patience))?;
     socket.send(&[0])?;
-    socket.recv(&mut [0; 1]).map(drop)
+    socket.recv(&mut [0; 1])?;
+    Ok(socket.into())
 }
 
-fn until<T>(
+fn until(
     addresses: &[SocketAddr],
     timeout: Duration,
-    attempt: impl Fn(SocketAddr, Duration) -> io::Result<T>,
-) -> Result<T, Shut> {
+    attempt: fn(SocketAddr, Duration) -> io::Result<Socket>,
+) -> Result<Socket, Shut> {
     let begin = Instant::now();
     let mut patience = PATIENCE;
     let mut progress = Progress { begin, shown: false };

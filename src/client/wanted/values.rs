@@ -1,6 +1,5 @@
 //! Values of options that are numbers.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use crate::client::failure::Failure;
@@ -16,13 +15,16 @@ const MAX_AMOUNT: u32 = 86_400;
 /// Anything else.
 pub fn number<N>(input: &Completed, option: &str, least: N, most: N) -> Result<Option<N>, Failure>
 where
-    N: TryFrom<u64> + PartialOrd + Display + Copy,
+    N: TryFrom<u64> + Into<u64>,
 {
+    Ok(bounded(input, option, least.into(), most.into())?.and_then(|number| N::try_from(number).ok()))
+}
+
+fn bounded(input: &Completed, option: &str, least: u64, most: u64) -> Result<Option<u64>, Failure> {
     let Some(text) = input.typed.text(option) else { return Ok(None) };
     let digits = text.strip_prefix("0x").map(|hex| u64::from_str_radix(hex, 16));
-    let number = digits.unwrap_or_else(|| text.parse()).ok().and_then(|number| N::try_from(number).ok());
-    match number {
-        Some(number) if number >= least && number <= most => Ok(Some(number)),
+    match digits.unwrap_or_else(|| text.parse()) {
+        Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
         _ => {
             let name = input.name(option);
             Err(Failure::refused(format_args!("{name}: '{text}' is not between {least} and {most}")))

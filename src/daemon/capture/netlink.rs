@@ -77,10 +77,10 @@ impl Survey {
     /// What the operating system says.
     pub fn scene(&mut self, with_routes: bool) -> io::Result<Scene> {
         let mut scene = Scene::default();
-        self.dump(RTM_GETLINK, RTM_NEWLINK, &LINK_REQUEST, |message| {
+        self.dump(RTM_GETLINK, RTM_NEWLINK, &LINK_REQUEST, &mut |message| {
             scene.interfaces.extend(interface(message));
         })?;
-        self.dump(RTM_GETADDR, RTM_NEWADDR, &[0; 8], |message| {
+        self.dump(RTM_GETADDR, RTM_NEWADDR, &[0; 8], &mut |message| {
             let Some((index, address)) = own_address(message) else { return };
             if let Some(interface) = scene.interfaces.iter_mut().find(|interface| interface.index == index) {
                 interface.addresses.push(address);
@@ -88,7 +88,9 @@ impl Survey {
         })?;
         if with_routes {
             let mut routes = Vec::new();
-            self.dump(RTM_GETROUTE, RTM_NEWROUTE, &[0; 12], |message| routes.extend(default_route(message)))?;
+            self.dump(RTM_GETROUTE, RTM_NEWROUTE, &[0; 12], &mut |message| {
+                routes.extend(default_route(message));
+            })?;
             scene.default_routes = best(&routes);
         }
         Ok(scene)
@@ -100,7 +102,7 @@ impl Survey {
         question: u16,
         answer: u16,
         body: &[u8],
-        mut each: impl FnMut(&[u8]),
+        each: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
         self.question = self.question.wrapping_add(1);
         let mut buffer = vec![0; ANSWER];

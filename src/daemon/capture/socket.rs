@@ -105,7 +105,7 @@ impl Capture {
         only_v4: bool,
         sockets: &mut Sockets<'_>,
     ) -> Result<Capture, CaptureError> {
-        let way = Way::open(&interface, None, sockets, |socket| {
+        let way = Way::open(&interface, None, sockets, &|socket| {
             attach(socket, &programs(&interface, layout, interest, only_v4))
         });
         match way {
@@ -168,7 +168,7 @@ impl Capture {
     ) {
         let with_ring = (!self.has_ring()).then_some(interest.has_single_packets());
         // Until it shares the packets of the earlier one it must not hear any.
-        let new = Way::open(&self.interface, with_ring, sockets, deafen).and_then(|new| {
+        let new = Way::open(&self.interface, with_ring, sockets, &deafen).and_then(|new| {
             let programs = programs(&self.interface, layout, interest, self.only_v4);
             ring::share(&self.way.control, &new.control)
                 .and_then(|()| attach(&new.control, &programs))
@@ -235,7 +235,7 @@ impl Way {
         interface: &Interface,
         with_ring: Option<bool>,
         sockets: &mut Sockets<'_>,
-        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+        prepare: &dyn Fn(&Socket) -> io::Result<()>,
     ) -> Result<Way, (Operation, Code)> {
         let control = Socket::from(sockets().map_err(|code| (Operation::Socket, code))?);
         prepare(&control).map_err(because(Operation::Filter))?;

@@ -141,7 +141,7 @@ impl HeirProcess {
         }
         self.started = Some(now.uptime);
         self.estate = estate.clone();
-        let start = || processes::start_as(Role::Heir, estate.words(), self.is_detached);
+        let start = || processes::start_as(Role::Heir, &estate.words(), self.is_detached);
         let process = self.limits.apply_to(start)?;
         if let Some(bundle) = bundle {
             messages::transmit(&process.socket, &Order::Adopt(Generation(1)), Some(bundle.as_fd()))?;

@@ -26,7 +26,7 @@ impl Doorkeeper {
         let is_resting = |door: &Door, knocker: IpAddr| {
             cooldowns.iter().any(|it| it.until > now.uptime && it.knocker == knocker && it.door == door.name)
         };
-        let granted = grant(&self.config.doors, self.memory.used(), *door, arrival, packet, is_resting);
+        let granted = grant(&self.config.doors, self.memory.used(), *door, arrival, packet, &is_resting);
         let granted = granted.and_then(|granted| {
             let max_age = self.longest_age();
             let used = self.memory.use_packet(granted.time, granted.id, max_age, now);

@@ -68,7 +68,7 @@ impl Names {
     /// # Errors
     /// What the operating system says.
     pub fn start(confinement: &Confinement) -> io::Result<Names> {
-        let resolver = processes::start_confined(Role::Resolver, [], confinement)?;
+        let resolver = processes::start_confined(Role::Resolver, Vec::new(), confinement)?;
         Ok(Names {
             resolver: Some(resolver),
             confined: None,

@@ -50,7 +50,7 @@ impl Firewall {
         } else {
             let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
             let closed =
-                self.admissions.taken_away(|spot| spot.set.table == guard::TABLE && !is_there(&spot.set));
+                self.admissions.taken_away(&|spot| spot.set.table == guard::TABLE && !is_there(&spot.set));
             said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
         }
         if earlier.as_ref() != Some(&guard) {
@@ -81,7 +81,7 @@ impl Firewall {
             _ => Said::Complaint("could not take the guard away".to_owned()),
         });
         self.claim = None;
-        let closed = self.admissions.taken_away(|spot| spot.set.table == guard::TABLE);
+        let closed = self.admissions.taken_away(&|spot| spot.set.table == guard::TABLE);
         said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
     }
 
@@ -176,7 +176,7 @@ impl Firewall {
     pub(in crate::daemon::doorkeeper) fn attend(&mut self, now: Now, said: &mut Vec<Said>) {
         let Some(ring) = self.doorbell.as_ref().and_then(Doorbell::rang) else { return };
         for removed in ring.removed {
-            let closed = self.admissions.taken_away(|spot| {
+            let closed = self.admissions.taken_away(&|spot| {
                 spot.set.set == removed.set
                     && spot.set.table == removed.table
                     && spot.element.key == removed.key
