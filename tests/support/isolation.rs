@@ -1,6 +1,9 @@
 //! Moves the tests into their own network and mount namespaces and, for an ordinary user, a user namespace.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -30,7 +33,24 @@ fn enter_namespaces() -> Result<(), (&'static str, String)> {
         .map_err(|e| ("making the mounts private", e.to_string()))?;
     // Holds default pid files and temporary folders; the kernel removes it with the last process of the tests.
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
-        .map_err(|e| ("mounting a tmpfs on /run", e.to_string()))
+        .map_err(|e| ("mounting a tmpfs on /run", e.to_string()))?;
+    if !Path::new("/etc/services").exists() {
+        add_services()
+            .map_err(|e| ("adding /etc/services, which netbase has", format!("{e} (install netbase)")))?;
+    }
+    Ok(())
+}
+
+/// Puts a list of services into `/etc`, as the tests see it: a bare Debian has none, and the client looks up ports by
+/// name in it.
+fn add_services() -> io::Result<()> {
+    let folder = "/run/etc-with-services";
+    fs::create_dir(folder)?;
+    // It becomes /etc, also for users whose privileges are dropped.
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    fs::write(format!("{folder}/services"), "ssh 22/tcp\ndomain 53/tcp\ndomain 53/udp\n")?;
+    let layers = format!("lowerdir={folder}:/etc");
+    Ok(mount(Some("overlay"), "/etc", Some("overlay"), MsFlags::empty(), Some(&*layers))?)
 }
 
 fn write(path: &'static str, text: &str) -> Result<(), (&'static str, String)> {
