@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use crate::wire::trouble::limit_descriptors;
 
 trials![
     packets_come_once_whichever_way_they_come,
+    packets_come_once_where_changes_follow_each_other,
     a_flood_is_read_from_a_ring,
     without_a_ring_it_goes_on,
     what_cannot_be_given_back_is_tried_again_later,
@@ -67,20 +68,29 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Every packet has another source address. A hole is one that was lost, a step back one that came twice.
 fn packets_come_once_whichever_way_they_come() {
+    packets_come_once(400, 0);
+}
+
+/// Some packets wait all the time, so that the socket of a change is still there at the next.
+fn packets_come_once_where_changes_follow_each_other() {
+    packets_come_once(10, 7);
+}
+
+/// `between` packets come between two changes, of which `left` wait at the next. Every packet has another source address. A hole is one that was lost, a step back one that came twice.
+fn packets_come_once(between: u32, left: u32) {
     const CHANGES: u32 = 6;
-    const BETWEEN: usize = 400;
+    const FIRST: u32 = 0xb00_0000;
     let world = World::new();
     let mut sender = Sender::new(&world.client, CLIENT_LINK);
     let is_over = AtomicBool::new(false);
+    let next = AtomicU32::new(FIRST);
     let sources: Vec<u32> = thread::scope(|scope| {
         scope.spawn(|| {
-            let mut n = 0xb00_0000_u32;
             while !is_over.load(Ordering::Relaxed) {
-                let source = std::net::Ipv4Addr::from(n).to_string();
+                let source = std::net::Ipv4Addr::from(next.load(Ordering::Relaxed)).to_string();
                 sender.send(&udp(1000).from(&source).frame());
-                n += 1;
+                next.fetch_add(1, Ordering::Relaxed);
                 // Not more than a small queue holds while the sockets change, on a busy machine too.
                 thread::sleep(Duration::from_millis(1));
             }
@@ -101,7 +111,11 @@ fn packets_come_once_whichever_way_they_come() {
             let mut sources = Vec::new();
             let end = Instant::now() + Duration::from_secs(30);
             for change in 0..=CHANGES {
-                while sources.len() < BETWEEN * (1 + change as usize) {
+                let last = next.load(Ordering::Relaxed) + between;
+                while left > 0 && next.load(Ordering::Relaxed) < last {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                while sources.last().is_none_or(|source| *source < last - left) {
                     match capture.take() {
                         Taken::Knock(knock) => {
                             let IpAddr::V4(source) = knock.source else { panic!("{knock:?}") };

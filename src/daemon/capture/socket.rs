@@ -158,7 +158,8 @@ impl Capture {
 
     /// Lets packets come in the other way. None is lost where there is room for those of the meantime
     /// (some ten milliseconds), and none comes twice. Where that does not work (no memory, no
-    /// descriptor, a kernel without rings) they come as they did, and it is tried again later.
+    /// descriptor, a kernel without rings) they come as they did, and it is tried again later. Nothing is done while
+    /// packets are left from the change before.
     pub fn change(
         &mut self,
         layout: &Layout,
@@ -166,6 +167,12 @@ impl Capture {
         uptime: Duration,
         sockets: &mut Sockets<'_>,
     ) {
+        match &self.earlier {
+            Some((_, true)) => return,
+            // It is the first member of the group, to which packets would go again.
+            Some((_, false)) => self.earlier = None,
+            None => {}
+        }
         let with_ring = (!self.has_ring()).then_some(interest.has_single_packets());
         // Until it shares the packets of the earlier one it must not hear any.
         let new = Way::open(&self.interface, with_ring, sockets, &deafen).and_then(|new| {
