@@ -62,8 +62,18 @@ pub struct SharedKnock {
 struct Source {
     /// Until when, as uptime.
     until: Duration,
-    /// Its knocks, in the order of the log, each with whether it arrived here.
-    kept: Vec<(Knock, bool)>,
+    /// Its knocks, in the order of the log.
+    kept: Vec<Kept>,
+}
+
+/// A shared knock that may be repeated behind stages that were reached elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    knock: Knock,
+    /// It arrived here.
+    is_own: bool,
+    /// When it came, as uptime.
+    came: Duration,
 }
 
 /// What is shared, as one gateway knows it.
@@ -147,7 +157,7 @@ impl Sharing {
         match *part {
             Part::Now => {
                 observe(engine, knock, *is_own);
-                kept.push((*knock, *is_own));
+                kept.push(Kept { knock: *knock, is_own: *is_own, came: now.uptime });
                 if kept.len() > MOST_KEPT {
                     kept.remove(0);
                 }
@@ -158,8 +168,8 @@ impl Sharing {
                 }
                 observe(engine, knock, false);
                 if is_last {
-                    for (knock, is_own) in &kept {
-                        observe(engine, knock, *is_own);
+                    for it in &kept {
+                        observe(engine, &it.knock, it.is_own);
                     }
                 }
             }
@@ -181,9 +191,8 @@ impl Sharing {
         }
         let longest = engine.doors().iter().map(Door::seq_timeout).max().unwrap_or_default();
         let source = self.sources.entry(source).or_default();
-        if source.until <= now.uptime {
-            source.kept = Vec::new();
-        }
+        // Each knock makes the time of the source longer, not that of the knocks before it.
+        source.kept.retain(|it| it.came.saturating_add(longest) > now.uptime);
         source.until = now.uptime.saturating_add(longest);
         source
     }

@@ -25,6 +25,7 @@ trials![
     another_try_begins_anew,
     without_a_fleet_each_is_alone,
     the_same_log_gives_the_same_events,
+    old_knocks_are_not_repeated,
 ];
 
 const DOORS: &str = "[four]\nsequence = 7001,7002,7003,7004\ntcpflags = syn,!ack\ncommand = x\n\
@@ -63,6 +64,23 @@ fn packet(source: IpAddr, protocol: Protocol, port: u16) -> Knock {
 
 fn tcp(source: &str, port: u16) -> Knock {
     packet(source.parse().unwrap(), Protocol::Tcp, port)
+}
+
+/// Knocks of a source that was not known are repeated behind the stages that it reached elsewhere, but no older ones than
+/// an attempt may take.
+fn old_knocks_are_not_repeated() {
+    for (pause, openings) in [(1_000, 1), (26_000, 0)] {
+        let mut gateway = Gateway::new(true);
+        let mut hear = |port, part, time| {
+            let shared = SharedKnock { knock: tcp("10.0.0.2", port), part, is_own: true };
+            gateway.hear(&shared, after(time));
+        };
+        hear(7002, Part::Now, 0);
+        hear(7003, Part::Now, pause / 2);
+        hear(7004, Part::Now, pause - 1);
+        hear(7001, Part::Before { is_first: true, is_last: true }, pause);
+        assert_eq!(gateway.openings(), openings, "after {pause} ms");
+    }
 }
 
 /// A gateway, and what happened there.
