@@ -103,3 +103,4 @@ pub mod desk;
 pub mod messages;
 pub mod outbox;
 pub(crate) mod shared_knock;
+pub mod values;

@@ -19,9 +19,8 @@ use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
 use knocking::protocol::bundle::{Bundle, CoolingDown, SpentLists};
 use knocking::protocol::confinement::{Confined, Confinement, Outcome, Part};
-use knocking::protocol::messages::{
-    Crossing, Generation, LONGEST, LONGEST_TEXT, Order, Report, SinglePacket, Step, plain,
-};
+use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step};
+use knocking::protocol::values::{LONGEST_TEXT, plain};
 use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
 
 use crate::random::Random;

@@ -12,8 +12,9 @@ use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::filter::trouble::Code;
 use crate::octets;
 use crate::opening::event::Opening;
-use crate::protocol::messages::{Generation, LONGEST_TEXT, Order, Report, SinglePacket};
+use crate::protocol::messages::{Generation, Order, Report, SinglePacket};
 use crate::protocol::outbox::Outbox;
+use crate::protocol::values::LONGEST_TEXT;
 
 /// How long to wait for a packet socket. The doorkeeper answers at once unless it is stopped.
 const SOCKET_PATIENCE: Duration = Duration::from_millis(250);

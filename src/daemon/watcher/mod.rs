@@ -47,7 +47,8 @@ use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
 use crate::opening::log_limit::{Cause, Dropped, Flood};
-use crate::protocol::messages::{Order, Report, SinglePacket, Step, plain};
+use crate::protocol::messages::{Order, Report, SinglePacket, Step};
+use crate::protocol::values::plain;
 use crate::time::Now;
 
 /// How many packets are handled before messages of the doorkeeper get their turn.

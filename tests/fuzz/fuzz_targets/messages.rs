@@ -18,7 +18,8 @@ use knocking::octets;
 use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
 use knocking::protocol::confinement::{Confined, Outcome};
-use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step, plain};
+use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step};
+use knocking::protocol::values::plain;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
