@@ -187,6 +187,8 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         assert!(capture.is_to_change(second));
         capture.change(&layout, &interest, second, &mut sockets);
         assert!(capture.has_ring() && !capture.is_to_change(second));
+        // Nothing is left from before the change.
+        assert!(matches!(capture.take(), Taken::Nothing));
         let later = second + RING_KEPT;
         assert_eq!(capture.next_change(), Some(later));
         assert!(capture.is_to_change(later));

@@ -140,7 +140,13 @@ impl Capture {
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
         let is_ring_short = self.wants_whole && self.way.ring.as_ref().is_some_and(|ring| !ring.is_whole());
-        (self.bursts.wants_ring(uptime) != self.has_ring() || is_ring_short) && self.next_try <= uptime
+        let is_wanted = self.bursts.wants_ring(uptime) != self.has_ring() || is_ring_short;
+        is_wanted && self.next_try <= uptime && !self.has_left()
+    }
+
+    /// Whether packets are left from the change before.
+    fn has_left(&self) -> bool {
+        matches!(self.earlier, Some((_, true)))
     }
 
     /// Whether packets come through a ring.
@@ -167,12 +173,11 @@ impl Capture {
         uptime: Duration,
         sockets: &mut Sockets<'_>,
     ) {
-        match &self.earlier {
-            Some((_, true)) => return,
-            // It is the first member of the group, to which packets would go again.
-            Some((_, false)) => self.earlier = None,
-            None => {}
+        if self.has_left() {
+            return;
         }
+        // It is the first member of the group, to which packets would go again.
+        self.earlier = None;
         let with_ring = (!self.has_ring()).then_some(interest.has_single_packets());
         // Until it shares the packets of the earlier one it must not hear any.
         let new = Way::open(&self.interface, with_ring, sockets, &deafen).and_then(|new| {
