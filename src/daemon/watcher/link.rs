@@ -18,6 +18,8 @@ use crate::protocol::values::LONGEST_TEXT;
 
 /// How long to wait for a packet socket. The doorkeeper answers at once unless it is stopped.
 const SOCKET_PATIENCE: Duration = Duration::from_millis(250);
+/// The same before there is a configuration: nothing is heard that could be lost, and a machine that starts may be slow.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// `EAGAIN`: there was no answer.
 const NO_ANSWER: Code = Code(11);
 /// `EMFILE`: an answer came without its descriptor, because this process has too many open files.
@@ -195,7 +197,8 @@ impl Link {
         if self.asked == 0 {
             self.ask_for_socket();
         }
-        let deadline = now().uptime.saturating_add(SOCKET_PATIENCE);
+        let is_first = self.outbox.generation() == Generation::default();
+        let deadline = now().uptime.saturating_add(if is_first { FIRST_PATIENCE } else { SOCKET_PATIENCE });
         loop {
             match messages::receive(&self.socket) {
                 Received::Message(Order::Taken(number), _) => self.outbox.taken(number),
