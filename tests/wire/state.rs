@@ -530,8 +530,9 @@ fn of_many_stops_at_once_only_those_that_run_are_run_again() {
     let unnoted = place.read("state.new").lines().filter(|line| line.contains(" closing ")).count();
     let noted = place.read("state.new").lines().filter(|line| line.starts_with("closed ")).count();
     assert!(before < 60, "it was killed too late to show anything");
-    // One more may have been started in the very instant.
-    let running = unnoted.saturating_sub(noted) + 1;
+    // Some more may have been started while the processes were killed one after the other: the daemon and its heir start
+    // one at a time.
+    let running = unnoted.saturating_sub(noted) + 5;
     let _daemon = with_state(&world, &place, "").start();
     let all_closed = || knockers.iter().all(|it| place.read("out").lines().any(|line| line == it));
     assert!(holds_within(seconds(6.0), all_closed), "{}", place.read("out"));
