@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets, one for each reader of untrusted input, and runs each.
 #
-#     tests/fuzz/run.sh [--runs N | --seconds S] [TARGET...]
+#     tests/fuzz/run.sh [--runs N | --seconds S] [--seed N] [TARGET...]
 #
 # Needs cargo and a C++ compiler, but neither cargo-fuzz nor nightly: the compiler's
 # coverage counters also work on stable.  Without TARGET it runs all of them; each begins
 # with its seeds (from tests/corpus and tests/fuzz/seeds) and the inputs of earlier runs
-# (tests/fuzz/corpus).  Prints a table, and exits with 1 if a target failed: the inputs
-# that made it fail are in tests/fuzz/artifacts.
+# (tests/fuzz/corpus).  With --seed the random numbers are the same each time.  Prints a
+# table, and exits with 1 if a target failed: the inputs that made it fail are in
+# tests/fuzz/artifacts.
 set -euo pipefail
 
 fuzz=$(cd "$(dirname "$0")" && pwd)
 tests=$(dirname "$fuzz")
 bound=-runs=100000
+random=0
 targets=()
 
 fail() {
@@ -37,7 +39,12 @@ while [ $# -gt 0 ]; do
         bound=-max_total_time=$2
         shift
         ;;
-    -*) fail "usage: tests/fuzz/run.sh [--runs N | --seconds S] [TARGET...]" ;;
+    --seed)
+        is_number "${2-}"
+        random=$2
+        shift
+        ;;
+    -*) fail "usage: tests/fuzz/run.sh [--runs N | --seconds S] [--seed N] [TARGET...]" ;;
     *)
         [ -f "$fuzz/fuzz_targets/$1.rs" ] || fail "there is no target $1 in $fuzz/fuzz_targets"
         targets+=("$1")
@@ -157,7 +164,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus" "$artifacts"
     folders=("$corpus" "$seeds/$target")
     [ -d "$fuzz/seeds/$target" ] && folders+=("$fuzz/seeds/$target")
-    options=("$bound" -artifact_prefix="$artifacts/" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1)
+    options=("$bound" -seed="$random" -artifact_prefix="$artifacts/" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1)
     [ "$target" = config ] && options+=(-max_len=8192)
     dictionary "$target" >"$seeds/$target.dict"
     [ -s "$seeds/$target.dict" ] && options+=(-dict="$seeds/$target.dict")

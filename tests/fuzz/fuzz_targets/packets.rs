@@ -60,10 +60,15 @@ impl World {
         assert!(coarse || !exact, "the coarse filter passes less");
         if let Some(knock) = knock {
             let own = self.here.contains(&knock.destination);
+            let is_forged = own && self.is_from_here(knock);
             let is_known = self.interest.includes(knock, own) || self.interest.includes_hit(knock, own);
             // The filter refuses a packet that claims more bytes than there are; the parser may see a cut one.
             let is_whole = usize::try_from(knock.length).is_ok_and(|length| length <= ip.len());
-            if is_known && is_whole && self.doors.iter().any(|door| door.rules.admit(knock.source)) {
+            if is_known
+                && is_whole
+                && !is_forged
+                && self.doors.iter().any(|door| door.rules.admit(knock.source))
+            {
                 assert!(exact, "what is of interest does not pass: {knock:?}");
             }
         }
@@ -79,7 +84,13 @@ impl World {
             assert!(self.doors.iter().zip(&self.each).any(wants), "nobody wants {knock:?}");
             let is_place = |door: &Door| door.accepts_destination(knock.destination, own);
             assert!(self.doors.iter().any(is_place), "nobody listens there: {knock:?}");
+            assert!(!own || !self.is_from_here(knock), "forged, since it came from a wire: {knock:?}");
         }
+    }
+
+    /// Whether the source is one of this host's addresses, which is impossible for a packet from a wire.
+    fn is_from_here(&self, knock: &Knock) -> bool {
+        knock.source.is_loopback() || self.here.contains(&knock.source)
     }
 }
 
