@@ -239,11 +239,9 @@ cross() {
     fi
     # Code that repeats becomes a function of its own, as it does by default on other targets.
     # It finds more of it where variables are addressed by a frame pointer, whose instructions
-    # are shorter too. Functions that differ in constants alone become one. A call copies more
-    # than 16 bytes: each load and store takes 4 to 8 bytes, the call of memcpy some 15.
+    # are shorter too. Functions that differ in constants alone become one.
     [ "$name" != x86_64 ] || own+=(-Cllvm-args=-enable-machine-outliner=always
-        -Cforce-frame-pointers=yes -Cllvm-args=-enable-global-merge-func
-        -Cllvm-args=-max-store-memcpy=1 -Cllvm-args=-max-store-memmove=1 -Cllvm-args=-max-store-memset=2)
+        -Cforce-frame-pointers=yes -Cllvm-args=-enable-global-merge-func)
     if [ -z "${folder:-}" ]; then
         # Relative relocations in a few hundred bytes instead of 24 each.
         own+=(-Crelocation-model=pic -Clink-arg=--pack-dyn-relocs=relr)
