@@ -137,7 +137,11 @@ impl Scene {
             Step::Crash { opening, spares_commands, is_reboot } => {
                 // The opening is saved before the command is started.
                 if let Some((door, knocker)) = opening {
-                    let _never_taken = self.admit(door, knocker);
+                    for action in self.admit(door, knocker) {
+                        if let Action::Run(job) = action {
+                            self.owe_stop_of(&job);
+                        }
+                    }
                 }
                 self.crash(spares_commands && !is_reboot, is_reboot);
             }
@@ -165,17 +169,30 @@ impl Scene {
             !matches!(phase, Phase::Closing(_)) && stop.door == door.name && stop.knocker == knocker
         };
         let is_open = self.openings.standing().iter().any(is_it);
+        if !self.openings.have_room_for(door, knocker, &[]) {
+            return Vec::new();
+        }
         let actions = self.openings.admit(door, knocker, self.now);
-        let runs = actions.iter().any(|action| matches!(action, Action::Run(_)));
         if is_open && door.reopen != Reopen::Run {
             assert!(matches!(actions.as_slice(), [Action::Tell(Event::AlreadyOpen { .. })]), "{actions:?}");
+        } else if let [Action::Tell(Event::Waits { .. })] = actions.as_slice() {
+            let is_start = |(job, _): &&(Job, Process)| !is_stop(job) && whose(job).0 == *door.name;
+            let running = self.running.iter().filter(is_start).count();
+            assert_eq!(running, usize::from(door.max_commands()), "waits for no command");
         } else {
+            let runs = actions.iter().any(|action| matches!(action, Action::Run(_)));
             assert_eq!(runs, door.start_for(knocker).is_some(), "{actions:?}");
         }
-        if runs && door.stop_for(knocker).is_some() {
-            *self.owed.entry((door.name.to_string(), knocker.to_string())).or_default() += 1;
-        }
         actions
+    }
+
+    /// Counts the stop command that a start command entails.
+    fn owe_stop_of(&mut self, start: &Job) {
+        let whose = whose(start);
+        let door = self.doors.iter().find(|door| *door.name == *whose.0);
+        if door.is_some_and(|door| whose.1.parse().is_ok_and(|knocker| door.stop_for(knocker).is_some())) {
+            *self.owed.entry(whose).or_default() += 1;
+        }
     }
 
     /// Does what the doorkeeper does with actions; `starts` says whether commands can be started.
@@ -187,6 +204,9 @@ impl Scene {
                 Action::Tell(event) => assert!(event.line(None).is_some()),
                 Action::Run(job) => {
                     assert_eq!(announced.take().as_ref(), Some(&job.command), "not announced");
+                    if !is_stop(&job) {
+                        self.owe_stop_of(&job);
+                    }
                     self.start(job, starts);
                 }
                 Action::Kill(id) => {
