@@ -46,9 +46,12 @@ impl FirstStages {
     pub fn doors_at(&self, stage: Stage, destination: IpAddr, own: bool, doors: &mut Vec<(u32, Turn)>) {
         doors.clear();
         doors.extend(own.then(|| self.entries(stage, None)).into_iter().flatten());
+        let without_target = doors.len();
         doors.extend(self.entries(stage, Some(destination)));
-        // Fast on what is sorted already.
-        doors.sort_by_key(|(door, _)| *door);
+        // Each of the two is sorted by itself.
+        if (1..doors.len()).contains(&without_target) {
+            doors.sort_by_key(|(door, _)| *door);
+        }
     }
 
     fn entries(&self, stage: Stage, target: Option<IpAddr>) -> impl Iterator<Item = (u32, Turn)> {

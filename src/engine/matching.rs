@@ -10,6 +10,7 @@ use crate::door::sequence::Stage;
 use crate::door::{Door, spend_at_namesakes};
 use crate::engine::Engine;
 use crate::engine::attempts::{AttemptId, Attempts, Candidate};
+use crate::engine::steps::Steps;
 use crate::engine::tally::Tally;
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
@@ -34,8 +35,9 @@ struct Arrival<'a> {
     failure: Option<(u32, Event)>,
     /// [`Event::Tried`], which comes after the failures.
     tried: Vec<Event>,
-    /// The engine's, for as long as the knock is being processed.
+    /// These two are the engine's, for as long as the knock is being processed.
     tallies: Vec<Tally>,
+    steps: Steps,
 }
 
 impl Engine {
@@ -62,6 +64,7 @@ impl Engine {
             failure: None,
             tried: Vec::new(),
             tallies: std::mem::take(&mut self.tallies),
+            steps: self.steps,
         };
         let mut has_attempt = false;
         let mut next = self.attempts.first_of(knock.source);
@@ -75,7 +78,7 @@ impl Engine {
         let has_opened = arrival.opened.is_some();
         arrival.switch_to(None);
         arrival.events.append(&mut arrival.tried);
-        self.tallies = arrival.tallies;
+        (self.tallies, self.steps) = (arrival.tallies, arrival.steps);
         for (index, turn) in arrival.used {
             spend_at_namesakes(&mut self.doors, index as usize, turn, knock.source, now);
         }
@@ -159,8 +162,10 @@ impl Engine {
         self.first_stages.doors_at(Stage::of(knock), knock.destination, arrival.own, &mut firsts);
         let mut explained = 0;
         for &(index, turn) in &firsts {
-            self.explain_flags_of(explained..=index, arrival);
-            explained = index.saturating_add(1);
+            if self.explains_flags {
+                self.explain_flags_of(explained..=index, arrival);
+                explained = index.saturating_add(1);
+            }
             let Some(door) = self.doors.get(index as usize) else { continue };
             if !door.packet_rule().allows(knock) {
                 if !self.explains_flags {
@@ -228,7 +233,7 @@ impl Engine {
         }
         let opening = Opening { door: index as usize, knocker, turn };
         let name = door.name.clone();
-        // Asked first, because another line of a one-time file may have another rate.
+        // Before the line is used up: the default rate depends on whether the current line is a single knock.
         let is_admitted = self.buckets.admit(index as usize, door, Duration::ZERO, uptime);
         // The list is used up whatever the rate allows: others may have overheard it.
         let (is_one_time, cooldown) = (matches!(door.lock, Lock::OneTime(_)), door.rules.cooldown);
@@ -286,7 +291,10 @@ impl Arrival<'_> {
             if stage == 1 {
                 self.count(index, |tally| tally.begun += 1);
             }
-            self.events.push(Event::Advanced { door: door.name.clone(), knocker: self.knock.source, stage });
+            if self.steps.admits() {
+                let knocker = self.knock.source;
+                self.events.push(Event::Advanced { door: door.name.clone(), knocker, stage });
+            }
         }
         (self.has_advanced, self.failure) = (true, None);
     }

@@ -14,6 +14,7 @@ pub mod fit;
 mod matching;
 pub mod sharing;
 pub mod single_packets;
+mod steps;
 pub mod strays;
 pub mod tally;
 
@@ -29,6 +30,7 @@ use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
 use crate::engine::single_packets::{Gates, Verdict};
+use crate::engine::steps::Steps;
 use crate::engine::strays::Strays;
 use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
@@ -71,6 +73,8 @@ pub struct Engine {
     cooldowns: ExpiringMap<()>,
     /// The uptimes at which a knocker completed the sequence of a door with `Repeat`.
     repeats: ExpiringMap<Vec<Duration>>,
+    /// How many steps of attempts are reported.
+    steps: Steps,
     /// What was counted for each door.
     tallies: Vec<Tally>,
     /// The most attempts that were in progress at once.
@@ -115,6 +119,7 @@ impl Engine {
             valid_times: Duration::ZERO..Duration::ZERO,
             attempts: Attempts::new(capacity),
             explains_flags: false,
+            steps: Steps::default(),
             cooldowns: ExpiringMap::new(knockers_kept(capacity)),
             repeats: ExpiringMap::new(knockers_kept(capacity)),
             buckets: Buckets::default(),
@@ -168,6 +173,18 @@ impl Engine {
     /// the packet may begin an attempt. That takes time in proportion to the number of doors.
     pub fn explain_flags(&mut self) {
         self.explains_flags = true;
+    }
+
+    /// From now on reports at most so many stages that are reached ([`Event::Advanced`]) and attempts that expire
+    /// ([`Event::Expired`]); `None`, as at first, is no limit. What is left out is counted:
+    /// [`take_left_out`](Engine::take_left_out).
+    pub fn limit_steps(&mut self, most: Option<u32>) {
+        self.steps.limit(most);
+    }
+
+    /// How many steps were not reported since this was asked last.
+    pub fn take_left_out(&mut self) -> u64 {
+        self.steps.take_left_out()
     }
 
     /// Takes over the spent lists, the tries at lists, the cooldowns and the counts of an earlier engine, for the doors that both have.
@@ -275,7 +292,10 @@ impl Engine {
                     if let Some(tally) = self.tallies.get_mut(index as usize) {
                         tally.expired += 1;
                     }
-                    events.push(Event::Expired { door: door.name.clone(), knocker, stage: reached.into() });
+                    if self.steps.admits() {
+                        let stage = reached.into();
+                        events.push(Event::Expired { door: door.name.clone(), knocker, stage });
+                    }
                 }
                 events.extend(self.note_end(index, turn, knocker, reached.into(), now));
             }

@@ -50,9 +50,8 @@ impl Flood {
         Flood { began: Duration::ZERO, left: burst, held: 0, limit: (lines, burst) }
     }
 
-    /// Whether one more line is to be written now; otherwise it is counted. To be called after
-    /// [`Flood::sum`].
-    pub fn admits(&mut self, uptime: Duration) -> bool {
+    /// How many lines may be written now. To be called after [`Flood::sum`].
+    pub fn room(&mut self, uptime: Duration) -> u32 {
         let seconds = uptime.saturating_sub(self.began).as_secs();
         if seconds > 0 && self.held == 0 {
             let (lines, burst) = self.limit;
@@ -61,13 +60,24 @@ impl Flood {
             let began = self.began.saturating_add(Duration::from_secs(seconds));
             (self.began, self.left) = (began, self.left.saturating_add(more).min(burst));
         }
-        let is_admitted = self.left > 0;
+        self.left
+    }
+
+    /// Whether one more line is to be written now; otherwise it is counted. To be called after
+    /// [`Flood::sum`].
+    pub fn admits(&mut self, uptime: Duration) -> bool {
+        let is_admitted = self.room(uptime) > 0;
         if is_admitted {
             self.left -= 1;
         } else {
-            self.held = self.held.saturating_add(1);
+            self.hold(1);
         }
         is_admitted
+    }
+
+    /// So many lines are not written, because there was no [`room`](Flood::room) for them.
+    pub fn hold(&mut self, lines: u64) {
+        self.held = self.held.saturating_add(lines);
     }
 
     /// How many were not written, when their second is over.

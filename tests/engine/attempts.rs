@@ -26,6 +26,7 @@ trials![
     sets_of_doors_are_bounded,
     genuine_knocks_get_through_floods_of_first_and_second_knocks,
     doors_that_begin_with_the_same_knock_are_kept_shut_by_no_flood,
+    steps_above_the_limit_are_counted_only,
     the_oldest_of_equals_is_evicted,
     a_million_sources_are_bounded,
     ended_attempts_leave_no_memory_behind,
@@ -315,24 +316,31 @@ impl Scene {
 
     /// A SYN from this address, at this time in microseconds.
     fn knock(&mut self, who: u32, port: u16, micros: u64) {
-        let knock = Knock {
-            source: address(who),
-            source_port: 1,
-            destination: SERVER,
-            protocol: Protocol::Tcp,
-            port,
-            flags: Some(Flags::SYN),
-            udp_length: None,
-            length: 40,
-        };
-        let uptime = Duration::from_micros(micros);
-        self.engine.observe(&knock, Now { uptime, unix: uptime }, &mut self.events);
+        self.engine.observe(&syn(who, port), at(micros), &mut self.events);
         for event in self.events.drain(..) {
             if let Event::Opened { door, .. } = event {
                 self.opened.push(door.to_string());
             }
         }
     }
+}
+
+fn syn(who: u32, port: u16) -> Knock {
+    Knock {
+        source: address(who),
+        source_port: 1,
+        destination: SERVER,
+        protocol: Protocol::Tcp,
+        port,
+        flags: Some(Flags::SYN),
+        udp_length: None,
+        length: 40,
+    }
+}
+
+fn at(micros: u64) -> Now {
+    let uptime = Duration::from_micros(micros);
+    Now { uptime, unix: uptime }
 }
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
@@ -401,6 +409,37 @@ fn doors_that_begin_with_the_same_knock_are_kept_shut_by_no_flood() {
     // The knockers' own attempts are over, and those of the strangers are one each.
     assert_eq!(scene.engine.attempts(), 9 * 500);
     assert!(scene.engine.bytes() < 1_000_000, "{}", scene.engine.bytes());
+}
+
+/// Stages and expirations; an opening is always reported.
+fn steps_above_the_limit_are_counted_only() {
+    let door = |n: u32| format!("[d{n}]\nsequence = 1000,{}\nseq_timeout = 1\n", 2000 + n);
+    let Scene { mut engine, mut events, .. } = Scene::new(&(0..10).map(door).collect::<String>());
+    let steps = |events: &mut Vec<Event>| -> String {
+        let step = |event| match event {
+            Event::Advanced { stage: 1, .. } => 'a',
+            Event::Expired { stage: 1, .. } => 'e',
+            Event::Opened { .. } => 'o',
+            _ => '?',
+        };
+        events.drain(..).map(step).collect()
+    };
+    engine.observe(&syn(1, 1000), at(0), &mut events);
+    assert_eq!((steps(&mut events).as_str(), engine.take_left_out()), ("aaaaaaaaaa", 0));
+    engine.limit_steps(Some(3));
+    engine.observe(&syn(2, 1000), at(1), &mut events);
+    assert_eq!((steps(&mut events).as_str(), engine.take_left_out()), ("aaa", 7));
+    engine.limit_steps(Some(12));
+    engine.expire(at(9_000_000), &mut events);
+    assert_eq!((steps(&mut events).as_str(), engine.take_left_out()), ("eeeeeeeeeeee", 8));
+    assert_eq!(engine.take_left_out(), 0);
+    engine.limit_steps(Some(0));
+    engine.observe(&syn(3, 1000), at(9_000_001), &mut events);
+    engine.observe(&syn(3, 2007), at(9_000_002), &mut events);
+    assert!(steps(&mut events).contains('o'), "the door does not open");
+    engine.limit_steps(None);
+    engine.observe(&syn(4, 1000), at(9_000_003), &mut events);
+    assert_eq!(steps(&mut events), "aaaaaaaaaa");
 }
 
 fn the_oldest_of_equals_is_evicted() {

@@ -17,6 +17,7 @@ trials![
     the_furthest_attempts_survive_strangers,
     as_many_attempts_as_the_file_says,
     five_thousand_doors,
+    one_packet_begins_more_doors_than_the_log_has_room_for,
     more_ports_than_a_filter_holds,
     bursts_are_not_lost,
     a_flood_at_a_door_of_one_knock,
@@ -193,6 +194,20 @@ fn five_thousand_doors() {
         wanted += &opened(&format!("door{n}"), CLIENT6, 4);
     }
     daemon.expect(&wanted);
+}
+
+fn one_packet_begins_more_doors_than_the_log_has_room_for() {
+    let door = |n: u16| format!("[d{n}]\nsequence = 1000,{}\nseq_timeout = 1\n", 2000 + n);
+    let world = World::new();
+    let daemon = world.knockd(&(0..700).map(door).collect::<String>()).start();
+    world.send([tcp(1000)]);
+    daemon.wait_for("... and 200 more in the last second");
+    let stages = daemon.lines().iter().filter(|line| line.ends_with(": Stage 1")).count();
+    assert_eq!(stages, 500, "{}", daemon.said());
+    // The attempt at all of them expires.
+    assert!(holds_within(seconds(30.0), || told(&daemon.lines()) == 1400), "{}", daemon.said());
+    world.send([1000, 2699].map(tcp));
+    daemon.wait_for("10.77.0.2: d699: OPEN SESAME");
 }
 
 /// However coarse the kernel's filter becomes, what is no knock stays none.

@@ -10,14 +10,13 @@ mod adopt;
 pub mod debug;
 pub mod expression;
 pub mod link;
+mod reporting;
 mod status;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -40,7 +39,7 @@ use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
 use crate::daemon::signals;
 use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
-use crate::door::lock::{Lock, OneTime, Turn};
+use crate::door::lock::{Lock, OneTime};
 use crate::engine::Engine;
 use crate::engine::sharing::{SharedKnock, Sharing};
 use crate::engine::single_packets::Verdict;
@@ -151,6 +150,7 @@ impl Watcher {
         while !self.is_finished && !self.link.is_closed() {
             let ready = self.wait();
             let now = now();
+            self.sum_up(now);
             if ready.interfaces
                 && let Some(ring) = self.captures.doorbell().rang()
             {
@@ -167,10 +167,9 @@ impl Watcher {
                 self.listen(capture, &mut events, now);
             }
             self.give_back_rings(now);
+            self.limit_steps(now);
             self.engine.expire(now, &mut events);
-            for event in events.drain(..) {
-                self.handle(&event, now);
-            }
+            self.handle_all(&mut events, now);
             // After the packets: knocks that came before SIGHUP are judged by the old configuration.
             if ready.doorkeeper || self.link.has_orders() {
                 self.obey(now);
@@ -178,7 +177,6 @@ impl Watcher {
             if ready.usr1 && self.usr1.as_ref().is_some_and(|it| matches!(it.read_signal(), Ok(Some(_)))) {
                 self.tell_log(now);
             }
-            self.sum_up(now);
             self.link.flush();
         }
         if let Some(lines) = self.flood.rest() {
@@ -274,13 +272,12 @@ impl Watcher {
                     let shared = self.sharing.arrived(&mut self.engine, &knock, now);
                     if shared.is_empty() {
                         let attempts = self.attempts_to_explain(&knock);
+                        self.limit_steps(now);
                         self.engine.observe(&knock, now, events);
                         self.explain_failures(&attempts, &knock, events);
                     }
                     self.share(shared);
-                    for event in events.drain(..) {
-                        self.handle(&event, now);
-                    }
+                    self.handle_all(events, now);
                     self.look_at_datagram(place, &knock, now);
                 }
             }
@@ -294,11 +291,10 @@ impl Watcher {
     /// Takes a knock of the fleet.
     fn hear(&mut self, knock: &SharedKnock, now: Now) {
         let mut events = Vec::new();
+        self.limit_steps(now);
         let shared = self.sharing.heard(&mut self.engine, knock, now, &mut events);
         self.share(shared);
-        for event in events {
-            self.handle(&event, now);
-        }
+        self.handle_all(&mut events, now);
     }
 
     fn share(&mut self, knocks: Vec<SharedKnock>) {
@@ -325,13 +321,6 @@ impl Watcher {
         if self.may_report_step(now) {
             self.link.say(Report::Stepped(self.link.generation(), door, knock.source, step));
         }
-    }
-
-    /// Whether a step of an attempt is reported: strangers can cause them at any rate.
-    fn may_report_step(&mut self, now: Now) -> bool {
-        self.sum_up(now);
-        // Most of a flood ends here: there is no log, or the limit of lines is reached.
-        self.has_readers && self.flood.admits(now.uptime)
     }
 
     /// Adapts a capture to the rate of its packets. To make a ring takes some ten milliseconds: that waits for openings that
@@ -366,89 +355,6 @@ impl Watcher {
         self.say_all(reports);
     }
 
-    /// Reports an event to the doorkeeper.
-    fn handle(&mut self, event: &Event, now: Now) {
-        if self.explains
-            && let Some(text) = event.debug_line()
-        {
-            self.link.explain(&text);
-        }
-        let (door, knocker, step) = match event {
-            Event::Opened { opening, .. } => {
-                if !self.link.open(*opening) {
-                    self.dropped.add(&opening.door, Cause::Queue, now.uptime);
-                }
-                if self.is_one_time(opening.door) {
-                    self.renew_filter();
-                }
-                return;
-            }
-            Event::TooOften { opening, .. } => {
-                self.dropped.add(&opening.door, Cause::Rate, now.uptime);
-                if self.engine.doors().get(opening.door).is_some_and(|door| door.lock.is_used_up()) {
-                    // Where there is no room, the list is used up in this process at least.
-                    let _ = self.link.use_up(*opening);
-                }
-                if self.is_one_time(opening.door) {
-                    self.renew_filter();
-                }
-                return;
-            }
-            Event::Tried { door, knocker, turn, count, .. } => {
-                self.report_try(door, *knocker, *turn, *count, now);
-                return;
-            }
-            Event::Advanced { door, knocker, stage } => (door, knocker, Step::Advanced(small(*stage))),
-            Event::Failed { door, knocker, stage, is_logged: true } => {
-                (door, knocker, Step::Failed(small(*stage)))
-            }
-            Event::Expired { door, knocker, stage } => (door, knocker, Step::Expired(small(*stage))),
-            Event::Misfit { door, knocker, misfit, .. } => (door, knocker, Step::Misfit(*misfit)),
-            Event::Repeated { door, knocker, count: (done, wanted) } => {
-                (door, knocker, Step::Repeated(number(*done), number(*wanted)))
-            }
-            _ => return,
-        };
-        if self.may_report_step(now)
-            && let Some(place) = self.place_of(door)
-        {
-            self.link.say(Report::Stepped(self.link.generation(), place, *knocker, step));
-        }
-    }
-
-    /// The place of the door that an event of the engine names.
-    fn place_of(&self, door: &Arc<str>) -> Option<usize> {
-        // The name is shared with one of the engine's doors, so comparing pointers is enough.
-        self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door))
-    }
-
-    /// Reports a try to guess a one-time list, so that it counts after a restart too. Beyond a number a second they count
-    /// here only.
-    fn report_try(&mut self, door: &Arc<str>, knocker: IpAddr, turn: Turn, count: u8, now: Now) {
-        self.tries.sum(now.uptime);
-        if self.tries.admits(now.uptime)
-            && let Some(door) = self.place_of(door)
-        {
-            self.link.say(Report::Tried(self.link.generation(), door, knocker, turn, count));
-        }
-    }
-
-    /// Reports how many lines were left out, if it is time to.
-    fn sum_up(&mut self, now: Now) {
-        if let Some(lines) = self.flood.sum(now.uptime) {
-            self.link.say(Report::LeftOut(lines));
-        }
-        let dropped = self.dropped.sum(now.uptime);
-        self.report_dropped(dropped);
-    }
-
-    /// Says how many openings were not made.
-    fn report_dropped(&mut self, dropped: Vec<(usize, Cause, u64)>) {
-        for (door, cause, count) in dropped {
-            self.link.say(Report::Dropped(self.link.generation(), door, cause, count));
-        }
-    }
-
     fn say_all(&mut self, reports: impl IntoIterator<Item = Report>) {
         reports.into_iter().for_each(|report| self.link.say(report));
     }
@@ -481,13 +387,4 @@ impl Watcher {
         }
         self.renew_filter();
     }
-}
-
-/// A number that is always small, in the type that messages have for it.
-fn small(number: usize) -> u8 {
-    u8::try_from(number).unwrap_or(u8::MAX)
-}
-
-fn number(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
