@@ -62,6 +62,8 @@ pub fn ping(mut destination: SocketAddr, data: Vec<u8>) -> io::Result<()> {
         event: Event::new()?,
         answer: vec![0; (ANSWER + data.len()).div_ceil(size_of::<u64>())],
         data,
+        from: Box::new(SockAddr::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))),
+        to: Box::new(SockAddr::from(destination)),
     };
     if pending.send(destination)? && !pending.event.is_signaled_within(PATIENCE) {
         // Windows may still write the answer and signal the event: they stay until the process ends. That is at
@@ -85,6 +87,9 @@ struct Pending {
     data: Vec<u8>,
     /// Words, because the structures in it are aligned.
     answer: Vec<u64>,
+    /// The addresses of a request by IPv6. Boxed, because the documentation does not say that they are copied.
+    from: Box<SockAddr>,
+    to: Box<SockAddr>,
 }
 
 impl Pending {
@@ -96,12 +101,12 @@ impl Pending {
         let length = u16::try_from(self.data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let room =
             u32::try_from(size_of_val(self.answer.as_slice())).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let Pending { requests: Requests(requests), event: Event(event), data, answer } = self;
+        let Pending { requests: Requests(requests), event: Event(event), data, answer, from, to } = self;
         let (data, answer) = (data.as_ptr().cast::<c_void>(), answer.as_mut_ptr().cast::<c_void>());
         let (routine, context, options) = (None, ptr::null(), ptr::null());
         let answers = match destination {
-            SocketAddr::V4(to) => {
-                let (from, to) = (0, u32::from_ne_bytes(to.ip().octets()));
+            SocketAddr::V4(v4) => {
+                let (from, to) = (0, u32::from_ne_bytes(v4.ip().octets()));
                 // SAFETY: both handles are open. `data` and `answer` have the lengths given with them, and the caller
                 // keeps them, and the handles, until the event is signaled. With an event there is no routine to
                 // call, and the options may be null.
@@ -113,10 +118,8 @@ impl Pending {
                 }
             }
             SocketAddr::V6(_) => {
-                let from = SockAddr::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-                let to = SockAddr::from(destination);
                 let (from, to) = (from.as_ptr().cast(), to.as_ptr().cast());
-                // SAFETY: as above; and both addresses are those of IPv6, and are copied before the function returns.
+                // SAFETY: as above; and both addresses are those of IPv6, and are kept as long as the data.
                 unsafe {
                     Icmp6SendEcho2(
                         *requests, *event, routine, context, from, to, data, length, options, answer, room,
