@@ -20,6 +20,7 @@ pub mod tally;
 
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::knock::Knock;
@@ -191,16 +192,28 @@ impl Engine {
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
         self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
         self.most_attempts = earlier.most_attempts;
-        for (old, knocker, &(), until) in earlier.cooldowns.iter() {
-            if let Some(door) = earlier.doors.get(old as usize) {
-                self.cool_down(&door.name, knocker, until, now);
-            }
-        }
+        let cooldowns = earlier.cooldowns.iter().filter_map(|(old, knocker, &(), until)| {
+            Some((earlier.doors.get(old as usize)?.name.clone(), knocker, until))
+        });
+        self.continue_cooldowns(&cooldowns.collect::<Vec<_>>(), now);
         inherit_spent(&earlier.doors, &mut self.doors);
     }
 
-    /// Continues a cooldown that began before this engine was created.
-    pub fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
+    /// Continues cooldowns that began before this engine was created: each with the name of its door, the knocker and its
+    /// end as uptime.
+    pub fn continue_cooldowns(&mut self, cooldowns: &[(Arc<str>, IpAddr, Duration)], now: Now) {
+        let mut places: Vec<(&Arc<str>, u32)> = self.doors.iter().map(|door| &door.name).zip(0..).collect();
+        places.sort_unstable();
+        for (name, knocker, until) in cooldowns {
+            let first = places.partition_point(|(it, _)| *it < name);
+            for (_, place) in places.iter().skip(first).take_while(|(it, _)| *it == name) {
+                self.cooldowns.set(*place, *knocker, (), *until, now.uptime);
+            }
+        }
+    }
+
+    /// A knocker has to wait until this uptime before these doors, all those of a name, open again.
+    fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
         for (index, _) in (0..).zip(&self.doors).filter(|(_, it)| *it.name == *door) {
             self.cooldowns.set(index, knocker, (), until, now.uptime);
         }

@@ -114,12 +114,13 @@ impl Watcher {
 
     /// Continues cooldowns that began before this process.
     fn cool_down(&mut self, cooldowns: &[CoolingDown], now: Now) {
-        for it in cooldowns {
-            let door = usize::try_from(it.door).ok().and_then(|door| self.engine.doors().get(door));
-            if let Some(name) = door.map(|door| door.name.clone()) {
-                self.engine.cool_down(&name, it.knocker, it.until, now);
-            }
-        }
+        let doors = self.engine.doors();
+        let named = cooldowns.iter().filter_map(|it| {
+            let door = doors.get(usize::try_from(it.door).ok()?)?;
+            Some((door.name.clone(), it.knocker, it.until))
+        });
+        let named: Vec<_> = named.collect();
+        self.engine.continue_cooldowns(&named, now);
     }
 }
 
