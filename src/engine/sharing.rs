@@ -3,7 +3,7 @@
 //! All members read the same log of shared knocks, and process it in its order. A knock that begins an attempt stays where
 //! it arrived: a flood of them costs the fleet nothing. One that can only be a later stage of an attempt which is not known
 //! here is shared, and with it all that its source knocks until a door opens, or nothing came for as long as an attempt may
-//! take. Whoever has an attempt of that source which this knock continues shares the stages that it has reached, marked as
+//! take. A member that has an attempt of that source which this knock continues shares the stages that it has reached, marked as
 //! what came before. Then all members begin anew: first those stages, then what was shared of that source in the
 //! meantime.
 //!

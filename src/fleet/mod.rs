@@ -39,7 +39,7 @@
 //! **Spending.** What can be used once (a line of a one-time file, a list of one-time ports, a single packet) is used up here
 //! first, on disk, as without a fleet; then the fleet is asked. The opening waits for the answer, and nothing else does.
 //! After 300 ms, or at once if there is no peer or it says `Unknown`, `Fleet_Spent` decides. The question stays queued for the
-//! engine either way. Whoever receives an `Open` uses up its turn too: strikes the line, remembers the list or the packet,
+//! engine either way. A member that receives an `Open` uses up its turn too: strikes the line, remembers the list or the packet,
 //! begins the cooldown, and tells the watcher.
 //!
 //! **Knocks** ([`sharing`](crate::engine::sharing)). The watcher decides which are shared; the doorkeeper passes them on,

@@ -27,7 +27,7 @@ impl Openings {
             [] => usize::from(is_new(None)),
             ports => ports.iter().filter(|port| is_new(Some(**port))).count(),
         };
-        self.starts.take(&door.name, door.max_commands(), number)
+        self.starts.has_room(&door.name, door.max_commands(), number)
     }
 
     /// A door opened for somebody. Where it has too many start commands running, this one waits.

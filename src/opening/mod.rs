@@ -64,13 +64,13 @@ impl Openings {
         Openings { origin, ..Openings::default() }
     }
 
-    /// These doors are in force from now on, and so many start commands of theirs may run at once; 0 is no limit.
-    /// Openings that wait and that these doors do not allow are dropped: how many of which doors. Others may run now, if
-    /// the limits were raised.
+    /// Puts these doors in force, and `most`, how many of their start commands may run at once (0 is no limit). Drops
+    /// waiting openings that none of these doors allows, and runs others if the limits were raised. Returns the doors
+    /// and how many openings of each were dropped, and the actions.
     pub fn adopt(&mut self, doors: &[Door], most: u16, now: Now) -> (Vec<(Arc<str>, u64)>, Vec<Action>) {
         let with_command = doors.iter().filter(|door| door.can_start_command());
         self.starts.limit(most, with_command.map(|door| door.name.clone()));
-        let dropped = self.starts.review(|name, planned| {
+        let dropped = self.starts.retain(|name, planned| {
             // Of sections with the same name, any may be the one that was knocked at.
             let mut named = doors.iter().filter(|door| *door.name == *name);
             let allows = |door: &&Door| {

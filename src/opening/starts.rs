@@ -66,7 +66,7 @@ impl<T> Starts<T> {
     /// Whether so many openings of this door can run or wait. `most` is how many may run at once at the door;
     /// 0 is no limit.
     #[must_use]
-    pub fn take(&self, door: &str, most: u16, number: usize) -> bool {
+    pub fn has_room(&self, door: &str, most: u16, number: usize) -> bool {
         let waiting = self.queues.get(door).map_or(0, |queue| queue.waiting.len());
         number <= self.free_at(door, most.into(), self.idle())
             || !self.is_closed && (waiting == 0 || waiting + number <= MOST_WAITING)
@@ -125,9 +125,9 @@ impl<T> Starts<T> {
         next.map(|(_, start)| start)
     }
 
-    /// Looks at all that wait. `limit_for` says how many may run at once at the door of each, 0 being no limit, or nothing
-    /// if it is not to run any more: then it is dropped. How many of which doors were.
-    pub fn review(&mut self, limit_for: impl Fn(&str, &T) -> Option<u16>) -> Vec<(Arc<str>, u64)> {
+    /// Keeps what waits and has a limit: `limit_for` returns how many may run at once at its door, 0 being no limit. Where it
+    /// returns `None`, what waits is dropped. Returns the doors and how many of each were dropped.
+    pub fn retain(&mut self, limit_for: impl Fn(&str, &T) -> Option<u16>) -> Vec<(Arc<str>, u64)> {
         let mut dropped = Vec::new();
         for (door, mut queue) in std::mem::take(&mut self.queues) {
             let before = queue.waiting.len();
@@ -240,20 +240,20 @@ mod tests {
         assert_eq!(run(&mut starts(0, &["a", "b"]), "a", 1_000), 1_000);
         // The ports of a single packet need a place each.
         let mut two = starts(4, &["a", "b"]);
-        assert!(two.take("a", 0, 3));
+        assert!(two.has_room("a", 0, 3));
         assert_eq!(run(&mut two, "a", 3), 3);
-        assert!(two.take("a", 0, 1), "it can wait");
+        assert!(two.has_room("a", 0, 1), "it can wait");
         two.close();
-        assert!(!two.take("a", 0, 1) && two.take("b", 0, 1) && !two.take("b", 0, 2));
+        assert!(!two.has_room("a", 0, 1) && two.has_room("b", 0, 1) && !two.has_room("b", 0, 2));
     }
 
     #[test]
-    fn a_review_drops_and_lets_run() {
+    fn what_is_dropped_makes_room() {
         let mut starts = starts(1, &["a", "b"]);
         assert_eq!(run(&mut starts, "a", 5), 1);
         assert_eq!(run(&mut starts, "b", 2), 0);
         let odd = |door: &str, n: &u32| (door == "a" && n % 2 == 1).then_some(2);
-        assert_eq!(starts.review(odd), [(Arc::from("a"), 2), (Arc::from("b"), 2)]);
+        assert_eq!(starts.retain(odd), [(Arc::from("a"), 2), (Arc::from("b"), 2)]);
         starts.limit(3, ["a"].map(Arc::from).into_iter());
         assert_eq!((starts.start_next(), starts.start_next()), (Some(1), None), "two of three at this door");
         starts.ended("a");

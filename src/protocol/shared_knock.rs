@@ -10,7 +10,7 @@
 //! | 5 or 17 | the source address: 4 or 6, then its bytes |
 //! | 5 or 17 | the destination address |
 //!
-//! Numbers are little-endian. The reader checks no spelling: whoever reads it compares what it encodes to.
+//! Numbers are little-endian. The reader accepts more than one encoding of a value: the caller encodes what it read and compares.
 
 use crate::door::knock::{Flags, Knock, Protocol};
 use crate::engine::sharing::{Part, SharedKnock};

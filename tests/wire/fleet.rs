@@ -36,7 +36,7 @@ trials![
     a_door_that_is_open_gets_a_later_end_and_no_second_command,
     a_door_that_the_kernel_opens,
     a_list_waits_for_its_answer_and_nothing_else_does,
-    a_list_that_is_used_up_in_vain_is_told,
+    an_opening_that_open_rate_refuses_uses_up_its_list_in_the_fleet,
     without_an_answer_the_policy_decides,
     without_a_peer_nobody_waits,
     a_list_that_was_used_elsewhere_is_used_here,
@@ -306,7 +306,7 @@ fn a_list_waits_for_its_answer_and_nothing_else_does() {
 }
 
 /// The door opens too often, but others may have overheard the list.
-fn a_list_that_is_used_up_in_vain_is_told() {
+fn an_opening_that_open_rate_refuses_uses_up_its_list_in_the_fleet() {
     not_soon();
     let world = World::new();
     let text = format!("in vain,{HOUR},20000,on,tcp,udp");

@@ -184,7 +184,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Tells the fleet that what was knocked is used up, though no door opens: a question whose answer nothing waits for.
+    /// Tells the fleet that what was knocked is used up, though no door opens: sends `Ask` and ignores the answer.
     pub(super) fn use_up_in_fleet(&mut self, opening: Opening, now: Now) {
         if let Some(mut question) = self.question(&Knocked::Sequence(opening))
             && let Some(fleet) = &mut self.fleet

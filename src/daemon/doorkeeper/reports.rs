@@ -180,7 +180,8 @@ impl Doorkeeper {
                 return;
             }
         }
-        // The watcher keeps the rate too, if it is honest. Another line of a one-time file may have another rate.
+        // The watcher keeps the rate too, if it is honest. Before the line is used up: the default rate depends on
+        // whether the current line is a single knock.
         let is_admitted =
             !is_over_rate && self.buckets.admit(opening.door, door, credible::DELAY, now.uptime);
         let mut is_exhausted = false;
