@@ -14,6 +14,7 @@ mod flusher;
 mod heir;
 pub mod heir_life;
 mod kernel_doors;
+pub mod lock_file;
 pub mod memory;
 pub mod nftables;
 mod places;

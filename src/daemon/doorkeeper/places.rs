@@ -2,16 +2,17 @@
 //!
 //! [`crate::opening::state`] tells which files a place has, and what holds for them at every instant.
 
-use std::fs::{self, DirBuilder, File, FileTimes, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf, absolute};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::disk::{MODE, beside, carry_out, remove};
+use crate::daemon::doorkeeper::disk::{beside, carry_out, remove};
+use crate::daemon::doorkeeper::lock_file::{self, STAYING, announced, is_taken, is_trusted, lock_of};
 use crate::daemon::trusted;
 use crate::octets;
 use crate::opening::journal::{self, Choice, Journal};
@@ -76,7 +77,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         if found.contains(&journal::Place::Free) && !exists(&path) {
             continue;
         }
-        let locked = lock(&path, word);
+        let locked = lock_place(&path, word);
         found.push(match &locked {
             Ok(Some(_)) => journal::Place::Free,
             Ok(None) => {
@@ -132,7 +133,7 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
             }
             continue;
         }
-        match lock(&path, STAYING) {
+        match lock_place(&path, STAYING) {
             Ok(Some(place)) => {
                 let (state, says) = read_place(&path);
                 claim.says.extend(says);
@@ -153,7 +154,7 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
 pub fn read_unlockable(path: &Path) -> Claim {
     let mut claim = Claim::default();
     for path in places_at(path).into_iter().filter(|path| exists(path)) {
-        let Err(error) = lock(&path, STAYING) else { continue };
+        let Err(error) = lock_file::lock(&path, STAYING) else { continue };
         let (state, says) = read_place(&path);
         claim.says.extend(says);
         if !state.is_empty() {
@@ -212,22 +213,6 @@ pub fn holder(path: &Path) -> Option<(PathBuf, Option<u32>)> {
     Some((place, pid))
 }
 
-/// Whether a daemon has this place now.
-fn is_taken(place: &Path) -> bool {
-    let lock = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
-}
-
-/// What the lock file of a place says: how it is with the daemon that has the place, and which process that is.
-fn announced(place: &Path) -> (String, Option<u32>) {
-    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
-    let mut text = String::new();
-    let _ = file.and_then(|file| file.take(LONGEST_WORD).read_to_string(&mut text));
-    let mut lines = text.lines();
-    let word = lines.next().unwrap_or_default();
-    (word.to_owned(), lines.next().and_then(|pid| pid.parse().ok()))
-}
-
 /// The target of a symbolic link that belongs to root or to us; otherwise the path itself.
 fn followed(path: &Path) -> PathBuf {
     let is_link = fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() && is_trusted(&it));
@@ -236,10 +221,10 @@ fn followed(path: &Path) -> PathBuf {
     target.and_then(Result::ok).map_or_else(|| path.to_owned(), |target| folder.join(target))
 }
 
-/// The lock of a place.
-#[must_use]
-pub fn lock_of(place: &Path) -> PathBuf {
-    beside(place, ".lock")
+/// Locks a place; `None` if another daemon has it.
+fn lock_place(path: &Path, word: &str) -> io::Result<Option<Place>> {
+    let lock = lock_file::lock(path, word)?;
+    Ok(lock.map(|lock| Place { path: path.to_owned(), lock: Some(lock) }))
 }
 
 fn exists(path: &Path) -> bool {
@@ -299,103 +284,15 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-fn is_trusted(it: &Metadata) -> bool {
-    [0, nix::unistd::geteuid().as_raw()].contains(&it.uid())
-}
-
-/// Locks a place; `None` if another daemon has it.
-fn lock(path: &Path, word: &str) -> io::Result<Option<Place>> {
-    for ending in ["", ".new", ".tmp", ".lock"] {
-        check(path, ending)?;
-    }
-    let lock = lock_of(path);
-    // The first look is read-only: when a file that was open for writing is closed, the daemons that watch it take
-    // that for the end of its owner.
-    let probe = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&lock);
-    if probe.is_ok_and(|probe| matches!(probe.try_lock(), Err(fs::TryLockError::WouldBlock))) {
-        return Ok(None);
-    }
-    loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-            .open(&lock)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-        // The daemon that had it may have removed it between the two.
-        let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
-        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-            // In place of what the one before announced.
-            let _ = file.set_len(0).and_then(|()| (&file).write_all(announcement(word).as_bytes()));
-            return Ok(Some(Place { path: path.to_owned(), lock: Some(file) }));
-        }
-    }
-}
-
-/// The word in the lock file of a process that ends, or of an heir, which ends when a daemon starts.
-pub const LEAVING: &str = "leaving";
-/// The word in the lock file of any other.
-pub const STAYING: &str = "staying";
-/// No lock file says more than this many bytes.
-const LONGEST_WORD: u64 = 64;
-
-/// What a lock file says: how it is with the process that has it, and its number.
-fn announcement(word: &str) -> String {
-    format!("{word}\n{}\n", std::process::id())
-}
-
 /// Calls the heirs that have a state file at this path, and waits for them and for daemons that end, until `patience`
 /// is over or `is_over`.
 pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut() -> bool) {
     let deadline = now().uptime.saturating_add(patience);
-    let deadline_of_silent = now().uptime.saturating_add(SILENCE);
-    let is_leaving = |place: &PathBuf| {
-        let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place));
-        let Ok(file) = file else { return false };
-        // Nothing: it has just got the lock, and has not said yet.
-        let (word, _) = announced(place);
-        let is_said = word == LEAVING;
-        if is_said {
-            // This calls an heir. An heir calls no other heir, or both would leave.
-            // Both times: inotify reports a new modification time alone as a write (IN_MODIFY), not as IN_ATTRIB.
-            let time = SystemTime::now();
-            let _ = file.set_times(FileTimes::new().set_accessed(time).set_modified(time));
-        }
-        let may_say = word.is_empty() && now().uptime < deadline_of_silent;
-        (is_said || may_say) && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
-    };
+    let silent = now().uptime.saturating_add(SILENCE);
+    let is_leaving = |place: &PathBuf| lock_file::is_leaving(place, silent);
     while places_at(path).iter().any(is_leaving) && now().uptime < deadline && !is_over() {
         std::thread::sleep(LOOK);
     }
-}
-
-/// Whether a file of a place is ours or can be made.
-fn check(path: &Path, ending: &str) -> io::Result<()> {
-    let path = beside(path, ending);
-    let Ok(it) = fs::symlink_metadata(&path) else { return Ok(()) };
-    let kind = it.file_type();
-    let what = if kind.is_dir() {
-        "is a folder"
-    } else if kind.is_symlink() {
-        "is a symbolic link"
-    } else if kind.is_char_device() || kind.is_block_device() {
-        "is a device"
-    } else if !kind.is_file() {
-        "is no regular file"
-    } else if !is_trusted(&it) && (ending == ".lock" || !nix::unistd::geteuid().is_root()) {
-        "belongs to somebody else"
-    } else {
-        return Ok(());
-    };
-    let name = path.file_name().unwrap_or_default().display().to_string();
-    Err(io::Error::other(if ending.is_empty() { format!("it {what}") } else { format!("{name} {what}") }))
 }
 
 impl Place {
@@ -425,7 +322,7 @@ impl Place {
     /// Writes a word to the lock file, for others that find it locked.
     pub fn announce(&self, word: &str) {
         if let Some(lock) = &self.lock {
-            let _ = lock.set_len(0).and_then(|()| lock.write_all_at(announcement(word).as_bytes(), 0));
+            lock_file::announce(lock, word);
         }
     }
 }

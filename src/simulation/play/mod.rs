@@ -1,5 +1,7 @@
 //! Packets, one after another, and what follows from them.
 
+mod single_packets;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,15 +10,12 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::door::Door;
 use crate::door::knock::Knock;
-use crate::door::lock::{Lock, OneTime, Turn};
+use crate::door::lock::{Lock, OneTime};
 use crate::door::ports::{Ports, listed};
-use crate::door::sequence::Stage;
 use crate::door::spa::may_be_single_packet;
 use crate::door::spa::replay::Used;
-use crate::door::spa::request::Arrival;
 use crate::engine::Engine;
-use crate::engine::single_packets::{Granted, Verdict, grant};
-use crate::opening::event::{Event, Opening};
+use crate::opening::event::Event;
 use crate::opening::log_limit::{Cause, dropped};
 use crate::opening::rate::Buckets;
 use crate::opening::{Action, Ending, Job, Openings};
@@ -290,66 +289,6 @@ impl Play {
         self.happened(events);
         if let Some(packet) = payload.filter(|payload| may_be_single_packet(payload)) {
             self.single_packet(knock, packet);
-        }
-    }
-
-    fn single_packet(&mut self, knock: &Knock, packet: &[u8]) {
-        let door = match self.engine.judge_single_packet(knock, packet) {
-            Verdict::Stray => return,
-            Verdict::Wrong { door, .. } => {
-                let name = self.engine.doors().get(door).map(|door| door.name.clone());
-                return self.explain(|| {
-                    format!("{}: forged: made without the keys of the door", name.unwrap_or_default())
-                });
-            }
-            Verdict::Again(door) => {
-                let name = self.engine.doors().get(door).map(|door| door.name.clone());
-                return self.explain(|| format!("{}: this packet came before", name.unwrap_or_default()));
-            }
-            Verdict::Passed(door) => door,
-        };
-        let now = self.now;
-        let arrival =
-            Arrival { sender: knock.source, destination: knock.destination, unix: now.unix.as_secs() };
-        let cooldowns = &self.cooldowns;
-        let is_resting = |door: &Door, who: IpAddr| {
-            cooldowns.iter().any(|(name, of, until)| *until > now.uptime && *of == who && *name == door.name)
-        };
-        match grant(self.engine.doors(), &self.used, door, arrival, packet, &is_resting) {
-            Ok(Granted { door: index, request, time, id }) => {
-                let Some(door) = self.engine.doors().get(index).cloned() else { return };
-                // It is far from full here.
-                let _ = self.used.insert(time, id, u32::MAX, now.unix.as_secs());
-                self.cooldowns.retain(|(_, _, until)| *until > now.uptime);
-                if !door.rules.cooldown.is_zero() {
-                    let until = now.uptime.saturating_add(door.rules.cooldown);
-                    self.cooldowns.push((door.name.clone(), request.address, until));
-                }
-                if !self.buckets.admit(index, &door, Duration::ZERO, now.uptime) {
-                    return self.say(&dropped(&door.name, Cause::Rate, 1));
-                }
-                if !self.openings.have_room_for(&door, request.address, &request.ports) {
-                    return self.say(&dropped(&door.name, Cause::Queue, 1));
-                }
-                let opening = Opening { door: index, knocker: request.address, turn: Turn::default() };
-                self.openings_made += 1;
-                self.say_event(&Event::Opened { door: door.name.clone(), opening });
-                let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
-                let asked: Vec<Ports> = request.ports.iter().map(port).collect();
-                self.open_in_kernel(&door, request.address, &asked, request.seconds);
-                let actions = self.openings.grant(&door, &request, now);
-                self.take(actions);
-            }
-            Err(refused) => {
-                let Some(name) = self.engine.doors().get(refused.door).map(|door| door.name.clone()) else {
-                    return;
-                };
-                if refused.why.is_authentic() {
-                    self.say_event(&Event::Refused { door: name, knocker: knock.source, why: refused.why });
-                } else {
-                    self.explain(|| format!("{name}: refused, {}", refused.why));
-                }
-            }
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! The doorkeeper reports changes; it gets the state of earlier daemons, and messages for the log.
 
+mod records;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,18 +13,14 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::config::StateFiles;
 use crate::daemon::doorkeeper::claims;
+use crate::daemon::doorkeeper::lock_file;
 use crate::daemon::doorkeeper::places::{self, Claim, Place};
 use crate::daemon::doorkeeper::state_file::{Landed, StateFile};
 use crate::door::Door;
-use crate::door::lock::Turn;
-use crate::door::sequence::Stage;
-use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
-use crate::door::spa::sealed::PacketId;
-use crate::door::tries;
 use crate::octets;
 use crate::opening::Openings;
-use crate::opening::admissions::{Admission, Step, Whose};
+use crate::opening::admissions::Whose;
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
 use crate::reason::reason;
@@ -40,9 +37,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The consequence of running without a state file, for messages.
 const CONSEQUENCE: &str = "doors that are open may stay open if this daemon is killed";
-
-/// How many cooldowns are kept.
-const MOST_COOLDOWNS: usize = 1024;
 
 /// What was found at the path of the state file.
 #[derive(Debug, Default)]
@@ -112,19 +106,19 @@ impl Memory {
 
     /// The memory of an heir, which leaves its state file to the next daemon.
     pub(super) fn of_heir() -> Memory {
-        Memory { word: Some(places::LEAVING), ..Memory::default() }
+        Memory { word: Some(lock_file::LEAVING), ..Memory::default() }
     }
 
     /// Writes to the lock file that this process is about to end, so that the next daemon waits for it.
     pub(super) fn announce_leaving(&self) {
         if let Some(file) = &self.file {
-            file.place().announce(places::LEAVING);
+            file.place().announce(lock_file::LEAVING);
         }
     }
 
     /// Rings when a daemon starts that wants our state file: see [`places::wait_for_leaving`].
     pub(super) fn summons(&self) -> Option<Inotify> {
-        let lock = places::lock_of(self.file.as_ref()?.place().path());
+        let lock = lock_file::lock_of(self.file.as_ref()?.place().path());
         let bell = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         bell.add_watch(&lock, AddWatchFlags::IN_ATTRIB).ok()?;
         Some(bell)
@@ -143,105 +137,10 @@ impl Memory {
         self.file.as_ref().is_some_and(|file| !places::is_first(file.place().path(), &self.path))
     }
 
-    /// The cooldowns that are kept, the latest last.
-    pub(super) fn cooldowns(&self) -> &[Cooldown] {
-        &self.cooldowns
-    }
-
     /// A door opens: the changes are flushed to disk right after its command was started.
     pub(super) fn hurry(&mut self, openings: &Openings) {
         // A door without a stop command is not in the state file.
         self.is_urgent |= openings.have_changed() || !self.pending.is_empty();
-    }
-
-    /// Begins the cooldown of a door, if it has one.
-    pub(super) fn cool_down(&mut self, door: &Door, knocker: IpAddr, now: Now) {
-        let after = door.rules.cooldown;
-        if after.is_zero() {
-            return;
-        }
-        self.cooldowns.retain(|it| it.until > now.uptime && (it.knocker, &it.door) != (knocker, &door.name));
-        if self.cooldowns.len() >= MOST_COOLDOWNS {
-            self.cooldowns.remove(0);
-        }
-        let until = now.uptime.saturating_add(after);
-        let cooldown = Cooldown { door: door.name.clone(), knocker, after, until };
-        self.pending.push(Record::Cooldown(cooldown.clone()));
-        self.cooldowns.push(cooldown);
-    }
-
-    /// The doors that are open in the kernel, as far as is known.
-    pub(super) fn admitted(&self) -> Vec<Admitted> {
-        self.admitted.values().map(|it| (**it).clone()).collect()
-    }
-
-    /// Whether the kernel lets somebody in by this door, to this port if it was asked for one, until a time that will do.
-    pub(super) fn is_admitted(
-        &self,
-        door: &str,
-        knocker: IpAddr,
-        port: Option<Stage>,
-        will_do: impl Fn(Option<Duration>) -> bool,
-    ) -> bool {
-        let is_it = |whose: &Whose| {
-            let has_port =
-                |port: Stage| whose.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
-            *whose.door == *door && whose.knocker == knocker && port.is_none_or(has_port)
-        };
-        self.admitted.values().any(|it| is_it(&it.whose) && will_do(it.until))
-    }
-
-    /// Notes that the kernel has opened or closed a door.
-    pub(super) fn note(&mut self, step: Step) {
-        match step {
-            Step::Admitted(Admission { whose, after, until, made, .. }) => {
-                let admitted = Admitted { whose: whose.clone(), after, until, set: made };
-                self.pending.push(Record::Admitted(admitted.clone()));
-                self.admitted.insert(whose, Box::new(admitted));
-            }
-            Step::Dismissed(whose) => {
-                if self.admitted.remove(&whose).is_some() {
-                    self.pending.push(Record::Dismissed(whose));
-                }
-            }
-        }
-    }
-
-    /// Notes that a one-time list is used.
-    pub(super) fn spend(&mut self, door: &Door, turn: Turn, knocker: IpAddr) {
-        self.pending.extend(state::spent(door, turn, knocker));
-    }
-
-    /// Notes that somebody tried to guess a one-time list, so often by now.
-    pub(super) fn note_try(&mut self, lock: u64, turn: Turn, knocker: IpAddr, count: u8) {
-        self.pending.push(Record::Tried(lock, turn.0, tries::source(knocker), count));
-    }
-
-    /// The single packets that were used.
-    pub(super) fn used(&self) -> &Used {
-        &self.used
-    }
-
-    /// Notes that a single packet is used. Packets are too old after `max_age` seconds.
-    ///
-    /// # Errors
-    /// It cannot be used: too many others are remembered.
-    pub(super) fn use_packet(
-        &mut self,
-        time: u64,
-        id: PacketId,
-        max_age: u32,
-        now: Now,
-    ) -> Result<(), Refusal> {
-        self.used.insert(time, id, max_age, now.unix.as_secs())?;
-        self.pending.push(Record::Packet(time, id));
-        Ok(())
-    }
-
-    /// Notes that single packets of this time (seconds since 1970) or before count as used.
-    pub(super) fn distrust_packets(&mut self, floor: u64) {
-        self.used.merge([], Some(floor));
-        self.pending.push(Record::PacketFloor(floor));
     }
 
     /// Where the state file is, or would be.
@@ -257,7 +156,7 @@ impl Memory {
         }
         self.wanted = wanted.clone();
         self.had_state |= claims::has_state(wanted);
-        let (path, claim) = claims::claim(wanted, self.word.unwrap_or(places::STAYING));
+        let (path, claim) = claims::claim(wanted, self.word.unwrap_or(lock_file::STAYING));
         let path = path.as_path();
         let Claim { own, left, others, state, mut says, refusal } = claim;
         let Some(own) = own else {
@@ -329,7 +228,7 @@ impl Memory {
         }
         let Ok(watch) = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) else { return };
         for place in places {
-            let _ = watch.add_watch(&places::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
+            let _ = watch.add_watch(&lock_file::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
         self.watch = Some(watch);
         // A daemon that ended between the attempt on its lock and this has not been noticed.

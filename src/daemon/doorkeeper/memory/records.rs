@@ -1,0 +1,123 @@
+//! What is kept in the state file besides the openings: cooldowns, doors that are open in the kernel, and what was used.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::daemon::doorkeeper::memory::Memory;
+use crate::door::Door;
+use crate::door::lock::Turn;
+use crate::door::sequence::Stage;
+use crate::door::spa::Refusal;
+use crate::door::spa::replay::Used;
+use crate::door::spa::sealed::PacketId;
+use crate::door::tries;
+use crate::opening::admissions::{Admission, Step, Whose};
+use crate::opening::record::Record;
+use crate::opening::state::{self, Admitted, Cooldown};
+use crate::time::Now;
+
+/// How many cooldowns are kept.
+const MOST_COOLDOWNS: usize = 1024;
+
+impl Memory {
+    /// The cooldowns that are kept, the latest last.
+    pub(in crate::daemon::doorkeeper) fn cooldowns(&self) -> &[Cooldown] {
+        &self.cooldowns
+    }
+
+    /// Begins the cooldown of a door, if it has one.
+    pub(in crate::daemon::doorkeeper) fn cool_down(&mut self, door: &Door, knocker: IpAddr, now: Now) {
+        let after = door.rules.cooldown;
+        if after.is_zero() {
+            return;
+        }
+        self.cooldowns.retain(|it| it.until > now.uptime && (it.knocker, &it.door) != (knocker, &door.name));
+        if self.cooldowns.len() >= MOST_COOLDOWNS {
+            self.cooldowns.remove(0);
+        }
+        let until = now.uptime.saturating_add(after);
+        let cooldown = Cooldown { door: door.name.clone(), knocker, after, until };
+        self.pending.push(Record::Cooldown(cooldown.clone()));
+        self.cooldowns.push(cooldown);
+    }
+
+    /// The doors that are open in the kernel, as far as is known.
+    pub(in crate::daemon::doorkeeper) fn admitted(&self) -> Vec<Admitted> {
+        self.admitted.values().map(|it| (**it).clone()).collect()
+    }
+
+    /// Whether the kernel lets somebody in by this door, to this port if it was asked for one, until a time that will do.
+    pub(in crate::daemon::doorkeeper) fn is_admitted(
+        &self,
+        door: &str,
+        knocker: IpAddr,
+        port: Option<Stage>,
+        will_do: impl Fn(Option<Duration>) -> bool,
+    ) -> bool {
+        let is_it = |whose: &Whose| {
+            let has_port =
+                |port: Stage| whose.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
+            *whose.door == *door && whose.knocker == knocker && port.is_none_or(has_port)
+        };
+        self.admitted.values().any(|it| is_it(&it.whose) && will_do(it.until))
+    }
+
+    /// Notes that the kernel has opened or closed a door.
+    pub(in crate::daemon::doorkeeper) fn note(&mut self, step: Step) {
+        match step {
+            Step::Admitted(Admission { whose, after, until, made, .. }) => {
+                let admitted = Admitted { whose: whose.clone(), after, until, set: made };
+                self.pending.push(Record::Admitted(admitted.clone()));
+                self.admitted.insert(whose, Box::new(admitted));
+            }
+            Step::Dismissed(whose) => {
+                if self.admitted.remove(&whose).is_some() {
+                    self.pending.push(Record::Dismissed(whose));
+                }
+            }
+        }
+    }
+
+    /// Notes that a one-time list is used.
+    pub(in crate::daemon::doorkeeper) fn spend(&mut self, door: &Door, turn: Turn, knocker: IpAddr) {
+        self.pending.extend(state::spent(door, turn, knocker));
+    }
+
+    /// Notes that somebody tried to guess a one-time list, so often by now.
+    pub(in crate::daemon::doorkeeper) fn note_try(
+        &mut self,
+        lock: u64,
+        turn: Turn,
+        knocker: IpAddr,
+        count: u8,
+    ) {
+        self.pending.push(Record::Tried(lock, turn.0, tries::source(knocker), count));
+    }
+
+    /// The single packets that were used.
+    pub(in crate::daemon::doorkeeper) fn used(&self) -> &Used {
+        &self.used
+    }
+
+    /// Notes that a single packet is used. Packets are too old after `max_age` seconds.
+    ///
+    /// # Errors
+    /// It cannot be used: too many others are remembered.
+    pub(in crate::daemon::doorkeeper) fn use_packet(
+        &mut self,
+        time: u64,
+        id: PacketId,
+        max_age: u32,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        self.used.insert(time, id, max_age, now.unix.as_secs())?;
+        self.pending.push(Record::Packet(time, id));
+        Ok(())
+    }
+
+    /// Notes that single packets of this time (seconds since 1970) or before count as used.
+    pub(in crate::daemon::doorkeeper) fn distrust_packets(&mut self, floor: u64) {
+        self.used.merge([], Some(floor));
+        self.pending.push(Record::PacketFloor(floor));
+    }
+}
