@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod expiring_map;
 pub mod first_stages;
 pub mod fit;
+mod inheritance;
 mod matching;
 pub mod sharing;
 pub mod single_packets;
@@ -20,13 +21,12 @@ pub mod tally;
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::door::Door;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::sequence::Stage;
-use crate::door::{Door, spend_at_namesakes};
 use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
@@ -35,9 +35,8 @@ use crate::engine::steps::Steps;
 use crate::engine::strays::Strays;
 use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
-use crate::opening::event::{Event, Opening};
+use crate::opening::event::Event;
 use crate::opening::rate::Buckets;
-use crate::opening::state::inherit_spent;
 use crate::time::Now;
 
 /// The default capacity; a full table of attempts takes a few megabytes.
@@ -186,51 +185,6 @@ impl Engine {
     /// How many steps were not reported since this was asked last.
     pub fn take_left_out(&mut self) -> u64 {
         self.steps.take_left_out()
-    }
-
-    /// Takes over the spent lists, the tries at lists, the cooldowns and the counts of an earlier engine, for the doors that both have.
-    pub fn inherit(&mut self, earlier: &Engine, now: Now) {
-        self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
-        self.most_attempts = earlier.most_attempts;
-        let cooldowns = earlier.cooldowns.iter().filter_map(|(old, knocker, &(), until)| {
-            Some((earlier.doors.get(old as usize)?.name.clone(), knocker, until))
-        });
-        self.continue_cooldowns(&cooldowns.collect::<Vec<_>>(), now);
-        inherit_spent(&earlier.doors, &mut self.doors);
-    }
-
-    /// Continues cooldowns that began before this engine was created: each with the name of its door, the knocker and its
-    /// end as uptime.
-    pub fn continue_cooldowns(&mut self, cooldowns: &[(Arc<str>, IpAddr, Duration)], now: Now) {
-        let mut places: Vec<(&Arc<str>, u32)> = self.doors.iter().map(|door| &door.name).zip(0..).collect();
-        places.sort_unstable();
-        for (name, knocker, until) in cooldowns {
-            let first = places.partition_point(|(it, _)| *it < name);
-            for (_, place) in places.iter().skip(first).take_while(|(it, _)| *it == name) {
-                self.cooldowns.set(*place, *knocker, (), *until, now.uptime);
-            }
-        }
-    }
-
-    /// A knocker has to wait until this uptime before these doors, all those of a name, open again.
-    fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
-        for (index, _) in (0..).zip(&self.doors).filter(|(_, it)| *it.name == *door) {
-            self.cooldowns.set(index, knocker, (), until, now.uptime);
-        }
-    }
-
-    /// A door was opened at another gateway: its list opens it no more, and its cooldown begins. What a one-time file has
-    /// left comes by [`Engine::refill`].
-    pub fn used(&mut self, opening: &Opening, now: Now) {
-        let Some(door) = self.doors.get_mut(opening.door) else { return };
-        let (name, after) = (door.name.clone(), door.rules.cooldown);
-        if let Lock::Otp(_) = door.lock {
-            door.lock.spend(opening.turn, opening.knocker, now);
-            spend_at_namesakes(&mut self.doors, opening.door, opening.turn, opening.knocker, now);
-        }
-        if !after.is_zero() {
-            self.cool_down(&name, opening.knocker, now.uptime.saturating_add(after), now);
-        }
     }
 
     /// What is to become of a datagram with this payload.

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,23 @@ pub(super) enum Knocked {
     Sequence(Opening),
     /// A single packet.
     Packet(Box<Granted>),
+}
+
+impl Knocked {
+    /// The door, counted from 0.
+    pub(super) fn door(&self) -> usize {
+        match self {
+            Knocked::Sequence(opening) => opening.door,
+            Knocked::Packet(granted) => granted.door,
+        }
+    }
+
+    pub(super) fn knocker(&self) -> IpAddr {
+        match self {
+            Knocked::Sequence(opening) => opening.knocker,
+            Knocked::Packet(granted) => granted.request.address,
+        }
+    }
 }
 
 /// An opening that waits for an answer of the fleet.

@@ -1,17 +1,17 @@
 //! What the doorkeeper does for a fleet, and what a fleet has it do: see [`crate::fleet`].
 
+mod following;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::daemon::doorkeeper::fleet_socket::{Caller, Fleet, HeldOpening, Knocked};
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::Received;
+use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
-use crate::door::ports::Ports;
 use crate::door::sequence::Stage;
 use crate::door::spa::request::Request;
-use crate::door::spa::sealed::PacketId;
-use crate::door::{Door, spend_at_namesakes};
 use crate::engine::sharing::SharedKnock;
 use crate::fleet::marks::{life_of_packet, mark, shape, shape_of_all};
 use crate::fleet::message::{Mark, Message, Shared, VERSION};
@@ -19,16 +19,12 @@ use crate::octets;
 use crate::opening::Action;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::Cause;
-use crate::packet::is_possible_source;
 use crate::protocol::messages::Order;
 use crate::reason::reason;
 use crate::time::Now;
 
 /// How long the start command of a door without an end is worth running.
 const COMMAND: Duration = Duration::from_secs(10);
-/// Ends that differ by less are the same.
-const SAME: Duration = Duration::from_secs(1);
-
 impl Doorkeeper {
     /// Serves the fleet where the configuration in force says, if it does.
     pub(super) fn open_fleet(&mut self, now: Now) {
@@ -311,150 +307,11 @@ impl Doorkeeper {
         };
         fleet.say(Message::Opened(shared), now);
     }
-
-    /// A door was opened at another member.
-    fn follow(&mut self, shared: Shared, now: Now) {
-        let Some(fleet) = &mut self.fleet else { return };
-        if !fleet.recent.is_new(shared.number) {
-            return;
-        }
-        let doors = || (0..).zip(&self.config.doors).filter(|(_, door)| *door.name == *shared.door);
-        // Of sections with the same name, the one that is alike.
-        let alike = doors().find(|(_, door)| shape(door) == shared.shape);
-        let Some((place, _)) = alike.or_else(|| doors().next()) else { return };
-        let Some(door) = self.config.doors.get(place) else { return };
-        let Shared { knocker, turn, .. } = shared;
-        let left = match time_granted(door, &shared, now.unix.as_secs()) {
-            Ok(left) => left,
-            Err(doubt) => {
-                if self.talk.admits(now.uptime) {
-                    let name = &door.name;
-                    let text = format!("{name}: an opening of the fleet for {knocker} is refused: {doubt}");
-                    self.log.complain(&text);
-                }
-                return;
-            }
-        };
-        let name = door.name.clone();
-        let opening = Opening { door: place, knocker, turn };
-        self.use_up_with_fleet(opening, shared.mark, now);
-        let port = shared.access.as_ref().map(|(_, port)| *port);
-        if self.is_known(place, knocker, port, now.uptime.saturating_add(left)) {
-            return;
-        }
-        // The rate is kept where it was knocked.
-        let Some(door) = self.config.doors.get(place) else { return };
-        if !self.openings.have_room_for(door, knocker, port.as_slice()) {
-            return self.untold.drop_opening(&name, Cause::Queue, now);
-        }
-        let time = shared.has_end.then_some(left);
-        self.untold.tell(Event::OpenedByFleet { door: name, knocker, time }, &mut self.log, now);
-        let ports: Vec<Ports> = port.map(Ports::of).into_iter().collect();
-        self.admit_to_kernel(opening, (&ports, Some(left)), now);
-        let Some(door) = self.config.doors.get(place) else { return };
-        self.memory.cool_down(door, knocker, now);
-        let actions = self.openings.follow(door, knocker, shared.access, left, now);
-        self.actions.extend(actions);
-        self.memory.hurry(&self.openings);
-    }
-
-    /// What an opening at another member used up is used up here, for both processes.
-    fn use_up_with_fleet(&mut self, opening: Opening, mark: Mark, now: Now) {
-        let max_age = self.longest_age();
-        let Some(door) = self.config.doors.get_mut(opening.door) else { return };
-        let mut is_to_be_told = !door.rules.cooldown.is_zero();
-        match &door.lock {
-            Lock::Fixed(_) => {}
-            Lock::OneTime(_) => {
-                // A line that is not there was struck before.
-                let _ = self.use_up_line(opening, now);
-            }
-            Lock::Otp(lock) => {
-                is_to_be_told = true;
-                if !lock.is_spent(opening.turn, opening.knocker) {
-                    door.lock.spend(opening.turn, opening.knocker, now);
-                    self.memory.spend(door, opening.turn, opening.knocker);
-                    spend_at_namesakes(
-                        &mut self.config.doors,
-                        opening.door,
-                        opening.turn,
-                        opening.knocker,
-                        now,
-                    );
-                }
-            }
-            Lock::Spa(_) => {
-                // One that is used already, or that cannot be remembered, opens nothing here anyway.
-                let _ = self.memory.use_packet(opening.turn.0, PacketId(mark.0), max_age, now);
-            }
-        }
-        if let Some(generation) = self.desk.in_force().filter(|_| is_to_be_told) {
-            self.watcher.send(Order::Used(generation, opening), None);
-        }
-    }
-
-    /// Whether this door is open for this knocker already, about until this uptime: it was before the daemon was started
-    /// anew, and the fleet tells of it again.
-    fn is_known(&self, place: usize, knocker: IpAddr, port: Option<Stage>, end: Duration) -> bool {
-        let Some(door) = self.config.doors.get(place).filter(|door| has_end(door, knocker)) else {
-            return false;
-        };
-        let is_late = |its: Duration| its.saturating_add(SAME) >= end;
-        let by_kernel =
-            || self.memory.is_admitted(&door.name, knocker, port, |until| until.is_none_or(is_late));
-        let by_command = || self.openings.end_of(&door.name, knocker, port).is_some_and(is_late);
-        (door.open.is_none() || by_kernel()) && (door.stop_for(knocker).is_none() || by_command())
-    }
 }
 
 /// Whether what opens here for this knocker closes by itself.
 fn has_end(door: &Door, knocker: IpAddr) -> bool {
     door.stop_for(knocker).is_some() || door.open.as_ref().is_some_and(|open| !open.is_for_ever)
-}
-
-/// How long this door opens for what the fleet says, at this time (in seconds since 1970): never longer than a knock here
-/// opens it, and for no port that a single packet could not ask for here.
-///
-/// # Errors
-/// Why it does not open.
-fn time_granted(door: &Door, shared: &Shared, unix: u64) -> Result<Duration, &'static str> {
-    let is_packet = matches!(door.lock, Lock::Spa(_));
-    if shape(door) != shared.shape || is_packet != shared.access.is_some() {
-        return Err("the door is another one here");
-    }
-    if !is_possible_source(shared.knocker) {
-        return Err("nothing can come from this address");
-    }
-    if !door.rules.admit(shared.knocker) {
-        return Err("it may not knock at this door");
-    }
-    let longest = match (&door.lock, &shared.access) {
-        (Lock::Spa(lock), Some((user, port))) => lock
-            .longest_grant(user, *port, unix, door.cmd_timeout_seconds())
-            .map(|seconds| Duration::from_secs(seconds.into()))
-            .ok_or("no key here lets this user open this port")?,
-        _ => door.cmd_timeout(),
-    };
-    let is_for_ever = door.open.as_ref().is_some_and(|open| open.is_for_ever);
-    let is_limited = has_end(door, shared.knocker) && !is_for_ever;
-    Ok(if is_limited { shared.time.min(longest) } else { shared.time })
-}
-
-impl Knocked {
-    /// The door, counted from 0.
-    fn door(&self) -> usize {
-        match self {
-            Knocked::Sequence(opening) => opening.door,
-            Knocked::Packet(granted) => granted.door,
-        }
-    }
-
-    fn knocker(&self) -> IpAddr {
-        match self {
-            Knocked::Sequence(opening) => opening.knocker,
-            Knocked::Packet(granted) => granted.request.address,
-        }
-    }
 }
 
 /// Whether a knock did nothing, because the door is open and ignores it.
