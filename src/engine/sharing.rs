@@ -146,12 +146,13 @@ impl Sharing {
         let mut kept = std::mem::take(&mut self.source(engine, knock, now).kept);
         let mut has_opened = false;
         let mut observe = |engine: &mut Engine, knock: &Knock, is_own: bool| {
-            let first = events.len();
+            let (first, steps) = (events.len(), engine.steps);
             engine.observe(knock, now, events);
             let came = events.get(first..).unwrap_or_default();
             has_opened |= came.iter().any(|event| matches!(event, Event::Opened { .. }));
             if !is_own {
                 events.truncate(first);
+                engine.steps = steps;
             }
         };
         match *part {

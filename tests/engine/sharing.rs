@@ -26,6 +26,7 @@ trials![
     without_a_fleet_each_is_alone,
     the_same_log_gives_the_same_events,
     old_knocks_are_not_repeated,
+    what_is_told_elsewhere_takes_no_room_in_the_log,
 ];
 
 const DOORS: &str = "[four]\nsequence = 7001,7002,7003,7004\ntcpflags = syn,!ack\ncommand = x\n\
@@ -81,6 +82,20 @@ fn old_knocks_are_not_repeated() {
         hear(7001, Part::Before { is_first: true, is_last: true }, pause);
         assert_eq!(gateway.openings(), openings, "after {pause} ms");
     }
+}
+
+fn what_is_told_elsewhere_takes_no_room_in_the_log() {
+    let mut gateway = Gateway::new(true);
+    gateway.engine.limit_steps(Some(1));
+    let mut hear = |port, part, is_own| {
+        let knock = tcp("10.0.0.2", port);
+        gateway.hear(&SharedKnock { knock, part, is_own }, after(0));
+    };
+    hear(7001, Part::Before { is_first: true, is_last: true }, false);
+    hear(7002, Part::Now, false);
+    hear(7003, Part::Now, true);
+    assert_eq!(gateway.engine.take_left_out(), 0);
+    assert_eq!(gateway.lines(), ["10.0.0.2: four: Stage 3"]);
 }
 
 /// A gateway, and what happened there.
