@@ -139,6 +139,9 @@ pub struct Refused {
     pub door: usize,
     /// Why.
     pub why: Refusal,
+    /// When the packet was made and which it was, if it could open a door for another sender or at another moment:
+    /// then it is to be used up, because others may have overheard it.
+    pub used_up: Option<(u64, PacketId)>,
 }
 
 /// Tries a packet at a door, and at those behind it that listen at the same port for the same address: the first
@@ -156,16 +159,14 @@ pub fn grant(
     packet: &[u8],
     is_resting: &dyn Fn(&Door, IpAddr) -> bool,
 ) -> Result<Granted, Refused> {
-    let mut refused = Refused { door: first, why: Refusal::Hmac };
+    let mut refused = Refused { door: first, why: Refusal::Hmac, used_up: None };
     let place = |door: &Door| lock_of(door).map(|lock| (lock.port, door.target));
     let Some(wanted) = doors.get(first).and_then(place) else { return Err(refused) };
     let same_place = doors.iter().enumerate().skip(first).filter(|(_, door)| place(door) == Some(wanted));
     for (index, door) in same_place {
         let Some(lock) = lock_of(door) else { continue };
         for terms in &lock.terms {
-            let is_ours = terms.keys.gate().check(packet).map(drop);
-            let opened = is_ours.and_then(|()| terms.admit(arrival)).and_then(|()| terms.keys.open(packet));
-            let opened = match opened {
+            let opened = match terms.keys.open(packet) {
                 Ok(opened) => opened,
                 Err(why) => {
                     note(&mut refused, index, why);
@@ -176,10 +177,11 @@ pub fn grant(
             let why = if !is_in_time(fields.time, arrival.unix, lock.max_age) {
                 Refusal::Age
             } else if used.contains(fields.time, opened.id) {
-                return Err(Refused { door: index, why: Refusal::Replay });
+                return Err(Refused { door: index, why: Refusal::Replay, used_up: None });
             } else {
                 let door_timeout = u32::try_from(door.cmd_timeout().as_secs()).unwrap_or(u32::MAX);
-                match terms.grant(fields, arrival.sender, door_timeout) {
+                let admitted = terms.admit(arrival);
+                match admitted.and_then(|()| terms.grant(fields, arrival.sender, door_timeout)) {
                     Ok(request)
                         if !door.rules.admit(arrival.sender) || !door.rules.admit(request.address) =>
                     {
@@ -192,6 +194,9 @@ pub fn grant(
                     Err(why) => why,
                 }
             };
+            if matches!(why, Refusal::Source | Refusal::Resting) {
+                refused.used_up = Some((fields.time, opened.id));
+            }
             note(&mut refused, index, why);
         }
     }
@@ -201,7 +206,7 @@ pub fn grant(
 /// The first reason that somebody with the keys can act on is the one that is told.
 fn note(refused: &mut Refused, door: usize, why: Refusal) {
     if !refused.why.is_authentic() && why.is_authentic() {
-        *refused = Refused { door, why };
+        (refused.door, refused.why) = (door, why);
     }
 }
 

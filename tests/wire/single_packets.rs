@@ -26,6 +26,7 @@ trials![
     our_client_opens_our_door,
     a_packet_opens_once_whatever_ends_between,
     a_packet_is_used_up_though_the_door_opens_too_often,
+    a_packet_is_used_up_though_its_address_is_refused,
     refusals_say_why,
     failures_are_logged_where_that_is_wanted,
     doors_at_one_port_are_tried_in_their_order,
@@ -189,6 +190,35 @@ fn a_packet_is_used_up_though_the_door_opens_too_often() {
     assert_eq!(openings(&daemon), 1);
 }
 
+/// It would open for an eavesdropper at another address, and for anybody when the cooldown is over.
+fn a_packet_is_used_up_though_its_address_is_refused() {
+    const COOLDOWN: Duration = Duration::from_secs(3);
+    let (world, place) = (World::v4_only(), Folder::new());
+    let doors = format!(
+        "[d]\n{SPA}SPA_Open = tcp/22\nSPA_Max_Age = 600\nDeny = 192.0.2.0/24\nCooldown = {}\n",
+        COOLDOWN.as_secs()
+    );
+    let mut daemon = with_state(&world, &place, &doors).start();
+    let [first, second, denied, fresh] = [0; 4].map(|_| sealed(&asked("0.0.0.0", "tcp/22")));
+    world.send([sent(&first), sent(&second), sent(&denied).from("192.0.2.1")]);
+    daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
+    daemon.wait_for(&format!("{CLIENT}: d: refused, its address opened the door a moment ago"));
+    daemon.wait_for("192.0.2.1: d: refused, its address may not open the door");
+    kill_all(&mut daemon);
+    let daemon = with_state(&world, &place, &doors).start();
+    world.send([sent(&second).from("10.77.0.3"), sent(&denied).from("10.77.0.4")]);
+    daemon.wait_for("10.77.0.3: d: refused, it was used before");
+    daemon.wait_for("10.77.0.4: d: refused, it was used before");
+    std::thread::sleep(COOLDOWN);
+    // The watcher has seen the packet by now; the next one has not.
+    daemon.replace_watcher();
+    world.send([sent(&second)]);
+    daemon.wait_for(&format!("{CLIENT}: d: refused, it was used before"));
+    world.send([sent(&fresh)]);
+    daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
+    assert_eq!(openings(&daemon), 1);
+}
+
 fn refusals_say_why() {
     let world = World::v4_only();
     let daemon = world
@@ -214,7 +244,7 @@ fn refusals_say_why() {
         daemon.wait_for(&format!("{CLIENT}: d: refused, {why}"));
     }
     assert_eq!(openings(&daemon), 0);
-    // None of them was used up; the door rests for whom it opened for.
+    // The door rests for whom it opened for.
     let packet = sealed(&good);
     world.send([sent(&packet)]);
     daemon.wait_for("d: OPEN SESAME");

@@ -30,7 +30,7 @@ impl Doorkeeper {
         let granted = granted.and_then(|granted| {
             let max_age = self.longest_age();
             let used = self.memory.use_packet(granted.time, granted.id, max_age, now);
-            used.map(|()| granted).map_err(|why| Refused { door: *door, why })
+            used.map(|()| granted).map_err(|why| Refused { door: *door, why, used_up: None })
         });
         match granted {
             Ok(granted) => {
@@ -40,7 +40,12 @@ impl Doorkeeper {
                     self.open_for(&granted, now);
                 }
             }
-            Err(Refused { door, why }) if why.is_authentic() => {
+            Err(Refused { door, why, used_up }) if why.is_authentic() => {
+                if let Some((time, id)) = used_up {
+                    // Without room it cannot be remembered, but neither could a packet that opens the door.
+                    let _ = self.memory.use_packet(time, id, self.longest_age(), now);
+                    self.remember(now);
+                }
                 let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
                 let event = Event::Refused { door: name, knocker: *sender, why };
                 self.status.ledger.note_event(&event);

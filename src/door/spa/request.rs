@@ -148,10 +148,10 @@ impl Terms {
         usual.max(self.max_timeout.unwrap_or(usual))
     }
 
-    /// Whether a packet of this arrival is to be tried at all.
+    /// Whether the keys are valid when a packet arrives, for its sender and its destination.
     ///
     /// # Errors
-    /// [`Refusal::Expired`] and [`Refusal::Source`]; nothing was checked by then.
+    /// [`Refusal::Expired`] and [`Refusal::Source`].
     pub fn admit(&self, arrival: Arrival) -> Result<(), Refusal> {
         let is_in =
             |prefixes: &Option<Prefixes>, address| prefixes.as_ref().is_none_or(|it| it.contains(address));
