@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::digest::FixedOutputReset;
+use hmac::{HmacReset, KeyInit, Mac};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
@@ -84,11 +85,11 @@ pub struct Keyed(Option<State>);
 /// What the key has become, by hash function.
 #[derive(Clone)]
 enum State {
-    Md5(Hmac<Md5>),
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
-    Sha384(Hmac<Sha384>),
-    Sha512(Hmac<Sha512>),
+    Md5(HmacReset<Md5>),
+    Sha1(HmacReset<Sha1>),
+    Sha256(HmacReset<Sha256>),
+    Sha384(HmacReset<Sha384>),
+    Sha512(HmacReset<Sha512>),
 }
 
 impl fmt::Debug for Keyed {
@@ -103,11 +104,11 @@ impl Keyed {
     pub fn new(digest: Digest, key: &[u8]) -> Keyed {
         // HMAC takes keys of any length. Should the crate ever refuse one, nothing has the right code.
         let state = match digest {
-            Digest::Md5 => Hmac::new_from_slice(key).map(State::Md5),
-            Digest::Sha1 => Hmac::new_from_slice(key).map(State::Sha1),
-            Digest::Sha256 => Hmac::new_from_slice(key).map(State::Sha256),
-            Digest::Sha384 => Hmac::new_from_slice(key).map(State::Sha384),
-            Digest::Sha512 => Hmac::new_from_slice(key).map(State::Sha512),
+            Digest::Md5 => HmacReset::new_from_slice(key).map(State::Md5),
+            Digest::Sha1 => HmacReset::new_from_slice(key).map(State::Sha1),
+            Digest::Sha256 => HmacReset::new_from_slice(key).map(State::Sha256),
+            Digest::Sha384 => HmacReset::new_from_slice(key).map(State::Sha384),
+            Digest::Sha512 => HmacReset::new_from_slice(key).map(State::Sha512),
         };
         Keyed(state.ok())
     }
@@ -116,7 +117,9 @@ impl Keyed {
     #[must_use]
     pub fn code(&self, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         fn finish<M: Mac + Clone>(state: &M, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-            Zeroizing::new(fed(state, parts).finalize().into_bytes().to_vec())
+            let mut mac = state.clone();
+            feed(&mut mac, parts);
+            Zeroizing::new(mac.finalize().into_bytes().to_vec())
         }
         match &self.0 {
             Some(State::Md5(state)) => finish(state, parts),
@@ -129,12 +132,20 @@ impl Keyed {
     }
 
     /// Whether this is the code of a message, given in parts. Takes the same time wherever they differ.
+    ///
+    /// Computes in place, and then the state is that of the key alone again: to copy the state first, and to zero the
+    /// copy, takes as long as a block of the hash.
     #[must_use]
-    pub fn verifies(&self, parts: &[&[u8]], code: &[u8]) -> bool {
-        fn check<M: Mac + Clone>(state: &M, parts: &[&[u8]], code: &[u8]) -> bool {
-            fed(state, parts).verify_slice(code).is_ok()
+    pub fn verifies(&mut self, parts: &[&[u8]], code: &[u8]) -> bool {
+        fn check<M: Mac + FixedOutputReset>(state: &mut M, parts: &[&[u8]], code: &[u8]) -> bool {
+            // With a code of another length, the crate would return without a reset.
+            if code.len() != M::output_size() {
+                return false;
+            }
+            feed(state, parts);
+            state.verify_slice_reset(code).is_ok()
         }
-        match &self.0 {
+        match &mut self.0 {
             Some(State::Md5(state)) => check(state, parts, code),
             Some(State::Sha1(state)) => check(state, parts, code),
             Some(State::Sha256(state)) => check(state, parts, code),
@@ -145,10 +156,8 @@ impl Keyed {
     }
 }
 
-fn fed<M: Mac + Clone>(state: &M, parts: &[&[u8]]) -> M {
-    let mut mac = state.clone();
+fn feed<M: Mac>(mac: &mut M, parts: &[&[u8]]) {
     for part in parts {
         mac.update(part);
     }
-    mac
 }

@@ -27,6 +27,7 @@ use crate::door::Door;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::sequence::Stage;
+use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
@@ -187,10 +188,10 @@ impl Engine {
         self.steps.take_left_out()
     }
 
-    /// What is to become of a datagram with this payload.
-    pub fn judge_single_packet(&mut self, knock: &Knock, payload: &[u8]) -> Verdict {
+    /// What is to become of a datagram.
+    pub fn judge_single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) -> Verdict {
         let own = self.is_here(knock.destination);
-        let verdict = self.gates.judge(knock, payload, own);
+        let verdict = self.gates.judge(knock, packet, own);
         let counted = match verdict {
             Verdict::Wrong { door, .. } | Verdict::Again(door) => self.tallies.get_mut(door),
             Verdict::Stray | Verdict::Passed(_) => None,

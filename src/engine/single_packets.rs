@@ -15,7 +15,7 @@ use crate::door::lock::Lock;
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::request::{Arrival, Request, SpaLock, is_in_time};
-use crate::door::spa::sealed::{Gate, PacketId};
+use crate::door::spa::sealed::{Gate, PacketId, UncheckedPacket};
 use crate::sorted;
 
 /// How many packets are remembered that were passed on, so that one that is sent again and again costs nothing.
@@ -99,15 +99,15 @@ impl Gates {
     }
 
     /// What is to become of a datagram; `own` says whether its destination is one of this host's addresses.
-    pub fn judge(&mut self, knock: &Knock, packet: &[u8], own: bool) -> Verdict {
-        let Some(gates) = self.by_port.get(&knock.port) else { return Verdict::Stray };
-        let is_meant = |gate: &&GateOfDoor| gate.target.map_or(own, |target| target == knock.destination);
-        let mut gates = gates.iter().filter(is_meant).peekable();
+    pub fn judge(&mut self, knock: &Knock, packet: &UncheckedPacket, own: bool) -> Verdict {
+        let Some(gates) = self.by_port.get_mut(&knock.port) else { return Verdict::Stray };
+        let is_meant = |gate: &&mut GateOfDoor| gate.target.map_or(own, |target| target == knock.destination);
+        let mut gates = gates.iter_mut().filter(is_meant).peekable();
         let Some(door) = gates.peek().map(|gate| gate.door) else { return Verdict::Stray };
         let mut reporter = None;
         for gate in gates {
             if gate.gate.check(packet).is_ok() {
-                return if self.passed.insert(packet) {
+                return if self.passed.insert(packet.payload()) {
                     Verdict::Again(gate.door)
                 } else {
                     Verdict::Passed(gate.door)

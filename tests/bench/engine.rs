@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
+use knocking::door::spa::sealed::UncheckedPacket;
 use knocking::engine::MAX_ATTEMPTS;
 use knocking::engine::single_packets::Verdict;
 
@@ -108,7 +109,7 @@ fn otp_period_change(bencher: Bencher, doors: u32) {
 #[divan::bench(args = [1, 10])]
 fn forged_packet(bencher: Bencher, doors: u32) {
     let mut engine = engine(&single(doors));
-    let packet = forged();
+    let packet = UncheckedPacket::of(&forged()).unwrap();
     let knock = knock(knocker(1), udp(62201));
     assert_eq!(engine.judge_single_packet(&knock, &packet), Verdict::Wrong { door: 0, reporter: None });
     bencher.bench_local(|| engine.judge_single_packet(&knock, black_box(&packet)));

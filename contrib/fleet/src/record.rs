@@ -183,7 +183,7 @@ impl Record {
             return Err(Fault::Form);
         }
         let (plain, code) = bytes.split_last_chunk::<MAC>().ok_or(Fault::Form)?;
-        if !key.keyed.verifies(&key.parts(plain), code) {
+        if !key.keyed.clone().verifies(&key.parts(plain), code) {
             return Err(Fault::Mac);
         }
         let record = read(plain).ok_or(Fault::Form)?;

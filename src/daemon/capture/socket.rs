@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::daemon::capture::ring::{self, Ring};
 use crate::door::knock::Knock;
-use crate::door::spa::may_be_single_packet;
+use crate::door::spa::sealed::UncheckedPacket;
 use crate::filter::bpf::Instruction;
 use crate::filter::bursts::{BurstDetector, RING_KEPT};
 use crate::filter::interest::Interest;
@@ -65,8 +65,8 @@ pub struct Capture {
     wants_whole: bool,
     /// Packets that passed the filter and arrived, and those that were lost, as far as they were asked for.
     counted: (u64, u64),
-    /// The payload of the datagram that was taken last, if it may be a single packet.
-    datagram: Vec<u8>,
+    /// The datagram that was taken last, if it may be a single packet.
+    datagram: UncheckedPacket,
 }
 
 /// Which operation failed, and why.
@@ -118,7 +118,7 @@ impl Capture {
                 only_v4,
                 wants_whole: interest.has_single_packets(),
                 counted: (0, 0),
-                datagram: Vec::new(),
+                datagram: UncheckedPacket::default(),
             }),
             Err((operation, code)) => Err(CaptureError {
                 interface: interface.name,
@@ -214,10 +214,10 @@ impl Capture {
         if self.earlier.is_some() { Some(Duration::ZERO) } else { self.bursts.batch_end() }
     }
 
-    /// The payload of the packet that was [taken](Self::take) last, if it is a datagram that may be a single packet.
+    /// The packet that was [taken](Self::take) last, if it is a datagram that may be a single packet.
     #[must_use]
-    pub fn datagram(&self) -> Option<&[u8]> {
-        Some(self.datagram.as_slice()).filter(|it| !it.is_empty())
+    pub fn datagram(&self) -> Option<&UncheckedPacket> {
+        Some(&self.datagram).filter(|it| !it.is_empty())
     }
 
     /// The next packet that waits.
@@ -283,8 +283,8 @@ impl Way {
     ///
     /// An interface that goes down puts an error on the socket; taking it off lets the socket go on
     /// when the interface comes up again.
-    fn take(&mut self, datagram: &mut Vec<u8>) -> Taken {
-        datagram.clear();
+    fn take(&mut self, datagram: &mut UncheckedPacket) -> Taken {
+        datagram.set(None);
         let packet = match &mut self.ring {
             Some(ring) => ring.take().ok_or(io::ErrorKind::WouldBlock.into()),
             None => self.receiver.next(),
@@ -292,9 +292,7 @@ impl Way {
         match packet {
             Ok(packet) => {
                 let Some(knock) = packet::parse(packet) else { return Taken::Other };
-                if let Some(payload) = packet::payload(packet).filter(|it| may_be_single_packet(it)) {
-                    datagram.extend_from_slice(payload);
-                }
+                datagram.set(packet::payload(packet));
                 Taken::Knock(knock)
             }
             Err(error) => {

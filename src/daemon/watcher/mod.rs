@@ -309,7 +309,8 @@ impl Watcher {
         let (door, step) = match self.engine.judge_single_packet(knock, packet) {
             Verdict::Stray | Verdict::Wrong { reporter: None, .. } => return,
             Verdict::Passed(door) => {
-                let (sender, destination, packet) = (knock.source, knock.destination, packet.to_vec());
+                let (sender, destination, packet) =
+                    (knock.source, knock.destination, packet.payload().to_vec());
                 if !self.link.pass(SinglePacket { door, sender, destination, packet }) {
                     self.dropped.add(&door, Cause::Queue, now.uptime);
                 }

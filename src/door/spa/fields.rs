@@ -157,7 +157,7 @@ impl Fields {
     pub fn parse(text: &[u8]) -> Result<Fields, Refusal> {
         let text = str::from_utf8(text).map_err(|_| Refusal::Digest)?;
         let (body, digest) = text.rsplit_once(':').ok_or(Refusal::Digest)?;
-        let hash = bytes(digest).ok_or(Refusal::Digest)?;
+        let hash = bytes(digest.as_bytes()).ok_or(Refusal::Digest)?;
         let digest = Digest::ALL
             .into_iter()
             .find(|digest| digest.bytes() == hash.len() && digest.of(body.as_bytes()) == hash)
@@ -184,7 +184,7 @@ impl Fields {
         }
         let kind = number(next("type")?).and_then(|number| usize::try_from(number).ok());
         let kind = *kind.and_then(|kind| Kind::ALL.get(kind)).ok_or(Refusal::Field("type"))?;
-        let message = bytes(next("message")?).ok_or(Refusal::Field("message"))?;
+        let message = bytes(next("message")?.as_bytes()).ok_or(Refusal::Field("message"))?;
         let message = Message::parse(&message, kind)?;
         let mut rest: Vec<&str> = parts.collect();
         let timeout = if kind.has_timeout() {
@@ -200,7 +200,7 @@ impl Fields {
             None
         };
         let auth = match rest.next() {
-            Some(auth) => Some(bytes(auth).ok_or(Refusal::Field("server auth"))?),
+            Some(auth) => Some(bytes(auth.as_bytes()).ok_or(Refusal::Field("server auth"))?),
             None => None,
         };
         if rest.next().is_some() {
@@ -295,14 +295,14 @@ pub fn nat_access(text: &str) -> Option<(&str, u16)> {
 }
 
 fn nat(field: &str) -> Option<String> {
-    let text = String::from_utf8(bytes(field)?).ok()?;
+    let text = String::from_utf8(bytes(field.as_bytes())?).ok()?;
     nat_access(&text)
         .is_some_and(|(host, _)| text.get(host.len()..).is_some_and(|rest| rest.starts_with(',')))
         .then_some(text)
 }
 
 fn user(field: &str) -> Option<String> {
-    String::from_utf8(bytes(field)?).ok().filter(|name| is_user(name))
+    String::from_utf8(bytes(field.as_bytes())?).ok().filter(|name| is_user(name))
 }
 
 /// Up to ten decimal digits.

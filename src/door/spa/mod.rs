@@ -126,12 +126,12 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// The bytes of base64, written in the one way that [`base64`] writes them.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+fn bytes(text: &[u8]) -> Option<Vec<u8>> {
     BASE64_STANDARD_NO_PAD.decode(text).ok()
 }
 
 /// The same without asking for memory; `None` also if they do not fit into `room`.
-fn bytes_into<'a>(text: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
+fn bytes_into<'a>(text: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
     let length = BASE64_STANDARD_NO_PAD.decode_slice(text, room).ok()?;
     room.get(..length)
 }

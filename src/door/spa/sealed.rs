@@ -15,6 +15,8 @@ use crate::door::digest::{Digest, Keyed};
 
 /// How the base64 of [`MAGIC`] begins, whatever follows; it does not travel.
 const PREFIX: &str = "U2FsdGVkX1";
+/// [`PREFIX`] behind zeros.
+const HEAD: &[u8; 16] = b"\0\0\0\0\0\0U2FsdGVkX1";
 /// How encrypted bytes begin that OpenSSL made with a salt.
 const MAGIC: &[u8; 8] = b"Salted__";
 /// Bytes of the longest HMAC.
@@ -29,6 +31,49 @@ pub type Salt = [u8; 8];
 /// bytes. A packet that is written in another way has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(pub [u8; 16]);
+
+/// A datagram that may be a single packet: it has a length and a first byte that packets have.
+///
+/// It is kept with the prefix in front that does not travel, because the HMAC covers both: of one piece, the hash
+/// needs no copy. Zeros in front of both put the payload at a multiple of 16 bytes, where copies are fastest.
+#[derive(Clone, Debug, Default)]
+pub struct UncheckedPacket(Vec<u8>);
+
+impl UncheckedPacket {
+    /// The payload of a datagram, if it may be a packet.
+    #[must_use]
+    pub fn of(payload: &[u8]) -> Option<UncheckedPacket> {
+        let mut unchecked = UncheckedPacket::default();
+        unchecked.set(Some(payload));
+        Some(unchecked).filter(|it| !it.is_empty())
+    }
+
+    /// Replaces it, in the same memory; by nothing if there is no payload or if it cannot be a packet.
+    pub fn set(&mut self, payload: Option<&[u8]>) {
+        self.0.clear();
+        if let Some(payload) = payload.filter(|it| may_be_single_packet(it)) {
+            self.0.extend_from_slice(HEAD);
+            self.0.extend_from_slice(payload);
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The payload of the datagram.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.0.get(HEAD.len()..).unwrap_or_default()
+    }
+
+    /// What the HMAC covers, and the HMAC.
+    fn text(&self) -> &[u8] {
+        self.0.get(HEAD.len() - PREFIX.len()..).unwrap_or_default()
+    }
+}
 
 /// A packet that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,24 +125,17 @@ impl Gate {
         Ok(Gate { digest, keyed: Keyed::new(digest, key) })
     }
 
-    /// The data of a packet in front of its HMAC, if the HMAC is right.
+    /// The base64 of what is encrypted, if the HMAC behind it is right.
     ///
     /// # Errors
     /// [`Refusal::Length`] and [`Refusal::Hmac`].
-    pub fn check<'a>(&self, packet: &'a [u8]) -> Result<&'a str, Refusal> {
-        let at = packet.len().checked_sub(base64_length(self.digest.bytes())).ok_or(Refusal::Length)?;
-        if !may_be_single_packet(packet) || !is_data_length(at) {
-            return Err(Refusal::Length);
-        }
-        let text = str::from_utf8(packet).map_err(|_| Refusal::Hmac)?;
-        let (data, code) = text.split_at_checked(at).ok_or(Refusal::Hmac)?;
+    pub fn check<'a>(&mut self, packet: &'a UncheckedPacket) -> Result<&'a [u8], Refusal> {
+        let text = packet.text();
+        let at = text.len().checked_sub(base64_length(self.digest.bytes())).filter(|&at| is_data_length(at));
+        let (data, code) = at.and_then(|at| text.split_at_checked(at)).ok_or(Refusal::Length)?;
         let mut room = [0; MAX_CODE];
         let code = bytes_into(code, &mut room).ok_or(Refusal::Hmac)?;
-        if self.keyed.verifies(&[PREFIX.as_bytes(), data.as_bytes()], code) {
-            Ok(data)
-        } else {
-            Err(Refusal::Hmac)
-        }
+        if self.keyed.verifies(&[data], code) { Ok(data) } else { Err(Refusal::Hmac) }
     }
 }
 
@@ -150,8 +188,8 @@ impl Keys {
     /// # Errors
     /// The first check that it fails.
     pub fn open(&self, packet: &[u8]) -> Result<Opened, Refusal> {
-        let data = self.gate.check(packet)?;
-        let raw = bytes(&[PREFIX, data].concat()).ok_or(Refusal::Base64)?;
+        let unchecked = UncheckedPacket::of(packet).ok_or(Refusal::Length)?;
+        let raw = bytes(self.gate.clone().check(&unchecked)?).ok_or(Refusal::Base64)?;
         let sealed = raw.strip_prefix(MAGIC).ok_or(Refusal::Base64)?;
         let id = Digest::Sha256.of(sealed).first_chunk().copied().map(PacketId).ok_or(Refusal::Base64)?;
         let (&salt, secret) = sealed.split_first_chunk().ok_or(Refusal::Base64)?;
@@ -181,9 +219,8 @@ impl Keys {
     }
 }
 
-/// Whether the data of a packet can have so many characters: the base64 of whole blocks behind magic and
-/// salt, less the prefix.
+/// Whether so many characters can be the base64 of what is encrypted: whole blocks behind magic and salt.
 const fn is_data_length(characters: usize) -> bool {
-    let raw = (characters + PREFIX.len()) * 6 / 8;
-    raw >= 2 * BLOCK && raw.is_multiple_of(BLOCK) && base64_length(raw) == characters + PREFIX.len()
+    let raw = characters * 6 / 8;
+    raw >= 2 * BLOCK && raw.is_multiple_of(BLOCK) && base64_length(raw) == characters
 }

@@ -14,6 +14,7 @@ use crate::door::lock::{Lock, OneTime};
 use crate::door::ports::{Ports, listed};
 use crate::door::spa::may_be_single_packet;
 use crate::door::spa::replay::Used;
+use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::Engine;
 use crate::opening::event::Event;
 use crate::opening::log_limit::{Cause, dropped};
@@ -287,8 +288,8 @@ impl Play {
             }
         }
         self.happened(events);
-        if let Some(packet) = payload.filter(|payload| may_be_single_packet(payload)) {
-            self.single_packet(knock, packet);
+        if let Some(packet) = payload.and_then(UncheckedPacket::of) {
+            self.single_packet(knock, &packet);
         }
     }
 

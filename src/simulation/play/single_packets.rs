@@ -9,6 +9,7 @@ use crate::door::lock::Turn;
 use crate::door::ports::Ports;
 use crate::door::sequence::Stage;
 use crate::door::spa::request::Arrival;
+use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::single_packets::{Granted, Verdict, grant};
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::{Cause, dropped};
@@ -16,7 +17,7 @@ use crate::simulation::play::Play;
 
 impl Play {
     /// Judges a datagram as the watcher does, and grants what it asks for as the doorkeeper does.
-    pub(super) fn single_packet(&mut self, knock: &Knock, packet: &[u8]) {
+    pub(super) fn single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) {
         let door = match self.engine.judge_single_packet(knock, packet) {
             Verdict::Stray => return,
             Verdict::Wrong { door, .. } => {
@@ -38,7 +39,7 @@ impl Play {
         let is_resting = |door: &Door, who: IpAddr| {
             cooldowns.iter().any(|(name, of, until)| *until > now.uptime && *of == who && *name == door.name)
         };
-        match grant(self.engine.doors(), &self.used, door, arrival, packet, &is_resting) {
+        match grant(self.engine.doors(), &self.used, door, arrival, packet.payload(), &is_resting) {
             Ok(Granted { door: index, request, time, id }) => {
                 let Some(door) = self.engine.doors().get(index).cloned() else { return };
                 // It is far from full here.
