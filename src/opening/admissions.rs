@@ -160,11 +160,15 @@ impl Admissions {
 
     /// The firewall did what was wanted, but for the elements that `refused` knows, with the reason. What
     /// stands in the firewall without us (`foreign`) is not ours to take away.
+    ///
+    /// `took` is the time from `now` until the firewall had answered: the kernel counts the time of an element
+    /// from some moment in between, so it may end so much later.
     pub fn done(
         &mut self,
         refused: &LiteMap<Spot, String>,
         foreign: &dyn Fn(&Spot) -> bool,
         now: Now,
+        took: Duration,
     ) -> Vec<Event> {
         let mut events = Vec::new();
         for mut wanted in std::mem::take(&mut self.wanted) {
@@ -192,7 +196,7 @@ impl Admissions {
             });
             wanted.until = until;
             wanted.spots.retain(|spot| self.holders.contains_key(spot) || !foreign(spot));
-            self.take_in(wanted);
+            self.take_in(wanted, took);
         }
         events
     }
@@ -203,11 +207,12 @@ impl Admissions {
         if let Some(earlier) = self.admitted.get(&admission.whose) {
             admission.until = later(earlier.until, admission.until);
         }
-        self.take_in(admission);
+        self.take_in(admission, Duration::ZERO);
         is_new
     }
 
-    fn take_in(&mut self, mut admission: Admission) {
+    /// `took`: see [`Admissions::done`].
+    fn take_in(&mut self, mut admission: Admission, took: Duration) {
         let whose = &admission.whose;
         for spot in &admission.spots {
             let holders = self.holders.entry(spot.clone()).or_default();
@@ -216,7 +221,8 @@ impl Admissions {
             }
         }
         if let Some(until) = admission.until {
-            self.deadlines.push(Reverse((until.saturating_add(TICKS), whose.clone())));
+            let gone = until.saturating_add(took).saturating_add(TICKS);
+            self.deadlines.push(Reverse((gone, whose.clone())));
         }
         if let Some(earlier) = self.admitted.remove(whose) {
             // The places may be others after a new configuration; those of before count on.

@@ -13,7 +13,40 @@ use knocking::time::Now;
 use litemap::LiteMap;
 use nix::time::{ClockId, clock_gettime};
 
-trials![many_admissions_take_little_time];
+trials![many_admissions_take_little_time, a_slow_firewall_closes_later];
+
+fn at(uptime: f64) -> Now {
+    Now { uptime: Duration::from_secs_f64(uptime), unix: Duration::ZERO }
+}
+
+fn set() -> Arc<SetName> {
+    Arc::new(SetName { family: Family::Inet, table: "t".to_owned(), set: "s".to_owned() })
+}
+
+/// Of somebody who knocked at 1 s, for 10 s.
+fn admission(knocker: IpAddr, door: &Arc<str>, set: &Arc<SetName>) -> Admission {
+    let ports: Arc<[Ports]> = Arc::from([]);
+    let network = IpNet::from(knocker);
+    Admission {
+        whose: Whose { door: door.clone(), knocker, ports },
+        network,
+        spots: vec![Spot { set: set.clone(), element: Element::of_network(network) }],
+        after: Some(Duration::from_secs(10)),
+        until: Some(Duration::from_secs(11)),
+        made: None,
+        manners: Manners::default(),
+    }
+}
+
+/// The kernel counts from when it has the element: a door is not called closed while it may still be open.
+fn a_slow_firewall_closes_later() {
+    let mut admissions = Admissions::new();
+    admissions.want(admission("192.0.2.7".parse().unwrap(), &Arc::from("d"), &set()));
+    admissions.done(&LiteMap::new(), &|_| false, at(1.0), Duration::from_secs(2));
+    assert_eq!(admissions.next_deadline(), Some(Duration::from_millis(13_020)));
+    assert_eq!(admissions.due(at(13.0)), []);
+    assert_eq!(admissions.due(at(13.02)).len(), 1);
+}
 
 /// Strangers who can open a door are let in by the thousand: each costs the same however many there are.
 fn many_admissions_take_little_time() {
@@ -21,28 +54,16 @@ fn many_admissions_take_little_time() {
     // Of this thread, so that the load of the machine does not count.
     let time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let began = time();
-    let (door, ports): (Arc<str>, Arc<[Ports]>) = (Arc::from("d"), Arc::from([]));
-    let set = Arc::new(SetName { family: Family::Inet, table: "t".to_owned(), set: "s".to_owned() });
-    let now = Now { uptime: Duration::from_secs(1), unix: Duration::ZERO };
+    let now = at(1.0);
+    let (door, set) = (Arc::from("d"), set());
     let mut admissions = Admissions::new();
     // From the highest to the lowest, which a sorted list has to move all others for.
     for number in (0..MANY).rev() {
-        let knocker = IpAddr::from(Ipv4Addr::from_bits(0x0b00_0000 + number));
-        let network = IpNet::from(knocker);
-        admissions.want(Admission {
-            whose: Whose { door: door.clone(), knocker, ports: ports.clone() },
-            network,
-            spots: vec![Spot { set: set.clone(), element: Element::of_network(network) }],
-            after: Some(Duration::from_secs(10)),
-            until: Some(Duration::from_secs(11)),
-            made: None,
-            manners: Manners::default(),
-        });
-        admissions.done(&LiteMap::new(), &|_| false, now);
+        admissions.want(admission(IpAddr::from(Ipv4Addr::from_bits(0x0b00_0000 + number)), &door, &set));
+        admissions.done(&LiteMap::new(), &|_| false, now, Duration::ZERO);
     }
     assert_eq!(admissions.all().len(), MANY as usize);
-    let later = Now { uptime: Duration::from_secs(12), ..now };
-    assert_eq!(admissions.due(later).len(), MANY as usize);
+    assert_eq!(admissions.due(at(12.0)).len(), MANY as usize);
     let took = time().saturating_sub(began);
     assert!(took < Duration::from_secs(10), "{took:?}");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use litemap::LiteMap;
 
+use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::firewall::element::{self, Deed, Time};
@@ -34,7 +35,8 @@ impl Firewall {
         let changes = self.admissions.changes_wanted();
         let outcome = self.change(&changes, now);
         let is_foreign = |spot: &Spot| outcome.foreign.contains(spot);
-        let events = self.admissions.done(&outcome.refused, &is_foreign, now);
+        let took = clock::now().uptime.saturating_sub(now.uptime);
+        let events = self.admissions.done(&outcome.refused, &is_foreign, now, took);
         said.extend(events.into_iter().map(Said::Event));
         true
     }
