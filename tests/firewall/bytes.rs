@@ -49,7 +49,7 @@ fn ssh() -> Vec<Element> {
 }
 
 /// `struct nlmsghdr`, `struct nfgenmsg`.
-fn head(length: u32, kind: u16, flags: u16, sequence: u32, netfilter: [u8; 4]) -> Vec<u8> {
+pub fn head(length: u32, kind: u16, flags: u16, sequence: u32, netfilter: [u8; 4]) -> Vec<u8> {
     let numbers =
         [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &sequence.to_ne_bytes()];
     [numbers.concat(), vec![0; 4], netfilter.to_vec()].concat()

@@ -87,8 +87,15 @@ pub fn connects(world: &World, port: u16) -> bool {
     connect(world, port).is_some()
 }
 
+/// Whether the kernel keeps a table for its owner, whoever flushes the ruleset, and when the owner has ended: since Linux 6.9.
+pub fn keeps_owned_tables() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the version of the kernel");
+    let mut numbers = release.split(|it: char| !it.is_ascii_digit()).map_while(|it| it.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(9))
+}
+
 /// All processes of a daemon, at once.
 pub fn kill(daemon: &mut RunningDaemon<'_>) {
     daemon.kill(Signal::SIGKILL);
-    daemon.wait(2.0);
+    daemon.wait(30.0);
 }

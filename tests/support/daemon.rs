@@ -330,7 +330,7 @@ impl RunningDaemon<'_> {
     #[track_caller]
     pub fn stop(&mut self) -> Option<i32> {
         self.kill(Signal::SIGTERM);
-        self.wait(8.0)
+        self.wait(30.0)
     }
 
     /// Waits for the end of the starting process (without `-d`, the daemon); returns its exit code, or None if

@@ -13,6 +13,7 @@ pub mod process;
 pub mod tun;
 pub mod world;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Lists the tests of a module: `trials![opens, closes];` makes its `pub fn tests()`.
@@ -31,9 +32,16 @@ macro_rules! trials {
     };
 }
 
+/// How many times as long everything may take: `KNOCKD_TEST_SLOWNESS`, which `contrib/test-kernels.sh` sets on emulated
+/// machines.
+static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
+    let variable = std::env::var("KNOCKD_TEST_SLOWNESS");
+    variable.ok().and_then(|number| number.parse().ok()).unwrap_or(1)
+});
+
 /// Waits until `condition` holds; returns whether it did within `limit`.
 pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + limit * *SLOWNESS;
     loop {
         if condition() {
             return true;

@@ -27,14 +27,14 @@ fn doors_close_after_the_main_process_was_killed() {
     assert_eq!(daemon.heir(), None, "nothing to inherit");
     world.send([tcp(1), tcp(1).from("10.77.0.12")]);
     daemon.wait_for_times(2, "running command: true");
-    assert!(holds_within(seconds(3.0), || daemon.heir().is_some()), "no heir");
+    assert!(holds_within(seconds(30.0), || daemon.heir().is_some()), "no heir");
     let heir = daemon.heir().unwrap();
     daemon.kill(Signal::SIGKILL);
-    daemon.wait(2.0);
-    assert!(holds_within(seconds(8.0), || daemon.read("out").lines().count() == 2), "{}", daemon.said());
+    daemon.wait(30.0);
+    assert!(holds_within(seconds(30.0), || daemon.read("out").lines().count() == 2), "{}", daemon.said());
     pause(0.3);
     assert_eq!(daemon.read("out").lines().count(), 2, "a stop command ran twice");
-    assert!(holds_within(seconds(2.0), || !process::alive(heir)), "it outlives its work");
+    assert!(holds_within(seconds(30.0), || !process::alive(heir)), "it outlives its work");
 }
 
 /// It waits while doors are open, and no longer; one that is killed is replaced.
@@ -44,12 +44,12 @@ fn an_heir_waits_while_doors_are_open() {
     let daemon = world.knockd(doors).start();
     world.send([tcp(1)]);
     daemon.wait_for("running command: true");
-    assert!(holds_within(seconds(3.0), || daemon.heir().is_some()), "no heir");
+    assert!(holds_within(seconds(30.0), || daemon.heir().is_some()), "no heir");
     let first = daemon.heir().unwrap();
     process::end(first);
-    assert!(holds_within(seconds(4.0), || daemon.heir().is_some_and(|heir| heir != first)), "no other heir");
-    assert!(holds_within(seconds(9.0), || daemon.raw_log().contains("command timeout")));
-    assert!(holds_within(seconds(2.0), || daemon.heir().is_none()), "it stays");
+    assert!(holds_within(seconds(30.0), || daemon.heir().is_some_and(|heir| heir != first)), "no other heir");
+    assert!(holds_within(seconds(30.0), || daemon.raw_log().contains("command timeout")));
+    assert!(holds_within(seconds(30.0), || daemon.heir().is_none()), "it stays");
 }
 
 /// It is there for the time without a daemon, and for no longer.
@@ -60,10 +60,10 @@ fn an_heir_leaves_its_doors_to_the_next_daemon() {
         let mut first = world.knockd(doors).start();
         world.send([tcp(1)]);
         first.wait_for("running command: true");
-        assert!(holds_within(seconds(3.0), || first.heir().is_some()), "no heir");
+        assert!(holds_within(seconds(30.0), || first.heir().is_some()), "no heir");
         let heir = first.heir().unwrap();
         first.kill(Signal::SIGKILL);
-        first.wait(2.0);
+        first.wait(30.0);
         pause(wait);
         let path = first.folder.path().display().to_string();
         let text = std::fs::read_to_string(&first.config).unwrap();
