@@ -3,6 +3,10 @@
 # and acts as knock when called by that name.
 #
 #     contrib/build-static.sh [TARGET...]
+#     contrib/build-static.sh --tests TARGET
+#
+# The second form builds the tests alone, and prints the path of their program: what
+# contrib/test-kernels.sh runs on emulated machines.
 #
 # TARGET is x86_64, aarch64, armv7, riscv64, mips or mipsel (both soft float:
 # OpenWrt's ath79 and ramips); default: all of them. The files are
@@ -170,6 +174,12 @@ target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target/static"
 target=$(cd "$target" && pwd)
 
+only_tests=
+if [ "${1:-}" = --tests ]; then
+    only_tests=yes
+    shift
+    [ $# = 1 ] || die "--tests takes one target"
+fi
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(x86_64 aarch64 armv7 riscv64 mips mipsel)
 for name in "${targets[@]}"; do triple "$name" >/dev/null; done
@@ -251,19 +261,26 @@ cross() {
     CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${own[*]}") cargo "$verb" "$@" --target "$triple"
 }
 
-# Builds the tests for a target and runs those in MODULES; prints how many passed, or
-# what went wrong.
-core_tests() {
-    local name=$1 emulator=$2 run=() program module said passed=0
-    [ -z "$emulator" ] || run=("$emulator")
+# Builds the tests for a target; prints the path of the program, or what went wrong.
+tests_of() {
+    local said program
     export CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=0 CARGO_TERM_COLOR=never
-    said=$(cross "$name" test --no-run --locked --test tests "-Zbuild-std=std,panic_abort" -Zpanic-abort-tests 2>&1) || {
+    said=$(cross "$1" test --no-run --locked --test tests "-Zbuild-std=std,panic_abort" -Zpanic-abort-tests 2>&1) || {
         printf '%s\n' "$said" >&2
         echo "the tests could not be built, see above"
         return 1
     }
     program=$(sed -n 's/^ *Executable tests.main\.rs (\(.*\))$/\1/p' <<<"$said")
     [ -x "$program" ] || { echo "cargo did not print the path of the tests"; return 1; }
+    echo "$program"
+}
+
+# Builds the tests for a target and runs those in MODULES; prints how many passed, or
+# what went wrong.
+core_tests() {
+    local name=$1 emulator=$2 run=() program module said passed=0
+    [ -z "$emulator" ] || run=("$emulator")
+    program=$(tests_of "$name") || { echo "$program"; return 1; }
     for module in "${MODULES[@]}"; do
         said=$(timeout 300 "${run[@]}" "$program" "$module::" 2>&1) || {
             printf '%s\n' "$said" >&2
@@ -276,6 +293,11 @@ core_tests() {
     done
     echo "$passed"
 }
+
+if [ -n "$only_tests" ]; then
+    tests_of "${targets[0]}"
+    exit
+fi
 
 table=() failures=0
 for name in "${targets[@]}"; do

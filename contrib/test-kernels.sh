@@ -1,31 +1,46 @@
 #!/bin/bash
 # Runs the tests that depend on the kernel (doors in its firewall, the confinement of the
-# processes) on Debian's older kernels, emulated by qemu-system-x86_64.
+# processes) on kernels of Debian for other versions and processors, emulated by qemu-system.
+# The emulators of qemu-user have neither seccomp nor nf_tables.
 #
 #     contrib/test-kernels.sh [MACHINE...] [-- TESTS...]
 #     contrib/test-kernels.sh --list
 #
 # MACHINE is one of those that --list prints; default: all. TESTS are modules or names of the
-# tests; default: MODULES below. Each machine boots Debian's kernel with the file system of
-# the host, which it sees read-only. Nothing on the host is changed but target/kernels, where
-# the packages are kept for the next run.
+# tests; default: those of the machine in MACHINES below. Each machine boots Debian's kernel
+# with a file system that it sees read-only: the host's own if it has the host's processor,
+# else a small Debian with iproute2 and nftables. Nothing on the host is changed but
+# target/kernels, where packages and file systems are kept for the next run.
 #
-# TESTS=PROGRAM runs these tests instead of building them. THREADS is how many run at once (2).
+# TESTS=PROGRAM runs these tests instead of building them, on machines of one processor. THREADS
+# is how many run at once (2). SLOWNESS is how many times as long the tests wait for what they
+# expect (4). LIMIT is how many seconds a machine runs at most (3600).
 #
-# It needs x86_64, root, rustup, nftables, qemu-system-x86, cpio, kmod, debian-archive-keyring
-# and the mirrors of Debian. An emulated machine is ten to thirty times slower than a real one:
-# tests of what is over in a few seconds may be too late there, and say so. Run such a test
-# alone (-- NAME) when nothing else runs.
+# It needs an x86_64 machine, root, rustup, cpio, debian-archive-keyring, debootstrap, kmod,
+# nftables, xz-utils, qemu-system-x86, -arm, -mips and -misc, and the mirrors of Debian. For
+# armv7, riscv64 and mipsel also what build-static.sh needs, for s390x gcc-s390x-linux-gnu and
+# libc6-dev-s390x-cross.
+#
+# An emulated machine is ten to thirty times slower than a real one. Where a door is open for
+# seconds only, a test may be too late to see it, and says so: run it alone (-- NAME) when
+# nothing else runs.
 #
 # Exit code: 0 if every test passed on every machine.
 set -euo pipefail
 
-MODULES=(daemon::intruder wire::confinement firewall::)
-# Name, release of Debian, its architecture, kernel package.
-MACHINES='
-x86_64-5.10  bullseye amd64   linux-image-5.10.0-[0-9]+-amd64
-x86_64-6.1   bookworm amd64   linux-image-6.1.0-[0-9]+-amd64
-'
+# Name, release of Debian, its architecture, kernel package, tests. Debian has no kernel for
+# big-endian MIPS since buster; s390x is the big-endian machine, and none that the watcher has
+# a list of system calls for.
+ALL=daemon::intruder,wire::confinement,firewall::
+MACHINES="
+x86_64-5.10  bullseye amd64   linux-image-5.10.0-[0-9]+-amd64           $ALL
+x86_64-6.1   bookworm amd64   linux-image-6.1.0-[0-9]+-amd64            $ALL
+aarch64-6.1  bookworm arm64   linux-image-6.1.0-[0-9]+-arm64            $ALL
+armv7-6.1    bookworm armhf   linux-image-6.1.0-[0-9]+-armmp            $ALL
+riscv64-6.12 trixie   riscv64 linux-image-6.12.[0-9]+[+.]deb13-riscv64  $ALL
+mipsel-6.1   bookworm mipsel  linux-image-6.1.0-[0-9]+-4kc-malta        $ALL
+s390x-6.1    bookworm s390x   linux-image-6.1.0-[0-9]+-s390x            firewall::
+"
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -48,14 +63,14 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     machines+=("$1")
     shift
 done
-if [ "${1:-}" = -- ]; then shift && MODULES=("$@"); fi
+wanted=()
+if [ "${1:-}" = -- ]; then shift && wanted=("$@"); fi
 if [ ${#machines[@]} = 0 ]; then mapfile -t machines <<<"$names"; fi
 
-[ "$(id -u)" = 0 ] || die "the machines read the whole file system of this one: run it as root"
-[ "$(uname -m)" = x86_64 ] || die "the machines run the programs of this one: it has to be x86_64"
+[ "$(id -u)" = 0 ] || die "it unpacks packages with their owners: run it as root"
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
-for program in cargo cpio depmod nft apt-get dpkg-deb qemu-system-x86_64; do
+for program in cargo cpio depmod xz debootstrap apt-get dpkg-deb; do
     command -v "$program" >/dev/null || die "$program is missing"
 done
 [ -e "$KEYRING" ] || die "$KEYRING is missing: apt-get install debian-archive-keyring"
@@ -97,17 +112,50 @@ fetch() {
     mv "$4.new" "$4"
 }
 
-# Builds the tests; prints their path. The programs that they run stand beside them.
-built_tests() {
+# A small Debian for another processor: unpacked, not installed, since nothing of it can run here.
+debian() {
+    local release=$1 architecture=$2 at=$3 it
+    [ ! -e "$at" ] || return 0
+    say "making a Debian $release for $architecture"
+    rm -rf "$at.new" && mkdir -p "$at.new"
+    debootstrap --foreign --variant=minbase --arch="$architecture" --keyring="$KEYRING" \
+        --include=nftables,iproute2,netbase "$release" "$at.new" "$MIRROR" >"$folder/debootstrap.log" ||
+        die "debootstrap: $(tail -n 1 "$folder/debootstrap.log")"
+    for it in "$at.new"/var/cache/apt/archives/*.deb; do
+        dpkg-deb --fsys-tarfile "$it" | tar -x --keep-directory-symlink -C "$at.new"
+    done
+    # In a container debootstrap makes it a link.
+    rm -rf "$at.new/proc" && mkdir "$at.new/proc"
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n' >"$at.new/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$at.new/etc/group"
+    mv "$at.new" "$at"
+}
+
+# Builds the tests for a processor; prints their path. The programs that they run stand beside them.
+tests_for() {
     local said
     if [ -n "${TESTS:-}" ]; then realpath "$TESTS" && return; fi
-    said=$(cargo test --no-run --locked --test tests 2>&1) || { say "$said" && return 1; }
+    case $1 in
+    "$(uname -m)") said=$(cargo test --no-run --locked --test tests 2>&1) || { say "$said" && return 1; } ;;
+    s390x)
+        rustup -q target add s390x-unknown-linux-gnu >/dev/null 2>&1 || true
+        said=$(CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc \
+            cargo test --no-run --locked --test tests --target s390x-unknown-linux-gnu 2>&1) || { say "$said" && return 1; }
+        ;;
+    *)
+        said=$(contrib/build-static.sh --tests "$1") && realpath "$said"
+        return
+        ;;
+    esac
     realpath "$(sed -n 's/^ *Executable tests.main\.rs (\(.*\))$/\1/p' <<<"$said")"
 }
 
-# The first file system: busybox, the modules, and the script that mounts the shared one and runs the tests there.
+# initramfs KERNEL BUSYBOX PROGRAM FOLDER TESTS...: the first file system: busybox, the modules, and the script that
+# mounts the shared one and runs the tests there.
 initramfs() {
     local kernel=$1 busybox=$2 tests=$3 at=$4 modules version it
+    shift 4
+    # Newer packages have them in /usr/lib.
     modules=$(find "$kernel" -mindepth 3 -maxdepth 4 -path '*/lib/modules/*' -type d ! -path '*/kernel' | head -n 1)
     version=${modules##*/}
     rm -rf "$at" && mkdir -p "$at"/{bin,sbin,dev,proc,sys,host,tmp,lib/modules/"$version"}
@@ -122,6 +170,7 @@ initramfs() {
         -o -path 'kernel/drivers/net/tun.ko*' -o -path 'kernel/drivers/net/dummy.ko*' -o -path 'kernel/lib/*' -o -path 'kernel/crypto/*' \
         -o -path 'kernel/arch/*/crypto/*') | grep '\.ko' |
         (cd "$modules" && cpio -o --quiet) | (cd "$at/lib/modules/$version" && cpio -id --quiet)
+    find "$at/lib/modules" -name '*.ko.xz' -exec xz -d {} +
     depmod -b "$at" "$version"
     cat >"$at/init" <<END
 #!/bin/sh
@@ -139,9 +188,9 @@ ip link set lo up
 echo "MACHINE: \$(cat /proc/version)"
 # Only a child changes its root: the kernel loads modules with the programs of this one.
 cd /host && mount --move . / && chroot . /bin/sh -c '
-    for module in ${MODULES[*]}; do
+    for module in $*; do
         echo "MACHINE: tests of \$module"
-        $tests --color=never --test-threads=${THREADS:-2} \$module || echo "MACHINE: not all of \$module"
+        KNOCKD_TEST_SLOWNESS=${SLOWNESS:-4} $tests --color=never --test-threads=${THREADS:-2} \$module || echo "MACHINE: not all of \$module"
     done
     echo "MACHINE: end"
     sleep 2 # until the console has it
@@ -152,25 +201,51 @@ END
     (cd "$at" && find . | cpio -o -H newc --quiet) | gzip -1 >"$at.gz"
 }
 
-# boot KERNEL INITRAMFS LOG: runs a machine to its end, or for an hour.
+# boot MACHINE KERNEL INITRAMFS ROOT LOG: runs it to its end, or for an hour.
 boot() {
-    local command=(qemu-system-x86_64 -M q35 -cpu max -m 2048 -smp 2 -nographic -no-reboot -nic none)
-    command+=(-kernel "$(find "$1/boot" -name 'vmlinuz-*')" -initrd "$2.gz" -append 'console=ttyS0 quiet panic=-1'
-        -fsdev 'local,id=host,path=/,security_model=none,readonly=on,multidevs=remap'
-        -device 'virtio-9p-pci,fsdev=host,mount_tag=host')
-    timeout "${LIMIT:-3600}" "${command[@]}" </dev/null >"$3" 2>&1 || true
+    local image command console=ttyS0 disk=virtio-9p-pci
+    image=$(find "$2/boot" -name 'vmlinu[xz]-*')
+    case $1 in
+    x86_64-*) command=(qemu-system-x86_64 -M q35 -cpu max -m 2048 -smp 2) ;;
+    aarch64-*) command=(qemu-system-aarch64 -M virt -cpu cortex-a57 -m 2048 -smp 2) console=ttyAMA0 ;;
+    armv7-*) command=(qemu-system-arm -M 'virt,highmem=off' -cpu cortex-a15 -m 1024 -smp 2) console=ttyAMA0 ;;
+    riscv64-*) command=(qemu-system-riscv64 -M virt -m 2048 -smp 2) ;;
+    mipsel-*) command=(qemu-system-mipsel -M malta -cpu 24Kf -m 1024) ;;
+    s390x-*) command=(qemu-system-s390x -m 2048 -smp 2) console=ttysclp0 disk=virtio-9p-ccw ;;
+    esac
+    command -v "${command[0]}" >/dev/null || die "${command[0]} is missing"
+    command+=(-nographic -no-reboot -nic none -kernel "$image" -initrd "$3.gz" -append "console=$console quiet panic=-1"
+        -fsdev "local,id=host,path=$4,security_model=none,readonly=on,multidevs=remap" -device "$disk,fsdev=host,mount_tag=host")
+    timeout "${LIMIT:-3600}" "${command[@]}" </dev/null >"$5" 2>&1 || true
 }
 
-tests=$(built_tests) || die "the tests could not be built, see above"
 table=() failures=0
 for machine in "${machines[@]}"; do
-    read -r _ release architecture kernel <<<"$(grep "^$machine " <<<"$MACHINES")"
+    read -r _ release architecture kernel modules <<<"$(grep "^$machine " <<<"$MACHINES")"
+    processor=${machine%-*}
     say
     say "==> $machine"
+    if ! tests=$(tests_for "$processor"); then
+        table+=("$machine|-|the tests could not be built, see above")
+        failures=$((failures + 1))
+        continue
+    fi
     fetch "$release" "$architecture" "$kernel" "$folder/$machine"
     fetch "$release" "$architecture" busybox-static "$folder/busybox-$release-$architecture"
-    initramfs "$folder/$machine" "$folder/busybox-$release-$architecture" "$tests" "$folder/$machine.initramfs"
-    boot "$folder/$machine" "$folder/$machine.initramfs" "$folder/$machine.log"
+    root=/
+    if [ "$processor" != "$(uname -m)" ]; then
+        root=$folder/debian-$release-$architecture
+        debian "$release" "$architecture" "$root"
+        # The programs of this run go there, see initramfs.
+        mkdir -p "$root${tests%/*}"
+        touch "$root$tests" "$root${tests%/deps/*}"/{knock,knockd}
+        # Tests read files of the repository.
+        mkdir -p "$root$PWD"
+        git ls-files -z | cpio -0pdu --quiet "$root$PWD"
+    fi
+    if [ ${#wanted[@]} = 0 ]; then IFS=, read -ra modules <<<"$modules"; else modules=("${wanted[@]}"); fi
+    initramfs "$folder/$machine" "$folder/busybox-$release-$architecture" "$tests" "$folder/$machine.initramfs" "${modules[@]}"
+    boot "$machine" "$folder/$machine" "$folder/$machine.initramfs" "$root" "$folder/$machine.log"
     log=$(tr -d '\r' <"$folder/$machine.log")
     version=$(sed -n 's/.*MACHINE: Linux version \([^ ]*\).*/\1/p' <<<"$log")
     passed=$(sed -n 's/^test result: .* \([0-9]\+\) passed;.*/\1/p' <<<"$log" | paste -sd+)
