@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds a static program twice, in two folders and with two homes, and compares the
-# files: who builds the commit of a release gets the bytes of the release.
+# files: anyone who builds the commit of a release gets the bytes of the release.
 #
 #     contrib/test-reproducible.sh [TARGET]
 #

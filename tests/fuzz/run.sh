@@ -6,9 +6,9 @@
 # Needs cargo and a C++ compiler, but neither cargo-fuzz nor nightly: the compiler's
 # coverage counters also work on stable.  Without TARGET it runs all of them; each begins
 # with its seeds (from tests/corpus and tests/fuzz/seeds) and the inputs of earlier runs
-# (tests/fuzz/corpus).  With --seed the random numbers are the same each time.  Prints a
-# table, and exits with 1 if a target failed: the inputs that made it fail are in
-# tests/fuzz/artifacts.
+# (tests/fuzz/corpus).  With --seed the inputs are the same each time: the random numbers,
+# and those of earlier runs are left out.  Prints a table, and exits with 1 if a target
+# failed: the inputs that made it fail are in tests/fuzz/artifacts.
 set -euo pipefail
 
 fuzz=$(cd "$(dirname "$0")" && pwd)
@@ -160,6 +160,7 @@ found=0
 for target in "${targets[@]}"; do
     seed "$target"
     corpus=$fuzz/corpus/$target
+    [ "$random" = 0 ] || corpus=$seeds/corpus/$target
     artifacts=$fuzz/artifacts/$target
     mkdir -p "$corpus" "$artifacts"
     folders=("$corpus" "$seeds/$target")
