@@ -139,10 +139,25 @@ pub struct Refused {
     pub door: usize,
     /// Why.
     pub why: Refusal,
-    /// When the packet was made and which it was, if it could open a door for another sender or at another moment:
-    /// then it is to be used up, because others may have overheard it.
-    pub used_up: Option<(u64, PacketId)>,
+    /// The packet, if it is made with the keys of a door and could be good later, for another sender or at another
+    /// address: then it is to be used up, because others may have overheard it.
+    pub used_up: Option<UsedPacket>,
 }
+
+/// A packet that is to open nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedPacket {
+    /// The door with its keys, counted from 0.
+    pub door: usize,
+    /// When it was made, as it says: seconds since 1970.
+    pub time: u64,
+    /// Which packet it is.
+    pub id: PacketId,
+}
+
+/// How far ahead of this host's clock a packet may be, in seconds, so that it is used up when it is refused for that. Those
+/// beyond would be remembered for too long.
+const AHEAD: u64 = 24 * 60 * 60;
 
 /// Tries a packet at a door, and at those behind it that listen at the same port for the same address: the first
 /// that grants what it asks for opens, alone. A packet that was used at any of them opens none.
@@ -194,8 +209,9 @@ pub fn grant(
                     Err(why) => why,
                 }
             };
-            if matches!(why, Refusal::Source | Refusal::Resting) {
-                refused.used_up = Some((fields.time, opened.id));
+            let is_too_old = why == Refusal::Age && fields.time <= arrival.unix;
+            if !is_too_old && fields.time.saturating_sub(arrival.unix) <= AHEAD {
+                refused.used_up = Some(UsedPacket { door: index, time: fields.time, id: opened.id });
             }
             note(&mut refused, index, why);
         }

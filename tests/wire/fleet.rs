@@ -480,7 +480,7 @@ fn a_cooldown_begins_with_the_fleet() {
 fn a_single_packet_is_asked_about_and_told() {
     let world = World::new();
     let door = format!(
-        "[d]\n{SPA}SPA_Open = tcp/22, udp/5000-5010\nFleet_Spent = closed\n\
+        "[d]\n{SPA}SPA_Open = tcp/22, udp/5000-5010\nFleet_Spent = closed\nDeny = 192.0.2.128/25\n\
          Start_Command = echo $KNOCKD_EVENT %IP% $KNOCKD_USER $KNOCKD_PROTO/$KNOCKD_PORT $KNOCKD_TIMEOUT >>@/out\n\
          Stop_Command = echo $KNOCKD_EVENT %IP% $KNOCKD_USER $KNOCKD_PROTO/$KNOCKD_PORT >>@/out\nCmd_Timeout = 20\n"
     );
@@ -510,6 +510,12 @@ fn a_single_packet_is_asked_about_and_told() {
     let question = peer.asked();
     peer.say(&Message::No(question.number));
     daemon.wait_for(&format!("{CLIENT}: d: refused, it was used at another member of the fleet"));
+    // One that is refused must not open the door at another member.
+    world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22"))).from("192.0.2.200")]);
+    let third = peer.asked();
+    assert_eq!(third.knocker.to_string(), "192.0.2.200");
+    assert!(![Mark::default(), question.mark].contains(&third.mark), "{third:?}");
+    daemon.wait_for("192.0.2.200: d: refused, its address may not open the door");
 }
 
 fn what_the_keys_here_do_not_grant_stays_shut() {

@@ -10,7 +10,7 @@ use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
 use crate::door::ports::Ports;
 use crate::door::spa::request::Arrival;
-use crate::engine::single_packets::{Granted, Refused, grant};
+use crate::engine::single_packets::{Granted, Refused, UsedPacket, grant};
 use crate::fleet::message::Mark;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::Cause;
@@ -41,10 +41,8 @@ impl Doorkeeper {
                 }
             }
             Err(Refused { door, why, used_up }) if why.is_authentic() => {
-                if let Some((time, id)) = used_up {
-                    // Without room it cannot be remembered, but neither could a packet that opens the door.
-                    let _ = self.memory.use_packet(time, id, self.longest_age(), now);
-                    self.remember(now);
+                if let Some(packet) = used_up {
+                    self.use_up_packet(packet, *sender, now);
                 }
                 let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
                 let event = Event::Refused { door: name, knocker: *sender, why };
@@ -55,6 +53,15 @@ impl Doorkeeper {
             }
             // The watcher should not have passed it on.
             Err(_) => {}
+        }
+    }
+
+    /// A packet that opens nothing is used up, here and in the fleet.
+    fn use_up_packet(&mut self, packet: UsedPacket, sender: IpAddr, now: Now) {
+        // If too many are remembered, it may be good again when there is room. Only holders of keys can bring that about.
+        if self.memory.use_packet(packet.time, packet.id, self.longest_age(), now).is_ok() {
+            self.remember(now);
+            self.use_up_packet_in_fleet(packet, sender, now);
         }
     }
 

@@ -65,8 +65,8 @@ impl Play {
                 self.take(actions);
             }
             Err(refused) => {
-                if let Some((time, id)) = refused.used_up {
-                    let _ = self.used.insert(time, id, u32::MAX, now.unix.as_secs());
+                if let Some(packet) = refused.used_up {
+                    let _ = self.used.insert(packet.time, packet.id, u32::MAX, now.unix.as_secs());
                 }
                 let Some(name) = self.engine.doors().get(refused.door).map(|door| door.name.clone()) else {
                     return;

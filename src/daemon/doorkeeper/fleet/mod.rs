@@ -13,6 +13,7 @@ use crate::door::lock::{Lock, Turn};
 use crate::door::sequence::Stage;
 use crate::door::spa::request::Request;
 use crate::engine::sharing::SharedKnock;
+use crate::engine::single_packets::{Granted, UsedPacket};
 use crate::fleet::marks::{life_of_packet, mark, shape, shape_of_all};
 use crate::fleet::message::{Mark, Message, Shared, VERSION};
 use crate::octets;
@@ -25,6 +26,7 @@ use crate::time::Now;
 
 /// How long the start command of a door without an end is worth running.
 const COMMAND: Duration = Duration::from_secs(10);
+
 impl Doorkeeper {
     /// Serves the fleet where the configuration in force says, if it does.
     pub(super) fn open_fleet(&mut self, now: Now) {
@@ -117,7 +119,7 @@ impl Doorkeeper {
     fn decide_all(&mut self, now: Now) {
         while let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.overdue(Duration::MAX)) {
             let Some(held) = self.placed(held, now) else { continue };
-            if let Some(question) = self.question(&held.knocked)
+            if let Some(question) = self.question(&held.knocked, now)
                 && let Some(fleet) = &mut self.fleet
             {
                 fleet.say(Message::Ask(question), now);
@@ -161,7 +163,7 @@ impl Doorkeeper {
     /// Asks the fleet about what was just used up here. Returns it if the door is to be opened at once; otherwise the
     /// door waits for the answer, or stays shut.
     pub(super) fn ask_fleet(&mut self, knocked: Knocked, now: Now) -> Option<Knocked> {
-        let question = self.question(&knocked);
+        let question = self.question(&knocked, now);
         let (Some(fleet), Some(mut question)) = (&mut self.fleet, question) else { return Some(knocked) };
         let Some(door) = self.config.doors.get(knocked.door()) else { return Some(knocked) };
         question.number = fleet.number();
@@ -182,7 +184,18 @@ impl Doorkeeper {
 
     /// Tells the fleet that what was knocked is used up, though no door opens: sends `Ask` and ignores the answer.
     pub(super) fn use_up_in_fleet(&mut self, opening: Opening, now: Now) {
-        if let Some(mut question) = self.question(&Knocked::Sequence(opening))
+        let question = self.question_of_sequence(opening);
+        self.tell_used_up(question, now);
+    }
+
+    /// The same for a single packet of this sender.
+    pub(super) fn use_up_packet_in_fleet(&mut self, packet: UsedPacket, sender: IpAddr, now: Now) {
+        let question = self.question_of_packet(packet, sender, now);
+        self.tell_used_up(question, now);
+    }
+
+    fn tell_used_up(&mut self, question: Option<Shared>, now: Now) {
+        if let Some(mut question) = question
             && let Some(fleet) = &mut self.fleet
         {
             question.number = fleet.number();
@@ -191,26 +204,29 @@ impl Doorkeeper {
     }
 
     /// What to ask about it, if it can be used once.
-    fn question(&self, knocked: &Knocked) -> Option<Shared> {
-        let door = self.config.doors.get(knocked.door())?;
-        let (turn, (mark, time)) = match (knocked, &door.lock) {
-            (Knocked::Sequence(opening), _) => (opening.turn, mark(door, opening.turn, opening.knocker)?),
-            (Knocked::Packet(granted), Lock::Spa(lock)) => {
-                (Turn(granted.time), (Mark(granted.id.0), life_of_packet(lock)))
+    fn question(&self, knocked: &Knocked, now: Now) -> Option<Shared> {
+        match knocked {
+            Knocked::Sequence(opening) => self.question_of_sequence(*opening),
+            Knocked::Packet(granted) => {
+                let Granted { door, time, id, .. } = **granted;
+                self.question_of_packet(UsedPacket { door, time, id }, granted.request.address, now)
             }
-            (Knocked::Packet(_), _) => return None,
-        };
-        Some(Shared {
-            number: 0,
-            door: door.name.to_string(),
-            shape: shape(door),
-            knocker: knocked.knocker(),
-            turn,
-            mark,
-            time,
-            has_end: true,
-            access: None,
-        })
+        }
+    }
+
+    fn question_of_sequence(&self, opening: Opening) -> Option<Shared> {
+        let door = self.config.doors.get(opening.door)?;
+        let (mark, time) = mark(door, opening.turn, opening.knocker)?;
+        Some(question(door, (opening.turn, mark, time), opening.knocker))
+    }
+
+    fn question_of_packet(&self, packet: UsedPacket, knocker: IpAddr, now: Now) -> Option<Shared> {
+        let door = self.config.doors.get(packet.door)?;
+        let Lock::Spa(lock) = &door.lock else { return None };
+        // One that is ahead of the clock here is good for so much longer.
+        let ahead = Duration::from_secs(packet.time.saturating_sub(now.unix.as_secs()));
+        let time = life_of_packet(lock).saturating_add(ahead);
+        Some(question(door, (Turn(packet.time), Mark(packet.id.0), time), knocker))
     }
 
     /// The fleet has not answered: the door's policy counts.
@@ -306,6 +322,21 @@ impl Doorkeeper {
             access,
         };
         fleet.say(Message::Opened(shared), now);
+    }
+}
+
+/// Asks whether this was used before at any member; the number of the question is still to come.
+fn question(door: &Door, (turn, mark, time): (Turn, Mark, Duration), knocker: IpAddr) -> Shared {
+    Shared {
+        number: 0,
+        door: door.name.to_string(),
+        shape: shape(door),
+        knocker,
+        turn,
+        mark,
+        time,
+        has_end: true,
+        access: None,
     }
 }
 
