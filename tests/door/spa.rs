@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use knocking::door::digest::Digest;
+use knocking::door::digest::{Digest, Keyed};
 use knocking::door::knock::Protocol;
 use knocking::door::sequence::Stage;
 use knocking::door::spa::Refusal;
@@ -27,6 +27,7 @@ trials![
     grants_are_ports_and_ranges,
     used_packets_stay_used,
     keys_appear_in_no_text,
+    a_code_is_judged_alike_whatever_came_before,
 ];
 
 /// The packets of this name in the corpus.
@@ -386,4 +387,21 @@ fn keys_appear_in_no_text() {
     let terms = terms("tcp/22");
     let shown = format!("{terms:?}");
     assert!(shown.contains("Keys(not shown)") && !shown.contains("hmac key"), "{shown}");
+}
+
+/// The state of the key is used again and again in place.
+fn a_code_is_judged_alike_whatever_came_before() {
+    let (message, other): ([&[u8]; 2], [&[u8]; 1]) = ([b"a message ", &[7; 300]], [b"another"]);
+    for digest in Digest::ALL {
+        let mut keyed = Keyed::new(digest, b"a key");
+        let code = keyed.code(&message);
+        let short = &code[1..];
+        for _ in 0..3 {
+            assert!(!keyed.verifies(&other, &code), "{digest:?}");
+            assert!(!keyed.verifies(&message, short), "{digest:?}");
+            assert!(!keyed.verifies(&message, &[&code[..], &[0]].concat()), "{digest:?}");
+            assert!(keyed.verifies(&message, &code), "{digest:?}");
+        }
+        assert_eq!(keyed.code(&message), code, "{digest:?}");
+    }
 }
