@@ -13,6 +13,12 @@ pub fn now() -> Now {
     Now { uptime: read(ClockId::CLOCK_BOOTTIME), unix: read(ClockId::CLOCK_REALTIME) }
 }
 
+/// How long ago that was.
+#[must_use]
+pub fn since(then: Now) -> Duration {
+    now().uptime.saturating_sub(then.uptime)
+}
+
 /// A clock that cannot be read shows 0; the two above can, on every Linux since 2.6.39.
 fn read(clock: ClockId) -> Duration {
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)

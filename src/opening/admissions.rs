@@ -55,10 +55,20 @@ pub struct Admission {
     pub after: Option<Duration>,
     /// Until when, as uptime; none is for ever.
     pub until: Option<Duration>,
+    /// How much later than that the kernel may close it: it counts the time of an element from some moment
+    /// within a transaction, so this is what that took.
+    pub lag: Duration,
     /// What the kernel calls the table and the set of the user that it is in.
     pub made: Option<(u64, u64)>,
     /// What becomes of it in the end.
     pub manners: Manners,
+}
+
+impl Admission {
+    /// When it is closed for certain, as uptime.
+    fn gone(&self) -> Option<Duration> {
+        Some(self.until?.saturating_add(self.lag).saturating_add(TICKS))
+    }
 }
 
 /// What a door does beyond letting somebody in.
@@ -160,9 +170,7 @@ impl Admissions {
 
     /// The firewall did what was wanted, but for the elements that `refused` knows, with the reason. What
     /// stands in the firewall without us (`foreign`) is not ours to take away.
-    ///
-    /// `took` is the time from `now` until the firewall had answered: the kernel counts the time of an element
-    /// from some moment in between, so it may end so much later.
+    /// `took` is the time from `now` until the firewall had answered, see [`Admission::lag`].
     pub fn done(
         &mut self,
         refused: &LiteMap<Spot, String>,
@@ -194,9 +202,9 @@ impl Admissions {
                     if wanted.manners.hides_ports { Arc::from([]) } else { wanted.whose.ports.clone() };
                 Event::Admitted { door: door.clone(), knocker: *knocker, ports, time }
             });
-            wanted.until = until;
+            (wanted.until, wanted.lag) = (until, took);
             wanted.spots.retain(|spot| self.holders.contains_key(spot) || !foreign(spot));
-            self.take_in(wanted, took);
+            self.take_in(wanted);
         }
         events
     }
@@ -207,12 +215,11 @@ impl Admissions {
         if let Some(earlier) = self.admitted.get(&admission.whose) {
             admission.until = later(earlier.until, admission.until);
         }
-        self.take_in(admission, Duration::ZERO);
+        self.take_in(admission);
         is_new
     }
 
-    /// `took`: see [`Admissions::done`].
-    fn take_in(&mut self, mut admission: Admission, took: Duration) {
+    fn take_in(&mut self, mut admission: Admission) {
         let whose = &admission.whose;
         for spot in &admission.spots {
             let holders = self.holders.entry(spot.clone()).or_default();
@@ -220,15 +227,15 @@ impl Admissions {
                 holders.push(whose.clone());
             }
         }
-        if let Some(until) = admission.until {
-            let gone = until.saturating_add(took).saturating_add(TICKS);
-            self.deadlines.push(Reverse((gone, whose.clone())));
-        }
         if let Some(earlier) = self.admitted.remove(whose) {
+            admission.lag = admission.lag.max(earlier.lag);
             // The places may be others after a new configuration; those of before count on.
             admission.spots.extend(earlier.spots);
             admission.spots.sort_unstable();
             admission.spots.dedup();
+        }
+        if let Some(gone) = admission.gone() {
+            self.deadlines.push(Reverse((gone, admission.whose.clone())));
         }
         self.steps.push(Step::Admitted(admission.clone()));
         self.admitted.insert(admission.whose.clone(), Box::new(admission));
@@ -243,8 +250,8 @@ impl Admissions {
             }
             let Some(Reverse((due, whose))) = self.deadlines.pop() else { break };
             // One that was renewed has another deadline behind this one.
-            let until = self.admitted.get(&whose).and_then(|it| it.until);
-            if until.is_some_and(|until| until.saturating_add(TICKS) <= due)
+            let gone = self.admitted.get(&whose).and_then(|it| it.gone());
+            if gone.is_some_and(|gone| gone <= due)
                 && let Some(admission) = self.forget(&whose)
             {
                 over.push(admission);
@@ -257,6 +264,18 @@ impl Admissions {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// These elements got their time again, in a transaction that took so long, see [`Admission::lag`].
+    pub fn delay<'a>(&mut self, spots: impl Iterator<Item = &'a Spot>, took: Duration) {
+        for whose in spots.filter_map(|spot| self.holders.get(spot)).flatten() {
+            let Some(admission) = self.admitted.get_mut(whose) else { continue };
+            if admission.lag < took {
+                admission.lag = took;
+                let gone = admission.gone();
+                self.deadlines.extend(gone.map(|gone| Reverse((gone, whose.clone()))));
+            }
+        }
     }
 
     /// Somebody is let in no longer, before the time: what the firewall is to do. Where another admission

@@ -116,7 +116,7 @@ impl Doorkeeper {
         let is_over = self.last_call.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
         let Some(firewall) = &mut self.firewall else { return };
         let mut said = Vec::new();
-        firewall.attend(now, &mut said);
+        firewall.attend(&mut said);
         firewall.close_left(now, &mut said);
         firewall.close_due(now, &mut said);
         if is_over {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::daemon::doorkeeper::nftables::sessions::{self, Ends};
@@ -41,6 +42,7 @@ impl Firewall {
     pub(in crate::daemon::doorkeeper) fn close(&mut self, whose: &Whose, now: Now, said: &mut Vec<Said>) {
         let Some((admission, changes)) = self.admissions.close(whose) else { return };
         let outcome = self.change(&changes, now);
+        self.admissions.delay(changes.iter().map(|(spot, _)| spot), clock::since(now));
         for (spot, why) in outcome.refused {
             said.push(Said::Complaint(format!("could not close {} in {}: {why}", whose.door, spot.set)));
         }

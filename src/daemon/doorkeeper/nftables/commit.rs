@@ -35,14 +35,14 @@ impl Firewall {
         let changes = self.admissions.changes_wanted();
         let outcome = self.change(&changes, now);
         let is_foreign = |spot: &Spot| outcome.foreign.contains(spot);
-        let took = clock::now().uptime.saturating_sub(now.uptime);
-        let events = self.admissions.done(&outcome.refused, &is_foreign, now, took);
+        let events = self.admissions.done(&outcome.refused, &is_foreign, now, clock::since(now));
         said.extend(events.into_iter().map(Said::Event));
         true
     }
 
     /// Puts elements back that a reload of the firewall took away, with what is left of their time.
-    pub(super) fn put_back(&mut self, is_it: impl Fn(&Spot) -> bool, now: Now) -> usize {
+    pub(super) fn put_back(&mut self, is_it: impl Fn(&Spot) -> bool) -> usize {
+        let now = clock::now();
         let spots = self.admissions.spots(now).into_iter().filter(|(spot, _)| is_it(spot));
         let spots: Vec<(Spot, Option<Duration>)> = spots.map(|(spot, until)| (spot.clone(), until)).collect();
         for some in spots.chunks(AT_ONCE) {
@@ -56,6 +56,7 @@ impl Firewall {
             // What is refused here was said when it was opened, or the set is gone again.
             let _ = self.nft.commit(batch);
         }
+        self.admissions.delay(spots.iter().map(|(spot, _)| spot), clock::since(now));
         spots.len()
     }
 

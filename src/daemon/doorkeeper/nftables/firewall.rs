@@ -78,7 +78,7 @@ impl Firewall {
         let mut firewall = Firewall::open()?;
         firewall.look_at_sets(config, said)?;
         known.clone_into(&mut firewall.known);
-        firewall.stand(config, now, said)?;
+        firewall.stand(config, said)?;
         firewall.known.clear();
         firewall.go_on(config, known, now, said);
         partings::check(config, said);
@@ -111,7 +111,7 @@ impl Firewall {
     /// Uses another configuration (SIGHUP). What is open stays open; what is missing is a complaint.
     pub(in crate::daemon::doorkeeper) fn reload(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) {
         self.commit(now, said);
-        for result in [self.look_at_sets(config, said), self.stand(config, now, said)] {
+        for result in [self.look_at_sets(config, said), self.stand(config, said)] {
             if let Err(sentence) = result {
                 said.push(Said::Complaint(sentence));
             }
@@ -217,7 +217,7 @@ impl Firewall {
             }
             self.resume((door, *knocker), ports, spots.clone(), it.until, now, said);
             if is_made_anew {
-                self.put_back(|spot| spots.contains(spot), now);
+                self.put_back(|spot| spots.contains(spot));
             }
         }
     }
@@ -317,6 +317,7 @@ fn admission_of(door: &Door, open: &Open, knocker: IpAddr, ports: &[Ports], spot
         made: None,
         after: (!open.is_for_ever).then(|| door.cmd_timeout()),
         until: None,
+        lag: Duration::ZERO,
         manners: Manners {
             closes_on_stop: rules.closes_on_stop,
             closes_established: rules.closes_established,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use litemap::LiteMap;
 
 use crate::config::Config;
+use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::claim::claim;
 use crate::daemon::doorkeeper::nftables::closing::dismissed;
 use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
@@ -33,7 +34,7 @@ type Elements = LiteMap<SetName, Vec<(Element, Option<Duration>)>>;
 
 impl Firewall {
     /// Raises the guard that the configuration wants, or takes it away if it wants none.
-    pub(super) fn stand(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) -> Result<(), String> {
+    pub(super) fn stand(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
         let except: Vec<IpNet> = config.options.guard_except.prefixes().to_vec();
         let earlier = self.guard.take();
         let guard = Guard::of(&config.doors, &except);
@@ -44,9 +45,10 @@ impl Firewall {
             }
             return Ok(());
         };
-        let elements = self.raise(&guard, now)?;
+        let elements = self.raise(&guard)?;
         if earlier.is_none() {
-            self.take_over(config, &elements, now, said);
+            // What was left of their time when they were read counts from now at the latest.
+            self.take_over(config, &elements, clock::now(), said);
         } else {
             let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
             let closed =
@@ -87,7 +89,7 @@ impl Firewall {
 
     /// Makes the table as it is to be, in one transaction. What was in its sets is in them afterwards, or
     /// else, if there was no table, whom we let in.
-    fn raise(&mut self, guard: &Guard, now: Now) -> Result<Elements, String> {
+    fn raise(&mut self, guard: &Guard) -> Result<Elements, String> {
         let could_not = |refusal: Refusal| {
             match refusal {
             Refusal::Owned => {
@@ -105,12 +107,14 @@ impl Firewall {
             if !self.abilities.owner && self.claim.is_none() {
                 self.claim = claim().map_err(could_not)?;
             }
+            let now = clock::now();
             let table = self.nft.table(Family::Inet, guard::TABLE).map_err(could_not)?;
             let elements = if table.is_some() { self.inside(guard)? } else { self.wanted_inside(now) };
             let first = self.nft.batch().first();
             let batch = guard.batch(first, table.is_some(), self.abilities, &elements);
             let refused = self.nft.commit(batch).map_err(could_not)?;
             let Some(why) = refused.first().map(|refused| Refusal::of(*refused, first)) else {
+                self.admissions.delay(spots_of(&elements).iter(), clock::since(now));
                 return Ok(elements);
             };
             if self.abilities.owner && why.is_of_an_old_kernel() {
@@ -173,7 +177,7 @@ impl Firewall {
     }
 
     /// Looks at what others did to the ruleset, if the bell rang, and sets right what concerns us.
-    pub(in crate::daemon::doorkeeper) fn attend(&mut self, now: Now, said: &mut Vec<Said>) {
+    pub(in crate::daemon::doorkeeper) fn attend(&mut self, said: &mut Vec<Said>) {
         let Some(ring) = self.doorbell.as_ref().and_then(Doorbell::rang) else { return };
         for removed in ring.removed {
             let closed = self.admissions.taken_away(&|spot| {
@@ -186,7 +190,7 @@ impl Firewall {
         if ring.guard
             && let Some(guard) = self.guard.take()
         {
-            match self.raise(&guard, now) {
+            match self.raise(&guard) {
                 Ok(_) => said.push(Said::Complaint(
                     "somebody changed the table inet knockd, perhaps by 'nft flush ruleset': the guard stands again"
                         .to_owned(),
@@ -196,12 +200,12 @@ impl Firewall {
             self.guard = Some(guard);
         }
         if ring.ruleset {
-            self.look_again(now, said);
+            self.look_again(said);
         }
     }
 
     /// Puts back what is missing in sets that were made anew, and says once what is missing itself.
-    fn look_again(&mut self, now: Now, said: &mut Vec<Said>) {
+    fn look_again(&mut self, said: &mut Vec<Said>) {
         let names: Vec<SetName> = self.users_sets.keys().cloned().collect();
         for name in names {
             let Some(set) = self.users_sets.get(&name) else { continue };
@@ -213,7 +217,7 @@ impl Firewall {
             }
             match found {
                 Ok((_, handles)) if Some(handles) != before => {
-                    let count = self.put_back(|spot| *spot.set == name, now);
+                    let count = self.put_back(|spot| *spot.set == name);
                     self.admissions.made_anew(&name, handles);
                     let open = if count == 1 { "element is" } else { "elements are" };
                     said.push(Said::Line(format!(
@@ -225,6 +229,15 @@ impl Firewall {
             }
         }
     }
+}
+
+fn spots_of(elements: &Elements) -> Vec<Spot> {
+    let of_set = |(set, elements): (&SetName, &Vec<(Element, Option<Duration>)>)| {
+        let set = Arc::new(set.clone());
+        let spot = |(element, _): &(Element, _)| Spot { set: set.clone(), element: element.clone() };
+        elements.iter().map(spot).collect::<Vec<_>>()
+    };
+    elements.iter().flat_map(of_set).collect()
 }
 
 /// Says which guarded ports are connected to now: these sessions go on.

@@ -1,7 +1,6 @@
 //! The kernel's firewall without a daemon: the guard is set up and taken away, and sets are looked for.
 
 use crate::config::Config;
-use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::nftables::claim::claim;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
@@ -19,7 +18,7 @@ pub(in crate::daemon) fn guard(config: &Config) -> Result<Vec<Ports>, String> {
     let Some(guard) = Guard::of(&config.doors, config.options.guard_except.prefixes()) else {
         return Ok(Vec::new());
     };
-    Firewall::open()?.stand(config, now(), &mut Vec::new())?;
+    Firewall::open()?.stand(config, &mut Vec::new())?;
     Ok(guard.ports())
 }
 
