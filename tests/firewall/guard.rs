@@ -106,16 +106,16 @@ fn a_knock_renews_the_time_and_never_shortens_it() {
     let world = World::new();
     let _ssh = serve(&world.server, 22);
     let doors =
-        format!("{SSH}cmd_timeout = 2\n[long]\nsequence = 7001:udp\nopen = tcp/23\ncmd_timeout = 60\n");
+        format!("{SSH}cmd_timeout = 4\n[long]\nsequence = 7001:udp\nopen = tcp/23\ncmd_timeout = 60\n");
     let daemon = world.knockd(&doors).options("guard = yes").start();
     world.send([udp(7000)]);
-    daemon.wait_for("ssh: opened tcp/22 for 2 s");
+    daemon.wait_for("ssh: opened tcp/22 for 4 s");
     for _ in 0..3 {
-        pause(1.0);
+        pause(1.5);
         world.send([udp(7000)]);
     }
-    daemon.wait_for_times(3, &format!("{CLIENT}: ssh: still open, for 2 s"));
-    // Three seconds after the first knock.
+    daemon.wait_for_times(3, &format!("{CLIENT}: ssh: still open, for 4 s"));
+    // More than four seconds after the first knock.
     assert!(connects(&world, 22));
     daemon.wait_for("ssh: closed");
     assert!(!connects(&world, 22));
