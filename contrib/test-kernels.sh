@@ -159,7 +159,8 @@ initramfs() {
     modules=$(find "$kernel" -mindepth 3 -maxdepth 4 -path '*/lib/modules/*' -type d ! -path '*/kernel' | head -n 1)
     version=${modules##*/}
     rm -rf "$at" && mkdir -p "$at"/{bin,sbin,dev,proc,sys,host,tmp,lib/modules/"$version"}
-    cp "$busybox/bin/busybox" "$at/bin/"
+    # Newer packages have it in /usr/bin.
+    cp "$(find "$busybox" -path '*/bin/busybox' -type f)" "$at/bin/"
     # The tests look for the programs where they were built; a build meanwhile does not change them.
     cp "$tests" "${tests%/deps/*}"/{knock,knockd} "$at/tmp/"
     for it in sh mount modprobe cat chroot ip; do ln -s busybox "$at/bin/$it"; done
