@@ -38,6 +38,7 @@ use crate::engine::tally::Tally;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
 use crate::opening::rate::Buckets;
+use crate::sorted;
 use crate::time::Now;
 
 /// The default capacity; a full table of attempts takes a few megabytes.
@@ -56,8 +57,8 @@ const AT_ANY_TIME: Now = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
 #[derive(Debug)]
 pub struct Engine {
     doors: Vec<Door>,
-    /// This host's addresses, sorted.
-    here: Vec<IpAddr>,
+    /// This host's addresses, as sorted numbers.
+    here: Vec<u128>,
     interest: Interest,
     first_stages: FirstStages,
     gates: Gates,
@@ -103,10 +104,10 @@ impl Engine {
         here: impl IntoIterator<Item = IpAddr>,
         capacity: usize,
     ) -> Engine {
-        Engine::at(doors, sorted(here), capacity)
+        Engine::at(doors, sorted_numbers(here), capacity)
     }
 
-    fn at(doors: Vec<Door>, here: Vec<IpAddr>, capacity: usize) -> Engine {
+    fn at(doors: Vec<Door>, here: Vec<u128>, capacity: usize) -> Engine {
         let mut engine = Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
@@ -166,7 +167,7 @@ impl Engine {
 
     /// Replaces this host's addresses; attempts in progress continue.
     pub fn relocate(&mut self, here: impl IntoIterator<Item = IpAddr>) {
-        self.here = sorted(here);
+        self.here = sorted_numbers(here);
     }
 
     /// From now on reports each door whose TCP flags a packet does not have ([`Event::Unfit`]), as the debug output of
@@ -232,7 +233,7 @@ impl Engine {
     /// Whether this is one of this host's addresses.
     #[must_use]
     pub fn is_here(&self, address: IpAddr) -> bool {
-        self.here.binary_search(&address).is_ok()
+        self.here.binary_search(&number(address)).is_ok()
     }
 
     /// Ends the attempts whose deadline has come, and appends that to `events`; likewise what is known by now of knocks
@@ -355,10 +356,21 @@ impl Engine {
     }
 }
 
-fn sorted(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = addresses.into_iter().collect();
-    addresses.sort_unstable();
-    addresses
+/// Addresses as sorted numbers, which compare several times faster: that is done twice for each packet.
+fn sorted_numbers(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<u128> {
+    let mut numbers = Vec::new();
+    for address in addresses {
+        sorted::insert(&mut numbers, number(address));
+    }
+    numbers
+}
+
+/// An address as a number: one of IPv4 as mapped to IPv6, which no packet has as its destination.
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
 }
 
 fn is_otp(door: &Door) -> bool {
