@@ -202,6 +202,13 @@ export CARGO_UNSTABLE_PANIC_IMMEDIATE_ABORT=true CARGO_PROFILE_RELEASE_PANIC=imm
 # are put in an order that needs few jumps, and switches become tables from 16 cases on.
 small=(-inline-max-stacksize=256 -disable-machine-licm -disable-lsr -apply-ext-tsp-for-size
     -split-spill-mode=size -min-jump-table-entries=16)
+# On x86_64, whose file is the largest: functions that differ in constants alone become one too, and
+# constants are not kept in registers.
+smaller=(-enable-machine-outliner=always -enable-global-merge-func -disable-constant-hoisting)
+# And the whole program is optimised twice there: rustc does it once and leaves the machine code to
+# the linker, which does it again.
+twice=(-Clinker-plugin-lto -Clink-arg=-plugin-opt=-enable-merge-functions
+    "${small[@]/#/-Clink-arg=-plugin-opt=}" "${smaller[@]/#/-Clink-arg=-plugin-opt=}")
 flags=(-Ctarget-feature=+crt-static -Cforce-unwind-tables=no -Clinker=rust-lld -Clink-arg=--icf=all
     "${small[@]/#/-Cllvm-args=}" -Zlocation-detail=none
     "--remap-path-prefix=$sysroot=/rust" "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
@@ -234,7 +241,7 @@ libraries() {
     echo "$folder"
 }
 
-# Runs cargo for a target: `cross TARGET build|test OPTION...`.
+# Runs cargo for a target: `cross TARGET rustc|test OPTION...`.
 cross() {
     local name=$1 verb=$2 triple folder file own=("${flags[@]}")
     triple=$(triple "$name")
@@ -249,16 +256,15 @@ cross() {
     fi
     # Code that repeats becomes a function of its own, as it does by default on other targets.
     # It finds more of it where variables are addressed by a frame pointer, whose instructions
-    # are shorter too. Functions that differ in constants alone become one.
-    [ "$name" != x86_64 ] || own+=(-Cllvm-args=-enable-machine-outliner=always
-        -Cforce-frame-pointers=yes -Cllvm-args=-enable-global-merge-func)
+    # are shorter too.
+    [ "$name" != x86_64 ] || own+=(-Cforce-frame-pointers=yes "${smaller[@]/#/-Cllvm-args=}")
     if [ -z "${folder:-}" ]; then
         # Relative relocations in a few hundred bytes instead of 24 each.
         own+=(-Crelocation-model=pic -Clink-arg=--pack-dyn-relocs=relr)
     fi
     # Tests print what they compare.
     [ "$verb" = test ] || own+=(-Zfmt-debug=none)
-    CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${own[*]}") cargo "$verb" "$@" --target "$triple"
+    CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${own[*]}") cargo "$verb" --target "$triple" "$@"
 }
 
 # Builds the tests for a target; prints the path of the program, or what went wrong.
@@ -302,7 +308,9 @@ fi
 table=() failures=0
 for name in "${targets[@]}"; do
     printf '\n==> %s\n' "$name"
-    if ! (cross "$name" build "${options[@]}"); then
+    last=()
+    [ "$name" != x86_64 ] || last=("${twice[@]}")
+    if ! (cross "$name" rustc "${options[@]}" -- "${last[@]}"); then
         table+=("$name|-|-|-|could not be built, see above")
         failures=$((failures + 1))
         continue
