@@ -14,6 +14,7 @@ use clap::{Arg, Command, ValueHint};
 use clap_complete::generate;
 use clap_complete::shells::{Bash, Fish, Zsh};
 
+use knocking::command_line::command;
 use knocking::{client, daemon};
 
 /// What only a shell can list, in its own words.
@@ -89,9 +90,12 @@ complete -c knockd -s i -l interface -x -a 'auto any (command ls /sys/class/net 
 pub fn completions() -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut add = |name: &str, text: String| files.push((name.to_owned(), text));
+    // knockd ignores words.
+    let knockd = command("knockd", daemon::cli::OPTIONS)
+        .mut_args(|argument| if argument.is_positional() { argument.hide(true) } else { argument });
     for (name, command, bash, fish, own_zsh) in [
-        ("knock", described(client::cli::command(), client::usage::USAGE), BASH, FISH, ZSH),
-        ("knockd", described(daemon::cli::command(), daemon::cli::USAGE), BASH_DAEMON, FISH_DAEMON, ""),
+        ("knock", described(command("knock", client::cli::OPTIONS), client::usage::USAGE), BASH, FISH, ZSH),
+        ("knockd", described(knockd, daemon::cli::USAGE), BASH_DAEMON, FISH_DAEMON, ""),
     ] {
         add(&format!("{name}.bash"), generated(Bash, &command, name) + bash);
         add(&format!("{name}.fish"), generated(Fish, &command, name) + fish);
@@ -134,7 +138,7 @@ fn described(command: Command, usage: &str) -> Command {
         }
     });
     command.mut_args(|argument: Arg| match argument.get_id().as_str() {
-        "command" => argument.value_hint(ValueHint::CommandString),
+        "rest" => argument.value_hint(ValueHint::CommandString),
         _ => argument,
     })
 }

@@ -11,6 +11,7 @@
 //! | [`octets`] | bytes that need not be UTF-8 as text, and back |
 //! | [`json`] | writes JSON |
 //! | [`reason`] | the text of an operating-system error |
+//! | [`command_line`] | reads a command line as `getopt_long` does |
 //! | [`trust`] | whether a file can be trusted: from owners and modes to a verdict and a sentence |
 //! | [`door`] | what a door is: knock, sequence, rules, lock, one-time passwords |
 //! | [`packet`] | parses an IP packet into a knock, builds packets, describes them as text |
@@ -43,6 +44,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod client;
+pub mod command_line;
 pub mod config;
 #[cfg(target_os = "linux")]
 pub mod daemon;

@@ -59,9 +59,9 @@ fn run(line: &[OsString]) -> Result<ExitCode, Failure> {
         // As in knock 0.8, the exit code of --help is 1.
         Line::Help => return Err(Failure::usage(None)),
     };
-    if typed.switch("list") {
-        list::show(typed.switch("insecure"))?;
-    } else if typed.switch("new-seed") {
+    if typed.has("list") {
+        list::show(typed.has("insecure"))?;
+    } else if typed.has("new-seed") {
         let seed = loop {
             if let Some(seed) = new_seed(&chance::bytes()?) {
                 break seed;

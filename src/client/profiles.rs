@@ -82,16 +82,16 @@ impl Completed {
 pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Failure> {
     let words = typed.words();
     // A stanza names a host by itself.
-    if words.is_empty() && typed.given("stanza") {
+    if words.is_empty() && typed.has("stanza") {
         return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
     }
     let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
         return Err(Failure::usage(None));
     };
-    if words.len() > 1 || SEQUENCES.into_iter().any(|name| typed.given(name)) {
+    if words.len() > 1 || SEQUENCES.into_iter().any(|name| typed.has(name)) {
         return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
     }
-    let Some(found) = find(&name, typed.switch("insecure"))? else {
+    let Some(found) = find(&name, typed.has("insecure"))? else {
         let paths: Vec<String> = paths().iter().map(|path| path.display().to_string()).collect();
         let paths = paths.join(" or ");
         let problem = format!("no ports, and no profile '{name}' in {paths}");
@@ -100,7 +100,7 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
             return Err(Failure::usage(Some(format!("error: {problem}"))));
         }
         let others: Vec<Found> =
-            all(typed.switch("insecure")).into_iter().filter_map(Result::ok).flatten().collect();
+            all(typed.has("insecure")).into_iter().filter_map(Result::ok).flatten().collect();
         let near = profile::nearest(&name, others.iter().map(|found| &*found.profile.name));
         let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
         return Err(Failure::refused(format_args!("{problem}{near} (see knock --help)")));

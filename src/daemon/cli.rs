@@ -1,13 +1,10 @@
 //! The command line of knockd.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-
+use crate::command_line::{self, Choice, CommandLine, Mistake, Takes, Unread};
 use crate::new_door::{Kind, Wish};
 
 /// What `-h` prints, and what follows a refusal.
@@ -55,8 +52,11 @@ pub const VERSION: &str = concat!(
 /// The page that knocks, where nothing is said of its address.
 const PAGE: &str = "knock.html";
 
+/// The config file where nothing else is said.
+pub const CONFIG_FILE: &str = "/etc/knockd.conf";
+
 /// The pid file where nothing else is said.
-const PID_FILE: &str = "/var/run/knockd.pid";
+pub const PID_FILE: &str = "/var/run/knockd.pid";
 
 /// How a status is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,97 +153,63 @@ pub enum Instead {
     Explain(String),
 }
 
-/// The options of knockd 0.8.
-const OLD_OPTIONS: [&str; 11] = [
-    "interface",
-    "daemon",
-    "config",
-    "debug",
-    "lookup",
-    "pidfile",
-    "logfile",
-    "verbose",
-    "only-ip-v4",
-    "version",
-    "help",
-];
+/// Options whose value must be UTF-8.
+const TEXTS: [&str; 6] = ["interface", "address", "new-door", "host", "port", "web"];
 
 /// The option that marks the process behind `-d`.
 pub const LAUNCHED: &str = "--launched-by-knockd";
+const LAUNCHED_NAME: &str = "launched-by-knockd";
 
-/// The command line as clap sees it; the manual is held against it by a test.
-#[must_use]
-pub fn command() -> Command {
-    let flag = |name: &'static str, short: char| {
-        Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).overrides_with(name)
-    };
-    let word = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).overrides_with(name);
-    let text = |name: &'static str| Arg::new(name).long(name).allow_hyphen_values(true).overrides_with(name);
-    let path = |name: &'static str, short: char| {
-        // Whatever comes next is the value, as with getopt; that of a path refuses an empty one.
-        let arg = Arg::new(name).long(name).short(short).value_parser(value_parser!(OsString));
-        arg.allow_hyphen_values(true).overrides_with(name)
-    };
-    Command::new("knockd")
-        .version(env!("CARGO_PKG_VERSION"))
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .infer_long_args(true)
-        .arg(text("interface").short('i'))
-        .arg(flag("daemon", 'd'))
-        // The aliases are abbreviations of knockd 0.8 that would be ambiguous with the new names.
-        .arg(path("config", 'c').alias("c").default_value("/etc/knockd.conf"))
-        .arg(flag("debug", 'D'))
-        .arg(flag("lookup", 'l'))
-        .arg(path("pidfile", 'p').alias("p").default_value(PID_FILE))
-        .arg(path("logfile", 'g'))
-        .arg(flag("verbose", 'v'))
-        .arg(flag("only-ip-v4", '4').alias("o"))
-        .arg(word("single"))
-        .arg(word("check"))
-        .arg(word("status"))
-        .arg(
-            Arg::new("simulate")
-                .long("simulate")
-                .value_parser(value_parser!(OsString))
-                .allow_hyphen_values(true)
-                .overrides_with("simulate"),
-        )
-        .arg(text("address"))
-        .arg(word("json"))
-        .arg(word("metrics"))
-        .arg(word("guard"))
-        .arg(word("unguard"))
-        .arg(text("new-door"))
-        .arg(word("otp"))
-        .arg(word("spa"))
-        .arg(text("host"))
-        .arg(text("port"))
-        .arg(text("web").num_args(0..=1).require_equals(true).default_missing_value(PAGE))
-        .arg(word("qr"))
-        .arg(word("all-directives"))
-        .arg(Arg::new("version").long("version").short('V').action(ArgAction::Version))
-        .arg(Arg::new("help").long("help").short('h').alias("h").action(ArgAction::Help))
-        // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
-        .arg(flag("save-mem", 's').hide(true))
-        .arg(Arg::new("launched").long(&LAUNCHED[2..]).hide(true).action(ArgAction::SetTrue))
-        // Stray words are ignored, as knockd 0.8 does.
-        .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true))
-}
+/// The options; the manual is compared with them by a test.
+pub const OPTIONS: &[Choice] = &[
+    Choice::value("interface").short('i').old(),
+    Choice::switch("daemon").short('d').old(),
+    Choice::value("config").short('c').first().old(),
+    Choice::switch("debug").short('D').old(),
+    Choice::switch("lookup").short('l').old(),
+    Choice::value("pidfile").short('p').first().old(),
+    Choice::value("logfile").short('g').old(),
+    Choice::switch("verbose").short('v').old(),
+    Choice::switch("only-ip-v4").short('4').first().old(),
+    Choice::switch("single"),
+    Choice::switch("check"),
+    Choice::switch("status"),
+    Choice::value("simulate"),
+    Choice::value("address"),
+    Choice::switch("json"),
+    Choice::switch("metrics"),
+    Choice::switch("guard"),
+    Choice::switch("unguard"),
+    Choice::value("new-door"),
+    Choice::switch("otp"),
+    Choice::switch("spa"),
+    Choice::value("host"),
+    Choice::value("port"),
+    Choice::new("web", Takes::ValueOr(PAGE)),
+    Choice::switch("qr"),
+    Choice::switch("all-directives"),
+    Choice::new("version", Takes::Version).short('V').old(),
+    Choice::new("help", Takes::Help).short('h').first().old(),
+    // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
+    Choice::switch("save-mem").short('s').hidden(),
+    Choice::switch(LAUNCHED_NAME).hidden(),
+];
 
 /// Reads the command line, the program's name included.
 ///
 /// # Errors
 /// [`Instead`] says what to do instead.
 pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
-    let matches = command().try_get_matches_from(words).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp => Instead::Print(USAGE),
-        ErrorKind::DisplayVersion => Instead::Print(VERSION),
-        _ => in_the_words_of_getopt(&error, words.last()),
+    let line = command_line::read("knockd", OPTIONS, words).map_err(|unread| match unread {
+        Unread::Help => Instead::Print(USAGE),
+        Unread::Version => Instead::Print(VERSION),
+        Unread::Wrong(mistake) => refused(&mistake),
     })?;
-    let path = |name| matches.get_one::<OsString>(name).map(PathBuf::from);
-    let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
-    let form = match (matches.get_flag("json"), matches.get_flag("metrics")) {
+    if TEXTS.into_iter().any(|name| line.value(name).is_some_and(|value| value.to_str().is_none())) {
+        return Err(Instead::Refuse("knockd: invalid UTF-8 was detected in one or more arguments".into()));
+    }
+    let path = |name| line.value(name).map(PathBuf::from);
+    let form = match (line.has("json"), line.has("metrics")) {
         (true, true) => {
             return Err(Instead::Explain("knockd: --json and --metrics exclude each other".into()));
         }
@@ -251,10 +217,10 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
         (false, true) => Some(Form::Metrics),
         (false, false) => None,
     };
-    if form.is_some() && !matches.get_flag("status") {
+    if form.is_some() && !line.has("status") {
         return Err(Instead::Explain("knockd: --json and --metrics belong to --status".into()));
     }
-    let addresses = matches.get_one::<String>("address").map(String::as_str).unwrap_or_default();
+    let addresses = text(&line, "address").unwrap_or_default();
     let addresses = addresses.split([',', ' ']).filter(|word| !word.is_empty()).map(|word| {
         let address = word.parse();
         address.map_err(|_| Instead::Explain(format!("knockd: --address: '{word}' is not an IP address")))
@@ -262,103 +228,69 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
     let addresses = addresses.collect::<Result<Vec<IpAddr>, Instead>>()?;
     let non_empty = |path: &PathBuf| !path.as_os_str().is_empty();
     Ok(Arguments {
-        interface: matches.get_one::<String>("interface").cloned(),
-        daemon: matches.get_flag("daemon"),
-        config: path("config").unwrap_or_default(),
-        debug: matches.get_flag("debug"),
-        lookup: matches.get_flag("lookup"),
+        interface: text(&line, "interface"),
+        daemon: line.has("daemon"),
+        config: path("config").unwrap_or_else(|| CONFIG_FILE.into()),
+        debug: line.has("debug"),
+        lookup: line.has("lookup"),
         pid_file: path("pidfile").filter(non_empty).unwrap_or_else(|| PID_FILE.into()),
         log_file: path("logfile").filter(non_empty),
-        verbose: matches.get_flag("verbose"),
-        only_v4: matches.get_flag("only-ip-v4"),
-        single: matches.get_flag("single"),
-        check: matches.get_flag("check"),
-        status: matches.get_flag("status").then_some(form.unwrap_or(Form::Table)),
+        verbose: line.has("verbose"),
+        only_v4: line.has("only-ip-v4"),
+        single: line.has("single"),
+        check: line.has("check"),
+        status: line.has("status").then_some(form.unwrap_or(Form::Table)),
         simulate: path("simulate").filter(non_empty),
         addresses,
-        new_door: new_door(&matches)?,
-        is_config_given: is_given("config"),
-        is_pid_file_given: is_given("pidfile"),
-        directives: matches.get_flag("all-directives"),
-        guard: matches.get_flag("guard"),
-        unguard: matches.get_flag("unguard"),
-        is_launched: matches.get_flag("launched"),
+        new_door: new_door(&line)?,
+        is_config_given: line.has("config"),
+        is_pid_file_given: line.has("pidfile"),
+        directives: line.has("all-directives"),
+        guard: line.has("guard"),
+        unguard: line.has("unguard"),
+        is_launched: line.has(LAUNCHED_NAME),
         folder: PathBuf::new(),
     })
 }
 
 /// What `--new-door` asks for.
-fn new_door(matches: &ArgMatches) -> Result<Option<NewDoor>, Instead> {
+fn new_door(line: &CommandLine) -> Result<Option<NewDoor>, Instead> {
     let refuse = |why: String| Err(Instead::Explain(format!("knockd: {why}")));
-    let text = |name| matches.get_one::<String>(name).cloned();
-    let Some(name) = text("new-door") else {
-        let is_given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        return match ["otp", "spa", "host", "port", "web", "qr"].iter().find(is_given) {
+    let Some(name) = text(line, "new-door") else {
+        return match ["otp", "spa", "host", "port", "web", "qr"].iter().find(|name| line.has(name)) {
             Some(option) => refuse(format!("--{option} belongs to --new-door")),
             None => Ok(None),
         };
     };
     // An address behind --web, for example, which takes its value with an equals sign alone.
-    if let Some(word) = matches.get_many::<OsString>("words").and_then(|mut words| words.next()) {
+    if let Some(word) = line.words.iter().chain(&line.rest).next() {
         return refuse(format!("--new-door: '{}' is one word too many", word.to_string_lossy()));
     }
-    let kind = match (matches.get_flag("otp"), matches.get_flag("spa")) {
+    let kind = match (line.has("otp"), line.has("spa")) {
         (true, true) => return refuse("--otp and --spa exclude each other".to_owned()),
         (true, false) => Kind::Otp,
         (false, true) => Kind::Spa,
         (false, false) => Kind::Sequence,
     };
-    let port = text("port").unwrap_or_else(|| "22".to_owned());
+    let port = text(line, "port").unwrap_or_else(|| "22".to_owned());
     let Some(port) = port.parse().ok().filter(|port| *port != 0) else {
         return refuse(format!("--port: '{port}' is not a number from 1 to 65535"));
     };
-    let wish = Wish { name, kind, host: text("host"), port, page: text("web") };
-    Ok(Some(NewDoor { wish, shows_codes: matches.get_flag("qr") }))
+    let wish = Wish { name, kind, host: text(line, "host"), port, page: text(line, "web") };
+    Ok(Some(NewDoor { wish, shows_codes: line.has("qr") }))
 }
 
-/// What getopt says of the same mistake: scripts and people know it. Only the `last` word can lack
-/// its value.
-fn in_the_words_of_getopt(error: &clap::Error, last: Option<&OsString>) -> Instead {
-    let offender = error.context().find_map(|(kind, value)| match (kind, value) {
-        (ContextKind::InvalidArg, ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    });
-    let offender = offender.unwrap_or_default();
-    // clap shows the value that an option takes; getopt does not.
-    let option = offender.split([' ', '=']).next().unwrap_or_default();
-    let last = last.map(|word| word.to_string_lossy()).unwrap_or_default();
-    let name = option.strip_prefix("--");
-    let said = match (error.kind(), name, option.strip_prefix('-')) {
-        (ErrorKind::UnknownArgument, Some(name), _) => format!("knockd: {}", unknown(name)),
-        // PR 76 of knockd, where the debug output has an option of its own for TCP flags.
-        (ErrorKind::UnknownArgument, None, Some("F")) => {
-            "knockd: invalid option -- 'F'; -D prints the packets and why they do not fit".to_owned()
-        }
-        (ErrorKind::UnknownArgument, None, Some(letter)) => format!("knockd: invalid option -- '{letter}'"),
-        (ErrorKind::InvalidValue, ..) if !last.starts_with("--") => {
-            format!("knockd: option requires an argument -- '{}'", last.chars().last().unwrap_or('-'))
-        }
-        (ErrorKind::InvalidValue, ..) => format!("knockd: option '{option}' requires an argument"),
-        (ErrorKind::TooManyValues, ..) => format!("knockd: option '{option}' doesn't allow an argument"),
-        _ => format!("knockd: {}", error.kind().as_str().unwrap_or("the command line is wrong")),
+/// The value of one of [`TEXTS`].
+fn text(line: &CommandLine, name: &str) -> Option<String> {
+    line.value(name).and_then(OsStr::to_str).map(str::to_owned)
+}
+
+fn refused(mistake: &Mistake) -> Instead {
+    // PR 76 of knockd, where the debug output has an option of its own for TCP flags.
+    let hint = match mistake.message.as_str() {
+        "invalid option -- 'F'" => "; -D prints the packets and why they do not fit",
+        _ => "",
     };
-    let is_old =
-        error.kind() == ErrorKind::UnknownArgument || name.is_none_or(|name| OLD_OPTIONS.contains(&name));
-    if is_old { Instead::Refuse(said) } else { Instead::Explain(said) }
-}
-
-/// No option has this name; several may begin with it.
-fn unknown(name: &str) -> String {
-    let possible: Vec<String> = command()
-        .get_arguments()
-        .filter(|argument| !argument.is_hide_set())
-        .filter_map(Arg::get_long)
-        .filter(|long| !name.is_empty() && long.starts_with(name))
-        .map(|long| format!(" '--{long}'"))
-        .collect();
-    if possible.is_empty() {
-        format!("unrecognized option '--{name}'")
-    } else {
-        format!("option '--{name}' is ambiguous; possibilities:{}", possible.concat())
-    }
+    let said = format!("knockd: {}{hint}", mistake.message);
+    if mistake.is_old { Instead::Refuse(said) } else { Instead::Explain(said) }
 }

@@ -270,6 +270,7 @@ fn errors_have_the_words_of_getopt() {
         (&["-x", SERVER, "5"][..], "invalid option -- 'x'"),
         (&["-vxu", SERVER, "5"], "invalid option -- 'x'"),
         (&[SERVER, "-5"], "invalid option -- '5'"),
+        (&[SERVER, "-u=1"], "invalid option -- '='"),
         (&["--bogus", SERVER, "5"], "unrecognized option '--bogus'"),
         (&["--bogus=1", SERVER, "5"], "unrecognized option '--bogus'"),
         (&["--ver", SERVER, "5"], "option '--ver' is ambiguous; possibilities: '--verbose' '--version'"),

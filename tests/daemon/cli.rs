@@ -83,6 +83,7 @@ fn help_and_version() {
 fn unknown_options_are_refused() {
     assert_refused(&knockd(&["-x"]), "knockd: invalid option -- 'x'");
     assert_refused(&knockd(&["-vx"]), "knockd: invalid option -- 'x'");
+    assert_refused(&knockd(&["-v=1"]), "knockd: invalid option -- '='");
     assert_refused(
         &knockd(&["-F"]),
         "knockd: invalid option -- 'F'; -D prints the packets and why they do not fit",

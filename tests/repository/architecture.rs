@@ -89,7 +89,6 @@ fn the_core_does_no_io() {
         "nix",
         "pnet",
         "signal_hook",
-        "clap",
         "log",
         "env_logger",
         "now()",
@@ -275,7 +274,7 @@ fn each_system_interface_has_one_place() {
                 "client/lookup/source.rs",
             ],
         ),
-        (&["clap"], &["daemon/cli.rs", "client/cli.rs"]),
+        (&["clap"], &["command_line.rs"]),
         (&["hmac", "md5", "sha1", "sha2"], &["door/digest.rs"]),
         (&["aes", "cbc"], &["door/spa/sealed.rs"]),
         (

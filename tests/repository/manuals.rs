@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use knocking::command_line::Choice;
 use knocking::config::directives::{DIRECTIVES, Place};
 use knocking::daemon;
 use knocking::status::keys::{DOORKEEPER, WATCHER};
@@ -66,19 +67,19 @@ fn named_options(page: &str) -> BTreeSet<String> {
 }
 
 /// `-i` and `--interface` of each option that is not hidden.
-fn options(command: &clap::Command) -> BTreeSet<String> {
-    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+fn options(choices: &[Choice]) -> BTreeSet<String> {
+    let shown = choices.iter().filter(|choice| !choice.is_hidden);
     shown
-        .flat_map(|argument| {
-            let short = argument.get_short().map(|short| format!("-{short}"));
-            short.into_iter().chain(argument.get_long().map(|long| format!("--{long}")))
+        .flat_map(|choice| {
+            let short = choice.short.map(|letter| format!("-{letter}"));
+            short.into_iter().chain([format!("--{}", choice.long)])
         })
         .collect()
 }
 
 fn options_of_knockd() {
     let page = page("knockd.1");
-    let there = options(&daemon::cli::command());
+    let there = options(daemon::cli::OPTIONS);
     assert_eq!(described_options(section(&page, "OPTIONS")), there);
     for name in named_options(&page) {
         // Joined ones, as in the synopsis.
@@ -217,25 +218,15 @@ fn options_in(help: &str) -> BTreeSet<String> {
 }
 
 fn the_help_is_the_command_line() {
-    assert_eq!(options_in(daemon::cli::USAGE), options(&daemon::cli::command()));
+    assert_eq!(options_in(daemon::cli::USAGE), options(daemon::cli::OPTIONS));
 }
 
 /// The defaults that the page gives are those of the program.
 fn defaults_are_true() {
     let page = page("knockd.1");
-    let command = daemon::cli::command();
-    let mut defaults: Vec<String> = command
-        .get_arguments()
-        .flat_map(|argument| {
-            argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned())
-        })
-        .filter(|value| value.starts_with('/'))
-        .collect();
-    defaults.sort();
-    assert_eq!(defaults, ["/etc/knockd.conf", "/var/run/knockd.pid"]);
-    for path in defaults {
-        assert!(section(&page, "FILES").contains(&path), "{path}");
-        assert!(section(&page, "OPTIONS").contains(&path), "{path}");
+    for path in [daemon::cli::CONFIG_FILE, daemon::cli::PID_FILE] {
+        assert!(section(&page, "FILES").contains(path), "{path}");
+        assert!(section(&page, "OPTIONS").contains(path), "{path}");
     }
     let number = |directive: &str| -> i32 {
         let (_, entry) = page.split_once(&format!(".It Cm {directive} ")).expect(directive);

@@ -129,9 +129,9 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
     let jitter = milliseconds(input, "jitter")?.unwrap_or_default();
     // At most one of them is on: the last one typed.
     let families = [("ipv4", Family::V4), ("ipv6", Family::V6), ("both", Family::Both)];
-    let family = families.into_iter().find(|(name, _)| typed.switch(name)).map(|(_, family)| family);
+    let family = families.into_iter().find(|(name, _)| typed.has(name)).map(|(_, family)| family);
     let manner = Manner {
-        udp: typed.switch("udp"),
+        udp: typed.has("udp"),
         raw: raw.is_some(),
         // knock 0.8 had neither, so no script relies on its lenient reading here.
         strict: raw.is_some() || input.profile.is_some(),
@@ -141,7 +141,7 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
     if !command.is_empty() && wait.as_ref().is_some_and(|wait| wait.proxy) {
         return Err(Failure::refused("--proxy and a command exclude each other"));
     }
-    let purpose = match (typed.switch("print"), typed.switch("dry-run")) {
+    let purpose = match (typed.has("print"), typed.has("dry-run")) {
         (true, _) => Purpose::Print,
         (_, true) => Purpose::DryRun,
         _ => Purpose::Send,
@@ -169,8 +169,8 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
         stages,
         family: family.unwrap_or_default(),
         udp: manner.udp,
-        verbose: typed.switch("verbose"),
-        insecure: typed.switch("insecure"),
+        verbose: typed.has("verbose"),
+        insecure: typed.has("insecure"),
         pace: Pace { delay, jitter },
         rounds: number(input, "count", 1, MAX_ROUNDS)?.unwrap_or(1),
         interface: typed.text("interface"),
@@ -209,7 +209,7 @@ fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
         if has_sequence {
             return exclude("a sequence and a stanza");
         }
-        if password.is_some() || input.typed.given("one-time-sequences") {
+        if password.is_some() || input.typed.has("one-time-sequences") {
             return exclude("a stanza and one-time sequences or passwords");
         }
         return Ok(Stages::Single(Box::new(single)));
@@ -251,7 +251,7 @@ fn wait(input: &Completed) -> Result<Option<Wait>, Failure> {
     let typed = &input.typed;
     let timeout = seconds(input, "timeout")?.unwrap_or(TIMEOUT);
     let retries = number(input, "retries", 0, MAX_ROUNDS)?;
-    let (option, proxy) = match (typed.given("proxy"), typed.given("wait")) {
+    let (option, proxy) = match (typed.has("proxy"), typed.has("wait")) {
         (true, _) => ("proxy", true),
         (false, true) => ("wait", false),
         (false, false) if retries.is_some() => {

@@ -52,7 +52,7 @@ pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
         None => SeenAs::default(),
     };
     let Some(mut otp) = chosen(input)? else {
-        let needless = ["otp-digest", "source-ip", "door"].into_iter().find(|name| typed.given(name));
+        let needless = ["otp-digest", "source-ip", "door"].into_iter().find(|name| typed.has(name));
         let Some(option) = needless else { return Ok(None) };
         let needed = if option == "door" { "--config" } else { "--otp, --otp-file or --config" };
         return Err(Failure::refused(format_args!("{} needs {needed}", input.name(option))));
@@ -64,14 +64,14 @@ pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
 fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
     let typed = &input.typed;
     let setting = input.setting("otp");
-    let given: Vec<&str> = SOURCES.into_iter().filter(|name| typed.given(name)).collect();
+    let given: Vec<&str> = SOURCES.into_iter().filter(|name| typed.has(name)).collect();
     if given.len() + usize::from(setting.is_some()) > 1 {
         let place = input.place(&SOURCES);
         return Err(Failure::refused(format_args!(
             "{place}--otp, --otp-file and --config exclude each other"
         )));
     }
-    if typed.given("door") && !typed.given("config") {
+    if typed.has("door") && !typed.has("config") {
         return Err(Failure::refused(format_args!("{} needs --config", input.name("door"))));
     }
     if let Some(setting) = setting {
@@ -82,7 +82,7 @@ fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
     let Some((option, value)) = given.first().and_then(|name| Some((*name, typed.value(name)?))) else {
         return Ok(None);
     };
-    let (path, insecure) = (Path::new(value), typed.switch("insecure"));
+    let (path, insecure) = (Path::new(value), typed.has("insecure"));
     let otp = match (option, typed.text("door")) {
         ("otp", _) => password::parse(system::bytes(value)).map_err(|error| format!("--{error}")),
         ("otp-file", _) => only_line(path, insecure),

@@ -24,14 +24,14 @@ pub struct Raw {
 /// A value means nothing, options exclude each other, or are given without `--raw`.
 pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
     let typed = &input.typed;
-    if !typed.switch("raw") {
-        let stray = cli::RAW_VALUES.into_iter().find(|name| typed.given(name));
-        return match stray.or(typed.switch("bad-checksum").then_some("bad-checksum")) {
+    if !typed.has("raw") {
+        let stray = cli::RAW_VALUES.into_iter().find(|name| typed.has(name));
+        return match stray.or(typed.has("bad-checksum").then_some("bad-checksum")) {
             Some(name) => Err(Failure::refused(format_args!("{} needs --raw", input.name(name)))),
             None => Ok(None),
         };
     }
-    let mut shape = Shape { bad_checksum: typed.switch("bad-checksum"), ..Shape::default() };
+    let mut shape = Shape { bad_checksum: typed.has("bad-checksum"), ..Shape::default() };
     if let Some(text) = typed.text("flags") {
         shape.flags = plan::flags(&text)
             .map_err(|error| Failure::refused(format_args!("{}{error}", input.place(&["flags"]))))?;
@@ -47,7 +47,7 @@ pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
         Some(_) => number(input, "source-port", 0, u16::MAX)?.map(SourcePort::Fixed).unwrap_or_default(),
         None => SourcePort::Ephemeral,
     };
-    if typed.given("tos") && typed.given("dscp") {
+    if typed.has("tos") && typed.has("dscp") {
         let place = input.place(&["dscp", "tos"]);
         return Err(Failure::refused(format_args!("{place}--tos and --dscp exclude each other")));
     }

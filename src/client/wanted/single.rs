@@ -49,7 +49,7 @@ pub enum Allow {
 pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
     let typed = &input.typed;
     let Some(name) = typed.text("stanza") else {
-        return match WITH_STANZA.into_iter().find(|name| typed.given(name)) {
+        return match WITH_STANZA.into_iter().find(|name| typed.has(name)) {
             Some(option) => Err(Failure::refused(format_args!("{} needs --stanza (-n)", input.name(option)))),
             None => Ok(None),
         };
@@ -64,7 +64,7 @@ pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
     let shown = path.display();
     let mut file =
         File::open(&path).map_err(|error| Failure::refused(format_args!("{shown}: {}", reason(&error))))?;
-    let text = secret::private(&mut file, &path, typed.switch("insecure"))?;
+    let text = secret::private(&mut file, &path, typed.has("insecure"))?;
     let refuse = |problem: &str| Failure::refused(format_args!("{shown}: stanza '{name}': {problem}"));
     let stanza = fwknoprc::stanza(&text, &name).map_err(|error| refuse(&error.to_string()))?;
     let ports = match typed.text("spa") {
