@@ -7,7 +7,9 @@
 #     contrib/tests/run.sh [TEST...]
 #     contrib/tests/run.sh --missing    prints the missing Debian packages
 #
-# KNOCKD=PATH and KNOCK=PATH test other programs than those built here.
+# KNOCKD=PATH and KNOCK=PATH test other programs than those built here. SUITE=NAME installs the
+# packages in another release than this machine's, for example trixie; one of Ubuntu's needs
+# MIRROR=http://archive.ubuntu.com/ubuntu and KEYRING=FILE too.
 #
 # Exit code: 0 if all passed, 1 otherwise.
 set -euo pipefail
@@ -141,7 +143,7 @@ if [ -n "$KNOCK_EXE" ]; then cp "$KNOCK_EXE" "$SCRATCH/bin/knock.exe"; fi
 # own knockd 0.8 (kept in target/debootstrap for the next run), and our packages, in two
 # releases and once more from another folder. STATIC=DIR packages DIR/x86_64/knockd.
 prepare_packages() {
-    local root=$CONTRIB/.. target suite base mirror packages=$SCRATCH/made
+    local root=$CONTRIB/.. target suite base mirror script='' options packages=$SCRATCH/made
     # Takes a release number and a folder.
     package() {
         (cd "$2" && RELEASE=$1 contrib/package.sh tar deb fleet ipk oci "${formats[@]}" x86_64) </dev/null
@@ -152,7 +154,7 @@ prepare_packages() {
     done
     target=$(cd "$root" && mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
     # shellcheck source=/dev/null
-    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-}")}
     base=$target/debootstrap/$suite.tar
     if [ "$(dpkg --print-architecture)" != amd64 ]; then
         echo "they are for x86_64"
@@ -161,10 +163,20 @@ prepare_packages() {
     if [ ! -e "$base" ]; then
         command -v debootstrap >/dev/null || { echo "debootstrap is not installed" && return 1; }
         mkdir -p "${base%/*}"
-        mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -n 1)
-        debootstrap --variant=minbase --include=systemd,knockd "$suite" "$SCRATCH/chroot" \
-            "${mirror:-http://deb.debian.org/debian}" >"$SCRATCH/debootstrap.log" 2>&1 ||
+        mirror=${MIRROR:-$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -n 1)}
+        mirror=${mirror:-http://deb.debian.org/debian}
+        options=(--variant=minbase)
+        [ -z "${KEYRING:-}" ] || options+=("--keyring=$KEYRING")
+        # All releases of Ubuntu have the same script; debootstrap may not know their names yet.
+        case $mirror in *ubuntu*) options+=("--components=main,universe") script=gutsy ;; esac
+        debootstrap "${options[@]}" "$suite" "$SCRATCH/chroot" "$mirror" ${script:+"$script"} \
+            >"$SCRATCH/debootstrap.log" 2>&1 ||
             { echo "debootstrap: $(tail -n 1 "$SCRATCH/debootstrap.log")" && return 1; }
+        # Not by debootstrap: since Debian 13 it cannot configure systemd, whose library is a package of its own.
+        DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot "$SCRATCH/chroot" sh -c \
+            'apt-get update && apt-get install -y --no-install-recommends systemd knockd' \
+            >"$SCRATCH/debootstrap.log" 2>&1 </dev/null ||
+            { echo "apt-get: $(tail -n 1 "$SCRATCH/debootstrap.log")" && return 1; }
         tar -C "$SCRATCH/chroot" --one-file-system -cf "$base.new" . && mv "$base.new" "$base"
     else
         mkdir "$SCRATCH/chroot" && tar -C "$SCRATCH/chroot" -xpf "$base"
