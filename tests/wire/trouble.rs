@@ -224,27 +224,31 @@ fn a_missing_shell_is_told() {
     expect_complaint(&daemon, "d: could not run the command: No such file or directory");
 }
 
-/// The words for setpriv that make somebody an ordinary user who may listen, if there can be one.
-fn ordinary_user(world: &World) -> Option<Vec<&'static str>> {
-    let user = ["--reuid=61234", "--regid=61234", "--clear-groups"];
+/// The words for setpriv that make somebody an ordinary user with this number who may listen, if there can be one.
+fn ordinary_user(world: &World, user: u32) -> Option<Vec<String>> {
+    let ids = [format!("--reuid={user}"), format!("--regid={user}")];
+    let user = ids.iter().map(String::as_str).chain(["--clear-groups"]);
     let rights = ["--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--bounding-set=-all,+net_raw"];
-    let words: Vec<&str> = user.into_iter().chain(rights).collect();
+    let words: Vec<&str> = user.chain(rights).collect();
     let program = program().into_string().unwrap();
     let tried: Vec<&str> = words.iter().copied().chain(["test", "-x", &program]).collect();
     if run(&world.server, "setpriv", &tried).code() != Some(0) {
-        eprintln!("not tried: user 61234 cannot run {program} here");
+        eprintln!("not tried: an ordinary user cannot run {program} here");
         return None;
     }
-    Some(words)
+    Some(words.into_iter().map(str::to_owned).collect())
 }
 
 /// As an ordinary user who may listen: for others there is no limit.
 fn a_full_process_table_is_told() {
     let world = World::new();
-    let Some(words) = ordinary_user(&world) else { return };
+    // Of this test and this run of it alone: the limit counts the processes of the user.
+    let user = 10_000 + std::process::id() % 50_000;
+    let Some(words) = ordinary_user(&world, user) else { return };
     let knockd = world.knockd("[d]\nsequence = 1\ncommand = true");
-    Command::new("chown").arg("61234").arg(knockd.folder().path()).status().unwrap();
-    let through: Vec<&str> = ["prlimit", "--nproc=2", "setpriv"].into_iter().chain(words).collect();
+    Command::new("chown").arg(user.to_string()).arg(knockd.folder().path()).status().unwrap();
+    let through: Vec<&str> =
+        ["prlimit", "--nproc=2", "setpriv"].into_iter().chain(words.iter().map(String::as_str)).collect();
     let mut daemon = knockd.through(&through).start();
     for round in 1..=2 {
         world.send([tcp(1)]);
@@ -276,11 +280,11 @@ fn no_process_with_secrets_leaves_a_core_dump() {
 /// processes of its user cannot read its memory, and no program that takes core dumps gets one.
 fn no_process_with_secrets_belongs_to_its_user() {
     let world = World::new();
-    let Some(words) = ordinary_user(&world) else { return };
+    let Some(words) = ordinary_user(&world, 61234) else { return };
     let doors = "[d]\nsequence = 1\ncommand = sleep 60 & echo $! > @/new; mv @/new @/out\ncmd_timeout = 60\nstop_command = true";
     let knockd = world.knockd(doors);
     Command::new("chown").arg("61234").arg(knockd.folder().path()).status().unwrap();
-    let through: Vec<&str> = ["setpriv"].into_iter().chain(words).collect();
+    let through: Vec<&str> = ["setpriv"].into_iter().chain(words.iter().map(String::as_str)).collect();
     let daemon = knockd.through(&through).start();
     world.send([tcp(1)]);
     let has_all = || daemon.heir().is_some() && daemon.folder.join("out").exists();
