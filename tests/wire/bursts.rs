@@ -85,7 +85,7 @@ fn packets_come_once(between: u32, left: u32) {
     let mut sender = Sender::new(&world.client, CLIENT_LINK);
     let is_over = AtomicBool::new(false);
     let next = AtomicU32::new(FIRST);
-    let sources: Vec<u32> = thread::scope(|scope| {
+    let (sources, changes): (Vec<u32>, Vec<usize>) = thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 let source = std::net::Ipv4Addr::from(next.load(Ordering::Relaxed)).to_string();
@@ -108,7 +108,7 @@ fn packets_come_once(between: u32, left: u32) {
             let mut sockets = || bare().map_err(|error| Code::of(&error));
             let mut capture =
                 Capture::open(interface, &layout, &interest, false, &mut sockets).expect("a capture");
-            let mut sources = Vec::new();
+            let (mut sources, mut changes) = (Vec::new(), Vec::new());
             let end = Instant::now() + Duration::from_secs(30);
             for change in 0..=CHANGES {
                 let last = next.load(Ordering::Relaxed) + between;
@@ -127,16 +127,29 @@ fn packets_come_once(between: u32, left: u32) {
                     }
                 }
                 if change < CHANGES {
-                    assert_eq!(capture.has_ring(), change % 2 == 1, "before change {change}");
-                    capture.change(&layout, &interest, Duration::ZERO, &mut sockets);
-                    assert_eq!(capture.has_ring(), change % 2 == 0, "after change {change}");
+                    let had_ring = capture.has_ring();
+                    assert_eq!(had_ring, change % 2 == 1, "before change {change}");
+                    changes.push(sources.len());
+                    // The kernel may have no memory for it at the moment; the daemon tries again later, too.
+                    while capture.has_ring() == had_ring {
+                        assert!(Instant::now() < end, "no change {change}");
+                        capture.change(&layout, &interest, Duration::ZERO, &mut sockets);
+                    }
                 }
             }
-            sources
+            (sources, changes)
         })
     });
-    let breaks: Vec<_> = sources.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
-    assert!(breaks.is_empty(), "{breaks:x?}");
+    // The first time, the socket is deaf while it enters the group: that is long where the processor is taken away.
+    let is_first = |at: &usize| (changes[0]..changes[1]).contains(&(at + 1));
+    let mut breaks: Vec<usize> = (1..sources.len()).map(|at| at - 1).collect();
+    breaks.retain(|at| sources[at + 1] != sources[*at] + 1);
+    let is_hole = |at: &usize| sources[at + 1] > sources[*at];
+    if breaks.first().is_some_and(|at| is_first(at) && is_hole(at)) {
+        breaks.remove(0);
+    }
+    let pairs: Vec<_> = breaks.iter().map(|at| &sources[*at..at + 2]).collect();
+    assert!(pairs.is_empty(), "{pairs:x?}");
 }
 
 fn a_flood_is_read_from_a_ring() {
