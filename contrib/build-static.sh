@@ -27,9 +27,10 @@
 # processors have for it (4 kB), because forged single packets cost little else. A small
 # program also keeps memory use small: nearly all memory of an idle daemon is its code.
 #
-# The x86_64 file is position-independent with full RELRO (not where zig provides the C library);
-# rustc makes no static program like that for the other machines. No file has an executable stack or holds a path of this machine: the
-# same commit and toolchain (rust-toolchain.toml) give the same bytes in any folder.
+# All files are position-independent (except on MIPS, and where zig provides the C
+# library) with full RELRO and without an executable stack. They hold no path of this
+# machine: the same commit and toolchain (rust-toolchain.toml) give the same bytes in any
+# folder.
 #
 # Exit code: 0 if every file was built, passed, and is small enough.
 set -euo pipefail
@@ -260,6 +261,13 @@ cross() {
     if [ -z "${folder:-}" ]; then
         # Relative relocations in a few hundred bytes instead of 24 each.
         own+=(-Crelocation-model=pic -Clink-arg=--pack-dyn-relocs=relr)
+        if [ "$name" != x86_64 ]; then
+            # rustc itself makes static programs position-independent for x86_64 alone.
+            folder=$sysroot/lib/rustlib/$triple/lib/self-contained
+            own+=(-Clink-self-contained=no "-Lnative=$folder" -Clink-arg=-pie
+                -Clink-arg=--no-dynamic-linker -Clink-arg=-ztext)
+            for file in rcrt1.o crti.o crtn.o; do own+=("-Clink-arg=$folder/$file"); done
+        fi
     fi
     # Tests print what they compare.
     [ "$verb" = test ] || own+=(-Zfmt-debug=none)
@@ -328,7 +336,7 @@ for name in "${targets[@]}"; do
     if LC_ALL=C readelf -lW "$file" | grep -q 'GNU_STACK.*E '; then result='has an executable stack'; fi
     if LC_ALL=C readelf -hW "$file" | grep -q 'Type: *DYN'; then
         LC_ALL=C readelf -lW "$file" | grep -q GNU_RELRO || result='has no RELRO'
-    elif [ "$name" = x86_64 ] && [ -d "$sysroot/lib/rustlib/$(triple "$name")/lib" ]; then
+    elif [ -d "$sysroot/lib/rustlib/$(triple "$name")/lib" ]; then
         result='is not position-independent'
     fi
     if grep -aqF -e "$HOME/" -e "$PWD/" "$file"; then result='has a path of this machine in it'; fi
