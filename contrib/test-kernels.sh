@@ -73,6 +73,13 @@ export PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
 for program in cargo cpio depmod xz debootstrap apt-get dpkg-deb; do
     command -v "$program" >/dev/null || die "$program is missing"
 done
+for machine in "${machines[@]}"; do
+    case $machine in
+    armv7-*) emulator=qemu-system-arm ;;
+    *) emulator=qemu-system-${machine%-*} ;;
+    esac
+    command -v "$emulator" >/dev/null || die "$emulator is missing, for $machine"
+done
 [ -e "$KEYRING" ] || die "$KEYRING is missing: apt-get install debian-archive-keyring"
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target/kernels"
@@ -220,7 +227,6 @@ boot() {
     mipsel-*) command=(qemu-system-mipsel -M malta -cpu 24Kf -m 1024) ;;
     s390x-*) command=(qemu-system-s390x -m 2048 -smp 2) console=ttysclp0 disk=virtio-9p-ccw ;;
     esac
-    command -v "${command[0]}" >/dev/null || die "${command[0]} is missing"
     command+=(-nographic -no-reboot -nic none -kernel "$image" -initrd "$3.gz" -append "console=$console quiet panic=-1"
         -fsdev "local,id=host,path=$4,security_model=none,readonly=on,multidevs=remap" -device "$disk,fsdev=host,mount_tag=host")
     timeout "${LIMIT:-3600}" "${command[@]}" </dev/null >"$5" 2>&1 || true

@@ -58,16 +58,18 @@ windows() {
 }
 check "it starts" windows -V
 # opens DOOR WORDS...: the words make it open the door
+# wine has once sent nothing without a word: it gets three tries.
 opens() {
-    local door=$1 said
+    local door=$1 said='' try
     shift
-    said=$(windows "$@" 2>&1) || true
-    if soon grep -q "10.83.0.2: $door: OPEN SESAME" knockd.log; then
-        passed "knock.exe opens: $door"
-    else
-        failed "knock.exe opens: $door" "$said
-$(tail -n 5 knockd.log)"
-    fi
+    for try in 1 2 3; do
+        said+="try $try: $(windows "$@" 2>&1) exit code $?"$'\n'
+        if soon grep -q "10.83.0.2: $door: OPEN SESAME" knockd.log; then
+            passed "knock.exe opens: $door"
+            return
+        fi
+    done
+    failed "knock.exe opens: $door" "$said$(tail -n 5 knockd.log)"
 }
 opens plain $SERVER 7001 7002 7003
 opens udp $SERVER 7101:udp 7102 7103:udp
