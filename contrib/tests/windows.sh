@@ -65,6 +65,7 @@ opens() {
     for try in 1 2 3; do
         said+="try $try: $(windows "$@" 2>&1) exit code $?"$'\n'
         if soon grep -q "10.83.0.2: $door: OPEN SESAME" knockd.log; then
+            [ "$try" = 1 ] || printf '%s\n' "$said" | sed 's/^/          | /'
             passed "knock.exe opens: $door"
             return
         fi

@@ -130,7 +130,7 @@ fn packets_come_once(between: u32, left: u32) {
                     let had_ring = capture.has_ring();
                     assert_eq!(had_ring, change % 2 == 1, "before change {change}");
                     changes.push(sources.len());
-                    // The kernel may have no memory for it at the moment; the daemon tries again later, too.
+                    // A change can fail, and has on a busy machine; the daemon tries again later, too.
                     while capture.has_ring() == had_ring {
                         assert!(Instant::now() < end, "no change {change}");
                         capture.change(&layout, &interest, Duration::ZERO, &mut sockets);
