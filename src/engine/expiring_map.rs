@@ -8,9 +8,9 @@ use std::time::Duration;
 /// The index of a door, and a knocker.
 type Key = (u32, IpAddr);
 
-/// A value that takes more or less memory.
+/// A value that may own heap memory.
 pub trait Weigh {
-    /// How many units of 16 bytes it has allocated.
+    /// The heap memory, in units of 16 bytes.
     fn weight(&self) -> usize;
 }
 
@@ -29,11 +29,11 @@ impl Weigh for Vec<Duration> {
 /// Values that expire; a full map evicts those that would expire first.
 #[derive(Debug)]
 pub struct ExpiringMap<T> {
-    /// Of values, and of their weight.
+    /// The limit on the number of values, and on their total weight.
     capacity: usize,
     weight: usize,
     values: HashMap<Key, (T, Duration)>,
-    /// The earliest on top. Entries of replaced values stay until they are on top.
+    /// Expiry times, earliest on top. Entries of replaced values stay until they reach the top.
     times: BinaryHeap<Reverse<(Duration, Key)>>,
 }
 
@@ -44,7 +44,7 @@ impl<T: Weigh> ExpiringMap<T> {
         ExpiringMap { capacity, weight: 0, values: HashMap::new(), times: BinaryHeap::new() }
     }
 
-    /// How many bytes it has allocated; of the hash table an estimate.
+    /// Allocated bytes, estimated for the hash table.
     #[must_use]
     pub fn bytes(&self) -> usize {
         const UNIT: usize = size_of::<Duration>();
@@ -60,7 +60,8 @@ impl<T: Weigh> ExpiringMap<T> {
         self.values.get(&(door, knocker)).filter(|(_, until)| *until > uptime).map(|(value, _)| value)
     }
 
-    /// Stores a value that expires at the uptime `until`, in place of an earlier one.
+    /// Stores a value that expires at uptime `until`, replacing any earlier one. Drops values that have
+    /// expired at `uptime` and, if the map is over capacity, those that expire first.
     pub fn set(&mut self, door: u32, knocker: IpAddr, value: T, until: Duration, uptime: Duration) {
         let key = (door, knocker);
         self.weight += value.weight();
@@ -76,7 +77,7 @@ impl<T: Weigh> ExpiringMap<T> {
                 break;
             }
             self.times.pop();
-            // A value that was replaced since has another time.
+            // A value that was replaced in the meantime has another expiry time.
             if self.values.get(&key).is_some_and(|(_, until)| *until == time) {
                 self.remove(key.0, key.1);
             }

@@ -1,4 +1,4 @@
-//! The index of first stages: which doors a knock begins an attempt on.
+//! The index of first stages: at which doors a knock begins an attempt.
 
 use std::net::IpAddr;
 
@@ -36,19 +36,19 @@ impl FirstStages {
                 turn,
             }));
         }
-        // The stable sort is fast on what is mostly sorted.
+        // The stable sort is fast on mostly sorted input.
         self.0.sort();
         self.0.shrink_to_fit();
     }
 
-    /// Writes to `doors` those that this stage begins at this destination, in order; `own` says whether that is one of
-    /// this host's addresses.
+    /// Replaces `doors` with the doors whose sequences begin with this stage at this destination, in
+    /// ascending order; `own` says whether the destination is one of this host's addresses.
     pub fn doors_at(&self, stage: Stage, destination: IpAddr, own: bool, doors: &mut Vec<(u32, Turn)>) {
         doors.clear();
         doors.extend(own.then(|| self.entries(stage, None)).into_iter().flatten());
         let without_target = doors.len();
         doors.extend(self.entries(stage, Some(destination)));
-        // Each of the two is sorted by itself.
+        // Each of the two parts is sorted by itself.
         if (1..doors.len()).contains(&without_target) {
             doors.sort_by_key(|(door, _)| *door);
         }

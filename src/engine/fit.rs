@@ -1,4 +1,4 @@
-//! How a packet fits what is known of its source here: what several gateways have to know before they share knocks.
+//! How a packet fits the attempts known to this gateway, which decides whether the fleet shares it.
 
 use crate::door::Door;
 use crate::door::knock::{Knock, Protocol};
@@ -7,26 +7,26 @@ use crate::door::sequence::Stage;
 use crate::engine::Engine;
 use crate::time::Now;
 
-/// How a packet fits.
+/// How a packet fits the attempts known to this gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     /// No door can use it.
     Stray,
-    /// It begins an attempt, or continues one; or it is of no use elsewhere either.
+    /// It begins or continues an attempt here, or is of no use to other gateways either.
     Here,
     /// It may be a later stage of an attempt that is not known here.
     Elsewhere,
 }
 
 impl Engine {
-    /// Whether any door can use this packet, as a knock or as what ends an attempt.
+    /// Whether any door can use this packet, to advance or to fail an attempt.
     #[must_use]
     pub fn uses(&self, knock: &Knock) -> bool {
         let own = self.is_here(knock.destination);
         self.interest.includes(knock, own) || self.interest.includes_hit(knock, own)
     }
 
-    /// How a packet fits. The stages of all doors are looked at only if `may_look` says so.
+    /// Classifies a packet. Compares it with the stages of all doors only if `may_look` returns true.
     pub fn fit(&mut self, knock: &Knock, now: Now, may_look: impl FnOnce() -> bool) -> Fit {
         let own = self.is_here(knock.destination);
         if !self.interest.includes(knock, own) {
@@ -50,8 +50,8 @@ impl Engine {
         if is_known || !may_look() || !self.doors.iter().any(is_later) { Fit::Here } else { Fit::Elsewhere }
     }
 
-    /// The doors that attempts of this source may open and that are meant by this knock: how many stages they have reached,
-    /// and whether the knock is the next one, or the last one again where that is allowed.
+    /// The attempts of the knock's source at doors that accept its destination: the door, the stages reached,
+    /// and whether the knock is the next stage, or a repeat of the last one where duplicates are allowed.
     fn candidates_of(&self, knock: &Knock) -> impl Iterator<Item = (&Door, Vec<Stage>, bool)> {
         let own = self.is_here(knock.destination);
         let ids =
@@ -71,8 +71,9 @@ impl Engine {
         })
     }
 
-    /// The knocks of an attempt of this source that this knock continues, or of any one if `must_fit` is not set: with
-    /// whatever its doors require of them, since only the stages are remembered.
+    /// The stages reached by the furthest attempt of the knock's source, as knocks; with `must_fit`, only
+    /// attempts that the knock continues are considered. An attempt stores only its stages, so the TCP flags
+    /// and the UDP length are set to values that the door accepts.
     #[must_use]
     pub fn begun(&self, knock: &Knock, must_fit: bool) -> Vec<Knock> {
         let found = self.candidates_of(knock).filter(|(_, _, is_next)| *is_next || !must_fit);
@@ -91,7 +92,7 @@ impl Engine {
         stages.into_iter().map(like).collect()
     }
 
-    /// Ends all attempts of the source of this knock that it is meant for, without a word.
+    /// Ends, without events, all attempts of the knock's source at doors that accept its destination.
     pub fn forget(&mut self, knock: &Knock) {
         let own = self.is_here(knock.destination);
         let mut next = self.attempts.first_of(knock.source);
@@ -109,13 +110,13 @@ impl Engine {
     }
 }
 
-/// Whether a sequence that opens this lock now has this knock behind its first stage.
+/// Whether a sequence that opens this lock now has this knock after its first stage.
 fn has_later_stage(lock: &Lock, knock: &Knock, now: Now) -> bool {
     let has = |stages: &[Stage]| stages.iter().skip(1).any(|stage| *stage == Stage::of(knock));
     match lock {
         Lock::Fixed(_) | Lock::OneTime(_) => lock.current_sequence().is_some_and(|it| has(it.stages())),
         Lock::Otp(lock) => {
-            // Its range first: to derive lists takes microseconds.
+            // Check the range first: deriving lists takes microseconds.
             let is_in =
                 |(protocol, low, high)| protocol == knock.protocol && (low..=high).contains(&knock.port);
             lock.otp.ranges().any(is_in)

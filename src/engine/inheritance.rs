@@ -1,4 +1,5 @@
-//! What an engine learns of an earlier one, of an earlier process, and of other gateways: used lists, and cooldowns.
+//! State that an engine takes over from an earlier engine, an earlier process or another gateway: used lists
+//! and cooldowns.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use crate::opening::state::inherit_spent;
 use crate::time::Now;
 
 impl Engine {
-    /// Takes over the spent lists, the tries at lists, the cooldowns and the counts of an earlier engine, for the doors
-    /// that both have.
+    /// Takes over the spent lists, the tries at lists, the cooldowns and the counters of an earlier engine,
+    /// for the doors that both have.
     pub fn inherit(&mut self, earlier: &Engine, now: Now) {
         self.tallies = tally::inherited(&self.doors, &earlier.doors, &earlier.tallies);
         self.most_attempts = earlier.most_attempts;
@@ -24,8 +25,8 @@ impl Engine {
         inherit_spent(&earlier.doors, &mut self.doors);
     }
 
-    /// Continues cooldowns that began before this engine was created: each with the name of its door, the knocker and its
-    /// end as uptime.
+    /// Continues cooldowns that began before this engine was created, given as the name of the door, the
+    /// knocker, and the end as uptime.
     pub fn continue_cooldowns(&mut self, cooldowns: &[(Arc<str>, IpAddr, Duration)], now: Now) {
         let mut places: Vec<(&Arc<str>, u32)> = self.doors.iter().map(|door| &door.name).zip(0..).collect();
         places.sort_unstable();
@@ -37,15 +38,15 @@ impl Engine {
         }
     }
 
-    /// A knocker has to wait until this uptime before these doors, all those of a name, open again.
+    /// Starts a cooldown: until this uptime, all doors of this name ignore the knocker.
     pub(super) fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
         for (index, _) in (0..).zip(&self.doors).filter(|(_, it)| *it.name == *door) {
             self.cooldowns.set(index, knocker, (), until, now.uptime);
         }
     }
 
-    /// A door was opened at another gateway: its list opens it no more, and its cooldown begins. What a one-time file has
-    /// left comes by [`Engine::refill`].
+    /// Records that a door was opened at another gateway: its list is spent here too, and its cooldown
+    /// begins. The lines left in a one-time file arrive by [`Engine::refill`].
     pub fn used(&mut self, opening: &Opening, now: Now) {
         let Some(door) = self.doors.get_mut(opening.door) else { return };
         let (name, after) = (door.name.clone(), door.rules.cooldown);

@@ -1,4 +1,4 @@
-//! How knocks are matched: what a packet does to the attempts of its knocker.
+//! Matches knocks: how a packet changes the attempts of its knocker.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,33 +15,34 @@ use crate::engine::tally::Tally;
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
 
-/// A knock that is being processed, and what it has caused so far.
+/// A knock that is being processed, and its results so far.
 struct Arrival<'a> {
     knock: &'a Knock,
     /// Its destination is one of this host's addresses.
     own: bool,
-    /// It may be a stage of some door, and is not only a hit on a strict one.
+    /// It may be a stage of some door, rather than only a hit that fails attempts at strict doors.
     may_be_stage: bool,
     now: Now,
     events: &'a mut Vec<Event>,
     /// The door that it opened last.
     opened: Option<u32>,
-    /// The lists that it used up. One knock opens all sections of a name that have the same list, and none of them again.
+    /// The turns that it used up. One knock opens all sections of a name that share a list; then that list
+    /// opens none of them again.
     used: Vec<(u32, Turn)>,
     /// The door that events are reported for, whether the knock advanced one of its lists, and the
     /// failure to report if it advances none.
     current_door: Option<u32>,
     has_advanced: bool,
     failure: Option<(u32, Event)>,
-    /// [`Event::Tried`], which comes after the failures.
+    /// [`Event::Tried`] events, reported after the failures.
     tried: Vec<Event>,
-    /// These two are the engine's, for as long as the knock is being processed.
+    /// Taken from the engine while the knock is being processed, then put back.
     tallies: Vec<Tally>,
     steps: Steps,
 }
 
 impl Engine {
-    /// Processes a packet and appends what it changed to `events`, in order. The vector is the caller's,
+    /// Processes a packet and appends the resulting events to `events`, in order. The caller owns the vector,
     /// so that a flood does not allocate memory for each packet.
     pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
         let own = self.is_here(knock.destination);
@@ -90,8 +91,8 @@ impl Engine {
         }
     }
 
-    /// Advances an attempt of the knocker, leaves it alone, or ends it, at each of its doors. Returns whether one of
-    /// these is for the destination of the knock.
+    /// Advances an attempt of the knocker, leaves it alone or ends it, at each of its doors. Returns whether
+    /// any of these doors accepts the knock's destination.
     fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
         let (mut before, mut left) = (std::mem::take(&mut self.before), std::mem::take(&mut self.left));
         before.clear();
@@ -111,8 +112,8 @@ impl Engine {
         is_meant
     }
 
-    /// What becomes of an attempt at one door, and whether that is for the destination of the knock. All rules for
-    /// attempts in progress are here.
+    /// Applies the knock to an attempt at one door. Returns whether the door accepts the knock's destination,
+    /// and what remains of the attempt at this door. All rules for attempts in progress are here.
     fn carry_on_at(&mut self, candidate: Candidate, arrival: &mut Arrival<'_>) -> (bool, Option<Candidate>) {
         let knock = arrival.knock;
         let Candidate { door: index, reached, turn } = candidate;
@@ -148,7 +149,7 @@ impl Engine {
         (true, Some(Candidate { reached: reached.saturating_add(1), ..candidate }))
     }
 
-    /// The shortest time that one of these doors allows for an attempt.
+    /// The shortest `seq_timeout` of these doors.
     pub(super) fn patience(&self, candidates: &[Candidate]) -> Duration {
         let doors = candidates.iter().filter_map(|candidate| self.doors.get(candidate.door as usize));
         doors.map(Door::seq_timeout).min().unwrap_or_default()
@@ -201,7 +202,7 @@ impl Engine {
         self.explain_flags_of(explained..=u32::MAX, arrival);
     }
 
-    /// Reports those of these doors whose TCP flags this segment does not have, if that is wanted.
+    /// If [`Engine::explain_flags`] is on, reports each of these doors whose TCP flag rule the segment fails.
     fn explain_flags_of(&self, doors: RangeInclusive<u32>, arrival: &mut Arrival<'_>) {
         let knock = arrival.knock;
         if !self.explains_flags || knock.protocol != Protocol::Tcp {
@@ -213,7 +214,8 @@ impl Engine {
         arrival.events.extend(rules.map(|rule| Event::Unfit { rule, flags: knock.flags }));
     }
 
-    /// Opens the door after a completed sequence, or counts it if the door wants it repeatedly.
+    /// Opens the door after a completed sequence. With `Repeat`, only counts the completion until there are
+    /// enough.
     fn open(&mut self, index: u32, turn: Turn, arrival: &mut Arrival<'_>) {
         let Some(door) = self.doors.get_mut(index as usize) else { return };
         let (knocker, uptime) = (arrival.knock.source, arrival.now.uptime);
@@ -233,9 +235,9 @@ impl Engine {
         }
         let opening = Opening { door: index as usize, knocker, turn };
         let name = door.name.clone();
-        // Before the line is used up: the default rate depends on whether the current line is a single knock.
+        // Before the line is spent: the default rate depends on whether the current line is a single knock.
         let is_admitted = self.buckets.admit(index as usize, door, Duration::ZERO, uptime);
-        // The list is used up whatever the rate allows: others may have overheard it.
+        // The list is spent even if the rate limit refuses the opening: others may have overheard it.
         let (is_one_time, cooldown) = (matches!(door.lock, Lock::OneTime(_)), door.rules.cooldown);
         door.lock.spend(turn, knocker, arrival.now);
         arrival.used.push((index, turn));
@@ -259,14 +261,14 @@ impl Engine {
 }
 
 impl Arrival<'_> {
-    /// Counts something for a door.
+    /// Updates the counters of a door.
     fn count(&mut self, index: u32, count: impl FnOnce(&mut Tally)) {
         if let Some(tally) = self.tallies.get_mut(index as usize) {
             count(tally);
         }
     }
 
-    /// Counts the attempts that gave way to others.
+    /// Counts the attempts that were evicted.
     fn count_pushed_out(&mut self, attempts: &mut Attempts) {
         for door in attempts.take_pushed_out() {
             self.count(door, |tally| tally.pushed_out += 1);

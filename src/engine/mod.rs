@@ -44,8 +44,8 @@ use crate::time::Now;
 /// The default capacity; a full table of attempts takes a few megabytes.
 pub const MAX_ATTEMPTS: usize = 65_536;
 
-/// For how many knockers who completed a sequence, cooldowns are kept, and as many repeats: an eighth of
-/// the attempts, so that the memory of these is the most of it, but not below what a small table is for.
+/// The number of cooldowns to keep, and likewise of repeats: an eighth of the attempts, so that attempts take
+/// most of the memory, but enough for a small table to be useful.
 fn knockers_kept(capacity: usize) -> usize {
     (capacity / 8).max(1024)
 }
@@ -75,16 +75,16 @@ pub struct Engine {
     cooldowns: ExpiringMap<()>,
     /// The uptimes at which a knocker completed the sequence of a door with `Repeat`.
     repeats: ExpiringMap<Vec<Duration>>,
-    /// How many steps of attempts are reported.
+    /// Limits how many steps of attempts are reported.
     steps: Steps,
-    /// What was counted for each door.
+    /// The counters of each door, in the order of `doors`.
     tallies: Vec<Tally>,
     /// The most attempts that were in progress at once.
     most_attempts: usize,
-    /// What doors with a rate have used of it.
+    /// The token buckets of rate-limited doors.
     buckets: Buckets,
-    /// Kept so that knocks allocate no memory: the doors of an attempt, those that are left of it, and the doors that
-    /// a knock begins.
+    /// Scratch buffers, kept so that processing a knock allocates no memory: the candidates of an attempt,
+    /// those that remain, and the doors that a knock begins.
     before: Vec<Candidate>,
     left: Vec<Candidate>,
     firsts: Vec<(u32, Turn)>,
@@ -97,7 +97,7 @@ impl Engine {
         Engine::with_capacity(doors, here, MAX_ATTEMPTS)
     }
 
-    /// The same for at most `capacity` attempts.
+    /// Like [`Engine::new`], with room for at most `capacity` attempts.
     #[must_use]
     pub fn with_capacity(
         doors: Vec<Door>,
@@ -153,7 +153,7 @@ impl Engine {
         self.most_attempts
     }
 
-    /// What was counted for each door, in the order of [`Engine::doors`].
+    /// The counters of each door, in the order of [`Engine::doors`].
     #[must_use]
     pub fn tallies(&self) -> &[Tally] {
         &self.tallies
@@ -170,26 +170,26 @@ impl Engine {
         self.here = sorted_numbers(here);
     }
 
-    /// From now on reports each door whose TCP flags a packet does not have ([`Event::Unfit`]), as the debug output of
-    /// knockd 0.8 does: not only doors that have the packet's port next, but all, whatever their ports and targets, if
-    /// the packet may begin an attempt. That takes time in proportion to the number of doors.
+    /// Reports a packet that may begin an attempt ([`Event::Unfit`]) for every door whose TCP flags it does
+    /// not match, as the debug output of knockd 0.8 does, and not only for doors whose next stage is its
+    /// port. This takes time proportional to the number of doors.
     pub fn explain_flags(&mut self) {
         self.explains_flags = true;
     }
 
-    /// From now on reports at most so many stages that are reached ([`Event::Advanced`]) and attempts that expire
-    /// ([`Event::Expired`]); `None`, as at first, is no limit. What is left out is counted:
-    /// [`take_left_out`](Engine::take_left_out).
+    /// Allows at most `most` further reports of reached stages ([`Event::Advanced`]) and expired attempts
+    /// ([`Event::Expired`]); `None`, the default, is no limit. [`take_left_out`](Engine::take_left_out)
+    /// returns the number of reports suppressed.
     pub fn limit_steps(&mut self, most: Option<u32>) {
         self.steps.limit(most);
     }
 
-    /// How many steps were not reported since this was asked last.
+    /// The number of reports suppressed by [`limit_steps`](Engine::limit_steps) since the last call.
     pub fn take_left_out(&mut self) -> u64 {
         self.steps.take_left_out()
     }
 
-    /// What is to become of a datagram.
+    /// Checks a datagram against the gates of single-packet doors, and counts the result.
     pub fn judge_single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) -> Verdict {
         let own = self.is_here(knock.destination);
         let verdict = self.gates.judge(knock, packet, own);
@@ -213,8 +213,8 @@ impl Engine {
         self.interest.includes(knock, self.is_here(knock.destination))
     }
 
-    /// Whether any door can use this packet, as a knock or as what ends an attempt, if its destination is one of this
-    /// host's addresses.
+    /// Whether any door could use this packet, to advance or to fail an attempt, if its destination were one
+    /// of this host's addresses.
     #[must_use]
     pub fn would_use(&self, knock: &Knock) -> bool {
         self.interest.includes(knock, true) || self.interest.includes_hit(knock, true)
@@ -236,8 +236,8 @@ impl Engine {
         self.here.binary_search(&number(address)).is_ok()
     }
 
-    /// Ends the attempts whose deadline has come, and appends that to `events`; likewise what is known by now of knocks
-    /// that opened nothing.
+    /// Ends the attempts whose deadline has come and appends their events to `events`, followed by the
+    /// [`Event::Misfit`] that [`Strays::look`] finds, if any.
     pub fn expire(&mut self, now: Now, events: &mut Vec<Event>) {
         let mut last = None;
         while let Some((id, deadline)) = self.attempts.due(now.uptime) {
@@ -283,7 +283,8 @@ impl Engine {
         }
     }
 
-    /// An attempt ended without opening its door: whether that was a try to guess the second half of a one-time list.
+    /// Records that an attempt ended without opening its door. Returns [`Event::Tried`] if that counts as a
+    /// try to guess the second half of a one-time list.
     fn note_end(
         &mut self,
         index: u32,
@@ -303,14 +304,15 @@ impl Engine {
         self.attempts.next_deadline()
     }
 
-    /// The same for knocks that opened nothing.
+    /// When [`Engine::expire`] should next examine knocks that opened nothing, as uptime.
     #[must_use]
     pub fn next_look(&self) -> Option<Duration> {
         self.strays.next_deadline()
     }
 
-    /// Stores what the file of a one-time door has left after the used line was struck; `None` if it
-    /// could not be read. Returns whether no line is left: [`Event::Exhausted`].
+    /// Replaces the unused lines of a one-time door with those in its file after the used line was struck;
+    /// `None` (the file could not be read) keeps the current ones. Returns whether no line is left
+    /// ([`Event::Exhausted`]).
     pub fn refill(&mut self, door: usize, fresh: Option<OneTime>) -> bool {
         let Some(Lock::OneTime(lines)) = self.doors.get_mut(door).map(|door| &mut door.lock) else {
             return false;
@@ -331,8 +333,8 @@ impl Engine {
         self.first_stages.update(&self.doors, &[index], AT_ANY_TIME);
     }
 
-    /// Updates the first stages of doors with one-time passwords: costs nothing until some period is
-    /// over, and needs no timer.
+    /// Updates the first stages of doors with one-time passwords when a period has ended. It runs for each
+    /// packet, so it needs no timer; within a period it costs one comparison.
     fn update_otp_doors(&mut self, now: Now) {
         if self.otp_doors.is_empty() || self.valid_times.contains(&now.unix) {
             return;
@@ -356,7 +358,8 @@ impl Engine {
     }
 }
 
-/// Addresses as sorted numbers, which compare several times faster: that is done twice for each packet.
+/// Addresses as sorted integers, which compare several times faster than `IpAddr`; each packet needs two
+/// lookups.
 fn sorted_numbers(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<u128> {
     let mut numbers = Vec::new();
     for address in addresses {
@@ -365,7 +368,8 @@ fn sorted_numbers(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<u128> {
     numbers
 }
 
-/// An address as a number: one of IPv4 as mapped to IPv6, which no packet has as its destination.
+/// An address as an integer. An IPv4 address takes its IPv4-mapped IPv6 form, which no packet has as its
+/// destination.
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

@@ -1,14 +1,15 @@
-//! Knocks that several gateways share, where a router spreads the knocks of one sequence over them.
+//! Shares knocks between gateways, for routers that spread the knocks of one sequence over several of them.
 //!
-//! All members read the same log of shared knocks, and process it in its order. A knock that begins an attempt stays where
-//! it arrived: a flood of them costs the fleet nothing. One that can only be a later stage of an attempt which is not known
-//! here is shared, and with it all that its source knocks until a door opens, or nothing came for as long as an attempt may
-//! take. A member that has an attempt of that source which this knock continues shares the stages that it has reached, marked as
-//! what came before. Then all members begin anew: first those stages, then what was shared of that source in the
-//! meantime.
+//! All members read the same log of shared knocks and process it in order. A knock that begins an attempt
+//! stays on the gateway where it arrived, so a flood of first knocks costs the fleet nothing. A knock that
+//! can only be a later stage of an attempt unknown to this gateway is shared, and with it every further knock
+//! of its source until a door opens or the source is silent for as long as an attempt may take. A member with
+//! an attempt that this knock continues shares the stages reached so far, marked [`Part::Before`]. All
+//! members then restart the attempt: they replay those stages, and after them the knocks of that source
+//! shared in the meantime.
 //!
-//! A door is opened by the member where the knock arrived that completed the sequence; the others only follow what happens.
-//! So each knock is logged once, where it arrived.
+//! The member at which the completing knock arrived opens the door; the others only update their attempts. So
+//! each knock is logged once, where it arrived.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,63 +24,64 @@ use crate::opening::event::Event;
 use crate::opening::log_limit::Flood;
 use crate::time::Now;
 
-/// The knocks of how many sources are shared at once; the one that was silent for longest makes room.
+/// How many sources are shared at once; a new source replaces the one silent for longest.
 pub const MOST_SOURCES: usize = 1024;
-/// How many knocks a second are shared by one gateway.
+/// How many knocks a second one gateway shares.
 pub const MOST_SHARED: u32 = 1000;
-/// For how many knocks a second the stages of all doors are looked at: with one-time passwords that takes microseconds.
+/// How many knocks a second are compared with the stages of all doors, which takes microseconds with one-time
+/// passwords.
 const MOST_LOOKS: u32 = 5000;
-/// How many knocks of a source are kept.
+/// How many knocks are kept per source.
 const MOST_KEPT: usize = 32;
 
-/// What a shared knock is.
+/// Whether a shared knock is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// It arrived now.
+    /// It has just arrived.
     Now,
-    /// It arrived before: a stage that an attempt has reached.
+    /// It arrived earlier: a stage that an attempt has reached.
     Before {
-        /// It is the first one of these.
+        /// The first of the stages that are shared together.
         is_first: bool,
-        /// It is the last one of these.
+        /// The last of them.
         is_last: bool,
     },
 }
 
-/// A knock that is shared.
+/// A shared knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SharedKnock {
-    /// The packet, without what only the debug output uses.
+    /// The packet, without the fields that only the debug output uses.
     pub knock: Knock,
-    /// When it arrived.
+    /// Whether it has just arrived, or is a stage reached earlier.
     pub part: Part,
-    /// The log came back to where it was written.
+    /// This gateway wrote it to the log.
     pub is_own: bool,
 }
 
 /// A source whose knocks are shared.
 #[derive(Debug, Default)]
 struct Source {
-    /// Until when, as uptime.
+    /// The uptime until which its knocks are shared.
     until: Duration,
     /// Its knocks, in the order of the log.
     kept: Vec<Kept>,
 }
 
-/// A shared knock that may be repeated behind stages that were reached elsewhere.
+/// A shared knock, kept so that it can be replayed after stages reached at another gateway.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     knock: Knock,
-    /// It arrived here.
+    /// It arrived at this gateway.
     is_own: bool,
-    /// When it came, as uptime.
+    /// The uptime of its arrival.
     came: Duration,
 }
 
-/// What is shared, as one gateway knows it.
+/// The state of knock sharing at one gateway.
 #[derive(Debug)]
 pub struct Sharing {
-    /// The fleet passes knocks on.
+    /// The fleet shares knocks.
     pub is_on: bool,
     sources: LiteMap<IpAddr, Source>,
     rate: Flood,
@@ -98,14 +100,15 @@ impl Default for Sharing {
 }
 
 impl Sharing {
-    /// The fleet passes knocks on from now on, or does not. Whatever was shared before is over.
+    /// Turns knock sharing on or off, and forgets all shared sources.
     pub fn switch(&mut self, is_on: bool) {
         self.sources = LiteMap::new();
         self.is_on = is_on;
     }
 
-    /// A packet arrived here. Returns what is to be shared: then the engine gets it when it comes back. Otherwise, the
-    /// engine is to have it now.
+    /// Handles a packet that arrived at this gateway. Returns the knocks to share; if there are any, the
+    /// engine processes the packet when it comes back from the log ([`Sharing::heard`]), otherwise the caller
+    /// passes it to the engine now.
     pub fn arrived(&mut self, engine: &mut Engine, knock: &Knock, now: Now) -> Vec<SharedKnock> {
         if !self.is_on {
             return Vec::new();
@@ -124,8 +127,8 @@ impl Sharing {
         with(&before, Some(knock))
     }
 
-    /// A knock came from the log. Appends to `events` what it changed, if it arrived here; of all others, what is
-    /// completed is only noted in the engine. Returns what is to be shared because of it.
+    /// Processes a knock from the log. Appends the resulting events to `events` if the knock arrived at this
+    /// gateway; knocks of other gateways only update the engine. Returns the stages to share in response.
     pub fn heard(
         &mut self,
         engine: &mut Engine,
@@ -183,7 +186,7 @@ impl Sharing {
         with(&before, None)
     }
 
-    /// The knocks of this source are shared for some time from now on.
+    /// The entry of the knock's source, whose knocks are shared for the longest `seq_timeout` from now on.
     fn source(&mut self, engine: &Engine, knock: &Knock, now: Now) -> &mut Source {
         let source = knock.source;
         if self.sources.len() >= MOST_SOURCES && !self.sources.contains_key(&source) {
@@ -192,7 +195,7 @@ impl Sharing {
         }
         let longest = engine.doors().iter().map(Door::seq_timeout).max().unwrap_or_default();
         let source = self.sources.entry(source).or_default();
-        // Each knock makes the time of the source longer, not that of the knocks before it.
+        // A new knock extends the source's time, not that of its earlier knocks.
         source.kept.retain(|it| it.came.saturating_add(longest) > now.uptime);
         source.until = now.uptime.saturating_add(longest);
         source
@@ -204,7 +207,7 @@ fn admits(flood: &mut Flood, now: Now) -> bool {
     flood.admits(now.uptime)
 }
 
-/// Stages that were reached, then a knock that arrived now.
+/// Stages reached earlier, followed by a new knock if there is one, ready to be shared.
 fn with(before: &[Knock], now: Option<&Knock>) -> Vec<SharedKnock> {
     let last = before.len();
     let shared = |knock: &Knock, part| SharedKnock { knock: *knock, part, is_own: false };

@@ -1,7 +1,7 @@
-//! Single packets: which of them the watcher passes on, and what the doorkeeper makes of one.
+//! Single packets: which ones the watcher passes on, and how the doorkeeper decides on them.
 //!
-//! The watcher has the keys of the HMACs alone: it can tell packets of strangers, but make none that opens a door.
-//! All else is found out where the encryption keys are.
+//! The watcher holds only the HMAC keys: it can reject the packets of strangers, but cannot make one that
+//! opens a door. All other checks happen in the doorkeeper, which holds the encryption keys.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -18,10 +18,11 @@ use crate::door::spa::request::{Arrival, Request, SpaLock, is_in_time};
 use crate::door::spa::sealed::{Gate, PacketId, UncheckedPacket};
 use crate::sorted;
 
-/// How many packets are remembered that were passed on, so that one that is sent again and again costs nothing.
+/// How many passed packets are remembered, so that a packet sent again and again does not reach the
+/// doorkeeper.
 const PASSED: usize = 4096;
 
-/// The gates of all doors that take single packets.
+/// The gates of all doors that accept single packets.
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
     by_port: LiteMap<u16, Vec<GateOfDoor>>,
@@ -36,25 +37,25 @@ struct GateOfDoor {
     gate: Gate,
 }
 
-/// What is to become of a packet.
+/// The watcher's decision on a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// No door listens for it.
     Stray,
-    /// No gate takes it.
+    /// It fails the HMAC check of every gate.
     Wrong {
         /// The first door that it may have been meant for.
         door: usize,
-        /// The door that wants that in the log, if there is one.
+        /// The first such door with `Log_Failures`, if there is one.
         reporter: Option<usize>,
     },
-    /// This door's gate took it before.
+    /// This door's gate has accepted the same packet before.
     Again(usize),
-    /// This door's gate takes it, as the first.
+    /// This door's gate accepts it, for the first time.
     Passed(usize),
 }
 
-/// The packets that were passed on last.
+/// The packets passed most recently, as the first 16 bytes of their SHA-256.
 #[derive(Clone, Debug, Default)]
 struct Passed {
     /// Sorted.
@@ -63,7 +64,7 @@ struct Passed {
 }
 
 impl Passed {
-    /// Whether it was there already; it is from now on.
+    /// Adds a packet. Returns whether it was present already.
     fn insert(&mut self, packet: &[u8]) -> bool {
         let hash = Digest::Sha256.of(packet);
         let Some(&id) = hash.first_chunk() else { return false };
@@ -98,7 +99,7 @@ impl Gates {
         gates
     }
 
-    /// What is to become of a datagram; `own` says whether its destination is one of this host's addresses.
+    /// Decides on a datagram; `own` says whether its destination is one of this host's addresses.
     pub fn judge(&mut self, knock: &Knock, packet: &UncheckedPacket, own: bool) -> Verdict {
         let Some(gates) = self.by_port.get_mut(&knock.port) else { return Verdict::Stray };
         let is_meant = |gate: &&mut GateOfDoor| gate.target.map_or(own, |target| target == knock.destination);
@@ -124,48 +125,49 @@ impl Gates {
 pub struct Granted {
     /// The door, counted from 0.
     pub door: usize,
-    /// What it is opened for.
+    /// The request that the door grants.
     pub request: Request,
-    /// When the packet was made, as it says.
+    /// The time at which the packet was made according to the packet, in seconds since 1970.
     pub time: u64,
-    /// Which packet it was.
+    /// The identity of the packet.
     pub id: PacketId,
 }
 
-/// A packet that opens none: the door that it came to, and why.
+/// A packet that opens no door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The door, counted from 0.
     pub door: usize,
-    /// Why.
+    /// The reason.
     pub why: Refusal,
-    /// The packet, if it is made with the keys of a door and could be good later, for another sender or at another
-    /// address: then it is to be used up, because others may have overheard it.
+    /// The packet, if it was made with the keys of a door and could be accepted later, from another sender or
+    /// at another address. It must then be marked as used, because others may have overheard it.
     pub used_up: Option<UsedPacket>,
 }
 
-/// A packet that is to open nothing any more.
+/// A refused packet that must be marked as used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsedPacket {
-    /// The door with its keys, counted from 0.
+    /// The door whose keys it was made with, counted from 0.
     pub door: usize,
-    /// When it was made, as it says: seconds since 1970.
+    /// The time at which it was made according to the packet, in seconds since 1970.
     pub time: u64,
-    /// Which packet it is.
+    /// The identity of the packet.
     pub id: PacketId,
 }
 
-/// How far ahead of this host's clock a packet may be, in seconds, so that it is used up when it is refused for that. Those
-/// beyond would be remembered for too long.
+/// How far ahead of this host's clock, in seconds, a refused packet may be and still be marked as used. A
+/// packet further ahead would have to be remembered for too long.
 const AHEAD: u64 = 24 * 60 * 60;
 
-/// Tries a packet at a door, and at those behind it that listen at the same port for the same address: the first
-/// that grants what it asks for opens, alone. A packet that was used at any of them opens none.
+/// Tries a packet at the door `first` and at the doors after it with the same port and target, in order. Only
+/// the first door that grants the request opens. A packet that was used at any of these doors opens none.
 ///
-/// `is_resting` tells whether a door does not listen to somebody for a while.
+/// `is_resting` says whether a door ignores an address for a while (`Cooldown`).
 ///
 /// # Errors
-/// Why the first door refused it that could open it.
+/// [`Refusal::Replay`] for a used packet. Otherwise the first refusal by a door whose keys fit the packet, or
+/// [`Refusal::Hmac`].
 pub fn grant(
     doors: &[Door],
     used: &Used,
@@ -219,7 +221,7 @@ pub fn grant(
     Err(refused)
 }
 
-/// The first reason that somebody with the keys can act on is the one that is told.
+/// Keeps the first refusal that a holder of the keys can act on.
 fn note(refused: &mut Refused, door: usize, why: Refusal) {
     if !refused.why.is_authentic() && why.is_authentic() {
         (refused.door, refused.why) = (door, why);

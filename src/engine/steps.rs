@@ -1,21 +1,21 @@
-//! How many steps of attempts the engine reports: a packet that begins the sequences of a thousand doors makes as
-//! many, and the log has no room for them.
+//! Limits how many steps of attempts the engine reports: a packet that begins the sequences of a thousand
+//! doors would otherwise cause a thousand log lines.
 
-/// Counts the steps that are reported, and those above the limit that are not.
+/// The limit on reported steps, and the number suppressed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Steps {
-    /// How many more are reported; `None` is no limit.
+    /// How many more may be reported; `None` is no limit.
     room: Option<u32>,
     left_out: u64,
 }
 
 impl Steps {
-    /// So many are reported from now on.
+    /// Allows `room` further reports; `None` is no limit.
     pub(super) fn limit(&mut self, room: Option<u32>) {
         self.room = room;
     }
 
-    /// Whether one more is to be reported; otherwise it is counted.
+    /// Whether one more step may be reported; if not, counts it as suppressed.
     pub(super) fn admits(&mut self) -> bool {
         match &mut self.room {
             None => true,
@@ -30,7 +30,7 @@ impl Steps {
         }
     }
 
-    /// How many were not reported since this was asked last.
+    /// The number of reports suppressed since the last call.
     pub(super) fn take_left_out(&mut self) -> u64 {
         std::mem::take(&mut self.left_out)
     }

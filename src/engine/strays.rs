@@ -1,7 +1,7 @@
-//! Knocks that opened nothing, kept for a while to tell a knocker with a wrong clock or a used list what is wrong.
+//! Knocks that opened nothing, kept for a while so that the log can name a wrong clock or a used list.
 //!
-//! Nothing is decided here. The cost is limited: a few knockers are kept, and at most once a second the knocks of one of
-//! them are compared with the lists of a few doors.
+//! They influence no decision. The cost is bounded: a few knockers are kept, and at most once a second the
+//! knocks of one of them are compared with the lists of a few doors.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,15 +13,15 @@ use crate::door::misfit::Misfit;
 use crate::door::sequence::{MAX_STAGES, Stage};
 use crate::time::Now;
 
-/// How many knockers are kept; the one that knocked first makes room.
+/// How many knockers are kept; a new one replaces the one that has been silent for longest.
 const MOST_KNOCKERS: usize = 64;
 /// How many knocks of each are kept: the longest list of an OTP door with IP protection.
 const MOST_KNOCKS: usize = 2 * MAX_STAGES;
-/// How many doors are looked at.
+/// How many doors are examined.
 const MOST_DOORS: usize = 64;
-/// How many periods before and after the current one are looked at.
+/// How many periods before and after the current one are examined.
 const MOST_PERIODS: u64 = 10;
-/// How long after its last knock a knocker is looked at: by then its list is complete.
+/// How long after its last knock a knocker is examined: by then its list should be complete.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long knocks are kept after the last one.
 const MEMORY: Duration = Duration::from_secs(30);
@@ -30,27 +30,27 @@ const MEMORY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct Stray {
     knocker: IpAddr,
-    /// In their order, without immediate repetitions: those are retransmissions.
+    /// In order of arrival, without immediate repetitions, which are retransmissions.
     knocks: VecDeque<Stage>,
     /// When the last one came.
     last: Now,
-    /// Nothing came since these were looked at.
+    /// No new knock has arrived since the last examination.
     is_known: bool,
 }
 
 /// Knocks that opened nothing.
 #[derive(Debug, Default)]
 pub struct Strays {
-    /// The doors whose lists are looked at.
+    /// The doors whose lists are examined.
     doors: Vec<u32>,
-    /// The one that knocked last is the last.
+    /// Sorted by the time of the last knock, most recent last.
     knockers: VecDeque<Stray>,
-    /// No knocker is looked at before this uptime.
+    /// No knocker is examined before this uptime.
     next_look: Duration,
 }
 
 impl Strays {
-    /// Nobody's knocks yet. Looked at are the lists of the `OTP` doors with `Log_Failures`.
+    /// A store without knocks, which examines the `OTP` doors with `Log_Failures`.
     #[must_use]
     pub fn of(doors: &[Door]) -> Strays {
         let is_meant = |door: &Door| door.rules.logs_failures && matches!(door.lock, Lock::Otp(_));
@@ -58,7 +58,7 @@ impl Strays {
         Strays { doors: doors.take(MOST_DOORS).collect(), ..Strays::default() }
     }
 
-    /// A knock arrived.
+    /// Records a knock.
     pub fn note(&mut self, knocker: IpAddr, stage: Stage, now: Now) {
         if self.doors.is_empty() {
             return;
@@ -79,7 +79,7 @@ impl Strays {
         self.knockers.push_back(stray);
     }
 
-    /// The knocker opened a door: what it knocked is explained.
+    /// Forgets the knocks of a knocker who opened a door.
     pub fn forget(&mut self, knocker: IpAddr) {
         self.take(knocker);
     }
@@ -96,7 +96,8 @@ impl Strays {
         Some(waits.last.uptime.saturating_add(PAUSE).max(self.next_look))
     }
 
-    /// Looks at one knocker whose list is complete: which door it was meant for, who knocked, what is wrong.
+    /// Examines one knocker whose list is complete. Returns the door that the list was meant for, the
+    /// knocker, and what is wrong with the list.
     pub fn look(&mut self, doors: &[Door], now: Now) -> Option<(u32, IpAddr, Misfit)> {
         if self.next_deadline().is_none_or(|at| at > now.uptime) {
             return None;
@@ -121,12 +122,12 @@ impl Strays {
     }
 }
 
-/// What is wrong with the list of this lock that these knocks end with or contain, if they do.
+/// If the knocks contain a list of this lock that is not valid now, what is wrong with it.
 fn misfit(lock: &OtpLock, stray: &Stray) -> Option<Misfit> {
     let (otp, unix) = (&lock.otp, stray.last.unix);
     let (now, accepted) = (otp.period(unix), otp.accepted(unix));
     let knocks: Vec<Stage> = stray.knocks.iter().copied().collect();
-    // A list of one port is hit by chance.
+    // A list of one port could match by chance.
     if otp.stages() < 2 || knocks.len() < 2 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What became of knocks, counted for each door.
+//! Per-door counters of attempts, refused knocks and openings.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ pub struct Tally {
     pub failed: u64,
     /// Attempts that took too long.
     pub expired: u64,
-    /// Attempts that gave way to others when the table was full.
+    /// Attempts evicted from the table to make room for others.
     pub pushed_out: u64,
-    /// Knocks that would have begun an attempt, of knockers whom `Cooldown`, `Allow` or `Deny` keeps out.
+    /// Knocks that would have begun an attempt, but were ignored because of `Cooldown`, `Allow` or `Deny`.
     pub ignored: u64,
-    /// Knocks that begin a one-time list which was used before.
+    /// First knocks of a one-time list that was used before, or that the knocker may not try again.
     pub wrong_list: u64,
-    /// Single packets that nobody with the keys made.
+    /// Datagrams at the door's single-packet port that fail the HMAC check.
     pub forged: u64,
-    /// Single packets that had come before.
+    /// Single packets that arrived before.
     pub repeated_packets: u64,
     /// Openings.
     pub opened: u64,
@@ -41,8 +41,8 @@ impl Tally {
     }
 }
 
-/// The counts for `doors`, taken over from those of earlier doors by name; of several doors with one name the first
-/// gets the counts of the first.
+/// The counters for `doors`, carried over from the `earlier` doors of the same name. Doors that share a name
+/// are matched in order.
 #[must_use]
 pub fn inherited(doors: &[Door], earlier: &[Door], tallies: &[Tally]) -> Vec<Tally> {
     let mut known: LiteMap<&Arc<str>, VecDeque<Tally>> = LiteMap::new();

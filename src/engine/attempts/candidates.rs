@@ -1,7 +1,7 @@
 //! Sets of candidates: the doors that an attempt may still open.
 //!
-//! Each set is stored once, however many attempts have it: all those that began with the same knock and got equally
-//! far. So an attempt at a thousand doors takes no more memory than one at a single door.
+//! Attempts that began with the same knock and got equally far share one set, so an attempt at a thousand
+//! doors takes no more memory than one at a single door.
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ pub struct Candidate {
     pub turn: Turn,
 }
 
-/// The place of a set.
+/// The index of a set.
 pub(super) type SetId = u32;
 
-/// What a set takes besides its candidates, in candidates.
+/// The fixed memory of a set, in units of one candidate.
 const OVERHEAD: usize = 4;
 
 #[derive(Debug, Default)]
 struct Set {
     candidates: Box<[Candidate]>,
-    /// The shortest time that one of the doors allows.
+    /// The shortest `seq_timeout` of the doors.
     patience: Duration,
-    /// How many attempts have it; a set without users is empty.
+    /// How many attempts share it; a set without users is empty.
     users: u32,
 }
 
@@ -41,20 +41,20 @@ impl Set {
     }
 }
 
-/// All sets that some attempt has.
+/// The sets in use.
 #[derive(Debug, Default)]
 pub(super) struct CandidateSets {
     sets: Vec<Set>,
     free: Vec<SetId>,
-    /// By what they contain.
+    /// Finds a set by its candidates.
     index: HashTable<SetId>,
-    /// Of all sets, in candidates.
+    /// The memory of all sets, in units of one candidate.
     weight: usize,
 }
 
 impl CandidateSets {
-    /// The set of these candidates, for one more attempt. `patience` is the shortest time that one of their doors
-    /// allows: the same whenever the candidates are.
+    /// Finds or adds the set of these candidates, and counts one more attempt as its user. `patience` is the
+    /// shortest `seq_timeout` of their doors; equal candidates always have the same.
     pub(super) fn acquire(&mut self, candidates: &[Candidate], patience: Duration) -> Option<SetId> {
         let hash = hash_of(candidates);
         let sets = &mut self.sets;
@@ -76,7 +76,7 @@ impl CandidateSets {
         Some(id)
     }
 
-    /// One attempt less has this set.
+    /// Removes one attempt from the users of a set, and the set itself with its last user.
     pub(super) fn release(&mut self, id: SetId) {
         let Some(set) = self.sets.get_mut(id as usize) else { return };
         set.users = set.users.saturating_sub(1);
@@ -91,17 +91,17 @@ impl CandidateSets {
         self.free.push(id);
     }
 
-    /// The candidates, in the order in which they were given.
+    /// The candidates, in the order in which `acquire` received them.
     pub(super) fn candidates(&self, id: SetId) -> &[Candidate] {
         self.sets.get(id as usize).map(|set| &*set.candidates).unwrap_or_default()
     }
 
-    /// The shortest time that one of the doors allows.
+    /// The shortest `seq_timeout` of the doors.
     pub(super) fn patience(&self, id: SetId) -> Duration {
         self.sets.get(id as usize).map(|set| set.patience).unwrap_or_default()
     }
 
-    /// What all sets take, in candidates.
+    /// The memory of all sets, in units of one candidate.
     pub(super) fn weight(&self) -> usize {
         self.weight
     }
@@ -116,13 +116,14 @@ impl CandidateSets {
     }
 }
 
-/// The configuration decides which sets there are, and not strangers: nobody can choose sets that collide.
+/// An unkeyed hash is enough: the configuration determines which sets exist, so strangers cannot choose sets
+/// that collide.
 fn hash_of(candidates: &[Candidate]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(29) ^ word).wrapping_mul(FACTOR);
     let words = candidates.iter().flat_map(|it| [u64::from(it.door) << 8 | u64::from(it.reached), it.turn.0]);
     let hash = words.fold(FACTOR, mix);
-    // The table uses the highest bits and the lowest.
+    // The table uses the highest and the lowest bits.
     hash ^ hash >> 32
 }
 

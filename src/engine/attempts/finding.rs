@@ -9,7 +9,7 @@ use hashbrown::hash_table::Entry;
 
 use crate::engine::attempts::slots::{Chain, List, NIL, Slots};
 
-/// The attempts by knocker, and by network: an IPv4 /24, or an IPv6 /64, which is what one customer usually has.
+/// The attempts by knocker, and by network: an IPv4 /24, or an IPv6 /64, which one customer usually has.
 #[derive(Debug, Default)]
 pub(super) struct Finder {
     /// Keyed at random, so that nobody can choose addresses that collide.
@@ -117,7 +117,7 @@ fn knocker_at(slots: &Slots, place: u32) -> Option<IpAddr> {
     slots.at(place).map(|slot| slot.knocker)
 }
 
-/// Whether a network is that of the prefix; one of its attempts tells.
+/// Whether a list holds the attempts from this prefix, judged by its first attempt.
 fn is_of_network(slots: &Slots, prefix: IpAddr) -> impl Fn(&List) -> bool + '_ {
     move |network| knocker_at(slots, network.first).map(prefix_of) == Some(prefix)
 }

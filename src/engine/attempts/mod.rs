@@ -1,9 +1,9 @@
 //! The table of attempts in progress: bounded, and equally fast however full it is.
 //!
-//! An attempt is one however many doors begin with its first knock. The table finds attempts by knocker and by
-//! deadline. When it is full, it evicts the oldest attempt of the stage at which most are. So each of n stages keeps
-//! at least the n-th part of the table, whichever of them strangers fill: a flood evicts attempts of its own kind. One
-//! network has a share of the table too, and beyond that evicts only its own attempts.
+//! A knock that begins the sequences of several doors starts one attempt. The table finds attempts by knocker
+//! and by deadline. When it is full, it evicts the oldest attempt of the stage with the most attempts. So
+//! each of n stages keeps at least 1/n of the table, whichever stage strangers fill: a flood evicts attempts
+//! of its own kind. A network also has a share of the table, and beyond that evicts only its own attempts.
 
 mod candidates;
 mod finding;
@@ -20,11 +20,11 @@ use crate::engine::attempts::finding::Finder;
 pub use crate::engine::attempts::slots::AttemptId;
 use crate::engine::attempts::slots::{Chain, List, Slot, Slots};
 
-/// A network can always have as many attempts as this: those of 256 addresses.
+/// The smallest share of a network, in attempts: one for each of 256 addresses.
 const LEAST_SHARE: usize = 256;
-/// Otherwise, a network can have this part of the table.
+/// In a large table, a network's share is the capacity divided by this.
 const NETWORKS: usize = 16;
-/// What the sets of candidates may take, in candidates, however small the table is.
+/// The smallest limit on the memory of candidate sets, in units of one candidate.
 const LEAST_WEIGHT: usize = 4096;
 
 /// When an attempt expires: (nanoseconds of uptime, born, slot).
@@ -37,11 +37,11 @@ pub struct Attempts {
     slots: Slots,
     sets: CandidateSets,
     finder: Finder,
-    /// By the most stages that they reached at one of their doors.
+    /// The attempts by the most stages that they reached at any of their doors.
     stages: Vec<List>,
-    /// The earliest on top. Entries that are out of date stay until they are on top, or many.
+    /// The earliest on top. Stale entries stay until they reach the top, or are too many.
     deadlines: BinaryHeap<Deadline>,
-    /// The doors of attempts that gave way to others, until somebody asks.
+    /// The doors of evicted attempts, until [`Attempts::take_pushed_out`] returns them.
     pushed_out: Vec<u32>,
 }
 
@@ -66,13 +66,13 @@ impl Attempts {
         self.slots.len()
     }
 
-    /// Whether none is in progress.
+    /// Whether no attempt is in progress.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes it has allocated.
+    /// Allocated bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.slots.bytes()
@@ -107,15 +107,16 @@ impl Attempts {
         self.slots.find(id).map(|slot| Duration::from_nanos(slot.began))
     }
 
-    /// The doors that it may open; none when it is over.
+    /// The doors that it may open; empty when it is over.
     #[must_use]
     pub fn candidates(&self, id: AttemptId) -> &[Candidate] {
         self.slots.find(id).map(|slot| self.sets.candidates(slot.set)).unwrap_or_default()
     }
 
-    /// Adds an attempt that begins now, at these doors. `patience` is the shortest time that one of them allows.
+    /// Adds an attempt at these doors that begins now. `patience` is the shortest `seq_timeout` of the doors.
     ///
-    /// A network that has its share, and then a full table, evicts an attempt.
+    /// Evicts an attempt of the same network if that network has used up its share, otherwise one of the
+    /// fullest stage if the table is full.
     pub fn begin(
         &mut self,
         knocker: IpAddr,
@@ -141,8 +142,8 @@ impl Attempts {
         Some(id)
     }
 
-    /// Of the doors that the attempt may open these are left; if there are none, it is over. `patience` is the
-    /// shortest time that one of them allows.
+    /// Replaces the candidates of an attempt by those that are `left`; removes the attempt if there are none.
+    /// `patience` is the shortest `seq_timeout` of their doors.
     pub fn keep(&mut self, id: AttemptId, left: &[Candidate], patience: Duration) {
         let Some(&Slot { set: before, reached, .. }) = self.slots.find(id) else { return };
         let Some(reaches) = furthest(left) else { return self.remove(id) };
@@ -173,8 +174,8 @@ impl Attempts {
         self.forget_old_deadlines();
     }
 
-    /// The first attempt whose deadline has come, and that deadline (uptime). To be called again once the doors that
-    /// it was the deadline of are gone.
+    /// The first attempt whose deadline has come, and that deadline (uptime). Call again after
+    /// [`Attempts::keep`] has removed the doors that expired.
     #[must_use]
     pub fn due(&self, uptime: Duration) -> Option<(AttemptId, Duration)> {
         let &Reverse((nanoseconds, born, slot)) = self.deadlines.peek()?;
@@ -188,7 +189,7 @@ impl Attempts {
         self.deadlines.peek().map(|Reverse((nanoseconds, _, _))| Duration::from_nanos(*nanoseconds))
     }
 
-    /// The doors of the attempts that gave way to others since this was asked last.
+    /// The doors of the attempts evicted since the last call.
     pub fn take_pushed_out(&mut self) -> impl Iterator<Item = u32> {
         self.pushed_out.drain(..)
     }
@@ -201,14 +202,15 @@ impl Attempts {
         Some(())
     }
 
-    /// Evicts the oldest attempt of the fullest stage; of equally full stages the lowest: those who only began.
+    /// Evicts the oldest attempt of the fullest stage; of equally full stages the lowest, whose attempts have
+    /// just begun.
     fn push_one_out(&mut self) -> Option<()> {
         let fullest = self.stages.iter().rev().max_by_key(|stage| stage.count)?;
         self.push_out(fullest.first)
     }
 
-    /// The memory of the sets is bounded like that of the attempts: attempts that are all at other doors, or at many,
-    /// make room earlier.
+    /// Bounds the memory of the candidate sets: attempts that share no sets, or that have many doors, are
+    /// evicted before the table is full.
     fn bound_sets(&mut self) {
         let most = (self.capacity / 2).max(LEAST_WEIGHT);
         while self.sets.weight() > most && self.len() > 1 && self.push_one_out().is_some() {}
@@ -247,8 +249,8 @@ impl Attempts {
         self.deadline_of(AttemptId { slot, born }) == Some(deadline)
     }
 
-    /// Removes entries that are out of date from the top of `deadlines`, and all of them once they are half as many as
-    /// the attempts, before the heap reaches the power of two at which its memory doubles.
+    /// Removes stale entries from the top of `deadlines`, and all stale entries once the heap is half again
+    /// as long as the table, before it reaches the power of two at which its memory doubles.
     fn forget_old_deadlines(&mut self) {
         while self.deadlines.peek().is_some_and(|deadline| !self.is_valid(deadline)) {
             self.deadlines.pop();

@@ -8,7 +8,7 @@ use crate::engine::attempts::candidates::SetId;
 /// No slot.
 pub(super) const NIL: u32 = u32::MAX;
 
-/// Identifies an attempt; finds nothing once it is over, even if another one has its slot.
+/// Identifies an attempt; finds nothing once the attempt is over, even if another one reuses its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptId {
     pub(super) slot: u32,
@@ -20,7 +20,7 @@ pub struct AttemptId {
 pub(super) enum Chain {
     /// Attempts of the same knocker, the latest first.
     Knocker,
-    /// Attempts that got equally far, the one that got there first is the first.
+    /// Attempts at the same stage, in the order in which they reached it.
     Stage,
     /// Attempts from one network, the earliest first.
     Network,
@@ -79,7 +79,7 @@ impl Slots {
         self.all.capacity() * size_of::<Slot>() + self.free.capacity() * size_of::<u32>()
     }
 
-    /// A slot for a new attempt, of at most `capacity`. It is in no list yet.
+    /// Takes a slot for a new attempt, which is in no list yet. Memory grows towards `capacity` slots.
     pub(super) fn take(
         &mut self,
         (knocker, began): (IpAddr, Duration),
@@ -104,7 +104,7 @@ impl Slots {
         Some(AttemptId { slot: place, born: self.born })
     }
 
-    /// Gives a slot back that is in no list any more.
+    /// Frees a slot that is in no list.
     pub(super) fn give_back(&mut self, place: u32) {
         if let Some(slot) = self.all.get_mut(place as usize).filter(|slot| slot.live) {
             slot.live = false;
@@ -131,7 +131,7 @@ impl Slots {
         self.at(place).map(|slot| AttemptId { slot: place, born: slot.born })
     }
 
-    /// The slot behind this one in a list.
+    /// The next slot in a list.
     pub(super) fn after(&self, chain: Chain, place: u32) -> u32 {
         self.at(place).map_or(NIL, |slot| slot.links.get(chain as usize).map_or(NIL, |link| link.after))
     }
@@ -153,7 +153,7 @@ impl Slots {
         }
     }
 
-    /// Takes a slot out of a list; says what its neighbours were.
+    /// Removes a slot from a chain; returns its former neighbours.
     pub(super) fn unlink(&mut self, chain: Chain, place: u32) -> Link {
         let none = Link { before: NIL, after: NIL };
         let link = self.link_mut(chain, place).map_or(none, |link| std::mem::replace(link, none));
@@ -176,7 +176,7 @@ impl Slots {
         list.count += 1;
     }
 
-    /// Takes a slot out of the list that it is in.
+    /// Removes a slot from the list that holds it.
     pub(super) fn leave(&mut self, chain: Chain, list: &mut List, place: u32) {
         let Link { before, after } = self.unlink(chain, place);
         if before == NIL {
