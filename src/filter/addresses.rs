@@ -62,7 +62,7 @@ fn address_in(code: &mut Assembler, offset: u32, prefix: &IpNet, inside: Label, 
     })
 }
 
-/// The four words of an IPv6 address, the first one first.
+/// The four words of an IPv6 address, most significant first.
 fn words(address: Ipv6Addr) -> [u32; 4] {
     let bits = address.to_bits();
     [96, 64, 32, 0].map(|shift| u32::try_from((bits >> shift) & u128::from(u32::MAX)).unwrap_or(0))
@@ -72,14 +72,14 @@ fn words(address: Ipv6Addr) -> [u32; 4] {
 pub(super) struct Places<'a> {
     /// The addresses of this host that knocks may be sent to.
     pub here: &'a [IpAddr],
-    /// The targets of doors that are not among these.
+    /// The targets of doors that are not in `here`.
     pub targets: Vec<IpAddr>,
-    /// All known addresses of this host: what arrives from one of them on a wire is forged.
+    /// All known addresses of this host: a packet from one of them is forged, unless it arrives on loopback.
     pub own: &'a [IpAddr],
 }
 
 impl Places<'_> {
-    /// The addresses of IPv4 in `here`, `targets` and `own`.
+    /// The IPv4 addresses in `here`, `targets` and `own`.
     fn v4(&self) -> [Vec<Ipv4Addr>; 3] {
         let of = |addresses: &[IpAddr]| {
             sorted_unique(addresses.iter().filter_map(|address| match address {
@@ -102,8 +102,8 @@ impl Places<'_> {
     }
 }
 
-/// Continues at `transport` for an IPv4 packet (no later fragment) to one of the places, with A = its
-/// protocol and X = the length of its header.
+/// Continues at `transport` for an IPv4 packet to one of the places, with A = its protocol and X = the length
+/// of its header. Rejects fragments other than the first.
 pub(super) fn v4_packet(code: &mut Assembler, places: &Places<'_>, transport: Label, reject: Label) -> Label {
     const LENGTH: u32 = 2;
     const FRAGMENT: u32 = 6;
@@ -187,8 +187,8 @@ fn from_elsewhere(
     code.then(LD_WORD, INTERFACE, interface)
 }
 
-/// Rejects frames to other stations, and to all or several of them. With a datagram for one of this host's
-/// addresses in it, neither is what a router or a neighbour sends.
+/// Rejects frames for other stations, and broadcast and multicast frames: routers and neighbours send a
+/// packet for one of this host's addresses in a unicast frame.
 fn for_this_station(code: &mut Assembler, next: Label, reject: Label) -> Label {
     let others = code.branch(JUMP_NOT_BELOW, PACKET_OUTGOING, next, reject);
     let to_us = code.branch(JUMP_EQUAL, PACKET_TO_US, next, others);

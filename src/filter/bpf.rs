@@ -29,7 +29,7 @@ pub const LD_BYTE: u16 = 0x30;
 pub const LD_HALF_X: u16 = 0x48;
 /// A = the byte at X + k.
 pub const LD_BYTE_X: u16 = 0x50;
-/// A = the length of the packet, of which the rest of the program may see less.
+/// A = the length of the packet, which may be more than the program can load.
 pub const LD_LENGTH: u16 = 0x80;
 /// X = k.
 pub const LDX_NUMBER: u16 = 0x01;
@@ -60,15 +60,15 @@ pub const JUMP_ANY_BIT: u16 = 0x45;
 /// End: deliver k bytes of the packet, or reject it if k is 0.
 const RETURN: u16 = 0x06;
 
-// Offsets of the kernel's data about a packet that are not in the packet (linux/filter.h, SKF_AD_*).
+// Offsets of ancillary data, which is not part of the packet (linux/filter.h, `SKF_AD_*`).
 const ANCILLARY: u32 = 0xffff_f000;
 /// The `EtherType`.
 pub const ETHER_TYPE: u32 = ANCILLARY;
-/// To whom the link's frame is addressed: [`PACKET_TO_US`] and so on.
+/// Whom the link-layer frame is addressed to: [`PACKET_TO_US`] and so on.
 pub const PACKET_TYPE: u32 = ANCILLARY + 4;
 /// The index of the interface.
 pub const INTERFACE: u32 = ANCILLARY + 8;
-/// The tag of a frame that has one: three bits of priority, one of eligibility, and the VLAN.
+/// The VLAN tag, if the frame has one: three bits of priority, one of drop eligibility, twelve of VLAN ID.
 pub const VLAN_TAG: u32 = ANCILLARY + 44;
 /// Whether the frame had a VLAN tag.
 pub const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
@@ -108,7 +108,7 @@ impl Assembler {
         self.reversed.len() - 1 - target.0
     }
 
-    /// Emits an end of the program that delivers so many bytes of the packet; 0 rejects it.
+    /// Emits an end of the program that delivers this many bytes of the packet; 0 rejects it.
     pub fn finish(&mut self, bytes: u32) -> Label {
         self.push(RETURN, 0, 0, bytes)
     }

@@ -1,9 +1,9 @@
-//! Detects bursts of packets on an interface: when to read packets at once, when to batch them, and when
-//! a ring that is shared with the kernel pays.
+//! Detects bursts of packets on an interface: when to read packets at once, when to batch them, and when a
+//! ring shared with the kernel pays off.
 //!
-//! A wake-up costs ten times what a packet does. A knock must be answered at once, so the watcher wakes up
-//! for each packet. Only when packets follow each other faster than any knocker sends does it read them in
-//! batches, every two milliseconds.
+//! A wake-up costs as much as ten packets. A knock must be answered at once, so the watcher wakes up for each
+//! packet. Only when packets follow each other faster than any knocker sends does it read them in batches,
+//! every two milliseconds.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use std::time::Duration;
 pub const BATCH: Duration = Duration::from_millis(2);
 /// Reads that follow each other within this time are close.
 const CLOSE: Duration = Duration::from_micros(500);
-/// So many close reads in a row start a burst; a sequence is over before that.
+/// This many close reads in a row start a burst; a usual sequence is over before that.
 const BURST_READS: u32 = 8;
 /// A batch of fewer packets than this ends the burst.
 const MIN_BATCH: usize = 4;
 
 /// The length of the windows in which packets are counted.
 const WINDOW: Duration = Duration::from_millis(100);
-/// A ring pays from so many packets in a window on (10,000 a second).
+/// A ring pays off from this many packets in a window (10,000 a second).
 const RING_FROM: usize = 1000;
 /// More packets than this in a window (1,000 a second) keep a ring for another [`RING_KEPT`].
 const RING_ABOVE: usize = 100;
@@ -35,7 +35,7 @@ pub struct BurstDetector {
     /// When the current window began, and the packets in it.
     window: Duration,
     count: usize,
-    /// When the rate was last high enough for a ring; `None` while no ring pays.
+    /// When the rate was last high enough for a ring; `None` while no ring pays off.
     busy: Option<Duration>,
 }
 
@@ -67,13 +67,13 @@ impl BurstDetector {
         self.batch_end
     }
 
-    /// Whether a ring pays.
+    /// Whether a ring pays off.
     #[must_use]
     pub fn wants_ring(&self, uptime: Duration) -> bool {
         self.ring_end().is_some_and(|end| uptime < end)
     }
 
-    /// When a ring stops paying if the rate stays low.
+    /// When a ring stops paying off if the rate stays low, as uptime.
     #[must_use]
     pub fn ring_end(&self) -> Option<Duration> {
         self.busy.map(|busy| busy.saturating_add(RING_KEPT))

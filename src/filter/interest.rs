@@ -35,7 +35,8 @@ pub struct Ports {
     rules: Vec<Vec<PacketRule>>,
 }
 
-/// The rules that apply at a port, sorted, each with how many ranges want it. There are never many.
+/// The rules that apply at a port, sorted, each with the number of ranges that require it. There are never
+/// many.
 #[derive(Default)]
 struct ActiveRules(Vec<(PacketRule, i32)>);
 
@@ -65,7 +66,7 @@ impl Ports {
             // The first port of each range (+1) and the port after its last (-1), up to 65536.
             let mut edges: Vec<(u32, PacketRule, i32)> = Vec::new();
             for &(_, low, high, rule) in wanted.iter().filter(|range| range.0 == protocol) {
-                // Without the part for other protocols, so that equal rules compare equal.
+                // Drop the part for other protocols, so that equal rules compare equal.
                 let rule = match protocol {
                     Protocol::Tcp => PacketRule { flags: rule.flags, ..PacketRule::default() },
                     Protocol::Udp => PacketRule { flags: FlagRule::default(), ..rule },
@@ -99,7 +100,8 @@ impl Ports {
     fn rule_set(&mut self, active: &ActiveRules) -> usize {
         let anything = PacketRule::default();
         let has_anything = active.0.iter().any(|(rule, _)| *rule == anything);
-        // A rule that allows everything makes the others redundant, but for the length of what is passed.
+        // A rule that allows everything makes the others redundant, except those that pass the packet as a
+        // whole.
         let is_needed = |rule: &PacketRule| !has_anything || *rule == anything || rule.is_single_packet;
         let set = || active.0.iter().map(|(rule, _)| *rule).filter(is_needed);
         self.rules.iter().position(|known| known.iter().copied().eq(set())).unwrap_or_else(|| {
@@ -159,7 +161,7 @@ impl Destinations {
     }
 }
 
-/// What the doors together listen for.
+/// The packets that the doors together listen for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     /// The stages of all doors.
@@ -168,7 +170,7 @@ pub struct Interest {
     hits: Destinations,
     /// Single packets.
     singles: Destinations,
-    /// The ports of all of them, at any address; `None` if that is the same as `knocks.here`.
+    /// The ports of all three, at any address; `None` if that is the same as `knocks.here`.
     all: Option<Ports>,
     sources: Sources,
 }
@@ -176,14 +178,14 @@ pub struct Interest {
 /// The sources whose packets can be of interest to any door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Only these; `None` unless every door names who may knock.
+    /// Only these; `None` unless every door has `Allow`.
     pub allow: Option<Vec<IpNet>>,
-    /// Not these: every door denies them.
+    /// Except these, which every door denies.
     pub deny: Vec<IpNet>,
 }
 
 impl Interest {
-    /// What these doors listen for now, and for the next `ahead` lines of one-time files.
+    /// The interest of these doors now, and for the next `ahead` lines of one-time files.
     #[must_use]
     pub fn of(doors: &[Door], ahead: usize) -> Interest {
         let knocks = Destinations::of(doors, |door, wanted| add_knock_ports(door, ahead, wanted));
@@ -222,7 +224,7 @@ impl Interest {
         self.singles.include(knock, own)
     }
 
-    /// Whether some door takes single packets, so that packets are needed as a whole.
+    /// Whether some door accepts single packets, so that packets are needed as a whole.
     #[must_use]
     pub fn has_single_packets(&self) -> bool {
         self.singles != Destinations::default()
@@ -264,7 +266,7 @@ fn add_knock_ports(door: &Door, ahead: usize, wanted: &mut Vec<WantedPorts>) {
             wanted.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, rule)));
             return;
         }
-        // Not a knock: it fails no attempt either.
+        // A single packet is not a knock, and fails no attempt either.
         Lock::Spa(_) => return,
     };
     for stage in sequences.into_iter().flat_map(Sequence::stages) {

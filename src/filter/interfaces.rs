@@ -15,7 +15,7 @@ pub const AUTO: &str = "auto";
 /// The name that means every interface.
 const ANY: &str = "any";
 
-/// How many interfaces a remark names.
+/// How many interfaces a remark names at most.
 const SHOWN_NAMES: usize = 3;
 
 /// The index that means every interface.
@@ -70,8 +70,8 @@ impl Wanted {
         self.0.contains(&Selector::Auto)
     }
 
-    /// What the user who chose these interfaces may not know: that a bridge or bond has this host's addresses, and
-    /// not its ports; and that an interface has none.
+    /// Warnings about the chosen interfaces: one is a port of a bridge or bond, which has this host's
+    /// addresses in place of its ports, or one has no address.
     #[must_use]
     pub fn remarks(&self, scene: &Scene) -> Vec<String> {
         let find = |index: Option<u32>| scene.interfaces.iter().find(|it| Some(it.index) == index);
@@ -111,7 +111,7 @@ impl Wanted {
         self.0.iter().filter_map(remark).collect()
     }
 
-    /// What to listen on, given the interfaces that exist now.
+    /// Which interfaces to listen on, given those that exist now.
     #[must_use]
     pub fn layout(&self, scene: &Scene) -> Layout {
         let is_any = self.0.contains(&Selector::Any);
@@ -181,7 +181,8 @@ impl Selector {
             State::Down
         };
         let names: Vec<&str> = found.iter().map(|interface| interface.name.as_str()).collect();
-        // A name that was given is shown as it was given, as knockd 0.8 does; it may be an alternative one.
+        // A name from the configuration is shown as it was given, as knockd 0.8 does; it may be an
+        // alternative name.
         let is_given = found.is_empty() || matches!(self, Selector::Named(_));
         let what = if is_given { self.name().to_owned() } else { names.join(", ") };
         Status { what, indexes: found.iter().map(|interface| interface.index).collect(), state }
@@ -237,7 +238,7 @@ pub struct Interface {
 /// How an interface shares packets with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// Not at all, or as a bridge or bond, which its ports name as their `master`.
+    /// Not at all; also a bridge or bond, which its ports name as their `master`.
     #[default]
     Usual,
     /// A routing domain (VRF): what its ports receive shows up here as outgoing packets.
@@ -265,14 +266,14 @@ impl Interface {
             // A bridge or bond sees all that its ports receive and send.
             (Some(master), _) if master.kind != Kind::Vrf => true,
             (_, Kind::Vrf) => others.iter().any(|other| other.master == Some(self.index)),
-            // With the same hardware address, the one below takes all packets as its own.
+            // With the same hardware address, the interface below receives all packets as its own.
             (_, Kind::Share) => find(self.below).is_some_and(|below| below.mac == self.mac),
             _ => false,
         }
     }
 
-    /// Whether all packets that leave here are seen again, at one of `others` or (loopback) coming in,
-    /// so that they count there.
+    /// Whether all packets that leave here are seen again, at one of `others` or, on loopback, as incoming
+    /// packets, so that they count there.
     fn sends_through(&self, others: &[&Interface]) -> bool {
         let shares = || others.iter().any(|other| Some(other.index) == self.below);
         self.is_loopback || self.kind == Kind::Share && shares()
@@ -316,7 +317,8 @@ enum Link {
     Raw,
 }
 
-/// What is listened on, or what is waited for if that is nothing yet: the words behind "starting up, ".
+/// The interfaces that are listened on, or what is waited for if there are none yet: the log text after
+/// "starting up, ".
 #[must_use]
 pub fn words<'a>(standing: impl IntoIterator<Item = (&'a str, State)>, wanted: &str) -> String {
     let standing = standing.into_iter();
@@ -329,20 +331,20 @@ pub fn words<'a>(standing: impl IntoIterator<Item = (&'a str, State)>, wanted: &
     }
 }
 
-/// What to listen on.
+/// Where to listen, and for which addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The interfaces that get a capture.
     pub indexes: Vec<u32>,
     /// The addresses of this host that knocks may be sent to.
     pub here: Vec<IpAddr>,
-    /// What keeps packets from being counted twice; needed for more than one interface.
+    /// Prevents packets from being counted twice; set for more than one interface.
     pub several: Option<Several>,
     /// The status of each item of [`Wanted`], in the same order.
     pub status: Vec<Status>,
 }
 
-/// What keeps packets from being counted twice.
+/// Which packets to ignore, so that none is counted twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Several {
     /// All addresses of this host: an outgoing packet counts if it is from one of them to another host.
@@ -356,7 +358,7 @@ pub struct Several {
 /// Whether one item of [`Wanted`] can be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The names of its interfaces, or its own if there are none.
+    /// The name to show: as given, or those of the interfaces that `auto` stands for.
     pub what: String,
     /// The indexes of its interfaces.
     pub indexes: Vec<u32>,
@@ -386,7 +388,7 @@ impl Status {
 }
 
 impl State {
-    /// What the log says when `what` has come to this; `was_known` if it was spoken of before.
+    /// The log line for a change of `what` to this state; `was_known` if an earlier line named it.
     #[must_use]
     pub fn line(self, what: &str, was_known: bool) -> String {
         match self {

@@ -39,21 +39,21 @@ pub const MAX_INSTRUCTIONS: usize = 4096;
 /// How many bytes of a packet the kernel delivers: more than the longest IPv4 header and a TCP header.
 pub const SNAPSHOT: u32 = 128;
 
-/// The same of a packet that is needed as a whole: the longest IPv4 header, a UDP header, and a payload of 1,100
-/// bytes.
+/// As [`SNAPSHOT`], for a packet that is needed as a whole: the longest IPv4 header, a UDP header and a
+/// payload of 1,100 bytes.
 pub const WHOLE_SNAPSHOT: u32 = 1168;
 
-/// What the program depends on besides the interest.
+/// The properties of this host that the program depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// The addresses of this host that knocks may be sent to.
     pub here: &'a [IpAddr],
-    /// The index of the loopback interface, if it is listened on: it shows every packet twice, once
-    /// as an outgoing one.
+    /// The index of the loopback interface, if it is captured: every packet appears there twice, once as an
+    /// outgoing one.
     pub loopback: Option<u32>,
     /// Reject IPv6.
     pub only_v4: bool,
-    /// Set if more than one interface is listened on.
+    /// Set if more than one interface is captured.
     pub several: Option<&'a Several>,
 }
 
@@ -62,7 +62,7 @@ const ETHER_TYPE_IPV4: u32 = 0x0800;
 const VLAN_ID: u32 = 0x0fff;
 const ETHER_TYPE_IPV6: u32 = 0x86dd;
 
-/// The program looks for at most this many interfaces.
+/// The program compares at most this many interface indexes.
 const MAX_INTERFACES: usize = 1024;
 
 /// The program for an interest, at most `budget` instructions long if that is possible (everything
@@ -98,7 +98,7 @@ fn merged_program(
     around: Surroundings<'_>,
     budget: usize,
 ) -> Vec<Instruction> {
-    /// How many numbers of intervals to try, each closer to the budget.
+    /// How many interval counts to try, each closer to the budget.
     const TRIES: usize = 6;
     let gaps = ports.gaps();
     let mut best = assemble(interest, &ports.coarser(&gaps, 1), around, 8);
@@ -197,8 +197,8 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
     code.program(entry)
 }
 
-/// Branches on IPv4 and IPv6; rejects all else, and packets of a VLAN. A tag of VLAN 0 has a priority
-/// alone: the kernel takes such a packet as one without a tag (IEEE 802.1Q).
+/// Branches on IPv4 and IPv6; rejects everything else, and frames with a VLAN tag. A tag of VLAN 0 carries
+/// only a priority: the kernel treats such a frame as untagged (IEEE 802.1Q).
 fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label {
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV6, v6, reject);
     let family = code.branch(JUMP_EQUAL, ETHER_TYPE_IPV4, v4, family);
@@ -209,8 +209,8 @@ fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label 
     code.then(LD_BYTE, VLAN_TAG_PRESENT, untagged)
 }
 
-/// With several interfaces, lets each packet count once: rejects packets for other stations, all
-/// packets of `hidden` interfaces and the outgoing packets of `mute` ones.
+/// With several interfaces, makes each packet count once: rejects packets for other stations, all packets of
+/// `hidden` interfaces and the outgoing packets of `mute` ones.
 fn one_of_several(
     code: &mut Assembler,
     several: &Several,
@@ -231,8 +231,8 @@ fn one_of_several(
     code.then(LD_WORD, INTERFACE, interface)
 }
 
-/// Passes packets that this host sends to a target elsewhere. Packets that it forwards, or sends to
-/// itself, count when they come in.
+/// Passes packets that this host sends to a target on another host. Packets that it forwards, or sends to
+/// itself, count on arrival.
 fn leaving(
     code: &mut Assembler,
     interest: &Interest,
@@ -249,7 +249,7 @@ fn leaving(
         };
         let (to, from) = (of_family(&elsewhere), of_family(&several.own));
         let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
-        // Too many addresses to check: pass none, as counting twice would be worse than not at all.
+        // Too many addresses to check: pass no packet, since missing one is better than counting it twice.
         if to.is_empty() || to.len().max(from.len()) > most || only_v4 && !is_v4 {
             continue;
         }
@@ -314,7 +314,7 @@ fn packet_rules(
             (Protocol::Udp, Some(range)) => length_in(code, range, accept, otherwise),
         })
     };
-    // Looked at first: what is passed as a whole is more than what is passed.
+    // Checked first: a single packet must be passed as a whole, even if another rule allows it too.
     singles.into_iter().filter_map(|rule| rule.udp_length).fold(others, |otherwise, range| {
         let first = FIRST_BYTES
             .iter()
@@ -324,7 +324,8 @@ fn packet_rules(
     })
 }
 
-/// Continues at `search` for an echo request, with A = the number of its data bytes by the IP header.
+/// Continues at `search` for an echo request, with A = the number of its data bytes according to the IP
+/// header.
 fn echo_request(code: &mut Assembler, is_v4: bool, search: Label, reject: Label) -> Label {
     const V4_TOTAL_LENGTH: u32 = 2;
     const V6_PAYLOAD_LENGTH: u32 = 4;

@@ -1,14 +1,14 @@
 //! Why an interface cannot be listened on, and what to do about it.
 //!
-//! The watcher meets the trouble and the doorkeeper tells it, so these are values that can cross from one process
-//! to the other: errors of the operating system are kept as their numbers.
+//! The watcher meets these errors and the doorkeeper reports them, so they are values that can cross from one
+//! process to the other: an error of the operating system is kept as its number.
 
 use std::fmt;
 use std::io;
 
 use crate::reason::reason;
 
-/// `EIO`: the number of an error that has none of its own.
+/// `EIO`: stands for an error without a number.
 const INPUT_OUTPUT: i32 = 5;
 /// `EACCES`.
 const ACCESS: i32 = 13;
@@ -20,7 +20,7 @@ const PERMISSION: i32 = 1;
 pub struct Code(pub i32);
 
 impl Code {
-    /// The number of an error; `EIO` for one that Rust made and that has none.
+    /// The number of an error; `EIO` for an error that comes from Rust's library and has no number.
     #[must_use]
     pub fn of(error: &io::Error) -> Code {
         Code(error.raw_os_error().unwrap_or(INPUT_OUTPUT))
@@ -40,9 +40,9 @@ impl fmt::Display for Code {
 /// A step on the way to listening on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Asking the kernel what interfaces there are.
+    /// Listing the interfaces.
     Interfaces,
-    /// Getting a packet socket.
+    /// Obtaining a packet socket.
     Socket,
     /// Attaching the packet filter.
     Filter,
@@ -89,9 +89,9 @@ pub struct CaptureError {
 /// What can be wrong with an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CaptureProblem {
-    /// There is none of that name; these are there, separated by commas.
+    /// No interface has this name. The interfaces that exist, separated by commas.
     Missing(String),
-    /// There is no default route to tell which one is meant; these are there, separated by commas.
+    /// No default route determines the interface. The interfaces that exist, separated by commas.
     NoDefaultRoute(String),
     /// It is down.
     Down,
@@ -125,10 +125,10 @@ impl fmt::Display for CaptureError {
 
 impl std::error::Error for CaptureError {}
 
-/// What did not work while the daemon listens.
+/// An error that occurs while the daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trouble {
-    /// The kernel did not say what interfaces there are.
+    /// The kernel did not list the interfaces.
     Look(Code),
     /// The packet filter of an interface could not be replaced.
     Filter(Code),
