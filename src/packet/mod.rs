@@ -8,12 +8,12 @@
 //! extension headers; and echo requests that are not fragmented, because a fragment does not tell the
 //! length of the whole; TTL and payload do not matter.
 //!
-//! Packets that no host receives are none: those from an [impossible source](is_possible_source), with a
-//! wrong IPv4 header checksum, a source route, a length of 0, a TCP header of less than 20 bytes or a UDP
-//! length that is not there. The filter rejects what depends on the link: frames for other stations, our
-//! own addresses as a source, packets shorter than they claim. Checksums of segments are not checked:
-//! network cards compute them after (sending) or before (receiving) we see the packet, merged segments
-//! have none, and who can send packets can compute them.
+//! Packets that no host accepts are `None` too: those from an [impossible source](is_possible_source), with a
+//! wrong IPv4 header checksum, a source route, a length of 0, a TCP header of less than 20 bytes, or a UDP
+//! length below 8 or beyond the end of the packet. The filter rejects what depends on the link: frames for
+//! other stations, our own addresses as a source, packets shorter than they claim. Checksums of segments are
+//! not checked: network cards compute them after (sending) or before (receiving) we see the packet, merged
+//! segments have none, and anyone who can send packets can compute them.
 
 pub mod checksum;
 pub mod craft;
@@ -58,11 +58,12 @@ pub fn parse(ip: &[u8]) -> Option<Knock> {
     }
 }
 
-/// Whether a host could have sent a packet from this address. Not so for 0.0.0.0/8 and ::, multicast and
-/// broadcast addresses, and IPv4 addresses mapped to IPv6 (`::ffff:0:0/96`), which would pass an IPv4 `Deny`.
+/// Whether a host could have sent a packet from this address. False for 0.0.0.0/8 and ::, multicast and
+/// broadcast addresses, and IPv4 addresses mapped to IPv6 (`::ffff:0:0/96`), which would evade an IPv4
+/// `Deny`.
 ///
-/// The kernel drops packets from these sources too. Its `martians` include the broadcast addresses of
-/// networks, for which the masks would have to be known here; but a door that is open for such an address
+/// The kernel drops packets from these sources too. Its martians also include the broadcast addresses of
+/// networks, which cannot be recognised here without their masks; but a door that is open for such an address
 /// is open for nobody.
 #[must_use]
 pub fn is_possible_source(address: IpAddr) -> bool {
@@ -97,11 +98,11 @@ fn has_source_route(mut options: &[u8]) -> bool {
     false
 }
 
-/// The payload of a datagram; `None` unless it is a whole one over IP, in one piece.
+/// The payload of a UDP datagram; `None` unless the packet holds it whole and is not a fragment.
 #[must_use]
 pub fn payload(ip: &[u8]) -> Option<&[u8]> {
     let (header, end, protocol) = match ip.first()? >> 4 {
-        // Neither more fragments nor a fragment's offset.
+        // Neither more fragments nor a fragment offset.
         4 if word(ip, 6)? << 2 == 0 => {
             let header = usize::from(ip.first()? & 0x0f) * 4;
             (header, usize::from(word(ip, 2)?), *ip.get(9)?)
@@ -141,7 +142,7 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
         return echo_request(bytes, Some(whole).filter(|_| !more_fragments)?, source, destination, total);
     }
     segment(bytes, protocol, source, destination, total)
-        // A fragment does not have all that the datagram claims.
+        // A first fragment is shorter than the datagram claims.
         .filter(|knock| more_fragments || has_its_datagram(knock, bytes, whole))
 }
 
