@@ -1,6 +1,7 @@
-//! The socket between the watcher and the doorkeeper: messages, some of which come with a descriptor.
+//! The socket between the watcher and the doorkeeper: messages, some of which carry a descriptor.
 //!
-//! What is said, in which order and why stands in [`crate::protocol`]; here it is sent and received, without waiting.
+//! [`crate::protocol`] defines the messages and their order; this module sends and receives them without
+//! blocking.
 
 use std::io::{self, IoSlice, IoSliceMut, Seek, Write};
 use std::mem::MaybeUninit;
@@ -19,27 +20,27 @@ use zeroize::Zeroizing;
 
 use crate::protocol::messages::{Crossing, LONGEST};
 
-/// Room for the messages of a thousand openings at once, in bytes: the kernel counts 768 for a message of any of our
-/// lengths, and twice what it is asked for.
+/// Send buffer in bytes, for the messages of a thousand openings at once: the kernel accounts 768 for a
+/// message of any of our lengths, and doubles the requested size.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// A connected pair of sockets that keep messages apart, closed when another program is run.
+/// A connected pair of `SOCK_SEQPACKET` sockets, closed on exec.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the system calls.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     for socket in [&pair.0, &pair.1] {
-        // Not allowed in a container; then more of them wait in the watcher.
+        // Not permitted in a container; more messages wait in the watcher then.
         let _ = setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER);
     }
     Ok(pair)
 }
 
-/// Sends one message without waiting, with a copy of a descriptor where one belongs to it.
+/// Sends one message without blocking, with a duplicate of a descriptor if one belongs to it.
 ///
 /// # Errors
-/// `WouldBlock` when there is no room, or what the operating system says.
+/// `WouldBlock` when the buffer is full, or any other error of `sendmsg(2)`.
 pub fn transmit(
     socket: &OwnedFd,
     message: &impl Crossing,
@@ -57,20 +58,20 @@ pub fn transmit(
     Ok(())
 }
 
-/// What a look at the socket showed.
+/// The result of [`receive`].
 #[derive(Debug)]
 pub enum Received<T> {
     /// A message, and the descriptor that came with it.
     Message(T, Option<OwnedFd>),
-    /// Something that is no message of ours.
+    /// Bytes that are no valid message.
     Nonsense,
-    /// Nothing for now.
+    /// No message is waiting.
     Nothing,
-    /// The other end is gone.
+    /// The other end is closed.
     Closed,
 }
 
-/// Takes one message without waiting.
+/// Receives one message without blocking.
 pub fn receive<T: Crossing>(socket: &OwnedFd) -> Received<T> {
     let mut bytes = [0; LONGEST + 1];
     match receive_bytes(socket, &mut bytes) {
@@ -84,7 +85,8 @@ pub fn receive<T: Crossing>(socket: &OwnedFd) -> Received<T> {
     }
 }
 
-/// Takes one message into the buffer, without waiting, and says how long it is. A message that is too long fills the buffer.
+/// Receives one message into the buffer, without blocking; returns its length. A message that is too long
+/// fills the buffer.
 fn receive_bytes(socket: &OwnedFd, bytes: &mut [u8]) -> Received<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -93,7 +95,8 @@ fn receive_bytes(socket: &OwnedFd, bytes: &mut [u8]) -> Received<usize> {
         match recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags) {
             Ok(received) => break received.bytes,
             Err(Errno::AGAIN) => return Received::Nothing,
-            // The other end is gone and had not read all that we sent. That is said once, in front of what it had sent.
+            // ECONNRESET: the other end closed without reading everything we sent. It is reported once,
+            // before the messages that it had sent.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(_) => return Received::Closed,
         }
@@ -110,10 +113,10 @@ fn receive_bytes(socket: &OwnedFd, bytes: &mut [u8]) -> Received<usize> {
     }
 }
 
-/// A file in memory with this text, which nobody can change any more.
+/// A memfd with this text, sealed against changes.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the system calls.
 pub fn hand_out(text: &[u8]) -> io::Result<OwnedFd> {
     let file = memfd_create("knockd", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let mut file = std::fs::File::from(file);
@@ -124,29 +127,29 @@ pub fn hand_out(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// An empty file in memory, which can be written.
+/// An empty memfd, writable.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the system calls.
 pub fn blank() -> io::Result<OwnedFd> {
     Ok(memfd_create("knockd", MFdFlags::MFD_CLOEXEC)?)
 }
 
-/// Writes a text to the beginning of such a file, without the calls by which sockets send.
+/// Writes a text to the beginning of a memfd, with `pwrite(2)` and no system call that can send on a socket.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the system calls.
 pub fn write_all(descriptor: OwnedFd, text: &[u8]) -> io::Result<()> {
     std::fs::File::from(descriptor).write_all_at(text, 0)
 }
 
-/// The text of such a file, whatever position other readers have left it at.
+/// Reads the whole text of a memfd, independent of its file offset, which other readers share.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the system calls.
 pub fn read_all(descriptor: &impl AsFd) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut file = std::fs::File::from(descriptor.as_fd().try_clone_to_owned()?);
-    // Not what the file system says of it: the watcher may make no call that takes a path.
+    // By seeking, not by `statx(2)`: the watcher may make no system call that takes a path.
     let length = file.seek(io::SeekFrom::End(0))?;
     let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut text = Zeroizing::new(vec![0; length]);

@@ -1,10 +1,11 @@
-//! knockd: the processes around the pure parts, and how they start.
+//! knockd: its processes, which do the I/O for the pure modules, and how they start.
 //!
-//! The doorkeeper is the main process; it starts the watcher, which faces the network. What they say to each other and who
-//! waits for whom is told in [`crate::protocol`], with a drawing.
+//! The doorkeeper is the main process; it starts the watcher, which faces the network. [`crate::protocol`]
+//! describes what they say to each other and who waits for whom, with a diagram.
 //!
-//! Everything that can fail does so in the foreground, in this order: command line, configuration, watcher (capture and
-//! filter), log file, state; then the background, the pid file, the loop.
+//! Everything that can fail at the start does so in the foreground, in this order: command line,
+//! configuration, watcher (capture and filter), log file, state. Then come the background, the pid file, the
+//! event loop.
 
 mod background;
 pub mod capture;
@@ -44,10 +45,11 @@ use cli::Instead;
 use log::{names, output};
 use processes::Role;
 
-/// How long we wait at the end for the readers of standard output and standard error.
+/// How long the end waits for slow readers of standard output and standard error.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
-/// Runs the program: its name and its command line say what it is.
+/// Main function of knockd, and of its other processes: the program's name and command line tell which one to
+/// run.
 #[must_use]
 pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
@@ -103,7 +105,7 @@ pub fn main() -> ExitCode {
     };
     let code = result.unwrap_or_else(|error| {
         output::complain(&error.to_string());
-        // In the journal, the reason has to be the last that is seen.
+        // In the journal, the reason for a failure has to be the last line.
         if error.shows_usage() && !output::is_journal() {
             output::print(cli::USAGE);
         }

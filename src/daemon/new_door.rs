@@ -1,4 +1,5 @@
-//! `--new-door`: prints a door for both ends, made of random ports or fresh keys. Nothing is written and nothing is run.
+//! `--new-door`: prints the configuration of a door with random ports or fresh keys, for the daemon and for
+//! the client. Writes no file and runs nothing.
 
 use std::fs;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use crate::firewall::refusal::Refusal;
 use crate::new_door::{Beside, Firewall, NewDoor, code, ports};
 use crate::octets;
 
-/// Prints the door that the command line asks for: 0, or 1 if it cannot be made.
+/// Prints the requested door: returns 0, or 1 if it cannot be made.
 #[must_use]
 pub fn main(arguments: &Arguments, wanted: &Wanted) -> ExitCode {
     core_dump::forbid();
@@ -51,7 +52,7 @@ fn make(arguments: &Arguments, wanted: &Wanted) -> Result<NewDoor, String> {
     })
 }
 
-/// What closes the port behind the door on this host.
+/// The firewall that closes the door's port on this host.
 fn firewall(config: &Config) -> Firewall {
     if config.options.guard || !config.options.rules.open.sets.is_empty() {
         return Firewall::Configured;
@@ -59,12 +60,12 @@ fn firewall(config: &Config) -> Firewall {
     match nftables::known_sets() {
         Ok(Some(sets)) => Firewall::Sets(sets),
         Err(Refusal::NoNftables) => Firewall::Script,
-        // Without permission to ask, too.
+        // Also without the permission to ask.
         Ok(None) | Err(_) => Firewall::Guard(beside()),
     }
 }
 
-/// The firewall, beside the guard, that this host has.
+/// The firewall of this host, beside our guard.
 fn beside() -> Beside {
     let ufw = fs::read_to_string("/etc/ufw/ufw.conf").unwrap_or_default();
     if ufw.lines().any(|line| line.trim().eq_ignore_ascii_case("ENABLED=yes")) {

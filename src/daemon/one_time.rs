@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use crate::daemon::trusted::{self, Trusted};
 use crate::door::lock::{Turn, one_time_lines};
 
-/// How often a file that is replaced again and again is opened anew.
+/// How often to open the file again when it keeps being replaced.
 const TRIES: u32 = 8;
 
-/// Opens a one-time sequence file, which must be writable as well, or its lines could not be struck.
+/// Opens a one-time sequence file for reading and writing: a line that cannot be struck must not open a door.
 ///
 /// # Errors
 /// See [`trusted::open`].
@@ -21,7 +21,7 @@ pub fn open(path: &Path) -> io::Result<Trusted> {
     trusted::open(path, OpenOptions::new().read(true).write(true))
 }
 
-/// The text of a one-time sequence file.
+/// Reads a one-time sequence file.
 ///
 /// # Errors
 /// See [`trusted::open`].
@@ -29,19 +29,19 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     open(path)?.read()
 }
 
-/// Writes `#` over the first byte of the first usable line that is this turn, and waits until that
-/// is on the disk.
+/// Writes `#` over the first byte of the first usable line that is this turn, and syncs the file to disk.
 ///
-/// It is read, written and synced through one descriptor. An editor or a script may put another file in its place
-/// meanwhile, in which the line would still be good: then it is struck there as well.
+/// The file is read, written and synced through one descriptor. If an editor or a script replaces the file
+/// meanwhile, the line would still be good in the new one: it is struck there as well.
 ///
 /// # Errors
-/// What the operating system says; `NotFound` when there is no such line, as after a change by hand.
+/// Errors of opening, reading, writing or syncing the file; `NotFound` when there is no such line, e.g. after
+/// an edit by hand.
 pub fn strike(path: &Path, turn: Turn) -> io::Result<()> {
     strike_and(path, turn, || ())
 }
 
-/// The same; `struck` is called after each line that was struck, before the path is looked at again.
+/// The same; calls `struck` after each line it struck, before it checks whether the file was replaced.
 fn strike_and(path: &Path, turn: Turn, mut struck: impl FnMut()) -> io::Result<()> {
     for _ in 0..TRIES {
         let mut opened = open(path)?;
@@ -60,7 +60,7 @@ fn strike_and(path: &Path, turn: Turn, mut struck: impl FnMut()) -> io::Result<(
     Err(io::Error::other("the file is replaced again and again"))
 }
 
-/// Whether the path still leads to this file.
+/// Whether the path still names this file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let (ours, there) = (file.metadata()?, fs::metadata(path)?);
     Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use crate::door::sequence::Sequence;
 
-    /// A folder of its own, removed when dropped.
+    /// A temporary folder, removed when dropped.
     struct Folder(PathBuf);
 
     impl Folder {

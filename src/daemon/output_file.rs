@@ -1,4 +1,4 @@
-//! Opens files that we write, in folders that others may write too: nothing that a stranger put there is written to.
+//! Opens files for writing in folders that other users may write to, and refuses what a stranger put there.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -10,20 +10,20 @@ use nix::libc::O_NOFOLLOW;
 use crate::daemon::trusted;
 use crate::trust;
 
-/// How often a file that comes and goes is tried.
+/// How often to retry while a file keeps appearing and disappearing.
 const TRIES: u32 = 8;
-/// The bits that let group or others write.
+/// The mode bits that let group or others write.
 const SHARED: u32 = 0o022;
 
-/// Opens a file for writing. A new one gets the mode `mode`, whatever the umask says; an existing one keeps its
-/// own. A symbolic link is followed if it is root's or ours.
+/// Opens a file for writing. A new one gets the mode `mode` whatever the umask is; an existing one keeps its
+/// mode. A symbolic link is followed if root or we own it.
 ///
 /// # Errors
-/// What the operating system says; of the kind `Other`, what a stranger put in its place.
+/// Any error of the system calls; of the kind `Other`, a sentence about what a stranger put at the path.
 pub fn open(path: &Path, options: &OpenOptions, flags: i32, mode: u32) -> io::Result<File> {
     for _ in 0..TRIES {
         let mut new = options.clone();
-        // It follows no link at the end of the path.
+        // `O_CREAT | O_EXCL` follows no symbolic link.
         match new.create_new(true).mode(mode).custom_flags(flags).open(path) {
             Ok(file) => {
                 file.set_permissions(Permissions::from_mode(mode))?;
@@ -48,12 +48,12 @@ fn open_existing(path: &Path, options: &OpenOptions, flags: i32, mode: u32) -> i
     }
     let is_link = fs::symlink_metadata(path)?.is_symlink();
     let mut existing = options.clone();
-    // Root's link may lead to a file that is still to be made.
+    // A link of root's may point to a file that does not exist yet.
     existing.create(is_link).mode(mode).custom_flags(if is_link { flags } else { flags | O_NOFOLLOW });
     let file = existing.open(path)?;
     let opened = file.metadata()?;
     let is_foreign = !owners.include(opened.uid());
-    // Another name of a file that a stranger may not write.
+    // A hard link to a file that a stranger may not write.
     let is_linked = opened.is_file() && opened.nlink() > 1;
     if (is_foreign || is_linked) && !opened.file_type().is_char_device() && is_shared(path) {
         let what = if is_foreign {
@@ -66,7 +66,7 @@ fn open_existing(path: &Path, options: &OpenOptions, flags: i32, mode: u32) -> i
     Ok(file)
 }
 
-/// Whether others can put files into the folder of this one.
+/// Whether other users can create files in the folder of this path.
 fn is_shared(path: &Path) -> bool {
     let folder = fs::canonicalize(path).ok().and_then(|path| fs::metadata(path.parent()?).ok());
     folder.is_some_and(|it| it.mode() & SHARED != 0 || !trusted::owners().include(it.uid()))

@@ -1,4 +1,4 @@
-//! Memory that holds code which is not needed again soon.
+//! Gives back the memory of code that is not needed soon.
 //!
 //! One of the few places of the crate with `unsafe` code; a test reads the sources for that.
 #![allow(unsafe_code)]
@@ -10,24 +10,24 @@ use nix::sys::mman::{MmapAdvise, madvise};
 use nix::unistd::{SysconfVar, sysconf};
 
 unsafe extern "C" {
-    /// The first byte of this program in memory: the linker defines it.
+    /// The first byte of this program's image, defined by the linker.
     #[link_name = "__executable_start"]
     safe static FIRST: u8;
-    /// The first byte behind the code. All before it is constant, and never written.
+    /// The first byte after the code, defined by the linker. Everything before it is read-only.
     #[link_name = "etext"]
     safe static END: u8;
 }
 
-/// Unmaps the program's code and constants from this process; what is used again is mapped again, 64 kB at a time, from
-/// the same file.
+/// Unmaps the program's code and constants from this process. Pages that are used again are mapped again from
+/// the same file, 64 kB at a time.
 ///
-/// A process that waits needs little of its code, and has mapped most of it by then: it has read a configuration, opened
-/// sockets and confined itself. The kernel keeps the pages in its cache as long as there is room.
+/// A waiting process needs little of its code, but has mapped most of it by reading a configuration, opening
+/// sockets and confining itself. The kernel keeps the pages in its page cache while there is memory.
 pub(super) fn release_code() {
     let Ok(Some(page)) = sysconf(SysconfVar::PAGE_SIZE) else { return };
     let Ok(page) = usize::try_from(page) else { return };
     let (first, end) = (&raw const FIRST, &raw const END);
-    // The page in which the code ends may also be the first of the data.
+    // The last page of code may also be the first of the data.
     let bytes = (end.addr() / page).saturating_sub(first.addr() / page) * page;
     let Some(first) = NonNull::new(first.cast_mut().cast::<c_void>()) else { return };
     // SAFETY: the linker places the program's header at `first`, at the start of a page. From there to `end` there is

@@ -1,4 +1,4 @@
-//! The wait of the event loops: one call of `poll`, and how long it may take.
+//! How the event loops wait: one call of `poll(2)`, and its timeout.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::time::Now;
 
 /// How long to sleep when `poll` itself fails.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After so many milliseconds without anything to do, a process gives back its code.
+/// After this many idle milliseconds, a process gives back the memory of its code.
 const QUIET: u16 = 100;
 
 /// Sleeps until a descriptor is ready or the timeout is over; false if `poll` failed and no `revents` are set.
@@ -29,8 +29,8 @@ fn is_told(result: nix::Result<i32>) -> bool {
     is_told
 }
 
-/// The same for a loop that may wait for long: when nothing came for a while, its code is given back
-/// ([`pages::release_code`]), once for each wait.
+/// The same for waits that may be long: after [`QUIET`] milliseconds without an event, the memory of the code
+/// is given back ([`pages::release_code`]), once for each wait.
 pub(super) fn rest_for(descriptors: &mut [PollFd<'_>], timeout: PollTimeout) -> bool {
     // Negative without a timeout.
     let milliseconds = i32::from(timeout);

@@ -1,8 +1,7 @@
-//! Other processes of this program: the watcher, the resolver, and the daemon behind `-d`.
+//! Starts the other processes of this program: watcher, resolver, heir, and the daemon behind `-d`.
 //!
-//! Each is this program run anew, so that it shares no memory with the one that started it; what it
-//! is to be it learns from its name, and what it is to do from a socket in place of its standard
-//! input.
+//! Each executes this program again, so it shares no memory with the one that started it. Its name tells its
+//! role, and a socket in place of standard input carries its work.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,20 +16,20 @@ use nix::unistd::{self, Pid};
 use crate::daemon::messages;
 use crate::protocol::confinement::Confinement;
 
-/// The program that runs, whatever became of its file.
+/// The running program, even if its file was replaced.
 const OURSELVES: &str = "/proc/self/exe";
 
 /// The file that is always empty.
 pub const NULL: &str = "/dev/null";
 
-/// What a process of this program is.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Listens for knocks.
     Watcher,
     /// Looks up names for the log.
     Resolver,
-    /// Closes doors if the main process cannot.
+    /// Closes doors if the main process is killed.
     Heir,
 }
 
@@ -50,36 +49,36 @@ impl Role {
     }
 }
 
-/// Another process, and our end of the socket to it.
+/// Another process of this program, and our end of the socket to it.
 #[derive(Debug)]
 pub struct Sibling {
     /// The process.
     pub child: Child,
-    /// What it reads as its standard input.
+    /// Our end of the socket that is its standard input.
     pub socket: OwnedFd,
 }
 
 impl Sibling {
-    /// Ends the process, and takes it out of the process table.
+    /// Ends the process, and reaps it.
     pub fn end(mut self) {
         drop(self.socket);
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        // Code that waits for any child of ours may have waited for this one: then its number may be another's by now.
+        // Code that waits for any child may have reaped this one; its pid may then belong to another process.
         let is_ours =
             waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
-        // Without CAP_KILL, one that became another user can only be asked to end, by the socket that is closed now; it is
-        // reaped later, with the other children.
+        // Without CAP_KILL a process that changed its user cannot be killed, only asked to end by closing the
+        // socket; it is reaped later, with the other children.
         if is_ours.is_ok() && self.child.kill().is_ok() {
             let _ = self.child.wait();
         }
     }
 }
 
-/// Starts a process of this program; its standard output and error are ours or, if it is detached,
-/// nobody's.
+/// Starts a process of this program. It shares our standard output and error; if detached, they are
+/// /dev/null.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of starting a process, e.g. too many open files.
 pub fn start(name: &OsString, arguments: &[OsString], is_detached: bool) -> io::Result<Sibling> {
     let output = || if is_detached { Stdio::null() } else { Stdio::inherit() };
     let (ours, theirs) = messages::pair()?;
@@ -93,7 +92,7 @@ pub fn start(name: &OsString, arguments: &[OsString], is_detached: bool) -> io::
             .spawn()
     };
     let child = run(OURSELVES.into()).or_else(|error| {
-        // Without /proc there is the name we were called by.
+        // Without /proc, the name that this process was called by is used.
         if error.kind() != io::ErrorKind::NotFound {
             return Err(error);
         }
@@ -105,24 +104,24 @@ pub fn start(name: &OsString, arguments: &[OsString], is_detached: bool) -> io::
 /// Starts a process with this role.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of starting a process, e.g. too many open files.
 pub fn start_as(role: Role, arguments: &[OsString], is_detached: bool) -> io::Result<Sibling> {
     start(&role.name().into(), arguments, is_detached)
 }
 
-/// Whether there is a `/dev/null` that can be read and written, as commands and processes in the background need.
+/// Checks that `/dev/null` can be read and written, as commands and background processes need.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of starting a process, e.g. too many open files.
 pub fn find_null() -> io::Result<()> {
     std::fs::File::options().read(true).write(true).open(NULL).map(drop)
 }
 
-/// Starts a process that is to be confined before it reads anything: what of is its last two words. Its standard output
-/// and error are nobody's.
+/// Starts a process that confines itself before it reads anything; the last two words of its command line say
+/// how. Its standard output and error are /dev/null.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of starting a process, e.g. too many open files.
 pub fn start_confined(
     role: Role,
     mut arguments: Vec<OsString>,
@@ -132,7 +131,7 @@ pub fn start_confined(
     start_as(role, &arguments, true)
 }
 
-/// The words of a process without the last two, and what those say; nothing if they say nothing.
+/// Splits the confinement off the command line of such a process; `None` if the last two words are none.
 #[must_use]
 pub fn split_confinement(mut words: Vec<OsString>) -> Option<(Vec<OsString>, Confinement)> {
     let (sandbox, identity) = (words.pop()?, words.pop()?);
@@ -140,36 +139,36 @@ pub fn split_confinement(mut words: Vec<OsString>) -> Option<(Vec<OsString>, Con
     Some((words, confinement))
 }
 
-/// Puts nothing in the place of standard input, so that commands have nothing to read.
+/// Replaces standard input by /dev/null, so that commands have nothing to read.
 ///
 /// # Errors
-/// What the operating system says, say that there is no `/dev/null`.
+/// Any error of the system calls, e.g. a missing `/dev/null`.
 pub fn empty_stdin() -> io::Result<()> {
     Ok(unistd::dup2_stdin(std::fs::File::open(NULL)?)?)
 }
 
-/// The other end, for a process that is to have nothing else: descriptors that the daemon was started with, and that
-/// stay open when another program is run, are closed.
+/// Accepts the socket like [`accept`], for a process that must have no other descriptor: closes those that
+/// the daemon inherited without close-on-exec.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of starting a process, e.g. too many open files.
 pub fn accept_alone() -> io::Result<OwnedFd> {
     let numbers = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let numbers: Vec<RawFd> =
         numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|it| *it > 2).collect();
     for number in numbers {
-        // The one that the folder was read by is closed already.
+        // The descriptor of the folder itself is closed already.
         let _ = unistd::close(number);
     }
     accept()
 }
 
-/// The other end: takes the socket out of standard input, so that nothing we run inherits it.
+/// Takes the socket to the doorkeeper out of standard input, so that no other program inherits it.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of starting a process, e.g. too many open files.
 pub fn accept() -> io::Result<OwnedFd> {
-    // A program that is run as /proc/self/exe is called "exe" by the system.
+    // Executed through /proc/self/exe, the process would be named "exe".
     let _ = prctl::set_name(c"knockd");
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     empty_stdin()?;

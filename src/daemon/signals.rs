@@ -1,4 +1,4 @@
-//! Signals as a readable descriptor: no code of ours runs inside a signal handler.
+//! Signals as a readable descriptor: signal handlers run no code of ours.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::low_level::pipe;
 
-/// Which signals came since the last look.
+/// The signals that arrived since the last call of [`Signals::take`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a signal of its own")]
 pub struct Came {
@@ -21,12 +21,12 @@ pub struct Came {
     pub reload: bool,
     /// SIGCHLD: a child ended.
     pub child: bool,
-    /// SIGUSR1: write what is known to the log.
+    /// SIGUSR1: write the status to the log.
     pub tell: bool,
 }
 
-/// Never hears of a signal that is meant for the daemon as a whole, and that somebody may send to all processes of
-/// this name (`killall -HUP`): for those that end when the daemon's main process does.
+/// Blocks the signals meant for the daemon as a whole, which somebody may send to all processes of this name
+/// (`killall -HUP`): for processes that end together with the main process.
 pub fn ignore_all() {
     let all =
         [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
@@ -37,8 +37,7 @@ pub fn ignore_all() {
     let _ = set.thread_block();
 }
 
-/// Readable when SIGUSR1 came to this process, which [ignores](ignore_all) it otherwise; none where the kernel has no
-/// such thing.
+/// A signalfd for SIGUSR1, which this process [blocks](ignore_all); `None` where the kernel has no signalfd.
 #[must_use]
 pub fn usr1() -> Option<SignalFd> {
     let mut set = SigSet::empty();
@@ -46,12 +45,12 @@ pub fn usr1() -> Option<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()
 }
 
-/// Hears of them again, those included that came meanwhile.
+/// Unblocks all signals; pending ones are delivered.
 pub fn ignore_none() {
     let _ = SigSet::all().thread_unblock();
 }
 
-/// SIGTERM, SIGINT, SIGHUP, SIGCHLD and SIGUSR1, from now on.
+/// Listens for SIGTERM, SIGINT, SIGHUP, SIGCHLD and SIGUSR1.
 #[derive(Debug)]
 pub struct Signals {
     doorbell: UnixStream,
@@ -66,7 +65,7 @@ impl Signals {
     /// Begins to listen for signals.
     ///
     /// # Errors
-    /// What the operating system says, say that there are too many open files.
+    /// Any error of the system calls, e.g. too many open files.
     pub fn new() -> io::Result<Signals> {
         let (doorbell, ringer) = UnixStream::pair()?;
         doorbell.set_nonblocking(true)?;
@@ -86,34 +85,34 @@ impl Signals {
             (SIGCHLD, &signals.child),
             (SIGUSR1, &signals.tell),
         ] {
-            // In this order: when the bell rings, the flag is up.
+            // In this order: the flag is set before the doorbell becomes readable.
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             pipe::register(signal, signals.ringer.try_clone()?)?;
         }
-        // A file that reached RLIMIT_FSIZE: writing fails, and that is told. SIGUSR2 means nothing, and its default is
-        // to end the process. What we run gets the defaults again.
+        // SIGXFSZ (RLIMIT_FSIZE): the write then fails with an error that is reported. SIGUSR2 means nothing
+        // to us, but would end the process by default. Commands get the default actions again.
         for signal in [SIGXFSZ, SIGUSR2] {
             signal_hook::flag::register(signal, Arc::default())?;
         }
         Ok(signals)
     }
 
-    /// Readable when a signal came.
+    /// Readable when a signal arrived.
     #[must_use]
     pub fn doorbell(&self) -> BorrowedFd<'_> {
         self.doorbell.as_fd()
     }
 
-    /// Whether SIGTERM or SIGINT came. Takes no signal, but quiets the doorbell until the next one;
+    /// Whether SIGTERM or SIGINT arrived. Consumes no signal, but empties the doorbell until the next one;
     /// [`Signals::ring`] makes up for that.
     pub fn is_end_wanted(&mut self) -> bool {
         self.quiet();
         self.end.load(Ordering::SeqCst)
     }
 
-    /// Makes the doorbell readable, as if a signal had come.
+    /// Makes the doorbell readable, as a signal does.
     pub fn ring(&mut self) {
-        // It is full: then it rings already.
+        // A full pipe is readable already.
         let _ = self.ringer.write(&[0]);
     }
 
@@ -122,7 +121,7 @@ impl Signals {
         while matches!(self.doorbell.read(&mut rings), Ok(count) if count > 0) {}
     }
 
-    /// What came since the last call.
+    /// The signals that arrived since the last call.
     pub fn take(&mut self) -> Came {
         self.quiet();
         let lower = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! `--simulate`: plays a capture, or lines that describe one, against the configuration. Nothing is listened to and
-//! nothing is run.
+//! `--simulate`: plays a capture file, or lines that describe packets, against the configuration. Listens on
+//! nothing and runs nothing.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,10 +19,10 @@ use crate::simulation::steps::{Deed, Step};
 /// The exit code if no door opened.
 const NOTHING_OPENED: u8 = 3;
 
-/// The most bytes of lines that are read.
+/// The most bytes that are read of a file with lines.
 const LONGEST: u64 = 64 << 20;
 
-/// Plays what stands in the file: 0 if a door opened, 3 if none did, 1 if something cannot be read.
+/// Plays the file: returns 0 if a door opened, 3 if none did, 1 if something cannot be read.
 #[must_use]
 pub fn main(arguments: &Arguments, file: &Path) -> ExitCode {
     core_dump::forbid();
@@ -57,7 +57,7 @@ pub fn main(arguments: &Arguments, file: &Path) -> ExitCode {
     }
 }
 
-/// Plays it, and says whether a door opened.
+/// Plays it; returns whether a door opened.
 fn play(config: Config, wishes: Wishes, mut input: BufReader<Box<dyn Read>>) -> Result<bool, String> {
     let mut play = Play::new(config, wishes);
     let start = input.fill_buf().map_err(|error| reason(&error))?;
@@ -96,7 +96,7 @@ fn play_lines(play: &mut Play, input: impl Read) -> Result<(), String> {
         return Err("is too long for lines, and no pcap file".to_owned());
     }
     let text = String::from_utf8_lossy(&text);
-    // In a scenario, the doors and their files stand above the last line of this kind.
+    // A scenario begins with doors and their files, up to the last line of this kind.
     let above = text.lines().collect::<Vec<_>>().iter().rposition(|line| line.trim_end() == "---");
     let mut steps = Vec::new();
     for (number, line) in (1..).zip(text.lines()).skip(above.map_or(0, |at| at + 1)) {

@@ -1,4 +1,5 @@
-//! Opens files whose content decides what runs: only root and we may have been able to write them.
+//! Opens files whose content decides which commands run: only root and our own user may be able to write
+//! them.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -9,21 +10,21 @@ use zeroize::Zeroizing;
 
 use crate::trust::{self, Facts, Fault, Owners};
 
-/// A file that is open.
+/// An open file that passed the checks.
 #[derive(Debug)]
 pub struct Trusted {
     /// The file.
     pub file: File,
-    /// What only the members of a group could have changed; for the caller to judge.
+    /// Faults that depend on the members of a group; the caller decides about them.
     pub of_groups: Vec<Fault>,
 }
 
 impl Trusted {
-    /// The content of the file, in one piece of memory where the size is known from the start: a buffer that
-    /// grows leaves copies of a secret behind.
+    /// Reads the file into one allocation, where its size is known in advance: a growing buffer would leave
+    /// copies of secrets in memory.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of reading the file.
     pub fn read(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
         let length = usize::try_from(self.file.metadata()?.len()).unwrap_or(0);
         let mut text = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
@@ -32,16 +33,16 @@ impl Trusted {
     }
 }
 
-/// Opens a file.
+/// Opens a file and checks who could have changed it.
 ///
 /// # Errors
-/// What the operating system says, or a [`Fault`] as an error of the kind `Other`: somebody else owns the file
-/// or something on the way to it, or everybody can write it.
+/// Errors of opening the file, or a [`Fault`] as an error of the kind `Other`: somebody else owns the file or
+/// a folder on its path, or everybody can write to one of them.
 pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Trusted> {
     let file = options.open(path)?;
     let owners = owners();
     let mut faults = trust::faults(&absolute(path)?, owners, look);
-    // Asked of the open file too, so that it cannot be another one by the time it is read.
+    // The open file is checked too, in case it was replaced in between.
     let opened = Facts { target: None, ..facts(path, &file.metadata()?) };
     faults.extend(owners.fault(path, &opened).filter(|_| faults.is_empty()));
     match faults.iter().find(|fault| !fault.is_group()) {
@@ -50,13 +51,13 @@ pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Trusted> {
     }
 }
 
-/// What one name is, for [`trust::faults`].
+/// The owner and mode of one path component, for [`trust::faults`].
 #[must_use]
 pub fn look(path: &Path) -> Option<Facts> {
     fs::symlink_metadata(path).ok().map(|it| facts(path, &it))
 }
 
-/// The users whose files count.
+/// The users whose files are trusted.
 #[must_use]
 pub fn owners() -> Owners {
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The captures of all interfaces that are listened on, and what becomes of them when interfaces,
-//! addresses and routes change.
+//! The captures of all interfaces that the daemon listens on, and how they follow changes of interfaces,
+//! addresses and routes.
 
 pub mod netlink;
 pub mod ring;
@@ -19,48 +19,48 @@ use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trou
 use crate::protocol::messages::Report;
 use crate::status::watcher::Standing;
 
-/// When to look again after what did not work: nothing need ever ring for it.
+/// Delay before the next try after a failure: no netlink notification may ever come for it.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What did not work the last time.
+/// The last survey or capture that failed.
 struct Failed {
-    /// What was said of it.
+    /// The reports that were made of it.
     said: Vec<Report>,
-    /// It was not seen what there is: what rang for it is lost.
+    /// The survey itself failed, so the notifications that caused it are lost.
     is_blind: bool,
     /// When to try again, as uptime.
     next: Duration,
 }
 
-/// The sockets that tell of interfaces, addresses and routes.
+/// The two rtnetlink sockets: one to ask for interfaces, addresses and routes, one for notifications.
 pub struct Netlink {
     survey: Survey,
     doorbell: Doorbell,
 }
 
 impl Netlink {
-    /// Opens them.
+    /// Opens both sockets.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of `socket(2)` and `setsockopt(2)`.
     pub fn open() -> io::Result<Netlink> {
         Ok(Netlink { survey: Survey::new()?, doorbell: Doorbell::new()? })
     }
 
-    /// The socket that questions are sent on.
+    /// The socket for requests.
     #[must_use]
     pub fn survey(&self) -> BorrowedFd<'_> {
         self.survey.as_fd()
     }
 
-    /// The socket that rings.
+    /// The socket for notifications.
     #[must_use]
     pub fn doorbell(&self) -> BorrowedFd<'_> {
         self.doorbell.as_fd()
     }
 }
 
-/// What is listened on.
+/// The open captures.
 pub struct Captures {
     wanted: Wanted,
     netlink: Netlink,
@@ -71,10 +71,11 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// Listens on what is wanted for what is of `interest`. With `waits` it need not be there yet.
+    /// Opens a capture on each wanted interface, with a filter for `interest`. With `waits`, an interface may
+    /// be missing or down for now.
     ///
     /// # Errors
-    /// Why it cannot be listened on.
+    /// The interface is missing or down, or a socket operation failed.
     pub fn open(
         netlink: io::Result<Netlink>,
         wanted: Wanted,
@@ -87,7 +88,7 @@ impl Captures {
         let look = |error| {
             fail(&wanted.to_string(), CaptureProblem::Failed(Operation::Interfaces, Code::of(&error)))
         };
-        // In this order: what changes after the first look rings.
+        // In this order: a change after the survey causes a notification.
         let mut netlink = netlink.map_err(look)?;
         netlink.doorbell.listen(wanted.follows_routes()).map_err(look)?;
         let scene = netlink.survey.scene(wanted.follows_routes()).map_err(look)?;
@@ -108,7 +109,7 @@ impl Captures {
         Ok(Captures { wanted, netlink, layout, open, only_v4, failed: None })
     }
 
-    /// Listens on something else from now on, and says what that changed.
+    /// Changes the wanted interfaces, and returns reports of what changed.
     pub fn want(&mut self, wanted: Wanted, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
         if wanted == self.wanted {
             return self.look(&Ring::default(), interest, sockets);
@@ -121,7 +122,7 @@ impl Captures {
         self.look(&Ring::default(), interest, sockets)
     }
 
-    /// Looks what there is, listens accordingly, and says what that changed.
+    /// Surveys the interfaces, opens and closes captures to match, and returns reports of what changed.
     pub fn look(&mut self, ring: &Ring, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
         let was_blind = self.failed.as_ref().is_some_and(|failed| failed.is_blind);
         match self.netlink.survey.scene(self.wanted.follows_routes()) {
@@ -131,7 +132,7 @@ impl Captures {
         }
     }
 
-    /// Looks again, if that did not work and its time has come.
+    /// Repeats a failed survey or capture when its time has come.
     pub fn look_again(
         &mut self,
         uptime: Duration,
@@ -148,7 +149,7 @@ impl Captures {
         self.failed.as_ref().map(|failed| failed.next)
     }
 
-    /// Remembers what did not work, and says what was not said before.
+    /// Stores the failure for the next try, and returns the reports that are new since the last one.
     fn try_again(&mut self, troubles: Vec<Report>, is_blind: bool) -> Vec<Report> {
         let said = self.failed.take().map(|before| before.said).unwrap_or_default();
         let new = troubles.iter().filter(|it| !said.contains(it)).cloned().collect();
@@ -210,14 +211,14 @@ impl Captures {
         reports
     }
 
-    /// Listens for something else from now on, and says what did not work.
+    /// Changes the filters of all captures. Returns a report if one of them could not be changed.
     pub fn set_interest(&mut self, interest: &Interest) -> Option<Report> {
         let mut results = self.open.iter_mut().map(|capture| capture.set_interest(&self.layout, interest));
         let error = results.find_map(Result::err)?;
         Some(Report::Trouble(Trouble::Filter(Code::of(&error))))
     }
 
-    /// Lets the packets of this capture come in another way, if it is time to.
+    /// Switches this capture between socket and ring when its packet rate asks for it.
     pub fn adapt(
         &mut self,
         place: usize,
@@ -231,25 +232,25 @@ impl Captures {
         }
     }
 
-    /// When to [`adapt`](Self::adapt) a capture though nothing comes, as uptime.
+    /// When to [`adapt`](Self::adapt) a capture even if no packet comes, as uptime.
     #[must_use]
     pub fn next_change(&self) -> Option<Duration> {
         self.open.iter().filter_map(Capture::next_change).min()
     }
 
-    /// Rings when it is time to look again.
+    /// The socket with notifications of changes.
     #[must_use]
     pub fn doorbell(&self) -> &Doorbell {
         &self.netlink.doorbell
     }
 
-    /// The addresses that knocks may be for.
+    /// This host's addresses: the destinations of knocks.
     #[must_use]
     pub fn here(&self) -> &[IpAddr] {
         &self.layout.here
     }
 
-    /// What is listened on or waited for, and what came there so far.
+    /// For each requested interface: its state, and how many packets it has received and dropped.
     pub fn standing(&mut self) -> Vec<Standing> {
         let open = &mut self.open;
         let of = |status: &Status| {
@@ -272,22 +273,23 @@ impl Captures {
         self.layout.status.iter().map(of).collect()
     }
 
-    /// The interfaces that are listened on.
+    /// The interfaces with an open capture.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.open.iter().map(|capture| &capture.interface)
     }
 
-    /// One for each capture, in their order, and until when (uptime) its packets are to gather.
+    /// For each capture, in order: its descriptor, and the uptime until which its packets are left to
+    /// accumulate.
     pub fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Option<Duration>)> {
         self.open.iter().map(|capture| (capture.as_fd(), capture.rest()))
     }
 
-    /// The capture that this descriptor was of.
+    /// The capture at this place in [`descriptors`](Self::descriptors).
     pub fn at(&mut self, place: usize) -> Option<&mut Capture> {
         self.open.get_mut(place)
     }
 
-    /// How things stand with each interface that was asked for, none of which was spoken of before.
+    /// A report of each requested interface's state, as if none had been reported yet.
     pub fn status(&self) -> impl Iterator<Item = Report> {
         self.layout.status.iter().map(|status| report(status, false))
     }

@@ -1,8 +1,8 @@
-//! What the kernel says of interfaces, their addresses and the default routes (rtnetlink(7)), and
-//! when that changes.
+//! Interfaces, their addresses and the default routes, as the kernel reports them (rtnetlink(7)), and
+//! notifications when they change.
 //!
-//! Only what we need of a message is read: one attribute of a newer kernel that nobody here has heard
-//! of must not make an interface disappear.
+//! Only the attributes that we need are parsed: an unknown attribute of a newer kernel must not make an
+//! interface disappear.
 
 use std::io;
 use std::net::IpAddr;
@@ -21,9 +21,9 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::filter::interfaces::{Interface, Kind, Scene};
 
-/// Room for one answer: what the kernel puts into one message at most.
+/// Buffer for one datagram of a dump, in bytes: the most that the kernel puts into one.
 const ANSWER: usize = 1 << 15;
-/// Rings that are looked at in one go.
+/// The most datagrams that are read in one go.
 const RINGS: usize = 1024;
 
 /// Bytes of `struct nlmsghdr`.
@@ -46,27 +46,28 @@ const GROUPS_OF_ROUTES: u32 = 0x40 | 0x400;
 /// All interfaces and addresses and, if asked for, the default routes.
 ///
 /// # Errors
-/// What the operating system says.
+/// Errors of the socket calls, or the error that the kernel answers.
 pub fn scene(with_routes: bool) -> io::Result<Scene> {
     Survey::new()?.scene(with_routes)
 }
 
-/// Asks the kernel for interfaces, addresses and routes. It keeps its socket, since the watcher may not open another.
+/// Surveys interfaces, addresses and routes. It keeps its socket, because the confined watcher cannot open
+/// another.
 #[derive(Debug)]
 pub struct Survey {
     socket: OwnedFd,
-    /// The number of the last question; its answers have the same.
+    /// Sequence number of the last request; its answers carry the same.
     question: u32,
 }
 
 impl Survey {
-    /// Nothing is asked yet.
+    /// Opens the socket; no request is sent yet.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of the socket calls, or the error that the kernel answers.
     pub fn new() -> io::Result<Survey> {
         let socket = open()?;
-        // The kernel answers at once. Should it ever not, we go on without.
+        // The kernel answers at once. If it ever does not, the survey fails instead of blocking.
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(2))?;
         Ok(Survey { socket, question: 0 })
     }
@@ -74,7 +75,7 @@ impl Survey {
     /// All interfaces and addresses and, if asked for, the default routes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of the socket calls, or the error that the kernel answers.
     pub fn scene(&mut self, with_routes: bool) -> io::Result<Scene> {
         let mut scene = Scene::default();
         self.dump(RTM_GETLINK, RTM_NEWLINK, &LINK_REQUEST, &mut |message| {
@@ -96,7 +97,7 @@ impl Survey {
         Ok(scene)
     }
 
-    /// Asks for all objects of a kind, and hands on what each message of the answer holds.
+    /// Sends a dump request, and calls `each` with the payload of every message of the answer.
     fn dump(
         &mut self,
         question: u16,
@@ -140,11 +141,11 @@ impl Survey {
         }
     }
 
-    /// Takes what is left of an answer that failed: while there is some, the kernel answers nothing else.
+    /// Discards the rest of a dump that failed: the kernel starts no other dump before it is read.
     fn take_the_rest(&self, buffer: &mut [u8]) {
         for _ in 0..RINGS {
             match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-                // An answer, or that some of it did not find room.
+                // A datagram, or the notice that some did not fit into the receive buffer.
                 Ok(1..) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
                 Ok(0) | Err(_) => return,
             }
@@ -158,25 +159,25 @@ impl AsFd for Survey {
     }
 }
 
-/// Rings when interfaces, addresses or, if asked for, default routes change.
+/// Receives notifications of changes of interfaces, addresses and, on demand, default routes.
 #[derive(Debug)]
 pub struct Doorbell {
     socket: OwnedFd,
 }
 
 impl Doorbell {
-    /// Does not ring yet.
+    /// Opens the socket; it belongs to no multicast group yet.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of the socket calls, or the error that the kernel answers.
     pub fn new() -> io::Result<Doorbell> {
         Ok(Doorbell { socket: open()? })
     }
 
-    /// Rings for these changes from now on.
+    /// Joins the multicast groups of these changes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of the socket calls, or the error that the kernel answers.
     pub fn listen(&self, with_routes: bool) -> io::Result<()> {
         let groups = GROUPS_OF_LINKS | if with_routes { GROUPS_OF_ROUTES } else { 0 };
         // A socket that has a port already keeps it, and only changes its groups.
@@ -184,10 +185,10 @@ impl Doorbell {
         Ok(bind(self.socket.as_raw_fd(), &NetlinkAddr::new(port, groups))?)
     }
 
-    /// What it rang for since the last call, if it did.
+    /// The notifications since the last call; `None` if there were none that matter.
     pub fn rang(&self) -> Option<Ring> {
         let mut ring = None;
-        // Longer messages are cut off, which does no harm to their beginning.
+        // Longer messages are truncated; the part that is parsed is at the beginning.
         let mut buffer = [0; 512];
         for _ in 0..RINGS {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
@@ -197,7 +198,7 @@ impl Doorbell {
                         ring.get_or_insert_with(Ring::default).gone.extend(gone(message));
                     }
                 }
-                // So many that some were lost.
+                // The receive buffer overflowed: notifications were lost.
                 Err(Errno::ENOBUFS) => ring.get_or_insert_with(Ring::default).is_incomplete = true,
                 Err(Errno::EINTR) => {}
                 Err(_) => break,
@@ -207,7 +208,7 @@ impl Doorbell {
     }
 }
 
-/// What changed, as far as a look at the scene cannot tell.
+/// What notifications tell beyond the next survey: which interfaces were removed meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Ring {
     gone: Vec<u32>,
@@ -215,13 +216,13 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// What changed is not known.
+    /// Any interface may have been removed: notifications were lost.
     #[must_use]
     pub fn of_anything() -> Ring {
         Ring { gone: Vec::new(), is_incomplete: true }
     }
 
-    /// Whether this interface may have been removed; what has its number now would be another.
+    /// Whether this interface may have been removed. One with the same index would then be another.
     #[must_use]
     pub fn removed(&self, index: u32) -> bool {
         self.is_incomplete || self.gone.contains(&index)
@@ -234,17 +235,18 @@ impl AsFd for Doorbell {
     }
 }
 
-/// Of the routes only default ones concern us: a router may have a million others that change all the
-/// time.
+/// Whether a notification matters. Of the routes only default ones do: a router may have a million others
+/// that change all the time.
 fn concerns_us(message: &[u8]) -> bool {
     let is_default = message.get(HEADER + 1) == Some(&0);
     !matches!(kind(message), Some(RTM_NEWROUTE | RTM_DELROUTE)) || is_default
 }
 
-/// The interface that this message says is gone.
+/// The index of the interface that this message reports as removed.
 fn gone(message: &[u8]) -> Option<u32> {
     const UNSPECIFIED: u8 = 0;
-    // A port that leaves its bridge is gone for the family of bridges alone.
+    // A port that leaves its bridge causes an `RTM_DELLINK` of family `AF_BRIDGE`; the interface itself
+    // stays.
     let is_meant = kind(message)? == RTM_DELLINK && *message.get(HEADER)? == UNSPECIFIED;
     word(message.get(HEADER + 4..HEADER + 8)?).filter(|_| is_meant)
 }
@@ -258,7 +260,7 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
 }
 
-/// `struct ifinfomsg`, and `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: their counters do not matter.
+/// `struct ifinfomsg`, then `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`, which leaves out the counters.
 const LINK_REQUEST: [u8; 24] = {
     let mut request = [0; 24];
     let (length, kind, mask) = (8_u16.to_ne_bytes(), 29_u16.to_ne_bytes(), 8_u32.to_ne_bytes());
@@ -267,7 +269,7 @@ const LINK_REQUEST: [u8; 24] = {
     request
 };
 
-/// The attributes in these bytes, by number.
+/// The attributes in these bytes, each with its type.
 fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let attributes = NlasIterator::new(bytes).map_while(Result::ok);
     attributes.filter_map(|attribute| {
@@ -315,7 +317,7 @@ fn interface(message: &[u8]) -> Option<Interface> {
                 let names = attributes(value).filter(|(number, _)| *number == 53);
                 interface.alternatives = names.map(|(_, name)| text(name)).collect();
             }
-            // IFLA_LINK_NETNSID: the one below is in another namespace.
+            // IFLA_LINK_NETNSID: the underlying interface is in another namespace.
             37 => is_elsewhere = true,
             _ => {}
         }
@@ -343,7 +345,7 @@ fn own_address(message: &[u8]) -> Option<(u32, IpAddr)> {
             _ => {}
         }
     }
-    // On a link to one other host the first is that of the other.
+    // On a point-to-point link IFA_ADDRESS is the peer's address.
     Some((index, local.or(address)?))
 }
 
@@ -351,11 +353,11 @@ fn own_address(message: &[u8]) -> Option<(u32, IpAddr)> {
 struct Route {
     family: u8,
     metric: u32,
-    /// More than one if it is spread over several.
+    /// The interfaces it leads to: several for a multipath route.
     indexes: Vec<u32>,
 }
 
-/// `RTM_NEWROUTE`: `struct rtmsg`, then `RTA_*`; nothing for all but default routes.
+/// `RTM_NEWROUTE`: `struct rtmsg`, then `RTA_*`; `None` unless it is a default route of the main table.
 fn default_route(message: &[u8]) -> Option<Route> {
     const MAIN_TABLE: u32 = 254;
     const UNICAST: u8 = 1;
@@ -374,7 +376,7 @@ fn default_route(message: &[u8]) -> Option<Route> {
     (table == MAIN_TABLE).then_some(route)
 }
 
-/// `struct rtnexthop`, each with attributes of its own.
+/// The interfaces of `RTA_MULTIPATH`: `struct rtnexthop`, each with its own attributes.
 fn next_hops(mut bytes: &[u8]) -> Vec<u32> {
     let mut indexes = Vec::new();
     while let Some(hop) = bytes.get(..8) {
@@ -385,7 +387,7 @@ fn next_hops(mut bytes: &[u8]) -> Vec<u32> {
     indexes
 }
 
-/// Where the routes of each family with the lowest metric lead.
+/// The interfaces of the default routes with the lowest metric of their family.
 fn best(routes: &[Route]) -> Vec<u32> {
     let is_best = |route: &&Route| {
         let others = routes.iter().filter(|other| other.family == route.family);

@@ -1,6 +1,5 @@
-//! Packets in memory that the kernel and we share (packet(7), `PACKET_RX_RING`, version 2): many
-//! of them cost one system call. And how packets come to a socket with a ring instead of one without,
-//! while they come.
+//! A receive ring: packets in memory shared with the kernel (packet(7), `PACKET_RX_RING`, version 2), many
+//! for one system call. And the handover of an interface's packets from one socket to another without loss.
 //!
 //! One of the few places of the crate with `unsafe` code; a test reads the sources for that.
 #![allow(unsafe_code)]
@@ -16,17 +15,17 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void, sock_filter, sock_fprog, socklen_t, tpacket_req, tpacket2_hdr};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Bytes of a frame: one packet, as far as the filter lets it through, and the kernel's head (80).
+/// Bytes of a frame: the kernel's header (80) and one packet, as far as the filter passes it.
 const FRAME: usize = 256;
-/// Packets that may wait for us: a megabyte, 27 milliseconds of 150,000 packets a second.
+/// Frames of a ring: a megabyte, which holds 27 milliseconds of 150,000 packets a second.
 const FRAMES: usize = 4096;
-/// The same for packets as a whole: four megabytes.
+/// Bytes and number of frames for whole packets: four megabytes.
 const WHOLE_FRAME: usize = 2048;
 const WHOLE_FRAMES: usize = 2048;
-/// Bytes of a frame that are fetched ahead: the kernel's head and an everyday single packet.
+/// Bytes of a frame that are prefetched: the kernel's header and a typical single packet.
 #[cfg(target_arch = "x86_64")]
 const PREFETCHED: usize = 320;
-/// Bytes that the processor fetches at once.
+/// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
 /// Bytes of a block, the unit that the kernel allocates: a multiple of all page sizes up to 64 kB.
@@ -40,17 +39,18 @@ pub struct Ring {
     size: usize,
     count: usize,
     bytes: NonZeroUsize,
-    /// The frame that is filled next.
+    /// The frame that the kernel fills next.
     next: usize,
-    /// The frame before it is still ours.
+    /// The frame before it still belongs to us.
     is_taken: bool,
 }
 
 impl Ring {
-    /// Gives a packet socket a ring, for packets as a whole or for their heads. It must not be bound yet: what it heard before would be lost.
+    /// Sets up a ring on a packet socket, for whole packets or for their headers. The socket must not be
+    /// bound yet: packets that it has received already would be lost.
     ///
     /// # Errors
-    /// What the operating system says: a kernel without `CONFIG_PACKET_MMAP`, or too little memory.
+    /// Errors of `setsockopt(2)` and `mmap(2)`: a kernel without `CONFIG_PACKET_MMAP`, or too little memory.
     pub fn of(socket: &impl AsFd, is_whole: bool) -> io::Result<Ring> {
         let (size, count) = if is_whole { (WHOLE_FRAME, WHOLE_FRAMES) } else { (FRAME, FRAMES) };
         let bytes = NonZeroUsize::new(size * count).ok_or(io::ErrorKind::InvalidInput)?;
@@ -69,14 +69,14 @@ impl Ring {
         Ok(Ring { frames: frames.cast(), size, count, bytes, next: 0, is_taken: false })
     }
 
-    /// Whether packets come as a whole.
+    /// Whether frames hold whole packets.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.size == WHOLE_FRAME
     }
 
-    /// The next packet that waits, beginning with its IP header. It stays where the kernel put it, and the frame goes
-    /// back to the kernel with the next call.
+    /// The next waiting packet, beginning with its IP header, in the kernel's frame; the next call returns
+    /// that frame to the kernel.
     pub fn take(&mut self) -> Option<&[u8]> {
         self.give_back();
         // SAFETY: `next` is below `count`, so the whole frame lies in the mapping.
@@ -101,8 +101,8 @@ impl Ring {
         Some(unsafe { NonNull::slice_from_raw_parts(frame.add(start), length).as_ref() })
     }
 
-    /// Lets the processor fetch the beginning of a frame ahead of its use. Often another processor wrote it: to wait for its
-    /// memory takes longer than to parse the packet.
+    /// Prefetches the beginning of a frame. Another processor often wrote it, and waiting for that memory
+    /// takes longer than parsing the packet.
     fn prefetch(&self, number: usize) {
         #[cfg(target_arch = "x86_64")]
         for at in (0..self.size.min(PREFETCHED)).step_by(CACHE_LINE) {
@@ -141,15 +141,15 @@ impl Drop for Ring {
     }
 }
 
-/// Makes two sockets a group (`PACKET_FANOUT`) whose packets all go to `from`, until they are
-/// [handed over](hand_over). Both are bound to the same interface. The first time, `from` is deaf for the
-/// nanoseconds between leaving the kernel's list by itself and entering it as a group.
+/// Joins two sockets in a fanout group (`PACKET_FANOUT`) whose packets all go to `from`, until [`hand_over`].
+/// Both are bound to the same interface. The first time, `from` misses packets for the nanoseconds between
+/// leaving the kernel's list as a socket and entering it as a group.
 ///
 /// # Errors
-/// What the operating system says, and then nothing is changed for `from`: a kernel before 4.12.
+/// Errors of `setsockopt(2)`, e.g. on kernels before 4.12; `from` then receives as before.
 pub fn share(from: &impl AsFd, to: &impl AsFd) -> io::Result<()> {
     let mode = libc::PACKET_FANOUT_CBPF << 16;
-    // Of an earlier change it may be in a group already.
+    // It may be in a group already, since an earlier handover.
     if get::<u32>(from, libc::PACKET_FANOUT)? == 0 {
         set(from, libc::PACKET_FANOUT, &(mode | libc::PACKET_FANOUT_FLAG_UNIQUEID << 16))?;
     }
@@ -158,16 +158,16 @@ pub fn share(from: &impl AsFd, to: &impl AsFd) -> io::Result<()> {
     set(to, libc::PACKET_FANOUT, &(mode | group))
 }
 
-/// Lets all packets of the group go to the other socket from now on: none is lost, and none comes to both.
+/// Directs all packets of the group to the other socket: none is lost, and none reaches both.
 ///
 /// # Errors
-/// What the operating system says, and then nothing is changed.
+/// Errors of `setsockopt(2)`; nothing is changed then.
 pub fn hand_over(from: &impl AsFd) -> io::Result<()> {
     prefer(from, 1)
 }
 
-/// Gives all packets of a group to the member that was the first (0) or second (1) to join it. A single member
-/// gets them whatever this says.
+/// Directs all packets of a group to the first (0) or second (1) socket that joined it. A single member gets
+/// them in any case.
 fn prefer(member: &impl AsFd, place: u32) -> io::Result<()> {
     const RETURN: u16 = 0x06;
     let mut program = [sock_filter { code: RETURN, jt: 0, jf: 0, k: place }];
@@ -175,7 +175,7 @@ fn prefer(member: &impl AsFd, place: u32) -> io::Result<()> {
     set(member, libc::PACKET_FANOUT_DATA, &program)
 }
 
-/// Whole numbers: any bytes are such.
+/// Types for which every bit pattern is a value.
 trait Numbers {}
 
 impl Numbers for u32 {}
@@ -185,7 +185,7 @@ fn number(size: usize) -> io::Result<u32> {
     u32::try_from(size).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-/// Sets an option of packet(7) that nix has no name for.
+/// Sets an option of packet(7) that nix does not have.
 fn set<T>(socket: &impl AsFd, option: c_int, value: &T) -> io::Result<()> {
     let length = socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let descriptor = socket.as_fd().as_raw_fd();
@@ -195,15 +195,16 @@ fn set<T>(socket: &impl AsFd, option: c_int, value: &T) -> io::Result<()> {
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
-/// How many packets passed the filter since this was asked last, and how many of them were lost for want of room.
+/// How many packets passed the filter since the last call, and how many of them were dropped because the
+/// buffer was full.
 ///
 /// # Errors
-/// What the operating system says.
+/// Errors of `getsockopt(2)`.
 pub fn statistics(socket: &impl AsFd) -> io::Result<(u32, u32)> {
     get(socket, libc::PACKET_STATISTICS).map(|[all, lost]: [u32; 2]| (all, lost))
 }
 
-/// Reads an option of packet(7) that nix has no name for: whole numbers without any other bytes among them.
+/// Reads an option of packet(7) that nix does not have.
 fn get<T: Default + Numbers>(socket: &impl AsFd, option: c_int) -> io::Result<T> {
     let mut value = T::default();
     let mut length = socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -1,11 +1,11 @@
-//! Packets of one interface, from below the firewall.
+//! Captures the packets of one interface, below the firewall.
 //!
-//! A cooked `AF_PACKET` socket (packet(7)): its packets begin at the IP header whatever the link. It
-//! is made with protocol 0, so that it hears nothing until pnet binds it, and then the filter is on.
+//! A cooked `AF_PACKET` socket (packet(7)): packets begin at the IP header on every kind of link. It is
+//! created with protocol 0, so it receives nothing until pnet binds it, when the filter is attached already.
 //!
-//! Packets come through pnet, one system call or two for each. When very many come at once, another
-//! socket takes over, with a ring that is read without system calls, and that is given back when it
-//! is calm again: its memory is a good part of what the whole daemon has.
+//! Packets are read through pnet, with one or two system calls each. At high rates a second socket with a
+//! ring takes over, which is read without system calls, and is given up when the rate falls: its memory would
+//! be a large part of the daemon's.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -26,78 +26,79 @@ use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation};
 use crate::filter::{self, MAX_INSTRUCTIONS, Surroundings, WHOLE_SNAPSHOT};
 use crate::packet;
 
-/// Bytes of packets that may wait for us; the kernel counts its own overhead too.
+/// Receive buffer in bytes; the kernel counts its own overhead too.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Programs shorter than this are not tried when memory for a longer one is refused.
+/// When the kernel refuses memory for a filter, coarser ones down to about this many instructions are tried.
 const MIN_INSTRUCTIONS: usize = 128;
 
-/// Provides unbound packet sockets: the watcher may not open one itself.
+/// Provides unbound packet sockets: the watcher cannot open one itself.
 pub type Sockets<'a> = dyn FnMut() -> Result<OwnedFd, Code> + 'a;
 
-/// A packet socket that hears nothing until it is bound, for a process that may not open one: all else can be done with it
-/// without any rights.
+/// Opens a packet socket that receives nothing until it is bound, for a process that may not open one:
+/// everything after `socket(2)` needs no privilege.
 ///
 /// # Errors
-/// What the operating system says.
+/// Errors of `socket(2)`, e.g. `EPERM` without `CAP_NET_RAW`.
 pub fn bare() -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
-    // More than the usual buffer needs CAP_NET_ADMIN; without it the usual one has to do.
+    // A larger buffer than `rmem_max` needs CAP_NET_ADMIN; without it the default limit has to do.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
     }
     Ok(socket.into())
 }
 
-/// An interface that is being listened on.
+/// A capture on one interface.
 pub struct Capture {
-    /// What is known of the interface.
+    /// The interface, as the last survey found it.
     pub interface: Interface,
-    /// Measures how many packets come at once.
+    /// Measures the packet rate.
     pub bursts: BurstDetector,
     way: Way,
-    /// The way that packets came until just now, and whether there may be some left.
+    /// After a switch: the previous socket, and whether it may still hold packets.
     earlier: Option<(Way, bool)>,
-    /// When to try again to change the way, as uptime; the last time that did not work.
+    /// When a switch may be tried next, as uptime; later after a failure.
     next_try: Duration,
     only_v4: bool,
-    /// Packets are wanted as a whole.
+    /// Whole packets are needed, not only their headers.
     wants_whole: bool,
-    /// Packets that passed the filter and arrived, and those that were lost, as far as they were asked for.
+    /// Packets that were received, and those that were dropped because the buffer was full, up to the last
+    /// [`count`](Self::count).
     counted: (u64, u64),
-    /// The datagram that was taken last, if it may be a single packet.
+    /// The last datagram, if it may be a single packet.
     datagram: UncheckedPacket,
 }
 
-/// Which operation failed, and why.
+/// Names the operation that failed.
 fn because(operation: Operation) -> impl Fn(io::Error) -> (Operation, Code) {
     move |error| (operation, Code::of(&error))
 }
 
-/// A packet socket, and how packets are taken from it.
+/// A packet socket, and what its packets are read with.
 struct Way {
-    /// A second descriptor of the socket that pnet has.
+    /// A duplicate of the descriptor that pnet has.
     control: Socket,
     receiver: Box<dyn DataLinkReceiver>,
     ring: Option<Ring>,
 }
 
-/// What was there to take.
+/// The result of [`Capture::take`].
 pub enum Taken {
     /// A packet that may be a knock.
     Knock(Knock),
-    /// A packet that is none, whatever the filter thought of it.
+    /// A packet that passed the filter but is no knock.
     Other,
-    /// Nothing.
+    /// No packet waits.
     Nothing,
 }
 
 impl Capture {
-    /// Listens on an interface for what is of `interest`. One that is down is heard from when it
-    /// comes up.
+    /// Opens a capture on an interface, with a filter for `interest`. On an interface that is down, packets
+    /// arrive once it comes up.
     ///
     /// # Errors
-    /// [`CaptureError`] says which operation failed, and why.
+    /// [`CaptureError`] with the operation that failed, and its error code.
     pub fn open(
         interface: Interface,
         layout: &Layout,
@@ -127,16 +128,16 @@ impl Capture {
         }
     }
 
-    /// Listens for something else from now on.
+    /// Attaches a filter for another interest.
     ///
     /// # Errors
-    /// What the operating system says; then it listens for what it did.
+    /// Errors of `setsockopt(2)`; the previous filter stays in force.
     pub fn set_interest(&mut self, layout: &Layout, interest: &Interest) -> io::Result<()> {
         self.wants_whole = interest.has_single_packets();
         attach(&self.way.control, &programs(&self.interface, layout, interest, self.only_v4))
     }
 
-    /// Whether packets come by the socket and should come by the ring, or the other way round, for their number.
+    /// Whether the packet rate asks for a switch between socket and ring.
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
         let is_ring_short = self.wants_whole && self.way.ring.as_ref().is_some_and(|ring| !ring.is_whole());
@@ -144,28 +145,28 @@ impl Capture {
         is_wanted && self.next_try <= uptime && !self.has_left()
     }
 
-    /// Whether packets are left from the change before.
+    /// Whether the previous socket may still hold packets.
     fn has_left(&self) -> bool {
         matches!(self.earlier, Some((_, true)))
     }
 
-    /// Whether packets come through a ring.
+    /// Whether packets are read from a ring.
     #[must_use]
     pub fn has_ring(&self) -> bool {
         self.way.ring.is_some()
     }
 
-    /// When to ask again whether it [is to change](Self::is_to_change), as uptime.
+    /// When [`is_to_change`](Self::is_to_change) may become true without a packet, as uptime.
     #[must_use]
     pub fn next_change(&self) -> Option<Duration> {
         let ring_end = self.has_ring().then(|| self.bursts.ring_end().unwrap_or_default())?;
         Some(ring_end.max(self.next_try))
     }
 
-    /// Lets packets come in the other way. None is lost where there is room for those of the meantime
-    /// (some ten milliseconds), and none comes twice. Where that does not work (no memory, no
-    /// descriptor, a kernel without rings) they come as they did, and it is tried again later. Nothing is done while
-    /// packets are left from the change before.
+    /// Switches between socket and ring. No packet is lost if the buffer holds those of the switch (some ten
+    /// milliseconds), and none comes twice. If the switch fails (no memory, no descriptor, a kernel without
+    /// rings), the capture goes on as before and tries again later. Does nothing while the previous socket
+    /// still holds packets.
     pub fn change(
         &mut self,
         layout: &Layout,
@@ -176,10 +177,10 @@ impl Capture {
         if self.has_left() {
             return;
         }
-        // It is the first member of the group, to which packets would go again.
+        // Closed first: as the first member of the group it would receive packets again.
         self.earlier = None;
         let with_ring = (!self.has_ring()).then_some(interest.has_single_packets());
-        // Until it shares the packets of the earlier one it must not hear any.
+        // The new socket rejects every packet until it is in the group.
         let new = Way::open(&self.interface, with_ring, sockets, &deafen).and_then(|new| {
             let programs = programs(&self.interface, layout, interest, self.only_v4);
             ring::share(&self.way.control, &new.control)
@@ -197,9 +198,9 @@ impl Capture {
         }
     }
 
-    /// How many packets passed the filter and arrived so far, and how many were lost for want of room.
+    /// How many packets were received so far, and how many were dropped because the buffer was full.
     pub fn count(&mut self) -> (u64, u64) {
-        // The kernel sets its counters to 0 each time it is asked.
+        // The kernel resets its counters with each read.
         if let Ok((all, lost)) = ring::statistics(&self.way.control) {
             self.counted.0 += u64::from(all.saturating_sub(lost));
             self.counted.1 += u64::from(lost);
@@ -207,20 +208,20 @@ impl Capture {
         self.counted
     }
 
-    /// Until when packets are to gather, as uptime, if they are.
+    /// The uptime until which packets are left to accumulate, if they are.
     #[must_use]
     pub fn rest(&self) -> Option<Duration> {
-        // Nothing comes any more where some may be left.
+        // The previous socket may hold packets that no event announces.
         if self.earlier.is_some() { Some(Duration::ZERO) } else { self.bursts.batch_end() }
     }
 
-    /// The packet that was [taken](Self::take) last, if it is a datagram that may be a single packet.
+    /// The last packet that was [taken](Self::take), if it is a datagram that may be a single packet.
     #[must_use]
     pub fn datagram(&self) -> Option<&UncheckedPacket> {
         Some(&self.datagram).filter(|it| !it.is_empty())
     }
 
-    /// The next packet that waits.
+    /// Takes the next waiting packet.
     pub fn take(&mut self) -> Taken {
         if let Some((earlier, may_have_some)) = &mut self.earlier
             && *may_have_some
@@ -233,7 +234,7 @@ impl Capture {
         }
         let taken = self.way.take(&mut self.datagram);
         if matches!(taken, Taken::Nothing) {
-            // To close a socket takes the kernel some ten milliseconds, in which nothing is taken.
+            // Closed only now: closing a packet socket takes the kernel some ten milliseconds.
             self.earlier = None;
         }
         taken
@@ -241,8 +242,8 @@ impl Capture {
 }
 
 impl Way {
-    /// A bound socket, once it is prepared; if that fails, which operation did, and why. Its ring, if it gets one, is
-    /// one for packets as a whole or not.
+    /// Prepares a socket, gives it a ring on demand (`Some(true)` for whole packets), and binds it. An error
+    /// names the operation that failed.
     fn open(
         interface: &Interface,
         with_ring: Option<bool>,
@@ -261,7 +262,7 @@ impl Way {
             read_buffer_size: WHOLE_SNAPSHOT as usize,
             write_buffer_size: 0,
             promiscuous: false,
-            // pnet binds it, and closes it in the end.
+            // pnet binds this descriptor, and closes it when the receiver is dropped.
             socket_fd: Some(socket.into_raw_fd()),
             ..datalink::Config::default()
         };
@@ -279,10 +280,10 @@ impl Way {
         }
     }
 
-    /// The next packet that waits.
+    /// Takes the next waiting packet.
     ///
-    /// An interface that goes down puts an error on the socket; taking it off lets the socket go on
-    /// when the interface comes up again.
+    /// An interface that goes down leaves an error on the socket; clearing it lets the socket receive again
+    /// when the interface comes up.
     fn take(&mut self, datagram: &mut UncheckedPacket) -> Taken {
         datagram.set(None);
         let packet = match &mut self.ring {
@@ -311,7 +312,7 @@ impl AsFd for Capture {
     }
 }
 
-/// The programs for what is of interest: the exact one, and on demand coarser ones.
+/// Filter programs for the interest: the exact one, or a coarser one for a smaller budget of instructions.
 fn programs<'a>(
     interface: &'a Interface,
     layout: &'a Layout,
@@ -327,7 +328,7 @@ fn programs<'a>(
     move |budget| filter::program(interest, around, budget)
 }
 
-/// Puts the program on the socket, a coarser one where the kernel has no memory for the exact one
+/// Attaches the program, or a coarser one where the kernel has no memory for the exact one
 /// (`net.core.optmem_max`).
 fn attach(socket: &Socket, programs: &dyn Fn(usize) -> Vec<Instruction>) -> io::Result<()> {
     let mut budget = MAX_INSTRUCTIONS;
@@ -347,7 +348,7 @@ fn attach(socket: &Socket, programs: &dyn Fn(usize) -> Vec<Instruction>) -> io::
     }
 }
 
-/// Lets nothing through.
+/// Attaches a filter that rejects every packet.
 fn deafen(socket: &Socket) -> io::Result<()> {
     attach(socket, &|_| filter::reject_all())
 }

@@ -1,4 +1,5 @@
-//! systemd's journal, with fields: what it cannot be told goes to syslog, which it reads as well where it runs.
+//! Log lines with fields for systemd's journal. Lines that cannot reach it go to syslog, which the journal
+//! also reads.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -6,10 +7,10 @@ use std::os::unix::net::UnixDatagram;
 
 use crate::daemon::log::outlet::Outlet;
 
-/// Where it listens.
+/// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Our way to the journal.
+/// The connection to the journal.
 #[derive(Debug, Default)]
 pub struct Journal {
     is_open: bool,
@@ -17,13 +18,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins or ceases to write there.
+    /// Turns writing to the journal on or off.
     pub fn open(&mut self, is_wanted: bool) {
         self.is_open = is_wanted;
         self.connection = None;
     }
 
-    /// Whether lines are to go there.
+    /// Whether lines are to go to the journal.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_open
@@ -32,11 +33,11 @@ impl Journal {
     /// Sends the fields of a line.
     ///
     /// # Errors
-    /// Why it did not get there: what the operating system says, or `WouldBlock` if too much waits already.
+    /// `WouldBlock` if too much is waiting already, or any other error of the socket.
     pub fn write(&mut self, fields: &[u8]) -> io::Result<()> {
         let is_new = self.connection.is_none();
         match self.send(fields) {
-            // One that was started anew knows nothing of an old connection.
+            // A journal that was restarted has closed the old connection.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock && !is_new => {
                 self.connection = None;
                 self.send(fields)
@@ -61,14 +62,14 @@ impl Journal {
         self.connection.insert(outlet).write(fields)
     }
 
-    /// Writes what waits, as far as there is room.
+    /// Writes waiting records as far as the socket takes them.
     pub fn flush(&mut self) {
         if self.connection.as_mut().is_some_and(|outlet| outlet.flush().is_err()) {
             self.connection = None;
         }
     }
 
-    /// Ready for writing when there is room for what waits.
+    /// The descriptor to wait on for `POLLOUT`, while records are waiting.
     #[must_use]
     pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref()?.waits_for()

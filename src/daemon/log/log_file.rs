@@ -1,5 +1,5 @@
-//! The log file, which may be full, gone or read-only: then it says so once, tries again, and tells
-//! how much is missing when it can.
+//! The log file. If it cannot be written (full disk, removed folder, read-only), that is reported once, the
+//! file is tried again, and the number of missing lines is written when it works again.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,9 +13,9 @@ use crate::octets;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How often a file that cannot be opened is tried.
+/// Delay between attempts to open the file.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Lines that are written together have so many bytes at most: a pipe (`PIPE_BUF`) takes them whole.
+/// The most bytes of lines that one write appends: a pipe takes this many in one piece (`PIPE_BUF`).
 const TOGETHER: usize = 4096;
 
 /// A log file.
@@ -23,19 +23,20 @@ const TOGETHER: usize = 4096;
 pub struct LogFile {
     path: PathBuf,
     file: Option<Outlet>,
-    /// When to try to open it, as uptime.
+    /// When to try to open it again, as uptime.
     next_try: Duration,
-    /// Lines that were not written since the last one that was.
+    /// Lines lost since the last one that was written.
     missing: u64,
     has_complained: bool,
-    /// Lines that are to be written together, as the log has them.
+    /// Complete lines for the next write.
     gathered: String,
-    /// How many these are.
+    /// The number of lines in `gathered`.
     lines: u64,
 }
 
 impl LogFile {
-    /// A file of this path, and why it cannot be opened if it cannot; then it is tried again.
+    /// Opens the file at this path. If that fails, the error is returned beside the log file, which tries
+    /// again later.
     pub fn open(path: &Path) -> (LogFile, io::Result<()>) {
         let (file, result) = match Outlet::append(path) {
             Ok(file) => (Some(file), Ok(())),
@@ -53,14 +54,14 @@ impl LogFile {
         (log, result)
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds a line, `shown` as the log has it, to those that [`LogFile::write_out`] appends; `show` does that with the
-    /// words for lines that are missing in front of it.
+    /// Adds a line in its final form (`shown`) to those that [`LogFile::write_out`] appends. `show` formats
+    /// the line about missing lines that may have to precede it.
     pub fn add(&mut self, shown: &str, show: impl FnOnce(&str) -> String, now: Now) {
         if self.gathered.len() + shown.len() > TOGETHER {
             self.write_out(now);
@@ -74,7 +75,7 @@ impl LogFile {
         self.gathered += shown;
     }
 
-    /// Appends the lines that were added, in one write.
+    /// Appends the added lines, in one write.
     pub fn write_out(&mut self, now: Now) {
         let (text, lines) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.lines));
         if lines == 0 {
@@ -93,7 +94,7 @@ impl LogFile {
     }
 
     fn append(&mut self, line: &[u8], now: Now) -> io::Result<()> {
-        // Removed, not renamed: nobody would ever read it.
+        // The file was removed, not renamed: nobody would read what is written there.
         if self.file.as_ref().is_some_and(|file| file.file().metadata().is_ok_and(|it| it.nlink() == 0)) {
             self.file = None;
         }
@@ -108,14 +109,14 @@ impl LogFile {
         file.write(line)
     }
 
-    /// Writes what waits, as far as there is room.
+    /// Writes waiting lines as far as there is room.
     pub fn flush(&mut self) {
         if self.file.as_mut().is_some_and(|file| file.flush().is_err()) {
             self.file = None;
         }
     }
 
-    /// Ready for writing when there is room for what waits.
+    /// The descriptor to wait on for `POLLOUT`, while lines are waiting.
     #[must_use]
     pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref()?.waits_for()

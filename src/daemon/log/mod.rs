@@ -1,7 +1,7 @@
-//! Where lines go: standard output for `-v` and `-D`, the log file, syslog.
+//! The log: standard output for `-v` and `-D`, the log file, syslog and the journal.
 //!
-//! Only the doorkeeper writes, so that there is one order: that in which things are told to it. Lines are appended
-//! whole, in one write. A line that waits for a name (`-l`) keeps all later ones behind it.
+//! Only the doorkeeper writes, so lines have one order: that in which they are added. Each is appended whole,
+//! in one write. A line that waits for a name (`-l`) holds up all later ones.
 
 pub mod journal;
 pub mod log_file;
@@ -32,24 +32,24 @@ use crate::protocol::confinement::{Confined, Confinement};
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How many lines wait at most; if there are more, the first waits no longer.
+/// The most lines that wait for names; beyond it the first is written without its name.
 const MOST_WAITING: usize = 4096;
 
-/// How soon a resolver that ended is replaced.
+/// Delay before a resolver that ended is replaced.
 const RESOLVER_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is to be written, or done, in its turn.
+/// An entry of the queue of lines.
 #[derive(Debug)]
 enum Entry {
-    /// An event, with its knocker's name.
+    /// An event, to be shown with its knocker's name.
     Event(Event),
     /// For standard output alone.
     Said(Notice, String),
-    /// For the log file and syslog; whether an empty line follows in the file.
+    /// For the log file and syslog; `true` if an empty line follows in the file.
     Line(Notice, String, bool),
     /// For syslog alone.
     ForSyslog(String),
-    /// For the debug output alone; whether a line ends with it.
+    /// For the debug output alone; `true` if the line ends with it.
     Explained(String, bool),
 }
 
@@ -62,18 +62,18 @@ pub struct Log {
     format: LogFormat,
     zone: Zone,
     names: Option<Names>,
-    /// What the process that looks names up gives up; nothing if no names are wanted.
+    /// The confinement of the resolver process; `None` if no names are wanted.
     confinement: Option<Confinement>,
     /// When to start a resolver in place of one that ended, as uptime.
     next_names: Option<Duration>,
-    /// What waits for a name, and all that came after it.
+    /// Entries that wait for a name, and all later ones.
     waiting: VecDeque<(Entry, Now)>,
     /// All lines wait for [`Log::release`].
     is_held: bool,
 }
 
 impl Log {
-    /// A log that goes nowhere yet.
+    /// A log without any destination.
     #[must_use]
     pub fn new() -> Log {
         Log {
@@ -90,17 +90,18 @@ impl Log {
         }
     }
 
-    /// Opens the log file, or opens it anew; without a path there is none. The other places are those of the options.
+    /// Opens or reopens the log file; without a path there is none. Syslog, journal and format are set from
+    /// the options.
     ///
     /// # Errors
-    /// Why the file cannot be opened; that is tried again with later lines.
+    /// The file cannot be opened; later lines try again.
     pub fn open(&mut self, path: Option<&Path>, options: &Options) -> io::Result<()> {
-        // What is held belongs into the file of before; what waits for a name always went to the next one.
+        // Held lines belong in the old file. Lines that wait for a name go to the new one.
         if std::mem::take(&mut self.is_held) {
             self.advance(now());
         }
         self.zone = Zone::local();
-        // Where the journal cannot be told something, syslog is.
+        // Syslog gets the lines that the journal does not take.
         self.syslog.open(options.use_syslog || options.use_journal);
         self.journal.open(options.use_journal);
         self.format = options.log_format;
@@ -117,10 +118,10 @@ impl Log {
         self.file.as_ref().map(LogFile::path)
     }
 
-    /// Shows knockers with their names from now on. The process that looks them up gives this up first.
+    /// Shows knockers by name from now on, looked up by a process with this confinement.
     ///
     /// # Errors
-    /// Why that cannot be started.
+    /// The resolver process cannot be started.
     pub fn look_up_names_as(&mut self, confinement: Confinement) -> io::Result<()> {
         self.confinement = Some(confinement);
         self.look_up_names()
@@ -133,31 +134,32 @@ impl Log {
         Ok(())
     }
 
-    /// Writes nothing until [`Log::release`], so that a door need not wait for the lines that tell of it. Complaints
-    /// reach standard error meanwhile.
+    /// Holds all lines until [`Log::release`], so that opening a door does not wait for writing the lines
+    /// about it. Complaints still reach standard error at once.
     pub fn hold(&mut self) {
         self.is_held = true;
     }
 
-    /// Writes what was held, in its order.
+    /// Writes the held lines, in order.
     pub fn release(&mut self, now: Now) {
         if std::mem::take(&mut self.is_held) {
             self.advance(now);
         }
     }
 
-    /// What the process that looks names up gave up, waiting for it until this uptime; nothing if there is none.
+    /// The confinement that the resolver reports, waiting for the report until this uptime; `None` without a
+    /// resolver.
     pub fn resolver(&mut self, deadline: Duration) -> Option<Confined> {
         self.names.as_mut()?.confined(deadline).cloned()
     }
 
-    /// Writes what happened, now or, if a name is being looked up, soon.
+    /// Writes an event: at once, or when its knocker's name has been looked up.
     pub fn event(&mut self, event: Event, now: Now) {
         let is_read = event.is_a_complaint() || self.has_readers();
         if !is_read || event.is_silent() {
             return;
         }
-        // Asked for at once, though its turn may come later: then the answer may be there.
+        // Request the name now: the answer may be there when the entry's turn comes.
         let _ = self.name_for(&event, now);
         self.add(Entry::Event(event), now);
     }
@@ -167,7 +169,7 @@ impl Log {
         self.note(Notice::Note, text);
     }
 
-    /// The same, and what it is about.
+    /// The same, with a notice that classifies the line.
     pub fn note(&mut self, notice: Notice, text: &str) {
         self.add(Entry::Line(notice, text.to_owned(), false), now());
     }
@@ -177,12 +179,12 @@ impl Log {
         self.add(Entry::Line(notice, text.to_owned(), true), now());
     }
 
-    /// Says something on standard error, and in its turn in the log.
+    /// Writes a line to standard error at once, and to the log in its turn.
     pub fn complain(&mut self, text: &str) {
         self.complain_of(Notice::Trouble, text);
     }
 
-    /// The same, and what it is about.
+    /// The same, with a notice that classifies the line.
     pub fn complain_of(&mut self, notice: Notice, text: &str) {
         complain(text);
         self.note(notice, text);
@@ -196,12 +198,12 @@ impl Log {
         }
     }
 
-    /// Prints something if `-v` was given, behind the lines that wait.
+    /// Prints a line if `-v` was given, after the lines that wait.
     pub fn say(&mut self, text: &str) {
         self.say_of(Notice::Note, text);
     }
 
-    /// The same, and what it is about.
+    /// The same, with a notice that classifies the line.
     pub fn say_of(&mut self, notice: Notice, text: &str) {
         self.add(Entry::Said(notice, text.to_owned()), now());
     }
@@ -211,12 +213,12 @@ impl Log {
         self.add(Entry::ForSyslog(text.to_owned()), now());
     }
 
-    /// Writes a piece of the debug output, behind the lines that wait; whether a line ends with it.
+    /// Writes a piece of debug output (`-D`), after the lines that wait; `is_end` if the line ends with it.
     pub fn explain(&mut self, text: String, is_end: bool, now: Now) {
         self.add(Entry::Explained(text, is_end), now);
     }
 
-    /// Writes a line to the journal or to syslog, if one of them is wanted.
+    /// Writes an entry to the journal, or else to syslog, if one of them is wanted.
     fn write_to_system(&mut self, entry: &LogEntry, at: Now) {
         if self.journal.is_open() && self.journal.write(&entry.journal()).is_ok() || !self.syslog.is_open() {
             return;
@@ -227,7 +229,7 @@ impl Log {
         }
     }
 
-    /// Writes what waits for readers, as far as there is room.
+    /// Writes what slow readers have not taken yet, as far as there is room.
     pub fn write_on(&mut self) {
         self.syslog.flush();
         self.journal.flush();
@@ -236,7 +238,7 @@ impl Log {
         }
     }
 
-    /// Waits for readers until this uptime at most.
+    /// Waits for slow readers, until this uptime at most.
     pub fn drain(&mut self, deadline: Duration) {
         loop {
             self.write_on();
@@ -249,7 +251,7 @@ impl Log {
         }
     }
 
-    /// Ready for writing when there is room for what waits for readers; none, nearly always.
+    /// Descriptors to wait on for `POLLOUT`, while output waits for slow readers; usually none.
     pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.file
             .as_ref()
@@ -259,7 +261,7 @@ impl Log {
             .chain(self.journal.waits_for())
     }
 
-    /// Readable when a name was found.
+    /// Readable when the resolver has answered.
     #[must_use]
     pub fn names(&self) -> Option<BorrowedFd<'_>> {
         self.names.as_ref()?.descriptor()
@@ -271,7 +273,7 @@ impl Log {
         self.waiting.front().map(|(_, since)| since.uptime + PATIENCE)
     }
 
-    /// Writes the lines that wait no longer: their names came, or they waited enough.
+    /// Writes the lines whose name has arrived, or has taken too long.
     pub fn settle(&mut self, now: Now) {
         if let Some(names) = &mut self.names {
             names.take(now);
@@ -284,7 +286,7 @@ impl Log {
         self.advance(now);
     }
 
-    /// Writes all lines that wait, with or without a name.
+    /// Writes all waiting lines, with or without a name.
     pub fn flush(&mut self) {
         let now = now();
         while let Some((entry, since)) = self.waiting.pop_front() {
@@ -305,7 +307,7 @@ impl Log {
         }
     }
 
-    /// Writes what waits, up to the first that still has to.
+    /// Writes waiting entries, up to the first that still needs a name.
     fn advance(&mut self, now: Now) {
         while !self.is_held
             && let Some((entry, since)) = self.waiting.pop_front()
@@ -319,14 +321,14 @@ impl Log {
         self.write_out(now);
     }
 
-    /// Appends the lines that were made for the log file.
+    /// Appends the lines collected for the log file.
     fn write_out(&mut self, now: Now) {
         if let Some(file) = &mut self.file {
             file.write_out(now);
         }
     }
 
-    /// Does what the entry says, or gives it back if it is to wait.
+    /// Writes an entry, or returns it if it has to wait for a name.
     fn write_entry(&mut self, entry: Entry, since: Now, now: Now, may_wait: bool) -> Option<Entry> {
         match entry {
             Entry::Event(event) => match self.name_for(&event, now) {
@@ -344,13 +346,13 @@ impl Log {
         None
     }
 
-    /// Whether anybody reads what is told of attempts.
+    /// Whether lines about attempts have any destination.
     #[must_use]
     pub fn has_readers(&self) -> bool {
         self.file.is_some() || self.syslog.is_open() || says()
     }
 
-    /// The name that the line of an event would like to show.
+    /// The knocker's name for the line of an event.
     fn name_for(&mut self, event: &Event, now: Now) -> Answer {
         let Some(knocker) = event.knocker() else { return Answer::Known(None) };
         if self.next_names.is_some_and(|at| at <= now.uptime) && self.look_up_names().is_err() {
@@ -369,7 +371,7 @@ impl Log {
         self.write(&entry, event.is_followed_by_a_blank(), since);
     }
 
-    /// The entry as `-v` shows it.
+    /// The entry in the form that `-v` prints.
     fn shown(&self, entry: &LogEntry, at: Now) -> String {
         match self.format {
             LogFormat::Text => entry.text.clone(),
@@ -405,7 +407,7 @@ impl Default for Log {
     }
 }
 
-/// The words for a log file that cannot be opened.
+/// The warning about a log file that cannot be opened.
 #[must_use]
 pub fn cannot_open(error: &io::Error) -> String {
     format!("warning: cannot open logfile: {}", reason(error))

@@ -1,8 +1,8 @@
-//! Names of knockers for the log (`-l`), looked up by a process of their own.
+//! Host names of knockers for the log (`-l`), looked up by a separate process.
 //!
-//! A lookup may take many seconds and tells a stranger's name server about us; nothing but a line
-//! of the log ever waits for it. What comes back is shown only if it is made of the characters of a
-//! host name: the owner of an address chooses its name.
+//! A lookup may take many seconds and reveals us to a stranger's name server; only lines of the log ever wait
+//! for it. A name is shown only if it consists of host name characters: whoever owns an address chooses its
+//! name.
 
 use std::ffi::OsString;
 use std::io;
@@ -31,42 +31,42 @@ use crate::time::Now;
 
 /// How long a line waits for its name.
 pub const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a name, or that there is none, is remembered.
+/// How long a name, or the absence of one, is cached.
 const MEMORY: Duration = Duration::from_mins(5);
-/// How many names are remembered at most.
+/// The most names that are cached.
 const MOST_KNOWN: usize = 1024;
-/// How many lookups are under way at most; further knockers are shown by their address.
+/// The most lookups in progress; further knockers are shown by address.
 const MOST_ASKED: usize = 64;
-/// The longest name there is (RFC 1035, 2.3.4).
+/// The longest host name (RFC 1035, 2.3.4).
 const LONGEST: usize = 255;
 
 /// What is known of a knocker's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is this, or there is none.
+    /// The name, or `None` if the address has none.
     Known(Option<String>),
-    /// It is being looked up.
+    /// The lookup is in progress.
     Asked,
 }
 
-/// The names known, and the process that finds them.
+/// The cached names, and the resolver process.
 #[derive(Debug)]
 pub struct Names {
-    /// There as long as this is.
+    /// The resolver, ended when this is dropped.
     resolver: Option<Sibling>,
-    /// What it gave up, which is the first that it says.
+    /// Its confinement, the first thing it reports.
     confined: Option<Confined>,
     known: LiteMap<IpAddr, (Option<String>, Duration)>,
-    /// Whose names are being looked up: the process answers all that it is asked.
+    /// The addresses being looked up: the process answers every request.
     asked: Vec<IpAddr>,
     is_gone: bool,
 }
 
 impl Names {
-    /// Starts the process.
+    /// Starts the resolver process.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The process cannot be started.
     pub fn start(confinement: &Confinement) -> io::Result<Names> {
         let resolver = processes::start_confined(Role::Resolver, Vec::new(), confinement)?;
         Ok(Names {
@@ -78,7 +78,7 @@ impl Names {
         })
     }
 
-    /// What the process gave up, waiting for it to say so until this uptime.
+    /// The confinement that the process reports, waiting for the report until this uptime.
     pub fn confined(&mut self, deadline: Duration) -> Option<&Confined> {
         while self.confined.is_none() && !self.is_gone && now().uptime < deadline {
             let descriptor = self.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -91,9 +91,9 @@ impl Names {
         self.confined.as_ref()
     }
 
-    /// What is known of this knocker; if that is nothing, asks for it.
+    /// The cached answer for this knocker; starts a lookup if there is none.
     pub fn ask(&mut self, knocker: IpAddr, now: Now) -> Answer {
-        // An IPv4 address in the clothes of IPv6 is answered as what it is.
+        // An IPv4-mapped IPv6 address is looked up as IPv4.
         let knocker = knocker.to_canonical();
         if let Some((name, until)) = self.known.get(&knocker)
             && *until > now.uptime
@@ -111,13 +111,13 @@ impl Names {
         Answer::Asked
     }
 
-    /// Whether the process ended; then there will be no answer any more.
+    /// Whether the process has ended; no answer will come then.
     #[must_use]
     pub fn are_gone(&self) -> bool {
         self.is_gone
     }
 
-    /// Takes the answers that came.
+    /// Reads the answers of the process.
     pub fn take(&mut self, now: Now) {
         let mut answer = [0; 16 + LONGEST];
         loop {
@@ -140,7 +140,7 @@ impl Names {
                     }
                     self.known.insert(knocker, (host_name(name), now.uptime + MEMORY));
                 }
-                // An answer that is none.
+                // Not a valid answer.
                 Ok(1..) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 Ok(0) | Err(_) => {
@@ -155,7 +155,7 @@ impl Names {
         self.resolver.as_ref().map_or(-1, |resolver| resolver.socket.as_raw_fd())
     }
 
-    /// Readable when an answer came.
+    /// Readable when an answer has arrived.
     #[must_use]
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.resolver.as_ref().map(|resolver| resolver.socket.as_fd())
@@ -164,7 +164,7 @@ impl Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // It would end by itself when the socket closes, but not before its lookup is over.
+        // It would end when the socket closes, but only after its current lookup.
         if let Some(resolver) = self.resolver.take() {
             resolver.end();
         }
@@ -178,19 +178,19 @@ fn octets(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The name, if it is one that may stand in a log.
+/// The name, if it may be shown in a log.
 fn host_name(bytes: &[u8]) -> Option<String> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if bytes.is_empty() || !bytes.iter().all(is_plain) {
         return None;
     }
     let name = String::from_utf8_lossy(bytes).into_owned();
-    // A resolver that finds no name may give the address back.
+    // A resolver without a result may return the address.
     if name.parse::<IpAddr>().is_ok() { None } else { Some(name) }
 }
 
-/// The resolver's whole life: an address comes, its name goes back. What name servers answer is read by the C library, so
-/// it gives up what it does not need for that.
+/// Main function of the resolver: reads addresses and answers with names. The C library parses the answers of
+/// name servers, so the process confines itself to what a lookup needs.
 #[must_use]
 pub fn main(words: Vec<OsString>) -> ExitCode {
     signals::ignore_all();

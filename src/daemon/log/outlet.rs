@@ -1,7 +1,7 @@
-//! A file, pipe, terminal or socket that is written to without ever waiting: what it does not take now is kept, up
-//! to a limit, and what is beyond that is lost.
+//! Writes to a file, pipe, terminal or socket without ever blocking: what it does not take now is kept up to
+//! a limit, and lost beyond it.
 //!
-//! A daemon that waits for somebody to read its log is deaf, and leaves doors open.
+//! A daemon that blocks on a slow reader of its log neither hears knocks nor closes doors.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -17,40 +17,42 @@ use nix::sys::socket::{MsgFlags, send};
 
 use crate::daemon::output_file;
 
-/// The mode of a new file: a log tells who knocks, which not everybody is to read.
+/// The mode of a new file: the log shows who knocks, which is not for everybody.
 const MODE: u32 = 0o640;
-/// How many bytes are kept at most.
+/// The most bytes that are kept.
 const MOST: usize = 4 << 20;
-/// A pipe that says it has room takes so many bytes without waiting (`PIPE_BUF`).
+/// Bytes that a pipe ready for writing takes without blocking (`PIPE_BUF`).
 const PIECE: usize = 4096;
 
-/// How it is written to without waiting.
+/// How writing is kept from blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// A regular file never waits.
+    /// A regular file never blocks.
     Plain,
-    /// It was opened for that, by us alone.
+    /// Our own open file description, with `O_NONBLOCK`.
     NonBlocking,
-    /// A socket: each record is sent by itself.
+    /// A socket: each record is one message, sent with `MSG_DONTWAIT`.
     Socket,
-    /// It is shared with others, who may want to wait: it is asked first.
+    /// An open file description shared with other processes, which may rely on blocking: `poll` is asked
+    /// first.
     AskFirst,
 }
 
-/// Something that is written to.
+/// A destination, and the records that wait for it.
 #[derive(Debug)]
 pub struct Outlet {
     file: File,
     way: Way,
-    /// Whole records, but for what was written of the first.
+    /// Waiting records; the written part of the first is removed.
     waiting: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The last record may be there in part only.
+    /// The last record may have been written in part only.
     is_torn: bool,
 }
 
 impl Outlet {
-    /// A file of this path, appended to and made if it is not there. It may be a pipe that somebody reads.
+    /// Opens the file at this path for appending, and creates it if it is missing. It may be a pipe with a
+    /// reader.
     ///
     /// # Errors
     /// See [`output_file::open`]; `ENXIO` for a pipe that nobody reads.
@@ -60,10 +62,10 @@ impl Outlet {
         Ok(Outlet::new(file, way))
     }
 
-    /// One of our standard files, which others share.
+    /// One of our standard streams, which other processes share.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Any error of the system call.
     pub fn shared(descriptor: BorrowedFd<'_>) -> io::Result<Outlet> {
         let file = File::from(descriptor.try_clone_to_owned()?);
         let kind = file.metadata()?.file_type();
@@ -73,7 +75,7 @@ impl Outlet {
         if kind.is_socket() {
             return Ok(Outlet::new(file, Way::Socket));
         }
-        // Opened once more: whether it waits is a matter of those who opened it together.
+        // Opened again through /proc: `O_NONBLOCK` would apply to everybody who shares the description.
         let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let own = OpenOptions::new().write(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path);
         Ok(own.map_or_else(|_| Outlet::new(file, Way::AskFirst), |own| Outlet::new(own, Way::NonBlocking)))
@@ -89,16 +91,16 @@ impl Outlet {
         Outlet { file, way, waiting: VecDeque::new(), bytes: 0, is_torn: false }
     }
 
-    /// The file.
+    /// The destination's descriptor.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Writes a record, now or, in its turn, when there is room.
+    /// Writes a record now, or in its turn when there is room.
     ///
     /// # Errors
-    /// It is lost: `WouldBlock` if too much waits already, or what the operating system says.
+    /// The record is lost: `WouldBlock` if too much is waiting already, or any error of the write.
     pub fn write(&mut self, record: &[u8]) -> io::Result<()> {
         self.flush()?;
         if self.waiting.is_empty() && self.way == Way::Plain {
@@ -112,7 +114,7 @@ impl Outlet {
         self.flush()
     }
 
-    /// A record that could be written in part only, on a full disk, ends its line before the next begins.
+    /// After a record that was written in part (a full disk), ends its line before the next record begins.
     fn write_plain(&mut self, record: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.file.write_all(b"\n")?;
@@ -127,10 +129,10 @@ impl Outlet {
         Ok(())
     }
 
-    /// Writes what waits, as far as there is room.
+    /// Writes waiting records as far as there is room.
     ///
     /// # Errors
-    /// What the operating system says; then what waited is lost.
+    /// Any error of the write; the waiting records are lost then.
     pub fn flush(&mut self) -> io::Result<()> {
         while let Some(record) = self.waiting.front_mut() {
             match write_some(&self.file, self.way, record) {
@@ -153,7 +155,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Ready for writing when there is room for what waits, if something does.
+    /// The descriptor to wait on for `POLLOUT`, while records are waiting.
     #[must_use]
     pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         (!self.waiting.is_empty()).then(|| self.file.as_fd())

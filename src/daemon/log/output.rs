@@ -1,7 +1,7 @@
 //! Standard output, for `-v` and `-D`, and standard error.
 //!
-//! While the daemon starts it waits for their readers, so that nothing gets lost; when it [serves](never_wait) it
-//! waits no longer, and what nobody reads is lost and counted.
+//! While the daemon starts, writes block, so that nothing is lost. Once it [serves](never_wait) they never
+//! block, and lines that nobody reads are lost and counted.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -23,10 +23,10 @@ use crate::octets;
 const VERBOSE: &str = "knockd::verbose";
 const DEBUG: &str = "knockd::debug";
 
-/// One of the two, once it is not waited for.
+/// One of the two streams, once writes no longer block.
 struct Stream {
     outlet: Option<Outlet>,
-    /// Lines that were lost since the last one that was not.
+    /// Lines lost since the last one that was written.
     lost: u64,
 }
 
@@ -34,7 +34,7 @@ static OUTPUT: Mutex<Stream> = Mutex::new(Stream { outlet: None, lost: 0 });
 static ERROR: Mutex<Stream> = Mutex::new(Stream { outlet: None, lost: 0 });
 
 impl Stream {
-    /// Writes a text; says whether it was ours to write.
+    /// Writes a text; false if this stream still blocks and the caller has to write.
     fn write(&mut self, text: &[u8]) -> bool {
         let Some(outlet) = &mut self.outlet else { return false };
         if self.lost > 0 {
@@ -52,7 +52,7 @@ impl Stream {
     }
 }
 
-/// Standard output, as the log library wants it.
+/// Standard output, as the target of env_logger.
 struct ToOutput;
 
 impl Write for ToOutput {
@@ -81,14 +81,14 @@ pub fn start(verbose: bool, debug: bool) {
         .init();
 }
 
-/// From now on nothing waits for the readers of standard output and standard error.
+/// From now on, writes to standard output and standard error never block.
 pub fn never_wait() {
     lock(&OUTPUT).outlet = Outlet::shared(io::stdout().as_fd()).ok();
     lock(&ERROR).outlet = Outlet::shared(io::stderr().as_fd()).ok();
 }
 
-/// Writes what waits, as far as there is room. Copies of the descriptors that are ready for writing when there is room
-/// for the rest; none, nearly always.
+/// Writes waiting lines as far as there is room. Returns duplicates of the descriptors to wait on for
+/// `POLLOUT`; usually none.
 pub fn flush() -> Vec<OwnedFd> {
     let mut waited_for = Vec::new();
     for stream in [&OUTPUT, &ERROR] {
@@ -100,7 +100,7 @@ pub fn flush() -> Vec<OwnedFd> {
     waited_for
 }
 
-/// Waits until this uptime at most until all is written.
+/// Waits until everything is written, until this uptime at most.
 pub fn drain(deadline: Duration) {
     loop {
         let waited_for = flush();
@@ -127,19 +127,19 @@ pub fn explain(text: &str) {
     debug!(target: DEBUG, "{text}");
 }
 
-/// Whether anybody asked for `-v`.
+/// Whether `-v` was given.
 #[must_use]
 pub fn says() -> bool {
     log_enabled!(target: VERBOSE, Level::Info)
 }
 
-/// Whether anybody asked for `-D`.
+/// Whether `-D` was given.
 #[must_use]
 pub fn explains() -> bool {
     log_enabled!(target: DEBUG, Level::Debug)
 }
 
-/// Prints a piece of the debug output if `-D` was given; `is_end` says whether a line ends with it.
+/// Prints a piece of debug output if `-D` was given; `is_end` if the line ends with it.
 pub fn explain_piece(text: &str, is_end: bool) {
     if is_end {
         explain(text);
@@ -148,7 +148,7 @@ pub fn explain_piece(text: &str, is_end: bool) {
     }
 }
 
-/// Says something on standard error; nobody listening is no error.
+/// Writes a line to standard error; a failure is ignored.
 pub fn complain(text: &str) {
     let line = octets::shown(&format!("{text}\n"));
     if !lock(&ERROR).write(&line) {
@@ -156,7 +156,7 @@ pub fn complain(text: &str) {
     }
 }
 
-/// Prints to standard output, whatever was asked for.
+/// Prints to standard output, with or without `-v`.
 pub fn print(text: &str) {
     print_bytes(&octets::shown(text));
 }
@@ -186,7 +186,7 @@ fn print_bytes(text: &[u8]) {
     }
 }
 
-/// Passes on what the parser has to say.
+/// Prints a message of the configuration parser.
 pub fn pass_on(note: Note) {
     match note {
         Note::Understood(text) | Note::Explained(text) => explain(&text),

@@ -1,7 +1,7 @@
-//! syslog, which may be away: then that is said once, and once more when it is back. It may also be there and read
-//! nothing: then lines wait, and those beyond a limit are lost and counted.
+//! The connection to syslog. If no syslog daemon is there, that is reported once, and again when it is back.
+//! If it does not read, lines wait up to a limit, beyond which they are lost and counted.
 //!
-//! The C library's syslog(3) waits for a reader, and does not say whether there is one.
+//! The C library's syslog(3) blocks on a slow reader, and does not report a missing one.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,26 +14,26 @@ use crate::daemon::log::outlet::Outlet;
 use crate::octets;
 use crate::reason::reason;
 
-/// Where it listens.
+/// The socket of syslog.
 const SOCKET: &str = "/dev/log";
 /// Facility daemon (3), severity notice (5): RFC 3164, 4.1.1.
 const PRIORITY: u8 = 3 * 8 + 5;
 
-/// Our way to syslog.
+/// The connection to syslog.
 #[derive(Debug, Default)]
 pub struct Syslog {
     is_open: bool,
     connection: Option<Connection>,
-    /// The last line did not reach it.
+    /// The last line could not be delivered.
     is_gone: bool,
-    /// Lines that were lost since the last one that was not.
+    /// Lines lost since the last one that was delivered.
     lost: u64,
 }
 
 #[derive(Debug)]
 struct Connection {
     outlet: Outlet,
-    /// What ends a message: a stream has no ends of its own.
+    /// The terminator of a message: needed on a stream, which keeps no message boundaries.
     end: &'static str,
 }
 
@@ -42,10 +42,10 @@ impl Connection {
         let socket = UnixDatagram::unbound()?;
         match socket.connect(SOCKET) {
             Ok(()) => Ok(Connection { outlet: Outlet::socket(OwnedFd::from(socket)), end: "" }),
-            // Some daemons listen so.
+            // Some daemons listen on a stream socket.
             Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => {
                 let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                // One whose queue of connections is full is not waited for either.
+                // Connecting does not block on a full backlog either.
                 stream.set_nonblocking(true)?;
                 stream.connect(&SockAddr::unix(SOCKET)?)?;
                 Ok(Connection { outlet: Outlet::socket(OwnedFd::from(stream)), end: "\0" })
@@ -56,7 +56,7 @@ impl Connection {
 }
 
 impl Syslog {
-    /// Begins or ceases to write there.
+    /// Turns writing to syslog on or off.
     pub fn open(&mut self, is_wanted: bool) {
         self.is_open = is_wanted;
         if !is_wanted {
@@ -64,14 +64,14 @@ impl Syslog {
         }
     }
 
-    /// Whether lines go there.
+    /// Whether lines go to syslog.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_open
     }
 
-    /// Writes a line of this time, as `Nov 22 13:05:59`, if lines go there. Says what changed, in words for the other
-    /// readers of the log.
+    /// Writes a line with this time (`Nov 22 13:05:59`), if lines go to syslog. Returns a sentence for the
+    /// other destinations of the log when syslog went away or came back.
     pub fn write(&mut self, stamp: &str, text: &str) -> Option<String> {
         if !self.is_open {
             return None;
@@ -101,7 +101,7 @@ impl Syslog {
     fn send(&mut self, stamp: &str, text: &str) -> io::Result<()> {
         let is_new = self.connection.is_none();
         match self.try_send(stamp, text) {
-            // One that was started anew knows nothing of an old connection.
+            // A daemon that was restarted has closed the old connection.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock && !is_new => {
                 self.connection = None;
                 self.try_send(stamp, text)
@@ -127,7 +127,7 @@ impl Syslog {
         )
     }
 
-    /// Writes what waits, as far as there is room.
+    /// Writes waiting lines as far as there is room.
     pub fn flush(&mut self) {
         if let Some(connection) = &mut self.connection
             && connection.outlet.flush().is_err()
@@ -136,7 +136,7 @@ impl Syslog {
         }
     }
 
-    /// Ready for writing when there is room for what waits.
+    /// The descriptor to wait on for `POLLOUT`, while lines are waiting.
     #[must_use]
     pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         self.connection.as_ref()?.outlet.waits_for()

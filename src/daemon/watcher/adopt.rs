@@ -1,4 +1,4 @@
-//! How the watcher gets its configuration: at its start, and again with each SIGHUP.
+//! How the watcher adopts a configuration: at its start, and with each SIGHUP.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -80,15 +80,16 @@ impl Watcher {
         Some(watcher)
     }
 
-    /// Puts another configuration in force.
+    /// Puts a new configuration in force.
     pub(super) fn adopt(&mut self, generation: Generation, bundle: &OwnedFd, now: Now) {
         let Some(it) = understand(bundle) else {
-            // The doorkeeper has parsed the same text, so this cannot happen; a new watcher may do better.
+            // The doorkeeper has parsed the same text, so this cannot happen. If it does, end: a new watcher
+            // may do better.
             self.is_finished = true;
             return;
         };
         let Understood { has_readers, cooldowns, doors, max_attempts, wanted, .. } = it;
-        // What is counted by the places of doors belongs to the doors of before.
+        // Counts kept by place belong to the doors of the previous configuration.
         let dropped = self.dropped.rest();
         self.report_dropped(dropped);
         let interest = Interest::of(&doors, AHEAD);
@@ -101,7 +102,7 @@ impl Watcher {
             engine.explain_flags();
         }
         self.engine = engine;
-        // The doorkeeper says anew whether knocks are shared.
+        // The doorkeeper sends anew whether knocks are shared.
         self.sharing.switch(false);
         self.has_readers = has_readers;
         self.cool_down(&cooldowns, now);

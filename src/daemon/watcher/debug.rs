@@ -1,4 +1,4 @@
-//! What the watcher says with `-D` beside the log: it crosses as text, for standard output alone.
+//! Debug output of the watcher (`-D`): sent to the doorkeeper as text, for standard output alone.
 
 use crate::daemon::watcher::Watcher;
 use crate::daemon::watcher::expression;
@@ -8,7 +8,7 @@ use crate::opening::event::Event;
 use crate::time::Now;
 
 impl Watcher {
-    /// A packet that is of interest.
+    /// Explains a packet that passed the filter.
     pub(super) fn explain_packet(&mut self, knock: &Knock, link_header: u64, now: Now) {
         if !self.engine.is_of_interest(knock) {
             return;
@@ -26,12 +26,13 @@ impl Watcher {
         self.link.explain(&line);
     }
 
-    /// The attempts of a knocker that may fail now, with what each waits for.
+    /// The attempts of a knocker that the next packet may end, each with the knock it waits for.
     pub(super) fn attempts_to_explain(&self, knock: &Knock) -> Vec<(usize, usize, Option<Stage>)> {
         if self.explains { self.engine.progress(knock.source).collect() } else { Vec::new() }
     }
 
-    /// Which knock a failed attempt waited for, at doors that log failures: the log does not tell that.
+    /// Explains which knock a failed attempt was waiting for, at doors with `Log_Failures`: the log line does
+    /// not tell.
     pub(super) fn explain_failures(
         &mut self,
         attempts: &[(usize, usize, Option<Stage>)],
@@ -50,7 +51,7 @@ impl Watcher {
         }
     }
 
-    /// Where it listens, at the start.
+    /// Lists the interfaces and addresses, at the start.
     pub(super) fn explain_captures(&mut self) {
         if !self.explains {
             return;
@@ -66,7 +67,7 @@ impl Watcher {
         self.explain_doors();
     }
 
-    /// What it listens for, at the start and after a reload.
+    /// Lists the filter expressions, at the start and after a reload.
     pub(super) fn explain_doors(&mut self) {
         if self.explains {
             let (doors, here) = (self.engine.doors(), self.captures.here());

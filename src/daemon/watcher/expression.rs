@@ -1,4 +1,4 @@
-//! What a door listens for, in the words of a pcap filter: the debug output of knockd 0.8 has it so.
+//! What a door listens for, as a pcap filter expression: knockd 0.8 prints these in its debug output.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
             .map(|stage| (stage.protocol, stage.port.to_string()))
             .collect(),
         Lock::Spa(lock) => vec![(Protocol::Udp, lock.port.to_string())],
-        // Nothing that would tell which of them are good now.
+        // Without the current one-time passwords: the output must not reveal them.
         Lock::Otp(lock) => {
             lock.otp.ranges().map(|(protocol, low, high)| (protocol, format!("{low}-{high}"))).collect()
         }
@@ -59,7 +59,7 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
             format!(" and {byte} & tcp-{name} {relation} 0")
         })
         .collect();
-    // libpcap has no word for the length of an echo request.
+    // libpcap has no keyword for the length of an echo request.
     let pings = wanted.iter().filter(|it| it.0 == Protocol::Icmp).map(|(_, length)| {
         if is_v6 {
             format!("(icmp6 and ip6[40] == 128 and ip6[4:2] - 8 == {length})")

@@ -16,11 +16,11 @@ use crate::protocol::messages::{Generation, Order, Report, SinglePacket};
 use crate::protocol::outbox::Outbox;
 use crate::protocol::values::LONGEST_TEXT;
 
-/// How long to wait for a packet socket. The doorkeeper answers at once unless it is stopped.
+/// How long to wait for a packet socket; the doorkeeper answers at once unless it is stopped.
 const SOCKET_PATIENCE: Duration = Duration::from_millis(250);
-/// The same before there is a configuration: nothing is heard that could be lost, and a machine that starts may be slow.
+/// The same before the first configuration: no knock can be missed yet, and a booting machine may be slow.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
-/// `EAGAIN`: there was no answer.
+/// `EAGAIN`: no answer arrived.
 const NO_ANSWER: Code = Code(11);
 /// `EMFILE`: an answer came without its descriptor, because this process has too many open files.
 const NO_ROOM: Code = Code(24);
@@ -30,11 +30,11 @@ const NO_ROOM: Code = Code(24);
 pub struct Link {
     socket: OwnedFd,
     outbox: Outbox,
-    /// Orders that came while this process waited for a packet socket.
+    /// Orders received while waiting for a packet socket.
     orders: VecDeque<(Order, Option<OwnedFd>)>,
-    /// A packet socket in reserve, so that a flood does not have to wait for one.
+    /// A spare packet socket, so that a flood need not wait for one.
     reserve: Option<OwnedFd>,
-    /// How many requests for sockets are not answered yet.
+    /// The number of unanswered requests for sockets.
     asked: u32,
     is_closed: bool,
 }
@@ -53,19 +53,19 @@ impl Link {
         }
     }
 
-    /// The doorkeeper is gone.
+    /// Whether the doorkeeper has closed its end.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// The descriptor to wait on.
+    /// The descriptor to poll.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What to wait for.
+    /// The events to poll for.
     #[must_use]
     pub fn events(&self) -> PollFlags {
         let mut events = PollFlags::POLLIN;
@@ -73,13 +73,13 @@ impl Link {
         events
     }
 
-    /// Whether messages wait to be sent, because there was no room.
+    /// Whether messages are waiting for room in the socket.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
         self.outbox.first().is_some()
     }
 
-    /// Whether there are orders in the queue.
+    /// Whether received orders are waiting.
     #[must_use]
     pub fn has_orders(&self) -> bool {
         !self.orders.is_empty()
@@ -119,13 +119,13 @@ impl Link {
         }
     }
 
-    /// Sends a message that may be left out when too many wait.
+    /// Sends a report, which may be dropped when too many are waiting.
     pub fn say(&mut self, report: Report) {
         self.outbox.say(report);
         self.flush();
     }
 
-    /// Says that what it knows is written.
+    /// Reports that the description is written.
     pub fn described(&mut self) {
         self.outbox.say_first(Report::Described);
         self.flush();
@@ -145,21 +145,22 @@ impl Link {
         }
     }
 
-    /// Says that a list is used up though its door stays shut. Returns whether there was room for that.
+    /// Reports that a one-time list is used up although its door stays closed. Returns whether there was room
+    /// for the message.
     pub fn use_up(&mut self, opening: Opening) -> bool {
         let has_room = self.outbox.use_up(opening);
         self.flush();
         has_room
     }
 
-    /// Asks for a door to be opened. Returns whether there was room for that.
+    /// Requests an opening. Returns whether there was room for the message.
     pub fn open(&mut self, opening: Opening) -> bool {
         let has_room = self.outbox.open(opening);
         self.flush();
         has_room
     }
 
-    /// Passes a single packet on. Returns whether there was room for that.
+    /// Passes on a single packet. Returns whether there was room for the message.
     pub fn pass(&mut self, single: SinglePacket) -> bool {
         let has_room = self.outbox.pass(single);
         self.flush();
@@ -184,11 +185,11 @@ impl Link {
         self.outbox.is_latest(number, generation, door)
     }
 
-    /// Returns a packet socket that is bound to no interface, from the reserve, and asks for the next. Without one in
-    /// reserve it waits for up to a quarter of a second.
+    /// Returns an unbound packet socket, the spare one if there is one, and requests the next. Without a
+    /// spare one it waits for up to a quarter of a second.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The doorkeeper's error code, or `EAGAIN` if it did not answer in time.
     pub fn packet_socket(&mut self) -> Result<OwnedFd, Code> {
         if let Some(socket) = self.reserve.take() {
             self.ask_for_socket();

@@ -1,10 +1,10 @@
-//! The network side: receives packets, and reports openings and the steps of attempts to the doorkeeper.
+//! The watcher: receives packets, and reports openings and steps of attempts to the doorkeeper.
 //!
-//! This process reads what strangers send. If it ends, the doorkeeper starts another one at once. It gets configurations and
-//! packet sockets from the doorkeeper; it opens no file, runs no program and writes no log, and gives up the right to do so
-//! ([`sandbox`]) before it reads anything.
+//! This process reads what strangers send. If it ends, the doorkeeper starts a new one at once. It receives
+//! configurations and packet sockets from the doorkeeper; it opens no files, runs no programs and writes no
+//! log, and gives up the right to do so ([`sandbox`]) before it reads anything.
 //!
-//! One loop around `poll`: the only place of this process that blocks, and that reads the clock.
+//! Its event loop is the only place of this process that blocks or reads the clock.
 
 mod adopt;
 pub mod debug;
@@ -50,64 +50,64 @@ use crate::protocol::messages::{Order, Report, SinglePacket, Step};
 use crate::protocol::values::plain;
 use crate::time::Now;
 
-/// How many packets are handled before messages of the doorkeeper get their turn.
+/// The most packets that are handled before messages of the doorkeeper get their turn.
 const BATCH: usize = 256;
-/// Lines of a one-time file that the kernel's filter knows ahead of their turn, so that a quick
-/// knocker need not wait for a new filter.
+/// How many upcoming lines of a one-time file the kernel's filter includes, so that a quick knocker need not
+/// wait for a new filter.
 const AHEAD: usize = 4;
 
-/// How long a change of a capture waits for messages that wait to be sent.
+/// How long a switch between socket and ring waits for messages to be sent.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The watcher.
 #[expect(clippy::struct_excessive_bools, reason = "three say what is wanted of it, one that it ends")]
 struct Watcher {
     engine: Engine,
-    /// Knocks that several gateways share.
+    /// Knocks shared by the gateways of a fleet.
     sharing: Sharing,
     captures: Captures,
     link: Link,
-    /// Keeps strangers from flooding the log.
+    /// Limits the lines about attempts, so that strangers cannot flood the log.
     flood: Flood,
-    /// Openings that were not made, by the places of their doors.
+    /// Openings that were dropped, by the place of the door.
     dropped: Dropped<usize>,
-    /// Keeps them from flooding the state file, where tries to guess one-time lists are kept.
+    /// Limits how many tries to guess one-time lists are recorded in the state file.
     tries: Flood,
-    /// There is a log for the steps of attempts.
+    /// The steps of attempts are logged somewhere.
     has_readers: bool,
     only_v4: bool,
-    /// `-D`: every packet is explained.
+    /// `-D` was given: every packet is explained.
     explains: bool,
     zone: Zone,
     is_finished: bool,
-    /// While messages wait: when captures change all the same, as uptime.
+    /// While messages wait to be sent: when a capture switches all the same, as uptime.
     change_at_last: Option<Duration>,
-    /// Readable when SIGUSR1 came.
+    /// Readable when SIGUSR1 arrived.
     usr1: Option<SignalFd>,
     started: Now,
 }
 
-/// What is opened while this process may.
+/// Descriptors and data that must be opened before the process is confined.
 struct Prepared {
     zone: Zone,
     netlink: io::Result<Netlink>,
     usr1: Option<SignalFd>,
 }
 
-/// What there is to do after a wait.
+/// The work after a wait.
 struct Ready {
-    /// The captures that have packets, or whose packets have gathered long enough.
+    /// The captures with packets to read, because they are readable or their time to accumulate is over.
     captures: Vec<usize>,
     interfaces: bool,
     doorkeeper: bool,
-    /// SIGUSR1 came.
+    /// SIGUSR1 arrived.
     usr1: bool,
 }
 
-/// The watcher's whole life.
+/// Main function of the watcher.
 #[must_use]
 pub fn main(words: Vec<OsString>) -> ExitCode {
-    // What is sent to the whole group is the doorkeeper's to act on; we end with it.
+    // Signals to the whole process group are for the doorkeeper; the watcher ends with it.
     signals::ignore_all();
     core_dump::forbid();
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
@@ -120,12 +120,12 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Opens what there is no opening of later, is confined, and waits for a configuration.
+/// Opens what cannot be opened later, confines the process, and waits for a configuration.
 fn start(words: Vec<OsString>) -> Option<Watcher> {
     let (words, confinement) = processes::split_confinement(words)?;
     let (Ok(arguments), Ok(socket)) = (cli::parse(&words), processes::accept_alone()) else { return None };
     let prepared = Prepared { zone: Zone::local(), netlink: Netlink::open(), usr1: signals::usr1() };
-    // Standard error is nobody's.
+    // Standard error is /dev/null: panics are reported over the socket.
     let last_words = socket.as_fd().try_clone_to_owned().ok()?;
     let mut link = Link::new(socket);
     let confined = sandbox::enter(
@@ -144,7 +144,7 @@ fn start(words: Vec<OsString>) -> Option<Watcher> {
 }
 
 impl Watcher {
-    /// The loop; ends on the doorkeeper's order, or when it is gone.
+    /// The event loop; ends on the doorkeeper's order, or when the doorkeeper is gone.
     fn run(&mut self) {
         let mut events = Vec::new();
         while !self.is_finished && !self.link.is_closed() {
@@ -186,9 +186,9 @@ impl Watcher {
         self.report_dropped(dropped);
     }
 
-    /// Sleeps until there is something to do, and says what.
+    /// Sleeps until there is work, and returns it.
     fn wait(&self) -> Ready {
-        // Captures that batch a burst are not polled.
+        // Captures whose packets accumulate are not polled.
         let rests = self.captures.descriptors().filter_map(|(_, rest)| rest).min();
         let deadlines = [
             self.engine.next_deadline(),
@@ -212,7 +212,8 @@ impl Watcher {
         let usr1 = self.usr1.as_ref().map(|usr1| (usr1.as_fd(), PollFlags::POLLIN));
         let has_usr1 = usr1.is_some();
         descriptors.extend(usr1.map(|(fd, events)| PollFd::new(fd, events)));
-        // A descriptor with no events stands in for a capture whose packets gather, so that positions stay fixed.
+        // A descriptor with no events stands in for a capture whose packets accumulate, so that positions
+        // stay fixed.
         descriptors.extend(self.captures.descriptors().map(|(fd, rest)| match rest {
             None => PollFd::new(fd, PollFlags::POLLIN),
             Some(_) => PollFd::new(self.captures.doorbell().as_fd(), PollFlags::empty()),
@@ -254,7 +255,7 @@ impl Watcher {
         }
     }
 
-    /// Handles waiting packets. `events` is empty, a buffer for the events of one packet.
+    /// Handles waiting packets. `events` is an empty buffer for the events of one packet.
     fn listen(&mut self, place: usize, events: &mut Vec<Event>, now: Now) {
         let mut count = 0;
         let mut is_empty = false;
@@ -288,7 +289,7 @@ impl Watcher {
         self.adapt(place, now);
     }
 
-    /// Takes a knock of the fleet.
+    /// Handles a knock that another gateway of the fleet shared.
     fn hear(&mut self, knock: &SharedKnock, now: Now) {
         let mut events = Vec::new();
         self.limit_steps(now);
@@ -303,7 +304,7 @@ impl Watcher {
         }
     }
 
-    /// Passes a single packet on if its HMAC is right.
+    /// Passes on a single packet if its HMAC is right.
     fn look_at_datagram(&mut self, place: usize, knock: &Knock, now: Now) {
         let Some(packet) = self.captures.at(place).and_then(|capture| capture.datagram()) else { return };
         let (door, step) = match self.engine.judge_single_packet(knock, packet) {
@@ -324,8 +325,9 @@ impl Watcher {
         }
     }
 
-    /// Adapts a capture to the rate of its packets. To make a ring takes some ten milliseconds: that waits for openings that
-    /// wait to be sent, but not for long: without a ring, a flood loses packets.
+    /// Switches a capture between socket and ring according to its packet rate. Setting up a ring takes some
+    /// ten milliseconds, so it waits until openings are sent, but not for long: without a ring, a flood loses
+    /// packets.
     fn adapt(&mut self, place: usize, now: Now) {
         if self.link.has_waiting() {
             let end = *self.change_at_last.get_or_insert(now.uptime.saturating_add(PATIENCE));
@@ -339,7 +341,7 @@ impl Watcher {
         self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
     }
 
-    /// Gives back the rings of captures whose burst is over.
+    /// Gives up the rings of captures whose flood is over.
     fn give_back_rings(&mut self, now: Now) {
         if self.captures.next_change().is_some_and(|due| due <= now.uptime) {
             for place in 0..self.captures.interfaces().count() {
@@ -348,7 +350,7 @@ impl Watcher {
         }
     }
 
-    /// Interfaces, addresses or routes changed: attempts under way go on.
+    /// Follows changes of interfaces, addresses or routes; attempts in progress continue.
     fn look_around(&mut self, ring: &Ring) {
         let interest = Interest::of(self.engine.doors(), AHEAD);
         let reports = self.captures.look(ring, &interest, &mut || self.link.packet_socket());
@@ -371,7 +373,7 @@ impl Watcher {
         }
     }
 
-    /// A used line was struck from a one-time file: reads the rest.
+    /// Replaces the lines of a one-time file after a used one was struck.
     fn refill(&mut self, door: usize, text: &impl AsFd) {
         let Some(Lock::OneTime(lines)) = self.engine.doors().get(door).map(|door| &door.lock) else { return };
         let path = lines.path.clone();

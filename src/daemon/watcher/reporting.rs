@@ -1,4 +1,4 @@
-//! What the watcher reports of the engine's events, and what of them is only counted.
+//! Which of the engine's events the watcher reports, and which it only counts.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use crate::protocol::messages::{Report, Step};
 use crate::time::Now;
 
 impl Watcher {
-    /// The engine reports no more steps than may be in the log: a packet that begins thousands of doors has as many.
+    /// Limits the steps that the engine reports to what the log admits: a packet that begins a thousand doors
+    /// has a thousand steps.
     pub(super) fn limit_steps(&mut self, now: Now) {
         let room = if self.has_readers { self.flood.room(now.uptime) } else { 0 };
         self.engine.limit_steps((!self.explains).then_some(room));
     }
 
-    /// Reports events to the doorkeeper, and counts the steps that were left out.
+    /// Reports events to the doorkeeper, and counts the steps that the engine left out.
     pub(super) fn handle_all(&mut self, events: &mut Vec<Event>, now: Now) {
         for event in events.drain(..) {
             self.handle(&event, now);
@@ -48,7 +49,7 @@ impl Watcher {
             Event::TooOften { opening, .. } => {
                 self.dropped.add(&opening.door, Cause::Rate, now.uptime);
                 if self.engine.doors().get(opening.door).is_some_and(|door| door.lock.is_used_up()) {
-                    // Where there is no room, the list is used up in this process at least.
+                    // Without room for the message, the list is used up in this process at least.
                     let _ = self.link.use_up(*opening);
                 }
                 if self.is_one_time(opening.door) {
@@ -84,8 +85,8 @@ impl Watcher {
         self.engine.doors().iter().position(|it| Arc::ptr_eq(&it.name, door))
     }
 
-    /// Reports a try to guess a one-time list, so that it counts after a restart too. Beyond a number a second they count
-    /// here only.
+    /// Reports a try to guess a one-time list, so that it counts after a restart too. Beyond a number per
+    /// second, tries count in this process only.
     fn report_try(&mut self, door: &Arc<str>, knocker: IpAddr, turn: Turn, count: u8, now: Now) {
         self.tries.sum(now.uptime);
         if self.tries.admits(now.uptime)
@@ -95,7 +96,7 @@ impl Watcher {
         }
     }
 
-    /// Reports how many lines were left out, if it is time to.
+    /// Reports the number of suppressed lines and dropped openings, when it is time to.
     pub(super) fn sum_up(&mut self, now: Now) {
         if let Some(lines) = self.flood.sum(now.uptime) {
             self.link.say(Report::LeftOut(lines));
@@ -104,7 +105,7 @@ impl Watcher {
         self.report_dropped(dropped);
     }
 
-    /// Says how many openings were not made.
+    /// Reports dropped openings.
     pub(super) fn report_dropped(&mut self, dropped: Vec<(usize, Cause, u64)>) {
         for (door, cause, count) in dropped {
             self.link.say(Report::Dropped(self.link.generation(), door, cause, count));
@@ -113,12 +114,12 @@ impl Watcher {
 
     /// Whether a step of an attempt is reported: strangers can cause them at any rate.
     pub(super) fn may_report_step(&mut self, now: Now) -> bool {
-        // Most of a flood ends here: there is no log, or the limit of lines is reached.
+        // Most packets of a flood end here: nothing is logged, or the limit of lines is reached.
         self.has_readers && self.flood.admits(now.uptime)
     }
 }
 
-/// A number that is always small, in the type that messages have for it.
+/// Converts a number that is always small to the type of the message field.
 fn small(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }

@@ -1,6 +1,7 @@
-//! What the watcher tells of itself: to the doorkeeper for the readers of its status socket, and to the log on SIGUSR1.
+//! The watcher's status: for readers of the status socket, through the doorkeeper, and for the log on
+//! SIGUSR1.
 //!
-//! It writes into a file in memory, by a call by which no socket sends: it may send nothing but messages.
+//! It is written into a memfd with `pwrite(2)`, since the watcher may send nothing but messages.
 
 use std::os::fd::OwnedFd;
 
@@ -13,16 +14,16 @@ use crate::status::{table, watcher};
 use crate::time::Now;
 
 impl Watcher {
-    /// Writes what this process knows into a file.
+    /// Writes the status into a memfd.
     pub(super) fn describe(&mut self, file: OwnedFd, now: Now) {
         let mut facts = Facts::of_process(std::process::id(), self.started, now);
         watcher::tell(&mut facts, &self.engine, self.captures.here().len(), &self.captures.standing());
-        // What cannot be written is missing at its end, which the reader notices.
+        // If a write fails the text is incomplete, which the reader notices.
         let _ = messages::write_all(file, facts.end().as_bytes());
         self.link.described();
     }
 
-    /// Writes what this process knows to the log.
+    /// Writes the status to the log.
     pub(super) fn tell_log(&mut self, now: Now) {
         let mut facts = Facts::of_process(std::process::id(), self.started, now);
         watcher::tell(&mut facts, &self.engine, self.captures.here().len(), &self.captures.standing());
