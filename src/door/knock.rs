@@ -21,7 +21,7 @@ impl Protocol {
         Protocol::with_ports(word).or_else(|| word.eq_ignore_ascii_case("icmp").then_some(Protocol::Icmp))
     }
 
-    /// Reads `tcp` or `udp`, in any case: where a port is meant.
+    /// Reads `tcp` or `udp`, in any case, where only a protocol with ports makes sense.
     #[must_use]
     pub fn with_ports(word: &str) -> Option<Protocol> {
         if word.eq_ignore_ascii_case("tcp") {
@@ -172,14 +172,14 @@ impl FlagRule {
     }
 }
 
-/// What a door requires of a packet besides its port: TCP flags, UDP payload length.
+/// A door's requirements for a packet besides its port: TCP flags, UDP payload length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PacketRule {
     /// TCP: the flags.
     pub flags: FlagRule,
     /// UDP: the minimum and maximum payload length in bytes.
     pub udp_length: Option<(u16, u16)>,
-    /// UDP: the payload must begin as a single packet does, and is needed as a whole.
+    /// UDP: the payload must begin like a single packet, and is needed as a whole.
     pub is_single_packet: bool,
 }
 

@@ -43,7 +43,7 @@ pub struct OtpLock {
     pub is_reusable: bool,
     /// Attempts that ended after the first half of a list.
     pub tries: Tries,
-    /// A source with so many of them is out for the list (`otp_tries`); 0 is no limit.
+    /// After this many tries a source is locked out of the list (`otp_tries`); 0 is no limit.
     pub most_tries: u8,
 }
 
@@ -54,13 +54,13 @@ impl OtpLock {
         self.otp.is_protected().then_some(knocker)
     }
 
-    /// Whether this turn has opened the door already.
+    /// Whether this turn is used up; never with `otp_reuse`.
     #[must_use]
     pub fn is_spent(&self, turn: Turn, knocker: IpAddr) -> bool {
         !self.is_reusable && self.spent.contains(turn.0, self.owner(knocker))
     }
 
-    /// Whether this source tried to guess the list of this turn too often.
+    /// Whether this source is locked out of the list of this turn, after too many tries to guess it.
     #[must_use]
     pub fn is_out(&self, turn: Turn, knocker: IpAddr) -> bool {
         self.most_tries > 0 && self.tries.count(turn.0, knocker) >= self.most_tries
@@ -70,8 +70,8 @@ impl OtpLock {
         self.is_spent(turn, knocker) || self.is_out(turn, knocker)
     }
 
-    /// An attempt ended that had reached so many stages. If that was a try at the second half of a list that counts,
-    /// returns how many there were by now.
+    /// Records the end of an attempt that had reached this many stages. If it counts as a try at the second
+    /// half of a list, returns the source's number of tries so far.
     fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<u8> {
         let had_first_half = self.otp.is_protected() && reached >= self.otp.stages() / 2;
         let counts = had_first_half && self.most_tries > 0 && !self.is_closed_to(turn, knocker);
@@ -102,7 +102,7 @@ impl Lock {
         }
     }
 
-    /// Whether what opens it now is a single knock.
+    /// Whether a single knock opens the door now.
     #[must_use]
     pub fn is_one_knock(&self) -> bool {
         match self {
@@ -132,7 +132,8 @@ impl Lock {
         }
     }
 
-    /// How many stages this turn has; `None` if it does not open the door for this knocker (any more).
+    /// The number of stages of this turn; `None` if the turn does not, or no longer, open the door for this
+    /// knocker.
     #[must_use]
     pub fn length(&self, turn: Turn, knocker: IpAddr) -> Option<usize> {
         match self {
@@ -153,7 +154,7 @@ impl Lock {
         }
     }
 
-    /// How long a period is; zero where there are none.
+    /// The length of a period; zero for locks without periods.
     #[must_use]
     pub fn period(&self) -> Duration {
         match self {
@@ -162,7 +163,8 @@ impl Lock {
         }
     }
 
-    /// Marks a turn as used, so that it does not open the door again; a fixed sequence always does.
+    /// Marks a turn as used, so that it does not open the door again; without effect if the turns of
+    /// this lock are not [used up](Lock::is_used_up).
     pub fn spend(&mut self, turn: Turn, knocker: IpAddr, now: Now) {
         match self {
             Lock::Fixed(_) | Lock::Spa(_) => {}
@@ -175,7 +177,7 @@ impl Lock {
         }
     }
 
-    /// Whether a knock uses up its list or line.
+    /// Whether opening the door uses up the list or line.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         match self {
@@ -185,8 +187,9 @@ impl Lock {
         }
     }
 
-    /// An attempt at this turn ended without opening the door, after so many stages. If it counts as a try to guess the
-    /// rest ([`OtpLock::tries`]), returns how many there were by now, and whether the source is out.
+    /// Records that an attempt at this turn ended after this many stages without opening the door. If it
+    /// counts as a try to guess the rest ([`OtpLock::tries`]), returns the source's number of tries so far,
+    /// and whether the source is locked out.
     pub fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<(u8, bool)> {
         let Lock::Otp(lock) = self else { return None };
         let count = lock.note_end(turn, knocker, reached, now)?;

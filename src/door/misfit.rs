@@ -1,18 +1,19 @@
-//! What is wrong with a list of one-time ports that did not open its door.
+//! Why a list of one-time ports did not open its door.
 
 use std::time::Duration;
 
-/// What is wrong with a list that somebody knocked.
+/// What is wrong with a list of one-time ports that was knocked completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Misfit {
-    /// It has opened the door already. It is the list of a period that is accepted.
+    /// It has already opened the door; its period is accepted now.
     Used,
-    /// It is the list of the period that is so many periods after the current one, or before it if negative.
+    /// It is the list of a period that is not accepted: this many periods after the current one, or before it
+    /// if negative.
     OtherPeriod(i8),
 }
 
 impl Misfit {
-    /// In the words of the log, for a door whose periods are so long.
+    /// The text for the log. `period` is the length of the door's periods.
     #[must_use]
     pub fn words(self, period: Duration) -> String {
         match self {
@@ -26,12 +27,12 @@ impl Misfit {
     }
 }
 
-/// A number of seconds in the largest unit of which there are at least two.
+/// A number of seconds, in the largest unit of which it has at least two.
 fn about(seconds: u64) -> String {
     let units = [("days", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
     let (name, length) =
         units.into_iter().find(|(name, length)| seconds >= 2 * length || *name == "s").unwrap_or(("s", 1));
-    // To the nearest one.
+    // Round to the nearest unit.
     format!("{} {name}", (seconds + length / 2) / length)
 }
 

@@ -28,8 +28,8 @@ use crate::time::Now;
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
 pub const MAX_COMMAND: usize = 4095;
 
-/// The list that opened the door at this place is used up ([`Lock::spend`]): also at the other sections of the door's name
-/// that have the same lists.
+/// Spends the list that opened the door at `place` at the other sections of the same name and with the same
+/// one-time passwords. The door itself spends it by [`Lock::spend`].
 pub fn spend_at_namesakes(doors: &mut [Door], place: usize, turn: Turn, knocker: IpAddr, now: Now) {
     let Some(door) = doors.get(place) else { return };
     let Lock::Otp(lock) = &door.lock else { return };
@@ -52,13 +52,13 @@ pub struct Door {
     /// Seconds that an attempt may take from its first knock; at 0 or less, only a sequence of one
     /// stage can succeed.
     pub seq_timeout: i32,
-    /// The TCP flags that `TCPFlags` names; [`Door::packet_rule`] has those that count.
+    /// The TCP flags as `TCPFlags` names them; [`Door::packet_rule`] has those in effect.
     pub flags: FlagRule,
     /// Further rules; doors without any share one value.
     pub rules: Arc<Rules>,
     /// The address that knocks must be sent to, instead of one of this host's.
     pub target: Option<IpAddr>,
-    /// What it opens in the kernel's firewall, without a command; few doors of many have it.
+    /// The ports that it opens in the kernel's firewall, without a command. Boxed, because few doors have it.
     pub open: Option<Box<Open>>,
     /// Run when the door opens.
     pub start: Option<Template>,
@@ -100,7 +100,7 @@ impl Reopen {
 }
 
 impl Door {
-    /// What the door requires of a packet besides its port.
+    /// The door's requirements for a packet besides its port.
     #[must_use]
     pub fn packet_rule(&self) -> PacketRule {
         PacketRule { flags: self.flag_rule(), udp_length: self.rules.udp_length, is_single_packet: false }
@@ -122,8 +122,8 @@ impl Door {
         [FlagRule::OPENS_CONNECTION, self.flag_rule()]
     }
 
-    /// Whether this packet, which is not the next stage, fails an attempt under the strict rule. Pings
-    /// are nothing to doors without an ICMP stage.
+    /// Whether this packet, which is not the next stage, fails an attempt under the strict rule. Doors
+    /// without an ICMP stage ignore pings.
     #[must_use]
     pub fn fails_strict(&self, knock: &Knock) -> bool {
         let is_hit = || match knock.protocol {
@@ -134,19 +134,19 @@ impl Door {
         self.rules.is_strict && is_hit() && !self.rules.strict_except.contains(&Stage::of(knock))
     }
 
-    /// Whether one knock opens it: then strangers can open it, with packets that name any source.
+    /// Whether a single knock opens it. Strangers can then open it, with packets from forged sources.
     #[must_use]
     pub fn opens_with_one_knock(&self) -> bool {
         self.lock.is_one_knock()
     }
 
-    /// How many of its start commands run at once; 0 is no limit.
+    /// How many of its start commands may run at once; 0 is no limit.
     #[must_use]
     pub fn max_commands(&self) -> u16 {
         self.rules.max_commands.unwrap_or(MAX_COMMANDS_OF_DOOR)
     }
 
-    /// How often it may open; `None` is as often as it is knocked.
+    /// How often it may open; `None` is no limit.
     #[must_use]
     pub fn open_rate(&self) -> Option<Rate> {
         match self.rules.open_rate {
@@ -162,7 +162,7 @@ impl Door {
         seconds(self.seq_timeout)
     }
 
-    /// The same in seconds, for what a single packet says nothing of.
+    /// `cmd_timeout` in seconds, 0 if negative: the default for single packets that name no duration.
     #[must_use]
     pub fn cmd_timeout_seconds(&self) -> u32 {
         u32::try_from(self.cmd_timeout).unwrap_or(0)
@@ -195,8 +195,8 @@ impl Door {
         !is_exhausted && commands.into_iter().any(|template| !template.is_empty())
     }
 
-    /// The stop command for a knocker of this address family. An empty one counts: it has its time
-    /// and its log lines.
+    /// The stop command for a knocker of this address family. An empty one counts: it still has its time and
+    /// its log lines.
     #[must_use]
     pub fn stop_for(&self, knocker: IpAddr) -> Option<&Template> {
         pick(knocker, self.stop.as_ref(), self.stop6.as_ref())
@@ -239,7 +239,7 @@ impl Template {
         &self.0
     }
 
-    /// Whether there is nothing to run.
+    /// Whether the command is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

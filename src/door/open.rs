@@ -1,4 +1,4 @@
-//! What a door opens in the kernel's firewall, and how: `Open` and what goes with it.
+//! How a door opens ports in the kernel's firewall: `Open` and the directives that go with it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,36 +8,36 @@ use ipnet::IpNet;
 use crate::door::knock::Protocol;
 use crate::door::ports::Ports;
 
-/// What a door lets its knockers through to, without a command. Where it does so, and how it closes, is in
-/// the door's [`OpenRules`].
+/// The ports that a door opens for its knockers, without a command. The door's [`OpenRules`] say where it
+/// opens them, and how it closes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// To which ports.
+    /// The ports.
     pub what: What,
-    /// The door goes into our own table.
+    /// It opens in our own table (`Guard`).
     pub is_guarded: bool,
     /// It stays open until somebody closes it by hand.
     pub is_for_ever: bool,
-    /// Its section says so, whatever the time.
+    /// `Open_Forever` is set, even if `Cmd_Timeout` overrides it.
     pub says_for_ever: bool,
 }
 
-/// What holds for every door with `Open`, unless its section says something else.
+/// Settings of doors with `Open`; a section can override each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRules {
-    /// The door goes into these sets of the user's firewall.
+    /// The sets of the user's firewall to which the door adds its knockers.
     pub sets: Sets,
-    /// It closes when the daemon ends; otherwise the kernel closes it in its time.
+    /// It closes when the daemon ends; otherwise the kernel closes it when its time is over.
     pub closes_on_stop: bool,
-    /// What was connected through it ends with it.
+    /// Closing it ends the connections made through it.
     pub closes_established: bool,
     /// It closes when the last connection through it has ended.
     pub closes_on_disconnect: bool,
-    /// How many bits of the knocker's address count, for IPv4 and for IPv6.
+    /// The prefix lengths, for IPv4 and IPv6, of the network around the knocker's address that is let in.
     pub prefixes: (u8, u8),
 }
 
-/// The bits of an address.
+/// The prefix lengths, for IPv4 and IPv6, of a single address.
 pub const WHOLE: (u8, u8) = (32, 128);
 
 impl Default for OpenRules {
@@ -53,7 +53,7 @@ impl Default for OpenRules {
 }
 
 impl OpenRules {
-    /// Who is let in when this address knocked.
+    /// The network to let in when this address knocks.
     #[must_use]
     pub fn network(&self, knocker: IpAddr) -> IpNet {
         let bits = if knocker.is_ipv4() { self.prefixes.0 } else { self.prefixes.1 };
@@ -61,12 +61,12 @@ impl OpenRules {
     }
 }
 
-/// To which ports a door opens.
+/// Which ports a door opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// These.
+    /// These ports.
     Ports(Vec<Ports>),
-    /// Those that the knocker's packet asks for.
+    /// The ports that the knocker's single packet asks for.
     Request,
 }
 
@@ -80,14 +80,14 @@ impl Open {
         }
     }
 
-    /// Whether a port of this protocol is opened.
+    /// Whether this port is among those known before anybody knocks.
     #[must_use]
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
         self.ports().iter().any(|ports| ports.contains(protocol, port))
     }
 }
 
-/// Which packets a table of nftables sees (`NFPROTO_*`).
+/// The family of an nftables table, which determines the packets that the table sees (`NFPROTO_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Family {
@@ -100,7 +100,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// What nft calls it.
+    /// The keyword of nft.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl Family {
         }
     }
 
-    /// The family that nft calls so.
+    /// The family with this keyword of nft.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Family> {
         [Family::Inet, Family::Ip, Family::Ip6].into_iter().find(|family| family.word() == word)
@@ -120,10 +120,10 @@ impl Family {
 /// The longest name of a table or a set, in bytes (`NFT_NAME_MAXLEN` without the 0).
 pub const MAX_NAME: usize = 255;
 
-/// Where a set of nftables is.
+/// The full name of an nftables set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SetName {
-    /// Of its table.
+    /// The family of its table.
     pub family: Family,
     /// The table's name.
     pub table: String,
@@ -137,7 +137,7 @@ impl fmt::Display for SetName {
     }
 }
 
-/// The sets of the user's own firewall that a door goes into: `Nft_Set`.
+/// The sets of the user's own firewall to which a door adds its knockers: `Nft_Set`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sets {
     /// For IPv4 knockers.
@@ -147,8 +147,8 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Reads `FAMILY TABLE SET4 [SET6]`, and adds it to what an earlier line named: a table of the family
-    /// `ip` has no set for IPv6, one of the family `ip6` only that.
+    /// Reads `FAMILY TABLE SET4 [SET6]`, and merges it with the sets of an earlier line: family `ip` replaces
+    /// only the set for IPv4, `ip6` only the set for IPv6.
     #[must_use]
     pub fn with(mut self, text: &str) -> Option<Sets> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -1,9 +1,9 @@
 //! One-time passwords: lists of ports derived from a shared seed and the time.
 //!
-//! The arithmetic equals that of the knockd extension that introduced it: the period is the Unix time
-//! divided by the change time; port i is the base plus byte i of HMAC(seed, period in decimal), modulo
-//! 65536. IP protection appends as many ports again, with the text of the knocker's address (RFC 5952
-//! for IPv6) appended to the seed as the key. HMAC is that of RFC 2104.
+//! The algorithm is that of the knockd extension that introduced one-time passwords: the period is the Unix
+//! time divided by the change time; port i is the base plus byte i of HMAC(seed, period in decimal), modulo
+//! 65536. IP protection appends as many ports again, with the text of the knocker's address (RFC 5952 for
+//! IPv6) appended to the seed as the key. HMAC is that of RFC 2104.
 //!
 //! Seeds are zeroed when dropped and never shown.
 
@@ -30,17 +30,17 @@ pub const SPREAD: u16 = 255;
 /// one byte less.
 const CYCLE: usize = 21;
 
-/// The digests that an `otp` may be made with; the first is that of existing clients.
+/// The digests that `otp` supports; existing clients use the first.
 const DIGESTS: [Digest; 3] = [Digest::Sha1, Digest::Sha256, Digest::Sha512];
 
-/// The digest of this name, in any case, if an `otp` may be made with it.
+/// The digest of this name, in any case, if `otp` supports it.
 #[must_use]
 pub fn digest_from_word(word: &str) -> Option<Digest> {
     Digest::from_word(word).filter(|digest| DIGESTS.contains(digest))
 }
 
-/// What is wrong with the value of `otp`. A message quotes a word of it, in upper case, only if it cannot be the seed:
-/// in the wrong order, each field can be.
+/// An error in the value of `otp`. A message quotes a word of the value, in upper case, only if it cannot be
+/// the seed: if the fields are in the wrong order, any of them can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OtpError {
     /// The seed is empty or too long.
@@ -49,9 +49,9 @@ pub enum OtpError {
     Missing(&'static str),
     /// Not a number, or out of range: the field, its minimum and its maximum.
     Number(&'static str, u16, u16),
-    /// Neither on nor off.
+    /// Neither on nor off; the word, if it may be quoted.
     Protection(Option<String>),
-    /// A protocol other than tcp and udp.
+    /// A protocol other than tcp and udp; the word, if it may be quoted.
     Protocol(Option<String>),
     /// More than [`MAX_STAGES`] protocols.
     TooMany,
@@ -104,7 +104,7 @@ impl Otp {
     /// Parses the comma-separated fields; `None` if they name no protocol.
     ///
     /// # Errors
-    /// The first field that is wrong.
+    /// The first invalid field.
     pub fn parse(text: &[u8]) -> Result<Option<Otp>, OtpError> {
         let mut fields = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         let seed = Seed::new(fields.next().unwrap_or_default()).ok_or(OtpError::Seed)?;
@@ -165,7 +165,7 @@ impl Otp {
         now.saturating_sub(window)..=now.saturating_add(window)
     }
 
-    /// How long a list is the current one, in seconds.
+    /// The length of a period in seconds.
     #[must_use]
     pub fn change_time(&self) -> u16 {
         self.change_time
@@ -262,8 +262,8 @@ fn word(field: &[u8]) -> String {
     octets::text(field).to_ascii_uppercase()
 }
 
-/// The word, if a message may quote it. In a line whose fields are mixed up, a field behind the seed's place can be the
-/// seed. A word of a few letters is none, as long as what stands in that place can be one.
+/// The word, if a message may quote it. If the fields are in the wrong order, a field after the first can be
+/// the seed. A short word of letters is not, as long as the first field can be one.
 fn harmless(word: String, seed: &[u8]) -> Option<String> {
     const LONGEST: usize = 8;
     let is_word = word.len() <= LONGEST && word.bytes().all(|byte| byte.is_ascii_alphabetic());

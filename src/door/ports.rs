@@ -5,14 +5,14 @@ use std::fmt;
 use crate::door::knock::Protocol;
 use crate::door::sequence::Stage;
 
-/// Ports of one protocol that follow each other.
+/// A range of ports of one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ports {
-    /// Their protocol.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The first one, which is not 0.
+    /// The first port; never 0.
     pub first: u16,
-    /// The last one, which is not before the first.
+    /// The last port; not below `first`.
     pub last: u16,
 }
 
@@ -28,19 +28,19 @@ impl Ports {
         (0 < first && first <= last).then_some(Ports { protocol, first, last })
     }
 
-    /// One alone.
+    /// The range of a single port.
     #[must_use]
     pub fn of(Stage { protocol, port }: Stage) -> Ports {
         Ports { protocol, first: port, last: port }
     }
 
-    /// How many they are.
+    /// The number of ports.
     #[must_use]
     pub fn count(&self) -> usize {
         usize::from(self.last.saturating_sub(self.first)) + 1
     }
 
-    /// Whether this port is one of them.
+    /// Whether the range contains this port.
     #[must_use]
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
         self.protocol == protocol && (self.first..=self.last).contains(&port)

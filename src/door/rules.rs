@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use crate::door::open::OpenRules;
 use crate::door::sequence::Stage;
 
-/// What a door requires besides its sequence. The default requires nothing.
+/// The requirements of a door besides its sequence. By default there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 pub struct Rules {
     /// Any [hit](super::Door::fails_strict) of the knocker that is not the next stage fails the attempt.
     pub is_strict: bool,
-    /// Ports exempt from that: services in use, and lengths of pings.
+    /// Stages exempt from that: ports of services in use, and lengths of pings.
     pub strict_except: Vec<Stage>,
     /// A repeat of the stage just reached is ignored.
     pub allows_duplicates: bool,
@@ -30,34 +30,35 @@ pub struct Rules {
     pub repeat: Option<Repeat>,
     /// Wrong knocks are logged.
     pub logs_failures: bool,
-    /// At a start without a state file, one-time lists of that moment count as used (`otp_trust_start = no`).
+    /// After a start without a state file, the one-time lists accepted at that moment count as used
+    /// (`otp_trust_start = no`).
     pub distrusts_start: bool,
     /// How often it may open.
     pub open_rate: OpenRate,
-    /// How many start commands run at once; 0 is no limit, and `None` is [`MAX_COMMANDS_OF_DOOR`].
+    /// How many start commands may run at once; 0 is no limit, and `None` is [`MAX_COMMANDS_OF_DOOR`].
     pub max_commands: Option<u16>,
-    /// A one-time sequence opens nothing unless the fleet says that it was not used elsewhere.
+    /// A one-time sequence opens nothing until the fleet confirms that it was not used at another gateway.
     pub needs_fleet: bool,
     /// How the door opens and closes in the kernel's firewall, if it does.
     pub open: OpenRules,
 }
 
-/// How many start commands run at once at one door, unless its `Max_Commands` says otherwise.
+/// How many start commands may run at once at one door, unless its `Max_Commands` says otherwise.
 pub const MAX_COMMANDS_OF_DOOR: u16 = 16;
 
-/// `Open_Rate`: how often a door may open, for whomever.
+/// `Open_Rate`: how often a door may open, for all knockers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OpenRate {
-    /// As often as it is knocked, unless one knock opens it: then [`Rate::OF_ONE_KNOCK`].
+    /// Without a limit, unless one knock opens the door: then [`Rate::OF_ONE_KNOCK`].
     #[default]
     ByLength,
-    /// As often as it is knocked.
+    /// Without a limit.
     Unlimited,
-    /// No more than this.
+    /// At most this often.
     AtMost(Rate),
 }
 
-/// A rate: after a quiet time so many at once, and then as many in so many seconds.
+/// A token bucket: after a quiet time `times` at once, then `times` per `within`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// At least 1.
@@ -67,7 +68,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// How often a door opens that one knock opens: whoever can send a packet can open it, under any name.
+    /// The default for a door that one knock opens: anyone who can send a packet can open it, from any forged
+    /// source.
     pub const OF_ONE_KNOCK: Rate = Rate { times: 10, within: Duration::from_secs(1) };
 }
 

@@ -16,21 +16,23 @@ pub const MAX_SEED: usize = 31;
 pub const SEED_BYTES: usize = 18;
 /// A seed with less than this can be guessed by anyone who overheard one list.
 pub const ENOUGH_BITS: u32 = 80;
-/// Bits are counted in parts, so many to a bit: with floating point, the program gets the C library's logarithm.
+/// Bits are counted in fixed point, with this many parts to a bit: floating point would link the C library's
+/// logarithm.
 const BIT: u32 = 1 << 16;
-/// A word of a language counts for 13 bits, as one that was drawn from a list of some 8,000...
+/// A word of a language counts for 13 bits, as one drawn from a list of some 8,000...
 const WORD: u32 = 13 * BIT;
-/// ... or for 2.2 a letter (rounded up), if it is long: then it is several words, or a sentence.
+/// ... or for 2.2 bits a letter (rounded up), if it is long: then it is several words, or a sentence.
 const LETTER: u32 = BIT * 11 / 5 + 1;
-/// Fewer letters than this are no word; a random seed has some in a row by chance.
+/// The fewest letters of a word; a random seed has shorter runs of letters by chance.
 const SHORTEST_WORD: usize = 6;
-/// The same between blanks, hyphens and the like.
+/// The same for a word between blanks, hyphens and the like.
 const SHORTEST_WORD_APART: usize = 3;
-/// Words have at most so many vowels or consonants in a row; random letters seldom do.
+/// The most vowels or consonants in a row in a word; random letters seldom keep to it.
 const LONGEST_CLUSTER: usize = 3;
 
-/// A new seed as it is written: letters, digits, hyphens and underscores. The bytes have to be random. One in some
-/// hundred looks like words, and `--check` would call it guessable: `None`, draw others.
+/// A new seed in the form in which it is written: letters, digits, hyphens and underscores. The bytes must be
+/// random. About one in a hundred looks like words, and `--check` would call it guessable: then the result is
+/// `None`, and the caller draws other bytes.
 #[must_use]
 pub fn new_seed(random: &[u8; SEED_BYTES]) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(random));
@@ -61,16 +63,17 @@ impl Seed {
         &self.0
     }
 
-    /// The same for equal seeds only; it reveals nothing about the seed.
+    /// A fingerprint, equal for equal seeds only; it reveals nothing about the seed.
     #[must_use]
     pub fn fingerprint(&self) -> Vec<u8> {
         Keyed::new(Digest::Sha256, &self.0).code(&[b"seed"]).to_vec()
     }
 
-    /// About how many bits somebody has to guess who knows how it was made: from which characters, or of words.
+    /// The approximate number of bits to guess for somebody who knows how the seed was made: from which
+    /// characters, or from words.
     ///
-    /// A character counts as one of those that occur in the seed. One that continues a row (`abc`, `321`, `xxx`) or
-    /// repeats a pair counts one bit, and a word 13, or 2.2 a letter.
+    /// A character counts as one of those that occur in the seed. One that continues a run (`abc`, `321`,
+    /// `xxx`) or repeats a pair counts one bit, and a word 13 bits, or 2.2 a letter.
     #[must_use]
     pub fn bits(&self) -> u32 {
         let seed = self.0.as_slice();
@@ -112,7 +115,7 @@ fn logarithm(number: u32) -> u32 {
     parts
 }
 
-/// How many letters the word has that begins here; `None` if none does.
+/// The length in letters of the word that begins here; `None` if no word does.
 fn word(before: Option<u8>, text: &[u8]) -> Option<usize> {
     let (first, rest) = text.split_first()?;
     let is_in_the_middle = before.is_some_and(|it| {
@@ -133,8 +136,8 @@ fn word(before: Option<u8>, text: &[u8]) -> Option<usize> {
     (is_speakable && length >= shortest).then_some(length)
 }
 
-/// Whether the byte at this place follows from those before it: as the next one of a row, or as the end of a pair
-/// that occurred already.
+/// Whether the byte at this place follows from those before it: as the next one of a run, or as the end of a
+/// pair that occurred already.
 fn is_expected(seed: &[u8], at: usize) -> bool {
     let Some((earlier, &[before, byte])) = seed.get(..=at).and_then(|it| it.split_last_chunk::<2>()) else {
         return false;

@@ -33,14 +33,14 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What is wrong with the text of a sequence.
+/// An error in the text of a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SequenceError {
     /// The number, as it was written, is not a port.
     Port(String),
     /// A protocol other than tcp, udp and icmp, as it was written.
     Protocol(String),
-    /// The length of an echo request, as it was written, is no number or more than [`MAX_ECHO`].
+    /// The length of an echo request, as it was written, is not a number, or more than [`MAX_ECHO`].
     Echo(String),
     /// More than [`MAX_STAGES`] stages.
     TooMany,
@@ -54,7 +54,7 @@ impl fmt::Display for SequenceError {
             }
             SequenceError::Protocol(word) => {
                 f.write_str("unknown protocol in knock sequence: ")?;
-                // Where there is more than a word, it may hold ports, which are nobody's business.
+                // Longer text may hold ports of the sequence, which must stay secret.
                 if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
                     write!(f, "'{word}' is neither tcp, udp nor icmp")
                 } else {
@@ -91,7 +91,8 @@ impl Sequence {
     /// data bytes.
     ///
     /// # Errors
-    /// A length of an echo request that is no number or above [`MAX_ECHO`], a number above 65535 or below 0, an unknown protocol, or more than [`MAX_STAGES`] stages.
+    /// The length of an echo request is not a number or above [`MAX_ECHO`], a number is below 0 or above
+    /// 65535, a protocol is unknown, or there are more than [`MAX_STAGES`] stages.
     pub fn parse(text: &str) -> Result<Sequence, SequenceError> {
         let mut stages = Vec::new();
         for element in text.split(',') {
@@ -119,7 +120,7 @@ impl Sequence {
         Ok(Sequence(stages.into()))
     }
 
-    /// The stages, first one first.
+    /// The stages, in order.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
         &self.0

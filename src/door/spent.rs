@@ -10,27 +10,28 @@ use crate::sorted;
 /// Above this many lists, those too old to be accepted are merged into `floor`.
 const MERGE_ABOVE: usize = 256;
 
-/// So many lists are remembered one by one. Beyond, all lists of the oldest period are spent, and those of earlier ones:
-/// a door that is knocked from so many addresses in one period rests for the others until the next.
+/// How many lists are remembered individually. Beyond that, all lists of the oldest period and of earlier
+/// ones count as spent: a door that is opened from this many addresses in one period stays closed to others
+/// until the next period.
 const MOST: usize = 65_536;
 
 /// The spent lists of one lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Period and knocker, sorted; no knocker for a list that all share.
+    /// Period and knocker, sorted; the knocker is `None` for a list that all knockers share.
     lists: Vec<(u64, Option<IpAddr>)>,
     /// All lists of this period and earlier ones are spent.
     floor: Option<u64>,
 }
 
 impl Spent {
-    /// Whether this list opened the door already.
+    /// Whether this list has opened the door already.
     #[must_use]
     pub fn contains(&self, period: u64, owner: Option<IpAddr>) -> bool {
         self.floor.is_some_and(|floor| period <= floor) || self.lists.binary_search(&(period, owner)).is_ok()
     }
 
-    /// Adds a list; lists from before the period `accepted` are not accepted any more.
+    /// Adds a list. Lists of periods before `accepted` are no longer accepted, and may be merged.
     pub fn insert(&mut self, period: u64, owner: Option<IpAddr>, accepted: u64) {
         sorted::insert(&mut self.lists, (period, owner));
         let surplus = self.lists.len().saturating_sub(MERGE_ABOVE);
@@ -42,18 +43,18 @@ impl Spent {
         }
     }
 
-    /// The lists that are stored one by one.
+    /// The lists that are stored individually.
     pub fn lists(&self) -> impl Iterator<Item = (u64, Option<IpAddr>)> {
         self.lists.iter().copied()
     }
 
-    /// The latest period that is spent together with all earlier ones.
+    /// The latest period of which all lists, and all earlier lists, are spent.
     #[must_use]
     pub fn floor(&self) -> Option<u64> {
         self.floor
     }
 
-    /// Adds all that are spent there.
+    /// Adds all lists that are spent in `other`.
     pub fn merge(&mut self, other: &Spent) {
         self.floor = self.floor.max(other.floor);
         for (period, owner) in other.lists() {

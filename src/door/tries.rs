@@ -1,21 +1,22 @@
-//! Who tried to guess the second half of a one-time list, and how often.
+//! Counts the tries of each source to guess the second half of a one-time list.
 //!
 //! With IP protection, the first half of a list is the same for all knockers: an eavesdropper knows it, and
-//! the second half can be guessed in 256 to the power of its length tries. Each try that ends after the first half counts
-//! against its source, at the list of its period.
+//! can guess the second half in 256 to the power of its length tries. Each try that ends after the first half
+//! counts against its source, for the list of its period.
 //!
-//! Nothing here reads a clock: a source that is out stays out, also when the clock is set back.
+//! Nothing here reads a clock: a source that is locked out stays locked out, even if the clock is set back.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// How many tries a source has at a list by default.
 pub const DEFAULT_TRIES: u8 = 3;
-/// How many sources are kept for all doors together, each with a period: as many as an IPv6 /48 has. They take some 4 MB.
+/// How many sources are kept for all doors together, each with a period: as many /64 networks as an IPv6 /48
+/// has. They take some 4 MB.
 const MOST: usize = 65_536;
-/// How many are kept for each door, however many doors there are.
+/// The least number of sources kept for each door, however many doors there are.
 const LEAST_SHARE: usize = 256;
-/// Which part of a full table is forgotten at once, so that the search for it does not take long for each new source.
+/// A full table forgets one in this many entries at once, so that not every new source costs a search.
 const FORGOTTEN: usize = 8;
 
 /// The tries at the lists of one lock.
@@ -44,7 +45,7 @@ pub fn source(knocker: IpAddr) -> IpAddr {
 }
 
 impl Tries {
-    /// Nobody tried; the room for all is shared by so many locks.
+    /// An empty table; `locks` tables share the space for all doors.
     #[must_use]
     pub fn shared_by(locks: usize) -> Tries {
         Tries { counts: BTreeMap::new(), most: (MOST / locks.max(1)).max(LEAST_SHARE) }
@@ -56,14 +57,15 @@ impl Tries {
         self.counts.get(&(period, source(knocker))).copied().unwrap_or(0)
     }
 
-    /// One more try; lists from before the period `accepted` are not accepted any more. Returns how many these are.
+    /// Counts one more try, and returns the number of tries so far. Lists of periods before `accepted` are no
+    /// longer accepted.
     pub fn add(&mut self, period: u64, knocker: IpAddr, accepted: u64) -> u8 {
         let count = self.count(period, knocker).saturating_add(1);
         self.set(period, knocker, count, accepted);
         count
     }
 
-    /// So many tries, if there were not more.
+    /// Raises the number of tries to `count`, unless it is higher already.
     pub fn set(&mut self, period: u64, knocker: IpAddr, count: u8, accepted: u64) {
         let key = (period, source(knocker));
         if !self.counts.contains_key(&key) && self.counts.len() >= self.most {
@@ -73,8 +75,8 @@ impl Tries {
         *known = count.max(*known);
     }
 
-    /// Forgets what no longer matters. If that is not enough, forgets the sources with the fewest tries: to be
-    /// forgotten, a source has to fill the table with others that have as many.
+    /// Forgets tries at lists that are no longer accepted. If that is not enough, forgets the sources with
+    /// the fewest tries: to be forgotten, a source has to fill the table with others that have as many.
     fn make_room(&mut self, accepted: u64) {
         let wanted = self.most - self.most / FORGOTTEN;
         self.counts.retain(|(period, _), _| *period >= accepted);
@@ -91,7 +93,7 @@ impl Tries {
         }
     }
 
-    /// Takes over what another one counted.
+    /// Takes over the counts of another table.
     pub fn merge(&mut self, other: &Tries) {
         for (period, source, count) in other.iter() {
             self.set(period, source, count, 0);
@@ -103,7 +105,7 @@ impl Tries {
         self.counts.iter().map(|(&(period, source), &count)| (period, source, count))
     }
 
-    /// Whether nobody tried.
+    /// Whether no tries are stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()

@@ -1,7 +1,7 @@
 //! The text inside a packet, and its fields.
 //!
-//! What stands in a field is checked here as far as every receiver checks it, with fwknopd's bounds or
-//! narrower ones. Whether a door grants it is the business of [`request`](super::request).
+//! Each field is checked here as far as every receiver checks it, with fwknopd's bounds or narrower ones.
+//! [`request`](super::request) decides whether a door grants the request.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,10 +22,10 @@ pub const MAX_TIMEOUT: u32 = 65_536;
 /// The version that fwknop 2.6 writes. Receivers do not compare it.
 pub const VERSION: &str = "3.0.0";
 
-/// What a packet asks for: the digit in its fifth field.
+/// The type of a request: the digit in the fifth field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A command of the sender's (0).
+    /// To run a command (0).
     Command,
     /// Access to ports (1).
     Access,
@@ -88,36 +88,36 @@ pub enum NatPlace {
 pub struct Fields {
     /// [`RANDOM_DIGITS`] decimal digits, so that no two packets are alike.
     pub random: String,
-    /// Who sends it, as he says.
+    /// The name of the sender, as the packet claims.
     pub user: String,
     /// When it was made, in seconds since 1970.
     pub time: u64,
     /// The version of the format.
     pub version: String,
-    /// What it asks for.
+    /// The type of the request.
     pub kind: Kind,
-    /// Whom to let in, and to what.
+    /// The address to let in, and the access requested.
     pub message: Message,
     /// `HOST,PORT`: where a translated port leads.
     pub nat: Option<String>,
-    /// A field that no client writes any more.
+    /// Server authentication, which no client writes any more.
     pub auth: Option<Vec<u8>>,
-    /// For how many seconds.
+    /// For how many seconds to grant access.
     pub timeout: Option<u32>,
-    /// The hash of the text that stands behind it.
+    /// The hash function of the digest after the text.
     pub digest: Digest,
 }
 
-/// The message of a packet: whom to let in, and to what.
+/// The message of a packet: the address to let in, and the access requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The address to let in; an unspecified one (`0.0.0.0`, `::`) stands for the sender's.
     pub address: IpAddr,
-    /// To what.
+    /// The access requested.
     pub what: What,
 }
 
-/// What a message asks for.
+/// The access that a message requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// These ports, in the order of the packet; at least one.
@@ -127,7 +127,7 @@ pub enum What {
 }
 
 impl Fields {
-    /// The text as it is encrypted: the fields, and the digest of them.
+    /// The text to encrypt: the fields and their digest.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!(
@@ -150,10 +150,10 @@ impl Fields {
         text + ":" + &digest
     }
 
-    /// Reads a text that was encrypted.
+    /// Parses decrypted text.
     ///
     /// # Errors
-    /// The digest does not fit, or a field is malformed.
+    /// The digest does not match, or a field is malformed.
     pub fn parse(text: &[u8]) -> Result<Fields, Refusal> {
         let text = str::from_utf8(text).map_err(|_| Refusal::Digest)?;
         let (body, digest) = text.rsplit_once(':').ok_or(Refusal::Digest)?;
@@ -165,10 +165,10 @@ impl Fields {
         Fields::parse_body(body, digest)
     }
 
-    /// Reads the fields in front of the digest.
+    /// Parses the fields before the digest.
     ///
     /// # Errors
-    /// The first field that is malformed.
+    /// The first malformed field.
     pub fn parse_body(body: &str, digest: Digest) -> Result<Fields, Refusal> {
         let mut parts = body.split(':');
         let mut next = |name| parts.next().ok_or(Refusal::Field(name));
@@ -276,14 +276,14 @@ pub fn ports(list: &str) -> Option<Vec<Stage>> {
     list.split(',').map(port).collect()
 }
 
-/// Whether fwknopd takes this name of a user, and nobody is fooled by it in a log or a shell.
+/// Whether fwknopd accepts this user name, and the name cannot mislead in a log or a shell.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
     let is_good = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"*+,/:;<=>?[\\]|".contains(&byte);
     !name.is_empty() && name.len() <= MAX_USER && name.bytes().all(is_good)
 }
 
-/// Reads `HOST,PORT`, or `HOST:PORT` as a command line has it.
+/// Reads `HOST,PORT`, or `HOST:PORT` as on a command line.
 #[must_use]
 pub fn nat_access(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once([',', ':'])?;

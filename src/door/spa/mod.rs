@@ -10,11 +10,12 @@
 //! ```
 //!
 //! `b64` is base64 with the standard alphabet and without `=` (RFC 4648, 3.2 and 4). The format is known from
-//! its documentation and from packets; it is that of fwknop 2.6. [`fields`] is the text, [`sealed`] is what
-//! travels, [`request`] is what a door makes of the text, [`replay`] remembers which packets were used.
+//! its documentation and from packets; it is that of fwknop 2.6. [`fields`] parses and writes the text,
+//! [`sealed`] encrypts and authenticates it, [`request`] decides what a door grants, [`replay`] remembers
+//! used packets.
 //!
-//! Taken are packets with an HMAC and in CBC mode only: all that fwknop sends where nobody chose otherwise
-//! and that is safe to take.
+//! Only packets with an HMAC and in CBC mode are accepted: of the forms that fwknop sends by default, those
+//! that are safe to accept.
 
 pub mod fields;
 pub mod replay;
@@ -26,45 +27,46 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 
-/// Where fwknop's packets go.
+/// The UDP port that fwknop's packets are sent to by default.
 pub const DEFAULT_PORT: u16 = 62201;
-/// How many seconds the clocks of both ends may be apart, and a packet be on its way.
+/// The default limit, in seconds, on clock difference and transit time together.
 pub const DEFAULT_MAX_AGE: u32 = 120;
 /// The longest encryption key, in bytes; the shortest has one.
 pub const MAX_KEY: usize = 32;
 /// The longest HMAC key, in bytes; the shortest has one.
 pub const MAX_HMAC_KEY: usize = 128;
-/// The shortest packet that is looked at, in bytes.
+/// The shortest packet that is examined, in bytes.
 pub const MIN_PACKET: usize = 140;
-/// The longest packet that is looked at, in bytes: the longest that the fields allow has 866.
+/// The longest packet that is examined, in bytes: the longest that the fields allow has 866.
 pub const MAX_PACKET: usize = 1100;
-/// The first byte of a packet is one of these: the last bits of the underscore of `Salted__` are ones.
+/// The possible first bytes of a packet: the first four of its six bits are the last of the underscore of
+/// `Salted__`, all ones.
 pub const FIRST_BYTES: [u8; 4] = *b"+/89";
 
-/// Why a packet is not taken. Says nothing of what is in it.
+/// Why a packet is refused. Reveals nothing of its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No packet has this length, with this HMAC digest.
+    /// A packet with this HMAC digest cannot have this length.
     Length,
-    /// The HMAC is not that of the text, or not base64 as it is written.
+    /// The HMAC is not that of the text, or not canonical base64.
     Hmac,
-    /// Not base64 as it is written.
+    /// Not canonical base64.
     Base64,
     /// The decrypted text does not end in the padding of PKCS#7: another encryption key.
     Padding,
-    /// The digest inside is not that of the fields, or not one that is known.
+    /// The digest inside does not match the fields, or is not a known one.
     Digest,
-    /// A field is not what it can be; which one.
+    /// This field is malformed.
     Field(&'static str),
-    /// Authentic, but it asks for something that is never granted; what.
+    /// Authentic, but it asks for this, which is never granted.
     Kind(&'static str),
-    /// Authentic, but its time is too far from now.
+    /// Authentic, but its time is too far from the current time.
     Age,
     /// Authentic, but used before.
     Replay,
-    /// Authentic, but it came before, whatever became of it.
+    /// Authentic, but it arrived before, whether or not it opened the door.
     Again,
-    /// Authentic, but so many others are remembered that this one cannot be.
+    /// Authentic, but there is no room left to remember it as used.
     Full,
     /// Authentic, but not from a user who may open the door.
     User,
@@ -74,9 +76,9 @@ pub enum Refusal {
     NoSource,
     /// Authentic, but it asks for a port that is not granted.
     Port,
-    /// Authentic, but the door does not listen to this address for a while.
+    /// Authentic, but the door ignores this address for a while (`Cooldown`).
     Resting,
-    /// The keys are not valid any more.
+    /// The keys have expired.
     Expired,
 }
 
@@ -105,7 +107,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// Whether it is known that a holder of the keys made the packet.
+    /// Whether the refusal implies that a holder of the keys made the packet.
     #[must_use]
     pub const fn is_authentic(self) -> bool {
         use Refusal::{Base64, Hmac, Length, Padding};
@@ -113,7 +115,7 @@ impl Refusal {
     }
 }
 
-/// Whether a payload has a length and a first byte that packets have.
+/// Whether a payload has the length and the first byte of a packet.
 #[must_use]
 pub fn may_be_single_packet(payload: &[u8]) -> bool {
     (MIN_PACKET..=MAX_PACKET).contains(&payload.len())
@@ -125,18 +127,18 @@ fn base64(bytes: &[u8]) -> String {
     BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
-/// The bytes of base64, written in the one way that [`base64`] writes them.
+/// Decodes canonical base64: only what [`base64`] writes.
 fn bytes(text: &[u8]) -> Option<Vec<u8>> {
     BASE64_STANDARD_NO_PAD.decode(text).ok()
 }
 
-/// The same without asking for memory; `None` also if they do not fit into `room`.
+/// Like [`bytes`], but does not allocate; `None` also if the bytes do not fit into `room`.
 fn bytes_into<'a>(text: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
     let length = BASE64_STANDARD_NO_PAD.decode_slice(text, room).ok()?;
     room.get(..length)
 }
 
-/// How many characters the base64 of so many bytes has.
+/// The number of base64 characters for this many bytes.
 const fn base64_length(bytes: usize) -> usize {
     (bytes * 8).div_ceil(6)
 }

@@ -1,7 +1,7 @@
-//! Packets that were used, so that none is used twice.
+//! Remembers used packets, so that none is used twice.
 //!
-//! A packet is remembered until it would be too old. Of those that are forgotten the latest time stays: no
-//! packet from that time or before is taken again, whatever the clock says later.
+//! A packet is remembered until it is too old to be accepted. Of the forgotten packets, the latest time is
+//! kept: no packet from that time or before is accepted again, even if the clock is set back.
 
 use super::Refusal;
 use super::sealed::PacketId;
@@ -10,28 +10,28 @@ use crate::sorted;
 /// The most packets that are remembered. Only holders of keys can fill it.
 pub const MOST: usize = 4096;
 
-/// The packets that were used, at whatever door.
+/// The packets used at any door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// When each was made (seconds since 1970), and which it was; sorted.
+    /// Time (seconds since 1970) and identity of each, sorted.
     packets: Vec<(u64, PacketId)>,
-    /// What was made then or before is used.
+    /// All packets from this time or before count as used.
     floor: Option<u64>,
 }
 
 impl Used {
-    /// Whether a packet that was made at `time` was used, or may have been.
+    /// Whether a packet made at `time` was used, or may have been.
     #[must_use]
     pub fn contains(&self, time: u64, id: PacketId) -> bool {
         self.floor.is_some_and(|floor| time <= floor) || self.packets.binary_search(&(time, id)).is_ok()
     }
 
-    /// A packet is used now. Those that are too old are forgotten: older than `max_age` seconds at `unix`
-    /// (since 1970).
+    /// Records that a packet is used now. Forgets packets older than `max_age` seconds at `unix` (since
+    /// 1970).
     ///
     /// # Errors
-    /// [`Refusal::Replay`] if it was used before, [`Refusal::Full`] if [`MOST`] packets are remembered: it
-    /// cannot be used then.
+    /// [`Refusal::Replay`] if it was used before. [`Refusal::Full`] if [`MOST`] packets are remembered: the
+    /// packet must not be used then.
     pub fn insert(&mut self, time: u64, id: PacketId, max_age: u32, unix: u64) -> Result<(), Refusal> {
         self.forget(unix.saturating_sub(max_age.into()));
         if self.contains(time, id) {
@@ -44,13 +44,13 @@ impl Used {
         Ok(())
     }
 
-    /// Whether none is used.
+    /// Whether no packet was used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty() && self.floor.is_none()
     }
 
-    /// Forgets the packets from before `oldest`, which are too old.
+    /// Forgets the packets from before `oldest`.
     fn forget(&mut self, oldest: u64) {
         let count = self.packets.partition_point(|(time, _)| *time < oldest);
         self.forget_first(count);
@@ -60,7 +60,7 @@ impl Used {
         self.floor = self.floor.max(self.packets.drain(..count).map(|(time, _)| time).next_back());
     }
 
-    /// The packets that are remembered one by one: when each was made, and which it was.
+    /// The packets that are remembered individually: time and identity.
     pub fn packets(&self) -> impl Iterator<Item = (u64, PacketId)> {
         self.packets.iter().copied()
     }
@@ -71,12 +71,12 @@ impl Used {
         self.floor
     }
 
-    /// Takes over what was remembered elsewhere, in a state file or by the door of an earlier configuration.
+    /// Takes over the packets of a state file, or of an earlier configuration.
     pub fn merge(&mut self, packets: impl IntoIterator<Item = (u64, PacketId)>, floor: Option<u64>) {
         self.packets.extend(packets);
         sorted::sort(&mut self.packets);
         self.floor = self.floor.max(floor);
-        // More than can be held: the oldest become part of the floor.
+        // Beyond the limit, the oldest packets become part of the floor.
         self.forget_first(self.packets.len().saturating_sub(MOST));
     }
 }

@@ -1,4 +1,4 @@
-//! What a door makes of a packet: its terms, and the request that it grants.
+//! Decides what a door grants to a packet: its terms, and the granted request.
 
 use std::net::IpAddr;
 
@@ -16,36 +16,36 @@ pub struct SpaLock {
     pub port: u16,
     /// How far the packet's time may be from ours, in seconds, both ways.
     pub max_age: u32,
-    /// Whose packets are taken and what they may ask for, in the order in which they are tried; never empty.
+    /// The terms, in the order in which they are tried; never empty.
     pub terms: Vec<Terms>,
 }
 
-/// Whose packets are taken, and what they may ask for: one pair of keys.
+/// The terms of one pair of keys: whose packets are accepted, and what they may ask for.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// Both keys.
     pub keys: Keys,
-    /// What may be asked for.
+    /// The ports that may be requested.
     pub open: Grants,
-    /// What may not, whatever `open` says.
+    /// The ports that may not be requested, even if `open` contains them.
     pub restricted: Grants,
-    /// Who may ask; everybody, if there are none.
+    /// The users who may send packets; `None` is everybody.
     pub users: Option<Vec<String>>,
     /// The packet must name the address to let in.
     pub requires_source: bool,
-    /// From which addresses packets are taken; from all, if there are none.
+    /// The source addresses of accepted packets; `None` is every address.
     pub sources: Option<Prefixes>,
-    /// To which addresses packets are taken; to all, if there are none.
+    /// The destination addresses of accepted packets; `None` is every address.
     pub destinations: Option<Prefixes>,
-    /// For how many seconds ports are opened where the packet does not say; that of the door, if it is none.
+    /// For how many seconds ports are opened if the packet does not say; `None` is as long as the door says.
     pub timeout: Option<u32>,
-    /// For how many seconds at most; as long as without asking, if it is none.
+    /// The most seconds that a packet may ask for; `None` is as many as without asking.
     pub max_timeout: Option<u32>,
-    /// From when on (seconds since 1970) nothing is taken.
+    /// The time (seconds since 1970) from which on these keys are not accepted.
     pub expires: Option<u64>,
 }
 
-/// Ports that may be asked for.
+/// Ports that may be requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(Vec<(Protocol, u16, u16)>);
 
@@ -92,16 +92,17 @@ impl FromIterator<Stage> for Grants {
     }
 }
 
-/// What a packet asked for, and a door granted.
+/// A request that a door granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Whom to let in.
+    /// The address to let in.
     pub address: IpAddr,
-    /// Who asked, as he says: printable ASCII without anything that means something to a shell or a log.
+    /// The name of the user, as the packet claims: printable ASCII without characters special to a shell or a
+    /// log.
     pub user: String,
-    /// To which ports, each once, in the order of the packet.
+    /// The ports to open, each once, in the order of the packet.
     pub ports: Vec<Stage>,
-    /// For how many seconds; those of the door, if it is none.
+    /// For how many seconds; `None` is as long as the door says.
     pub seconds: Option<u32>,
 }
 
@@ -117,8 +118,8 @@ pub struct Arrival {
 }
 
 impl SpaLock {
-    /// For how many seconds at most a packet of this user can open this port at this time (in seconds since 1970), with
-    /// any of the keys; none if no packet of his can. The addresses of such a packet are not looked at.
+    /// The most seconds for which a packet of this user can open this port at `unix` (seconds since 1970),
+    /// with any of the keys; `None` if no packet of this user can. Addresses are not considered.
     #[must_use]
     pub fn longest_grant(&self, user: &str, port: Stage, unix: u64, door_timeout: u32) -> Option<u32> {
         let granting = self
@@ -142,13 +143,13 @@ impl Terms {
         self.open.contains(port) && !self.restricted.contains(port)
     }
 
-    /// For how many seconds at most ports are opened, whatever a packet says.
+    /// The most seconds for which ports are opened, whatever a packet asks for.
     fn longest(&self, door_timeout: u32) -> u32 {
         let usual = self.timeout.unwrap_or(door_timeout);
         usual.max(self.max_timeout.unwrap_or(usual))
     }
 
-    /// Whether the keys are valid when a packet arrives, for its sender and its destination.
+    /// Checks that the keys are valid when a packet arrives, for its sender and its destination.
     ///
     /// # Errors
     /// [`Refusal::Expired`] and [`Refusal::Source`].
@@ -165,11 +166,11 @@ impl Terms {
         }
     }
 
-    /// What the fields ask for, if these terms grant it. `door_timeout` is how many seconds the door stays
-    /// open where nothing else is said.
+    /// The request in these fields, if these terms grant it. `door_timeout` is the door's own time in
+    /// seconds.
     ///
     /// # Errors
-    /// The first thing that is not granted.
+    /// The first reason not to grant it.
     pub fn grant(&self, fields: &Fields, sender: IpAddr, door_timeout: u32) -> Result<Request, Refusal> {
         let ports = match (fields.kind, &fields.message.what) {
             (Kind::Access | Kind::TimedAccess, What::Ports(ports)) => ports,
@@ -202,7 +203,8 @@ impl Terms {
     }
 }
 
-/// Whether a time is near enough to now; all in seconds, both times since 1970.
+/// Whether a packet's time differs from the current time by at most `max_age`; all in seconds, both times
+/// since 1970.
 #[must_use]
 pub fn is_in_time(time: u64, unix: u64, max_age: u32) -> bool {
     time.abs_diff(unix) <= max_age.into()

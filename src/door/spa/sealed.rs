@@ -1,7 +1,7 @@
-//! What travels: a text that is encrypted and authenticated with two shared keys.
+//! The packet on the wire: a text that is encrypted and authenticated with two shared keys.
 //!
-//! The checks of a packet that comes in stand in the order of their cost: length and first byte, HMAC,
-//! encryption. Nothing is decrypted that a holder of the HMAC key did not make.
+//! The checks of an incoming packet come in the order of their cost: length and first byte, HMAC, encryption.
+//! Only packets made by a holder of the HMAC key are decrypted.
 
 use std::fmt;
 
@@ -13,29 +13,30 @@ use super::fields::Fields;
 use super::{MAX_HMAC_KEY, MAX_KEY, Refusal, base64, base64_length, bytes, bytes_into, may_be_single_packet};
 use crate::door::digest::{Digest, Keyed};
 
-/// How the base64 of [`MAGIC`] begins, whatever follows; it does not travel.
+/// The start of the base64 of [`MAGIC`] and whatever follows; it is not transmitted.
 const PREFIX: &str = "U2FsdGVkX1";
-/// [`PREFIX`] behind zeros.
+/// [`PREFIX`] after zeros.
 const HEAD: &[u8; 16] = b"\0\0\0\0\0\0U2FsdGVkX1";
-/// How encrypted bytes begin that OpenSSL made with a salt.
+/// The magic number of OpenSSL's salted encryption.
 const MAGIC: &[u8; 8] = b"Salted__";
-/// Bytes of the longest HMAC.
+/// The length of the longest HMAC, in bytes.
 const MAX_CODE: usize = Digest::Sha512.bytes();
-/// Bytes of an AES block.
+/// The length of an AES block, in bytes.
 const BLOCK: usize = 16;
 
-/// Random bytes that make the keys of one packet.
+/// Random bytes from which the AES key and the initialisation vector of one packet are derived.
 pub type Salt = [u8; 8];
 
-/// What a packet is remembered by, once it was used: 16 bytes of SHA-256 of its salt and cipher text, as
-/// bytes. A packet that is written in another way has the same.
+/// The identity of a packet, by which its use is remembered: the first 16 bytes of the SHA-256 of its salt
+/// and cipher text, both decoded. Another base64 spelling of a packet has the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(pub [u8; 16]);
 
-/// A datagram that may be a single packet: it has a length and a first byte that packets have.
+/// A datagram that may be a single packet: it has the length and the first byte of a packet.
 ///
-/// It is kept with the prefix in front that does not travel, because the HMAC covers both: of one piece, the hash
-/// needs no copy. Zeros in front of both put the payload at a multiple of 16 bytes, where copies are fastest.
+/// It is stored after the prefix that is not transmitted, because the HMAC covers both: in one piece, they
+/// are hashed without a copy. Zeros before both put the payload at a multiple of 16 bytes, where copies are
+/// fastest.
 #[derive(Clone, Debug, Default)]
 pub struct UncheckedPacket(Vec<u8>);
 
@@ -48,7 +49,8 @@ impl UncheckedPacket {
         Some(unchecked).filter(|it| !it.is_empty())
     }
 
-    /// Replaces it, in the same memory; by nothing if there is no payload or if it cannot be a packet.
+    /// Replaces the datagram, in the same memory. Without a payload, or with one that cannot be a packet, the
+    /// result is empty.
     pub fn set(&mut self, payload: Option<&[u8]>) {
         self.0.clear();
         if let Some(payload) = payload.filter(|it| may_be_single_packet(it)) {
@@ -57,7 +59,7 @@ impl UncheckedPacket {
         }
     }
 
-    /// Whether there is none.
+    /// Whether it holds no datagram.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -69,20 +71,20 @@ impl UncheckedPacket {
         self.0.get(HEAD.len()..).unwrap_or_default()
     }
 
-    /// What the HMAC covers, and the HMAC.
+    /// The text that the HMAC covers, followed by the HMAC.
     fn text(&self) -> &[u8] {
         self.0.get(HEAD.len() - PREFIX.len()..).unwrap_or_default()
     }
 }
 
-/// A packet that was opened.
+/// A decrypted packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// Its text.
     pub fields: Fields,
-    /// What makes it this packet and no other.
+    /// Its identity.
     pub id: PacketId,
-    /// The random bytes it was encrypted with.
+    /// The random bytes with which it was encrypted.
     pub salt: Salt,
 }
 
@@ -106,7 +108,7 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// Makes and checks the HMAC of packets: the half of the keys that tells strangers from friends.
+/// Computes and checks the HMAC of packets, without the encryption key.
 #[derive(Clone, Debug)]
 pub struct Gate {
     digest: Digest,
@@ -125,7 +127,7 @@ impl Gate {
         Ok(Gate { digest, keyed: Keyed::new(digest, key) })
     }
 
-    /// The base64 of what is encrypted, if the HMAC behind it is right.
+    /// The base64 of the encrypted data, if the HMAC after it is correct.
     ///
     /// # Errors
     /// [`Refusal::Length`] and [`Refusal::Hmac`].
@@ -139,7 +141,7 @@ impl Gate {
     }
 }
 
-/// Both keys of a door; its clients have the same.
+/// Both keys of a door, which its clients share.
 #[derive(Clone)]
 pub struct Keys {
     key: Zeroizing<Vec<u8>>,
@@ -164,13 +166,13 @@ impl Keys {
         Ok(Keys { key: Zeroizing::new(key.to_vec()), gate: Gate::new(hmac_key, digest)? })
     }
 
-    /// The half that checks the HMAC.
+    /// The part that checks the HMAC.
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// The packet with these fields. `salt` is random.
+    /// Encrypts and authenticates these fields. `salt` must be random.
     #[must_use]
     pub fn seal(&self, fields: &Fields, salt: Salt) -> String {
         let text = Zeroizing::new(fields.to_text().into_bytes());
@@ -183,10 +185,10 @@ impl Keys {
         format!("{data}{}", base64(&code))
     }
 
-    /// Opens a packet.
+    /// Authenticates and decrypts a packet.
     ///
     /// # Errors
-    /// The first check that it fails.
+    /// The first check that fails.
     pub fn open(&self, packet: &[u8]) -> Result<Opened, Refusal> {
         let unchecked = UncheckedPacket::of(packet).ok_or(Refusal::Length)?;
         let raw = bytes(self.gate.clone().check(&unchecked)?).ok_or(Refusal::Base64)?;
@@ -201,8 +203,8 @@ impl Keys {
         Ok(Opened { fields: Fields::parse(plain)?, id, salt })
     }
 
-    /// The AES key and first block of a packet: MD5 over the block before, the key and the salt, three
-    /// times. It is what `openssl enc -md md5` does.
+    /// The AES key and initialisation vector of a packet: three rounds of MD5 over the result of the round
+    /// before, the key and the salt, as in `openssl enc -md md5`.
     fn derive(&self, salt: Salt) -> (Zeroizing<[u8; 32]>, Zeroizing<[u8; BLOCK]>) {
         let mut made = Zeroizing::new(Vec::with_capacity(3 * BLOCK));
         let mut last = Zeroizing::new(Vec::new());
@@ -219,7 +221,7 @@ impl Keys {
     }
 }
 
-/// Whether so many characters can be the base64 of what is encrypted: whole blocks behind magic and salt.
+/// Whether this many characters can be the base64 of encrypted data: magic, salt and whole blocks.
 const fn is_data_length(characters: usize) -> bool {
     let raw = characters * 6 / 8;
     raw >= 2 * BLOCK && raw.is_multiple_of(BLOCK) && base64_length(raw) == characters
