@@ -1,7 +1,8 @@
-//! access.conf, the file of fwknop's daemon, as the lock of a door: each stanza is a pair of keys with its terms.
+//! Parses access.conf, the file of fwknop's daemon, into the lock of a door: each stanza is an encryption key
+//! and an HMAC key with the terms for their use.
 //!
-//! What a stanza asks for that this daemon does not do is an error: a file is never half followed. Every line
-//! is explained, so that a user who moves from fwknop sees what becomes of it. Keys are never shown.
+//! A stanza that asks for something this daemon does not support is an error: no stanza is followed in part.
+//! Every line is explained, so that users who move from fwknop see its effect. Keys are never shown.
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +16,11 @@ use crate::door::spa::fields;
 use crate::door::spa::request::{Grants, Terms};
 use crate::octets;
 
-/// Seconds that fwknopd opens ports for.
+/// The time in seconds for which fwknopd opens ports by default.
 const DEFAULT_TIMEOUT: u32 = 30;
-/// The most seconds that fwknopd opens ports for.
+/// fwknopd's default limit in seconds on the time that a packet may ask for.
 const DEFAULT_MAX_TIMEOUT: u32 = 300;
-/// How deep files may include each other.
+/// The deepest nesting of `%include`.
 const MAX_DEPTH: u8 = 4;
 
 /// Why an access.conf cannot be used.
@@ -27,13 +28,13 @@ const MAX_DEPTH: u8 = 4;
 pub struct AccessError {
     /// The file.
     pub file: PathBuf,
-    /// The line, counted from 1; of a stanza as a whole, that of its SOURCE.
+    /// The line number, counted from 1; for a fault of a whole stanza, the line of its SOURCE.
     pub line: usize,
     /// What is wrong, in words.
     pub problem: String,
 }
 
-/// A stanza that is being read.
+/// A stanza while it is parsed.
 struct Stanza {
     line: (PathBuf, usize),
     keys: KeyDraft,
@@ -46,21 +47,21 @@ struct Stanza {
     timeout: u32,
     max_timeout: u32,
     expires: Option<u64>,
-    /// Keys of `GnuPG` are named, which we do not have.
+    /// The stanza names `GnuPG` keys, which are not supported.
     has_gpg: bool,
 }
 
-/// A file that is being read: its stanzas, and the first thing that is wrong.
+/// A file while it is parsed: its stanzas, and the first error.
 struct Access<'r, 'n> {
     reading: &'r mut Reading<'n>,
     stanzas: Vec<Stanza>,
     error: Option<AccessError>,
 }
 
-/// Reads an access.conf, and the files that it includes.
+/// Parses an access.conf and the files that it includes.
 ///
 /// # Errors
-/// The first thing that is wrong; all of them were explained.
+/// The first error; all of them were reported as notes.
 pub fn read(path: &Path, reading: &mut Reading<'_>) -> Result<Vec<Terms>, AccessError> {
     let mut access = Access { reading, stanzas: Vec::new(), error: None };
     access.file(path, (path, 0), 0);
@@ -83,7 +84,7 @@ pub fn read(path: &Path, reading: &mut Reading<'_>) -> Result<Vec<Terms>, Access
 }
 
 impl Access<'_, '_> {
-    /// `named` is where the file is named.
+    /// Parses one file; `named` is the file and line that include it.
     fn file(&mut self, path: &Path, named: (&Path, usize), depth: u8) {
         let text = match (self.reading.file)(path) {
             Ok(text) => Zeroizing::new(text),
@@ -140,7 +141,7 @@ impl Access<'_, '_> {
         }
     }
 
-    /// A line inside a stanza.
+    /// Parses a line inside a stanza.
     fn line(&mut self, path: &Path, line: usize, name: &str, value: &[u8]) {
         let Some(stanza) = self.stanzas.last_mut() else {
             return self.refuse(path, line, shown_name(name, value), "stands before the first SOURCE");
@@ -184,7 +185,7 @@ impl Stanza {
         }
     }
 
-    /// What becomes of an entry, in words.
+    /// Parses an entry and returns an explanation of its effect.
     fn read(&mut self, name: &str, value: &[u8]) -> Result<String, String> {
         if let Some(outcome) = self.keys.read(name, value) {
             outcome?;
@@ -295,7 +296,7 @@ impl Stanza {
     }
 }
 
-/// `ANY` is none: all addresses.
+/// Parses a list of addresses; `None` stands for all addresses (`ANY`).
 fn prefixes(value: &[u8]) -> Result<Option<Prefixes>, &'static str> {
     let text = str::from_utf8(value).map_err(|_| "is not text")?;
     if text.eq_ignore_ascii_case("ANY") {
@@ -304,7 +305,7 @@ fn prefixes(value: &[u8]) -> Result<Option<Prefixes>, &'static str> {
     Prefixes::parse(text).map(Some).ok_or("is neither ANY nor a list of addresses and prefixes")
 }
 
-/// Ports as fwknop writes them, with blanks between or without; it has no ranges.
+/// Parses a list of ports as fwknop writes them, with or without blanks; fwknop has no ranges.
 fn grants(text: &str) -> Result<Grants, &'static str> {
     let list: Vec<&str> = text.split(',').map(str::trim).collect();
     let ports = fields::ports(&list.join(",").to_ascii_lowercase());
@@ -316,7 +317,7 @@ fn seconds(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "is not a number of seconds")
 }
 
-/// `MM/DD/YYYY` as seconds since 1970, midnight UTC.
+/// Converts `MM/DD/YYYY` to seconds since 1970-01-01, at midnight UTC.
 fn date(text: &str) -> Option<u64> {
     let mut parts = text.split('/').map(str::parse::<u64>);
     let (month, day, year) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
@@ -327,7 +328,7 @@ fn date(text: &str) -> Option<u64> {
     {
         return None;
     }
-    // Years are counted from March on, so that the leap day is the last.
+    // Count years from March, so that a leap day is the last day of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
     // 1 January 1970 in this count.

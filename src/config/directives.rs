@@ -1,4 +1,4 @@
-//! The table of all directives: their names, where they may stand, how they are read and shown.
+//! The table of all directives: their names, the sections that may have them, how they are parsed and shown.
 //!
 //! To add a directive, add a row to its group. The row stores the value in the field that the acting code
 //! reads: a field of [`Options`] for a directive of `[options]` only, a field of
@@ -18,26 +18,26 @@ use crate::door::otp::{MAX_WINDOW, digest_from_word};
 use Origin::{Ours, V08};
 use Shown::{As, ByName, ByReader};
 
-/// The range of `Max_Attempts`: from a few knockers at once to what a small machine has memory for.
+/// The range of `Max_Attempts`. The maximum is what fits into the memory of a small machine.
 const ATTEMPTS: std::ops::RangeInclusive<usize> = 16..=1_000_000;
 
 /// One directive.
 pub struct Directive {
-    /// The name as the manual writes it; in the file, case does not matter.
+    /// The name as in the manual; files may write it in any case.
     pub name: &'static str,
     /// Other names for it.
     pub aliases: &'static [&'static str],
-    /// The sections it may stand in.
+    /// The sections that may have it.
     pub place: Place,
-    /// Whether it is written `name = value`; otherwise it is the name alone.
+    /// Whether it takes a value (`name = value`), or is a word alone.
     pub has_value: bool,
-    /// Where it comes from.
+    /// The program that introduced it.
     pub origin: Origin,
     pub(super) shown: Shown,
     pub(super) read: Read,
 }
 
-/// Where a directive may stand.
+/// The sections that may have a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In `[options]`.
@@ -48,41 +48,41 @@ pub enum Place {
     Anywhere,
 }
 
-/// Where a directive comes from.
+/// The program that introduced a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From knockd 0.8: its meaning does not change.
+    /// knockd 0.8; its meaning must not change.
     V08,
-    /// From this program.
+    /// This program.
     Ours,
 }
 
-/// How the debug output (-D) shows a directive that was read.
+/// How the debug output (-D) shows a directive.
 pub(super) enum Shown {
     /// `config: DOOR: NAME: VALUE`, the name in lower case; without `DOOR: ` in `[options]`.
     ByName,
-    /// The same, with these words instead of the name.
+    /// The same, with other words for the name.
     As(&'static str),
     /// The reader writes the line.
     ByReader,
 }
 
-/// Reads the value of a directive.
+/// The function that parses the value of a directive.
 #[derive(Clone, Copy)]
 pub(super) enum Read {
-    /// Into the options.
+    /// Stores it in the options.
     Option(ReadOption),
-    /// Into the door whose section it stands in.
+    /// Stores it in the door of the section.
     Door(ReadDoor),
-    /// Into the rules of a door or, in `[options]`, of all doors.
+    /// Stores it in the rules of the door or, in `[options]`, of all doors.
     Rule(ReadRule),
 }
 
 type ReadOption = fn(&mut Options, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 type ReadDoor = fn(&mut Draft<'_>, &Value<'_>, &mut Reading<'_>) -> Result<(), Problem>;
 
-/// The table for scripts: a line for each name, `PLACE NAME`, in lower case, and ` flag` behind those that have no
-/// value. PLACE is `options`, `door` or `both`.
+/// The table for scripts: for each name a line `PLACE NAME` in lower case, with ` flag` appended if it takes
+/// no value. PLACE is `options`, `door` or `both`.
 #[must_use]
 pub fn listing() -> String {
     let mut text = String::new();
@@ -102,7 +102,7 @@ pub fn listing() -> String {
     text
 }
 
-/// All directives, grouped by theme, one line each.
+/// All directives, one row each, grouped by subject.
 #[rustfmt::skip]
 pub const DIRECTIVES: &[Directive] = &[
     // Sequences, and which packets are knocks.
@@ -184,7 +184,7 @@ pub const DIRECTIVES: &[Directive] = &[
     option("Interface", &[], V08, ByReader, readers::interface),
     option("Wait_Interface", &[], Ours, ByName, |options, value, _| put(&mut options.wait_interface, Some(value.yes_or_no()?))),
 
-    // Files. The included ones were found before any was parsed: see `includes`.
+    // Files. The caller resolved `Include` before parsing: see `includes`.
     option("Include", &[], Ours, ByName, |_, _, _| Ok(())),
     option("PidFile", &[], V08, As("pid file"), |options, value, _| put(&mut options.pid_file, value.path_if_any())),
     option("StateFile", &[], Ours, As("state file"), |options, value, _| put(&mut options.state_file, value.path_if_any())),
@@ -209,14 +209,14 @@ impl Directive {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
-    /// Whether it may stand in such a section.
+    /// Whether sections of this kind may have it.
     #[must_use]
     pub fn may_stand_in(&self, place: Place) -> bool {
         self.place == place || self.place == Place::Anywhere
     }
 
-    /// The line of debug output, unless the reader wrote it; `door` is the name of the door, `None` in
-    /// `[options]`.
+    /// The line of debug output; `None` if the reader wrote one itself. `door` is the name of the door,
+    /// `None` in `[options]`.
     pub(super) fn line(&self, door: Option<&str>, value: &Value<'_>) -> Option<String> {
         let name = match self.shown {
             ByName => self.name.to_ascii_lowercase(),
@@ -228,7 +228,7 @@ impl Directive {
     }
 }
 
-/// The directive with this name or alias in such a section, if there is one.
+/// Finds a directive by name or alias among those that this kind of section may have.
 #[must_use]
 pub fn find(key: &[u8], place: Place, has_value: bool) -> Option<&'static Directive> {
     DIRECTIVES.iter().find(|directive| {
@@ -278,24 +278,24 @@ const fn word(name: &'static str, origin: Origin, read: ReadOption) -> Directive
     Directive { name, aliases: &[], place, has_value: false, origin, shown: ByReader, read }
 }
 
-/// Stores a value; the end of a row.
+/// Stores a value. Most rows end with this.
 #[expect(clippy::unnecessary_wraps, reason = "rows can fail, and end with this")]
 fn put<T>(field: &mut T, value: T) -> Result<(), Problem> {
     *field = value;
     Ok(())
 }
 
-/// Reads `open` or `closed`, in any case.
+/// Parses `open` or `closed`, in any case; true for `closed`.
 fn is_closed(word: &str) -> Option<bool> {
     either(word, ["open", "closed"])
 }
 
-/// Reads `openings` or `knocks`, in any case.
+/// Parses `openings` or `knocks`, in any case; true for `knocks`.
 fn is_knocks(word: &str) -> Option<bool> {
     either(word, ["openings", "knocks"])
 }
 
-/// Which of these words it is, in any case.
+/// Whether the word is the second of these, in any case; `None` if it is neither.
 fn either(word: &str, words: [&str; 2]) -> Option<bool> {
     words.iter().position(|it| it.eq_ignore_ascii_case(word)).map(|place| place == 1)
 }

@@ -1,4 +1,4 @@
-//! A door while its section is read.
+//! A door while its section is parsed.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,27 +16,27 @@ use crate::door::open::{Open, OpenRules, What};
 use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
 
-/// How many seconds an attempt may take unless `Seq_Timeout` says otherwise.
+/// The default of `Seq_Timeout`, in seconds.
 pub const DEFAULT_SEQ_TIMEOUT: i32 = 25;
-/// How many seconds a door stays open unless `Cmd_Timeout` says otherwise.
+/// The default of `Cmd_Timeout`, in seconds.
 pub const DEFAULT_CMD_TIMEOUT: i32 = 10;
 
-/// Reads a value into the rules of a door, or of all doors.
+/// Parses a value into the rules of one door, or of all doors.
 pub(super) type ReadRule = fn(&mut Rules, &Value<'_>) -> Result<(), Problem>;
 
-/// A door that is being read.
+/// A door while its section is parsed.
 pub(super) struct Draft<'a> {
     pub(super) name: String,
     pub(super) file: Option<&'a Path>,
     pub(super) line: usize,
     pub(super) lock: Option<Lock>,
     pub(super) otp: OtpDraft,
-    /// Boxed: few doors have single packets, and there may be thousands of doors.
+    /// Boxed, as there may be thousands of doors and few are opened by single packets.
     pub(super) spa: Option<Box<SpaDraft>>,
     pub(super) seq_timeout: i32,
     pub(super) flags: FlagRule,
-    /// The rules of this door. They override those of `[options]`, which may come later in the file,
-    /// so their values are read in [`Draft::finish`].
+    /// The rules of this door. They override those of `[options]`, which may follow later in the file, so
+    /// [`Draft::finish`] applies them.
     own_rules: Vec<(ReadRule, Value<'a>)>,
     pub(super) target: Option<IpAddr>,
     pub(super) open: Option<What>,
@@ -47,7 +47,7 @@ pub(super) struct Draft<'a> {
     pub(super) stop6: Option<Template>,
     pub(super) cmd_timeout: i32,
     pub(super) reopen: Reopen,
-    /// Zero is no limit, whatever `[options]` says.
+    /// `None` inherits from `[options]`; zero means no limit.
     pub(super) command_timeout: Option<Duration>,
     pub(super) max_commands: Option<u16>,
 }
@@ -96,14 +96,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Adds a rule of this door. Its value is also read here, so that an error names the line.
+    /// Adds a rule of this door. Parses its value here as well, so that an error names the line.
     pub(super) fn add_rule(&mut self, read: ReadRule, value: Value<'a>) -> Result<(), Problem> {
         read(&mut Rules::default(), &value)?;
         self.own_rules.push((read, value));
         Ok(())
     }
 
-    /// The door. It shares the rules of `[options]` unless it has rules of its own.
+    /// Builds the door. It shares the rules of `[options]` unless it has rules of its own.
     pub(super) fn finish(self, options: &Options, all_doors: &Arc<Rules>) -> Result<Door, ConfigError> {
         let (file, line) = (self.file, self.line);
         let fail = |problem| ConfigError { file: file.map(Path::to_owned), line, problem };
@@ -162,7 +162,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// What keeps a door from being opened in the firewall as its section says.
+/// Why the section's directives for the firewall contradict each other, if they do.
 fn problem_of_open(open: &Open, rules: &OpenRules, lock: &Lock, cmd_timeout: i32) -> Option<OpenProblem> {
     let may_request = match lock {
         Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => false,

@@ -1,8 +1,8 @@
-//! What fwknop's two files have in common, access.conf of its daemon and .fwknoprc of its client: lines of a
-//! name and a value, keys, and the words for yes and no.
+//! The syntax that fwknop's two files share (access.conf of its daemon, .fwknoprc of its client): lines of a
+//! name and a value, keys, and yes or no.
 //!
-//! Known from fwknop's manual pages and from what its programs do with files. No message repeats a value: it
-//! may be a key.
+//! Derived from fwknop's manual pages and the observed behaviour of its programs. No error message repeats a
+//! value: it may be a key.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -12,13 +12,12 @@ use crate::config::syntax::trim;
 use crate::door::digest::Digest;
 use crate::door::spa::sealed::Keys;
 
-/// What fwknop's example file has in the place of a key.
+/// The placeholder for keys in fwknop's example file.
 const PLACEHOLDER: &[u8] = b"__CHANGEME__";
 
-/// A line of a name and a value: `NAME VALUE`, with blanks or colons between. A `;` at the end does not
-/// belong to it.
+/// Splits a line `NAME VALUE`, which has blanks or colons in between and may end with a `;`.
 ///
-/// The name is everything before the first blank or colon, the value is the rest without blanks at its ends.
+/// The name ends before the first blank or colon. The value is the rest, trimmed of blanks.
 #[must_use]
 pub fn entry(line: &[u8]) -> (&[u8], &[u8]) {
     let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b':');
@@ -30,21 +29,21 @@ pub fn entry(line: &[u8]) -> (&[u8], &[u8]) {
     (name, rest.get(begin..).unwrap_or_default())
 }
 
-/// The name of an entry for a message, if it looks like a name of fwknop's with a value behind it. Any other line
-/// can be a key that lost its name, and is not shown.
+/// The name of an entry for a message, if it looks like one of fwknop's names and has a value. Any other line
+/// may be a key without its name, so it is not shown.
 #[must_use]
 pub fn shown_name<'a>(name: &'a str, value: &[u8]) -> &'a str {
     let is_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"_%".contains(&byte);
     if !value.is_empty() && name.bytes().all(is_name) { name } else { "this line" }
 }
 
-/// Whether a value says yes; fwknop compares the first letter.
+/// Whether a value means yes; like fwknop, this compares the first letter only.
 #[must_use]
 pub fn is_yes(value: &[u8]) -> bool {
     value.first().is_some_and(|first| first.eq_ignore_ascii_case(&b'y'))
 }
 
-/// A key that is written as it is.
+/// Reads a key that is written literally.
 ///
 /// # Errors
 /// It is the placeholder of fwknop's example.
@@ -55,27 +54,27 @@ pub fn plain_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     Ok(Zeroizing::new(value.to_vec()))
 }
 
-/// A key that is written in base64, with `=` at its end or without.
+/// Decodes a key in base64, with or without padding.
 ///
 /// # Errors
-/// It is not base64, or the placeholder of fwknop's example.
+/// It is not base64, or it is the placeholder of fwknop's example.
 pub fn base64_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     plain_key(value)?;
     let digits = str::from_utf8(value).map_err(|_| "the key is not base64")?.trim_end_matches('=');
     BASE64_STANDARD_NO_PAD.decode(digits).map(Zeroizing::new).map_err(|_| "the key is not base64")
 }
 
-/// The digest of an HMAC, or inside a packet.
+/// Parses the name of a digest, for the HMAC or for the digest inside a packet.
 ///
 /// # Errors
-/// It is not known, or SHA-3.
+/// The name is unknown, or SHA-3.
 pub fn digest(value: &[u8]) -> Result<Digest, &'static str> {
     let word = String::from_utf8_lossy(value);
     Digest::from_word(&word)
         .ok_or("the digest is not MD5, SHA1, SHA256, SHA384 or SHA512 (SHA-3 is not supported)")
 }
 
-/// The keys that a stanza names, as they come.
+/// The keys of a stanza while it is parsed.
 #[derive(Clone, Default)]
 pub struct KeyDraft {
     key: Option<Zeroizing<Vec<u8>>>,
@@ -86,7 +85,7 @@ pub struct KeyDraft {
 }
 
 impl KeyDraft {
-    /// Reads an entry that names a key or the digest of the HMAC; `None` for any other entry.
+    /// Parses an entry with a key or the digest of the HMAC; `None` for any other entry.
     pub fn read(&mut self, name: &str, value: &[u8]) -> Option<Result<(), &'static str>> {
         let (place, key) = match name {
             "KEY" => (&mut self.key, plain_key(value)),
@@ -101,13 +100,13 @@ impl KeyDraft {
         Some(key.map(|key| *place = Some(key)))
     }
 
-    /// Whether there is an encryption key.
+    /// Whether the stanza has an encryption key.
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.key.is_some() || self.key_base64.is_some()
     }
 
-    /// Both keys. Of a key that is written in both ways, the plain one counts.
+    /// Both keys. If a key is given both literally and in base64, the literal one is used.
     ///
     /// # Errors
     /// A key is missing, empty or too long.

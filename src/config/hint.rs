@@ -1,19 +1,20 @@
-//! Why a line is a syntax error, and what was probably meant: the words that follow those of knockd 0.8.
+//! Explains syntax errors and suggests a correction, in the part of the message that follows knockd 0.8's
+//! words.
 
 use crate::config::directives::{DIRECTIVES, Directive, Place};
 use crate::config::problem::is_meant_for_options;
 use crate::octets;
 
-/// The most bytes of a word that a message repeats.
+/// The longest part of a word, in bytes, that a message repeats.
 const SHOWN: usize = 40;
 
-/// In the place of a word that is not shown.
+/// Replaces a word that must not be shown.
 const HIDDEN: &str = "...";
 
 const SECTION: &str = "a section is [NAME] alone in its line, without a comment";
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Directives of other programs and of patched versions of knockd, and what to write instead.
+/// Directives of other programs and of patched versions of knockd, with their replacements.
 const FOREIGN: &[(&str, &str)] = &[
     ("AllowDuplicates", "it stands alone here, or with a value as Allow_Duplicates = yes"),
     ("Include_Dir", "write Include = DIR/*.conf in [options]"),
@@ -29,17 +30,17 @@ const FOREIGN: &[(&str, &str)] = &[
     ("Sequence_6", "Sequence counts for IPv6 too"),
 ];
 
-/// Where a line stands.
+/// The position of a line.
 pub(super) struct Context<'a> {
     /// The kind of its section.
     pub(super) place: Place,
-    /// The name of the door, unless it is `[options]`.
+    /// The name of the door; `None` in `[options]`.
     pub(super) door: Option<&'a str>,
-    /// The line before it ends with a backslash.
+    /// The previous line ends with a backslash.
     pub(super) continues: bool,
 }
 
-/// What is wrong with a line that is no directive here; `value` is what follows the `=`, if there is one.
+/// Explains why a line is not a directive here; `value` is the text after the `=`, if it has one.
 pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) -> String {
     let Context { place, door, continues } = *context;
     let text = octets::text(key);
@@ -57,7 +58,7 @@ pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) ->
     if text.is_empty() {
         return "there is nothing before the =".to_owned();
     }
-    // What stands behind the first word may be secret, as a sequence without its = is.
+    // The words after the first may be secret, e.g. a sequence whose `=` is missing.
     let is_one_word = word.len() == text.len();
     let foreign = FOREIGN.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
     let is_all = is_one_word || value.is_some() || shown == HIDDEN;
@@ -87,7 +88,7 @@ pub(super) fn reason(key: &[u8], value: Option<&[u8]>, context: &Context<'_>) ->
     }
 }
 
-/// What is wrong with a line before the first section.
+/// Explains what is wrong with a line before the first section.
 pub(super) fn outside(key: &[u8]) -> String {
     let text = octets::text(key);
     if text.starts_with(BYTE_ORDER_MARK) {
@@ -106,13 +107,13 @@ fn belongs(directive: &Directive) -> String {
     }
 }
 
-/// Up to the first blank or colon.
+/// The text up to the first blank or colon.
 fn first_word(text: &str) -> &str {
     text.split(|character: char| character.is_whitespace() || character == ':').next().unwrap_or_default()
 }
 
-/// The word if it looks like the name of a directive, cut if it is long. Any other may be a seed or a key that lost
-/// its name.
+/// The word, shortened if it is long, provided that it looks like a directive. Any other word may be a seed
+/// or a key whose name is missing.
 fn shown(word: &str) -> String {
     let is_digit_of_name = |at: usize| word.get(..at).is_some_and(|before| before.ends_with('_'));
     let is_name = word.char_indices().all(|(at, it)| {
@@ -129,7 +130,7 @@ fn shown(word: &str) -> String {
     shown
 }
 
-/// Without what people leave out or put in.
+/// Strips the characters that people omit or add, such as `_`.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
@@ -138,7 +139,7 @@ fn known(name: &str) -> Option<&'static Directive> {
     DIRECTIVES.iter().find(|directive| directive.names().any(|it| it.eq_ignore_ascii_case(name)))
 }
 
-/// The directive whose name differs least, unless it differs too much.
+/// The directive with the smallest edit distance, if it is at most a third of the name.
 fn nearest(name: &str) -> Option<&'static Directive> {
     let name = plain(name);
     let most = (name.len() / 3).max(1);

@@ -1,4 +1,4 @@
-//! Which files a file includes. They are found before any file is parsed.
+//! Finds the `Include` directives of a file. The caller resolves them before any file is parsed.
 
 use crate::config::syntax::{self, Item};
 

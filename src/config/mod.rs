@@ -1,10 +1,9 @@
-//! A knockd.conf, from text to doors.
+//! Parses a knockd.conf into doors and options.
 //!
-//! Nothing here opens a file: the one-time sequence files that the text names are read through the
-//! [`Reading`] of the caller.
+//! Nothing here opens a file: the caller's [`Reading`] supplies the files that the text names.
 //!
-//! [`syntax`] splits the text into lines, [`directives`] is the table of what a line can say, a draft
-//! collects the lines of a section, and here all of it becomes a [`Config`].
+//! [`syntax`] splits the text into lines, [`directives`] is the table of all directives, a draft collects the
+//! lines of a section, and this file builds a [`Config`] from them.
 
 pub mod access;
 pub mod directives;
@@ -47,36 +46,36 @@ use syntax::Item;
 use value::Value;
 use warnings::{Entry, Section};
 
-/// How many bytes of a section's name the debug output shows, as in knockd 0.8.
+/// The debug output shows this many bytes of a section's name, as in knockd 0.8.
 const SECTION_NAME: usize = 254;
-/// How many bytes of a door's name the log shows, as in knockd 0.8.
+/// The log shows this many bytes of a door's name, as in knockd 0.8.
 const DOOR_NAME: usize = 127;
 
-/// A whole configuration.
+/// A parsed configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// What `[options]` says.
+    /// The values of `[options]`.
     pub options: Options,
     /// The doors, in the order of the file.
     pub doors: Vec<Door>,
-    /// What its lines say that is probably not meant.
+    /// Warnings about lines whose effect is probably not intended.
     written: Vec<Warning>,
 }
 
 impl Config {
-    /// Reads a configuration of one file.
+    /// Parses a configuration of one file.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in the text.
     pub fn parse(text: &[u8], reading: Reading<'_>) -> Result<Config, ConfigError> {
         Config::parse_all(&[(None, text)], reading)
     }
 
-    /// Reads a configuration of several files. Each begins outside of all sections. Included files
-    /// have a path, the first one has none.
+    /// Parses a configuration of several files. Each file starts outside of any section. Included files have
+    /// a path, the first one has none.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in the text.
     pub fn parse_all<'a>(
         files: &[(Option<&'a Path>, &'a [u8])],
         mut reading: Reading<'_>,
@@ -123,7 +122,7 @@ impl Config {
                 at(Problem::Syntax(hint::reason(key, value, &context)))
             })?;
             let value = Value::new(directive.name, value.unwrap_or_default());
-            // In [options], the last draft is that of an earlier section.
+            // In [options], the last draft belongs to an earlier section.
             let mut draft = drafts.last_mut().filter(|_| place == Place::Door);
             match (directive.read, &mut draft) {
                 (Read::Option(read), _) => read(&mut options, &value, &mut reading),
@@ -146,7 +145,7 @@ impl Config {
             drafts.iter().map(|draft| (draft.file, draft.line)).collect();
         let doors = drafts.into_iter().map(|draft| draft.finish(&options, &all_doors));
         let mut doors = doors.collect::<Result<Vec<_>, _>>()?;
-        // collect() reused the memory of the drafts, which are larger.
+        // collect() reuses the allocation of the drafts, which are larger than doors.
         doors.shrink_to_fit();
         if let Some((at, problem)) = shared_seed(&doors) {
             let (file, line) = places.get(at).copied().unwrap_or_default();
@@ -156,7 +155,7 @@ impl Config {
         Ok(Config { options, doors, written })
     }
 
-    /// Sentences about what is probably a mistake. The daemon starts all the same.
+    /// Warnings about probable mistakes. The daemon starts nevertheless.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.written.clone();
@@ -165,20 +164,20 @@ impl Config {
         warnings
     }
 
-    /// Sentences about doors that are weaker than they could be, as many in use are: for `--check` alone.
+    /// Remarks for `--check` only, about doors that are weaker than they could be, as many doors in use are.
     #[must_use]
     pub fn remarks(&self) -> Vec<Warning> {
         warnings::remarks(&self.doors)
     }
 
-    /// Whether the text contains secrets: every door is one.
+    /// Whether the text contains secrets, which is true of every door.
     #[must_use]
     pub fn holds_secrets(&self) -> bool {
         !self.doors.is_empty()
     }
 }
 
-/// All locks with one-time passwords share the memory for tries to guess their lists.
+/// Divides the memory for guesses of one-time passwords among all doors that have them.
 fn share_tries(doors: &mut [Door]) {
     let is_otp = |door: &&Door| matches!(door.lock, Lock::Otp(_));
     let locks = doors.iter().filter(is_otp).count();
@@ -189,8 +188,8 @@ fn share_tries(doors: &mut [Door]) {
     }
 }
 
-/// The first door whose seed an earlier door has too, unless both have one name: those are one door to their
-/// owner. A list that is overheard at one would open the other.
+/// The first door with the same seed as an earlier door of another name: a list overheard at one would open
+/// the other. Doors of the same name count as one door.
 fn shared_seed(doors: &[Door]) -> Option<(usize, Problem)> {
     let locks = doors.iter().enumerate().filter_map(|(at, door)| match &door.lock {
         Lock::Otp(lock) => Some((at, &door.name, &lock.otp)),

@@ -1,4 +1,4 @@
-//! What `[options]` says: a field for each directive. [`Default`] is an empty section.
+//! The values of `[options]`, a field for each directive. [`Default`] is an empty section.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,20 +8,20 @@ use crate::engine::MAX_ATTEMPTS;
 use crate::filter::interfaces::Wanted;
 use crate::opening::starts::MAX_COMMANDS;
 
-/// `Sandbox`: whether the processes that read what strangers send lock themselves up.
+/// `Sandbox`: whether the processes that parse packets from the network confine themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sandbox {
-    /// As far as the system can; what it cannot does not stop the start.
+    /// As far as the system supports it; a missing feature does not prevent the start.
     #[default]
     Yes,
-    /// What the system cannot is an error.
+    /// A missing feature is an error.
     Require,
     /// They only change their user.
     No,
 }
 
 impl Sandbox {
-    /// Its word in the configuration.
+    /// The word in the configuration.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Sandbox {
         }
     }
 
-    /// What a word says.
+    /// Parses the word, in any case.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Sandbox> {
         match word.to_ascii_lowercase().as_str() {
@@ -43,7 +43,7 @@ impl Sandbox {
     }
 }
 
-/// What `[options]` says; `None` where it says nothing.
+/// The values of `[options]`; `None` for a directive that is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive of two words")]
 pub struct Options {
@@ -65,44 +65,44 @@ pub struct Options {
     pub state_file: Option<PathBuf>,
     /// `StatusSocket`.
     pub status_socket: StatusSocket,
-    /// `Fleet_Socket`: where the program of a fleet is served.
+    /// `Fleet_Socket`: the socket at which the program of a fleet connects.
     pub fleet_socket: Option<PathBuf>,
-    /// `Fleet_Share`: knocks are shared, not only openings.
+    /// `Fleet_Share = knocks`: share knocks, not only openings.
     pub shares_knocks: bool,
-    /// `On_Start`: run when the daemon listens.
+    /// `On_Start`: a command to run once the daemon listens.
     pub on_start: Option<Vec<u8>>,
-    /// `On_Stop`: run when the daemon ends in good order.
+    /// `On_Stop`: a command to run when the daemon ends on request.
     pub on_stop: Option<Vec<u8>>,
-    /// `Command_Timeout`: how long a command may take; zero is no limit.
+    /// `Command_Timeout`: how long a command may run; zero means no limit.
     pub command_timeout: Option<Duration>,
-    /// `Max_Commands`: how many start commands run at once; 0 is no limit.
+    /// `Max_Commands`: how many start commands may run at once; 0 means no limit.
     pub max_commands: Option<u16>,
-    /// `Max_Attempts`: how many attempts are remembered.
+    /// `Max_Attempts`: the capacity of the table of attempts.
     pub max_attempts: Option<usize>,
-    /// `Guard`: our own table keeps the ports of the doors shut.
+    /// `Guard`: our own nftables table drops packets to the ports of the doors.
     pub guard: bool,
-    /// `Guard_Except`: whom it does not keep out.
+    /// `Guard_Except`: the addresses that pass the guard.
     pub guard_except: Prefixes,
-    /// `User`: whom the process that reads what strangers send becomes.
+    /// `User`: the user of the process that parses packets from the network.
     pub user: Option<String>,
     /// `Sandbox`.
     pub sandbox: Sandbox,
-    /// The rules of the doors that have none of their own.
+    /// The rules of doors that do not override them.
     pub rules: Rules,
 }
 
-/// `Log_Format`: the form of the lines of the log file and of `-v`.
+/// `Log_Format`: the format of the log file and of `-v`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// That of knockd 0.8.
+    /// The format of knockd 0.8.
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogFormat {
-    /// Reads `text` or `json`, in any case.
+    /// Parses `text` or `json`, in any case.
     #[must_use]
     pub fn from_word(word: &str) -> Option<LogFormat> {
         let is = |name: &str| name.eq_ignore_ascii_case(word);
@@ -110,44 +110,45 @@ impl LogFormat {
     }
 }
 
-/// `StatusSocket`: where the daemon can be asked.
+/// `StatusSocket`: the path of the status socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StatusSocket {
-    /// It says nothing.
+    /// The default: next to the pid file.
     #[default]
     BesidePidFile,
-    /// `none`.
+    /// `none`: no status socket.
     Nowhere,
     /// At this path.
     At(PathBuf),
 }
 
-/// The pid file of a daemon that names none, under both names of its folder.
+/// The default pid file, under both names of its folder.
 const DEFAULT_PID_FILES: [&str; 2] = ["/var/run/knockd.pid", "/run/knockd.pid"];
-/// Where such a daemon keeps its state, so that it outlives a reboot.
+/// The default state file if the pid file is the default too; it survives a reboot.
 pub const DEFAULT_STATE_FILE: &str = "/var/lib/knockd/knockd.state";
 
-/// Where the state may be kept.
+/// The candidate paths of the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateFiles {
-    /// The place for it.
+    /// The preferred path.
     pub first: PathBuf,
-    /// The place if that one cannot be had. What is left in the one that is not used is taken over.
+    /// The path to use if `first` is not usable. State found at the other path is taken over.
     pub instead: Option<PathBuf>,
-    /// `first` is the default, and its folder may be made.
+    /// `first` is the default, so its folder may be created.
     pub is_default: bool,
 }
 
 impl StateFiles {
-    /// Both.
+    /// Both paths, `first` before `instead`.
     pub fn all(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(&self.first).chain(&self.instead).map(PathBuf::as_path)
     }
 }
 
 impl Options {
-    /// Where the state is kept, unless `StateFile` says otherwise: in a folder of ours, or where that cannot be made,
-    /// and for a daemon with a pid file of its own, beside the pid file.
+    /// The paths of the state file: `StateFile` if it is set; with the default pid file
+    /// [`DEFAULT_STATE_FILE`], or next to the pid file if its folder cannot be created; with any other pid
+    /// file, next to that file.
     #[must_use]
     pub fn state_files(&self, default_pid_file: &Path) -> StateFiles {
         let pid_file = self.pid_file.as_deref().unwrap_or(default_pid_file);
@@ -164,8 +165,8 @@ impl Options {
         }
     }
 
-    /// Where the watcher's status socket is, if there is to be one: beside the pid file, unless `StatusSocket` says
-    /// otherwise.
+    /// The path of the watcher's status socket: `StatusSocket` if it is set, otherwise next to the pid file.
+    /// `None` if it is switched off.
     #[must_use]
     pub fn status_socket(&self, default_pid_file: &Path) -> Option<PathBuf> {
         match &self.status_socket {
@@ -181,8 +182,8 @@ impl Options {
         path.into()
     }
 
-    /// The options in force after a SIGHUP: where the file no longer says something about the daemon
-    /// itself, the `earlier` value stays, as in knockd 0.8.
+    /// The options in force after a SIGHUP: directives about the daemon itself that the new file lacks keep
+    /// their `earlier` value, as in knockd 0.8.
     #[must_use]
     pub fn following(self, earlier: &Options) -> Options {
         Options {
@@ -196,13 +197,13 @@ impl Options {
         }
     }
 
-    /// How many start commands of all doors run at once; 0 is no limit.
+    /// The limit on start commands of all doors that run at once; 0 means no limit.
     #[must_use]
     pub fn max_commands(&self) -> u16 {
         self.max_commands.unwrap_or(MAX_COMMANDS)
     }
 
-    /// How many attempts are remembered.
+    /// The capacity of the table of attempts.
     #[must_use]
     pub fn max_attempts(&self) -> usize {
         self.max_attempts.unwrap_or(MAX_ATTEMPTS)

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, in the words that the user sees.
+//! The errors of a configuration, and their messages.
 
 use std::fmt;
 use std::io;
@@ -12,21 +12,21 @@ use crate::octets;
 use crate::opening::line::exhausted;
 use crate::reason::reason;
 
-/// Why a configuration was refused; its text is what the user sees.
+/// Why a configuration was rejected; its text is the message for the user.
 #[derive(Debug)]
 pub struct ConfigError {
-    /// The included file it was found in; none is the file that was named.
+    /// The included file with the error; `None` for the main file.
     pub file: Option<PathBuf>,
-    /// The line it was found at, counted from 1.
+    /// The line of the error, counted from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The error.
     pub problem: Problem,
 }
 
-/// What can be wrong with a line.
+/// An error in a configuration.
 #[derive(Debug)]
 pub enum Problem {
-    /// No directive of this name may stand here; the reason in words.
+    /// No such directive in this section; the reason in words.
     Syntax(String),
     /// `[]`.
     SectionName,
@@ -54,30 +54,30 @@ pub enum Problem {
     SharedSeed(String, String),
     /// The door of this name has `OTP_…` directives, but no `OTP`.
     NoOtp(String),
-    /// A door, by name, cannot be opened in the firewall as its section says.
+    /// A door, by name, whose directives for the firewall contradict each other.
     Open(String, OpenProblem),
-    /// An included file, and why it cannot be read.
+    /// An included file, and why it is not readable.
     Include(String, String),
-    /// Single packets of a door, by name, that are not in order; no key is shown.
+    /// A door, by name, whose single-packet directives are wrong, and why; the text has no key.
     Spa(String, String),
-    /// An access.conf that is not in order.
+    /// An access.conf with an error.
     Access(AccessError),
-    /// A directive, the value it does not take, and what it takes.
+    /// A directive, its invalid value, and the values it takes.
     Value(&'static str, String, &'static str),
 }
 
-/// Why a door cannot be opened in the firewall.
+/// Why a door cannot open anything in the firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenProblem {
-    /// It has `Open`, but neither a guard nor a set.
+    /// It has `Open`, but neither a guard nor a set to add addresses to.
     Nowhere,
-    /// It has no `Open`, but something that belongs to it.
+    /// It has directives that modify `Open`, but no `Open`.
     NothingToOpen,
-    /// It would never be closed, and does not say that this is meant.
+    /// It would never close, and does not state that this is intended.
     ForEver,
-    /// Its lock has no packet that could ask for a port.
+    /// It opens what a packet requests, but its lock takes no packets with requests.
     NothingRequested,
-    /// The guard has to know its ports before anybody knocks.
+    /// It opens what a packet requests, but the guard must know the ports in advance.
     RequestOfGuard,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for OpenProblem {
 }
 
 impl fmt::Display for Problem {
-    /// The message without file and line; for problems whose message names no line.
+    /// The message without file and line, for problems whose message names no line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_problem(self, None, f)
     }
@@ -119,8 +119,8 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The words of knockd 0.8 first, for scripts that look for them; then the reason, the line where those words
-/// have none, and what to write instead.
+/// Writes knockd 0.8's words first, for scripts that look for them; then the reason, the line where those
+/// words have none, and what to write instead.
 fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let at = line.unwrap_or_default();
     let behind = line.map(|line| format!(" (line {line})")).unwrap_or_default();
@@ -180,7 +180,7 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
         Problem::Value(name, value, wanted) => {
             let name = name.to_ascii_lowercase();
             write!(f, "config: line {at}: {name} is {wanted}")?;
-            // A seed may have got there.
+            // The value may be a seed in the wrong place.
             if name.starts_with("otp") { Ok(()) } else { write!(f, ", not \"{value}\"") }
         }
         Problem::NoSequence(door) => {
@@ -190,7 +190,7 @@ fn write_problem(problem: &Problem, line: Option<usize>, f: &mut fmt::Formatter<
     }
 }
 
-/// What to write instead of a section that may have been meant for another one.
+/// What to write instead of a door without a sequence, whose section may have been meant as `[options]`.
 fn of_a_door_without_a_sequence(name: &str) -> &'static str {
     if is_meant_for_options(name) {
         "[options] is written in lower case and without blanks"
@@ -199,7 +199,7 @@ fn of_a_door_without_a_sequence(name: &str) -> &'static str {
     }
 }
 
-/// Whether a door has this name by mistake.
+/// Whether a door's name looks like a misspelt `[options]`.
 pub(super) fn is_meant_for_options(door: &str) -> bool {
     let name = door.trim();
     name.eq_ignore_ascii_case("options") || name.eq_ignore_ascii_case("option")

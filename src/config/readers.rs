@@ -1,4 +1,4 @@
-//! Readers of directives that take more than one line of the table: locks, flags, targets, interfaces.
+//! Parsers of directives that need more than one row of the table: locks, flags, targets, interfaces.
 //!
 //! Each of them writes its own line of debug output.
 #![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
@@ -48,7 +48,7 @@ pub(super) fn sequence(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut R
     set_lock(draft, Lock::Fixed(sequence))
 }
 
-/// How many lines of a one-time file that are no sequences are reported one by one.
+/// How many invalid lines of a one-time file are reported one by one.
 const NAMED: usize = 5;
 
 pub(super) fn one_time_sequences(
@@ -84,7 +84,7 @@ pub(super) fn otp(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Readin
     else {
         return Err(Problem::NoSequence(draft.name.clone()));
     };
-    // It is displayed without the seed.
+    // The text of an OTP does not include the seed.
     reading.understood(format!("config: {}: otp: {otp}", draft.name));
     let lock = OtpLock {
         otp,
@@ -96,8 +96,8 @@ pub(super) fn otp(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Readin
     set_lock(draft, Lock::Otp(Box::new(lock)))
 }
 
-/// Sets the lock of a door. Of several sequences or one-time files, the last one counts, as in knockd
-/// 0.8; together with a one-time password, any of them is an error.
+/// Sets the lock of a door. The last of several sequences or one-time files applies, as in knockd 0.8;
+/// combined with a one-time password they are an error.
 fn set_lock(draft: &mut Draft<'_>, lock: Lock) -> Outcome {
     let is_otp = |lock: &Lock| matches!(lock, Lock::Otp(_));
     if draft.lock.as_ref().is_some_and(|before| is_otp(before) != is_otp(&lock)) {
@@ -119,7 +119,7 @@ pub(super) fn cmd_timeout(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mu
     Ok(())
 }
 
-/// Flags add up over the lines of a door; blanks belong to the flag.
+/// The flags of all lines of a door add up. Blanks are not trimmed, so a flag with blanks is unknown.
 pub(super) fn tcp_flags(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Reading<'_>) -> Outcome {
     for word in value.text().split(',') {
         let shown = word.to_ascii_uppercase();

@@ -1,14 +1,13 @@
-//! Takes encryption keys out of the texts of a configuration, for the process that faces the network.
+//! Removes encryption keys from configuration files, for the process that faces the network.
 //!
-//! Everything else stays where it is, line by line, so that the text is parsed to the same doors.
+//! All other lines stay in place, so that the text parses to the same doors.
 
 use zeroize::Zeroizing;
 
 use crate::config::fwknop;
 use crate::config::syntax::trim;
 
-/// The text of a knockd.conf with another key in the place of each encryption key of single packets; `None` if it
-/// has none.
+/// Replaces the encryption keys for single packets in a knockd.conf by dummies; `None` if it has none.
 #[must_use]
 pub fn without_keys(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     map_lines(text, |line| {
@@ -24,7 +23,7 @@ pub fn without_keys(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     })
 }
 
-/// The same of an access.conf.
+/// The same for an access.conf.
 #[must_use]
 pub fn access_without_keys(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     map_lines(text, |line| match fwknop::entry(line).0 {

@@ -1,4 +1,4 @@
-//! What a door says about single packets, and the lock that it makes.
+//! The single-packet directives of a door, and the lock built from them.
 
 use crate::door::digest::Digest;
 use crate::door::spa::request::{Grants, SpaLock, Terms};
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 type Key = Zeroizing<Vec<u8>>;
 
-/// What is said about the single packets of a door.
+/// The single-packet directives of a door while its section is parsed.
 #[derive(Default)]
 pub(super) struct SpaDraft {
     pub(super) file: Option<Vec<Terms>>,
@@ -18,7 +18,7 @@ pub(super) struct SpaDraft {
     pub(super) own: OwnTerms,
 }
 
-/// The terms that stand in the configuration itself.
+/// The terms given in the configuration itself rather than in an access.conf.
 #[derive(Default)]
 pub(super) struct OwnTerms {
     pub(super) is_begun: bool,
@@ -32,10 +32,10 @@ pub(super) struct OwnTerms {
 }
 
 impl SpaDraft {
-    /// The lock.
+    /// Builds the lock.
     ///
     /// # Errors
-    /// What is missing, or too much.
+    /// A directive is missing, or does not go together with a file.
     pub(super) fn finish(self) -> Result<SpaLock, String> {
         let SpaDraft { file, port, max_age, own } = self;
         let terms = match file {

@@ -1,6 +1,6 @@
-//! Directives of single packets.
+//! Parsers of the single-packet directives.
 //!
-//! Each of them tells the debug output by itself what it understood, keys excepted.
+//! Each of them writes its own line of debug output, without keys.
 #![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
 
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ use crate::door::spa::request::Grants;
 
 type Outcome = Result<(), Problem>;
 
-/// Shows the directive, and begins with single packets where nothing was said of them.
+/// Writes the debug output and returns the door's single-packet draft, which is created if absent.
 fn begin<'d>(
     draft: &'d mut Draft<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-//! A door in one line, as `--check` shows it: what opens it, and for how long.
+//! Describes a door in one line for `--check`: what opens it, and for how long.
 
 use crate::door::Door;
 use crate::door::knock::Protocol;
@@ -6,7 +6,7 @@ use crate::door::lock::Lock;
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
 
-/// The line. It has the sequence of the door, so it is for readers of the configuration only.
+/// The description. It includes the sequence, so it is only for those who may read the configuration.
 #[must_use]
 pub fn summary(door: &Door) -> String {
     let mut parts = vec![what_opens(door)];
@@ -32,7 +32,7 @@ fn what_opens(door: &Door) -> String {
         },
         Lock::Otp(lock) => {
             let otp = &lock.otp;
-            // The ranges of all protocols are the same; one that wraps is in two parts.
+            // All protocols share the same ranges; a range that wraps around has two parts.
             let mut ranges: Vec<String> = Vec::new();
             for (_, first, last) in otp.ranges() {
                 let range = format!("{first}-{last}");
@@ -71,7 +71,7 @@ fn how_long(door: &Door) -> String {
     }
 }
 
-/// Words that the shell knows by itself.
+/// Builtins and keywords of the shell.
 const SHELL_WORDS: &[&str] = &[
     "!", ".", ":", "[", "alias", "break", "case", "cd", "command", "continue", "echo", "eval", "exec",
     "exit", "export", "false", "for", "getopts", "hash", "if", "kill", "printf", "pwd", "read", "readonly",
@@ -79,7 +79,7 @@ const SHELL_WORDS: &[&str] = &[
     "until", "wait", "while",
 ];
 
-/// The program that a command begins with, if that is a plain word and none that the shell knows by itself.
+/// The program that a command begins with; `None` for a shell builtin or anything but a plain word.
 #[must_use]
 pub fn first_program(command: &[u8]) -> Option<&[u8]> {
     let is_plain = |word: &[u8]| {
@@ -93,7 +93,7 @@ pub fn first_program(command: &[u8]) -> Option<&[u8]> {
     };
     let mut words = command.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let word = words.find(|word| !is_assignment(word))?;
-    // "true;" and the like.
+    // "true;" and similar.
     let end = word.iter().rposition(|byte| !b";&".contains(byte)).map_or(0, |last| last + 1);
     let word = word.get(..end).unwrap_or_default();
     let is_of_shell = SHELL_WORDS.iter().any(|known| known.as_bytes() == word);

@@ -1,9 +1,9 @@
-//! The text of a configuration file, line by line: sections and entries with their line numbers.
+//! Splits a configuration file into sections and entries with their line numbers.
 //!
-//! Only the grammar is known here, not what the words mean. The bytes need not be UTF-8: commands and
-//! paths are kept byte for byte.
+//! This file knows the grammar only, not the directives. The bytes need not be UTF-8: commands and paths are
+//! kept byte for byte.
 
-/// The longest line that is not a comment, in bytes without blanks at both ends, as in knockd 0.8.
+/// The longest line in bytes, as in knockd 0.8; comments and the blanks at both ends do not count.
 pub const MAX_LINE: usize = 4095;
 
 /// One meaningful line, trimmed of blanks at both ends.
@@ -19,10 +19,10 @@ pub enum Item<'a> {
     TooLong,
 }
 
-/// The meaningful lines of a file with their numbers, which count every line from 1.
+/// Returns the meaningful lines of a file with their line numbers, counted from 1.
 ///
-/// Empty lines and lines whose first non-blank byte is `#` are skipped. A comment cannot follow a value
-/// on its line.
+/// Skips empty lines and lines whose first non-blank byte is `#`. A comment cannot follow a value on the same
+/// line.
 pub fn items(text: &[u8]) -> impl Iterator<Item = (usize, Item<'_>)> {
     text.split(|&byte| byte == b'\n').enumerate().filter_map(|(index, raw)| {
         let line = trim(raw);
@@ -42,7 +42,7 @@ pub fn items(text: &[u8]) -> impl Iterator<Item = (usize, Item<'_>)> {
     })
 }
 
-/// Cuts blanks (space, tab, CR, vertical tab, form feed, newline) off both ends.
+/// Removes blanks (space, tab, CR, vertical tab, form feed, newline) at both ends.
 #[must_use]
 pub fn trim(bytes: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c);

@@ -1,4 +1,4 @@
-//! The value of a directive, and how to read it: a method for each kind of value.
+//! The value of a directive, with a parsing method for each kind of value.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::door::rules::{OpenRate, Prefixes, Rate, Repeat};
 use crate::door::sequence::{Stage, atoi};
 use crate::octets;
 
-/// The text after the `=`, without blanks at both ends. It need not be UTF-8.
+/// The text after the `=`, trimmed of blanks. It need not be UTF-8.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'a> {
-    /// The directive's name, for messages.
+    /// The directive's name, for error messages.
     directive: &'static str,
     bytes: &'a [u8],
 }
@@ -36,7 +36,7 @@ impl<'a> Value<'a> {
         octets::text(self.bytes)
     }
 
-    /// The value as `parse` reads it; if it returns `None`, an error that says what is `wanted`.
+    /// Parses the value with `parse`; if that returns `None`, the error names what is `wanted`.
     pub(super) fn parse<T>(
         &self,
         wanted: &'static str,
@@ -58,7 +58,7 @@ impl<'a> Value<'a> {
         PathBuf::from(self.text().into_owned())
     }
 
-    /// The path, unless it is empty.
+    /// The path; `None` if it is empty.
     pub(super) fn path_if_any(&self) -> Option<PathBuf> {
         (!self.bytes.is_empty()).then(|| self.path())
     }
@@ -72,22 +72,22 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A command with `%IP%` in it.
-    /// The name, unless it is empty.
+    /// The name; `None` if it is empty.
     pub(super) fn name_if_any(&self) -> Option<String> {
         Some(self.text().into_owned()).filter(|name| !name.is_empty())
     }
 
+    /// A command in which `%IP%` is replaced.
     pub(super) fn template(&self) -> Template {
         Template::new(self.bytes)
     }
 
-    /// A command that is run as it is written, unless it is empty.
+    /// A command that is run unchanged; `None` if it is empty.
     pub(super) fn command_if_any(&self) -> Option<Vec<u8>> {
         (!self.bytes.is_empty()).then(|| self.bytes.to_vec())
     }
 
-    /// A number as knockd 0.8 reads it, see [`atoi`]; limited to 32 bits.
+    /// A number, parsed as in knockd 0.8 (see [`atoi`]) and clamped to 32 bits.
     pub(super) fn atoi(&self) -> i32 {
         let number = atoi(&self.text());
         i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
@@ -101,7 +101,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A whole number of seconds; `wanted` describes it in an error.
+    /// A whole number of seconds; `wanted` describes it in the error.
     pub(super) fn seconds(&self, wanted: &'static str) -> Result<Duration, Problem> {
         self.parse(wanted, |text| Some(Duration::from_secs(text.parse::<u32>().ok()?.into())))
     }
@@ -145,7 +145,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// `inet filter knock4 knock6`, on top of what an earlier line said.
+    /// A set as in `inet filter knock4 knock6`, added to the sets of earlier lines.
     pub(super) fn add_to_sets(&self, sets: &mut Sets) -> Result<(), Problem> {
         let wanted = "inet TABLE SET4 [SET6], ip TABLE SET4 or ip6 TABLE SET6";
         *sets = self.parse(wanted, |text| sets.clone().with(text))?;
@@ -175,7 +175,7 @@ impl<'a> Value<'a> {
         self.parse("a number up to 65535, 0 for no limit", |text| text.parse().ok())
     }
 
-    /// A rate like `10/1`: times, and seconds; `0` is no limit.
+    /// A rate as in `10/1`: times / seconds; `0` means no limit.
     pub(super) fn open_rate(&self) -> Result<OpenRate, Problem> {
         self.parse("how often in how many seconds, such as 10/1, or 0 for no limit", |text| {
             if text == "0" {
@@ -188,7 +188,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A rate like `3 in 20`: times, and seconds.
+    /// A rate as in `3 in 20`: times in seconds.
     pub(super) fn repeat(&self) -> Result<Repeat, Problem> {
         self.parse("how often within how many seconds, such as 3 in 20", |text| {
             let words: Vec<&str> = text.split_ascii_whitespace().collect();

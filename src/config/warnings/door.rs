@@ -13,7 +13,7 @@ use crate::octets;
 /// A one-time file with fewer lines than this gets a warning.
 const FEW_LINES: usize = 5;
 
-/// Looks at one door.
+/// A check of one door.
 type Check = fn(&Door) -> Option<Warning>;
 
 /// All checks of one door.
@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
     otp_for_everybody,
 ];
 
-/// The stages of the door, as far as they do not depend on the time and the knocker.
+/// The door's stages, if they depend on neither the time nor the knocker.
 fn written(door: &Door) -> &[Stage] {
     door.lock.current_sequence().map(Sequence::stages).unwrap_or_default()
 }
@@ -45,7 +45,7 @@ fn stop_without_start(door: &Door) -> Option<Warning> {
     })
 }
 
-/// A sequence of the configuration is looked at as it is written.
+/// Only for one-time files; [`written`](super::written) checks sequences of the configuration.
 fn port_zero(door: &Door) -> Option<Warning> {
     let has_zero = written(door).iter().any(|stage| stage.port == 0 && stage.protocol != Protocol::Icmp);
     (matches!(door.lock, Lock::OneTime(_)) && has_zero).then(|| {
@@ -82,7 +82,7 @@ fn few_lines(door: &Door) -> Option<Warning> {
     })
 }
 
-/// A client that opens a connection sends a SYN and no other flag.
+/// A client that opens a connection sends SYN without other flags.
 fn flags_of_no_syn(door: &Door) -> Option<Warning> {
     let stages = match &door.lock {
         Lock::Otp(lock) => lock.otp.list(0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -98,13 +98,13 @@ fn flags_of_no_syn(door: &Door) -> Option<Warning> {
         .collect();
     let what =
         format!("No client that opens a connection sends what the tcpflags of door '{}' ask for", door.name);
-    // Somebody took the list for alternatives.
+    // The author took the list of flags for alternatives.
     let warning = if wanted.contains(&"syn") { Warning::grave(what) } else { Warning::new(what) };
     let flags = if wanted.is_empty() { "none".to_owned() } else { wanted.join(",") };
     Some(warning.instead(format!("write tcpflags = syn, or knock with --flags {flags}")))
 }
 
-/// `%ip%`, `%IP` and the like, where `%IP%` must have been meant: only that is replaced.
+/// `%ip%`, `%IP` and similar misspellings of `%IP%`, which are not replaced.
 fn address_not_replaced(door: &Door) -> Option<Warning> {
     const MARK: &[u8] = b"%IP%";
     let is_odd = |command: &[u8]| {
@@ -150,7 +150,7 @@ fn time_of_for_ever(door: &Door) -> Option<Warning> {
     })
 }
 
-/// An eavesdropper who has one list can test guesses of the seed without a further packet.
+/// An eavesdropper with one list can test guesses of the seed offline.
 fn guessable_seed(door: &Door) -> Option<Warning> {
     let Lock::Otp(lock) = &door.lock else { return None };
     (lock.otp.seed().bits() < ENOUGH_BITS).then(|| {

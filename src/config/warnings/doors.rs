@@ -10,16 +10,16 @@ use crate::door::lock::Lock;
 use crate::door::sequence::{Sequence, Stage};
 use crate::door::{Door, Template};
 
-/// Looks at all doors.
+/// A check of all doors.
 type Check = fn(&[Door]) -> Vec<Warning>;
 
 /// All checks of all doors together.
 pub(super) const CHECKS: &[Check] = &[no_door, same_name, same_sequence, shadowed, many_keys];
 
-/// More keys for single packets than these at one port get a warning.
+/// More single-packet keys than this at one port cause a warning.
 const MANY_KEYS: usize = 10;
 
-/// Words of commands, or of a door's name, that undo each other.
+/// Words in commands or door names whose effects cancel each other.
 const OPPOSITES: &[(&str, &str)] = &[
     ("-A", "-D"),
     ("-I", "-D"),
@@ -45,7 +45,7 @@ fn no_door(doors: &[Door]) -> Vec<Warning> {
     doors.is_empty().then(warning).into_iter().collect()
 }
 
-/// A single packet does not say whose it is, so that a forged one costs an HMAC for each key at its port.
+/// A single packet does not identify its key, so a forged one costs an HMAC for each key at its port.
 fn many_keys(doors: &[Door]) -> Vec<Warning> {
     let mut keys: LiteMap<(u16, Option<IpAddr>), usize> = LiteMap::new();
     for door in doors {
@@ -76,7 +76,7 @@ fn same_name(doors: &[Door]) -> Vec<Warning> {
     first.map(warning).collect()
 }
 
-/// Doors that open with the same knocks.
+/// Doors with the same sequence.
 fn same_sequence(doors: &[Door]) -> Vec<Warning> {
     let mut known: LiteMap<&Sequence, Vec<&Door>> = LiteMap::new();
     let mut warnings = Vec::new();
@@ -87,7 +87,7 @@ fn same_sequence(doors: &[Door]) -> Vec<Warning> {
             let same_people = other.rules.allow == door.rules.allow && other.rules.deny == door.rules.deny;
             other.target == door.target && other.flags == door.flags && same_people
         };
-        // Two that undo each other say more than two that do not.
+        // Prefer a pair whose commands undo each other: that warning is graver.
         let pairs: Vec<&&Door> = alike.iter().filter(open_together).collect();
         let pair = pairs.iter().find(|other| undo_each_other(other, door)).or(pairs.first());
         if let Some(other) = pair {
@@ -105,14 +105,14 @@ fn same_sequence(doors: &[Door]) -> Vec<Warning> {
     warnings
 }
 
-/// Whether the start command of one door seems to undo that of another.
+/// Whether the start commands of two doors seem to undo each other.
 fn undo_each_other(one: &Door, other: &Door) -> bool {
     let words = |door: &Door| -> Vec<String> {
         let command = door.start.as_ref().map(Template::bytes).unwrap_or_default();
         let is_between = |character: char| character.is_whitespace() || "/;&|'\"(){}".contains(character);
         String::from_utf8_lossy(command).split(is_between).map(str::to_owned).collect()
     };
-    // The case of a letter makes another option of it; --add-port is a way to add.
+    // Options are case-sensitive; `--add-port` counts as `add`.
     let is = |word: &str, wanted: &str| {
         let verb = word.strip_prefix("--").and_then(|word| word.split('-').next());
         word == wanted || !wanted.starts_with('-') && verb.unwrap_or(word).eq_ignore_ascii_case(wanted)
@@ -133,7 +133,7 @@ fn undo_each_other(one: &Door, other: &Door) -> bool {
     })
 }
 
-/// Doors whose whole sequence is how another one begins.
+/// Doors whose whole sequence is the beginning of another door's sequence.
 fn shadowed(doors: &[Door]) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let stages = |door: &Door| -> Vec<Stage> {

@@ -1,10 +1,10 @@
-//! Checks of what the file says about a fleet.
+//! Checks of the fleet directives.
 
 use crate::config::options::Options;
 use crate::config::warnings::warning::Warning;
 use crate::door::Door;
 
-/// Doors that ask, and knocks that are shared with, a fleet that is not there.
+/// Doors that depend on a fleet, and shared knocks, without a `Fleet_Socket`.
 pub(super) fn nobody_to_ask(options: &Options, doors: &[Door]) -> Vec<Warning> {
     if options.fleet_socket.is_some() {
         return Vec::new();

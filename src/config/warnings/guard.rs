@@ -4,7 +4,7 @@ use crate::config::options::Options;
 use crate::config::warnings::warning::Warning;
 use crate::door::Door;
 
-/// Looks at the options and all doors.
+/// A check of the options and all doors.
 type Check = fn(&Options, &[Door]) -> Vec<Warning>;
 
 /// All checks of the guard.

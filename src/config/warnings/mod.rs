@@ -1,10 +1,9 @@
-//! What is allowed and yet probably not meant: sentences for `knockd --check`, and the worst of them for
-//! the log.
+//! Warnings about configurations that are valid but probably mistaken: sentences for `knockd --check`, and
+//! the gravest for the log.
 //!
-//! Each check is a function without side effects. To add one, write it in the file of its kind and add it
-//! to the table there: [`door`] has checks of one door, [`doors`] of all doors together, [`guard`] of the
-//! guard, [`fleet`] of a fleet, [`remarks`] those of doors that are in wide use, [`written`] of lines as they stand in
-//! the file.
+//! Each check is a pure function. To add one, write it in the file of its kind and add it to the table there:
+//! [`door`] has checks of one door, [`doors`] of all doors together, [`guard`] of the guard, [`fleet`] of a
+//! fleet, [`remarks`] of weaknesses that many doors in use have, [`written`] of the lines of the file.
 
 mod door;
 mod doors;
@@ -20,18 +19,18 @@ use crate::door::Door;
 pub use warning::Warning;
 pub(super) use written::{Entry, Section};
 
-/// Warnings about doors: one after the other, then all together.
+/// Warnings about doors: first each door, then all doors together.
 pub(super) fn about_doors(doors: &[Door]) -> Vec<Warning> {
     let each = doors.iter().flat_map(|door| door::CHECKS.iter().filter_map(|check| check(door)));
     each.chain(doors::CHECKS.iter().flat_map(|check| check(doors))).collect()
 }
 
-/// Remarks about doors that only `--check` shows.
+/// Remarks about doors, for `--check` only.
 pub(super) fn remarks(doors: &[Door]) -> Vec<Warning> {
     doors.iter().flat_map(|door| remarks::CHECKS.iter().filter_map(|check| check(door))).collect()
 }
 
-/// Warnings about what these options mean for these doors: the guard, the fleet.
+/// Warnings about the options together with the doors: the guard, the fleet.
 pub(super) fn about_options(options: &Options, doors: &[Door]) -> Vec<Warning> {
     let guard = guard::CHECKS.iter().flat_map(|check| check(options, doors));
     guard.chain(fleet::nobody_to_ask(options, doors)).collect()

@@ -1,4 +1,4 @@
-//! Checks of one door for `--check` alone: many doors in use are like that, so the log does not name them.
+//! Checks of one door for `--check` only: many doors in use fail them, so the log omits them.
 
 use crate::config::warnings::warning::Warning;
 use crate::door::knock::{FlagRule, Protocol};
@@ -6,17 +6,17 @@ use crate::door::lock::Lock;
 use crate::door::sequence::Stage;
 use crate::door::{Door, Template};
 
-/// Looks at one door.
+/// A check of one door.
 type Check = fn(&Door) -> Option<Warning>;
 
-/// All of them.
+/// All remarks.
 pub(super) const CHECKS: &[Check] =
     &[one_knock, in_order, well_known_ports, any_flags, nobodys_command, otp_of_one_port];
 
-/// The first port that programs of every user may listen on.
+/// The first port that needs no privilege to listen on.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// The stages that a scan meets in the order of its ports; a ping has no port.
+/// The ports of a fixed sequence, in order. Pings are left out, as they have no port.
 fn ports(door: &Door) -> Vec<u16> {
     let Lock::Fixed(sequence) = &door.lock else { return Vec::new() };
     let has_port = |stage: &&Stage| stage.protocol != Protocol::Icmp;
@@ -35,7 +35,7 @@ fn commands(door: &Door) -> impl Iterator<Item = (&'static str, &Template)> {
 
 fn one_knock(door: &Door) -> Option<Warning> {
     let does_something = door.open.is_some() || commands(door).next().is_some();
-    // That of an OTP has a sentence of its own.
+    // An OTP of one port has a remark of its own.
     (does_something && door.opens_with_one_knock() && !matches!(door.lock, Lock::Otp(_))).then(|| {
         Warning::new(format!(
             "One packet opens door '{}': every scan does, and a forged packet does for any address",
@@ -90,7 +90,7 @@ fn any_flags(door: &Door) -> Option<Warning> {
     })
 }
 
-/// A command that opens for somebody has to know for whom.
+/// A command that opens a port needs the knocker's address.
 fn nobodys_command(door: &Door) -> Option<Warning> {
     let knows = |command: &Template| {
         let has = |mark: &[u8]| command.bytes().windows(mark.len()).any(|found| found == mark);

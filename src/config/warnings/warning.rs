@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// Something that is allowed and yet probably not meant.
+/// A warning about something valid that is probably not intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What is odd, without a full stop. It goes to the log too, so it holds no ports and no seeds.
+    /// The observation, without a full stop. It also goes to the log, so it contains no ports and no seeds.
     what: String,
-    /// What to write instead, if there is something; shown only to those who can read the file.
+    /// What to write instead, or empty. Only shown to those who may read the configuration.
     instead: String,
-    /// Whether a door is weaker or deader than it reads: then the log has it at a normal start.
+    /// Whether a door is weaker than its text suggests, or never opens; then the log has it at every start.
     pub is_grave: bool,
 }
 
@@ -18,7 +18,7 @@ impl Warning {
         Warning { what: what.into(), instead: String::new(), is_grave: false }
     }
 
-    /// A door is weaker or deader than it reads.
+    /// A warning about a door that is weaker than its text suggests, or never opens.
     pub(super) fn grave(what: impl Into<String>) -> Warning {
         Warning { is_grave: true, ..Warning::new(what) }
     }

@@ -1,4 +1,4 @@
-//! Checks of lines as they stand in the file: what was written and not read, or read as something else.
+//! Checks of the lines of a file: text that is ignored, or parsed as something other than intended.
 
 use crate::config::directives::Directive;
 use crate::config::syntax::trim;
@@ -8,7 +8,7 @@ use crate::door::knock::Protocol;
 use crate::door::sequence::{Sequence, atoi, is_blank};
 use crate::octets;
 
-/// A line `directive = value`.
+/// A line with its directive.
 pub(in crate::config) struct Entry<'a> {
     pub(in crate::config) directive: &'static Directive,
     pub(in crate::config) value: Value<'a>,
@@ -17,27 +17,27 @@ pub(in crate::config) struct Entry<'a> {
 
 /// The lines of one section.
 pub(in crate::config) struct Section<'a> {
-    /// The name of the door, or none for `[options]`.
+    /// The name of the door; `None` for `[options]`.
     pub(in crate::config) door: Option<String>,
     pub(in crate::config) entries: Vec<Entry<'a>>,
 }
 
-/// Looks at the lines of a section.
+/// A check of the lines of a section.
 type Check = fn(&Section<'_>) -> Vec<Warning>;
 
 /// All checks of the lines of a section.
 pub(super) const CHECKS: &[Check] =
     &[said_twice, in_quotes, trailing_comment, sequence, number_and_more, cmd_timeout_alone, no_sequence];
 
-/// Directives whose value a shell reads, which knows quotes and comments.
+/// Directives whose value goes to a shell, which has quotes and comments of its own.
 const COMMANDS: &[&str] =
     &["Start_Command", "Start_Command_6", "Stop_Command", "Stop_Command_6", "On_Start", "On_Stop"];
-/// Directives whose value is read as by C's `atoi`, as knockd 0.8 does.
+/// Directives whose value is parsed as by C's `atoi`, as in knockd 0.8.
 const NUMBERS: &[&str] = &["Seq_Timeout", "Cmd_Timeout"];
-/// Directives that are about sequences, and mean nothing where single packets open the door.
+/// Directives that have no effect on doors of single packets.
 const OF_SEQUENCES: &[&str] =
     &["Seq_Timeout", "TCPFlags", "Strict", "Strict_Except", "Repeat", "Allow_Duplicates", "UDP_Length"];
-/// Directives that may stand several times in a section.
+/// Directives that may occur several times in a section.
 const REPEATABLE: &[&str] = &["TCPFlags", "Include", "UseSyslog", "Nft_Set"];
 
 fn no_sequence(section: &Section<'_>) -> Vec<Warning> {
@@ -70,7 +70,7 @@ impl Entry<'_> {
         names.contains(&self.directive.name)
     }
 
-    /// The value without `# comment` behind it, and whether there was one.
+    /// The value without a trailing `# comment`, and whether it had one.
     fn without_comment(&self) -> (&[u8], bool) {
         let bytes = self.value.bytes();
         let begins = |at: &usize| {
@@ -82,7 +82,7 @@ impl Entry<'_> {
     }
 }
 
-/// A later line replaces an earlier one.
+/// Directives that occur twice: the later line replaces the earlier one.
 fn said_twice(section: &Section<'_>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (at, entry) in section.entries.iter().enumerate() {
@@ -118,12 +118,12 @@ fn said_twice(section: &Section<'_>) -> Vec<Warning> {
     warnings
 }
 
-/// `sequence = "7000,8000"`: a quote is part of the value.
+/// `sequence = "7000,8000"`: the quotes are part of the value.
 fn in_quotes(section: &Section<'_>) -> Vec<Warning> {
     let quoted = |entry: &&Entry<'_>| {
         let bytes = entry.without_comment().0;
         let [quote @ (b'"' | b'\''), inner @ .., last] = bytes else { return false };
-        // A shell takes the quotes off, unless they make one word of a whole command.
+        // A shell removes quotes, but quotes around a whole command make it one word.
         let is_one_word =
             !entry.is_one_of(COMMANDS) || !inner.contains(quote) && inner.iter().any(u8::is_ascii_whitespace);
         quote == last && is_one_word
@@ -143,7 +143,7 @@ fn in_quotes(section: &Section<'_>) -> Vec<Warning> {
 /// `logfile = /var/log/knockd.log # mine`: a comment needs a line of its own.
 fn trailing_comment(section: &Section<'_>) -> Vec<Warning> {
     let has_comment = |entry: &&Entry<'_>| {
-        // A seed may have a # in it, and must not be shown.
+        // A seed may contain a #, and must not be shown.
         !entry.is_one_of(COMMANDS) && entry.directive.name != "OTP" && entry.without_comment().1
     };
     let warning = |entry: &Entry<'_>| {
@@ -164,7 +164,7 @@ fn trailing_comment(section: &Section<'_>) -> Vec<Warning> {
     section.entries.iter().filter(has_comment).map(warning).collect()
 }
 
-/// A sequence of which a part is not read: `7000 8000 9000`, `7000;8000`, `7000-9000`, `7000/udp`.
+/// A sequence that is ignored in part: `7000 8000 9000`, `7000;8000`, `7000-9000`, `7000/udp`.
 fn sequence(section: &Section<'_>) -> Vec<Warning> {
     let odd = |entry: &Entry<'_>| -> Option<Warning> {
         let text = octets::text(entry.without_comment().0).into_owned();
@@ -198,13 +198,13 @@ fn sequence(section: &Section<'_>) -> Vec<Warning> {
     section.entries.iter().filter_map(odd).collect()
 }
 
-/// What is odd about `port[:protocol]`, if anything.
+/// What is odd about a stage `port[:protocol]`; `None` if nothing is.
 fn oddity_of_a_stage(element: &str) -> Option<String> {
     let mut fields = element.split(':').map(|field| field.trim_matches(is_blank));
     let port = fields.next().unwrap_or_default();
     let protocol = fields.next();
     if protocol.is_some_and(|word| word.eq_ignore_ascii_case("icmp")) {
-        // Its length is an error unless it is a number.
+        // A length that is not a number is already an error.
         return None;
     }
     if port.is_empty() {
@@ -218,8 +218,8 @@ fn oddity_of_a_stage(element: &str) -> Option<String> {
     }
 }
 
-/// What somebody meant who separates ports by blanks, semicolons, dashes or arrows, and writes `7000/udp`
-/// or `udp/7000`.
+/// The probable meaning of a sequence with blanks, semicolons, dashes or arrows between ports, or with
+/// `7000/udp` or `udp/7000`.
 fn meant_sequence(text: &str) -> Option<String> {
     let mut meant: Vec<String> = Vec::new();
     let separators = |character: char| character.is_whitespace() || ",;->|+&".contains(character);
@@ -285,8 +285,8 @@ fn number_and_more(section: &Section<'_>) -> Vec<Warning> {
     section.entries.iter().filter_map(odd).collect()
 }
 
-/// A guide promises that `cmd_timeout` closes the door by itself. Many files have it in such a place
-/// without that promise, so it is nothing for their logs.
+/// A guide claims that `cmd_timeout` closes the door by itself. Many files have it without relying on that,
+/// so this warning is not grave.
 fn cmd_timeout_alone(section: &Section<'_>) -> Vec<Warning> {
     let closes = ["Stop_Command", "Stop_Command_6", "Open"].into_iter().any(|name| section.has(name));
     let warning = || {
