@@ -1,8 +1,8 @@
-//! Command lines, read as `getopt_long` reads them: options and words in any order, names that are cut short as long
-//! as they stay unambiguous, and a value in the same word or in the next one.
+//! Parses command lines as `getopt_long` does: options and other words in any order, long names abbreviated
+//! as long as they are unambiguous, values in the same word or in the next one.
 //!
-//! Each program has a table of [`Choice`]s. clap reads the words by it, here and nowhere else; its errors get getopt's
-//! wording, which scripts and people know.
+//! Each program has a table of [`Choice`]s. This is the only module that parses with clap; clap's errors are
+//! reworded as getopt's, which scripts and people know.
 
 use std::ffi::{OsStr, OsString};
 
@@ -10,18 +10,18 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-/// What an option takes.
+/// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Nothing: it is typed or not.
+    /// No value.
     Nothing,
-    /// Nothing: the help is wanted, and what follows is not read.
+    /// No value; prints the help, and the rest of the line is not parsed.
     Help,
-    /// Nothing: the version is wanted, and what follows is not read.
+    /// No value; prints the version, and the rest of the line is not parsed.
     Version,
-    /// A value, whatever it begins with.
+    /// A value, which may begin with a hyphen.
     Value,
-    /// A value behind an equals sign; without one, this is its value.
+    /// An optional value after an equals sign; this is the default.
     ValueOr(&'static str),
 }
 
@@ -30,24 +30,25 @@ pub enum Takes {
 #[must_use]
 #[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Choice {
-    /// The name behind two hyphens.
+    /// The long name, without its two hyphens.
     pub long: &'static str,
-    /// The letter behind one hyphen.
+    /// The short name, without its hyphen.
     pub short: Option<char>,
-    /// What follows it.
+    /// Whether it takes a value.
     pub takes: Takes,
-    /// Its first letter is enough as a name: so it was in version 0.8, before there were others that begin with it.
+    /// The first letter of the long name selects it, even where other options share that letter: version 0.8
+    /// accepted the letter before those existed.
     pub is_first: bool,
     /// Version 0.8 has it.
     pub is_old: bool,
-    /// No help and no message names it.
+    /// Left out of the help and of all messages.
     pub is_hidden: bool,
-    /// Of all options marked like this, only the one that is typed last counts.
+    /// Of the options marked as alternatives, only the last one on the command line counts.
     pub is_alternative: bool,
 }
 
 impl Choice {
-    /// An option that is typed or not.
+    /// An option without a value.
     pub const fn switch(long: &'static str) -> Choice {
         Choice::new(long, Takes::Nothing)
     }
@@ -57,7 +58,7 @@ impl Choice {
         Choice::new(long, Takes::Value)
     }
 
-    /// An option.
+    /// An option with all properties off.
     pub const fn new(long: &'static str, takes: Takes) -> Choice {
         Choice {
             long,
@@ -70,78 +71,78 @@ impl Choice {
         }
     }
 
-    /// With this letter.
+    /// Sets the short name.
     pub const fn short(self, letter: char) -> Choice {
         Choice { short: Some(letter), ..self }
     }
 
-    /// Its first letter is enough as a name.
+    /// Lets the first letter of the long name select it.
     pub const fn first(self) -> Choice {
         Choice { is_first: true, ..self }
     }
 
-    /// Version 0.8 has it.
+    /// Marks it as an option of version 0.8.
     pub const fn old(self) -> Choice {
         Choice { is_old: true, ..self }
     }
 
-    /// No help and no message names it.
+    /// Leaves it out of the help and of all messages.
     pub const fn hidden(self) -> Choice {
         Choice { is_hidden: true, ..self }
     }
 
-    /// It replaces other alternatives that were typed before it.
+    /// Makes it override the alternatives before it on the command line.
     pub const fn alternative(self) -> Choice {
         Choice { is_alternative: true, ..self }
     }
 }
 
-/// A command line. It may contain secrets, so it cannot be printed.
+/// A parsed command line. It has no `Debug`: it may contain secrets.
 #[derive(Clone)]
 pub struct CommandLine {
     matches: ArgMatches,
     /// The words that are not options, up to a `--`.
     pub words: Vec<OsString>,
-    /// The words behind the first `--`.
+    /// The words after the first `--`.
     pub rest: Vec<OsString>,
 }
 
-/// Why there is no command line.
+/// Why [`read`] returns no command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// The help is wanted.
+    /// The help was requested.
     Help,
-    /// The version is wanted.
+    /// The version was requested.
     Version,
-    /// It is wrong.
+    /// The command line is wrong.
     Wrong(Mistake),
 }
 
-/// What is wrong with a command line.
+/// A mistake in a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// What getopt says of it.
+    /// The message in getopt's wording.
     pub message: String,
-    /// Version 0.8 refuses this too, so that its usage follows the message.
+    /// Version 0.8 rejects this too, so its usage follows the message.
     pub is_old: bool,
 }
 
 impl CommandLine {
-    /// Whether this is an option, and was typed.
+    /// Whether this option exists and is on the command line.
     #[must_use]
     pub fn has(&self, long: &str) -> bool {
         self.matches.try_contains_id(long).is_ok()
             && self.matches.value_source(long) == Some(ValueSource::CommandLine)
     }
 
-    /// The value of this option; of several, the one that was typed last.
+    /// The value of this option, the last one if it is given several times.
     #[must_use]
     pub fn value(&self, long: &str) -> Option<&OsStr> {
         self.matches.get_raw(long)?.next()
     }
 }
 
-/// The command line of a program as clap sees it.
+/// The clap command of a program.
 #[must_use]
 pub fn command(name: &'static str, choices: &[Choice]) -> Command {
     let mut command = Command::new(name)
@@ -178,10 +179,10 @@ pub fn command(name: &'static str, choices: &[Choice]) -> Command {
     command.arg(words("words")).arg(words("rest").last(true))
 }
 
-/// Reads the command line of a program, whose name comes first.
+/// Parses the command line of a program; its first word is the program's name.
 ///
 /// # Errors
-/// [`Unread`] says what else it is.
+/// A request for the help or the version, or a mistake in the line.
 pub fn read(name: &'static str, choices: &[Choice], line: &[OsString]) -> Result<CommandLine, Unread> {
     let matches = command(name, choices).try_get_matches_from(line).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => Unread::Help,
@@ -216,7 +217,7 @@ fn in_getopt_words(error: &clap::Error, choices: &[Choice], line: &[OsString]) -
     Mistake { message, is_old }
 }
 
-/// The message for a name that is no option; several options may begin with it.
+/// The message for an unknown long name, which may be an ambiguous abbreviation.
 fn unknown(name: &str, choices: &[Choice]) -> String {
     let is_possible = |choice: &&Choice| !choice.is_hidden && choice.long.starts_with(name);
     let possible: Vec<String> =

@@ -1,11 +1,11 @@
-//! Writes JSON (RFC 8259): what programs read of the status and of the log.
+//! Writes JSON (RFC 8259), for the status and the log.
 
 use std::fmt::Write;
 
 use crate::octets;
 
-/// A text as a JSON string, in its quotes. Control characters, quotes and backslashes are escaped; what is not UTF-8
-/// becomes U+FFFD.
+/// A text as a quoted JSON string. Control characters, quotes and backslashes are escaped; bytes that are not
+/// UTF-8 become U+FFFD.
 #[must_use]
 pub fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -27,7 +27,7 @@ pub fn string(text: &str) -> String {
     quoted
 }
 
-/// An object of these members; each value is JSON already.
+/// An object with these members; the values are JSON already.
 #[must_use]
 pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let members: Vec<String> =

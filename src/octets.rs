@@ -1,23 +1,24 @@
-//! Bytes that need not be UTF-8 as text, and back without loss.
+//! Converts bytes that may not be UTF-8 to text and back, without loss.
 //!
-//! Names, commands and paths of a configuration are bytes; the log and the debug output show them as they are, as
-//! knockd 0.8 does. In between they are text: each byte that is not part of a UTF-8 character is a character of its
-//! own, U+EF00 and the byte (U+EF80 to U+EFFF, in the private use area). Where these characters themselves occur, each
-//! of their bytes becomes such a character, so that the way back is unique.
+//! Names, commands and paths of a configuration are bytes, and the log and the debug output write those bytes
+//! unchanged, as knockd 0.8 does. Internally they are text: each byte that is not part of a UTF-8 character
+//! becomes a stand-in character, U+EF00 plus the byte (U+EF80 to U+EFFF, in the private use area). If the
+//! input contains one of these characters itself, each of its UTF-8 bytes becomes a stand-in, so that the
+//! conversion is reversible.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-/// The characters that stand for single bytes.
+/// The stand-in characters.
 const STAND_INS: RangeInclusive<char> = '\u{ef80}'..='\u{efff}';
-/// A stand-in is the byte and this.
+/// A stand-in is this plus the byte.
 const OFFSET: u32 = 0xef00;
-/// The first byte of U+E000 to U+EFFF in UTF-8.
+/// The first UTF-8 byte of U+E000 to U+EFFF.
 const LEAD: u8 = 0xee;
 
-/// These bytes as text.
+/// Converts bytes to text.
 #[must_use]
 pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -40,7 +41,7 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A path as text.
+/// Converts a path to text.
 #[must_use]
 pub fn path(path: &Path) -> Cow<'_, str> {
     #[cfg(unix)]
@@ -52,7 +53,7 @@ pub fn path(path: &Path) -> Cow<'_, str> {
     path.to_string_lossy()
 }
 
-/// The bytes that became this text.
+/// Converts text back to the original bytes.
 #[must_use]
 pub fn bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -65,20 +66,20 @@ pub fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The text with U+FFFD for each byte that is not UTF-8, for readers who insist on it.
+/// The text with U+FFFD for each byte that is not UTF-8, for formats that require UTF-8.
 #[must_use]
 pub fn lossy(text: &str) -> String {
     text.chars().map(|c| if STAND_INS.contains(&c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// The bytes of a text that is shown: see [`escaped`].
+/// The bytes of the text for display, with control characters escaped (see [`escaped`]).
 #[must_use]
 pub fn shown(text: &str) -> Vec<u8> {
     bytes(&escaped(text))
 }
 
-/// The text with control characters, which could move the cursor of a terminal or look like another line of the log,
-/// written as `\x1b`. Tabs stay, and the line ends that we write.
+/// The text with control characters written as `\x1b`: they could move a terminal's cursor or forge a line of
+/// the log. Tabs and newlines stay.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     let is_safe = |character: char| !character.is_ascii_control() || matches!(character, '\t' | '\n');
@@ -96,7 +97,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// At most the first `most` bytes of what became this text; no character is cut in two.
+/// The longest start of the text that is at most `most` original bytes long; no character is split.
 #[must_use]
 pub fn cut(text: &str, most: usize) -> &str {
     let mut length = 0;
@@ -107,7 +108,7 @@ pub fn cut(text: &str, most: usize) -> &str {
     beyond.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// The byte that a stand-in stands for.
+/// The byte of a stand-in; `None` for other characters.
 fn byte_of(character: char) -> Option<u8> {
     STAND_INS.contains(&character).then(|| u8::try_from(u32::from(character) - OFFSET).ok()).flatten()
 }

@@ -1,7 +1,7 @@
-//! Sets that are sorted lists. They are small, or change seldom; a `BTreeSet` compiles to several kilobytes of code
-//! for each type of element.
+//! Sets as sorted lists, for sets that are small or seldom change: a `BTreeSet` compiles to several kilobytes
+//! of code per element type.
 
-/// Puts an item into a sorted list without duplicates; returns whether it was not in it yet.
+/// Inserts an item into a sorted list without duplicates; returns whether it was new.
 pub fn insert<T: Ord>(list: &mut Vec<T>, item: T) -> bool {
     match list.binary_search(&item) {
         Ok(_) => false,
@@ -12,7 +12,7 @@ pub fn insert<T: Ord>(list: &mut Vec<T>, item: T) -> bool {
     }
 }
 
-/// Sorts a list, and leaves each item in it once.
+/// Sorts a list and removes duplicates.
 pub fn sort<T: Ord>(list: &mut Vec<T>) {
     list.sort_unstable();
     list.dedup();

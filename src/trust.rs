@@ -1,35 +1,36 @@
-//! Whether a file can be trusted: nobody but root and the user that reads it may have been able to write or
-//! replace it. That takes an owner and a mode for the file, and for every folder and link on the way to it.
+//! Decides whether a file can be trusted: that nobody but root and the user who reads it could have written
+//! or replaced it. This depends on the owner and mode of the file and of every folder and symbolic link on
+//! its path.
 //!
-//! The rule is that of sshd's `StrictModes`. The caller supplies what lstat(2) says of the files.
+//! The rule is that of sshd's `StrictModes`. The caller supplies the results of lstat(2).
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-/// The owner that Linux shows for users that a user namespace has no number for
-/// (`user_namespaces(7)`, `/proc/sys/fs/overflowuid`).
+/// The owner shown for users that have no number in the user namespace (`user_namespaces(7)`,
+/// `/proc/sys/fs/overflowuid`).
 const UNMAPPED: u32 = 65534;
-/// The bits of `st_mode` that tell the kind of a file, and three kinds (inode(7)).
+/// The bits of `st_mode` for the file type, and three file types (inode(7)).
 const KIND: u32 = 0o170_000;
 const FOLDER: u32 = 0o040_000;
 const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
-/// In such a folder only the owner of an entry can rename or remove it.
+/// In a folder with this bit, only the owner of an entry can rename or remove it.
 const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
-/// How many links Linux follows on one path.
+/// How many symbolic links Linux follows on one path.
 const MOST_LINKS: usize = 40;
 
-/// What lstat(2) and readlink(2) say of one name.
+/// The results of lstat(2) and readlink(2) for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The user that owns it.
+    /// The owner's user id.
     pub owner: u32,
-    /// Kind and permissions, as in `st_mode`.
+    /// File type and permissions, as in `st_mode`.
     pub mode: u32,
-    /// Where it leads, if it is a symbolic link.
+    /// The target, if this is a symbolic link.
     pub target: Option<PathBuf>,
 }
 
@@ -41,9 +42,10 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Root and the user `us`. `uid_map` is the text of `/proc/self/uid_map`, or empty if there is none: in a
-    /// user namespace that does not have every user, the files of the others, such as the real root, show one
-    /// common owner. No process in the namespace can be that user, so that owner is trusted as well.
+    /// Root and the user `us`. `uid_map` is the text of `/proc/self/uid_map`, or empty if there is no such
+    /// file. In a user namespace that does not map every user, the files of unmapped users, such as the real
+    /// root, show one common owner. No process in the namespace can be that user, so that owner is trusted as
+    /// well.
     #[must_use]
     pub fn new(us: u32, uid_map: &str) -> Owners {
         let maps_all = uid_map.lines().any(|line| {
@@ -61,12 +63,12 @@ impl Owners {
         owner == 0 || owner == self.us || self.unmapped == Some(owner)
     }
 
-    /// Why one name cannot be trusted; `None` if it can.
+    /// Why this file, folder or link itself cannot be trusted; `None` if it can.
     #[must_use]
     pub fn fault(self, path: &Path, facts: &Facts) -> Option<Fault> {
         let Facts { owner, mode, .. } = *facts;
         let kind = mode & KIND;
-        // What comes from a terminal is not stored in it.
+        // A terminal's permissions do not matter: its input is not stored in it.
         if kind == CHARACTER_DEVICE {
             return None;
         }
@@ -86,8 +88,8 @@ impl Owners {
     }
 }
 
-/// Why a file cannot be trusted. Its text is a sentence that says what to do, for the end of a message that
-/// began with the path of the file.
+/// Why a file cannot be trusted. Its text is a sentence that says what to do, to follow the path of the file
+/// in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     path: PathBuf,
@@ -103,25 +105,25 @@ enum Why {
 }
 
 impl Fault {
-    /// It belongs to somebody else.
+    /// Whether the fault is the owner.
     #[must_use]
     pub fn is_owner(&self) -> bool {
         matches!(self.why, Why::Owner { .. })
     }
 
-    /// It is a symbolic link.
+    /// Whether the faulty path is a symbolic link.
     #[must_use]
     pub fn is_link(&self) -> bool {
         self.kind == LINK
     }
 
-    /// It is a folder.
+    /// Whether the faulty path is a folder.
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.kind == FOLDER
     }
 
-    /// Only the members of its group are the trouble.
+    /// Whether the fault is only that the group can write.
     #[must_use]
     pub fn is_group(&self) -> bool {
         self.why == Why::GroupWrites
@@ -151,8 +153,8 @@ impl fmt::Display for Fault {
 }
 
 /// Why the file at this absolute path cannot be trusted: the faults of the file and of all folders and links
-/// that lead to it, those nearest to the root first. Where `look` finds nothing, the way ends: opening the
-/// file will say why.
+/// that lead to it, those nearest to the root first. Where `look` returns `None`, the walk ends: opening the
+/// file will report the error.
 pub fn faults(path: &Path, owners: Owners, look: impl Fn(&Path) -> Option<Facts>) -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
     let mut at = PathBuf::from("/");
@@ -164,7 +166,7 @@ pub fn faults(path: &Path, owners: Owners, look: impl Fn(&Path) -> Option<Facts>
             at.pop();
             continue;
         }
-        // The root replaces all before it.
+        // An absolute link target replaces the whole path.
         at.push(part);
         let Some(facts) = look(&at) else { break };
         if let Some(fault) = owners.fault(&at, &facts).filter(|fault| !faults.contains(fault)) {

@@ -1,5 +1,5 @@
-//! The daemon, or the client if called as `knock`, so that a router needs one file and a link. The daemon
-//! runs on Linux only.
+//! The daemon, or the client if called as `knock`, so that a router needs only one file and a link. The
+//! daemon runs on Linux only.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
