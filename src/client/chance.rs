@@ -1,4 +1,4 @@
-//! Unpredictable numbers for ports, sequence numbers and jitter, and random bytes for keys.
+//! Random numbers for ports, sequence numbers and jitter, and random bytes for keys.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,8 +6,8 @@ use crate::client::failure::Failure;
 
 /// A stream of random numbers.
 ///
-/// Each is the standard library's keyed hash of a counter; the key comes from the system's random
-/// source. Do not use them as keys.
+/// Each is the standard library's keyed hash of a counter, with a key from the system's random source. Not
+/// suitable as keys.
 pub(super) fn numbers() -> impl FnMut() -> u64 {
     let state = RandomState::new();
     let mut counter = 0_u64;
@@ -17,10 +17,10 @@ pub(super) fn numbers() -> impl FnMut() -> u64 {
     }
 }
 
-/// Random bytes that keys are made of, from the system's random source.
+/// Random bytes for keys, from the system's random source.
 ///
 /// # Errors
-/// The system has none (there is no `getrandom`, and no /dev/urandom).
+/// The system has no random source (neither `getrandom` nor /dev/urandom).
 pub(super) fn bytes<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)

@@ -1,6 +1,6 @@
-//! Stage 1, what was typed: the command line, read the way the `getopt_long` of knock 0.8 read it.
+//! Stage 1: parses the command line as the `getopt_long` of knock 0.8 did.
 //!
-//! What the values mean is decided in [`wanted`](super::wanted).
+//! The values are parsed in `wanted`.
 
 use std::ffi::{OsStr, OsString};
 
@@ -26,7 +26,7 @@ pub(super) const RAW_VALUES: [&str; 15] = [
     "pcap",
 ];
 
-/// The options; the completions of the shells are made from them.
+/// The options. The shell completions are generated from them.
 pub const OPTIONS: &[Choice] = &[
     Choice::switch("udp").short('u').first().old(),
     Choice::value("delay").short('d').first().old(),
@@ -79,7 +79,7 @@ pub const OPTIONS: &[Choice] = &[
     Choice::new("df", Takes::ValueOr("yes")),
 ];
 
-/// A command line. It may contain a seed, so it cannot be printed.
+/// A parsed command line. It has no `Debug`: it may contain a seed.
 pub(super) enum Line {
     /// `-h`.
     Help,
@@ -89,17 +89,18 @@ pub(super) enum Line {
     Typed(Typed),
 }
 
-/// Reads a command line, program name first.
+/// Parses a command line, whose first word is the program's name.
 ///
 /// # Errors
-/// Unknown options, and options without their value.
+/// Unknown options, and missing values.
 pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
     match command_line::read("knock", OPTIONS, line) {
         Ok(line) => Ok(Line::Typed(Typed(line))),
         Err(Unread::Help) => Ok(Line::Help),
         Err(Unread::Version) => Ok(Line::Version),
         Err(Unread::Wrong(mistake)) => {
-            // The usage follows only where it does in knock 0.8, so that it pushes no other message off the screen.
+            // The usage follows only where knock 0.8 printed it; elsewhere it would push the message off the
+            // screen.
             let message = format!("knock: {}", mistake.message);
             Err(if mistake.is_old {
                 Failure::usage(Some(message))
@@ -110,49 +111,49 @@ pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
     }
 }
 
-/// A command line, word by word.
+/// The options and words of a command line.
 #[derive(Clone)]
 pub(super) struct Typed(CommandLine);
 
 impl Typed {
-    /// Whether this option was typed.
+    /// Whether this option is on the command line.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.has(name)
     }
 
-    /// The value of this option.
+    /// The value of this option; `None` if it is absent.
     pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
         self.0.value(name)
     }
 
-    /// The value of this option as text; what is not UTF-8 becomes U+FFFD.
+    /// The value of this option as text, with U+FFFD for bytes that are not UTF-8.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.value(name).map(|value| value.to_string_lossy().into_owned())
     }
 
     /// The words that are not options: a host and its ports, or a profile.
     ///
-    /// A `--` before the first of them only ends the options, as with getopt.
+    /// A `--` before the first word only ends the options, as with getopt.
     pub(super) fn words(&self) -> &[OsString] {
         if self.0.words.is_empty() { &self.0.rest } else { &self.0.words }
     }
 
-    /// The command: what follows a `--` after the first word.
+    /// The command: the words after a `--` that follows the first word.
     pub(super) fn command(&self) -> Vec<OsString> {
         if self.0.words.is_empty() { Vec::new() } else { self.0.rest.clone() }
     }
 }
 
-/// What an option takes.
+/// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing: it is on or off.
+    /// No value: it is on or off.
     Switch,
     /// A value.
     Value,
 }
 
-/// What an option takes, if a profile may set it.
+/// The kind of an option; `None` if profiles cannot set it.
 pub(super) fn kind(name: &str) -> Option<Kind> {
     match OPTIONS.iter().find(|option| option.long == name)?.takes {
         Takes::Nothing if matches!(name, "list" | "insecure" | "new-seed") => None,

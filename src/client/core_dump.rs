@@ -1,5 +1,5 @@
-//! Keeps secrets out of core dumps, and other processes of the same user out of our memory. On Linux: elsewhere
-//! nothing is done.
+//! Keeps secrets out of core dumps, and our memory from other processes of the same user. Linux only; a no-op
+//! elsewhere.
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{forbid, lifted};
@@ -19,18 +19,18 @@ mod linux {
     use nix::sys::prctl;
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    /// The limit on core dumps that this process was started with.
+    /// The limit on core dumps at the start of this process.
     static LIMIT: OnceLock<Rlimit> = OnceLock::new();
 
-    /// From here on this process leaves no core dump.
+    /// Disables core dumps of this process.
     pub(in crate::client) fn forbid() {
-        // Also where a program takes the dumps (`core_pattern`), which the limit does not stop.
+        // Also covers dumps to a program (`core_pattern`), which ignores the limit.
         let _ = prctl::set_dumpable(false);
         let maximum = LIMIT.get_or_init(|| getrlimit(Resource::Core)).maximum;
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     }
 
-    /// Starts a program of the user's with the limit that we were started with.
+    /// Runs `start`, which starts a program of the user, under the original limit on core dumps.
     pub(in crate::client) fn lifted<T>(start: impl FnOnce() -> T) -> T {
         if let Some(limit) = LIMIT.get() {
             let _ = setrlimit(Resource::Core, *limit);

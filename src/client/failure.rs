@@ -1,4 +1,4 @@
-//! Why the client failed, and with which exit code.
+//! The client's errors and exit codes.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::client::output;
 use crate::client::usage::USAGE;
 
-/// The exit codes of failures. With 0, all knocks were sent and, with `--wait`, the port is open.
+/// The exit codes of failures. Code 0 means that all knocks were sent and, with `--wait`, the port is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     /// A mistake in the command line or a file, or an unknown name: nothing was sent.
@@ -17,15 +17,15 @@ pub(super) enum Status {
     NotOpen = 3,
     /// A raw packet could not be sent.
     NotSent = 4,
-    /// The command cannot be executed; the number is that of env(1).
+    /// The command cannot be executed; the same code as env(1).
     NotExecutable = 126,
-    /// The command was not found; the number is that of env(1).
+    /// The command was not found; the same code as env(1).
     NotFound = 127,
 }
 
 /// A failure: its message and its exit code.
 ///
-/// It is boxed because most functions of the client return it: each `?` then moves a pointer.
+/// Boxed, as most functions of the client return it: each `?` moves only a pointer.
 #[derive(Debug)]
 pub(super) struct Failure(Box<Parts>);
 
@@ -46,17 +46,17 @@ impl Failure {
         Failure(Box::new(Parts { status, message: Some(message.to_string()), usage: false }))
     }
 
-    /// A value that is not valid, a file that cannot be used, an unknown name.
+    /// An invalid value, an unusable file, or an unknown name.
     pub(super) fn refused(message: impl fmt::Display) -> Failure {
         Failure::of(Status::Refused, &format_args!("error: {message}"))
     }
 
-    /// A command line that says nothing to do: the message, if there is one, and the usage are shown.
+    /// An incomplete or wrong command line: prints the message, if any, and the usage.
     pub(super) fn usage(message: Option<String>) -> Failure {
         Failure(Box::new(Parts { status: Status::Refused, message, usage: true }))
     }
 
-    /// Several failures with a line each; the exit code is 1.
+    /// Several failures, one per line; the exit code is 1.
     pub(super) fn all(failures: Vec<Failure>) -> Failure {
         let messages: Vec<String> = failures.into_iter().filter_map(|failure| failure.0.message).collect();
         Failure::new(Status::Refused, messages.join("\n"))
@@ -70,7 +70,7 @@ impl Failure {
         }
         if *usage {
             output::print(USAGE);
-            // Where the usage pushes the message off the screen, it is said again.
+            // Repeat the message on a terminal, where the usage may have pushed it off the screen.
             if let Some(message) = message.as_ref().filter(|_| output::is_terminal()) {
                 output::complain(message);
             }

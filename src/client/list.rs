@@ -4,10 +4,10 @@ use crate::client::failure::Failure;
 use crate::client::profiles::{self, Found};
 use crate::client::{output, wanted};
 
-/// Prints name, host and file of every profile, but no sequence.
+/// Prints the name, host and file of every profile, but no sequence.
 ///
 /// # Errors
-/// All files that cannot be used or, unless `insecure`, that others may use; the first mistake of each
+/// All files that cannot be read or, unless `insecure`, that others can access; and the first mistake in each
 /// profile.
 pub(super) fn show(insecure: bool) -> Result<(), Failure> {
     let mut failures = Vec::new();

@@ -1,10 +1,10 @@
-//! The client, from the command line to the last packet and what comes after it.
+//! The client, from the command line to the last packet and the steps after it.
 //!
-//! What was typed (`cli`), what a profile says (`profiles`) and what is wanted (`wanted`) are three
-//! stages, each of which sees only the ones before it. Then names are looked up (`lookup`), sockets and
-//! files are opened, and only then are packets sent (`send`). At the end there may be a port to wait for
-//! or a command to run (`after`). What the packets contain is decided in [`plan`](crate::plan) and
-//! [`craft`](crate::packet::craft), which do no I/O.
+//! The command line (`cli`), the profile (`profiles`) and the validated options (`wanted`) are three stages,
+//! each of which sees only the ones before it. Then names are looked up (`lookup`), sockets and files are
+//! opened, and only then are packets sent (`send`). Finally the client may wait for a port or run a command
+//! (`after`). [`plan`](crate::plan) and [`craft`](crate::packet::craft), which do no I/O, decide what the
+//! packets contain.
 
 mod after;
 mod chance;
@@ -33,7 +33,7 @@ use failure::Failure;
 use send::Knocking;
 use wanted::{Options, Purpose, Stages};
 
-/// Runs `knock`; the program's arguments are its input, its exit code is the result.
+/// Runs `knock` with the arguments of this process, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     core_dump::forbid();
@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
     run(&line).unwrap_or_else(|failure| failure.report())
 }
 
-/// Says that the daemon does not run on this system: the exit code is the result.
+/// Reports that the daemon does not run on this system, and returns the exit code.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
 pub fn daemon_is_missing() -> ExitCode {
@@ -98,7 +98,7 @@ fn knock(options: &Options) -> Result<(), Failure> {
     }
     if let Some((wait, awaited)) = awaited {
         let knock_again = || {
-            // A one-time password has a new list by now; a one-time line stays the same.
+            // A one-time password may have a new list by now; a one-time line stays the same.
             if let Stages::Otp(_) = options.stages {
                 knocking.renew(lookup::errands(options, &addresses)?.0);
             }

@@ -1,7 +1,7 @@
 //! The only file of the client that prints.
 //!
-//! Errors of printing are ignored: a closed pipe must not stop the client in the middle of a sequence,
-//! and `println!` would panic.
+//! Write errors are ignored: a closed pipe must not stop the client in the middle of a sequence, and
+//! `println!` would panic.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -9,28 +9,27 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::client::system;
 
-/// One line on standard output.
+/// Prints a line on standard output.
 pub(super) fn say(line: impl Display) {
     write(&mut io::stdout(), &format_args!("{line}\n"));
 }
 
-/// Text on standard output, without adding an end of line.
+/// Prints text on standard output, without a newline at the end.
 pub(super) fn print(text: impl Display) {
     write(&mut io::stdout(), &text);
 }
 
-/// One line on standard error.
+/// Prints a line on standard error.
 pub(super) fn complain(line: impl Display) {
     write(&mut io::stderr(), &format_args!("{line}\n"));
 }
 
-/// One line about what is being done: on standard output, or on standard error if the former `is_taken`
-/// by data.
+/// Prints a progress message: on standard output, or on standard error if standard output `is_taken` by data.
 pub(super) fn note(is_taken: bool, line: impl Display) {
     if is_taken { complain(line) } else { say(line) }
 }
 
-/// Standard output as a file, which is not buffered.
+/// Standard output as an unbuffered file.
 ///
 /// # Errors
 /// Standard output is closed.
@@ -43,7 +42,7 @@ pub(super) fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Part of a line on standard error, which is a terminal.
+/// Prints part of a line on standard error, which is a terminal.
 pub(super) fn progress(text: impl Display) {
     write(&mut io::stderr(), &text);
 }

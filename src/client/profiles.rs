@@ -1,6 +1,6 @@
-//! Stage 2, what a profile says: the command line, completed by the profile that it names.
+//! Stage 2: completes the command line by the profile that it names.
 //!
-//! This module knows where the profile files are, who may read them, and how a profile becomes options.
+//! This module finds the profile files, checks who can access them, and converts a profile to options.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,20 +14,20 @@ use crate::client::{secret, system};
 use crate::plan::profile::{self, Profile, Setting};
 use crate::reason::reason;
 
-/// Options that say what to knock; without any of them, a single word is the name of a profile.
+/// Options that supply a sequence; without any of them, a single word names a profile.
 const SEQUENCES: [&str; 5] = ["one-time-sequences", "otp", "otp-file", "config", "stanza"];
 
 /// A command line, completed by the profile that it names.
 pub(super) struct Completed {
-    /// The options: those of the profile, overridden by those that were typed.
+    /// The options of the profile, overridden by those of the command line.
     pub(super) typed: Typed,
-    /// The profile, which has the host and the sequence, unless these were typed.
+    /// The profile with the host and the sequence; `None` if the command line has them.
     pub(super) profile: Option<Found>,
-    /// The command line without the profile.
+    /// The command line alone.
     by_hand: Typed,
 }
 
-/// A profile and the file it stands in.
+/// A profile and its file.
 pub(super) struct Found {
     pub(super) profile: Profile,
     pub(super) path: PathBuf,
@@ -42,7 +42,7 @@ impl Completed {
         }
     }
 
-    /// The host to knock at, unless only the name of the profile could be one.
+    /// The host, unless it could only be taken from the profile's name.
     pub(super) fn named_host(&self) -> Option<String> {
         match &self.profile {
             Some(found) => found.profile.setting("host")?.value().map(str::to_owned),
@@ -55,7 +55,7 @@ impl Completed {
         self.profile.as_ref()?.profile.setting(key)
     }
 
-    /// An option in an error message: `--ttl`, or `PATH: line 7: ttl` if the profile sets it.
+    /// The name of an option for an error message: `--ttl`, or `PATH: line 7: ttl` if the profile sets it.
     pub(super) fn name(&self, option: &str) -> String {
         match self.place(&[option]) {
             place if place.is_empty() => format!("--{option}"),
@@ -63,8 +63,8 @@ impl Completed {
         }
     }
 
-    /// `PATH: line 7: ` for the first of these settings that comes from the profile; empty if all of
-    /// them were typed.
+    /// `PATH: line 7: ` for the first of these settings that comes from the profile; empty if the command
+    /// line overrides all of them.
     pub(super) fn place(&self, settings: &[&str]) -> String {
         let of_profile = settings.iter().filter(|name| !self.by_hand.has(name));
         let place = |found: &Found| {
@@ -75,13 +75,13 @@ impl Completed {
     }
 }
 
-/// Completes a command line, given as words and as they were read.
+/// Completes a command line, given both as words and parsed.
 ///
 /// # Errors
-/// There is nothing to knock, no such profile, or its file must not be used.
+/// The command line has nothing to knock, the profile does not exist, or its file is not safe to use.
 pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Failure> {
     let words = typed.words();
-    // A stanza names a host by itself.
+    // A stanza names its own host.
     if words.is_empty() && typed.has("stanza") {
         return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
     }
@@ -95,7 +95,7 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
         let paths: Vec<String> = paths().iter().map(|path| path.display().to_string()).collect();
         let paths = paths.join(" or ");
         let problem = format!("no ports, and no profile '{name}' in {paths}");
-        // An address is a host, as knock 0.8 took any word: it showed the usage.
+        // knock 0.8 took any word for a host and printed the usage; keep that for addresses.
         if name.parse::<IpAddr>().is_ok() {
             return Err(Failure::usage(Some(format!("error: {problem}"))));
         }
@@ -108,18 +108,19 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
     found.complete(line, typed)
 }
 
-/// The files in which profiles are looked for, in order.
+/// The profile files, in order of preference.
 fn paths() -> Vec<PathBuf> {
     let (own, system) = system::profile_files();
     own.into_iter().chain([system]).collect()
 }
 
-/// The profile of this name, if there is one; the user's own file comes first.
+/// Finds a profile by name; the user's own file takes precedence.
 fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
     for path in paths() {
         let mut named = read(&path, insecure)?.into_iter().filter(|found| found.profile.name == name);
         if let Some(found) = named.next() {
-            // A second section of this name is a mistake, and it is unclear which one is meant.
+            // A second section of this name has a mistake noted; report it rather than guess which one is
+            // meant.
             named.try_for_each(|other| other.check())?;
             return Ok(Some(found));
         }
@@ -127,12 +128,13 @@ fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
     Ok(None)
 }
 
-/// All profiles there are, file by file.
+/// All profiles, file by file.
 pub(super) fn all(insecure: bool) -> Vec<Result<Vec<Found>, Failure>> {
     paths().iter().map(|path| read(path, insecure)).collect()
 }
 
-/// The profiles of one file; none if it does not exist, or is that of the system and we may not read it.
+/// Reads the profiles of one file; none if it does not exist, or if it is the system's file and not readable
+/// by us.
 fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
@@ -153,10 +155,10 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
 }
 
 impl Found {
-    /// The profile without a command line.
+    /// The profile with an empty command line.
     ///
     /// # Errors
-    /// There is a mistake in its section.
+    /// Its section has a mistake.
     pub(super) fn alone(self) -> Result<Completed, Failure> {
         let line = [OsString::from("knock")];
         match cli::read(&line)? {
@@ -165,7 +167,7 @@ impl Found {
         }
     }
 
-    /// Whether its section could be read.
+    /// Reports the first mistake in the profile's section, if any.
     fn check(&self) -> Result<(), Failure> {
         let path = self.path.display();
         let refuse = |error| Failure::refused(format_args!("{path}: {error}"));
@@ -186,7 +188,7 @@ impl Found {
     /// The settings as words of a command line, in the order of the file.
     ///
     /// # Errors
-    /// A key that is no option, a value where none belongs, none where one does.
+    /// An unknown key, a value for a switch, or a missing value.
     fn options(&self) -> Result<Vec<OsString>, Failure> {
         self.check()?;
         let mut options = Vec::new();
@@ -196,11 +198,12 @@ impl Found {
                 let (path, line) = (self.path.display(), setting.line);
                 Err(Failure::refused(format_args!("{path}: line {line}: {problem}")))
             };
-            // Not options: they stay where they are, in memory that is zeroed when it is dropped.
+            // These three are not passed as options: they stay in memory that is zeroed on drop.
             let is_ours = matches!(key, "host" | "sequence" | "otp");
             let kind = if is_ours { Some(Kind::Value) } else { cli::kind(key) };
             match (kind, setting.value()) {
-                // What is not like the name of an option can be a seed that lost its name.
+                // A key that does not look like an option may be a seed whose name is missing; do not show
+                // it.
                 (None, Some(_)) if key.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase()) => {
                     return refuse(&format!("unknown setting '{key}'"));
                 }

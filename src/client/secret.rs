@@ -1,4 +1,4 @@
-//! Files that hold a secret.
+//! Reads files that contain secrets.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,26 +10,26 @@ use crate::client::failure::Failure;
 use crate::client::system::{self, Access};
 use crate::reason::reason;
 
-/// The longest such file, in bytes: more than any configuration needs.
+/// The longest such file in bytes, far more than any configuration needs.
 const MAX_FILE: u64 = 0x10_0000;
 
-/// The content of a file, in one piece of memory that is zeroed when it is dropped.
+/// Reads a file into a single buffer that is zeroed on drop.
 ///
 /// # Errors
-/// The file cannot be read, or is longer than a megabyte.
+/// The file cannot be read, or is longer than 1 MiB.
 pub(super) fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
-    // With enough room from the start: a buffer that grows leaves copies behind.
+    // Allocate enough at once: a growing buffer leaves copies behind.
     let expected = usize::try_from(file.metadata()?.len().min(MAX_FILE)).unwrap_or(0);
     let mut text = Zeroizing::new(Vec::with_capacity(expected + 4096));
     file.take(MAX_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
-/// The content of a file that only its owner may use, unless `insecure`. Even then it is not another user's: what
-/// it says would run with our rights.
+/// Reads a file that only its owner may access, unless `insecure`. Even then it must not belong to another
+/// user: its commands would run with our privileges.
 ///
 /// # Errors
-/// Others may use it, or it cannot be read.
+/// Others can access the file, or it cannot be read.
 pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
@@ -50,10 +50,10 @@ pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Ze
     }
 }
 
-/// Whether nobody but root and we may have been able to write this file, which is open, unless `insecure`.
+/// Checks that only root and we could have written this open file, unless `insecure`.
 ///
 /// # Errors
-/// A sentence that says who may, and what to do.
+/// A sentence that says who else can write it, and how to fix that.
 pub(super) fn check(file: &File, path: &Path, insecure: bool) -> Result<(), String> {
     let shown = path.display();
     let faults = system::faults(file, path).map_err(|error| format!("{shown}: {}", reason(&error)))?;

@@ -1,6 +1,6 @@
-//! What `-h` and `-V` print.
+//! The texts of `-h` and `-V`.
 
-/// The usage. Its first part is that of knock 0.8, word for word.
+/// The usage. Its first part is knock 0.8's, word for word.
 pub const USAGE: &str = "\
 usage: knock [options] <host> <port[:proto]> [port[:proto]] ...
 options:

@@ -1,4 +1,4 @@
-//! After the knock: waiting for a port, a connection to it, a command.
+//! After the knocks: waits for a port, connects to it, or runs a command.
 
 mod proxy;
 mod wait;
@@ -14,8 +14,8 @@ use crate::client::system;
 use crate::client::wanted::Wait;
 use crate::reason::reason;
 
-/// Waits for the port, and knocks again up to `--retries` times. With `--proxy`, returns when the
-/// connection has ended. `advice` says what may be wrong if nothing answers.
+/// Waits for the port, and knocks again up to `--retries` times. With `--proxy`, returns once the connection
+/// has ended. `advice` is the text shown if nothing answers.
 ///
 /// # Errors
 /// The port does not open, the connection breaks, or a knock cannot be sent.
@@ -64,8 +64,7 @@ pub fn await_port(
     Err(Failure::new(Status::NotOpen, told))
 }
 
-/// Becomes the command, if there is one: replaces this process by it or, on Windows, ends with its exit
-/// code.
+/// Replaces this process by the command, if there is one; on Windows, runs it and exits with its exit code.
 ///
 /// # Errors
 /// The command cannot be run.

@@ -6,23 +6,22 @@ use std::thread;
 
 use crate::client::{output, system};
 
-/// How much is copied at once, in bytes: the capacity of a pipe.
+/// The size of the copy buffer in bytes: the capacity of a pipe.
 const BUFFER: usize = 65_536;
 
-/// Copies both ways until the other side closes the connection.
+/// Copies in both directions until the peer closes the connection.
 ///
-/// At the end of standard input our side of the connection is shut down, and the rest of the answer is
-/// still copied.
+/// At the end of standard input, shuts down the sending side and keeps copying the peer's data.
 ///
 /// # Errors
-/// Standard input or output cannot be used, or the connection broke.
+/// Standard input or output is closed, or the connection broke.
 pub fn join(stream: &TcpStream) -> io::Result<()> {
     // Duplicates of the descriptors, because std's handles are buffered.
     let input = system::duplicate(&io::stdin())?;
     let to_user = output::unbuffered()?;
     let (to_host, from_host) = (stream.try_clone()?, stream.try_clone()?);
-    // The only thread of this program. A poll loop would need standard input and output to be
-    // non-blocking, which would affect every other program that has the same terminal or pipe open.
+    // The only thread of this program. A poll loop would have to set O_NONBLOCK on standard input and output,
+    // which would affect every other program that has the same terminal or pipe open.
     thread::Builder::new().spawn(move || {
         let _ = copy(input, &to_host);
         let _ = to_host.shutdown(Shutdown::Write);
@@ -36,8 +35,8 @@ pub fn join(stream: &TcpStream) -> io::Result<()> {
 
 /// Copies data as soon as it arrives.
 ///
-/// Not `io::copy`: that uses splice(2), and on Linux 6.18 a splice from a pipe may keep sleeping after
-/// the pipe was written to, so that ssh would wait for an answer to data that was never sent.
+/// Not `io::copy`, which uses splice(2): on Linux 6.18 a splice from a pipe may keep sleeping after data
+/// arrived in the pipe, and ssh would wait for an answer to data that was never sent.
 fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {

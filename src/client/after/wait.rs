@@ -11,29 +11,29 @@ use crate::client::output;
 use crate::door::knock::Protocol;
 use crate::reason::reason;
 
-/// How long the first try waits for an answer; each further one waits twice as long. If the firewall was
-/// still closed a new SYN should follow soon, but a slow line needs more time.
+/// The timeout of the first try, which doubles with each round. Short, as the firewall may have dropped the
+/// first SYN; longer later, for slow lines.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long the longest try waits.
+/// The longest timeout of a try.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
-/// The pause after a try that was refused at once.
+/// The pause after a try that failed at once.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longer waits are shown on a terminal.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A port that did not open: the address that told most, and what was seen there.
+/// A port that did not open: the most informative outcome, and its address.
 #[derive(Debug)]
 pub struct Shut {
     pub address: SocketAddr,
     pub seen: Seen,
 }
 
-/// What came back from a port.
+/// The outcome of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing.
+    /// No answer.
     Silence,
-    /// A refusal.
+    /// Connection refused.
     Refusal,
     /// Another error, in the system's words.
     Error(String),
@@ -52,16 +52,16 @@ impl Seen {
 /// Tries the addresses in turn until one accepts a connection.
 ///
 /// # Errors
-/// None does in time.
+/// None of them accepts within the timeout.
 pub fn for_connection(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Shut> {
     until(addresses, timeout, connection).map(TcpStream::from)
 }
 
-/// Tries the addresses in turn until one answers: over TCP by accepting a connection, over UDP by a
-/// datagram in reply to one zero byte.
+/// Tries the addresses in turn until one answers: over TCP by accepting a connection, over UDP by a datagram
+/// in reply to one zero byte.
 ///
 /// # Errors
-/// None does in time.
+/// None of them answers within the timeout.
 pub fn for_answer(addresses: &[SocketAddr], protocol: Protocol, timeout: Duration) -> Result<(), Shut> {
     match protocol {
         Protocol::Tcp => for_connection(addresses, timeout).map(drop),
@@ -117,7 +117,7 @@ fn until(
                 thread::sleep(PAUSE.min(left));
             }
         }
-        // Without a route, waiting is of no use. Other errors may come from a firewall that still rejects.
+        // Without a route, retrying is pointless. Other errors may come from a firewall that still rejects.
         if let Some(shut) = shut.take_if(|_| is_cut_off) {
             return Err(shut);
         }
@@ -125,7 +125,7 @@ fn until(
     }
 }
 
-/// A line on a terminal that is overwritten, and erased at the end. It has no colour.
+/// A progress line on a terminal, without colour; erased on drop.
 struct Progress {
     begin: Instant,
     shown: bool,

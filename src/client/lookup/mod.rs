@@ -1,8 +1,8 @@
-//! Look-ups: addresses of the host, numbers of services, the next line of a one-time file, the list of a
+//! Look-ups: the host's addresses, port numbers of services, the next line of a one-time file, the list of a
 //! one-time password.
 //!
-//! All of them are done before the first knock: half a sequence would open nothing, but tell an
-//! eavesdropper that half.
+//! All of them happen before the first knock: half a sequence would open nothing, yet reveal that half to an
+//! eavesdropper.
 
 mod one_time;
 mod password;
@@ -25,10 +25,10 @@ use crate::plan::{self, Asked, Errand, Port, Resolved};
 pub use one_time::Line;
 pub use password::advice;
 
-/// The addresses to knock at, with port 0: one, or with `--both` one of each family that the host has.
+/// The addresses to knock at, with port 0: the first one, or with `--both` the first one of each family.
 ///
 /// # Errors
-/// The host is not found, or not in this family.
+/// The host is not found, or has no address of this family.
 pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
@@ -50,11 +50,11 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     Ok(v4.into_iter().chain(v6).copied().collect())
 }
 
-/// What to knock at each address, and the line of a one-time file to strike afterwards. With a one-time
+/// The stages for each address, and the line of a one-time file to strike after sending. With a one-time
 /// password, this may wait for the next period.
 ///
 /// # Errors
-/// A service is unknown, a one-time file has no usable line, or the source address is unknown.
+/// A service is unknown, a one-time file has no usable line, or the source address cannot be determined.
 pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Errand>, Option<Line>), Failure> {
     let alike = |stages: Vec<Resolved>| -> Vec<Errand> {
         addresses.iter().map(|&address| Errand { address, stages: stages.clone(), allow_ip: None }).collect()
@@ -82,7 +82,7 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
             let stages = vec![Resolved::from(Stage { protocol: Protocol::Udp, port })];
             let errand = |&address: &SocketAddr| {
                 let allow_ip = allow_ip(single, options, address)?;
-                // What does not fit into a packet is to be known before anything is sent.
+                // Check here that the request fits into a packet, before anything is sent.
                 single.asking.check(allow_ip).map_err(Failure::refused)?;
                 Ok(Errand { address, stages: stages.clone(), allow_ip: Some(allow_ip) })
             };
@@ -91,7 +91,7 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
     })
 }
 
-/// The addresses with the port to wait for.
+/// The addresses combined with the port to wait for.
 ///
 /// # Errors
 /// The service is unknown.
@@ -104,18 +104,19 @@ pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>,
     Ok(addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect())
 }
 
-/// Whom a single packet to this address asks to let in; an unspecified address stands for its sender's.
+/// The address that a single packet to `destination` asks to let in; the unspecified address stands for the
+/// packet's source.
 fn allow_ip(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Result<IpAddr, Failure> {
     match &single.allow {
         Allow::Sender if destination.is_ipv4() => Ok(Ipv4Addr::UNSPECIFIED.into()),
         Allow::Sender => Ok(Ipv6Addr::UNSPECIFIED.into()),
-        // Of either family, whichever the packet takes.
+        // A fixed address may be of another family than the packet.
         Allow::Seen(SeenAs::Address(address)) => Ok(*address),
         Allow::Seen(seen_as) => source::towards(destination, seen_as, options, "--allow-ip"),
     }
 }
 
-/// Stages of a one-time file or password. `-u` applies to them too.
+/// Resolves the stages of a one-time file or password. `-u` applies to them too.
 fn made(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
     let protocol = |stage: &Stage| match stage.protocol {
         Protocol::Tcp if options.udp => Protocol::Udp,
@@ -124,7 +125,7 @@ fn made(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
     stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
 }
 
-/// Stages that were written, with services looked up.
+/// Resolves the stages of a command line or profile by looking up their services.
 fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure> {
     let one = |(index, asked): (usize, &Asked)| {
         let port = match asked.port {
@@ -145,7 +146,7 @@ fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure
     asked.iter().enumerate().map(one).collect()
 }
 
-/// The message of knock 0.8; it names a port only if that was typed.
+/// The message of knock 0.8; it names a port only if one was typed.
 fn unresolved(options: &Options, asked: Option<&Asked>, reason: &str) -> Failure {
     let port = asked.map(|asked| format!(" on port {}", asked.text)).unwrap_or_default();
     Failure::new(

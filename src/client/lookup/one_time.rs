@@ -16,18 +16,18 @@ use crate::reason::reason;
 pub struct Line {
     path: PathBuf,
     file: File,
-    /// Where the line begins in the file, in bytes.
+    /// The byte offset of the line in the file.
     offset: usize,
-    /// The sequence the line holds.
+    /// The sequence on the line.
     pub sequence: Sequence,
 }
 
 impl Line {
-    /// Takes the first usable line. Waits while another client has the file locked.
+    /// Takes the first usable line. Waits while another client holds the lock.
     ///
     /// # Errors
-    /// The file cannot be read and written, others can write it (unless `insecure`), or it has no usable line
-    /// left.
+    /// The file cannot be opened for reading and writing, others can write it (unless `insecure`), or it has
+    /// no usable line left.
     pub fn take(path: &Path, insecure: bool) -> Result<Line, Failure> {
         let shown = path.display();
         let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
@@ -39,7 +39,7 @@ impl Line {
             if let Ok(sequence) = line.sequence {
                 return Ok(Line { path: path.to_owned(), file, offset: line.offset, sequence });
             }
-            // The line itself is not shown: it may be a sequence with a typing error.
+            // Do not show the line itself: it may be a sequence with a typo.
             let before = text.iter().take(line.offset).filter(|&&byte| byte == b'\n').count();
             output::complain(format_args!("{shown}: line {} is no sequence, skipped", before + 1));
         }
@@ -49,8 +49,8 @@ impl Line {
     /// Strikes the line, syncs the file to disk and unlocks it.
     ///
     /// # Errors
-    /// The file cannot be written, or another one is in its place: the next knocking may use the line again, and
-    /// open nothing.
+    /// The file cannot be written, or was replaced: the next run may use the same line again, which opens
+    /// nothing.
     pub fn strike(mut self) -> Result<(), Failure> {
         self.write_mark().map_err(|error| {
             let (path, words) = (self.path.display(), reason(&error));
@@ -70,8 +70,8 @@ impl Line {
     }
 }
 
-/// Opens a file and locks it: the one that is at the path when the lock is ours, since another client may have
-/// put a new one there while we waited.
+/// Opens and locks a file. Retries if the path has changed to another file by the time the lock is held,
+/// since another client may have replaced it meanwhile.
 fn lock(path: &Path) -> io::Result<File> {
     loop {
         let file = OpenOptions::new().read(true).write(true).open(path)?;

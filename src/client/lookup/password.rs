@@ -1,4 +1,4 @@
-//! The lists of a one-time password: for which source address, and for which period.
+//! Computes the lists of a one-time password for each source address and the current period.
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -12,13 +12,13 @@ use crate::door::otp::Otp;
 use crate::door::sequence::Stage;
 use crate::plan::password::{ClockOffset, Moment};
 
-/// The clock may be set while we wait for the next period; after this many waits we knock anyway.
+/// How often to wait for the next period before knocking regardless; the clock may be set meanwhile.
 const WAITS: u32 = 3;
 
-/// The list for each address, all of one period. May wait for the next period.
+/// The list for each address, all of the same period. May wait for the next period.
 ///
 /// # Errors
-/// The source address that the server sees is unknown.
+/// The source address that the server sees cannot be determined.
 pub fn lists(
     password: &Password,
     options: &Options,
@@ -44,13 +44,13 @@ pub fn lists(
             let line = format_args!("one-time password for {seen}, period {period} ({left} s left)");
             output::note(options.takes_stdout(), line);
         }
-        // Without IP protection the address makes no difference.
+        // Without IP protection, the list does not depend on the address.
         otp.list(period, source.unwrap_or(address.ip()))
     };
     Ok(addresses.iter().zip(sources).map(list).collect())
 }
 
-/// What may be wrong when a list opened nothing.
+/// Possible reasons why a list opened nothing.
 pub fn advice(otp: &Otp, offset: ClockOffset) -> String {
     let now = clock::unix(offset);
     let period = otp.period(now);
@@ -61,7 +61,7 @@ pub fn advice(otp: &Otp, offset: ClockOffset) -> String {
     )
 }
 
-/// Waits until it is time to knock; returns the period.
+/// Waits until it is time to knock, and returns the period.
 fn await_period(otp: &Otp, offset: ClockOffset) -> u64 {
     let mut moment = Moment::of(otp, clock::unix(offset));
     for _ in 0..WAITS {

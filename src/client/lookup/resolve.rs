@@ -1,6 +1,6 @@
-//! Addresses of hosts and numbers of services.
+//! Resolves host names and service names.
 //!
-//! An address is not passed to the resolver, which would read half a dozen files first.
+//! Numeric addresses bypass the resolver, which would read half a dozen files first.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,12 +10,12 @@ use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo};
 use crate::client::wanted::Family;
 use crate::door::knock::Protocol;
 
-/// The addresses of a host with port 0, best first, at least one.
+/// The addresses of a host with port 0, in the resolver's order; at least one.
 ///
 /// # Errors
-/// The message of the resolver.
+/// The resolver's message.
 pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
-    // [2001:db8::1], as in a web address.
+    // [2001:db8::1], as in URLs.
     let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let name = inner.filter(|name| name.contains(':')).unwrap_or(name);
     if let Ok(address) = name.parse::<IpAddr>() {
@@ -40,13 +40,13 @@ pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     if addresses.is_empty() { Err("No address associated with hostname".to_owned()) } else { Ok(addresses) }
 }
 
-/// The port number of a service in `/etc/services`: for this protocol or, failing that, for the other.
+/// The port number of a service in `/etc/services`, for this protocol or, failing that, for the other one.
 ///
 /// # Errors
-/// The message of the resolver.
+/// The resolver's message.
 pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
-    // Resolvers differ in what else they find: that of musl finds 7000/udp, where that stands in
-    // /etc/services, and takes it for TCP.
+    // Resolvers differ in the other names they accept: musl finds 7000/udp if /etc/services has it, and takes
+    // it for TCP.
     let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+*".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_in_name) {
         return Err("Servname not supported for ai_socktype".to_owned());
@@ -59,12 +59,12 @@ pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
         Protocol::Tcp => (SockType::Stream, SockType::DGram),
         Protocol::Udp | Protocol::Icmp => (SockType::DGram, SockType::Stream),
     };
-    // A knock may use either protocol, whatever the service uses.
+    // A knock may use either protocol, whichever the service is registered for.
     let mut found = look_up(own).or_else(|reason| look_up(other).map_err(|_| reason))?;
     found.find_map(Result::ok).map(|entry| entry.sockaddr.port()).ok_or_else(|| "no such service".to_owned())
 }
 
-/// The resolver's message, without the words that `dns-lookup` puts before it.
+/// The resolver's message, without the prefix that `dns-lookup` adds.
 fn message(error: LookupError) -> String {
     let text = io::Error::from(error).to_string();
     match text.split_once("information: ") {

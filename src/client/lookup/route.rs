@@ -11,18 +11,17 @@ use crate::client::system;
 use crate::plan::shape::{self, Route};
 use crate::reason::reason;
 
-/// The MTU if the system does not tell it: that of Ethernet.
+/// The MTU to assume if the system does not report one: that of Ethernet.
 const USUAL_MTU: u32 = 1500;
-/// The window scale if the system does not tell it: that of a receive buffer of 6 MB.
+/// The window scale to assume if the system does not report one: that of a receive buffer of 6 MB.
 const USUAL_WINDOW_SCALE: u8 = 7;
 
-/// The route to a destination, through this interface if one is named. Nothing is sent.
+/// Finds the route to a destination, through the given interface if any. Sends nothing.
 ///
-/// With a `spoofed` source, a missing route is not an error: the kernel may still be able to send the
-/// packet.
+/// With a `spoofed` source, a missing route is not an error: the kernel may still be able to send the packet.
 ///
 /// # Errors
-/// No route.
+/// There is no route, or no such interface.
 pub fn find(
     destination: SocketAddr,
     interface: Option<&str>,
@@ -40,15 +39,14 @@ pub fn find(
     }
 }
 
-/// Asks a datagram socket that is connected to the destination: it knows its source address and the MTU
-/// of the route.
+/// Connects a datagram socket to the destination and reads its source address and the MTU of the route.
 fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
     if let Some(name) = interface {
         system::bind_interface(&socket, name)?;
     }
     let mut address = destination;
-    // Any port but 0, which connect() refuses.
+    // Any port but 0, which connect() rejects.
     address.set_port(9);
     socket.connect(&SockAddr::from(address))?;
     let source = match (socket.local_addr()?.as_socket(), destination) {
@@ -64,8 +62,8 @@ fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     })
 }
 
-/// The window scale of the system's own connections, which follows from the largest receive buffer
-/// (tcp(7), `tcp_rmem` and `rmem_max`).
+/// The window scale of the system's own connections, derived from the largest receive buffer (tcp(7),
+/// `tcp_rmem` and `rmem_max`).
 fn window_scale() -> u8 {
     let last_number = |path: &str| -> Option<u64> {
         fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()

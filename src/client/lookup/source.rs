@@ -1,4 +1,4 @@
-//! Which source address a server sees.
+//! Determines the source address that a server sees.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -12,10 +12,10 @@ use crate::plan::password::{SeenAs, printed_address};
 use crate::plan::stun::{Stun, StunError};
 use crate::reason::reason;
 
-/// The source address that a server at `destination` sees; errors name the `option` it was asked for with.
+/// The source address that a server at `destination` sees; errors name the `option` that asked for it.
 ///
 /// # Errors
-/// It cannot be found out, or is of the other family.
+/// The address cannot be determined, or is of the other family.
 pub fn towards(
     destination: SocketAddr,
     seen_as: &SeenAs,
@@ -35,7 +35,7 @@ pub fn towards(
     Err(Failure::refused(format_args!("{option}: {source} is of another family than {to}")))
 }
 
-/// The source address of packets to the destination: the spoofed one, or that of the route.
+/// The source address of packets to the destination: the spoofed one, or the one of the route.
 fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     let raw = options.raw.as_ref();
     let spoofed = raw.and_then(|raw| raw.shape.source).filter(|it| it.is_ipv4() == destination.is_ipv4());
@@ -45,7 +45,7 @@ fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     route::find(destination, options.interface.as_deref(), None).map(|route| route.source)
 }
 
-/// The address that STUN servers report.
+/// The address reported by STUN servers.
 fn reported(stun: &Stun, over_v4: bool, option: &str) -> Result<IpAddr, Failure> {
     let refuse = |problem: StunError| Failure::refused(format_args!("{option}: {problem}"));
     stun.check().map_err(refuse)?;
@@ -57,7 +57,7 @@ fn reported(stun: &Stun, over_v4: bool, option: &str) -> Result<IpAddr, Failure>
     stun.judge(&answers).map_err(refuse)
 }
 
-/// The address that a command prints on its first line.
+/// The address on the first line of a command's output.
 fn printed(command: &str, option: &str) -> Result<IpAddr, Failure> {
     let refuse = |problem: &str| Failure::refused(format_args!("{option}: command: {problem}"));
     let (shell, option_of_shell) = system::SHELL;

@@ -1,8 +1,7 @@
-//! STUN (RFC 8489): a server on the other side of the NAT tells which address it sees.
+//! STUN (RFC 8489): asks a server beyond the NAT which source address it sees.
 //!
-//! Sends one binding request, a few times, and takes the first answer to it: one that comes from the server to the
-//! socket of the request and has its transaction ID. Whether it is believed is decided in
-//! [`plan::stun`](crate::plan::stun).
+//! Sends one binding request, up to four times, and accepts the first response from that server with the
+//! request's transaction ID. [`plan::stun`](crate::plan::stun) decides whether to trust it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,16 +13,16 @@ use crate::client::wanted::Family;
 use crate::plan::stun_message::{self, TransactionId};
 use crate::reason::reason;
 
-/// How long to wait for an answer after each request.
+/// The timeout of each request.
 const PATIENCE: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_millis(1500), Duration::from_secs(2)];
-/// The longest answer that is read, in bytes.
+/// The longest response that is read, in bytes.
 const MAX_ANSWER: usize = 1500;
 
-/// The address of the server, and the source address that it sees.
+/// Returns the server's address, and the source address that it sees.
 ///
 /// # Errors
-/// A message: the server is not found, cannot be reached, or does not answer.
+/// The server is not found, is unreachable, or does not answer; as text.
 pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<(IpAddr, IpAddr), String> {
     let family = if over_v4 { Family::V4 } else { Family::V6 };
     let found = resolve::host(server, family)?;
@@ -38,7 +37,7 @@ pub fn ask(server: &str, port: u16, over_v4: bool) -> Result<(IpAddr, IpAddr), S
 fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr =
         if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // Connected, so that only datagrams of the server are received.
+    // Connected, so that the kernel drops datagrams from other addresses.
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     let id = identifier();

@@ -1,4 +1,4 @@
-//! Plain knocks: ordinary connections and datagrams as in knock 0.8, which need no privileges; and pings.
+//! Plain knocks: connection attempts and datagrams as in knock 0.8, which need no privileges; and pings.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,19 +14,19 @@ use crate::reason::reason;
 /// The payload of a plain UDP knock.
 pub const DATAGRAM: &[u8] = &[0];
 
-/// How a plain knock leaves this host.
+/// The source port and interface of a plain knock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Way<'a> {
-    /// The source port of a datagram; none leaves it to the system.
+    /// The source port of a datagram; `None` lets the system choose.
     pub source_port: Option<u16>,
-    /// The interface; none is that of the route.
+    /// The interface; `None` lets the route decide.
     pub interface: Option<&'a str>,
 }
 
-/// Finds out whether this interface can be sent through, before the first knock.
+/// Checks before the first knock that packets can be sent through this interface.
 ///
 /// # Errors
-/// It cannot.
+/// The interface does not exist, is not permitted, or cannot be chosen on this system.
 pub fn check_interface(interface: Option<&str>, addresses: &[SocketAddr]) -> Result<(), Failure> {
     let (Some(name), Some(&address)) = (interface, addresses.first()) else { return Ok(()) };
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None);
@@ -34,7 +34,7 @@ pub fn check_interface(interface: Option<&str>, addresses: &[SocketAddr]) -> Res
     bound.map_err(|error| no_interface(name, &error))
 }
 
-/// The message for an interface that cannot be sent through.
+/// The error for an interface that cannot be used.
 pub fn no_interface(name: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::Unsupported {
         return Failure::refused(format_args!("--interface works on Linux only"));
@@ -42,16 +42,16 @@ pub fn no_interface(name: &str, error: &io::Error) -> Failure {
     Failure::refused(format_args!("cannot use interface {name}: {}", reason(error)))
 }
 
-/// Sends one knock from a new socket, and does not wait for an answer. `data` is the payload of a
-/// datagram.
+/// Sends one knock from a new socket, without waiting for an answer. `data` is the payload of a datagram.
 ///
-/// TCP: the socket is closed right after the connection was begun, so that exactly one SYN is sent. Only
-/// if the port answers before that does the server see a connection, which ends at once. An unreachable
-/// destination is not an error: knocks are not expected to be answered.
-/// For ICMP the port of the destination is the number of data bytes.
+/// TCP: the socket is closed as soon as the connection attempt has begun, so that exactly one SYN is sent.
+/// The server sees a connection, which ends at once, only if the port answers before that. ICMP: the port of
+/// the destination is the number of data bytes. An unreachable destination is not an error: knocks are not
+/// expected to be answered.
 ///
 /// # Errors
-/// The system provides no socket (out of descriptors, address family not supported) or not this port.
+/// The socket cannot be opened (out of descriptors, address family not supported) or bound to the interface
+/// or port.
 pub fn knock(destination: SocketAddr, protocol: Protocol, data: &[u8], way: Way<'_>) -> io::Result<()> {
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM,

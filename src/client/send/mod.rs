@@ -1,4 +1,4 @@
-//! Sends sequences: every stage to every address, round by round.
+//! Sends the sequences: every stage to every address, round by round.
 
 mod connect;
 mod pcap;
@@ -29,7 +29,7 @@ use crate::reason::reason;
 /// More bytes than fit into a packet.
 const MAX_DATA: u64 = 0x1_0000;
 
-/// Sequences that can be sent, and sent again.
+/// Sequences that can be sent repeatedly.
 pub struct Knocking<'a> {
     options: &'a Options,
     errands: Vec<Errand>,
@@ -37,22 +37,23 @@ pub struct Knocking<'a> {
     crafting: Option<Crafting>,
 }
 
-/// What raw packets need in addition.
+/// Additional state for raw packets.
 struct Crafting {
     shape: Shape,
     sender: Sender,
     recording: Option<Recording>,
-    /// Packets made so far.
+    /// The number of packets built so far.
     made: u64,
     /// In a dry run, the sum of all pauses so far.
     skipped: Duration,
 }
 
 impl<'a> Knocking<'a> {
-    /// Opens all sockets and files that may be refused. Nothing is sent.
+    /// Opens all sockets and files that may fail. Sends nothing.
     ///
     /// # Errors
-    /// Raw packets are not permitted, a file cannot be read or written, a spoofed source does not fit.
+    /// Raw packets or pings are not permitted, a file cannot be read or written, or a spoofed source is of
+    /// the wrong family.
     pub fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
         let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
         let crafting = if let Some(raw) = &options.raw {
@@ -72,7 +73,7 @@ impl<'a> Knocking<'a> {
         self.errands = errands;
     }
 
-    /// Sends all rounds or, in a dry run, shows them.
+    /// Sends all rounds or, in a dry run, prints them.
     ///
     /// # Errors
     /// A raw packet could not be sent, or no socket could be opened.
@@ -92,7 +93,7 @@ impl<'a> Knocking<'a> {
     }
 }
 
-/// The single packet of this knock, if it is one.
+/// Builds the single packet for this knock; `None` for knocks of a sequence.
 fn single_packet<'a>(
     planned: &Planned,
     options: &'a Options,
@@ -105,7 +106,7 @@ fn single_packet<'a>(
     }
 }
 
-/// Finds out whether the pings among the stages may be sent.
+/// Checks whether the pings among the stages are permitted.
 fn check_pings(options: &Options, errands: &[Errand]) -> Result<(), Failure> {
     let has_ping =
         |errand: &&Errand| errand.stages.iter().any(|resolved| resolved.stage.protocol == Protocol::Icmp);
@@ -185,7 +186,7 @@ impl Crafting {
         let route = self.sender.route(planned.destination, self.shape.source)?;
         let single = single_packet(planned, options)?;
         if let Some((single, Made { packet, .. })) = &single {
-            // One that is only shown must not be one that opens a door.
+            // In a dry run, print dummy data: the real packet could open the door.
             let is_sent = options.purpose == Purpose::Send;
             let shown = || vec![b'x'; packet.len()];
             self.shape.data = Some(if is_sent { packet.clone().into_bytes() } else { shown() });
@@ -231,7 +232,7 @@ impl Crafting {
     }
 }
 
-/// The content of a file, as much as can fit into a packet.
+/// Reads a file up to the size of a packet.
 fn read(path: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)

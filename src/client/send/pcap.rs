@@ -1,4 +1,4 @@
-//! `--pcap`: writes the packets to a file for tcpdump and tshark.
+//! `--pcap`: writes the packets to a capture file for tcpdump and tshark.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,16 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::client::failure::Failure;
 use crate::client::system;
 
-/// The first word of a file whose times are in microseconds (draft-ietf-opsawg-pcap, 4).
+/// The magic number of files with timestamps in microseconds (draft-ietf-opsawg-pcap, 4).
 const MAGIC: u32 = 0xa1b2_c3d4;
-/// The version of the format: 2.4, as two 16-bit numbers.
+/// The version of the format, 2.4, as two 16-bit numbers.
 const VERSION: u32 = 2 << 16 | 4;
-/// Longer packets would be cut; readers refuse more than this (`MAXIMUM_SNAPLEN` of libpcap).
+/// The snapshot length: the largest that readers accept (`MAXIMUM_SNAPLEN` of libpcap).
 const LONGEST_PACKET: u32 = 262_144;
-/// `LINKTYPE_RAW`: each packet begins with its IP header.
+/// `LINKTYPE_RAW`: each packet starts with its IP header.
 const RAW_IP: u32 = 101;
 
-/// A capture file of bare IP packets. Its numbers are in network byte order.
+/// A capture file of IP packets without link-layer headers. Its numbers are in network byte order.
 #[derive(Debug)]
 pub struct Recording {
     file: File,
@@ -25,8 +25,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins a file, replacing the content of an old one. A new file is readable by its owner only,
-    /// because it contains a sequence.
+    /// Creates a capture file, or truncates an existing one. It is readable by its owner only, because it
+    /// contains a sequence.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -37,19 +37,20 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Adds one IP packet.
+    /// Appends one IP packet.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write(&mut self, packet: &[u8], when: SystemTime) -> Result<(), Failure> {
         let time = when.duration_since(UNIX_EPOCH).unwrap_or_default();
-        // The format has 32 bits for the seconds, which last until 2106.
+        // The format has 32 bits for the seconds, which suffices until 2106.
         let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         self.append(&[seconds, time.subsec_micros(), length, length], packet)
     }
 
-    /// Writes numbers and bytes in one piece, so that a reader of a pipe or a full disk sees whole packets.
+    /// Writes numbers and bytes with a single write, so that a pipe's reader or a full disk has whole packets
+    /// only.
     fn append(&mut self, numbers: &[u32], bytes: &[u8]) -> Result<(), Failure> {
         let mut piece: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
         piece.extend_from_slice(bytes);

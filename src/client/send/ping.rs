@@ -1,5 +1,5 @@
-//! Stages `length:icmp`: an echo request, through a ping socket where the system grants one (icmp(7)), else through a raw
-//! one; on Windows, where only administrators get either, by its own API.
+//! Stages `length:icmp`: echo requests, sent through a ping socket where permitted (icmp(7)), else through a
+//! raw socket; on Windows, where both need an administrator, through the system's ICMP API.
 
 use std::io;
 #[cfg(not(windows))]
@@ -16,38 +16,39 @@ use crate::client::system;
 use crate::plan::ping;
 use crate::reason::reason;
 
-/// Sends one echo request with so many data bytes, and waits for nothing.
+/// Sends one echo request with `length` data bytes, and does not wait for the reply.
 ///
 /// # Errors
-/// The system grants no socket. A destination that cannot be reached is no error.
+/// The socket cannot be opened or bound to the interface. An unreachable destination is not an error.
 #[cfg(not(windows))]
 pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) -> io::Result<()> {
     let socket = open(destination.ip())?;
     if let Some(name) = interface {
         system::bind_interface(&socket, name)?;
     }
-    // The port of a raw IPv6 address is a protocol number, and must not contradict the socket's.
+    // In raw IPv6 addresses the port is a protocol number, which must be 0 or the socket's.
     destination.set_port(0);
-    // The system replaces the identifier where several programs may ping.
+    // The kernel replaces the identifier on ping sockets, so that several programs can ping at once.
     let identifier = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
     let message = ping::message(destination.ip(), identifier, length);
     let _unreachable = socket.send_to(&message, &SockAddr::from(destination));
     Ok(())
 }
 
-/// Sends one echo request with so many data bytes, and waits a moment for the answer. The interface is a matter of Linux.
+/// Sends one echo request with `length` data bytes, and waits briefly for the reply. The interface is
+/// ignored: choosing one works on Linux only.
 ///
 /// # Errors
-/// Windows refuses it. A destination that cannot be reached is no error.
+/// Windows rejects the request. An unreachable destination is not an error.
 #[cfg(windows)]
 pub fn knock(destination: SocketAddr, length: u16, _: Option<&str>) -> io::Result<()> {
     system::ping(destination, ping::data(length))
 }
 
-/// Finds out whether pings may be sent, before the first knock.
+/// Checks before the first knock that pings are permitted.
 ///
 /// # Errors
-/// They may not; with what to do about it.
+/// The socket cannot be opened; the message says how to permit it.
 #[cfg(not(windows))]
 pub fn check(destination: SocketAddr) -> Result<(), Failure> {
     open(destination.ip()).map(drop).map_err(|error| {
@@ -67,10 +68,10 @@ pub fn check(destination: SocketAddr) -> Result<(), Failure> {
     })
 }
 
-/// Finds out whether pings can be sent, before the first knock.
+/// Checks before the first knock that pings can be sent.
 ///
 /// # Errors
-/// They cannot: Windows has no API for that, or no such address family.
+/// Windows lacks the ICMP API or the address family.
 #[cfg(windows)]
 pub fn check(destination: SocketAddr) -> Result<(), Failure> {
     let may_send = system::check_pings(destination.ip());

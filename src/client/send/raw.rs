@@ -1,9 +1,9 @@
-//! Sends crafted packets: raw sockets that take whole IP packets.
+//! Sends crafted packets through raw sockets that take whole IP packets.
 //!
 //! A raw socket of protocol 255 (`IPPROTO_RAW`) expects packets with an IP header, over IPv4 and IPv6
 //! (raw(7); `inet6_create` in Linux sets "header included" too), so that no socket option is needed. The
-//! packets are routed and pass the firewall of this host like any others. The kernel writes the header
-//! checksum of IPv4, and fills in source and identification only where they are zero.
+//! packets are routed and pass the host's firewall like any others. The kernel writes the header checksum of
+//! IPv4, and fills in source and identification only where they are zero.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ use crate::reason::reason;
 /// The protocol number for packets with an IP header.
 const HEADER_INCLUDED: i32 = 255;
 
-/// Sends IP packets, from one socket per family.
+/// Sends IP packets through one socket per address family.
 #[derive(Debug, Default)]
 pub struct Sender {
     interface: Option<String>,
@@ -31,7 +31,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender that uses this interface, or that of each route.
+    /// A sender through this interface; `None` lets the route decide.
     pub fn new(interface: Option<String>) -> Sender {
         Sender { interface, ..Sender::default() }
     }
@@ -40,7 +40,7 @@ impl Sender {
     /// packet.
     ///
     /// # Errors
-    /// Not permitted, or no such interface.
+    /// Raw sockets are not permitted, not supported by this system, or the interface does not exist.
     pub fn open(&mut self, destinations: &[SocketAddr]) -> Result<(), Failure> {
         if !system::HAS_RAW_PACKETS {
             return Err(Failure::new(
@@ -67,12 +67,12 @@ impl Sender {
         Ok(())
     }
 
-    /// The way to a destination, as [`route::find`] has it.
+    /// The route to a destination from [`route::find`], cached.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`route::find`].
     pub fn route(&mut self, destination: SocketAddr, spoofed: Option<IpAddr>) -> Result<Route, Failure> {
-        // The port does not matter.
+        // Routes do not depend on the port.
         let mut destination = destination;
         destination.set_port(0);
         if let Some(route) = self.routes.get(&destination) {
@@ -86,13 +86,13 @@ impl Sender {
     /// Sends one IP packet.
     ///
     /// # Errors
-    /// The system refuses it: longer than the MTU, no route, blocked by the local firewall.
+    /// send(2) failed: the packet exceeds the MTU, there is no route, or the local firewall blocks it.
     pub fn send(&self, packet: &[u8], destination: SocketAddr) -> Result<(), Failure> {
         let socket = match destination {
             SocketAddr::V4(_) => &self.v4,
             SocketAddr::V6(_) => &self.v6,
         };
-        // In raw IPv6 addresses the port is a protocol number, which must be 0 or that of the socket.
+        // In raw IPv6 addresses the port is a protocol number, which must be 0 or the socket's.
         let mut address = destination;
         address.set_port(0);
         let sent = match socket {

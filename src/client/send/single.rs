@@ -1,4 +1,4 @@
-//! Single packets, each made at the moment when it is sent: no two are alike.
+//! Builds single packets at the moment of sending, so that no two are alike.
 
 use std::net::IpAddr;
 
@@ -8,18 +8,18 @@ use crate::client::{chance, clock};
 use crate::plan::password::ClockOffset;
 use crate::plan::spa::{Chance, Summary};
 
-/// A packet that is ready to be sent.
+/// A packet that is ready to send.
 pub struct Made {
-    /// What the datagram carries.
+    /// The payload of the datagram.
     pub packet: String,
-    /// What it asks for, without a key.
+    /// A description of the request, without keys.
     pub summary: String,
 }
 
-/// The packet of this moment, by the corrected clock, that asks to let this address in.
+/// Builds a packet that asks to let this address in, with the corrected time of this moment.
 ///
 /// # Errors
-/// More is asked for than it can hold, or the system has no random numbers.
+/// The request does not fit into a packet, or the system has no random source.
 pub fn make(single: &SinglePacket, allow_ip: IpAddr, offset: ClockOffset) -> Result<Made, Failure> {
     let chance =
         Chance { unix: clock::unix(offset).as_secs(), digits: chance::bytes()?, salt: chance::bytes()? };

@@ -1,4 +1,4 @@
-//! Echo requests by Windows' own API, which needs no administrator; sockets for them do.
+//! Sends echo requests through Windows' ICMP API, which needs no administrator; ping and raw sockets do.
 //!
 //! One of the few places of the crate with `unsafe` code; a test reads the sources for that.
 #![allow(unsafe_code)]
@@ -20,16 +20,16 @@ use windows_sys::Win32::NetworkManagement::IpHelper::{
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
 
-/// The room for one answer besides its data, in bytes: the headers of the answer (at most 40), an ICMP error (8)
-/// and an I/O status block (16), rounded up.
+/// The room for one reply besides its data, in bytes: the reply's header (at most 40), an ICMP error (8) and
+/// an I/O status block (16), rounded up.
 const ANSWER: usize = 128;
-/// How long Windows waits for the answer, in ms.
+/// How long Windows waits for the reply, in ms.
 const TIMEOUT: u32 = 1000;
-/// How long to wait for the answer, in ms: by then the request has left, before the next knock.
+/// How long we wait for the reply, in ms, so that the request has left before the next knock.
 const PATIENCE: u32 = 100;
 
-/// What a router or the destination may answer instead, or that nobody does. Other failures are this machine's: no
-/// request was sent.
+/// Errors that mean a router's or the destination's ICMP error, or no reply at all. Any other error is local:
+/// no request was sent.
 const UNREACHABLE: [u32; 9] = [
     IP_DEST_NET_UNREACHABLE,
     IP_DEST_HOST_UNREACHABLE,
@@ -42,19 +42,18 @@ const UNREACHABLE: [u32; 9] = [
     IP_TIME_EXCEEDED,
 ];
 
-/// Finds out whether echo requests can be sent to this address.
+/// Checks whether echo requests can be sent to this address.
 ///
 /// # Errors
-/// They cannot: Windows has no such API, or no such address family.
+/// Windows lacks the ICMP API or the address family.
 pub fn check_pings(destination: IpAddr) -> io::Result<()> {
     Requests::open(destination).map(drop)
 }
 
-/// Sends one echo request with these data, at most [`MAX_ECHO`] bytes, and waits a moment for the answer. The port is
-/// ignored.
+/// Sends one echo request with this data, and waits briefly for the reply. The port is ignored.
 ///
 /// # Errors
-/// Windows refuses the request. A destination that cannot be reached is no error.
+/// Windows rejects the request. An unreachable destination is not an error.
 pub fn ping(mut destination: SocketAddr, data: Vec<u8>) -> io::Result<()> {
     destination.set_port(0);
     let mut pending = Pending {
@@ -66,37 +65,39 @@ pub fn ping(mut destination: SocketAddr, data: Vec<u8>) -> io::Result<()> {
         to: Box::new(SockAddr::from(destination)),
     };
     if pending.send(destination)? && !pending.event.is_signaled_within(PATIENCE) {
-        // Windows may still write the answer and signal the event: they stay until the process ends. That is at
-        // most 3 kB for each unanswered ping of a program that sends a few.
+        // Windows may still write the reply and signal the event, so leak the buffers: at most 3 kB for each
+        // unanswered ping of a program that sends a few.
         mem::forget(pending);
     }
     Ok(())
 }
 
-/// Whether a request failed because its destination cannot be reached, or was answered with an ICMP error.
+/// Whether a request failed because its destination is unreachable, or was answered by an ICMP error.
 fn is_unreachable(error: &io::Error) -> bool {
     let code = error.raw_os_error().and_then(|code| u32::try_from(code).ok());
     code.is_some_and(|code| UNREACHABLE.contains(&code))
         || matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
 }
 
-/// A request and all that Windows uses until it is answered.
+/// A request, with everything that Windows uses until the reply.
 struct Pending {
     requests: Requests,
     event: Event,
     data: Vec<u8>,
-    /// Words, because the structures in it are aligned.
+    /// Made of u64, as Windows writes aligned structures into it.
     answer: Vec<u64>,
-    /// The addresses of a request by IPv6. Boxed, because the documentation does not say that they are copied.
+    /// The addresses of an IPv6 request. Boxed, because the documentation does not say that Windows copies
+    /// them.
     from: Box<SockAddr>,
     to: Box<SockAddr>,
 }
 
 impl Pending {
-    /// Hands the request to Windows, which uses this value until the event is signaled if the result is true.
+    /// Hands the request to Windows. If this returns true, Windows uses this value until the event is
+    /// signaled.
     ///
     /// # Errors
-    /// There are too many data, or Windows refuses the request.
+    /// The data is too long, or Windows rejects the request.
     fn send(&mut self, destination: SocketAddr) -> io::Result<bool> {
         let length = u16::try_from(self.data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let room =
@@ -107,9 +108,9 @@ impl Pending {
         let answers = match destination {
             SocketAddr::V4(v4) => {
                 let (from, to) = (0, u32::from_ne_bytes(v4.ip().octets()));
-                // SAFETY: both handles are open. `data` and `answer` have the lengths given with them, and the caller
-                // keeps them, and the handles, until the event is signaled. With an event there is no routine to
-                // call, and the options may be null.
+                // SAFETY: both handles are open. `data` and `answer` have the lengths passed with them, and
+                // the caller keeps them and the handles until the event is signaled. With an event there is
+                // no callback, and the options may be null.
                 unsafe {
                     IcmpSendEcho2Ex(
                         *requests, *event, routine, context, from, to, data, length, options, answer, room,
@@ -119,7 +120,7 @@ impl Pending {
             }
             SocketAddr::V6(_) => {
                 let (from, to) = (from.as_ptr().cast(), to.as_ptr().cast());
-                // SAFETY: as above; and both addresses are those of IPv6, and are kept as long as the data.
+                // SAFETY: as above; both addresses are IPv6 and live as long as the data.
                 unsafe {
                     Icmp6SendEcho2(
                         *requests, *event, routine, context, from, to, data, length, options, answer, room,
@@ -137,12 +138,12 @@ impl Pending {
     }
 }
 
-/// A handle for the requests to one address family.
+/// An ICMP handle for one address family.
 struct Requests(HANDLE);
 
 impl Requests {
     fn open(destination: IpAddr) -> io::Result<Requests> {
-        // SAFETY: these functions take nothing, and the handle that they return is checked.
+        // SAFETY: these functions take no arguments, and the returned handle is checked.
         let handle = unsafe {
             match destination {
                 IpAddr::V4(_) => IcmpCreateFile(),
@@ -155,18 +156,18 @@ impl Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        // SAFETY: the handle is open, and used by nothing else.
+        // SAFETY: the handle is open, and nothing else uses it.
         unsafe { IcmpCloseHandle(self.0) };
     }
 }
 
-/// What Windows signals when a request is answered, or has failed.
+/// An event that Windows signals when a request is answered or has failed.
 struct Event(HANDLE);
 
 impl Event {
     fn new() -> io::Result<Event> {
         let (manual_reset, signaled) = (1, 0);
-        // SAFETY: neither attributes nor a name are needed, and the handle that it returns is checked.
+        // SAFETY: attributes and name may be null, and the returned handle is checked.
         let handle = unsafe { CreateEventW(ptr::null(), manual_reset, signaled, ptr::null()) };
         if handle.is_null() { Err(io::Error::last_os_error()) } else { Ok(Event(handle)) }
     }
@@ -179,7 +180,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: the handle is open, and used by nothing else.
+        // SAFETY: the handle is open, and nothing else uses it.
         unsafe { CloseHandle(self.0) };
     }
 }

@@ -1,7 +1,7 @@
-//! What differs between the systems that the client runs on: where profiles are, who may use a file, what
-//! becomes of a command.
+//! The differences between the client's operating systems: the paths of profiles, file permissions, running a
+//! command.
 //!
-//! The client is the same everywhere else. Raw packets and interfaces are those of Linux.
+//! Everything else is portable, except that raw packets and the choice of an interface need Linux.
 
 #[cfg(windows)]
 mod echo;
@@ -21,14 +21,14 @@ use std::io;
 
 use socket2::Socket;
 
-/// Whether raw packets can be sent: the kernels of macOS and the BSDs change them or drop those of TCP,
+/// Whether raw packets can be sent: the kernels of macOS and the BSDs modify them or drop those of TCP, and
 /// Windows drops them.
 pub const HAS_RAW_PACKETS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Lets a socket use this interface only.
+/// Binds a socket to a network interface.
 ///
 /// # Errors
-/// There is no such interface, or it may not be chosen; always, but on Linux.
+/// The interface does not exist or may not be chosen; on systems other than Linux, always.
 pub fn bind_interface(socket: &Socket, name: &str) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return socket.bind_device(Some(name.as_bytes()));
@@ -39,7 +39,7 @@ pub fn bind_interface(socket: &Socket, name: &str) -> io::Result<()> {
     }
 }
 
-/// The largest packet that goes whole to the destination that a socket is connected to, in bytes.
+/// The path MTU of a connected socket in bytes; `None` if the system does not report it.
 pub fn path_mtu(socket: &Socket) -> Option<u32> {
     // On Linux this option works on IPv6 sockets too.
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,4 +1,4 @@
-//! Linux, macOS, the BSDs, Android.
+//! Linux, Android, macOS and the BSDs.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,70 +15,70 @@ use nix::unistd::{Uid, User, geteuid};
 
 use crate::trust::{self, Facts, Fault, Owners};
 
-/// The profiles of the whole system.
+/// The system's profile file.
 const SYSTEM: &str =
     if cfg!(target_os = "freebsd") { "/usr/local/etc/knock.conf" } else { "/etc/knock.conf" };
 
-/// The shell that runs a command line, and the option before it.
+/// The shell for command lines, and its option.
 pub const SHELL: (&str, &str) = ("sh", "-c");
 
-/// The file of the user's profiles, if there is a home, and that of the system.
+/// The profile files of the user, if there is a home directory, and of the system.
 pub fn profile_files() -> (Option<PathBuf>, PathBuf) {
-    // Relative paths are to be ignored (XDG Base Directory Specification).
+    // The XDG Base Directory Specification requires relative paths to be ignored.
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let own = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
     (own.map(|folder| folder.join("knock.conf")), PathBuf::from(SYSTEM))
 }
 
-/// What others may do with an open file.
+/// The permissions of group and others on an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     mode: u32,
 }
 
 impl Access {
-    /// Asks the open file, so that it cannot be another one by the time it is read.
+    /// Reads the permissions of the open file, as the path could lead to another file by now.
     ///
     /// # Errors
-    /// The file cannot be asked.
+    /// fstat(2) failed.
     pub fn of(file: &File, _: &Path) -> io::Result<Access> {
         Ok(Access { mode: file.metadata()?.mode() & 0o777 })
     }
 
-    /// Whether group or others may read it.
+    /// Whether group or others can read the file.
     pub fn others_read(self) -> bool {
         self.mode & 0o044 != 0
     }
 
-    /// Whether group or others may do anything with it.
+    /// Whether group or others have any permission.
     pub fn others_use(self) -> bool {
         self.mode & 0o077 != 0
     }
 
-    /// In words, for a message.
+    /// The permissions in words, for a message.
     pub fn words(self) -> String {
         format!("mode {:03o}", self.mode)
     }
 
-    /// What keeps others from it.
+    /// A command that removes the permissions of group and others.
     pub fn remedy(path: &Path) -> String {
         format!("chmod 600 {}", path.display())
     }
 }
 
-/// Why an open file cannot be trusted.
+/// Why an open file cannot be trusted; empty if it can.
 ///
 /// # Errors
-/// The file cannot be asked.
+/// fstat(2) or getcwd(3) failed.
 pub fn faults(file: &File, path: &Path) -> io::Result<Vec<Fault>> {
-    // Only Linux has it.
+    // Only Linux has this file.
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let owners = Owners::new(geteuid().as_raw(), &uid_map);
     // The folders of an Android app belong to the system, which keeps other apps out of them.
     let look = |path: &Path| fs::symlink_metadata(path).ok().map(|it| facts(path, &it));
     let mut faults =
         if cfg!(target_os = "android") { Vec::new() } else { trust::faults(&absolute(path)?, owners, look) };
-    // Asked of the open file too, so that it cannot be another one by the time it is read.
+    // Check the open file too, as the path could lead to another file by now.
     let opened = Facts { target: None, ..facts(path, &file.metadata()?) };
     faults.extend(owners.fault(path, &opened).filter(|_| faults.is_empty()));
     Ok(faults)
@@ -89,22 +89,22 @@ fn facts(path: &Path, it: &Metadata) -> Facts {
     Facts { owner: it.uid(), mode: it.mode(), target }
 }
 
-/// Whether the path leads to this file.
+/// Whether the path still leads to this open file.
 ///
 /// # Errors
-/// The file or the path cannot be asked.
+/// fstat(2) or stat(2) failed.
 pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let (ours, there) = (file.metadata()?, fs::metadata(path)?);
     Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
 }
 
-/// Opens a file for writing, and empties it; it is readable by its owner only. What a stranger put in its place is
-/// not written to.
+/// Opens a file for writing and truncates it; only its owner can read it. Refuses files that another user put
+/// at the path.
 ///
 /// # Errors
-/// The file cannot be written, or a stranger made it.
+/// The file cannot be written, belongs to another user, or has another hard link.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    // It follows no link at the end of the path.
+    // O_EXCL does not follow a symbolic link at the end of the path.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made,
@@ -124,7 +124,7 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Standard input or output as a file, which is not buffered.
+/// Standard input or output as an unbuffered file.
 ///
 /// # Errors
 /// The stream is closed.
@@ -132,17 +132,17 @@ pub fn duplicate(stream: &impl AsFd) -> io::Result<File> {
     stream.as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Becomes the command; returns only if that fails.
+/// Replaces this process by the command; returns only if that fails.
 pub fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Error {
     Command::new(program).args(arguments).exec()
 }
 
-/// The name of the user in the system's database.
+/// The user's name in the user database.
 pub fn user_name() -> Option<String> {
     User::from_uid(Uid::current()).ok().flatten().map(|user| user.name)
 }
 
-/// The bytes of a word of the command line.
+/// The bytes of a command-line argument.
 pub fn bytes(word: &OsStr) -> &[u8] {
     word.as_bytes()
 }

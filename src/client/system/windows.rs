@@ -10,10 +10,10 @@ use std::process::{self, Command};
 
 use crate::trust::Fault;
 
-/// The shell that runs a command line, and the option before it.
+/// The shell for command lines, and its option.
 pub const SHELL: (&str, &str) = ("cmd", "/C");
 
-/// The file of the user's profiles, if there is a home, and that of the system.
+/// The profile files of the user, if there is a home directory, and of the system.
 pub fn profile_files() -> (Option<PathBuf>, PathBuf) {
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let file = |folder: PathBuf| folder.join("knock").join("knock.conf");
@@ -21,14 +21,14 @@ pub fn profile_files() -> (Option<PathBuf>, PathBuf) {
     (folder("APPDATA").map(file), file(system))
 }
 
-/// What others may do with a file: what is in the folder of the user, Windows keeps from other users.
+/// The permissions of others on a file. Windows keeps other users out of a user's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     is_shared: bool,
 }
 
 impl Access {
-    /// Looks where the file is.
+    /// Checks whether the file is in the user's folder.
     ///
     /// # Errors
     /// Its path cannot be resolved.
@@ -38,44 +38,44 @@ impl Access {
         Ok(Access { is_shared: home.is_none_or(|home| !path.starts_with(home)) })
     }
 
-    /// Whether others may read it.
+    /// Whether others can read the file.
     pub fn others_read(self) -> bool {
         self.is_shared
     }
 
-    /// Whether others may do anything with it.
+    /// Whether others have any permission.
     pub fn others_use(self) -> bool {
         self.is_shared
     }
 
-    /// In words, for a message.
+    /// The permissions in words, for a message.
     pub fn words(self) -> String {
         "it is not in your user folder".to_owned()
     }
 
-    /// What keeps others from it.
+    /// Advice that keeps others from the file.
     pub fn remedy(_: &Path) -> String {
         "move it into your user folder".to_owned()
     }
 }
 
-/// Why an open file cannot be trusted: owners and modes are those of Unix, and [`Access`] looks at the folder.
+/// Always empty: owners and modes are specific to Unix, and [`Access`] checks the folder.
 ///
 /// # Errors
-/// None.
+/// Never.
 pub fn faults(_: &File, _: &Path) -> io::Result<Vec<Fault>> {
     Ok(Vec::new())
 }
 
-/// Whether the path leads to this file: nobody can replace a file that is open.
+/// Always true: Windows does not let anyone replace an open file.
 ///
 /// # Errors
-/// None.
+/// Never.
 pub fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Opens a file for writing, and empties it. Others may read it where its folder lets them.
+/// Opens a file for writing and truncates it. Its folder decides who else can read it.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -83,7 +83,7 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
 
-/// Standard input or output as a file, which is not buffered.
+/// Standard input or output as an unbuffered file.
 ///
 /// # Errors
 /// The stream is closed.
@@ -91,7 +91,7 @@ pub fn duplicate(stream: &impl AsHandle) -> io::Result<File> {
     stream.as_handle().try_clone_to_owned().map(File::from)
 }
 
-/// Runs the command and ends with its exit code; returns only if it cannot be run.
+/// Runs the command and exits with its exit code; returns only if it cannot be run.
 pub fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Error {
     match Command::new(program).args(arguments).status() {
         Ok(status) => process::exit(status.code().unwrap_or(1)),
@@ -99,12 +99,12 @@ pub fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Error {
     }
 }
 
-/// The name of the user.
+/// The user's name.
 pub fn user_name() -> Option<String> {
     env::var_os("USERNAME").map(|name| name.to_string_lossy().into_owned())
 }
 
-/// The bytes of a word of the command line.
+/// The bytes of a command-line argument.
 pub fn bytes(word: &OsStr) -> &[u8] {
     word.as_encoded_bytes()
 }

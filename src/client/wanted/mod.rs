@@ -1,7 +1,7 @@
-//! Stage 3, what is wanted: the words of the command line and of a profile, read as values.
+//! Stage 3: parses and checks the values of the command line and the profile.
 //!
-//! Everything that can be refused without a look-up is refused here, in one line that names the option,
-//! or file and line of the profile.
+//! Everything that can be rejected without a look-up is rejected here, with a one-line message that names the
+//! option, or the file and line of the profile.
 
 pub mod password;
 mod raw;
@@ -24,77 +24,77 @@ use values::{milliseconds, number, seconds};
 
 pub use raw::Raw;
 
-/// More rounds than this would be a flood.
+/// The limit of `--count`; more would be a flood.
 const MAX_ROUNDS: u64 = 10_000;
-/// How long `--wait` waits after each sequence.
+/// The default timeout of `--wait` after each sequence.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the client is to do.
+/// The parsed options.
 #[derive(Debug)]
 pub struct Options {
     pub host: String,
     pub stages: Stages,
     pub family: Family,
-    /// Every stage is UDP (`-u`).
+    /// Use UDP for every stage (`-u`).
     pub udp: bool,
     pub verbose: bool,
-    /// Files that others can write are used all the same (`--insecure`).
+    /// Accept files that others can read or write (`--insecure`).
     pub insecure: bool,
     pub pace: Pace,
-    /// How many times the whole sequence is sent.
+    /// How often to send the whole sequence.
     pub rounds: u64,
-    /// The interface to send through (`--interface`); else that of the route.
+    /// The interface to send through (`--interface`); `None` lets the route decide.
     pub interface: Option<String>,
     pub raw: Option<Raw>,
     /// How far the server's clock is ahead of ours, for one-time passwords and single packets.
     pub clock_offset: ClockOffset,
     pub purpose: Purpose,
     pub wait: Option<Wait>,
-    /// The command that replaces this process afterwards; may be empty.
+    /// The command that replaces this process at the end; empty if there is none.
     pub command: Vec<OsString>,
 }
 
-/// Which address family to knock over.
+/// The address families to knock over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
-    /// Whichever the resolver puts first.
+    /// The family of the resolver's first address.
     #[default]
     Any,
     /// IPv4 only.
     V4,
     /// IPv6 only.
     V6,
-    /// One address of each.
+    /// One address of each family.
     Both,
 }
 
-/// What is done with the sequence.
+/// The mode of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// It is sent.
+    /// Send the packets.
     Send,
-    /// What would be sent is shown, packet by packet.
+    /// Show every packet without sending it.
     DryRun,
-    /// It is printed.
+    /// Print the sequence.
     Print,
 }
 
-/// Where the sequence comes from.
+/// The source of the stages.
 #[derive(Debug)]
 pub enum Stages {
-    /// From the command line; messages may repeat it.
+    /// The command line; messages may repeat the ports.
     Typed(Vec<Asked>),
-    /// From a profile, and which line of it; no message repeats the ports.
+    /// A profile, with the place in its file; messages must not repeat the ports.
     Profile(Vec<Asked>, String),
     /// The next unused line of this one-time file.
     OneTime(PathBuf),
-    /// Computed from a seed and the time.
+    /// A one-time password, computed from a seed and the time.
     Otp(Box<Password>),
-    /// A single packet, made when it is sent.
+    /// A single packet, built when it is sent.
     Single(Box<SinglePacket>),
 }
 
-/// Which port to wait for after the knock.
+/// The port to wait for after the knocks.
 #[derive(Debug)]
 pub struct Wait {
     /// A port number, or the name of a service.
@@ -103,23 +103,23 @@ pub struct Wait {
     pub timeout: Duration,
     /// How often to knock again.
     pub retries: u64,
-    /// Whether the connection is then joined to standard input and output.
+    /// Whether to connect it to standard input and output.
     pub proxy: bool,
 }
 
 impl Options {
-    /// Whether standard output carries data, the printed sequence or the connection of `--proxy`, so that
-    /// messages have to go elsewhere.
+    /// Whether standard output carries data (the printed sequence, or the connection of `--proxy`), so that
+    /// messages must go elsewhere.
     #[must_use]
     pub fn takes_stdout(&self) -> bool {
         self.purpose == Purpose::Print || self.wait.as_ref().is_some_and(|wait| wait.proxy)
     }
 }
 
-/// Reads the values of the command line and the profile.
+/// Parses the values of the command line and the profile.
 ///
 /// # Errors
-/// A value means nothing, or options exclude each other.
+/// A value is invalid, or options exclude each other.
 pub fn read(input: &Completed) -> Result<Options, Failure> {
     let typed = &input.typed;
     // Checked first, as in knock 0.8.
@@ -127,13 +127,13 @@ pub fn read(input: &Completed) -> Result<Options, Failure> {
         .map_err(|problem| Failure::refused(format_args!("{}{problem}", input.place(&["delay"]))))?;
     let raw = raw::read(input)?;
     let jitter = milliseconds(input, "jitter")?.unwrap_or_default();
-    // At most one of them is on: the last one typed.
+    // At most one of them is set: the last one on the command line.
     let families = [("ipv4", Family::V4), ("ipv6", Family::V6), ("both", Family::Both)];
     let family = families.into_iter().find(|(name, _)| typed.has(name)).map(|(_, family)| family);
     let manner = Manner {
         udp: typed.has("udp"),
         raw: raw.is_some(),
-        // knock 0.8 had neither, so no script relies on its lenient reading here.
+        // knock 0.8 had neither raw packets nor profiles, so no script relies on lenient parsing here.
         strict: raw.is_some() || input.profile.is_some(),
     };
     let wait = wait(input)?;

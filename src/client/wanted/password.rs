@@ -1,7 +1,7 @@
-//! The options of one-time passwords, and the files that hold their seeds.
+//! The options for one-time passwords, and the files with their seeds.
 //!
-//! Seeds are read into memory that is zeroed afterwards, and no message repeats them. (A seed on the
-//! command line is visible to the shell and in the list of processes all the same.)
+//! Seeds are read into memory that is zeroed afterwards, and no message repeats them. (A seed on the command
+//! line is nevertheless visible to the shell and in the process list.)
 
 use std::fs::File;
 use std::io;
@@ -19,20 +19,20 @@ use crate::door::otp::{Otp, digest_from_word};
 use crate::plan::password::{self, SeenAs};
 use crate::reason::reason;
 
-/// The options that say where a password comes from.
+/// The options that supply a password.
 const SOURCES: [&str; 3] = ["otp", "otp-file", "config"];
 
-/// A one-time password, and how to find the source address that its list is made for.
+/// A one-time password, and how to determine the source address for its list.
 #[derive(Debug)]
 pub struct Password {
     pub otp: Otp,
     pub seen_as: SeenAs,
 }
 
-/// The password that the command line or the profile names, if they do.
+/// Reads the password given by the command line or the profile; `None` if neither gives one.
 ///
 /// # Errors
-/// More than one, a file that cannot be read, or one that has no password.
+/// There is more than one, or the file cannot be read or has no password.
 pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
     let typed = &input.typed;
     let digest = match typed.text("otp-digest") {
@@ -95,7 +95,7 @@ fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {
     otp.map(Some).map_err(|problem| Failure::refused(format_args!("{place}{problem}")))
 }
 
-/// The password on the only line of a file.
+/// Reads the password on the only line of a file.
 fn only_line(path: &Path, insecure: bool) -> Result<Otp, String> {
     let shown = path.display();
     let text = file(path, insecure)?;
@@ -105,11 +105,12 @@ fn only_line(path: &Path, insecure: bool) -> Result<Otp, String> {
     password::parse(line).map_err(|error| format!("{shown}: {error}"))
 }
 
-/// The password of a door in a knockd.conf.
+/// Reads the password of a door in a knockd.conf.
 fn door(path: &Path, name: &str, insecure: bool) -> Result<Otp, String> {
     let shown = path.display();
     let text = file(path, insecure)?;
-    // Other doors' files are not read. This is valid both for one-time sequences and for fwknop's keys.
+    // Files of other doors are replaced by this text, which is valid both as a one-time file and as an
+    // access.conf.
     let any = b"SOURCE ANY\nKEY 1\nHMAC_KEY 2\n";
     let reading = Reading { file: &mut |_| Ok(any.to_vec()), note: &mut |_| {}, interface_is_given: false };
     let config = Config::parse(&text, reading).map_err(|error| format!("{shown}: {error}"))?;
@@ -120,7 +121,7 @@ fn door(path: &Path, name: &str, insecure: bool) -> Result<Otp, String> {
     }
 }
 
-/// The content of a file with a seed. Warns if others can read it, refuses it if others can write it.
+/// Reads a file with a seed. Warns if others can read it; fails if others can write it.
 fn file(path: &Path, insecure: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
     let failed = |error: io::Error| format!("{shown}: {}", reason(&error));

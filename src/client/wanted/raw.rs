@@ -1,4 +1,4 @@
-//! The options of raw packets.
+//! The options for raw packets.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::client::wanted::values::number;
 use crate::plan;
 use crate::plan::shape::{self, Data, Shape, SourcePort};
 
-/// How raw packets are made, and how they are sent.
+/// How to build and record raw packets.
 #[derive(Debug)]
 pub struct Raw {
     pub shape: Shape,
@@ -18,10 +18,10 @@ pub struct Raw {
     pub pcap: Option<PathBuf>,
 }
 
-/// The options of raw packets, if `--raw` is given.
+/// Parses the options for raw packets; `None` without `--raw`.
 ///
 /// # Errors
-/// A value means nothing, options exclude each other, or are given without `--raw`.
+/// A value is invalid, options exclude each other, or lack `--raw`.
 pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
     let typed = &input.typed;
     if !typed.has("raw") {

@@ -1,4 +1,4 @@
-//! Single packets: which stanza of a .fwknoprc is meant, and what to ask for.
+//! The options for single packets: the stanza of a .fwknoprc, and the request.
 //!
 //! Keys are read into memory that is zeroed afterwards, and no message repeats them.
 
@@ -15,37 +15,37 @@ use crate::plan::password::SeenAs;
 use crate::plan::spa::{Asking, NO_USER, user_name};
 use crate::reason::reason;
 
-/// Options that mean something with a stanza only.
+/// Options that need a stanza.
 const WITH_STANZA: [&str; 3] = ["fwknoprc", "spa", "allow-ip"];
-/// Where fwknop's client keeps its stanzas, in the home directory.
+/// The file name of fwknop's stanzas in the home directory.
 const RC_FILE: &str = ".fwknoprc";
 
-/// A single packet, to be made when it is sent.
+/// A single packet, to be built when it is sent.
 #[derive(Debug)]
 pub struct SinglePacket {
     pub asking: Asking,
     pub allow: Allow,
-    /// The host that it goes to.
+    /// The destination host.
     pub server: String,
-    /// The port that it goes to; any, if it is none.
+    /// The destination port; `None` for a random one.
     pub port: Option<u16>,
-    /// The port that it comes from; the system's choice, if it is none.
+    /// The source port; `None` lets the system choose.
     pub source_port: Option<u16>,
 }
 
-/// Whom the server is to let in.
+/// The address that the server is asked to let in.
 #[derive(Debug)]
 pub enum Allow {
-    /// The sender of the packet.
+    /// The packet's source address.
     Sender,
-    /// The address that is found out in this way.
+    /// The address determined in this way.
     Seen(SeenAs),
 }
 
-/// The single packet that the command line or the profile names, if they do.
+/// Reads the single packet named by the command line or the profile; `None` if neither names a stanza.
 ///
 /// # Errors
-/// The file or the stanza cannot be used, or one of the options.
+/// The file, the stanza or an option is not usable.
 pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
     let typed = &input.typed;
     let Some(name) = typed.text("stanza") else {
@@ -108,7 +108,7 @@ pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
     Ok(Some(SinglePacket { asking, allow, server, port: stanza.port, source_port: stanza.source_port }))
 }
 
-/// Who we say we are: `SPOOF_USER` in the environment, or the login name.
+/// The user name to send: `SPOOF_USER` in the environment, or the login name.
 fn user() -> Result<String, Failure> {
     if let Some(name) = env::var_os("SPOOF_USER") {
         let name = name.to_string_lossy().into_owned();

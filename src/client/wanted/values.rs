@@ -1,4 +1,4 @@
-//! Values of options that are numbers.
+//! Parses numeric options.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
 use crate::plan::decimal;
 
-/// The largest number of seconds, a day, and of milliseconds.
+/// The largest value in seconds (a day), and in milliseconds.
 const MAX_AMOUNT: u32 = 86_400;
 
-/// The whole number of an option, within bounds, decimal or hexadecimal with `0x`.
+/// The integer value of an option within bounds, decimal or hexadecimal with `0x`; `None` if the option is
+/// absent.
 ///
 /// # Errors
-/// Anything else.
+/// The value is not such a number.
 pub fn number<N>(input: &Completed, option: &str, least: N, most: N) -> Result<Option<N>, Failure>
 where
     N: TryFrom<u64> + Into<u64>,
@@ -32,18 +33,18 @@ fn bounded(input: &Completed, option: &str, least: u64, most: u64) -> Result<Opt
     }
 }
 
-/// The milliseconds of an option, with or without a fraction.
+/// The value of an option in milliseconds, which may have a fraction.
 ///
 /// # Errors
-/// No number, or more than [`MAX_AMOUNT`].
+/// The value is not a number, or exceeds [`MAX_AMOUNT`].
 pub fn milliseconds(input: &Completed, option: &str) -> Result<Option<Duration>, Failure> {
     amount(input, option, "milliseconds", Duration::from_millis(1))
 }
 
-/// The seconds of an option, with or without a fraction.
+/// The value of an option in seconds, which may have a fraction.
 ///
 /// # Errors
-/// No number, or more than [`MAX_AMOUNT`].
+/// The value is not a number, or exceeds [`MAX_AMOUNT`].
 pub fn seconds(input: &Completed, option: &str) -> Result<Option<Duration>, Failure> {
     amount(input, option, "seconds", Duration::from_secs(1))
 }
