@@ -1,6 +1,6 @@
-//! Which of the paths that the configuration allows the state file has.
+//! Chooses the path of the state file from those that the configuration allows.
 //!
-//! [`places`] claims a path; here is which one.
+//! [`places`] claims the chosen path.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use crate::config::{DEFAULT_STATE_FILE, StateFiles};
 use crate::daemon::doorkeeper::places::{self, Claim};
 use crate::octets;
 
-/// Claims one of the paths, with this word in the lock file, and what is left at the other one. Returns also which it is.
+/// Claims one of the paths, with this word in the lock file, and the leftovers at the other one. Also returns
+/// the chosen path.
 #[must_use]
 pub fn claim(wanted: &StateFiles, word: &str) -> (PathBuf, Claim) {
     if wanted.is_default {
@@ -29,8 +30,8 @@ pub fn claim(wanted: &StateFiles, word: &str) -> (PathBuf, Claim) {
     (instead.clone(), second)
 }
 
-/// The same if others can replace files in the folder: they could bring back an old state, in which what was used is
-/// not, so the state is kept where they cannot. Commands of theirs are not run either.
+/// The same if others can replace files in the folder of the first path: they could restore an old state, in
+/// which used lists are valid again, so the state is kept elsewhere. Commands of theirs are not run either.
 fn claim_elsewhere(wanted: &StateFiles, word: &str, fault: &str) -> (PathBuf, Claim) {
     let elsewhere = elsewhere(wanted).to_owned();
     places::make_folder(&elsewhere);
@@ -48,13 +49,13 @@ fn claim_elsewhere(wanted: &StateFiles, word: &str, fault: &str) -> (PathBuf, Cl
     (elsewhere, claim)
 }
 
-/// Where the state is if the folder of the first path cannot be trusted.
+/// The path of the state if the folder of the first path cannot be trusted.
 fn elsewhere(wanted: &StateFiles) -> &Path {
     wanted.instead.as_deref().unwrap_or(Path::new(DEFAULT_STATE_FILE))
 }
 
-/// Claims what daemons have left that ended since this one claimed its place `own` at `path`: at that path, and at the
-/// others that it may use.
+/// Claims the places of daemons that have ended since this one claimed its place `own` at `path`: at that
+/// path, and at the other ones that `wanted` allows.
 #[must_use]
 pub fn claim_left(wanted: &StateFiles, path: &Path, own: &Path) -> Claim {
     let mut claim = places::claim_left(path, own);
@@ -64,7 +65,7 @@ pub fn claim_left(wanted: &StateFiles, path: &Path, own: &Path) -> Claim {
     claim
 }
 
-/// Whether there is a state that [`claim`] reads.
+/// Whether there is a state file that [`claim`] reads.
 #[must_use]
 pub fn has_state(wanted: &StateFiles) -> bool {
     match places::fault_of_folder(&wanted.first) {

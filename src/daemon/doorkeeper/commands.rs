@@ -1,4 +1,4 @@
-//! Runs commands: `/bin/sh -c COMMAND`, each in a session of its own.
+//! Runs commands: `/bin/sh -c COMMAND`, each in its own session.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
@@ -19,27 +19,27 @@ use crate::octets;
 use crate::opening::{Ending, Job, JobId, Process};
 use crate::time::Now;
 
-/// The shell that commands are for.
+/// The shell that runs commands.
 const SHELL: &str = "/bin/sh";
 
-/// How often to look after commands that are no children of ours.
+/// How often to poll commands that are not our children.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The commands that run.
+/// The running commands.
 #[derive(Debug)]
 pub struct Commands {
-    /// Commands get the limits that we were started with.
+    /// The resource limits that we were started with, for the commands.
     limits: Limits,
     environment: Vec<CString>,
-    /// Our children. None was reaped yet, so their numbers are theirs.
+    /// Our children, not reaped yet, so their PIDs cannot be reused.
     running: LiteMap<Pid, JobId>,
-    /// Those that an earlier daemon started.
+    /// Commands that an earlier daemon started.
     adopted: Vec<(Process, JobId)>,
 }
 
 impl Commands {
-    /// Commands get the environment of this process, but for what is ours to tell (`KNOCKD_...`), and
-    /// these limits.
+    /// Commands get these limits and the environment of this process, except for the variables that we set
+    /// (`KNOCKD_...`).
     #[must_use]
     pub fn new(limits: Limits) -> Commands {
         let inherited = std::env::vars_os().filter(|(name, _)| is_for_commands(name));
@@ -57,17 +57,17 @@ impl Commands {
         self.adopted.push((process, job));
     }
 
-    /// When to call [`Commands::reap`] although no child ended, as uptime.
+    /// When to call [`Commands::reap`] even if no child has ended, as uptime.
     #[must_use]
     pub fn next_look(&self, now: Now) -> Option<Duration> {
         (!self.adopted.is_empty()).then(|| now.uptime.saturating_add(LOOK))
     }
 
-    /// Starts a command, and says which process it is, if that can be found out. Its standard files are ours;
-    /// ours for input is empty.
+    /// Starts a command, and returns its process; `None` if it cannot be identified. The command inherits our
+    /// standard files; our standard input is empty.
     ///
     /// # Errors
-    /// Why it could not be started.
+    /// `EINVAL` if the command contains a NUL byte, or an error of `posix_spawn(3)`.
     pub fn start(&mut self, job: &Job) -> nix::Result<Option<Process>> {
         let command = CString::new(&*job.command).map_err(|_| Errno::EINVAL)?;
         let mut environment = self.environment.clone();
@@ -79,13 +79,13 @@ impl Commands {
         let arguments = [c"sh", c"-c", &command];
         let files = PosixSpawnFileActions::init()?;
         let mut attributes = PosixSpawnAttr::init()?;
-        // nix has no name for SETSID yet.
+        // nix has no POSIX_SPAWN_SETSID yet.
         attributes.set_flags(
             PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
                 | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
                 | PosixSpawnFlags::from_bits_retain(POSIX_SPAWN_SETSID.into()),
         )?;
-        // Rust ignores SIGPIPE, and what is ignored stays so across exec.
+        // Rust ignores SIGPIPE, and ignored signals stay ignored across exec.
         let mut broken_pipe = SigSet::empty();
         broken_pipe.add(Signal::SIGPIPE);
         attributes.set_sigdefault(&broken_pipe)?;
@@ -96,16 +96,16 @@ impl Commands {
         Ok(process::identify(pid.as_raw()))
     }
 
-    /// Kills a command with its whole session: whatever it started, and did not put into a session
-    /// of its own.
+    /// Kills a command with its whole session: all processes that it started, except those in sessions of
+    /// their own.
     pub fn kill(&self, job: JobId) {
         if let Some((&leader, _)) = self.running.iter().find(|(_, running)| **running == job) {
             kill_session(leader);
         }
         let Some(&(process, _)) = self.adopted.iter().find(|(_, running)| *running == job) else { return };
         let Some(pid) = rustix::process::Pid::from_raw(process.pid) else { return };
-        // What was opened cannot become another process, so that it is safe to look after that. Kernels before
-        // 5.3 do not have it.
+        // Opened before the check: a pidfd keeps referring to the same process even if the PID is reused.
+        // Kernels before 5.3 have none.
         let file = pidfd_open(pid, PidfdFlags::empty());
         if process::runs(process) {
             kill_session(Pid::from_raw(process.pid));
@@ -113,10 +113,10 @@ impl Commands {
         }
     }
 
-    /// A command that ended, if one did; call it until there is none.
+    /// Returns a command that has ended; call it until it returns `None`.
     pub fn reap(&mut self) -> Option<(JobId, Ending)> {
         loop {
-            // Not nix's: that knows no real-time signals, and loses the child that one of them killed.
+            // Not nix's waitpid: it knows no real-time signals, and loses a child that one of them killed.
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     let ending = match (status.exit_status(), status.terminating_signal()) {
@@ -137,7 +137,7 @@ impl Commands {
     }
 }
 
-/// Kills a process that leads a session, and all that are in it.
+/// Kills a session leader and all processes of its session.
 fn kill_session(leader: Pid) {
     let _ = killpg(leader, Signal::SIGKILL);
     for pid in members(leader) {
@@ -145,8 +145,8 @@ fn kill_session(leader: Pid) {
     }
 }
 
-/// The processes of a session that are in other groups than its leader: those that a shell with job
-/// control makes.
+/// The processes of a session other than its leader: a shell with job control puts them into process groups
+/// of their own.
 fn members(leader: Pid) -> Vec<Pid> {
     let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));

@@ -11,10 +11,10 @@ use nix::libc::O_NOFOLLOW;
 
 use crate::opening::journal::Operation;
 
-/// The mode of what we make.
+/// The mode of the files we create.
 pub(super) const MODE: u32 = 0o600;
 
-/// The file that is written, and how long it is as far as it is in order.
+/// The file being written, and the length of its valid content.
 #[derive(Debug)]
 pub(super) struct Written {
     /// Shared with the thread that flushes it.
@@ -22,7 +22,7 @@ pub(super) struct Written {
     length: u64,
 }
 
-/// Carries out one operation on the place with this path.
+/// Carries out one operation on the place at this path.
 pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option<Written>) -> io::Result<()> {
     let beside = |ending| beside(path, ending);
     match operation {
@@ -35,7 +35,7 @@ pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option
                 .mode(MODE)
                 .custom_flags(O_NOFOLLOW)
                 .open(beside(".tmp"))?;
-            // Whatever the umask took away.
+            // Restores bits that the umask cleared.
             made.set_permissions(Permissions::from_mode(MODE))?;
             made.write_all(text)?;
             *written = Some(Written { file: Arc::new(made), length: text.len() as u64 });
@@ -45,7 +45,7 @@ pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option
         Operation::Append(lines) => {
             let Some(Written { file, length }) = written else { return Err(io::ErrorKind::NotFound.into()) };
             if let Err(error) = (&**file).write_all(lines) {
-                // Half a line would spoil the next one.
+                // Half a line would corrupt the next one.
                 let _ = file.set_len(*length);
                 return Err(error);
             }
@@ -55,19 +55,19 @@ pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option
         Operation::Sync => written.as_ref().map_or(Ok(()), |written| written.file.sync_all()),
         Operation::Settle => fs::rename(beside(".new"), path),
         Operation::SyncFolder => File::open(folder_of(path))?.sync_all(),
-        // What is no file was never ours.
+        // We never create a directory, so this is not ours.
         Operation::RemoveSettled if path.is_dir() => Ok(()),
         Operation::RemoveSettled => remove(path),
         Operation::RemoveNew => remove(&beside(".new")),
     }
 }
 
-/// The folder that a file is in.
+/// The folder of a file.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Removes a file, if it is there.
+/// Removes a file if it exists.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -75,7 +75,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The path of another file of a place, or of another place.
+/// Appends an ending to a path: another file of the place, or another place.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);

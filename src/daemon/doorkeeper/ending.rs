@@ -1,4 +1,4 @@
-//! How the daemon ends: it stops the watcher, closes every door, and waits for commands.
+//! Ends the daemon: stops the watcher, closes every door, and waits for commands.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::opening::log_limit::{self, Cause};
 use crate::protocol::messages::Order;
 use crate::time::Now;
 
-/// At the end of the daemon, stop commands that are due within this time run when they are due, as with knockd 0.8. All
-/// others run at once.
+/// When the daemon ends, stop commands due within this time run when due, as with knockd 0.8. All others run
+/// at once.
 const GRACE: Duration = Duration::from_secs(2);
-/// The same in the background (`-d`): init scripts wait for a second, and start the next daemon only if they find no
-/// process of this program any more.
+/// The same in the background (`-d`): init scripts wait for a second, and start the next daemon only if no
+/// process of this program is left.
 const GRACE_IN_BACKGROUND: Duration = Duration::from_millis(500);
-/// How long the daemon waits at its end for running commands.
+/// Time limit for running commands when the daemon ends.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How much longer it waits for stop commands.
+/// Additional time for stop commands.
 const LAST_COMMANDS: Duration = Duration::from_secs(5);
-/// How long it waits at its end for the readers of the log.
+/// Time limit for the readers of the log at the end.
 pub(super) const LAST_LINES: Duration = Duration::from_millis(250);
-/// How long it waits for the last messages of the watcher.
+/// Time limit for the last messages of the watcher.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 impl Doorkeeper {
@@ -43,7 +43,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Until when the daemon waits for its last commands, if it ends, as uptime.
+    /// While the daemon ends: deadline for its last commands, as uptime.
     pub(super) fn last_end(&self) -> Option<Duration> {
         self.last_call.map(|last_call| last_call + LAST_COMMANDS)
     }
@@ -56,8 +56,8 @@ impl Doorkeeper {
         }
     }
 
-    /// Whether there is nothing left to wait for. Stop commands get more time than others; those that could not be
-    /// started by then are left to the next daemon.
+    /// Whether nothing is left to wait for. Stop commands get more time than others; the next daemon runs
+    /// those that could not be started by then.
     fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
         let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
         is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
@@ -86,7 +86,7 @@ impl Doorkeeper {
         self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
     }
 
-    /// The last words.
+    /// Writes the state and the last log lines, and removes the pid file.
     pub(super) fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
         self.status.close();
         let says = self.memory.end(&mut self.openings, &self.config.doors, now());

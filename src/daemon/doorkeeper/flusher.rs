@@ -1,8 +1,8 @@
-//! Flushes files to the disk beside the doorkeeper's loop: on a busy disk that takes a tenth of a second, in which
-//! nobody else's door would open.
+//! Flushes files to the disk in the background: on a busy disk that takes a tenth of a second, in which the
+//! doorkeeper's loop would open no door.
 //!
-//! It is a thread, because fsync(2) always blocks. It shares nothing with the main thread but what is to be flushed,
-//! sleeps while there is nothing to flush, and ends with the [`Flusher`].
+//! It is a thread, because fsync(2) always blocks. It shares only the flush to do with the main thread,
+//! sleeps while there is nothing to flush, and ends when the [`Flusher`] is dropped.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,33 +18,34 @@ use nix::sys::signal::SigSet;
 
 use crate::daemon::poll::wait_for;
 
-/// Bytes of its stack: it calls hardly anything.
+/// Stack size in bytes: the call depth is small.
 const STACK: usize = 128 * 1024;
 
 /// One flush.
 #[derive(Debug)]
 struct Flush {
     file: Arc<File>,
-    /// The folder, if the names in it are to be flushed too.
+    /// The folder, if its entries are to be flushed too.
     folder: Option<PathBuf>,
 }
 
-/// The flush that is to be done next.
+/// The next flush to do.
 type Next = Mutex<Option<Flush>>;
 
-/// The thread, as the doorkeeper sees it. It takes one flush at a time.
+/// The doorkeeper's end of the thread. It does one flush at a time.
 #[derive(Debug)]
 pub(super) struct Flusher {
     next: Arc<Next>,
-    /// Takes a byte for each flush, and brings its error number, 0 if there was no error.
+    /// Carries a byte to the thread for each flush, and its error number back (a native-endian `i32`; 0 is
+    /// success).
     line: UnixStream,
 }
 
 impl Flusher {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of `socketpair(2)` and of starting a thread.
     pub(super) fn start() -> io::Result<Flusher> {
         let (line, theirs) = UnixStream::pair()?;
         line.set_nonblocking(true)?;
@@ -57,18 +58,19 @@ impl Flusher {
         Ok(Flusher { next, line })
     }
 
-    /// Begins to flush a file, and the folder's names if there is a folder. Returns whether that was possible.
+    /// Begins to flush a file, and the entries of `folder` if there is one. Returns whether the thread took
+    /// it.
     pub(super) fn flush(&self, file: Arc<File>, folder: Option<PathBuf>) -> bool {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Flush { file, folder });
         (&self.line).write_all(&[0]).is_ok()
     }
 
-    /// Readable when there is an answer.
+    /// Readable when a flush has finished.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         self.line.as_fd()
     }
 
-    /// What came of a flush, if one has ended.
+    /// The result of a finished flush; `None` if none has finished.
     pub(super) fn answer(&self) -> Option<io::Result<()>> {
         let mut code = [0; size_of::<i32>()];
         match (&self.line).read_exact(&mut code) {
@@ -81,10 +83,10 @@ impl Flusher {
         }
     }
 
-    /// Waits for the end of a flush.
+    /// Waits until a flush has finished.
     ///
     /// # Errors
-    /// What the operating system says of it.
+    /// An error of `fsync(2)`, or of opening the folder.
     pub(super) fn wait(&self) -> io::Result<()> {
         loop {
             if let Some(answer) = self.answer() {
@@ -95,9 +97,9 @@ impl Flusher {
     }
 }
 
-/// What the thread does.
+/// The main function of the thread.
 fn work(next: &Next, mut line: &UnixStream) {
-    // Signals are the main thread's.
+    // The main thread handles the signals.
     let _ = SigSet::all().thread_block();
     while line.read_exact(&mut [0]).is_ok() {
         let flush = next.lock().unwrap_or_else(PoisonError::into_inner).take();

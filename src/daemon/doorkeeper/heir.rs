@@ -1,9 +1,9 @@
-//! The heir: a process that waits for the doorkeeper to end before its time, and then closes the doors that are open.
+//! The heir: a process that waits for the doorkeeper to end unexpectedly, and then closes the open doors.
 //!
-//! There is one only while some door is to be closed: knockd 0.8 has a process for each of them. It sleeps on a socket,
-//! and knows the state file and the configuration in force. When the socket closes it claims what the doorkeeper left,
-//! as the next daemon would, and closes the doors in their time. As soon as there is a next daemon it leaves all to
-//! that: a daemon that starts touches the lock file of an heir, which rings there.
+//! It exists only while a door is waiting to be closed (knockd 0.8 has a process for each such door). It
+//! sleeps on a socket, and knows the state file and the configuration in force. When the socket closes, it
+//! claims the state file as the next daemon would, and closes the doors when they are due. It ends when the
+//! next daemon starts: that daemon touches the heir's lock file, which wakes the heir.
 
 use std::ffi::OsString;
 use std::io;
@@ -28,37 +28,37 @@ use crate::protocol::bundle::Bundle;
 use crate::protocol::messages::{Generation, Order};
 use crate::time::Now;
 
-/// One that keeps ending, or is needed for moments only, is started no more often than this.
+/// Least time between two starts, for an heir that keeps ending or is needed only briefly.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to wait for the end of a doorkeeper whose socket is closed, in milliseconds.
+/// Time limit for the end of a doorkeeper whose socket has closed, in milliseconds.
 const PATIENCE: u16 = 10_000;
-/// The same where the kernel cannot tell of its end: how often to look, and how long after each other.
+/// The same without a pidfd: how many times to check, and the interval.
 const LOOKS: u16 = PATIENCE;
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What an heir needs beside the text of the configuration: settings from the command line and from earlier
+/// What an heir needs besides the text of the configuration: settings from the command line and from earlier
 /// configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Estate {
-    /// The PID of the doorkeeper, which may end before the heir could call getppid(2).
+    /// The PID of the doorkeeper, which may end before the heir calls getppid(2).
     pub doorkeeper: u32,
     /// The state file, as the configuration names it.
     pub state_file: PathBuf,
-    /// The log file, if there is one.
+    /// The log file; `None` without one.
     pub log_file: Option<PathBuf>,
-    /// Lines go to syslog.
+    /// Log to syslog.
     pub use_syslog: bool,
-    /// Lines go to the journal.
+    /// Log to the journal.
     pub use_journal: bool,
-    /// The form of lines.
+    /// The format of log lines.
     pub log_format: LogFormat,
     /// `-v`.
     pub verbose: bool,
 }
 
 impl Estate {
-    /// As the words of a command line.
+    /// The command line arguments for the heir.
     fn words(&self) -> Vec<OsString> {
         let flag = |is_set: bool, word: &str| OsString::from(if is_set { word } else { "-" });
         vec![
@@ -93,7 +93,7 @@ impl Estate {
     fn process(&self) -> Option<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(self.doorkeeper.cast_signed())?;
         let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // Checked after the pidfd was opened: the PID cannot belong to another process now.
+        // Checked after opening the pidfd, so that the PID cannot be another process's.
         self.is_of_parent().then_some(process)
     }
 
@@ -106,26 +106,26 @@ impl Estate {
 #[derive(Debug)]
 pub struct HeirProcess {
     is_detached: bool,
-    /// It passes the limits on to its commands, as the doorkeeper does.
+    /// The heir starts its commands with these limits, as the doorkeeper does.
     limits: Limits,
     process: Option<Sibling>,
-    /// The settings that it was started with.
+    /// The settings that the heir was started with.
     estate: Estate,
-    /// When it was started last, as uptime.
+    /// Time of the last start, as uptime.
     started: Option<Duration>,
 }
 
 impl HeirProcess {
-    /// None yet. If `is_detached`, its standard output is `/dev/null`.
+    /// No heir yet. If `is_detached`, its standard output will be `/dev/null`.
     #[must_use]
     pub fn new(is_detached: bool, limits: Limits) -> HeirProcess {
         HeirProcess { is_detached, limits, process: None, estate: Estate::default(), started: None }
     }
 
-    /// Starts or ends the heir, as `is_needed` says. An heir with other settings is replaced.
+    /// Starts or ends the heir, depending on `is_needed`. An heir with other settings is replaced.
     ///
     /// # Errors
-    /// Why it cannot be started; the next call tries again.
+    /// The heir cannot be started; the next call retries.
     pub fn adapt(
         &mut self,
         is_needed: bool,
@@ -150,25 +150,25 @@ impl HeirProcess {
         Ok(())
     }
 
-    /// When another one may be started, as uptime.
+    /// Earliest time of the next start, as uptime; `None` if at any time.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.started.map(|started| started.saturating_add(PAUSE))
     }
 
-    /// Whether one waits.
+    /// Whether there is an heir.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Replaces the heir at the next [`HeirProcess::adapt`]: it has an old configuration.
+    /// Ends an heir with an old configuration; the next [`HeirProcess::adapt`] starts another.
     pub fn replace(&mut self) {
         self.end();
         self.started = None;
     }
 
-    /// Notices that it ended; call it when a child of ours did.
+    /// Checks whether the heir has ended; call it on SIGCHLD.
     pub fn look(&mut self) {
         let Some(process) = &self.process else { return };
         if matches!(messages::receive::<Order>(&process.socket), Received::Closed) {
@@ -176,7 +176,7 @@ impl HeirProcess {
         }
     }
 
-    /// Ends it.
+    /// Ends the heir.
     pub fn end(&mut self) {
         if let Some(process) = self.process.take() {
             process.end();
@@ -184,8 +184,8 @@ impl HeirProcess {
     }
 }
 
-/// Waits until the doorkeeper has ended with all its threads: only then is the lock on its state file released. The socket
-/// closes earlier.
+/// Waits until the doorkeeper has ended with all its threads: only then is the lock on its state file
+/// released. The socket closes earlier.
 fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
     if let Some(doorkeeper) = doorkeeper {
         wait_for(&mut [PollFd::new(doorkeeper.as_fd(), PollFlags::POLLIN)], PATIENCE.into());
@@ -198,10 +198,10 @@ fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
     }
 }
 
-/// What the heir needs to close the doors of a doorkeeper that was killed.
+/// What the heir needs to close the doors of a killed doorkeeper.
 #[derive(Debug)]
 pub struct Inheritance {
-    /// The settings that it was started with.
+    /// The settings that the heir was started with.
     pub estate: Estate,
     /// The configuration that was in force.
     pub config: Config,
@@ -210,9 +210,9 @@ pub struct Inheritance {
 /// Waits until the doorkeeper has ended.
 ///
 /// # Errors
-/// [`ExitCode`], where there is nothing to do.
+/// The [`ExitCode`] of a process that was not started as an heir.
 pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
-    // Signals to the whole process group are for the doorkeeper, while there is one.
+    // Signals to the whole process group are for the doorkeeper while it runs.
     signals::ignore_all();
     let _ = nix::unistd::setsid();
     let (Some(estate), Ok(socket)) = (Estate::of(words), processes::accept()) else {

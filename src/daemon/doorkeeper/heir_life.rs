@@ -1,4 +1,4 @@
-//! The heir's own process, from its start to its end.
+//! The process of the heir, from start to end.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,11 +17,11 @@ use crate::daemon::limits::Limits;
 use crate::daemon::log::output;
 use crate::daemon::signals::{self, Signals};
 
-/// How long an heir that leaves waits for commands that run, and how often it looks.
+/// How long a leaving heir waits for running commands, and how often it checks them.
 const LEAVING: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(2);
 
-/// The whole life of an heir.
+/// Runs an heir from start to end.
 #[must_use]
 pub fn inherit(words: &[OsString]) -> ExitCode {
     let limits = Limits::now();
@@ -72,7 +72,8 @@ impl Doorkeeper {
             self.log.settle(now);
             self.log.write_on();
         }
-        // The next daemon could not tell that a command which ends between the two was run.
+        // If a command ended between our exit and the start of the next daemon, that daemon could not know
+        // that it was run.
         let deadline = now().uptime.saturating_add(LEAVING);
         while self.openings.are_busy() && now().uptime < deadline {
             std::thread::sleep(LOOK);

@@ -1,4 +1,5 @@
-//! What the doorkeeper does about doors that the kernel opens: see [`nftables`](crate::daemon::doorkeeper::nftables).
+//! Opens and closes doors in nftables for the doorkeeper: see
+//! [`nftables`](crate::daemon::doorkeeper::nftables).
 
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use crate::opening::state::Admitted;
 use crate::time::Now;
 
 impl Doorkeeper {
-    /// Uses the firewall for the first time, if the configuration has doors in it; what there is to say is said when
-    /// the daemon listens.
+    /// Sets up the firewall, if the configuration has doors in it. Returns messages, to be logged once the
+    /// daemon listens.
     ///
     /// # Errors
-    /// What is missing, and the lines that make it.
+    /// What is missing in the firewall, with the nft lines that add it.
     pub(super) fn start_firewall(&mut self) -> Result<Vec<Said>, StartError> {
         let mut said = Vec::new();
         let known = self.memory.admitted();
@@ -29,8 +30,8 @@ impl Doorkeeper {
         Ok(said)
     }
 
-    /// Goes on with doors that another daemon opened in the kernel. At the start that is left to
-    /// [`Doorkeeper::start_firewall`].
+    /// Takes over doors that another daemon opened in the kernel. At the start [`Doorkeeper::start_firewall`]
+    /// does this.
     pub(super) fn continue_in_kernel(&mut self, admitted: &[Admitted], now: Now) {
         let Some(firewall) = &mut self.firewall else { return };
         let mut said = Vec::new();
@@ -39,7 +40,7 @@ impl Doorkeeper {
         self.note_kernel_doors(admitted);
     }
 
-    /// Keeps in the state what is open in the kernel, and of `known` what is open still.
+    /// Records doors opened and closed in the kernel, and removes those of `known` that are no longer open.
     fn note_kernel_doors(&mut self, known: &[Admitted]) {
         let steps =
             self.firewall.as_mut().map(|firewall| firewall.admissions.take_steps()).unwrap_or_default();
@@ -51,7 +52,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Uses the firewall as a new configuration wants it. What is missing now is a complaint.
+    /// Adapts the firewall to a new configuration. Missing parts are logged as complaints.
     pub(super) fn reload_firewall(&mut self) {
         let now = now();
         let mut said = Vec::new();
@@ -70,8 +71,8 @@ impl Doorkeeper {
         self.note_kernel_doors(&[]);
     }
 
-    /// A door opened: the knocker is let in at the next commit, to the ports and for the time that were asked for
-    /// where the door leaves them to its packets.
+    /// Opens a door at the next commit, for the ports and the time in `asked` where the door leaves them to
+    /// its packets.
     pub(super) fn admit_to_kernel(
         &mut self,
         opening: Opening,
@@ -91,8 +92,8 @@ impl Doorkeeper {
         self.say(said, now);
     }
 
-    /// Takes what the watcher said and lets in who knocked, as long as more have: writing the log and the state for some
-    /// would keep the others waiting.
+    /// Handles reports and opens doors in the kernel in batches while more come: writing the log and the
+    /// state after each batch would delay the next knockers.
     pub(super) fn take_openings(&mut self) {
         for _ in 0..MOST_BATCHES {
             self.listen();
@@ -102,7 +103,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Lets in who waits, all at once; says whether anybody did.
+    /// Opens the doors waiting for the commit, in one transaction; returns whether there were any.
     pub(super) fn commit(&mut self, now: Now) -> bool {
         let Some(firewall) = &mut self.firewall else { return false };
         let mut said = Vec::new();
@@ -111,7 +112,7 @@ impl Doorkeeper {
         is_wanted
     }
 
-    /// Looks at what others changed, and at what is over.
+    /// Handles changes of the ruleset by others, closed connections and expired doors.
     pub(super) fn attend_to_firewall(&mut self, now: Now) {
         let is_over = self.last_call.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
         let Some(firewall) = &mut self.firewall else { return };
@@ -120,7 +121,7 @@ impl Doorkeeper {
         firewall.close_left(now, &mut said);
         firewall.close_due(now, &mut said);
         if is_over {
-            // Nobody knocks any more.
+            // The watcher has ended, so no more knocks arrive.
             self.has_left_kernel_doors = true;
             firewall.finish(now, &mut said);
         }
@@ -128,7 +129,7 @@ impl Doorkeeper {
         self.note_kernel_doors(&[]);
     }
 
-    /// Says what the firewall has for the log.
+    /// Logs the messages of the firewall.
     pub(super) fn say(&mut self, said: Vec<Said>, now: Now) {
         for said in said {
             match said {

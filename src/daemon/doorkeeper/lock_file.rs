@@ -1,4 +1,5 @@
-//! The lock file of a place for state files: who has the place, and whether that process is about to leave it.
+//! The lock file of a place for state files: which process holds the place, and whether it is about to leave
+//! it.
 
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,14 +12,14 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::disk::{MODE, beside};
 
-/// The word in the lock file of a process that ends, or of an heir, which ends when a daemon starts.
+/// The word in the lock file of a process that is ending, and of an heir, which ends when a daemon starts.
 pub const LEAVING: &str = "leaving";
-/// The word in the lock file of any other.
+/// The word in the lock file of any other process.
 pub const STAYING: &str = "staying";
-/// No lock file says more than this many bytes.
+/// Most bytes to read from a lock file.
 const LONGEST_WORD: u64 = 64;
 
-/// The lock of a place.
+/// The path of the lock file of a place.
 #[must_use]
 pub fn lock_of(place: &Path) -> PathBuf {
     beside(place, ".lock")
@@ -29,17 +30,17 @@ fn look(place: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place))
 }
 
-/// Locks a place and writes a word to its lock file; `None` if another daemon has it.
+/// Locks a place and writes a word to its lock file; `None` if another process holds it.
 ///
 /// # Errors
-/// A file of the place is none that we can use, or what the operating system says.
+/// A file of the place is not a regular file or not ours, or an error of `open(2)` or `flock(2)`.
 pub fn lock(path: &Path, word: &str) -> io::Result<Option<File>> {
     for ending in ["", ".new", ".tmp", ".lock"] {
         check(path, ending)?;
     }
     let lock = lock_of(path);
-    // The first look is read-only: when a file that was open for writing is closed, the daemons that watch it take
-    // that for the end of its owner.
+    // The first attempt opens the file read-only: closing it after opening it for writing would look to the
+    // daemons that watch it (IN_CLOSE_WRITE) like the end of its owner.
     if look(path).is_ok_and(|probe| matches!(probe.try_lock(), Err(fs::TryLockError::WouldBlock))) {
         return Ok(None);
     }
@@ -57,28 +58,28 @@ pub fn lock(path: &Path, word: &str) -> io::Result<Option<File>> {
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
-        // The daemon that had it may have removed it between the two.
+        // Its former owner may have removed the file between open and lock.
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(&lock));
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-            // In place of what the one before announced.
+            // Replaces the word of the former owner.
             announce(&file, word);
             return Ok(Some(file));
         }
     }
 }
 
-/// Writes a word to a lock file, for others that find it locked.
+/// Writes a word and our PID to a lock file, for processes that find it locked.
 pub fn announce(lock: &File, word: &str) {
     let text = format!("{word}\n{}\n", std::process::id());
     let _ = lock.set_len(0).and_then(|()| lock.write_all_at(text.as_bytes(), 0));
 }
 
-/// Whether a daemon has this place now.
+/// Whether a process holds this place now.
 pub fn is_taken(place: &Path) -> bool {
     look(place).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// What the lock file of a place says: how it is with the daemon that has the place, and which process that is.
+/// The content of the lock file of a place: the word and the PID of the process that holds the place.
 pub fn announced(place: &Path) -> (String, Option<u32>) {
     let mut text = String::new();
     let _ = look(place).and_then(|file| file.take(LONGEST_WORD).read_to_string(&mut text));
@@ -87,15 +88,16 @@ pub fn announced(place: &Path) -> (String, Option<u32>) {
     (word.to_owned(), lines.next().and_then(|pid| pid.parse().ok()))
 }
 
-/// Whether the process that has this place is about to leave it; calls it if it is an heir. One that has just got the
-/// lock has not written its word yet: until `silent`, as uptime, it may be leaving.
+/// Whether the process that holds this place is about to leave it; summons it if it is an heir. A process
+/// that has just got the lock has not written its word yet: until `silent`, as uptime, an empty file counts
+/// as leaving.
 pub fn is_leaving(place: &Path, silent: Duration) -> bool {
     let Ok(file) = look(place) else { return false };
     let (word, _) = announced(place);
     let is_said = word == LEAVING;
     if is_said {
-        // This calls an heir. An heir calls no other heir, or both would leave.
-        // Both times: inotify reports a new modification time alone as a write (IN_MODIFY), not as IN_ATTRIB.
+        // Summons an heir (IN_ATTRIB). An heir does not summon others, or both would leave. Sets both times:
+        // inotify reports a changed modification time alone as a write (IN_MODIFY), not as IN_ATTRIB.
         let time = SystemTime::now();
         let _ = file.set_times(FileTimes::new().set_accessed(time).set_modified(time));
     }
@@ -103,7 +105,7 @@ pub fn is_leaving(place: &Path, silent: Duration) -> bool {
     (is_said || may_say) && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
-/// Whether a file of a place is ours or can be made.
+/// Fails if a file of a place exists and is not a regular file that we may use.
 fn check(path: &Path, ending: &str) -> io::Result<()> {
     let path = beside(path, ending);
     let Ok(it) = fs::symlink_metadata(&path) else { return Ok(()) };

@@ -1,8 +1,9 @@
-//! The system side, and the daemon's main process: reads the configuration, holds the open doors, runs the commands,
-//! closes every door, writes the log.
+//! The system side and main process of the daemon: reads the configuration, keeps track of open doors, runs
+//! their commands, closes every door, writes the log.
 //!
-//! It is the parent of the [watcher](crate::daemon::watcher): it sends the watcher configurations and packet sockets, and
-//! accepts nothing from it but the messages of [`crate::protocol`]. It reads nothing from the network.
+//! It is the parent of the [watcher](crate::daemon::watcher): it sends the watcher configurations and packet
+//! sockets, and accepts only the messages of [`crate::protocol`] in return. It reads nothing from the
+//! network.
 
 pub mod claims;
 pub mod commands;
@@ -60,23 +61,23 @@ use crate::protocol::desk::Desk;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// How many messages of the watcher are handled before the doors that they open are.
+/// Most watcher messages to handle before commands are started for the doors they open.
 const BATCH: usize = 256;
-/// The same with doors that the kernel opens, all in one transaction.
+/// The same when doors open in nftables: one transaction opens them all.
 const BATCH_FOR_KERNEL: usize = 1024;
-/// How many such batches are handled, while doors open, before the rest of the loop gets its turn.
+/// Most batches to handle in one turn of the loop while each of them opens a door in nftables.
 const MOST_BATCHES: usize = 4;
 
 /// The doorkeeper.
-#[expect(clippy::struct_excessive_bools, reason = "one says what it is, three what has happened")]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
 struct Doorkeeper {
     arguments: Arguments,
     /// The configuration in force in both processes.
     config: Config,
     openings: Openings,
-    /// The doors that the kernel opens, if the configuration has any.
+    /// The doors in nftables; `None` if the configuration has no door with `Open`.
     firewall: Option<Firewall>,
-    /// The daemon ends, and these doors were left to the kernel.
+    /// The daemon is ending and has left these doors to the kernel.
     has_left_kernel_doors: bool,
     /// Actions to carry out in this turn of the loop.
     actions: Vec<Action>,
@@ -88,46 +89,46 @@ struct Doorkeeper {
     heir: HeirProcess,
     /// This process is an heir: it has no watcher and no heir.
     is_heir: bool,
-    /// If this process is an heir: readable when a daemon starts. `None` if the kernel cannot tell that.
+    /// In an heir: readable when a daemon starts. `None` if inotify is unavailable.
     summons: Option<Inotify>,
     desk: Desk,
-    /// The last opening that was acknowledged to the watcher.
+    /// The number of the last opening acknowledged to the watcher.
     acknowledged: u64,
     /// The bundle of the configuration in force.
     bundle: Option<OwnedFd>,
-    /// A configuration that was sent to the watcher and is not acknowledged yet.
+    /// A configuration sent to the watcher and not acknowledged yet.
     handed_out: Option<HandedOut>,
-    /// SIGHUP came while a configuration was handed out.
+    /// SIGHUP arrived while a configuration was handed out.
     is_to_reload: bool,
-    /// The watcher is gone, and that is in the log.
+    /// The watcher has ended, and the log says so.
     has_lost_watcher: bool,
-    /// During the start: the interfaces that the watcher has reported.
+    /// During the start: the interfaces that the watcher has reported; `None` after it.
     standing: Option<Vec<(String, State)>>,
-    /// What the log last said of each interface.
+    /// The state of each interface as last logged.
     interfaces: Vec<(String, State)>,
-    /// While the daemon ends: until when it waits for commands other than stop commands, as uptime.
+    /// While the daemon ends: deadline for commands other than stop commands, as uptime.
     last_call: Option<Duration>,
-    /// While the daemon ends: until when it waits for the watcher, as uptime.
+    /// While the daemon ends: deadline for the watcher, as uptime.
     last_words: Option<Duration>,
     /// Keeps refused single packets from flooding the log.
     refusals: Flood,
-    /// What `--status` shows.
+    /// The status sockets and the counters for `--status`.
     status: Status,
-    /// Who opens doors together with this daemon, if anybody does.
+    /// The fleet that shares openings with this daemon; `None` without `Fleet_Socket`.
     fleet: Option<Box<Fleet>>,
-    /// Keeps a watcher that was taken over from flooding the log: an honest one keeps a smaller limit by itself.
+    /// Keeps a compromised watcher from flooding the log; an intact one applies a lower limit itself.
     talk: Flood,
-    /// The same for what the watcher writes to the log when it is asked to (SIGUSR1): a line for each door.
+    /// The same for the lines that the watcher writes on request (SIGUSR1): at least one a door.
     accounts: Flood,
-    /// Keeps openings that strangers cause from flooding the log.
+    /// Keeps openings that anyone can trigger from flooding the log.
     untold: Untold,
-    /// What doors have used of their rate, as seen from here.
+    /// The `Open_Rate` limits, enforced here independently of the watcher.
     buckets: Buckets,
 }
 
 /// A configuration that the watcher has not acknowledged yet.
 struct HandedOut {
-    /// The new one; `None` if it is the one in force, sent to a new watcher.
+    /// The new configuration; `None` if it is the one in force, resent to a new watcher.
     config: Option<Config>,
     bundle: OwnedFd,
 }
@@ -150,7 +151,7 @@ impl Doorkeeper {
                 self.heir.look();
             }
             self.reap();
-            // Doors with `Open` first, then the lines that tell of them.
+            // Doors with `Open` first, then their log lines.
             self.log.hold();
             self.take_openings();
             let now = now();
@@ -181,12 +182,12 @@ impl Doorkeeper {
         }
     }
 
-    /// Keeps an heir while there is a door to close.
+    /// Keeps an heir running while there is a door to close.
     fn attend_to_heir(&mut self, now: Now) {
         let is_needed = !self.openings.are_closed() && self.last_call.is_none();
         if is_needed || self.heir.is_up() {
             let estate = self.estate();
-            // If it fails, the next turn tries again.
+            // On failure the next turn retries.
             let _ = self.heir.adapt(is_needed, &estate, self.bundle.as_ref(), now);
         }
     }
@@ -204,7 +205,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Sleeps until there is something to do.
+    /// Sleeps until a descriptor is ready or the next deadline.
     fn wait(&self, signals: &Signals) {
         let now = now();
         let deadlines = [
@@ -265,11 +266,11 @@ impl Doorkeeper {
         }
     }
 
-    /// Carries out the actions. An opening is written to the state file before its start command runs, and removed from it
-    /// after its stop command has ended.
+    /// Carries out the actions. An opening is written to the state file before its start command runs, and
+    /// removed from it after its stop command has ended.
     fn take_actions(&mut self, now: Now) {
         self.remember(now);
-        // Commands that end meanwhile add their lines for the log.
+        // Commands that end meanwhile add actions for the log.
         while !self.actions.is_empty() {
             for action in std::mem::take(&mut self.actions) {
                 self.status.ledger.note(&action);
@@ -289,8 +290,8 @@ impl Doorkeeper {
         let started = self.commands.start(&job);
         let Job { id, door, .. } = job;
         match started {
-            // Written before the next one is started, together with those that have ended meanwhile: if we are
-            // killed in the middle of many, only those that are running count as running.
+            // Written before the next command is started, with those that have ended meanwhile: if this
+            // process is killed between two of many, only commands that are running count as running.
             Ok(process) => {
                 self.openings.started(id, process);
                 self.reap();
@@ -305,13 +306,13 @@ impl Doorkeeper {
         }
     }
 
-    /// Writes down what changed, so that it outlives this process.
+    /// Writes changes to the state file, so that they outlive this process.
     fn remember(&mut self, now: Now) {
         let says = self.memory.remember(&mut self.openings, &self.config.doors, now);
         self.complain(&says);
     }
 
-    /// Says sentences on standard error and in the log.
+    /// Writes sentences to standard error and the log.
     fn complain(&mut self, sentences: &[String]) {
         for sentence in sentences {
             self.log.complain(sentence);

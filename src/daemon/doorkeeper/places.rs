@@ -1,6 +1,6 @@
-//! The places for state files at a path: locks them, and reads those that can be trusted.
+//! The places for state files at a path: locks them, and reads the trusted ones.
 //!
-//! [`crate::opening::state`] tells which files a place has, and what holds for them at every instant.
+//! [`crate::opening::state`] describes the files of a place and their invariants.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -22,33 +22,33 @@ use crate::trust::{self, Fault};
 
 /// The bits that let group or others write a file.
 const OTHERS_WRITE: u32 = 0o022;
-/// How often to check whether a daemon that ends has ended.
+/// How often to check whether a leaving daemon has ended.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long the owner of a lock may take to write its word to the lock file.
+/// Time limit for the owner of a lock to write its word to the lock file.
 const SILENCE: Duration = Duration::from_millis(50);
-/// The mode of a folder for state files that we make.
+/// The mode of the folder that we create for state files.
 const FOLDER_MODE: u32 = 0o700;
-/// How many daemons can share a path.
+/// Most daemons that can share a path.
 const MOST_PLACES: usize = 16;
 
-/// A place that this process holds while the value lives.
+/// A place that this process holds until the value is dropped.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
-    /// Holds the lock; `None` if the lock file is not a file that we can lock.
+    /// The locked file; `None` if the lock file is not a file that we can lock.
     lock: Option<File>,
 }
 
 /// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claim {
-    /// Where this daemon keeps its state; `None` if it cannot keep any.
+    /// The place for this daemon's state; `None` if there is none.
     pub own: Option<Place>,
-    /// The places of daemons that have ended: to be removed once their state is in `own`.
+    /// Places of daemons that have ended: to be removed once their state is in `own`.
     pub left: Vec<Place>,
-    /// The places of daemons that run.
+    /// Places of running daemons.
     pub others: Vec<PathBuf>,
-    /// The state in all places that were claimed.
+    /// The merged state of all claimed places.
     pub state: State,
     /// Messages for the log.
     pub says: Vec<String>,
@@ -57,7 +57,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Adds what was found at another path.
+    /// Adds the result of claiming another path.
     pub fn add(&mut self, other: Claim) {
         self.left.extend(other.left);
         self.others.extend(other.others);
@@ -103,7 +103,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         match place {
             Some(place) if own == Some(index) => claim.own = Some(place),
             Some(place) if left.contains(&index) => claim.left.push(place),
-            // Nobody can lock this one; the doors in it must be closed all the same.
+            // No process can lock this one; its doors must be closed all the same.
             _ if !state.is_empty() => claim.left.push(Place { path, lock: None }),
             _ => {}
         }
@@ -127,7 +127,7 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
     let mut claim = Claim::default();
     for path in places_at(path).into_iter().filter(|path| path != own) {
         if !exists(&path) {
-            // A daemon that has nothing to keep yet may leave something later.
+            // A daemon without state so far may leave some later.
             if is_taken(&path) {
                 claim.others.push(path);
             }
@@ -148,8 +148,8 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
     claim
 }
 
-/// The state of places at this path that nobody can lock, as on a file system that cannot be written: the doors in it
-/// must be closed all the same. To be called once, since the places stay.
+/// Reads the state of places at this path that no process can lock, as on a read-only file system: their
+/// doors must be closed all the same. Call it once, since these places cannot be removed.
 #[must_use]
 pub fn read_unlockable(path: &Path) -> Claim {
     let mut claim = Claim::default();
@@ -166,7 +166,7 @@ pub fn read_unlockable(path: &Path) -> Claim {
     claim
 }
 
-/// All possible places at a path. A device such as `/dev/null` has none beside it.
+/// All possible places at a path; for a device such as `/dev/null`, only the path itself.
 fn places_at(path: &Path) -> Vec<PathBuf> {
     let path = followed(path);
     let kind = fs::symlink_metadata(&path).map(|it| it.file_type());
@@ -177,19 +177,20 @@ fn places_at(path: &Path) -> Vec<PathBuf> {
     std::iter::once(path.clone()).chain(more).collect()
 }
 
-/// Whether this is the place that a daemon gets which is alone at `path`.
+/// Whether this is the first place at `path`, the one that a daemon alone there gets.
 #[must_use]
 pub fn is_first(place: &Path, path: &Path) -> bool {
     followed(path) == place
 }
 
-/// Whether there is a state file at this path, whosever it is.
+/// Whether there is a state file at this path, no matter whose.
 #[must_use]
 pub fn has_any(path: &Path) -> bool {
     places_at(path).iter().any(|place| exists(place))
 }
 
-/// Why files in the folder of this path cannot be trusted: others than root and us could rename or replace them.
+/// Why files in the folder of this path cannot be trusted: users other than root and us can rename or replace
+/// them.
 #[must_use]
 pub fn fault_of_folder(path: &Path) -> Option<Fault> {
     let path = absolute(followed(path)).ok()?;
@@ -197,15 +198,15 @@ pub fn fault_of_folder(path: &Path) -> Option<Fault> {
     faults.into_iter().find(|fault| !fault.is_group())
 }
 
-/// Makes the folder for a state file, if the folder above it is there.
+/// Creates the folder for a state file, if its parent exists.
 pub fn make_folder(path: &Path) {
     if let Some(folder) = path.parent() {
-        // Claiming the place says why it cannot be made.
+        // Claiming the place reports the error.
         let _ = DirBuilder::new().mode(FOLDER_MODE).create(folder);
     }
 }
 
-/// The first place at this path that another daemon has, and which process that is, if it says so.
+/// The first place at this path that another daemon holds, and its PID if the lock file has it.
 #[must_use]
 pub fn holder(path: &Path) -> Option<(PathBuf, Option<u32>)> {
     let place = places_at(path).into_iter().find(|place| is_taken(place))?;
@@ -221,7 +222,7 @@ fn followed(path: &Path) -> PathBuf {
     target.and_then(Result::ok).map_or_else(|| path.to_owned(), |target| folder.join(target))
 }
 
-/// Locks a place; `None` if another daemon has it.
+/// Locks a place; `None` if another process holds it.
 fn lock_place(path: &Path, word: &str) -> io::Result<Option<Place>> {
     let lock = lock_file::lock(path, word)?;
     Ok(lock.map(|lock| Place { path: path.to_owned(), lock: Some(lock) }))
@@ -231,7 +232,7 @@ fn exists(path: &Path) -> bool {
     ["", ".new"].iter().any(|ending| fs::symlink_metadata(beside(path, ending)).is_ok())
 }
 
-/// Reads the files of a place; returns also messages for the log.
+/// Reads the files of a place; also returns messages for the log.
 fn read_place(path: &Path) -> (State, Vec<String>) {
     let boot = boot();
     let moment = Moment { now: now(), boot: &boot };
@@ -256,15 +257,15 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
         );
     };
     tell(&new, ".new");
-    // It is used only without a complete `PATH.new`.
+    // `PATH` is used only without a complete `PATH.new`.
     if new.as_ref().is_none_or(|new| !new.is_whole) {
         tell(&settled, "");
     }
     (State::of(settled, new), says)
 }
 
-/// The text of a file, if it exists. Its commands will be run: it must belong to us or to root, and be writable by
-/// nobody else.
+/// The text of a file, if it exists. Its commands will be run: it must belong to us or to root, and nobody
+/// else may have write permission.
 fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
     let mut file = match file {
@@ -284,8 +285,8 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-/// Calls the heirs that have a state file at this path, and waits for them and for daemons that end, until `patience`
-/// is over or `is_over`.
+/// Summons the heirs that have a state file at this path, and waits for them and for leaving daemons, until
+/// `patience` has passed or `is_over` returns true.
 pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut() -> bool) {
     let deadline = now().uptime.saturating_add(patience);
     let silent = now().uptime.saturating_add(SILENCE);
@@ -296,10 +297,10 @@ pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut
 }
 
 impl Place {
-    /// Removes the files: another place has their state.
+    /// Removes the files of a place whose state is in another place.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error of `unlink(2)`, or of `fsync(2)` on the folder.
     pub fn remove(self) -> io::Result<()> {
         for operation in Journal::abandon() {
             carry_out(&operation, &self.path, &mut None)?;
@@ -307,19 +308,19 @@ impl Place {
         if self.lock.is_some() { remove(&lock_of(&self.path)) } else { Ok(()) }
     }
 
-    /// Where it is.
+    /// The path of the place.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it has a file `PATH.new`.
+    /// Whether the file `PATH.new` exists.
     #[must_use]
     pub fn has_new(&self) -> bool {
         fs::symlink_metadata(beside(&self.path, ".new")).is_ok()
     }
 
-    /// Writes a word to the lock file, for others that find it locked.
+    /// Writes a word to the lock file, for processes that find it locked.
     pub fn announce(&self, word: &str) {
         if let Some(lock) = &self.lock {
             lock_file::announce(lock, word);
@@ -327,7 +328,7 @@ impl Place {
     }
 }
 
-/// What tells this boot of the machine from others.
+/// The kernel's ID of this boot (`boot_id`).
 pub fn boot() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()

@@ -23,7 +23,7 @@ pub fn runs(process: Process) -> bool {
     stat(process.pid).is_some_and(|(state, start)| start == process.start && !matches!(state, 'Z' | 'X'))
 }
 
-/// Looks for a running start command of this door and knocker by its environment.
+/// Finds a running start command of this door and knocker by its environment.
 #[must_use]
 pub fn find_start(stop: &Stop) -> Option<Process> {
     let wanted = [
@@ -45,7 +45,7 @@ pub fn find_start(stop: &Stop) -> Option<Process> {
 /// The state and the start time, in clock ticks since boot.
 fn stat(pid: i32) -> Option<(char, u64)> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any character.
     let end = text.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();

@@ -1,5 +1,5 @@
-//! How a configuration comes to be in force: the doorkeeper reads it, hands it to the watcher, and takes it when the
-//! watcher says that it did.
+//! Puts a configuration in force: the doorkeeper reads it, hands it to the watcher, and adopts it when the
+//! watcher reports that it has done so.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -31,7 +31,7 @@ use crate::reason::reason;
 use crate::time::Now;
 
 impl Doorkeeper {
-    /// SIGHUP: reads, hands out; a broken file changes nothing.
+    /// SIGHUP: reads the configuration and hands it to the watcher. A broken file changes nothing.
     pub(super) fn reload(&mut self) {
         if self.last_call.is_some() {
             return;
@@ -66,7 +66,7 @@ impl Doorkeeper {
         config.options = config.options.following(&self.config.options);
         inherit_spent(&self.config.doors, &mut config.doors);
         let wanted = self.wanted(&config.options);
-        // The watcher can tell packets of strangers with the HMAC keys alone.
+        // The HMAC keys are enough for the watcher to reject forged packets; it gets no encryption keys.
         let files = redacted(files, redact::without_keys);
         let one_time = redacted(one_time, redact::access_without_keys);
         let bundle = Bundle {
@@ -81,9 +81,10 @@ impl Doorkeeper {
         self.hand_over(Some(config), &bundle)
     }
 
-    /// Hands the configuration that is in force, or was to be, to a new watcher: not what the file says by now.
+    /// Hands the configuration that is in force, or was about to be, to a new watcher; not the present
+    /// content of the file.
     pub(super) fn hand_out_again(&mut self) -> io::Result<()> {
-        // The watcher before knew what was used up at other sections of the same name.
+        // The former watcher knew which lists were used up at other sections of the same name.
         let doors = self.config.doors.clone();
         inherit_spent(&doors, &mut self.config.doors);
         let handed_out = self.handed_out.take();
@@ -99,7 +100,8 @@ impl Doorkeeper {
         let doors = config.as_ref().map_or(&self.config.doors, |config| &config.doors);
         let one_time: Vec<File> = bundle.one_time.iter().map(|file| self.read_again(doors, *file)).collect();
         let bundle = Bundle {
-            // Only the start of the daemon fails because of an interface: the watcher before would have waited.
+            // Only the start of the daemon fails if an interface is missing: the former watcher would have
+            // waited.
             waits: bundle.waits || self.standing.is_none(),
             one_time: borrow(&one_time),
             spent: spent_lists(doors),
@@ -118,12 +120,12 @@ impl Doorkeeper {
         Ok(())
     }
 
-    /// What is left in a one-time file by now; what it was, where it cannot be read: then nothing of it can be struck
-    /// either, and the door stays shut.
+    /// The remaining content of a one-time file; if it cannot be read, the old content: then no line can be
+    /// struck either, and the door stays closed.
     fn read_again(&self, doors: &[Door], (path, text): Borrowed<'_>) -> File {
         let whole = self.arguments.folder.join(path);
         let is_its = |door: &Door| matches!(&door.lock, Lock::OneTime(lines) if lines.path == whole);
-        // Files of fwknop do not change by themselves.
+        // fwknop's files do not change by themselves.
         let fresh = doors.iter().any(is_its).then(|| one_time::read(&whole).ok()).flatten();
         (path.to_owned(), fresh.unwrap_or_else(|| Zeroizing::new(text.to_vec())))
     }
@@ -145,7 +147,7 @@ impl Doorkeeper {
         self.handed_out.as_ref().is_some_and(|handed_out| handed_out.config.is_none())
     }
 
-    /// The watcher listens for a configuration: it is in force.
+    /// The watcher has adopted a configuration: puts it in force here too.
     pub(super) fn adopted(&mut self, generation: Generation) {
         if !self.desk.adopted(generation) {
             return;
@@ -153,7 +155,7 @@ impl Doorkeeper {
         let Some(HandedOut { config, bundle }) = self.handed_out.take() else { return };
         self.bundle = Some(bundle);
         if let Some(mut config) = config {
-            // Lists that were spent since it was handed out.
+            // Lists that were used up since it was handed out.
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
             self.status.ledger.config_read = now().unix;
@@ -185,7 +187,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Looks after the watcher: one that ended is replaced, at once unless it ended soon after it began.
+    /// Restarts a watcher that has ended: at once, unless it ended soon after its start.
     pub(super) fn attend_to_watcher(&mut self, now: Now) {
         self.watcher.flush();
         if self.last_words.is_some_and(|end| end <= now.uptime) {
@@ -214,20 +216,20 @@ impl Doorkeeper {
         }
     }
 
-    /// Says of an interface that no knock will arrive at it, where that can be known.
+    /// Logs interfaces at which no knock will arrive, as far as that can be known.
     pub(super) fn remark_on_interfaces(&mut self) {
         if self.config.doors.iter().all(|door| door.target.is_some()) {
             return;
         }
         let wanted = self.wanted(&self.config.options);
-        // It is a hint: the watcher says what does not work.
+        // Only a hint: the watcher reports errors.
         if let Ok(scene) = netlink::scene(false) {
             self.log.tell(Notice::Note, wanted.remarks(&scene));
         }
     }
 
-    /// Warns in the log of doors that are weaker or deader than they read, unless the configuration before
-    /// this one had the same said of it.
+    /// Logs a warning for doors that are weaker than they look or never open, unless the previous
+    /// configuration had the same warning.
     pub(super) fn warn(&mut self, before: &Config) {
         let grave = |config: &Config| -> Vec<Warning> {
             config.warnings().into_iter().filter(|warning| warning.is_grave).collect()
@@ -266,7 +268,7 @@ impl Doorkeeper {
         let cooldowns = self.memory.cooldowns().iter().filter(|it| it.until > uptime);
         cooldowns
             .filter_map(|it| {
-                // It counts for every section of this name.
+                // The cooldown applies to every section of this name.
                 let door = u32::try_from(place(&it.door)?).ok()?;
                 Some(CoolingDown { door, knocker: it.knocker, until: it.until })
             })
@@ -286,7 +288,7 @@ fn borrow(files: &[File]) -> Vec<Borrowed<'_>> {
     files.iter().map(|(path, text)| (path.as_path(), text.as_slice())).collect()
 }
 
-/// What is spent of the locks of these doors, and who tried to guess their lists.
+/// The used-up lists of these doors, and the attempts to guess them.
 pub(super) fn spent_lists(doors: &[Door]) -> Vec<SpentLists> {
     let spent = (0..).zip(doors).filter_map(|(place, door)| match &door.lock {
         Lock::Otp(lock) => Some(SpentLists {

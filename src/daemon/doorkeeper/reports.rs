@@ -1,4 +1,4 @@
-//! What the doorkeeper does with what the watcher says.
+//! Handles the reports of the watcher.
 
 use std::io;
 use std::net::IpAddr;
@@ -26,11 +26,12 @@ use crate::protocol::messages::{Generation, Order, Report, Step};
 use crate::reason::reason;
 use crate::time::Now;
 
-/// Of how many interfaces it is remembered what the log said: a watcher that somebody took over may name any number.
+/// Most interfaces whose logged state is kept: a compromised watcher may name any number.
 const MOST_INTERFACES: usize = 1024;
 
 impl Doorkeeper {
-    /// Takes what the watcher said. Commands for what opened are started in between, and it is acknowledged.
+    /// Handles one batch of reports. The main loop starts the commands and acknowledges the openings between
+    /// batches.
     pub(super) fn listen(&mut self) {
         let batch = if self.firewall.is_some() { BATCH_FOR_KERNEL } else { BATCH };
         for _ in 0..batch {
@@ -42,7 +43,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Says how far openings were taken: when what they used up is used up.
+    /// Acknowledges openings to the watcher, once the lists and packets that they use up are recorded.
     pub(super) fn acknowledge(&mut self) {
         let taken = self.desk.taken();
         if self.acknowledged != taken {
@@ -128,16 +129,16 @@ impl Doorkeeper {
             }
             Report::Panicked(text) => self.log.complain(&format!("the watcher has a fault: {text}")),
             Report::Explained(text, is_end) => self.log.explain(text, is_end, now),
-            // It ends now, and that is heard of next.
+            // The watcher ends now; the closed socket follows.
             Report::Refused(error) => self.log.complain(&error.to_string()),
         }
     }
 
-    /// An interface is listened on or waited for.
+    /// Logs that an interface is listened on or waited for.
     fn hear_of_interface(&mut self, what: String, state: State, was_known: bool) {
         let before = self.interfaces.iter_mut().find(|(name, _)| *name == what);
         let before = before.map(|(_, before)| std::mem::replace(before, state));
-        // A watcher that replaces another tells of all interfaces; those that changed meanwhile are news.
+        // A new watcher reports all interfaces; only those that have changed are news.
         let is_replacement = !was_known && self.desk.is_pending() && self.is_same_configuration();
         match &mut self.standing {
             Some(standing) => standing.push((what.clone(), state)),
@@ -158,8 +159,8 @@ impl Doorkeeper {
         Some(door.name.clone())
     }
 
-    /// A whole sequence was knocked: what that used up is used up first, even if the door then stays shut because it
-    /// opened too often. Others may have overheard it.
+    /// Handles a complete sequence. First the list or line is used up, even if the door then stays closed
+    /// because it exceeds `Open_Rate`: others may have overheard the sequence.
     fn open(&mut self, opening: Opening, is_over_rate: bool, now: Now) {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return };
         if is_over_rate && (door.open_rate().is_none() || !door.lock.is_used_up()) {
@@ -180,8 +181,8 @@ impl Doorkeeper {
                 return;
             }
         }
-        // The watcher keeps the rate too, if it is honest. Before the line is used up: the default rate depends on
-        // whether the current line is a single knock.
+        // An intact watcher enforces the rate too. Checked before the line is used up: the default rate
+        // depends on whether the current line is a single knock.
         let is_admitted =
             !is_over_rate && self.buckets.admit(opening.door, door, credible::DELAY, now.uptime);
         let mut is_exhausted = false;
@@ -200,8 +201,8 @@ impl Doorkeeper {
                 }
             }
             Lock::Otp(_) => {
-                // Other sections of this name may have the same list: this knock opens them, too, and what the
-                // watcher says of them comes next.
+                // Other sections of this name may have the same list: this knock opens them too, and the
+                // watcher reports them next.
                 door.lock.spend(opening.turn, opening.knocker, now);
                 self.memory.spend(door, opening.turn, opening.knocker);
             }
@@ -221,11 +222,11 @@ impl Doorkeeper {
         }
     }
 
-    /// Strikes the line of a one-time file that opened a door, first on the disk: a crash must not make it good again.
-    /// Tells the watcher what is left, and returns whether that is nothing.
+    /// Strikes the line of a one-time file that opened a door, on the disk first: a crash must not make it
+    /// valid again. Sends the watcher the remaining lines, and returns whether none is left.
     ///
     /// # Errors
-    /// The line could not be struck; `NotFound` if it is not there.
+    /// The line could not be struck; `NotFound` if the file does not contain it.
     pub(super) fn use_up_line(&mut self, opening: Opening, now: Now) -> io::Result<bool> {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return Ok(false) };
         let Lock::OneTime(lines) = &door.lock else { return Ok(false) };
@@ -246,7 +247,7 @@ impl Doorkeeper {
         struck.map(|()| is_exhausted)
     }
 
-    /// Somebody tries to guess the second half of a one-time list.
+    /// Records an attempt to guess the second half of a one-time list.
     fn note_try(&mut self, door: usize, knocker: IpAddr, turn: Turn, count: u8, now: Now) {
         let Some(door) = self.config.doors.get_mut(door) else { return };
         if credible::check_list(door, knocker, turn, now).is_err() {
@@ -260,8 +261,8 @@ impl Doorkeeper {
         self.log.event(Event::Tried { door, knocker, turn, count, is_out }, now);
     }
 
-    /// Opens the door, if its start command can run or wait. If not, what the knock used up stays used up: the watcher
-    /// takes it for used, and others may have overheard it.
+    /// Opens the door, unless its start command can neither run nor wait. What the knock used up stays used
+    /// up in either case: the watcher counts it as used, and others may have overheard it.
     pub(super) fn let_in(&mut self, opening: Opening, now: Now) {
         let Some(door) = self.config.doors.get(opening.door) else { return };
         if !self.openings.have_room_for(door, opening.knocker, &[]) {
@@ -282,12 +283,12 @@ impl Doorkeeper {
     }
 }
 
-/// What a line about an interface is about.
+/// The kind of log line for this state of an interface.
 fn notice_of(state: State) -> Notice {
     if state == State::Ready { Notice::Listening } else { Notice::Waiting }
 }
 
-/// Whether all that comes of it is a line of the log or of the state file.
+/// Whether a report affects only the log or the state file, so that it may be left out.
 fn is_for_the_log(report: &Report) -> bool {
     match report {
         Report::Adopted(_)

@@ -1,4 +1,4 @@
-//! What the doorkeeper does with a single packet: it has the encryption keys, and what was used.
+//! Checks single packets: the doorkeeper has the encryption keys and the list of used packets.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::protocol::messages::SinglePacket;
 use crate::time::Now;
 
 impl Doorkeeper {
-    /// A packet passed the gate of a door. It is used up before its door opens.
+    /// Checks a packet that passed the HMAC of a door in the watcher. It is used up before its door opens.
     pub(super) fn look_at_single_packet(&mut self, single: &SinglePacket, now: Now) {
         let SinglePacket { door, sender, destination, packet } = single;
         let arrival = Arrival { sender: *sender, destination: *destination, unix: now.unix.as_secs() };
@@ -51,14 +51,15 @@ impl Doorkeeper {
                     self.log.event(event, now);
                 }
             }
-            // The watcher should not have passed it on.
+            // An intact watcher does not pass these on.
             Err(_) => {}
         }
     }
 
-    /// A packet that opens nothing is used up, here and in the fleet.
+    /// Uses up a packet that opens nothing, here and in the fleet.
     fn use_up_packet(&mut self, packet: UsedPacket, sender: IpAddr, now: Now) {
-        // If too many are remembered, it may be good again when there is room. Only holders of keys can bring that about.
+        // If the list is full, the packet may become valid again when there is room. Only holders of keys can
+        // fill the list.
         if self.memory.use_packet(packet.time, packet.id, self.longest_age(), now).is_ok() {
             self.remember(now);
             self.use_up_packet_in_fleet(packet, sender, now);
@@ -67,7 +68,7 @@ impl Doorkeeper {
 
     pub(super) fn open_for(&mut self, Granted { door: index, request, time: made, id }: &Granted, now: Now) {
         let Some(door) = self.config.doors.get(*index) else { return };
-        // The packet is used up all the same, so that nobody can send it again when there is room.
+        // The packet stays used up, so that nobody can replay it when there is room.
         if !self.buckets.admit(*index, door, Duration::ZERO, now.uptime) {
             return self.untold.drop_opening(&door.name, Cause::Rate, now);
         }
@@ -92,7 +93,7 @@ impl Doorkeeper {
         }
     }
 
-    /// How old a packet may be at any door, in seconds: as long it is remembered.
+    /// The greatest age in seconds at which any door accepts a packet; used packets are remembered that long.
     pub(super) fn longest_age(&self) -> u32 {
         let ages = self.config.doors.iter().filter_map(|door| match &door.lock {
             Lock::Spa(lock) => Some(lock.max_age),

@@ -1,4 +1,4 @@
-//! How the daemon starts, and what its main process does first and last.
+//! Starts the daemon: from the command line to the main loop, and the exit after it.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
@@ -46,28 +46,28 @@ use crate::protocol::desk::Desk;
 use crate::protocol::messages::Report;
 use crate::reason::reason;
 
-/// The mode of the pid file, which scripts of other users read.
+/// The mode of the pid file: scripts of other users read it.
 const PID_MODE: u32 = 0o644;
-/// How long the watcher may take to begin.
+/// Time limit for the start of the watcher, and of the resolver.
 const WATCHER_START: Duration = Duration::from_secs(30);
 
-/// How many times as many lines as an honest watcher one may cause that was taken over.
+/// The log limit for a compromised watcher, as a multiple of the limit that an intact one applies itself.
 const TALK: u32 = 2;
-/// How many times as many lines the watcher may write that it was asked for: some for each of thousands of doors.
+/// The same for lines that the watcher was asked for: several for each of thousands of doors.
 const ACCOUNTS: u32 = 20;
 
-/// How long we wait for a daemon that ends to have ended.
+/// Time limit for the end of a daemon that is leaving.
 const OTHERS_END: Duration = Duration::from_secs(10);
 
-/// Starts the daemon and runs it to its end.
+/// Starts the daemon and runs it until it ends.
 ///
 /// # Errors
-/// Why it cannot start, or what it could not do at its end.
+/// The daemon cannot start, or some doors could not be closed at its end.
 pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let limits = Limits::now();
     core_dump::forbid();
     output::start(arguments.verbose, arguments.debug);
-    // First of all: without it no other process can be started, and none of those errors names it.
+    // First of all: without /dev/null no other process can be started, and none of the errors would name it.
     processes::find_null().map_err(StartError::NoNull)?;
     let background = |error| StartError::System("run in the background", error);
     let launcher = arguments.is_launched.then(Launcher::accept).transpose().map_err(background)?;
@@ -93,7 +93,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         places::wait_for_leaving(state_file, OTHERS_END, || signals.is_end_wanted());
     }
     if signals.is_end_wanted() {
-        // Nothing was opened or taken over yet.
+        // Nothing has been opened or taken over yet.
         doorkeeper.watcher.end();
         return Ok(());
     }
@@ -103,30 +103,30 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     doorkeeper.open_memory();
     doorkeeper.judge_what_was_used();
     if doorkeeper.arguments.single && doorkeeper.memory.shares_its_path() {
-        // Both began at once.
+        // Both daemons started at the same time.
         return Err(StartError::Running(None, state_files.first));
     }
     if doorkeeper.knows_of_earlier_days() {
-        // The watcher is to know what was used up before this daemon began.
+        // Tells the watcher what was used up before this daemon started.
         doorkeeper.hand_out_again().map_err(watcher)?;
         doorkeeper.wait_for_watcher(&mut signals)?;
     }
     let said = doorkeeper.start_firewall()?;
-    // What SIGHUP brings counts with the next start.
+    // A pid file path that SIGHUP changes takes effect at the next start.
     let mut pid_file = None;
     if let Some(launcher) = launcher {
         pid_file = Some(doorkeeper.write_pid_file());
         launcher.detach().map_err(background)?;
     }
     doorkeeper.begin(&standing, said);
-    // For signals that came during the start.
+    // For signals that arrived during the start.
     signals.ring();
     doorkeeper.run(&mut signals);
     doorkeeper.end(pid_file)
 }
 
 impl Doorkeeper {
-    /// One that has nothing yet.
+    /// A doorkeeper without configuration, watcher, heir or state.
     pub(super) fn new(arguments: Arguments, limits: Limits) -> Doorkeeper {
         Doorkeeper {
             watcher: WatcherProcess::new(&arguments),
@@ -162,7 +162,7 @@ impl Doorkeeper {
         }
     }
 
-    /// Waits until the watcher has the configuration that it was handed, or until the daemon is told to end.
+    /// Waits until the watcher has adopted the configuration, or until the daemon is told to end.
     fn wait_for_watcher(&mut self, signals: &mut Signals) -> Result<(), StartError> {
         let deadline = now().uptime + WATCHER_START;
         while self.handed_out.is_some() && now().uptime < deadline {
@@ -193,7 +193,7 @@ impl Doorkeeper {
         if self.handed_out.is_some() { Err(StartError::Watcher) } else { Ok(()) }
     }
 
-    /// Names of knockers are looked up from now on (`-l`).
+    /// Starts the resolver, which looks up the names of knockers (`-l`).
     fn start_resolver(&mut self, confinement: Confinement) -> Result<(), StartError> {
         let start = |error| StartError::System("start the resolver", error);
         self.log.look_up_names_as(confinement).map_err(start)?;
@@ -205,14 +205,15 @@ impl Doorkeeper {
         Ok(())
     }
 
-    /// Whether something was used up, or cools down, since before this daemon began.
+    /// Whether lists were used up or cooldowns began before this daemon started.
     fn knows_of_earlier_days(&self) -> bool {
         !self.memory.cooldowns().is_empty() || !spent_lists(&self.config.doors).is_empty()
     }
 
-    /// The daemon listens.
+    /// Opens the status and fleet sockets, reports that the daemon listens, and runs `On_Start`.
     fn begin(&mut self, standing: &[(String, State)], said: Vec<Said>) {
-        // Before the daemon says that it listens: a script that waits for that can ask for the status at once.
+        // Before the daemon reports that it listens: a script that waits for that may ask for the status at
+        // once.
         self.open_status();
         self.open_fleet(now());
         let wanted = self.wanted(&self.config.options).to_string();
@@ -224,7 +225,7 @@ impl Doorkeeper {
         for (name, confined) in
             [("watcher", &ledger.watcher_confined), ("resolver", &ledger.resolver_confined)]
         {
-            // Otherwise -v says what knockd 0.8 said.
+            // If nothing is missing, -v prints what knockd 0.8 did.
             if let Some(confined) = confined.as_ref().filter(|it| it.missing().is_some()) {
                 output::say(&format!("{name}: {confined}"));
             }
@@ -274,7 +275,7 @@ impl Doorkeeper {
             let mut file = output_file::open(&path, OpenOptions::new().write(true), 0, PID_MODE)?;
             if file.metadata()?.is_file() {
                 file.set_len(0)?;
-                // If it is ours.
+                // Fails if the file is not ours.
                 let _ = file.set_permissions(Permissions::from_mode(PID_MODE));
             }
             file.write_all(format!("{}\n", std::process::id()).as_bytes())
@@ -290,17 +291,17 @@ impl Doorkeeper {
     }
 }
 
-/// A number that no other process draws.
+/// A random number, different in every process.
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    // Where it cannot be had, the hasher's seed will do.
+    // Without /dev/urandom the hasher's seed will do.
     match File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)) {
         Ok(()) => u64::from_ne_bytes(bytes),
         Err(_) => RandomState::new().hash_one(now().unix),
     }
 }
 
-/// The number in a pid file, if it is that of another daemon of this name.
+/// The PID in a pid file, if it belongs to another knockd.
 fn running(pid_file: &Path) -> Option<u32> {
     let pid = std::fs::read_to_string(pid_file)
         .ok()?
@@ -309,7 +310,7 @@ fn running(pid_file: &Path) -> Option<u32> {
         .ok()
         .filter(|&pid| pid != std::process::id())?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    // One that has ended, and that nobody has waited for, has a name but no command line.
+    // A zombie has a name but no command line.
     std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
     (name.trim() == "knockd").then_some(pid)
 }

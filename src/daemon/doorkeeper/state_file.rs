@@ -1,4 +1,4 @@
-//! The state file of this daemon: writes and flushes it.
+//! Writes and flushes the state file of this daemon.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,18 +15,18 @@ pub(super) struct StateFile {
     boot: String,
     journal: Journal,
     written: Option<Written>,
-    /// There from the first flush on.
+    /// Started at the first flush.
     flusher: Option<Flusher>,
-    /// The result of a flush that was carried out here because there is no flusher.
+    /// The result of a flush carried out in this thread because the flusher could not start.
     outcome: Option<io::Result<()>>,
 }
 
-/// The state after a flush.
+/// The progress of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Landed {
-    /// All that was written when it was begun is on the disk.
+    /// Everything written before the flush began is on the disk.
     Flushed,
-    /// The same, and the flush that completes it is under way.
+    /// The same, and the flush that completes the change to `PATH` is under way.
     Proceeds,
 }
 
@@ -48,16 +48,16 @@ impl StateFile {
         &self.place
     }
 
-    /// Stops writing, and keeps the lock.
+    /// Stops writing, but keeps the lock.
     pub(super) fn into_place(self) -> Place {
         self.place
     }
 
-    /// Writes a change, so that it survives this process, but not yet a power failure: `lines` returns the lines of the
-    /// change, `whole` the complete state, for this boot.
+    /// Writes a change, so that it survives this process, but not yet a power failure: `lines` returns the
+    /// lines of the change, `whole` the complete state for this boot.
     ///
     /// # Errors
-    /// What the operating system says. Then the next change says everything.
+    /// An error of a file operation; the next change writes the complete state.
     pub(super) fn change(
         &mut self,
         lines: impl FnOnce() -> Vec<u8>,
@@ -72,8 +72,8 @@ impl StateFile {
         self.journal.begin_anew();
     }
 
-    /// Begins to flush; then, if it `settles`, `PATH.new` becomes `PATH`. Returns whether there is anything to flush.
-    /// [`StateFile::landed`] returns the result.
+    /// Begins to flush; with `settles`, `PATH.new` becomes `PATH` afterwards. Returns whether there is
+    /// anything to flush. [`StateFile::landed`] returns the result.
     pub(super) fn flush(&mut self, settles: bool) -> bool {
         let operations = self.journal.flush(settles);
         self.take_off(&operations);
@@ -85,31 +85,31 @@ impl StateFile {
         self.journal.is_flushing()
     }
 
-    /// Readable when a flush may have landed.
+    /// Readable when a flush may have finished.
     pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
         self.flusher.as_ref().filter(|_| self.is_flushing()).map(Flusher::bell)
     }
 
-    /// The result of a flush that has landed.
+    /// The result of a finished flush; `None` if none has finished.
     ///
     /// # Errors
-    /// What the operating system says. Then the next change says everything.
+    /// An error of a file operation; the next change writes the complete state.
     pub(super) fn landed(&mut self) -> io::Result<Option<Landed>> {
         let answer = self.outcome.take().or_else(|| self.flusher.as_ref()?.answer());
         answer.map(|outcome| self.go_on(outcome)).transpose()
     }
 
-    /// Waits until all of it is on the disk, in `PATH.new` or, if it `settles`, in `PATH`.
+    /// Waits until everything is on the disk, in `PATH.new` or, with `settles`, in `PATH`.
     ///
     /// # Errors
-    /// What the operating system says. Then the next change says everything.
+    /// An error of a file operation; the next change writes the complete state.
     pub(super) fn flush_now(&mut self, settles: bool) -> io::Result<()> {
         self.wait()?;
         self.flush(settles);
         self.wait()
     }
 
-    /// Waits until nothing is being flushed.
+    /// Waits until no flush is under way.
     fn wait(&mut self) -> io::Result<()> {
         while self.is_flushing() {
             let flusher = self.flusher.as_ref();
@@ -119,7 +119,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// Carries out what follows a flush that has landed.
+    /// Carries out the operations that follow a finished flush.
     fn go_on(&mut self, outcome: io::Result<()>) -> io::Result<Landed> {
         if let Err(error) = outcome {
             self.journal.failed();
@@ -139,7 +139,7 @@ impl StateFile {
     fn take_off(&mut self, flight: &[Operation]) {
         let Some(written) = self.written.as_ref().filter(|_| !flight.is_empty()) else { return };
         if self.flusher.is_none() {
-            // Without one, say for want of processes, this thread flushes.
+            // If no thread can be started, say at the process limit, this thread flushes.
             self.flusher = Flusher::start().ok();
         }
         let folder = flight.contains(&Operation::SyncFolder).then(|| folder_of(self.place.path()).to_owned());

@@ -1,4 +1,4 @@
-//! What the doorkeeper tells of itself, and where it and the watcher are asked.
+//! The doorkeeper's status, and the sockets where it and the watcher are asked for theirs.
 
 use std::io;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::status::half::Half;
 use crate::status::table;
 use crate::time::Now;
 
-/// How often, and at which interval, to try to get the sockets of a daemon that is about to end.
+/// How often, and at which interval, to retry while another daemon that is about to end has the sockets.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Doorkeeper {
-    /// Makes the sockets that the configuration names, unless they are there already.
+    /// Opens the sockets that the configuration names, unless they are open already.
     pub(super) fn open_status(&mut self) {
         let path = self.config.options.status_socket(&self.arguments.pid_file);
         if self.status.path == path && self.status.is_open() {
@@ -39,7 +39,7 @@ impl Doorkeeper {
         match self.status.open(&Paths::of(&path)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && more_tries > 0 => {
-                // Of a daemon that ends, which this one is to replace.
+                // They belong to a daemon that is ending, which this one replaces.
                 self.status.next_try = Some((now().uptime.saturating_add(PAUSE), more_tries - 1));
             }
             Err(error) => {
@@ -48,7 +48,7 @@ impl Doorkeeper {
                     path.display(),
                     reason(&error)
                 );
-                // Where nobody asked for it, the log stays as it was with knockd 0.8.
+                // Where the configuration does not ask for the socket, the log stays as with knockd 0.8.
                 if self.config.options.status_socket == StatusSocket::BesidePidFile {
                     self.log.say(&text);
                 } else {
@@ -72,9 +72,9 @@ impl Doorkeeper {
         }
     }
 
-    /// Has the watcher write down what it knows, for status requests. One such request runs at a time.
+    /// Tells the watcher to write its status to a file, for status requests. One such request runs at a time.
     fn ask_watcher(&mut self) {
-        // Without a file in memory the reader waits until there is one, or no longer.
+        // Without a memory file the reader waits for a later attempt, or gives up.
         if let Ok(file) = messages::blank()
             && let Ok(copy) = file.try_clone()
         {
@@ -83,7 +83,7 @@ impl Doorkeeper {
         }
     }
 
-    /// The watcher wrote it down.
+    /// Sends the status that the watcher has written to the waiting readers.
     pub(super) fn pass_on_description(&mut self, now: Now) {
         let Some(file) = self.status.asked.take() else { return };
         let text = messages::read_all(&file).unwrap_or_default();
@@ -103,21 +103,21 @@ impl Doorkeeper {
         facts.end()
     }
 
-    /// SIGUSR1: writes what both processes know to the log.
+    /// SIGUSR1: writes the status of both processes to the log.
     pub(super) fn tell_log(&mut self) {
         let half = Half::read(self.facts(now()).as_bytes()).unwrap_or_default();
         self.log.tell(Notice::Status, table::log_lines(&half, false));
         self.watcher.send(Order::Tell, None);
     }
 
-    /// Remembers what became of a SIGHUP.
+    /// Records the result of a SIGHUP for the status.
     pub(super) fn note_reload(&mut self, error: Option<&StartError>) {
         let unix = now().unix;
         self.status.ledger.last_reload = Some((unix, error.map(without_secrets)));
     }
 }
 
-/// What was wrong with a configuration; a message that quotes a sequence is shortened.
+/// The message of an error; one that quotes a sequence is shortened.
 fn without_secrets(error: &StartError) -> String {
     match error {
         StartError::Config(ConfigError { problem: Problem::Sequence(door, _), line, .. }) => {

@@ -1,5 +1,5 @@
-//! The status sockets of both processes, of which the doorkeeper serves both: the watcher may send nothing but messages.
-//! And the counters that `--status` shows.
+//! The status sockets of both processes, and the counters for `--status`. The doorkeeper serves both sockets:
+//! the watcher may send only messages.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,28 +14,28 @@ use crate::daemon::status::place::{Paths, Place, listen};
 use crate::status::doorkeeper::Ledger;
 use crate::time::Now;
 
-/// The sockets, and what is told there.
+/// The sockets, the counters, and the readers.
 #[derive(Debug)]
 pub(super) struct Status {
-    /// When this process began.
+    /// When this process started.
     pub(super) started: Now,
-    /// What is counted.
+    /// The counters.
     pub(super) ledger: Ledger,
-    /// Who asks.
+    /// Readers of the doorkeeper's status.
     pub(super) answers: Answers,
-    /// Where the sockets are, or are to be.
+    /// The configured path of the sockets; `None` without status sockets.
     pub(super) path: Option<PathBuf>,
     places: Vec<Place>,
-    /// Who asks for what the watcher knows.
+    /// Readers of the watcher's status.
     pub(super) relay: Answers,
-    /// The file that the watcher is to write that into.
+    /// The file that the watcher is writing its status to.
     pub(super) asked: Option<OwnedFd>,
-    /// When to try again to make them, as uptime, and how many more times.
+    /// When to retry opening the sockets, as uptime, and how many retries are left.
     pub(super) next_try: Option<(Duration, u32)>,
 }
 
 impl Status {
-    /// Nobody can be asked yet.
+    /// No sockets yet.
     pub(super) fn new(now: Now) -> Status {
         Status {
             started: now,
@@ -49,24 +49,24 @@ impl Status {
         }
     }
 
-    /// Who asks, and who has not read everything yet.
+    /// The descriptors to poll: sockets that accept readers, and readers with unsent text.
     pub(super) fn descriptors(&self, has_watcher: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let may_ask = has_watcher && self.asked.is_none();
         self.answers.descriptors(true).chain(self.relay.descriptors(may_ask))
     }
 
-    /// Whether there are sockets.
+    /// Whether the sockets are open.
     pub(super) fn is_open(&self) -> bool {
         !self.places.is_empty()
     }
 
-    /// When to look after it, as uptime.
+    /// When to retry opening or to serve the readers next, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let answers = self.answers.next_deadline().into_iter().chain(self.relay.next_deadline());
         self.next_try.map(|(at, _)| at).into_iter().chain(answers).min()
     }
 
-    /// Nobody is answered any more, and the sockets are gone.
+    /// Closes and removes the sockets.
     pub(super) fn close(&mut self) {
         self.answers.listen_at(None);
         self.relay.listen_at(None);
@@ -74,10 +74,10 @@ impl Status {
         self.next_try = None;
     }
 
-    /// Makes both sockets.
+    /// Opens both sockets.
     ///
     /// # Errors
-    /// `AddrInUse` if somebody else listens there, or what the operating system says.
+    /// `AddrInUse` if another process listens there, or another error of `bind(2)` and the like.
     pub(super) fn open(&mut self, paths: &Paths) -> io::Result<()> {
         let (watchers, watchers_place) = listen(&paths.watcher, Type::STREAM)?;
         let (own, own_place) = listen(&paths.doorkeeper, Type::STREAM)?;

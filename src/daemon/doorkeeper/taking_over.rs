@@ -1,4 +1,4 @@
-//! What earlier daemons left: doors to close, and what they used up.
+//! Takes over from earlier daemons: doors to close, and lists and packets that were used up.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::opening::entry::Notice;
 use crate::opening::state::{self, Admitted};
 
 impl Doorkeeper {
-    /// Claims the state file that the configuration names, and takes over what is in it.
+    /// Claims the state file that the configuration names, and takes over its content.
     pub(super) fn open_memory(&mut self) {
         let files = self.config.options.state_files(&self.arguments.pid_file);
         if let Some(found) = self.memory.open(&files) {
@@ -21,15 +21,15 @@ impl Doorkeeper {
         }
     }
 
-    /// At a start without a state file nobody knows which one-time lists and single packets were used: `OTP_Trust_Start`
-    /// decides, and the log says so.
+    /// Without a state file at the start, the used one-time lists and single packets are unknown:
+    /// `OTP_Trust_Start` decides whether they are trusted, and the log reports it.
     pub(super) fn judge_what_was_used(&mut self) {
         if !self.memory.is_without_past() {
             return;
         }
         let now = now();
         let (mut lists, mut packets) = (Judged::default(), Judged::default());
-        // What is remembered of packets holds for all doors, and so does what is not.
+        // Used packets are recorded for all doors together, so one floor holds for all.
         let floor = self.config.doors.iter().filter(|door| door.rules.distrusts_start).filter_map(|door| {
             let Lock::Spa(lock) = &door.lock else { return None };
             // A sender's clock may be ahead.
@@ -66,7 +66,8 @@ impl Doorkeeper {
         }
     }
 
-    /// Closes the doors that earlier daemons left open, and keeps what they used up used up.
+    /// Takes over the doors that earlier daemons left open, to close them in time, and marks what was used
+    /// up.
     pub(super) fn take_over(&mut self, found: Found) {
         self.complain(&found.says);
         found.state.restore_spent(&mut self.config.doors);
@@ -87,17 +88,17 @@ impl Doorkeeper {
     }
 }
 
-/// What becomes of one-time lists or single packets that may have been used before: the names of their doors.
+/// The doors whose one-time lists or single packets may have been used before.
 #[derive(Default)]
 struct Judged {
-    /// They are good.
+    /// Names of doors where they are valid.
     trusted: Vec<String>,
-    /// They count as used.
+    /// Names of doors where they count as used, each with the time.
     distrusted: Vec<String>,
 }
 
 impl Judged {
-    /// What could be knocked now at this door is good, or counts as used for this long.
+    /// Adds a door whose lists or packets of now are valid, or count as used for the time `wait`.
     fn add(&mut self, door: &str, wait: Option<Duration>) {
         match wait {
             Some(wait) => self.distrusted.push(format!("{door} (for {} s)", wait.as_millis().div_ceil(1000))),

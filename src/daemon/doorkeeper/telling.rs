@@ -1,4 +1,4 @@
-//! What the log has of openings. Lines that strangers can cause are summed up for each door.
+//! Writes openings to the log. Lines that anyone can cause are rate-limited and summed up for each door.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::opening::event::Event;
 use crate::opening::log_limit::{BURST_OF_DOOR, Cause, Dropped, Flood, LINES_OF_DOOR, dropped, left_out_at};
 use crate::time::Now;
 
-/// What was not told yet, or is to be told in one line.
+/// Log lines and openings that are summed up later.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
-    /// The doors that one knock opens.
+    /// Limits for the doors that one knock opens.
     floods: LiteMap<Arc<str>, Flood>,
-    /// Those of them that have lines which were not written.
+    /// The doors with lines that were left out and not summed up yet.
     holding: Vec<Arc<str>>,
-    /// Openings that were not made.
+    /// Dropped openings, not summed up yet.
     dropped: Dropped<Arc<str>>,
 }
 
 impl Untold {
-    /// These doors are in force from now on.
+    /// Puts these doors in force; doors that stay keep their limits.
     pub(super) fn adopt(&mut self, doors: &[Door]) {
         let mut before = std::mem::take(&mut self.floods);
         for door in doors.iter().filter(|door| door.opens_with_one_knock()) {
@@ -34,7 +34,7 @@ impl Untold {
         }
     }
 
-    /// Writes what happened to an opening, unless strangers cause it too often.
+    /// Writes an event of an opening, unless its door exceeds its limit.
     pub(super) fn tell(&mut self, event: Event, log: &mut Log, now: Now) {
         if let Some(door) = event.door()
             && let Some(flood) = self.floods.get_mut(door)
@@ -50,12 +50,12 @@ impl Untold {
         log.event(event, now);
     }
 
-    /// An opening of this door is not made.
+    /// Counts a dropped opening of this door.
     pub(super) fn drop_opening(&mut self, door: &Arc<str>, cause: Cause, now: Now) {
         self.dropped.add(door, cause, now.uptime);
     }
 
-    /// Writes how much there was, if it is time to.
+    /// Writes the sums that are due.
     pub(super) fn sum_up(&mut self, log: &mut Log, now: Now) {
         self.holding.retain(|door| {
             let Some(flood) = self.floods.get_mut(door) else { return false };
@@ -69,7 +69,7 @@ impl Untold {
         );
     }
 
-    /// Writes how much there was, whatever the time.
+    /// Writes all sums, due or not.
     pub(super) fn end(&mut self, log: &mut Log) {
         for (door, flood) in &mut self.floods {
             log.tell(Notice::LeftOut, flood.rest().map(|lines| left_out_at(door, lines)));

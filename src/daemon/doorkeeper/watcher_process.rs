@@ -1,4 +1,4 @@
-//! The watcher as the doorkeeper sees it: a process that is started anew whenever it ends, and a socket to it.
+//! The watcher as the doorkeeper sees it: a process that is restarted whenever it ends, and a socket to it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -16,22 +16,22 @@ use crate::protocol::confinement::Confinement;
 use crate::protocol::messages::{Order, Report};
 use crate::time::Now;
 
-/// A watcher that keeps ending is started anew no more often than this.
+/// Least time between two starts of a watcher that keeps ending.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// How many orders wait for a watcher that takes none; each may hold a descriptor.
+/// Most socket orders to queue for a watcher that reads none; each may hold a descriptor.
 const MOST_WAITING: usize = 64;
 
-/// The watcher, or what is left of it.
+/// The watcher process, if it runs, and the orders queued for it.
 #[derive(Debug)]
 pub struct WatcherProcess {
     arguments: Vec<OsString>,
-    /// What it gives up; none can be started without.
+    /// The confinement of the watcher; it cannot be started without one.
     confinement: Option<Confinement>,
     process: Option<Sibling>,
     orders: VecDeque<(Order, Option<OwnedFd>)>,
-    /// The last opening that was taken, if that is still to be said.
+    /// The number of the last opening taken, until the acknowledgement has been sent.
     taken: Option<u64>,
-    /// When it was started last, as uptime.
+    /// Time of the last start, as uptime.
     started: Duration,
 }
 
@@ -54,27 +54,27 @@ impl WatcherProcess {
         }
     }
 
-    /// What the next one gives up.
+    /// Sets the confinement of the next watcher.
     pub fn confine(&mut self, confinement: Confinement) {
         self.confinement = Some(confinement);
     }
 
-    /// Whether this is what it gives up.
+    /// Whether the watcher has this confinement.
     #[must_use]
     pub fn has_confinement(&self, confinement: &Confinement) -> bool {
         self.confinement.as_ref() == Some(confinement)
     }
 
-    /// Whether it is not to run with anything that it was to give up.
+    /// Whether the watcher must not run unless the whole confinement applies (`Sandbox::Require`).
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.confinement.is_some_and(|it| it.sandbox == Sandbox::Require)
     }
 
-    /// Starts one.
+    /// Starts a watcher. Queued orders are dropped.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// `InvalidInput` without a confinement, or the process cannot be started.
     pub fn start(&mut self, now: Now) -> io::Result<()> {
         self.started = now.uptime;
         self.orders.clear();
@@ -84,25 +84,25 @@ impl WatcherProcess {
         Ok(())
     }
 
-    /// When one that is gone may be started anew, as uptime; `None` while there is one.
+    /// Earliest time of the next start, as uptime; `None` while a watcher runs.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.process.is_none().then(|| self.started.saturating_add(RESTART_PAUSE))
     }
 
-    /// Its process, if there is one.
+    /// The PID of the watcher, if it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.child.id())
     }
 
-    /// Whether there is one.
+    /// Whether the watcher runs.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Sends an order, as soon as there is room.
+    /// Queues an order, and sends it as soon as the socket has room.
     pub fn send(&mut self, order: Order, descriptor: Option<OwnedFd>) {
         if self.orders.len() < MOST_WAITING || !matches!(order, Order::Socket(_) | Order::Heard(_)) {
             self.orders.push_back((order, descriptor));
@@ -110,13 +110,13 @@ impl WatcherProcess {
         }
     }
 
-    /// Says that openings up to this one were taken.
+    /// Acknowledges the openings up to this number.
     pub fn acknowledge(&mut self, number: u64) {
         self.taken = Some(number);
         self.flush();
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends queued orders as far as the socket has room.
     pub fn flush(&mut self) {
         let Some(process) = &self.process else { return };
         if let Some(number) = self.taken
@@ -132,7 +132,7 @@ impl WatcherProcess {
         }
     }
 
-    /// What it says, if it says something. One that closed its socket is gone.
+    /// Receives a report, if there is one. A watcher that has closed its socket counts as ended.
     pub fn receive(&mut self) -> Received<Report> {
         let Some(process) = &self.process else { return Received::Nothing };
         let received = messages::receive(&process.socket);
@@ -142,14 +142,14 @@ impl WatcherProcess {
         received
     }
 
-    /// Ends it, if it is there.
+    /// Ends the watcher, if it runs.
     pub fn end(&mut self) {
         if let Some(process) = self.process.take() {
             process.end();
         }
     }
 
-    /// The descriptor to wait on, and what for.
+    /// The socket and the events to poll for, if the watcher runs.
     #[must_use]
     pub fn descriptor(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut events = PollFlags::POLLIN;

@@ -1,6 +1,6 @@
 //! Decides when changes are written to the state file, and when they are flushed to disk.
 //!
-//! The doorkeeper reports changes; it gets the state of earlier daemons, and messages for the log.
+//! The doorkeeper reports changes, and gets back the state of earlier daemons and messages for the log.
 
 mod records;
 
@@ -30,18 +30,18 @@ use crate::time::Now;
 const SYNC: Duration = Duration::from_secs(1);
 /// How long to wait after a failed write.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often, and at which interval, to try the lock of a daemon that has closed it: the kernel reports the close
-/// shortly before it releases the lock.
+/// How often, and at which interval, to try the lock of a daemon that has closed its lock file: the kernel
+/// reports the close shortly before it releases the lock.
 const LOOKS: u32 = 20;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The consequence of running without a state file, for messages.
 const CONSEQUENCE: &str = "doors that are open may stay open if this daemon is killed";
 
-/// What was found at the path of the state file.
+/// The result of claiming the path of the state file.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// What earlier daemons left.
+    /// The state that earlier daemons left.
     pub(super) state: State,
     /// Messages for the log.
     pub(super) says: Vec<String>,
@@ -49,36 +49,36 @@ pub(super) struct Found {
 
 /// The state file, and the changes that are not in it yet.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing is to be done or was")]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
 pub(super) struct Memory {
-    /// What to write to the lock file; `None`: that this process stays.
+    /// The word to write to the lock file; `None` means [`lock_file::STAYING`].
     word: Option<&'static str>,
-    /// What the configuration names.
+    /// The paths that the configuration allows.
     wanted: StateFiles,
-    /// Which of these it is.
+    /// The one in use.
     path: PathBuf,
-    /// There was a state file when this daemon began.
+    /// There was a state file when this daemon started.
     had_state: bool,
     file: Option<StateFile>,
-    /// The file at the previous path, until everything is in the present one.
+    /// The file at the previous path, until its state is in the present one.
     former: Option<(PathBuf, StateFile)>,
-    /// The places of daemons that have ended, until everything is in the present file.
+    /// Places of daemons that have ended, until their state is in the present file.
     left: Vec<Place>,
     /// Reports when a daemon that shares the path closes its lock.
     watch: Option<Inotify>,
     /// When to try these locks next, as uptime, and how many more times.
     look: Option<(Duration, u32)>,
-    /// Cooldowns, the latest last.
+    /// Cooldowns, latest last.
     cooldowns: Vec<Cooldown>,
-    /// The doors that are open in the kernel.
+    /// The doors open in the kernel.
     admitted: BTreeMap<Whose, Box<Admitted>>,
-    /// Single packets that were used.
+    /// The used single packets.
     used: Used,
-    /// Changes that are not written yet.
+    /// Changes not written yet.
     pending: Vec<Record>,
     /// The complete state must be written, even if nothing changed.
     is_behind: bool,
-    /// A door opens: flush to disk as soon as the commands have been started.
+    /// A door is opening: flush to disk as soon as its commands have been started.
     is_urgent: bool,
     /// When to write and sync at the latest, as uptime.
     sync: Option<Duration>,
@@ -87,19 +87,19 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// When to look after it, as uptime.
+    /// When to call [`Memory::settle`] or [`Memory::look`] next, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        // While something is being flushed the next flush waits for that.
+        // The next flush waits for the one under way.
         let sync = self.sync.filter(|_| !self.file.as_ref().is_some_and(StateFile::is_flushing));
         sync.into_iter().chain(self.look.map(|(at, _)| at)).min()
     }
 
-    /// Readable when a flush may have ended.
+    /// Readable when a flush may have finished.
     pub(super) fn flushed(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().and_then(StateFile::bell)
     }
 
-    /// Readable when a daemon that shares the path may be gone.
+    /// Readable when a daemon that shares the path may have ended.
     pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(AsFd::as_fd)
     }
@@ -116,7 +116,8 @@ impl Memory {
         }
     }
 
-    /// Rings when a daemon starts that wants our state file: see [`places::wait_for_leaving`].
+    /// An inotify descriptor, readable when a daemon that wants our state file starts: see
+    /// [`places::wait_for_leaving`].
     pub(super) fn summons(&self) -> Option<Inotify> {
         let lock = lock_file::lock_of(self.file.as_ref()?.place().path());
         let bell = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
@@ -124,7 +125,7 @@ impl Memory {
         Some(bell)
     }
 
-    /// Where the state file is, if there is one, and whether it could be written the last time.
+    /// The path of the state file, if there is one, and whether the last write succeeded.
     pub(super) fn standing(&self) -> (Option<&Path>, bool) {
         (
             self.file.as_ref().map(|file| file.place().path()),
@@ -132,24 +133,24 @@ impl Memory {
         )
     }
 
-    /// Whether another daemon has the place of this path, so that ours is one beside it.
+    /// Whether another daemon holds the first place at this path, so that ours is beside it.
     pub(super) fn shares_its_path(&self) -> bool {
         self.file.as_ref().is_some_and(|file| !places::is_first(file.place().path(), &self.path))
     }
 
-    /// A door opens: the changes are flushed to disk right after its command was started.
+    /// Has the changes flushed to disk right after the start command of a door.
     pub(super) fn hurry(&mut self, openings: &Openings) {
         // A door without a stop command is not in the state file.
         self.is_urgent |= openings.have_changed() || !self.pending.is_empty();
     }
 
-    /// Where the state file is, or would be.
+    /// The path where the state file is or would be.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Moves to one of these paths; `None` if it is there already. The caller must take over what was found, and call
-    /// [`Memory::remember`], before anything else.
+    /// Moves to one of these paths; `None` if it is in use already. Before anything else the caller must take
+    /// over the returned state, and call [`Memory::remember`].
     pub(super) fn open(&mut self, wanted: &StateFiles) -> Option<Found> {
         if self.file.is_some() && self.wanted == *wanted {
             return None;
@@ -163,7 +164,7 @@ impl Memory {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
                 says.push(format!("{refusal}; going on with {}", octets::path(file.place().path())));
-                // The content of that file is left to a daemon that can claim it.
+                // The state at the refused path is left to a daemon that can claim it.
                 return Some(Found { state: State::default(), says });
             }
             says.push(format!("{refusal}; going on without: {CONSEQUENCE}"));
@@ -179,17 +180,19 @@ impl Memory {
         Some(self.found(state, says))
     }
 
-    /// Whether no state was found at the start of this daemon: what was used before is not known.
+    /// Whether this daemon found no state at its start: which lists were used before is not known.
     pub(super) fn is_without_past(&self) -> bool {
         !self.had_state
     }
 
-    /// Writes the state with the next change of anything, so that the next start finds it.
+    /// Makes the next [`Memory::remember`] write the state even if nothing has changed, so that the next
+    /// start finds it.
     pub(super) fn write_soon(&mut self) {
         self.is_behind = true;
     }
 
-    /// Takes the places of daemons that have ended since; the result is treated like that of [`Memory::open`].
+    /// Claims the places of daemons that have ended since; the caller treats the result like that of
+    /// [`Memory::open`].
     pub(super) fn look(&mut self, now: Now) -> Option<Found> {
         let is_rung = self.watch.as_ref().is_some_and(|it| it.read_events().is_ok_and(|it| !it.is_empty()));
         if is_rung {
@@ -231,7 +234,7 @@ impl Memory {
             let _ = watch.add_watch(&lock_file::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
         self.watch = Some(watch);
-        // A daemon that ended between the attempt on its lock and this has not been noticed.
+        // The watch missed a daemon that ended between the attempt on its lock and now.
         self.look = Some((Duration::ZERO, LOOKS));
     }
 
@@ -264,7 +267,7 @@ impl Memory {
                     reason(&error)
                 );
                 let Some((path, former)) = self.former.take() else { return self.fail(&error, now) };
-                // The former file is still good.
+                // The former file is still valid.
                 let new = self.file.replace(former);
                 self.file.iter_mut().for_each(StateFile::begin_anew);
                 self.path = path;
@@ -277,7 +280,7 @@ impl Memory {
         }
     }
 
-    /// Removes the other places, now that their state is in the present file and on the disk.
+    /// Removes the other places once their state is in the present file and on the disk.
     fn let_go(&mut self, now: Now) -> Vec<String> {
         if self.left.is_empty() && self.former.is_none() {
             return Vec::new();
@@ -297,8 +300,8 @@ impl Memory {
         places.into_iter().filter_map(remove).collect()
     }
 
-    /// Flushes the state file to disk, so that it survives a power failure: at once if a door opens, otherwise within a
-    /// second. Does not wait for the disk. Returns messages for the log.
+    /// Flushes the state file to disk, so that it survives a power failure: at once if a door is opening,
+    /// otherwise within a second. Does not wait for the disk. Returns messages for the log.
     pub(super) fn settle(&mut self, now: Now) -> Vec<String> {
         let mut says = Vec::new();
         while let Some(file) = &mut self.file {
@@ -311,7 +314,7 @@ impl Memory {
                 Ok(None) if may_flush && (settles || self.is_urgent && !self.is_in_trouble) => {
                     self.is_urgent = false;
                     if settles {
-                        // Changes from now on belong to the next flush.
+                        // Later changes belong to the next flush.
                         self.sync = None;
                     }
                     if !file.flush(settles) {
@@ -328,19 +331,19 @@ impl Memory {
         says
     }
 
-    /// A flush failed: the next write is the complete state.
+    /// Handles a failed flush: the next write is the complete state.
     fn lose(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
         self.is_behind = true;
         self.fail(error, now)
     }
 
-    /// A flush succeeded.
+    /// Returns a message if writing works again after a failure.
     fn recovered(&mut self) -> Option<String> {
         let path = octets::path(self.file.as_ref()?.place().path()).into_owned();
         std::mem::take(&mut self.is_in_trouble).then(|| format!("the state file {path} can be written again"))
     }
 
-    /// A write or flush failed: logs that once, until one succeeds.
+    /// Handles a failed write or flush: returns a message for the first failure since a success.
     fn fail(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
         self.sync = Some(now.uptime.saturating_add(RETRY));
         if std::mem::replace(&mut self.is_in_trouble, true) {

@@ -1,4 +1,5 @@
-//! What is kept in the state file besides the openings: cooldowns, doors that are open in the kernel, and what was used.
+//! The records of the state file other than openings: cooldowns, doors open in the kernel, used lists and
+//! packets.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,11 +17,11 @@ use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown};
 use crate::time::Now;
 
-/// How many cooldowns are kept.
+/// Most cooldowns to keep.
 const MOST_COOLDOWNS: usize = 1024;
 
 impl Memory {
-    /// The cooldowns that are kept, the latest last.
+    /// The cooldowns, latest last.
     pub(in crate::daemon::doorkeeper) fn cooldowns(&self) -> &[Cooldown] {
         &self.cooldowns
     }
@@ -41,12 +42,13 @@ impl Memory {
         self.cooldowns.push(cooldown);
     }
 
-    /// The doors that are open in the kernel, as far as is known.
+    /// The doors known to be open in the kernel.
     pub(in crate::daemon::doorkeeper) fn admitted(&self) -> Vec<Admitted> {
         self.admitted.values().map(|it| (**it).clone()).collect()
     }
 
-    /// Whether the kernel lets somebody in by this door, to this port if it was asked for one, until a time that will do.
+    /// Whether this door is open in the kernel for a knocker, for `port` if given, until a time that
+    /// `will_do` accepts.
     pub(in crate::daemon::doorkeeper) fn is_admitted(
         &self,
         door: &str,
@@ -62,7 +64,7 @@ impl Memory {
         self.admitted.values().any(|it| is_it(&it.whose) && will_do(it.until))
     }
 
-    /// Notes that the kernel has opened or closed a door.
+    /// Records that a door was opened or closed in the kernel.
     pub(in crate::daemon::doorkeeper) fn note(&mut self, step: Step) {
         match step {
             Step::Admitted(Admission { whose, after, until, made, .. }) => {
@@ -78,12 +80,12 @@ impl Memory {
         }
     }
 
-    /// Notes that a one-time list is used.
+    /// Records that a one-time list is used.
     pub(in crate::daemon::doorkeeper) fn spend(&mut self, door: &Door, turn: Turn, knocker: IpAddr) {
         self.pending.extend(state::spent(door, turn, knocker));
     }
 
-    /// Notes that somebody tried to guess a one-time list, so often by now.
+    /// Records the number of attempts of a knocker to guess a one-time list.
     pub(in crate::daemon::doorkeeper) fn note_try(
         &mut self,
         lock: u64,
@@ -94,15 +96,15 @@ impl Memory {
         self.pending.push(Record::Tried(lock, turn.0, tries::source(knocker), count));
     }
 
-    /// The single packets that were used.
+    /// The used single packets.
     pub(in crate::daemon::doorkeeper) fn used(&self) -> &Used {
         &self.used
     }
 
-    /// Notes that a single packet is used. Packets are too old after `max_age` seconds.
+    /// Records that a single packet is used. Packets expire after `max_age` seconds.
     ///
     /// # Errors
-    /// It cannot be used: too many others are remembered.
+    /// [`Refusal::Replay`] if it was used before, [`Refusal::Full`] if too many packets are remembered.
     pub(in crate::daemon::doorkeeper) fn use_packet(
         &mut self,
         time: u64,
@@ -115,7 +117,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Notes that single packets of this time (seconds since 1970) or before count as used.
+    /// Marks single packets made at this time (seconds since 1970) or before as used.
     pub(in crate::daemon::doorkeeper) fn distrust_packets(&mut self, floor: u64) {
         self.used.merge([], Some(floor));
         self.pending.push(Record::PacketFloor(floor));
