@@ -1,5 +1,6 @@
-//! Which process has the guard, where the kernel knows no owners of tables that outlive them (before Linux 6.9): two
-//! daemons would each restore their own table, for ever, and `--unguard` would open the ports of one that runs.
+//! A lock file for the process that has the guard, where tables cannot have an owner and outlive it (before
+//! Linux 6.9): otherwise two daemons would restore their own tables against each other forever, and
+//! `--unguard` would open the ports of a running daemon.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -16,10 +17,11 @@ use crate::firewall::refusal::Refusal;
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Claims the guard of this network namespace, until the result is dropped. `None` where no lock file can be made.
+/// Claims the guard of this network namespace until the returned file is dropped. `None` if no lock file can
+/// be created.
 ///
 /// # Errors
-/// Another process has it.
+/// [`Refusal::Owned`] if another process holds it.
 pub(super) fn claim() -> Result<Option<File>, Refusal> {
     let namespace = fs::metadata("/proc/self/ns/net");
     let path = namespace.map(|it| PathBuf::from(format!("/run/knockd-guard-{}.lock", it.ino())));

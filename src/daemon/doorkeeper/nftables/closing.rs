@@ -1,4 +1,5 @@
-//! How doors close: in their time, by hand, when the last connection has ended, and when the daemon ends.
+//! Closes doors: when their time is over, by hand, when the last connection has ended, and when the daemon
+//! ends.
 
 use std::time::Duration;
 
@@ -18,14 +19,15 @@ impl Firewall {
         self.admissions.next_deadline()
     }
 
-    /// Tells of the doors whose time is over: the kernel has closed them.
+    /// Reports the doors whose time is over: the kernel has closed them.
     pub(in crate::daemon::doorkeeper) fn close_due(&mut self, now: Now, said: &mut Vec<Said>) {
         for admission in self.admissions.due(now) {
             self.part(&admission, said);
         }
     }
 
-    /// Somebody is not let in any more: what belongs to that beside the element.
+    /// Reports a closed door and, with `Close_Established`, ends its connections unless another opening still
+    /// allows them.
     fn part(&mut self, admission: &Admission, said: &mut Vec<Said>) {
         said.push(Said::Event(dismissed(admission)));
         self.partings.forget(&admission.whose);
@@ -76,7 +78,8 @@ impl Firewall {
         }
     }
 
-    /// The daemon ends: what is open is left to the kernel, unless the door wants something else.
+    /// Handles the end of the daemon: leaves open doors to the kernel, except those with `Close_On_Stop`,
+    /// which it closes.
     pub(in crate::daemon::doorkeeper) fn finish(&mut self, now: Now, said: &mut Vec<Said>) {
         self.commit(now, said);
         let all: Vec<(Whose, bool, Option<Duration>)> = self
@@ -97,7 +100,7 @@ impl Firewall {
     }
 }
 
-/// The line for a door that is closed.
+/// The event of a closed door.
 pub(super) fn dismissed(admission: &Admission) -> Event {
     let Whose { door, knocker, .. } = &admission.whose;
     Event::Dismissed { door: door.clone(), knocker: *knocker }

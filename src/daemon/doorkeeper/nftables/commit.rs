@@ -1,4 +1,4 @@
-//! What is to be done to elements, and what the kernel makes of it.
+//! Changes elements of sets in transactions, and deals with the kernel's refusals.
 
 use std::time::Duration;
 
@@ -12,22 +12,23 @@ use crate::firewall::refusal::Refusal;
 use crate::opening::admissions::{Change, Spot, Want};
 use crate::time::Now;
 
-/// Elements in one transaction: the answers to one that is refused as a whole must find room.
+/// Most elements in one transaction: if it is refused as a whole, all answers must fit the buffer.
 const AT_ONCE: usize = 512;
-/// How often a transaction is tried again without what was refused. Each time there is less in it.
+/// Most attempts of a transaction, each without what was refused before.
 const ROUNDS: usize = 2 * AT_ONCE;
 
-/// What became of changes.
+/// The result of changes.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// These were not made, and why.
+    /// Changes that were refused, and why.
     pub(super) refused: LiteMap<Spot, String>,
-    /// These were in already, for at least as long; somebody else put them there.
+    /// Elements that were there already, for at least as long; another process added them.
     foreign: Vec<Spot>,
 }
 
 impl Firewall {
-    /// Lets in all who wait, in one transaction; says whether anybody did.
+    /// Makes all queued openings, with up to [`AT_ONCE`] elements a transaction; returns whether there were
+    /// any.
     pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, said: &mut Vec<Said>) -> bool {
         if !self.admissions.has_wanted() {
             return false;
@@ -40,7 +41,7 @@ impl Firewall {
         true
     }
 
-    /// Puts elements back that a reload of the firewall took away, with what is left of their time.
+    /// Puts back elements that a reload of the firewall removed, with the rest of their time.
     pub(super) fn put_back(&mut self, is_it: impl Fn(&Spot) -> bool) -> usize {
         let now = clock::now();
         let spots = self.admissions.spots(now).into_iter().filter(|(spot, _)| is_it(spot));
@@ -53,15 +54,15 @@ impl Firewall {
             for (spot, deed, time) in changes {
                 element::push(&mut batch, &spot.set, &spot.element, deed, time);
             }
-            // What is refused here was said when it was opened, or the set is gone again.
+            // A refusal was reported when the door opened, or the set is gone again.
             let _ = self.nft.commit(batch);
         }
         self.admissions.delay(spots.iter().map(|(spot, _)| spot), clock::since(now));
         spots.len()
     }
 
-    /// Makes changes, as many in one transaction as may be; a part that is refused does not keep the others
-    /// from being made.
+    /// Makes changes, up to [`AT_ONCE`] elements a transaction; one that is refused does not prevent the
+    /// others.
     pub(super) fn change(&mut self, changes: &[Change], now: Now) -> Outcome {
         let mut outcome = Outcome::default();
         for some in changes.chunks(AT_ONCE) {
@@ -123,20 +124,20 @@ impl Firewall {
         }
     }
 
-    /// What to do about an element when a deed was refused.
+    /// Decides what to do about an element whose change was refused.
     fn instead(&mut self, spot: &Spot, deed: Deed, want: Want, why: Refusal, now: Now) -> Instead {
         match (deed, why) {
-            // Gone already: that is what was wanted.
+            // It is gone already, as wanted.
             (Deed::Delete, Refusal::Missing) => Instead::LeaveIt,
             (Deed::Add, Refusal::Exists) => match self.nft.element(&spot.set, &spot.element) {
-                // A knock never makes the time shorter, even one that an administrator gave.
+                // A knock never shortens a time, not even one that an administrator set.
                 Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
                 // Something else overlaps it.
                 Ok(None) if spot.element.end.is_some() => Instead::Refuse,
-                // It may have ended just now.
+                // It may have expired just now.
                 _ => Instead::Do(Deed::Renew),
             },
-            // Linux 5.10 cannot do this at once in a set with many intervals.
+            // Linux 5.10 cannot do this in one transaction in a set with many intervals.
             (Deed::Renew, Refusal::Exists) => {
                 let mut batch = self.nft.batch();
                 element::push(&mut batch, &spot.set, &spot.element, Deed::Delete, None);
@@ -147,7 +148,7 @@ impl Firewall {
         }
     }
 
-    /// The time of an element that ends at this uptime, or never.
+    /// The timeout of an element that expires at the uptime `until`, or never if `None`.
     fn time(&self, spot: &Spot, until: Option<Duration>, now: Now) -> Time {
         let has_default = || {
             let description = self.users_sets.get(&*spot.set).and_then(|set| set.description);
@@ -167,7 +168,7 @@ enum Instead {
     Refuse,
 }
 
-/// Whether an element that has so much time left, or none that ends, is there for as long as is wanted.
+/// Whether an element with this time left (`None` is forever) lasts as long as wanted.
 fn lasts(left: Option<Duration>, want: Want, now: Now) -> bool {
     match (left, want) {
         (None, _) | (_, Want::Out) => true,

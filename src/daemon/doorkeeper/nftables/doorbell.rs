@@ -1,4 +1,4 @@
-//! Rings when somebody else changes the ruleset.
+//! Notifications of changes that other processes make to the ruleset.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -18,36 +18,36 @@ use crate::firewall::message::{Kind, NETFILTER_HEADER};
 
 /// `NFNLGRP_NFTABLES`, as a bit.
 const GROUP: u32 = 1 << 6;
-/// Where `struct nlmsghdr` has the type and the number of the socket that asked.
+/// Offsets of the message type and of the requester's port ID in `struct nlmsghdr`.
 const TYPE: u32 = 4;
 const ASKED_BY: u32 = 12;
-/// The attribute that has the name of the table, in notifications of all kinds.
+/// The attribute with the name of the table, in notifications of all kinds.
 const TABLE_NAME: u16 = 1;
-/// Messages that are looked at in one go.
+/// Most datagrams to read at a time.
 const RINGS: usize = 1024;
 
-/// A socket that hears what changes.
+/// A netlink socket that receives the notifications.
 #[derive(Debug)]
 pub struct Doorbell {
     socket: Socket,
 }
 
-/// What it rang for.
+/// What has changed.
 #[derive(Debug, Default)]
 pub struct Ring {
-    /// Tables, chains, rules or sets changed, or so much that we lost count.
+    /// Tables, chains, rules or sets changed, or notifications were lost.
     pub ruleset: bool,
-    /// Some of that was in our own table.
+    /// Some of these changes were in our own table, or may have been.
     pub guard: bool,
-    /// Elements that somebody took away.
+    /// Elements that others removed.
     pub removed: Vec<Removed>,
 }
 
 impl Doorbell {
-    /// Listens from now on, but not to changes that the socket with this number makes.
+    /// Listens from now on, but not to changes by the socket with the port ID `own`.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of `socket(2)`, `bind(2)` and SO_ATTACH_FILTER.
     pub fn new(own: u32) -> io::Result<Doorbell> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;
@@ -59,7 +59,7 @@ impl Doorbell {
         Ok(Doorbell { socket })
     }
 
-    /// What it rang for since the last call, if it did.
+    /// The changes since the last call; `None` if there were none.
     pub fn rang(&self) -> Option<Ring> {
         let mut ring = None;
         let mut buffer = vec![0; 1 << 16];
@@ -69,7 +69,7 @@ impl Doorbell {
                     let ring = ring.get_or_insert_with(Ring::default);
                     hear(buffer.get(..length).unwrap_or_default(), ring);
                 }
-                // So many that some were lost.
+                // The buffer overflowed: some were lost.
                 Err(Errno::ENOBUFS) => {
                     let ring = ring.get_or_insert_with(Ring::default);
                     (ring.ruleset, ring.guard) = (true, true);
@@ -88,7 +88,7 @@ impl AsFd for Doorbell {
     }
 }
 
-/// One datagram may have a whole transaction in it.
+/// Reads a datagram, which may hold a whole transaction.
 fn hear(datagram: &[u8], ring: &mut Ring) {
     let mut rest = datagram;
     while let Ok(message) = NetlinkBuffer::new_checked(rest) {
@@ -105,13 +105,13 @@ fn hear(datagram: &[u8], ring: &mut Ring) {
     }
 }
 
-/// Lets datagrams through that begin with something else than a new element or the end of a transaction,
-/// and that we did not cause ourselves.
+/// Accepts datagrams that we did not cause ourselves, unless they begin with a new element or the end of a
+/// transaction.
 fn program(own: u32) -> Vec<Instruction> {
     let mut code = Assembler::default();
     let pass = code.finish(u32::MAX);
     let reject = code.finish(0);
-    // The kernel loads numbers big-endian, these are in the machine's byte order.
+    // The kernel loads big-endian numbers; these fields are in the machine's byte order.
     let half = |number: u16| u32::from(u16::from_be_bytes(number.to_ne_bytes()));
     let of_new_element = code.branch(JUMP_EQUAL, half(Kind::NewSetElem.number()), reject, pass);
     let of_generation = code.branch(JUMP_EQUAL, half(Kind::NewGen.number()), reject, of_new_element);

@@ -1,4 +1,4 @@
-//! The doors that are opened in the kernel: what is checked at the start, and who is to be let in.
+//! The doors opened in the kernel: checks at the start, and the elements for each knocker.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -25,50 +25,50 @@ use crate::opening::event::Event;
 use crate::opening::state::Admitted;
 use crate::time::Now;
 
-/// The most elements that one door puts into a set without intervals.
+/// Most elements of one door in a set without intervals.
 const MOST_ELEMENTS: usize = 1024;
 
-/// A set of the user's own firewall.
+/// A set in the user's own firewall.
 #[derive(Debug)]
 pub(super) struct UsersSet {
     pub(super) is_v6: bool,
-    /// What the kernel said of it the last time; `None` if it cannot be used.
+    /// The kernel's latest description; `None` if the set cannot be used.
     pub(super) description: Option<Description>,
-    /// The handles of its table and its own: others, if it was made anew.
+    /// The handles of its table and of the set; they change when it is recreated.
     pub(super) handles: Option<(u64, u64)>,
 }
 
-/// The doors that are opened in the kernel.
+/// The doors opened in the kernel.
 #[derive(Debug)]
 pub(in crate::daemon::doorkeeper) struct Firewall {
     pub(super) nft: Nftables,
-    /// Rings when others change the ruleset.
+    /// Notifications of changes by others; `None` if it cannot listen.
     pub(super) doorbell: Option<Doorbell>,
     pub(super) abilities: Abilities,
     pub(super) guard: Option<Guard>,
-    /// Says that the guard is ours, where the table cannot.
+    /// The lock file that marks the guard as ours, where the kernel has no persistent table owners.
     pub(super) claim: Option<File>,
-    /// What the sets of the guard are called, by door.
+    /// The names of the guard's sets, by door.
     pub(super) guard_sets: Vec<String>,
     pub(super) users_sets: LiteMap<SetName, UsersSet>,
     pub(in crate::daemon::doorkeeper) admissions: Admissions,
     pub(super) partings: Partings,
-    /// What an earlier process said of who is let in, until that is taken over.
+    /// The openings that an earlier process recorded, until they are taken over.
     pub(super) known: Vec<Admitted>,
 }
 
 impl Firewall {
-    /// Whether a configuration needs it.
+    /// Whether a configuration has doors in the firewall.
     #[must_use]
     pub(in crate::daemon::doorkeeper) fn is_needed(config: &Config) -> bool {
         config.doors.iter().any(|door| door.open.is_some())
     }
 
-    /// Checks the sets that the configuration names, and raises the guard if it wants one. Doors that the
-    /// guard of an earlier process has open stay open.
+    /// Checks the sets that the configuration names, and sets up the guard if the configuration has one.
+    /// Doors that an earlier process opened in the guard stay open.
     ///
     /// # Errors
-    /// A sentence that says what is missing, and the lines that make it.
+    /// A sentence that names what is missing, with the nft lines that add it.
     pub(in crate::daemon::doorkeeper) fn start(
         config: &Config,
         known: &[Admitted],
@@ -85,10 +85,10 @@ impl Firewall {
         Ok(firewall)
     }
 
-    /// A firewall in which nobody is let in yet.
+    /// A firewall in which no door is open yet.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The kernel has no nftables, or we may not use it.
     pub(in crate::daemon::doorkeeper) fn open() -> Result<Firewall, String> {
         let could_not = |refusal: Refusal| format!("could not use the firewall: {refusal}");
         let mut nft = Nftables::open().map_err(could_not)?;
@@ -108,7 +108,8 @@ impl Firewall {
         })
     }
 
-    /// Uses another configuration (SIGHUP). What is open stays open; what is missing is a complaint.
+    /// Adapts to another configuration (SIGHUP). Open doors stay open; missing parts are reported as
+    /// complaints.
     pub(in crate::daemon::doorkeeper) fn reload(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) {
         self.commit(now, said);
         for result in [self.look_at_sets(config, said), self.stand(config, said)] {
@@ -118,18 +119,19 @@ impl Firewall {
         }
     }
 
-    /// Readable when somebody else changed the ruleset.
+    /// Readable when another process has changed the ruleset.
     pub(in crate::daemon::doorkeeper) fn bell(&self) -> Option<BorrowedFd<'_>> {
         self.doorbell.as_ref().map(AsFd::as_fd)
     }
 
-    /// Readable when a connection ended that a door may wait for.
+    /// Readable when a connection that a door may wait for has ended.
     pub(in crate::daemon::doorkeeper) fn farewells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.partings.farewells()
     }
 
-    /// Somebody knocked at the door with this number, to be let in at the next commit. `asked` are the ports
-    /// that the packet asked for, where the door opens these, and for how long, if that is not the door's own time.
+    /// Queues an opening of the door with this number for the next commit. `asked` are the ports that the
+    /// packet asked for, used if the door has no ports of its own; `time` replaces the door's own time if
+    /// given.
     pub(in crate::daemon::doorkeeper) fn admit(
         &mut self,
         (number, door): (usize, &Door),
@@ -158,7 +160,7 @@ impl Firewall {
         self.admissions.want(admission);
     }
 
-    /// A door is open for somebody since before this process began.
+    /// Takes over a door that was opened for a knocker before this process started.
     pub(super) fn resume(
         &mut self,
         (door, knocker): (&Door, IpAddr),
@@ -182,13 +184,14 @@ impl Firewall {
         }
     }
 
-    /// What the kernel calls the user's set that a door goes into for a knocker.
+    /// The handles of the user's set in which a door opens for a knocker.
     fn handles(&self, door: &Door, knocker: IpAddr) -> Option<(u64, u64)> {
         self.users_sets.get(door.rules.open.sets.of(knocker.is_ipv6())?)?.handles
     }
 
-    /// Goes on with doors that an earlier process opened in sets of the user: the elements are there or, if the
-    /// set was made anew since then, are put back. One that is missing in the same set was closed by hand.
+    /// Takes over doors that an earlier process opened in the user's sets. Their elements are there or, if
+    /// the set has been recreated since, are put back. An element that is missing in the same set was removed
+    /// by hand, so its door is closed.
     pub(in crate::daemon::doorkeeper) fn go_on(
         &mut self,
         config: &Config,
@@ -222,7 +225,7 @@ impl Firewall {
         }
     }
 
-    /// The elements that open a door for a knocker, and whether they do not tell the ports.
+    /// The elements that open a door for a knocker, and whether they do not contain the ports.
     fn spots(
         &self,
         (number, door): (usize, &Door),
@@ -256,7 +259,7 @@ impl Firewall {
         }
     }
 
-    /// Looks at the sets that the configuration names.
+    /// Checks the sets that the configuration names.
     fn look_at_sets(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
         let mut sets = LiteMap::new();
         let mut wrong = Vec::new();
@@ -288,7 +291,8 @@ impl Firewall {
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
-    /// What the kernel says of a set; otherwise what is wrong with it, and the lines that make one.
+    /// The kernel's description of a set and its handles; otherwise what is wrong with it, with the nft lines
+    /// that create one.
     pub(super) fn look_at_set(
         &mut self,
         name: &SetName,
@@ -333,7 +337,7 @@ fn interval_warning(name: &SetName) -> String {
     )
 }
 
-/// What keeps a door from going into a set.
+/// Why a door cannot use a set; `None` if it can.
 fn unfit_for(door: &Door, name: &SetName, is_v6: bool, set: &Description) -> Option<String> {
     let (bits, whole) =
         if is_v6 { (door.rules.open.prefixes.1, WHOLE.1) } else { (door.rules.open.prefixes.0, WHOLE.0) };

@@ -1,7 +1,8 @@
-//! Doors that the kernel opens and closes by itself: what the doorkeeper does in nftables.
+//! The doors with `Open`: the doorkeeper adds elements to sets of nftables, and the kernel lets the knockers
+//! in and expires the elements.
 //!
-//! Knocks are gathered first and committed in one transaction, before anything else is done for them. Nothing
-//! here waits for the disk.
+//! Openings are gathered first and committed in one transaction, before anything else is done for them.
+//! Nothing here waits for the disk.
 
 mod claim;
 mod closing;

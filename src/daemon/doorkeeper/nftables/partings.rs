@@ -1,8 +1,8 @@
 //! Doors that close when the last connection through them has ended: `Close_On_Disconnect`.
 //!
-//! The kernel tells of TCP sockets that end, and conntrack of connections, those that this machine forwards included, as
-//! long as a door is open that wants to know. A connection that was there before the knock is none of the door's: when
-//! it ends nothing happens.
+//! While such a door is open, the kernel reports TCP sockets that end, and conntrack reports connections,
+//! including forwarded ones. A connection from before the knock does not count as the door's: when it ends,
+//! nothing happens.
 
 use std::os::fd::BorrowedFd;
 
@@ -16,21 +16,21 @@ use crate::firewall::sessions::Scope;
 use crate::opening::admissions::Whose;
 use crate::sorted;
 
-/// What the doors wait for.
+/// The connections that doors wait for.
 #[derive(Debug, Default)]
 pub(super) struct Partings {
     farewells: Option<Farewells>,
-    /// The connections that were there before the knock, sorted.
+    /// The connections from before the knock, sorted.
     earlier: LiteMap<Whose, Vec<Ends>>,
 }
 
 impl Partings {
-    /// A door opens that closes when its last connection has ended.
+    /// Starts to follow a door that opens now and closes when its last connection has ended.
     pub(super) fn expect(&mut self, whose: &Whose, network: IpNet) {
         if self.earlier.contains_key(whose) {
             return;
         }
-        // What does not work was said at the start.
+        // Missing kernel support was reported at the start.
         self.farewells.get_or_insert_with(Farewells::new);
         let scope = Scope { network, ports: &whose.ports };
         let there = sessions::through(&scope).unwrap_or_default();
@@ -39,13 +39,13 @@ impl Partings {
         self.earlier.insert(whose.clone(), earlier);
     }
 
-    /// A door is open since before this process began: whatever is connected came through it.
+    /// Follows a door that was opened before this process started: every connection counts as its own.
     pub(super) fn follow(&mut self, whose: &Whose) {
         self.farewells.get_or_insert_with(Farewells::new);
         self.earlier.entry(whose.clone()).or_default();
     }
 
-    /// A door is closed.
+    /// Stops following a door that has closed.
     pub(super) fn forget(&mut self, whose: &Whose) {
         if self.earlier.remove(whose).is_some() && self.earlier.is_empty() {
             self.farewells = None;
@@ -57,18 +57,19 @@ impl Partings {
         self.farewells.as_ref().map(Farewells::ended).unwrap_or_default()
     }
 
-    /// The connections, sorted, that were there before this door opened, if it waits for the end of others.
+    /// The connections from before this door opened, sorted; `None` if the door does not wait for connections
+    /// to end.
     pub(super) fn earlier(&self, whose: &Whose) -> Option<&[Ends]> {
         self.earlier.get(whose).map(Vec::as_slice)
     }
 
-    /// Readable when a connection ended.
+    /// Readable when a connection has ended.
     pub(super) fn farewells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.farewells.as_ref().into_iter().flat_map(Farewells::descriptors)
     }
 }
 
-/// Says at the start what will not work.
+/// Reports at the start what the kernel does not support.
 pub(super) fn check(config: &Config, said: &mut Vec<Said>) {
     let doors = config.doors.iter().filter(|door| door.open.is_some());
     if !doors.into_iter().any(|door| door.rules.open.closes_on_disconnect) {

@@ -1,14 +1,14 @@
-//! What the firewall has for the log.
+//! Messages of the firewall for the log.
 
 use crate::opening::event::Event;
 
-/// Something for the log.
+/// A message for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::daemon::doorkeeper) enum Said {
-    /// A line of a door.
+    /// An event of a door.
     Event(Event),
-    /// A line of the daemon itself.
+    /// A log line of the daemon itself.
     Line(String),
-    /// The same, for standard error as well.
+    /// The same, also written to standard error.
     Complaint(String),
 }

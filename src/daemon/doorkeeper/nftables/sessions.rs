@@ -1,4 +1,4 @@
-//! Connections that a door let in: which there are, when they end, and how they are ended with the door.
+//! Connections through a door: lists them, reports when they end, and ends them with the door.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,30 +18,30 @@ use crate::firewall::sessions::{
 };
 use crate::sorted;
 
-/// Room for one datagram of an answer.
+/// Buffer for one datagram of an answer, in bytes.
 const ANSWER: usize = 1 << 16;
-/// Room for what conntrack tells between two looks, in bytes.
+/// Receive buffer for notifications of conntrack, in bytes.
 const ROOM: usize = 1 << 20;
-/// Notifications that are looked at in one go.
+/// Most notifications to read at a time.
 const RINGS: usize = 1024;
 
-/// The two ends of a connection that tell it from others of the same machine.
+/// Peer address, peer port and local port, which identify a connection to this machine.
 pub(super) type Ends = (IpAddr, u16, u16);
 
 fn ends(connection: &Connection) -> Ends {
     (connection.peer, connection.peer_port, connection.port)
 }
 
-/// Two where the destination is translated: a door may be at the port of before, or at the one of behind.
+/// Two if the destination port is translated: a door may guard the port before or after translation.
 fn ends_of_flow(flow: &Flow) -> [Ends; 2] {
     [flow.port, flow.answering_port].map(|port| (flow.peer, flow.peer_port, port))
 }
 
-/// All TCP connections that this door lets in: to sockets of this machine, and those that conntrack knows. A connection
-/// may be there twice.
+/// All TCP connections through this door: to sockets of this machine, and those that conntrack tracks. A
+/// connection may appear twice.
 ///
 /// # Errors
-/// The kernel tells of neither.
+/// The kernel lists neither.
 pub(super) fn through(scope: &Scope<'_>) -> Result<Vec<[Ends; 2]>, Errno> {
     let sockets = connected(scope);
     let flows = tracked(scope);
@@ -53,7 +53,7 @@ pub(super) fn through(scope: &Scope<'_>) -> Result<Vec<[Ends; 2]>, Errno> {
     Ok(sockets.chain(flows).collect())
 }
 
-/// The connections of this door that conntrack knows, and that stand.
+/// The established connections of this door that conntrack tracks.
 fn tracked(scope: &Scope<'_>) -> Result<Vec<Flow>, Errno> {
     let socket = open(SockProtocol::NetlinkNetFilter, 0)?;
     let mut found = Vec::new();
@@ -64,7 +64,8 @@ fn tracked(scope: &Scope<'_>) -> Result<Vec<Flow>, Errno> {
     Ok(found)
 }
 
-/// Whether conntrack tells of its flows at all. That it is told of none may also be because no rule uses it.
+/// Fails if conntrack cannot list its flows or notify of them. An empty list may only mean that no rule uses
+/// conntrack.
 pub(super) fn asks_conntrack() -> Result<(), Errno> {
     let socket = open(SockProtocol::NetlinkNetFilter, CHANGED_FLOWS)?;
     ask(&open(SockProtocol::NetlinkNetFilter, 0)?, &flows_question(false, 1), |_| {})?;
@@ -72,7 +73,7 @@ pub(super) fn asks_conntrack() -> Result<(), Errno> {
     Ok(())
 }
 
-/// All TCP connections that this door lets in, as sockets of this machine.
+/// All TCP connections through this door to sockets of this machine.
 fn connected(scope: &Scope<'_>) -> Result<Vec<Connection>, Errno> {
     let socket = open(SockProtocol::NetlinkSockDiag, 0)?;
     let mut found = Vec::new();
@@ -95,11 +96,11 @@ pub(super) fn all_connected() -> Result<Vec<Connection>, Errno> {
     Ok(found)
 }
 
-/// Ends what the door let in: TCP connections to this machine see a reset, and conntrack forgets the flows, so
-/// that the firewall takes what comes next for new.
+/// Ends the connections through the door: TCP connections to this machine are reset, and their flows are
+/// removed from conntrack, so that the firewall treats further packets as new.
 ///
 /// # Errors
-/// What could not be ended, and why.
+/// A sentence that says which connections could not be ended, and why.
 pub(super) fn end(scope: &Scope<'_>) -> Result<(), String> {
     let mut wrong = Vec::new();
     if let Err(errno) = destroy(scope) {
@@ -111,7 +112,7 @@ pub(super) fn end(scope: &Scope<'_>) -> Result<(), String> {
         wrong.push(format!("connections to this machine: {}{advice}", errno.desc()));
     }
     match forget(scope) {
-        // There is no conntrack, so nothing that it could know.
+        // There is no conntrack, so there are no flows.
         Ok(()) | Err(Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOENT) => {}
         Err(errno) => wrong.push(format!("flows of conntrack: {}", errno.desc())),
     }
@@ -123,7 +124,7 @@ fn destroy(scope: &Scope<'_>) -> Result<(), Errno> {
     let socket = open(SockProtocol::NetlinkSockDiag, 0)?;
     for connection in there {
         match ask(&socket, &destruction(&connection, 1), |_| {}) {
-            // It ended by itself.
+            // It has ended already.
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -150,27 +151,29 @@ fn forget(scope: &Scope<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Hears of TCP connections that end.
+/// Listens for TCP connections that end.
 #[derive(Debug)]
 pub(super) struct Farewells {
-    /// Those to sockets of this machine.
+    /// Notifications of sockets of this machine.
     sockets: Option<OwnedFd>,
-    /// Those that conntrack knows, among them all that are forwarded.
+    /// Notifications of conntrack, which include forwarded connections.
     flows: Option<OwnedFd>,
 }
 
 impl Farewells {
-    /// Listens from now on, where the kernel tells something.
+    /// Listens from now on, as far as the kernel supports it.
     pub(super) fn new() -> Farewells {
         let flows = open(SockProtocol::NetlinkNetFilter, CHANGED_FLOWS).ok();
         if let Some(flows) = &flows {
-            // Beyond what the system allows anybody, as all changes of all flows come; otherwise the usual room has to do.
+            // Above rmem_max, because conntrack reports every change of every flow; without the privilege the
+            // default size has to do.
             let _ = setsockopt(flows, sockopt::RcvBufForce, &ROOM);
         }
         Farewells { sockets: open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS).ok(), flows }
     }
 
-    /// The connections that ended since the last call, sorted. Of very many some are lost: the time closes their doors.
+    /// The connections that ended since the last call, sorted. Under a flood some are lost: their doors close
+    /// when their time is over.
     pub(super) fn ended(&self) -> Vec<Ends> {
         let mut ended = Vec::new();
         drain(self.sockets.as_ref(), |datagram| ended.extend(connections(datagram).iter().map(ends)));
@@ -188,14 +191,14 @@ impl Farewells {
     }
 }
 
-/// Looks at what a socket was told, without waiting.
+/// Reads the pending notifications of a socket, without blocking.
 fn drain(socket: Option<&OwnedFd>, mut each: impl FnMut(&[u8])) {
     let Some(socket) = socket else { return };
     let mut buffer = [0; 8192];
     for _ in 0..RINGS {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => each(buffer.get(..length).unwrap_or_default()),
-            // Some were lost; behind that come others.
+            // Some were lost; others follow.
             Err(Errno::ENOBUFS | Errno::EINTR) => {}
             Err(_) => break,
         }
@@ -209,7 +212,7 @@ fn open(protocol: SockProtocol, groups: u32) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Sends a request, and hands on what comes back until it is complete.
+/// Sends a request, and passes each datagram of the answer to `each` until the answer is complete.
 fn ask(socket: &OwnedFd, request: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
     send(socket.as_raw_fd(), request, MsgFlags::empty())?;
     let mut buffer = vec![0; ANSWER];

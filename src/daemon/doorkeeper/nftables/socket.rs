@@ -1,4 +1,4 @@
-//! The netlink socket to nftables: transactions, and questions with their answers.
+//! The netlink socket to nftables: transactions and queries.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -16,27 +16,27 @@ use crate::firewall::message::Batch;
 use crate::firewall::refusal::Refusal;
 use crate::firewall::set::{self, TableDescription};
 
-/// Room for one datagram of an answer: what the kernel puts into one at most.
+/// Buffer for one datagram of an answer, in bytes: the most that the kernel puts into one.
 const ANSWER: usize = 1 << 16;
-/// Room for a batch, beyond what the system allows anybody: ten thousand elements take one megabyte.
+/// Send buffer for a batch, in bytes, above wmem_max: ten thousand elements take one megabyte.
 const SEND_BUFFER: usize = 16 << 20;
-/// Room for the answers of a batch of which everything is refused.
+/// Receive buffer in bytes, for the answers when every message of a batch is refused.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// A socket to nftables. A table with an owner belongs to it.
+/// A netlink socket to nftables. It owns the tables that it creates with the owner flag.
 #[derive(Debug)]
 pub struct Nftables {
     socket: OwnedFd,
-    /// The number that the kernel gave it: it tells our own changes from those of others.
+    /// Its netlink port ID, which distinguishes our changes from those of others.
     pub number: u32,
     sequence: u32,
 }
 
 impl Nftables {
-    /// A socket.
+    /// Opens a socket.
     ///
     /// # Errors
-    /// The kernel has no nftables, or what else it says.
+    /// [`Refusal::NoNftables`] if the kernel has no nfnetlink, or another error of `socket(2)` and the like.
     pub fn open() -> Result<Nftables, Refusal> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let made = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter);
@@ -46,26 +46,26 @@ impl Nftables {
         })?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(other)?;
         let number = getsockname::<NetlinkAddr>(socket.as_raw_fd()).map_err(other)?.pid();
-        // The kernel answers at once. Should it ever not, we do not wait for ever.
+        // The kernel answers at once. If it ever does not, this keeps us from waiting forever.
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(5)).map_err(other)?;
-        // Not allowed in a container; then very large batches are refused.
+        // Not allowed in a container; very large batches are refused then.
         let _ = setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER);
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         Ok(Nftables { socket, number, sequence: 1 })
     }
 
-    /// Whether we may change this firewall at all, and whether there is one.
+    /// Checks that the kernel has nftables and that we may use it.
     ///
     /// # Errors
-    /// Why not.
+    /// The kernel has no nftables, or we may not use it.
     pub fn try_out(&mut self) -> Result<(), Refusal> {
         self.table(Family::Inet, "knockd").map(|_| ())
     }
 
-    /// What the kernel says of a table, if there is one of that name.
+    /// The kernel's description of a table; `None` if there is no table of that name.
     ///
     /// # Errors
-    /// Why it does not answer.
+    /// The kernel refuses the query or does not answer.
     pub fn table(&mut self, family: Family, table: &str) -> Result<Option<TableDescription>, Refusal> {
         let question = set::table_question(family, table, self.next());
         let mut found = None;
@@ -73,10 +73,10 @@ impl Nftables {
         Ok(found)
     }
 
-    /// Hands the attributes of a set, if there is one of that name, to `read`.
+    /// Passes the attributes of a set to `read`; `None` if there is no set of that name.
     ///
     /// # Errors
-    /// Why it does not answer.
+    /// The kernel refuses the query or does not answer.
     pub fn set<T>(&mut self, name: &SetName, read: impl Fn(&[u8]) -> T) -> Result<Option<T>, Refusal> {
         let question = set::question(name, self.next());
         let mut found = None;
@@ -84,10 +84,10 @@ impl Nftables {
         Ok(found)
     }
 
-    /// All elements of a set; none if there is no such set.
+    /// All elements of a set; empty if there is no such set.
     ///
     /// # Errors
-    /// Why it does not answer.
+    /// The kernel refuses the query or does not answer.
     pub fn elements(&mut self, name: &SetName) -> Result<Vec<Found>, Refusal> {
         let question = element::all_question(name, self.next());
         let mut all = Vec::new();
@@ -95,10 +95,10 @@ impl Nftables {
         Ok(all)
     }
 
-    /// An element of a set, if it is there.
+    /// An element of a set; `None` if the set does not contain it.
     ///
     /// # Errors
-    /// Why it does not answer.
+    /// The kernel refuses the query or does not answer.
     pub fn element(&mut self, name: &SetName, element: &Element) -> Result<Option<Found>, Refusal> {
         let question = element::question(name, element, self.next());
         let mut found = None;
@@ -106,16 +106,16 @@ impl Nftables {
         Ok(found)
     }
 
-    /// An empty batch, to be committed before the next one or question.
+    /// An empty batch, to be committed before the next batch or query.
     #[must_use]
     pub fn batch(&mut self) -> Batch {
         Batch::new(self.next())
     }
 
-    /// Commits a transaction: all of it, or nothing. What comes back was refused.
+    /// Commits a transaction: all of it or nothing. Returns the messages that were refused.
     ///
     /// # Errors
-    /// Why the transaction as a whole was refused.
+    /// The transaction as a whole was refused.
     pub fn commit(&mut self, batch: Batch) -> Result<Vec<Refused>, Refusal> {
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -126,9 +126,9 @@ impl Nftables {
         self.send(&bytes)?;
         let mut refused = Vec::new();
         let mut whole = None;
-        // Whatever else is refused, the last message is answered, and last.
+        // Whatever else is refused, the last message is always acknowledged, and last.
         self.receive(|answer| match answer {
-            // What an earlier batch left behind when there was no room for all answers.
+            // Left over from an earlier batch whose answers did not all fit.
             Answer::Refused(it) if it.sequence.wrapping_sub(first) > last.wrapping_sub(first) => false,
             Answer::Refused(it) => {
                 if it.sequence == first {
@@ -153,7 +153,7 @@ impl Nftables {
         sequence
     }
 
-    /// Hands on each object of the answer; nothing if what is asked for is not there.
+    /// Passes each object of the answer to `each`; none if the object does not exist.
     fn ask(&mut self, question: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
         const ENOENT: i32 = Errno::ENOENT as i32;
         let sequence = self.sequence.wrapping_sub(1);
@@ -182,7 +182,7 @@ impl Nftables {
         Ok(())
     }
 
-    /// Reads answers until one `is_last`.
+    /// Reads answers until `is_last` returns true for one.
     fn receive(&self, mut is_last: impl FnMut(Answer<'_>) -> bool) -> Result<(), Refusal> {
         let mut buffer = vec![0; ANSWER];
         loop {

@@ -1,4 +1,4 @@
-//! The guard: how it is raised, and what is done when somebody changes the ruleset.
+//! Sets up the guard, and repairs it when another process changes the ruleset.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use crate::opening::state::Admitted;
 use crate::sorted;
 use crate::time::Now;
 
-/// Knockers that are named in a line about a port.
+/// Most peers to name in a line about a port.
 const SHOWN_PEERS: usize = 5;
 
-/// What is in the sets of the guard, with what is left of the time.
+/// The elements in the sets of the guard, with the time left; `None` is forever.
 type Elements = LiteMap<SetName, Vec<(Element, Option<Duration>)>>;
 
 impl Firewall {
-    /// Raises the guard that the configuration wants, or takes it away if it wants none.
+    /// Sets up the guard of the configuration, or removes it if the configuration has none.
     pub(super) fn stand(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
         let except: Vec<IpNet> = config.options.guard_except.prefixes().to_vec();
         let earlier = self.guard.take();
@@ -47,7 +47,7 @@ impl Firewall {
         };
         let elements = self.raise(&guard)?;
         if earlier.is_none() {
-            // What was left of their time when they were read counts from now at the latest.
+            // The time left was read earlier, so counting it from now expires no element too early.
             self.take_over(config, &elements, clock::now(), said);
         } else {
             let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
@@ -87,8 +87,8 @@ impl Firewall {
         said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
     }
 
-    /// Makes the table as it is to be, in one transaction. What was in its sets is in them afterwards, or
-    /// else, if there was no table, whom we let in.
+    /// Creates or replaces the table in one transaction. It keeps the elements of its sets or, if there was
+    /// no table, gets those of the openings known here. Returns the elements.
     fn raise(&mut self, guard: &Guard) -> Result<Elements, String> {
         let could_not = |refusal: Refusal| {
             match refusal {
@@ -129,7 +129,7 @@ impl Firewall {
         Err(could_not(Refusal::Missing))
     }
 
-    /// What is in the sets of the table that stands.
+    /// The elements in the sets of the existing table.
     fn inside(&mut self, guard: &Guard) -> Result<Elements, String> {
         let mut elements = Elements::new();
         for (name, _) in guard.sets() {
@@ -141,7 +141,7 @@ impl Firewall {
         Ok(elements)
     }
 
-    /// Whom we let in, by the sets of the guard.
+    /// The elements for the openings known here, by set of the guard.
     fn wanted_inside(&self, now: Now) -> Elements {
         let mut elements = Elements::new();
         for (spot, until) in self.admissions.spots(now) {
@@ -153,7 +153,7 @@ impl Firewall {
         elements
     }
 
-    /// Whom the guard of an earlier process lets in, we do too.
+    /// Takes over the openings in the guard of an earlier process.
     fn take_over(&mut self, config: &Config, elements: &Elements, now: Now, said: &mut Vec<Said>) {
         let names = std::mem::take(&mut self.guard_sets);
         for (door, name) in config.doors.iter().zip(&names) {
@@ -161,7 +161,7 @@ impl Firewall {
                 let set = Arc::new(guard::set_name(name, is_v6));
                 for (element, left) in elements.get(&*set).into_iter().flatten() {
                     let Some(address) = element.key.address() else { continue };
-                    // Where a prefix is let in, only the state knows who knocked.
+                    // If a prefix is let in, only the state file tells who knocked.
                     let network = door.rules.open.network(address);
                     let is_it =
                         |it: &&Admitted| it.whose.door == door.name && network.contains(&it.whose.knocker);
@@ -176,7 +176,7 @@ impl Firewall {
         self.guard_sets = names;
     }
 
-    /// Looks at what others did to the ruleset, if the bell rang, and sets right what concerns us.
+    /// Reads notifications of changes by others, and repairs the guard and the user's sets.
     pub(in crate::daemon::doorkeeper) fn attend(&mut self, said: &mut Vec<Said>) {
         let Some(ring) = self.doorbell.as_ref().and_then(Doorbell::rang) else { return };
         for removed in ring.removed {
@@ -204,7 +204,7 @@ impl Firewall {
         }
     }
 
-    /// Puts back what is missing in sets that were made anew, and says once what is missing itself.
+    /// Puts elements back into sets that were recreated, and reports a missing set once.
     fn look_again(&mut self, said: &mut Vec<Said>) {
         let names: Vec<SetName> = self.users_sets.keys().cloned().collect();
         for name in names {
@@ -240,7 +240,7 @@ fn spots_of(elements: &Elements) -> Vec<Spot> {
     elements.iter().flat_map(of_set).collect()
 }
 
-/// Says which guarded ports are connected to now: these sessions go on.
+/// Log lines for guarded ports with open connections: these sessions go on.
 fn sessions_now(guard: &Guard) -> Vec<String> {
     let mut ports: LiteMap<u16, Vec<IpAddr>> = LiteMap::new();
     let there = sessions::all_connected().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The kernel's firewall without a daemon: the guard is set up and taken away, and sets are looked for.
+//! The kernel's firewall without a daemon: sets up and removes the guard, and looks for known sets.
 
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::claim::claim;
@@ -10,10 +10,11 @@ use crate::firewall::guard::{self, Guard};
 use crate::firewall::refusal::Refusal;
 use crate::firewall::set::Description;
 
-/// Sets the guard of a configuration up, and tells its ports; without an owner it stays.
+/// Sets up the guard of a configuration, and returns its ports. The guard outlives this process, without an
+/// owner.
 ///
 /// # Errors
-/// Why it cannot be set up.
+/// A sentence that says why it cannot be set up.
 pub(in crate::daemon) fn guard(config: &Config) -> Result<Vec<Ports>, String> {
     let Some(guard) = Guard::of(&config.doors, config.options.guard_except.prefixes()) else {
         return Ok(Vec::new());
@@ -22,10 +23,10 @@ pub(in crate::daemon) fn guard(config: &Config) -> Result<Vec<Ports>, String> {
     Ok(guard.ports())
 }
 
-/// Takes the guard away, for a daemon that does not run any more; says whether there was one.
+/// Removes the guard of a daemon that no longer runs; returns whether there was one.
 ///
 /// # Errors
-/// Why it cannot be taken away.
+/// A sentence that says why it cannot be removed.
 pub(in crate::daemon) fn unguard() -> Result<bool, String> {
     let could_not = |refusal: Refusal| match refusal {
         Refusal::Owned => "the guard belongs to a knockd that runs; stop it first".to_owned(),
@@ -56,14 +57,14 @@ pub(in crate::daemon) fn unguard() -> Result<bool, String> {
     }
 }
 
-/// The sets that our own rulesets make, of `contrib/nftables.conf` and for OpenWrt.
+/// The sets that our own rulesets define: `contrib/nftables.conf` and the one for OpenWrt.
 const KNOWN_SETS: [&str; 4] =
     ["inet filter knockd4 knockd6", "inet fw4 knockd4 knockd6", "inet filter knockd4", "inet fw4 knockd4"];
 
-/// The value of `Nft_Set` for sets that the firewall has by our own rulesets, if it has them.
+/// The value of `Nft_Set` for the sets of our own rulesets, if the firewall has them.
 ///
 /// # Errors
-/// The kernel has no nftables, or does not let us ask.
+/// The kernel has no nftables, or we may not use it.
 pub(in crate::daemon) fn known_sets() -> Result<Option<&'static str>, Refusal> {
     let mut nft = Nftables::open()?;
     for text in KNOWN_SETS {
