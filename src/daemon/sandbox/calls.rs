@@ -1,16 +1,16 @@
-//! Which system calls the confined processes may make: what they were seen to make, and no more. All others fail with
-//! `EPERM`.
+//! The system calls that the confined processes may make: those they were observed to need, and no more. All
+//! others fail with `EPERM`.
 //!
-//! **Watcher.** It waits, receives, and sends on the line to the doorkeeper and to the kernel's netlink: on these
-//! descriptors alone, whose numbers the list has. So it can receive frames and not send any. It gets no new descriptors
-//! but those that the doorkeeper sends, cannot put another in the place of those that may send (no `dup2`, and it may
-//! not close them), and sees what it opened by no path. Of the options of a packet socket it may set the filter and the
-//! ring: neither promiscuous mode nor a ring for sending. What it writes for others it writes into a file in memory that
-//! it is given, by `pwrite`, which no socket takes. No memory becomes executable.
+//! **Watcher.** It waits, receives, and sends only on the socket to the doorkeeper and the kernel's netlink
+//! socket, whose descriptor numbers are in the list. So it can receive frames, but not send any. It gets no
+//! new descriptors except from the doorkeeper, cannot replace the descriptors that may send (no `dup2`, and
+//! it may not close them), and cannot open anything by path. On a packet socket it may set only the filter
+//! and the receive ring: neither promiscuous mode nor a send ring. Text for others it writes into a memory
+//! file that it is given, with `pwrite`, which fails on sockets. No memory becomes executable.
 //!
-//! **Resolver.** The C library looks names up with files, name servers and local services (nscd, systemd-resolved),
-//! in ways that the system's owner chooses, so this list is wider: reading files, sockets of the internet and of this
-//! machine. It cannot write a file, run a program, or get at another process.
+//! **Resolver.** The C library looks up names with files, name servers and local services (nscd,
+//! systemd-resolved), as the administrator has configured it, so this list is wider: reading files, internet
+//! and local sockets. It cannot write a file, run a program, or access another process.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -22,29 +22,30 @@ use crate::daemon::sandbox::numbers::{
 };
 use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
 
-/// A system call that may be made.
+/// An allowed system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Its number.
     pub number: u32,
-    /// With arguments for which all tests of one of these hold; with any if there are none.
+    /// Alternatives for the arguments: the call is allowed if all tests of one of them hold, or if the list
+    /// is empty.
     pub only: Vec<Vec<Test>>,
 }
 
 /// A test of an argument, counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// It is one of these.
+    /// The argument is one of these values.
     In(u32, Vec<u32>),
-    /// It is none of these.
+    /// The argument is none of these values.
     NotIn(u32, Vec<u32>),
-    /// None of these bits is set.
+    /// None of these bits is set in the argument.
     NoBits(u32, u32),
-    /// Of these bits, those of the value are set.
+    /// The argument masked with these bits equals the value (argument, bits, value).
     Masked(u32, u32, u32),
 }
 
-/// What this process may call, what it calls most in front.
+/// The system calls of this process, the most frequent first.
 #[must_use]
 pub fn of(tenant: &Tenant<'_>) -> Vec<Call> {
     match tenant {
@@ -107,7 +108,7 @@ fn of_resolver() -> Vec<Call> {
         any(ABOUT_SOCKETS),
         only(FCNTL, &[vec![Test::In(1, commands())]]),
         only(IOCTL, &[vec![Test::In(1, requests)]]),
-        // The C library loads its parts for the sources of names.
+        // The C library loads its modules for the name sources.
         any(MAP),
         any(MEMORY),
         any(SLEEP),
@@ -116,14 +117,14 @@ fn of_resolver() -> Vec<Call> {
     .concat()
 }
 
-/// The commands of `fcntl` that make another descriptor, and the flags of one: not those by which a socket sends signals
-/// to processes.
+/// The commands of `fcntl` that duplicate a descriptor or get and set its flags; not those with which a
+/// socket sends signals to processes.
 fn commands() -> Vec<u32> {
     let commands = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
     commands.map(word).to_vec()
 }
 
-/// One of these options at this level.
+/// The tests of `setsockopt` for one of these options at this level.
 fn option(level: c_int, options: &[c_int]) -> Vec<Test> {
     vec![Test::In(1, vec![word(level)]), Test::In(2, options.iter().copied().map(word).collect())]
 }
@@ -141,7 +142,7 @@ fn numbers<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>) -> Vec<u32
     descriptors.into_iter().map(|descriptor| word(descriptor.as_raw_fd())).collect()
 }
 
-/// An argument as the kernel sees it.
+/// A `c_int` argument as the word that the filter sees.
 fn word(argument: c_int) -> u32 {
     argument.cast_unsigned()
 }

@@ -1,4 +1,4 @@
-//! No files: by Landlock or, where the kernel does not have that, by an empty root directory.
+//! Denies access to files: with Landlock or, if the kernel does not have it, with an empty root directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,20 @@ use crate::daemon::sandbox::tenant::Tenant;
 use crate::filter::trouble::Code;
 use crate::protocol::confinement::Outcome;
 
-/// The newest rights that we know of; an older kernel takes those that it knows.
+/// The newest Landlock ABI that we use; an older kernel restricts the rights that it knows.
 const RIGHTS: ABI = ABI::V6;
 
-/// Where the C library finds out how names are looked up, with whose help, and its own parts for that.
+/// Where the C library finds its configuration for looking up names, the sockets of services for it, and its
+/// own modules.
 const FOR_NAMES: [&str; 8] =
     ["/etc", "/lib", "/lib64", "/usr", "/run", "/var/run", "/nix/store", "/gnu/store"];
-/// It is often a link into another folder, where it is replaced.
+/// Often a link into another folder, where the file gets replaced.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Where an empty folder may be made for a moment.
+/// Folders in which a short-lived empty folder may be created.
 const ROOMS: [&str; 4] = ["/run", "/dev/shm", "/var/run", "/tmp"];
 
-/// From here on no file can be opened, but for those that names are looked up with.
+/// Forbids opening files from now on, except those that the resolver needs.
 pub(super) fn close(tenant: &Tenant<'_>) -> Outcome {
     match restrict(tenant) {
         Ok(None) => Outcome::Done,
@@ -38,7 +39,7 @@ pub(super) fn close(tenant: &Tenant<'_>) -> Outcome {
     }
 }
 
-/// Lets Landlock restrict this process; why it cannot, if the kernel has none.
+/// Restricts this process with Landlock. Returns the reason if the kernel cannot do it.
 fn restrict(tenant: &Tenant<'_>) -> Result<Option<Code>, RulesetError> {
     let ruleset = Ruleset::default().handle_access(AccessFs::from_all(RIGHTS))?;
     let ruleset = ruleset.scope(BitFlags::from(Scope::Signal))?;
@@ -62,7 +63,8 @@ fn restrict(tenant: &Tenant<'_>) -> Result<Option<Code>, RulesetError> {
     })
 }
 
-/// Changes the root directory to a folder that is empty, and in which nothing can be made because it is removed.
+/// Changes the root directory to an empty folder in which nothing can be created, because it has been
+/// removed.
 fn empty_root() -> io::Result<()> {
     let mut error = io::Error::from(io::ErrorKind::NotFound);
     for room in ROOMS {

@@ -1,6 +1,6 @@
-//! The list of system calls as a program for the kernel (seccomp(2), classic BPF).
+//! Compiles the list of system calls into a filter program for the kernel (seccomp(2), classic BPF).
 //!
-//! Its program is made by the assembler of the packet filter: the crate `seccompiler` knows three of the six
+//! It uses the assembler of the packet filter: the crate `seccompiler` supports three of the six
 //! architectures that we are built for.
 
 use crate::daemon::sandbox::calls::{Call, Test};
@@ -14,30 +14,30 @@ use crate::protocol::confinement::Outcome;
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const ARGUMENTS: u32 = 16;
-/// Where the low word of an argument stands in its eight bytes.
+/// Offset of the low word of an argument within its eight bytes.
 const LOW_WORD: u32 = if cfg!(target_endian = "big") { 4 } else { 0 };
 
 /// `SECCOMP_RET_ALLOW`.
 const ALLOW: u32 = 0x7fff_0000;
 /// `SECCOMP_RET_ERRNO` with EPERM.
 const REFUSE: u32 = 0x0005_0001;
-/// `ENOSYS`: for an architecture whose numbers we do not know.
+/// `ENOSYS`: for an architecture whose system call numbers we do not know.
 const NOT_HERE: Code = Code(38);
 
-/// From here on every other system call is refused.
+/// Refuses all other system calls from now on.
 pub(super) fn install(calls: &[Call]) -> Outcome {
     let Some(architecture) = ARCHITECTURE else { return Outcome::Failed(NOT_HERE) };
     Outcome::of(install::install(&program(calls, architecture)))
 }
 
-/// The program.
+/// The filter program: allows `calls` on this architecture.
 fn program(calls: &[Call], architecture: u32) -> Vec<Instruction> {
     let mut assembler = Assembler::default();
     let refuse = assembler.finish(REFUSE);
     let allow = assembler.finish(ALLOW);
     let mut next = refuse;
     for call in calls.iter().rev() {
-        // Alternatives that do not hold lead to the next one, and the last to a refusal.
+        // An alternative that does not hold leads to the next, the last one to a refusal.
         let mut entry = if call.only.is_empty() { allow } else { refuse };
         for tests in call.only.iter().rev() {
             let other = entry;
@@ -51,8 +51,8 @@ fn program(calls: &[Call], architecture: u32) -> Vec<Instruction> {
     assembler.program(entry)
 }
 
-/// Goes to `yes` if the test holds, to `no` if not. Only the low word of an argument is looked at, as the kernel does
-/// with descriptors, commands and flags.
+/// Jumps to `yes` if the test holds, to `no` if not. Tests only the low word of an argument, as the kernel
+/// uses only that of descriptors, commands and flags.
 fn when(assembler: &mut Assembler, test: &Test, yes: Label, no: Label) -> Label {
     let load = |argument: u32| ARGUMENTS + 8 * argument + LOW_WORD;
     match test {

@@ -1,4 +1,4 @@
-//! Another user, and no capabilities.
+//! Changes the user, and drops all capabilities.
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
@@ -9,14 +9,14 @@ use rustix::thread::{
 
 use crate::protocol::confinement::Outcome;
 
-/// Becomes this user, of this group alone, and gives up all capabilities; nothing without an identity. What became of the
-/// user, the bounding set and the capabilities.
+/// Becomes this user with this group alone, and drops all capabilities; does nothing if `identity` is `None`.
+/// Returns the outcomes for the user, the bounding set and the capabilities.
 pub(super) fn change(identity: Option<(u32, u32)>) -> [Outcome; 3] {
     let Some((user, group)) = identity else { return [Outcome::Unwanted; 3] };
-    // In this order: each needs what the next one gives up.
+    // In this order: each step needs a privilege that the next one drops.
     let bounding_set = Outcome::of(empty_bounding_set());
     let user = Outcome::of(become_user(Uid::from_raw(user), Gid::from_raw(group)));
-    // Also where the user stays root.
+    // Even if the user is still root.
     let none = CapabilitySet::empty();
     let capabilities =
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none });
@@ -26,7 +26,7 @@ pub(super) fn change(identity: Option<(u32, u32)>) -> [Outcome; 3] {
 fn empty_bounding_set() -> rustix::io::Result<()> {
     let mut result = Ok(());
     for capability in CapabilitySet::all().iter() {
-        // The kernel knows no more than it says it does.
+        // Fails for capabilities that this kernel does not know.
         if capability_is_in_bounding_set(capability).unwrap_or(false) {
             result = result.and(remove_capability_from_bounding_set(capability));
         }
@@ -34,10 +34,10 @@ fn empty_bounding_set() -> rustix::io::Result<()> {
     result
 }
 
-/// Does as much of it as it can, and returns the first error.
+/// Changes as much as possible, and returns the first error.
 fn become_user(user: Uid, group: Gid) -> nix::Result<()> {
     let groups = setgroups(&[]).or_else(|error| {
-        // It has none that it could leave.
+        // There is no other group to leave.
         if getgroups().is_ok_and(|groups| groups.iter().all(|it| *it == group)) { Ok(()) } else { Err(error) }
     });
     let groups = groups.and(setresgid(group, group, group));

@@ -1,5 +1,5 @@
-//! Hands a list of system calls to the kernel: the one call of the sandbox that no crate makes for all our machines.
-//! (`seccompiler` is empty on big-endian ones.)
+//! Installs a seccomp filter: the one call of the sandbox that no crate makes for all our architectures
+//! (`seccompiler` is empty on big-endian ones).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,11 +9,11 @@ use nix::libc::{self, sock_filter, sock_fprog};
 
 use crate::filter::bpf::Instruction;
 
-/// From here on the kernel asks this program about each system call of this thread, and of those that it starts. It must
-/// have given up new privileges.
+/// Makes the kernel run this program at each system call of this thread, and of the threads and processes
+/// that it starts. `no_new_privs` must be set.
 ///
 /// # Errors
-/// What the operating system says: `EINVAL` of a kernel without seccomp, or for a program that is none.
+/// Errors of `prctl(2)`: `EINVAL` on a kernel without seccomp, or for an invalid program.
 pub(super) fn install(program: &[Instruction]) -> io::Result<()> {
     let mut program: Vec<sock_filter> =
         program.iter().map(|&Instruction { code, jt, jf, k }| sock_filter { code, jt, jf, k }).collect();

@@ -1,8 +1,8 @@
-//! The box of the processes that read what strangers send: what they give up before they read anything, and in which
-//! order.
+//! The sandbox of the processes that read untrusted input: what they give up before they read anything, and
+//! in which order.
 //!
-//! Whatever the system does not let them give up is reported, and the rest is given up all the same: a container, a user
-//! namespace or a small kernel lacks one thing or another. Nothing here can be taken back.
+//! What the system does not let them give up is reported, and the rest is given up anyway: a container, a
+//! user namespace or a small kernel may lack one part or another. Nothing here can be undone.
 
 pub mod calls;
 mod files;
@@ -24,20 +24,20 @@ use crate::protocol::confinement::{Confined, Confinement, Outcome};
 /// The largest status file that the watcher may write, in bytes: enough for a hundred thousand doors.
 const LARGEST_FILE: rlim_t = 64 << 20;
 
-/// Gives up what this process does not need, from here to its end, and says what it could not.
+/// Gives up for good what this process does not need. Returns the outcome of each step.
 #[must_use]
 pub fn enter(confinement: &Confinement, tenant: &Tenant<'_>) -> Confined {
     let is_boxed = confinement.sandbox != Sandbox::No;
     let when_boxed = |what: &dyn Fn() -> Outcome| if is_boxed { what() } else { Outcome::Unwanted };
     let privileges = when_boxed(&|| Outcome::of(prctl::set_no_new_privs()));
-    // An empty root directory needs a capability.
+    // Before the capabilities: chroot(2) needs one.
     let files = when_boxed(&|| files::close(tenant));
     let [user, bounding_set, capabilities] = identity::change(confinement.identity);
-    // A change of the user undoes both.
+    // A change of the user resets both.
     core_dump::forbid();
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if is_boxed {
-        // No process, and no large file, also where there is no list of system calls.
+        // No new process and no large file, even without a system call filter.
         let _ = setrlimit(Resource::RLIMIT_NPROC, 0, 0);
         let _ = setrlimit(Resource::RLIMIT_FSIZE, LARGEST_FILE, LARGEST_FILE);
     }

@@ -1,13 +1,13 @@
-//! The numbers of the system calls that the lists have, on the architectures that we are built for: those of the `libc`
-//! crate, and what it lacks.
+//! The system call numbers for the lists, on the architectures that we are built for: those of the `libc`
+//! crate, and the ones it lacks.
 //!
-//! C libraries choose among several calls for the same thing, also by the version of the kernel, so that each name here
-//! stands for all of them.
+//! C libraries choose among several calls for the same purpose, also depending on the kernel version, so each
+//! name here covers all of them.
 
 use nix::libc::{self, c_long};
 
-/// What the kernel calls this architecture in `struct seccomp_data` (linux/audit.h); `None` where we do not know the
-/// numbers.
+/// The kernel's number of this architecture in `struct seccomp_data` (linux/audit.h); `None` where we do not
+/// know the system call numbers.
 pub(super) const ARCHITECTURE: Option<u32> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
 {
     Some(0xc000_003e)
@@ -25,20 +25,21 @@ pub(super) const ARCHITECTURE: Option<u32> = if cfg!(all(target_arch = "x86_64",
     None
 };
 
-/// Numbers above 402 are the same everywhere, but for where they begin.
+/// Numbers above 402 are the same everywhere, relative to this base.
 #[cfg(target_arch = "mips")]
 const BASE: c_long = 4000;
 #[cfg(not(target_arch = "mips"))]
 const BASE: c_long = 0;
 
-/// With times of 64 bits, on machines of 32 (asm-generic/unistd.h). Others have no calls with these numbers.
+/// The variants with 64-bit times on 32-bit machines (asm-generic/unistd.h). 64-bit machines have no calls
+/// with these numbers.
 const CLOCK_GETTIME64: c_long = BASE + 403;
 const CLOCK_NANOSLEEP_TIME64: c_long = BASE + 407;
 const PPOLL_TIME64: c_long = BASE + 414;
 const RECVMMSG_TIME64: c_long = BASE + 417;
 const FUTEX_TIME64: c_long = BASE + 422;
 
-// The `libc` crate has no numbers for them on MIPS with musl (asm/unistd_o32.h).
+// The `libc` crate lacks these numbers on MIPS with musl (asm/unistd_o32.h).
 #[cfg(target_arch = "mips")]
 const PREAD64: c_long = BASE + 200;
 #[cfg(target_arch = "mips")]
@@ -69,13 +70,13 @@ pub(super) const SEND: &[c_long] = &[
     libc::SYS_send,
 ];
 pub(super) const SENDMSG: &[c_long] = &[libc::SYS_sendmsg];
-/// The clocks, where they are not read without a system call.
+/// Reading the clocks, where the vDSO cannot.
 pub(super) const CLOCK: &[c_long] = &[libc::SYS_clock_gettime, CLOCK_GETTIME64];
 pub(super) const SLEEP: &[c_long] = &[
     libc::SYS_nanosleep,
     libc::SYS_clock_nanosleep,
     CLOCK_NANOSLEEP_TIME64,
-    // What a sleep becomes after a signal.
+    // Resumes a sleep after a signal.
     libc::SYS_restart_syscall,
 ];
 pub(super) const SETSOCKOPT: &[c_long] = &[libc::SYS_setsockopt];
@@ -86,18 +87,18 @@ pub(super) const FCNTL: &[c_long] = &[
     #[cfg(target_pointer_width = "32")]
     libc::SYS_fcntl64,
 ];
-/// Reading at a place of an open file, and its size.
+/// Reading an open file at an offset, and finding its size.
 pub(super) const READ_AT: &[c_long] = &[
     PREAD64,
     libc::SYS_lseek,
     #[cfg(target_pointer_width = "32")]
     libc::SYS__llseek,
 ];
-/// Reading a signal.
+/// Reading from a descriptor, e.g. a signalfd.
 pub(super) const READ: &[c_long] = &[libc::SYS_read];
-/// Writing to a place of a file, which no socket has.
+/// Writing to a file at an offset, which fails on sockets.
 pub(super) const WRITE_AT: &[c_long] = &[PWRITE64];
-/// New memory and its protection; the third argument of each says what for.
+/// Mapping and protecting memory; the third argument of each is the protection.
 pub(super) const MAP: &[c_long] = &[
     #[cfg(not(target_arch = "arm"))]
     libc::SYS_mmap,
@@ -106,7 +107,7 @@ pub(super) const MAP: &[c_long] = &[
     libc::SYS_mprotect,
 ];
 pub(super) const MEMORY: &[c_long] = &[libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_brk];
-/// What the standard library and the C library do by themselves.
+/// Calls that the standard library and the C library make on their own.
 pub(super) const RUNTIME: &[c_long] = &[
     libc::SYS_futex,
     FUTEX_TIME64,
@@ -124,13 +125,13 @@ pub(super) const RUNTIME: &[c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Opening by a path, whose flags are the second argument, or the third behind a folder.
+/// Opening by path; the flags are the second argument of `open`, the third of `openat`.
 #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
 pub(super) const OPEN: &[c_long] = &[libc::SYS_open];
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 pub(super) const OPEN: &[c_long] = &[];
 pub(super) const OPENAT: &[c_long] = &[libc::SYS_openat];
-/// Reading files, and about them.
+/// Reading files and their metadata.
 pub(super) const FILES: &[c_long] = &[
     libc::SYS_readv,
     libc::SYS_fstat,
@@ -162,7 +163,7 @@ pub(super) const FILES: &[c_long] = &[
     libc::SYS_readlink,
 ];
 pub(super) const SOCKET: &[c_long] = &[libc::SYS_socket];
-/// What a client of name servers and of local services does.
+/// Calls of a client of name servers and local services.
 pub(super) const CLIENT: &[c_long] = &[
     libc::SYS_connect,
     libc::SYS_sendmmsg,
@@ -197,5 +198,5 @@ pub(super) const CLIENT: &[c_long] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_gettimeofday,
 ];
-/// How many bytes wait (`FIONREAD`), and not to wait (`FIONBIO`).
+/// For the number of readable bytes (`FIONREAD`) and non-blocking mode (`FIONBIO`).
 pub(super) const IOCTL: &[c_long] = &[libc::SYS_ioctl];

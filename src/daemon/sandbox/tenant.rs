@@ -1,8 +1,8 @@
-//! Who is confined, and what that needs.
+//! The confined processes and their needs.
 
 use std::os::fd::BorrowedFd;
 
-/// Who is confined: that decides what it needs.
+/// The process to confine.
 #[derive(Clone, Copy, Debug)]
 pub enum Tenant<'a> {
     /// Receives packets.
@@ -11,12 +11,12 @@ pub enum Tenant<'a> {
     Resolver,
 }
 
-/// The descriptors of the watcher whose numbers the list of system calls has. It may not close them, so that no packet
-/// socket can take their place.
+/// The watcher's descriptors whose numbers are in the list of system calls. It may not close them, so that no
+/// packet socket can get their numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptors<'a> {
-    /// Messages to the doorkeeper are sent on these.
+    /// The sockets on which it sends messages to the doorkeeper.
     pub links: [BorrowedFd<'a>; 2],
-    /// Questions about interfaces are sent on this, if it could be opened.
+    /// The socket on which it sends queries about interfaces, if it could be opened.
     pub survey: Option<BorrowedFd<'a>>,
 }

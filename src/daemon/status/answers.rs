@@ -1,7 +1,7 @@
-//! Answers connections to a status socket: it is written to, and never read.
+//! Answers connections to a status socket: writes to them, and never reads.
 //!
-//! So there is nothing to parse and no command to obey. What somebody who reads slowly does not take waits here, for a
-//! limited time and for a limited number of readers; all others wait in the kernel.
+//! So there is no input to parse and no command to execute. Text that a slow reader has not taken is kept
+//! here, for a limited time and a limited number of readers; further readers wait in the kernel.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -12,41 +12,42 @@ use rustix::net::{SendFlags, Shutdown, SocketFlags, accept_with, send, shutdown}
 
 use crate::time::Now;
 
-/// How many readers are answered at a time.
+/// Most readers to serve at the same time.
 const READERS: usize = 4;
-/// How long a reader may take.
+/// Time limit for a reader.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait after a connection could not be accepted, say for want of descriptors.
+/// Delay after a failed accept(2), e.g. for lack of descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many readers are answered before anything else is done.
+/// Most connections to answer in one turn of the loop.
 const BATCH: usize = 16;
 
-/// The status socket of a process, and those who read.
+/// The status socket of a process, and its readers.
 #[derive(Debug, Default)]
 pub struct Answers {
     listener: Option<OwnedFd>,
     readers: Vec<Reader>,
-    /// When to accept again, as uptime; the last time that did not work.
+    /// After a failed accept(2): when to try again, as uptime.
     next_try: Option<Duration>,
 }
 
-/// Somebody who has not read everything yet.
+/// A reader that has not read the whole text yet.
 #[derive(Debug)]
 struct Reader {
     stream: OwnedFd,
     rest: Vec<u8>,
-    /// Until when that may take, as uptime.
+    /// Deadline for the reader, as uptime.
     until: Duration,
 }
 
 impl Answers {
-    /// Listens at this socket from now on, or at none.
+    /// Listens at this socket from now on; at none if `None`.
     pub fn listen_at(&mut self, listener: Option<OwnedFd>) {
         self.listener = listener;
         self.next_try = None;
     }
 
-    /// What to wait for: somebody who asks, if one may come now, and room for what waits.
+    /// The descriptors to poll: the listener if `may_come` and there is room for a reader, and readers with
+    /// unsent text.
     pub fn descriptors(&self, may_come: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let may_come = may_come && self.readers.len() < READERS && self.next_try.is_none();
         let listener = self.listener.as_ref().filter(|_| may_come).map(|fd| (fd.as_fd(), PollFlags::POLLIN));
@@ -54,13 +55,13 @@ impl Answers {
         listener.into_iter().chain(readers)
     }
 
-    /// When to [`attend`](Self::attend) to them though nothing is ready, as uptime.
+    /// When to call [`attend`](Self::attend) even if no descriptor is ready, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.readers.iter().map(|reader| reader.until).chain(self.next_try).min()
     }
 
-    /// Whether somebody asks who can be answered now.
+    /// Whether a connection is waiting that can be answered now.
     #[must_use]
     pub fn has_caller(&self) -> bool {
         let can_answer = self.readers.len() < READERS && self.next_try.is_none();
@@ -77,7 +78,7 @@ impl Answers {
         self.answer(now, tell);
     }
 
-    /// Writes what those have not read yet who were answered.
+    /// Continues the unfinished answers.
     pub fn write_on(&mut self, now: Now) {
         self.readers.retain_mut(|reader| reader.until > now.uptime && !reader.is_served());
         if self.next_try.is_some_and(|at| at <= now.uptime) {
@@ -94,7 +95,7 @@ impl Answers {
             }
             match accept_with(listener, SocketFlags::CLOEXEC) {
                 Ok(stream) => {
-                    // What it writes is refused, instead of taking up memory.
+                    // Refuses what the reader writes, so that it takes up no memory.
                     let _ = shutdown(&stream, Shutdown::Read);
                     let until = now.uptime.saturating_add(PATIENCE);
                     let mut reader = Reader { stream, rest: tell().into_bytes(), until };
@@ -114,7 +115,7 @@ impl Answers {
 }
 
 impl Reader {
-    /// Writes what there is room for; whether there is nothing left to write, or nobody to write it to.
+    /// Writes as much as the socket takes. Returns whether everything has been written or the reader is gone.
     fn is_served(&mut self) -> bool {
         while !self.rest.is_empty() {
             match send(&self.stream, &self.rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {

@@ -1,4 +1,4 @@
-//! `knockd --status`: asks a running daemon, and shows what it tells.
+//! `knockd --status`: asks a running daemon for its status, and shows it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,28 +21,29 @@ use crate::reason::reason;
 use crate::status::half::{self, Half};
 use crate::status::{metrics, table};
 
-/// How long the daemon may take to answer.
+/// Time limit for the daemon's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon to knock again at a socket where too many wait.
+/// How soon to reconnect to a socket whose backlog is full.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The longest answer that is read: a hundred thousand doors.
+/// The longest answer to read, in bytes: a hundred thousand doors.
 const LONGEST: usize = 64 << 20;
 
-/// The exit codes: as LSB has them for a service.
+/// The exit codes, as in the LSB for the status of a service.
 const ONE_DOES_NOT_ANSWER: u8 = 1;
 const NOT_RUNNING: u8 = 3;
 
-/// Why a half does not answer.
+/// Why a process does not answer.
 enum Silence {
-    /// Nobody listens there.
+    /// No process listens at the socket.
     NotRunning,
-    /// It did not answer in time, or not to the end.
+    /// The answer did not arrive in time, or is incomplete or too long.
     TooSlow,
-    /// The socket may not be used, or something else is wrong with it.
+    /// Permission denied, or another error of the socket.
     Failed(io::Error),
 }
 
-/// Asks, and shows the answer in this form: 0 if both processes answer, 1 if one does not, 3 if there is no daemon.
+/// Asks the daemon, and shows the answer in this form. The exit code is 0 if both processes answer, 1 if one
+/// does not, 3 if there is no daemon.
 #[must_use]
 pub fn main(arguments: &Arguments, form: Form) -> ExitCode {
     let path = match socket_path(arguments) {
@@ -59,7 +60,7 @@ pub fn main(arguments: &Arguments, form: Form) -> ExitCode {
     };
     let paths = Paths::of(&path);
     let deadline = now().uptime.saturating_add(PATIENCE);
-    // First the one whose answer says more if it is alone. Each has its own time.
+    // First the process whose answer is more useful alone. Each has time of its own.
     let doorkeeper = ask(&paths.doorkeeper, deadline);
     let watcher = ask(&paths.watcher, deadline.max(now().uptime.saturating_add(PATIENCE / 5)));
     if matches!((&watcher, &doorkeeper), (Err(Silence::NotRunning), Err(Silence::NotRunning))) {
@@ -119,8 +120,8 @@ fn show(watcher: Option<&Half>, doorkeeper: Option<&Half>, form: Form) -> String
     }
 }
 
-/// Where the daemon is asked that this command line means; none if its configuration says so. The configuration need
-/// not be in order: when it is not, people ask.
+/// The status socket of the daemon that this command line means; `None` if its configuration has none. A
+/// faulty configuration is accepted: that is when people ask.
 fn socket_path(arguments: &Arguments) -> Result<Option<PathBuf>, String> {
     let beside = |pid_file: &Path| {
         let mut path = pid_file.as_os_str().to_owned();
@@ -157,7 +158,7 @@ fn socket_path(arguments: &Arguments) -> Result<Option<PathBuf>, String> {
     Ok(socket.unwrap_or_else(|| beside(pid_file.as_deref().unwrap_or(&arguments.pid_file))))
 }
 
-/// What somebody tells at this socket.
+/// The answer at this socket.
 fn ask(path: &Path, deadline: Duration) -> Result<Half, Silence> {
     let mut stream = connect(path, deadline)?;
     let mut text = Vec::new();
@@ -189,7 +190,7 @@ fn connect(path: &Path, deadline: Duration) -> Result<Socket, Silence> {
     loop {
         match socket.connect(&address) {
             Ok(()) => return Ok(socket),
-            // Too many wait.
+            // The backlog is full.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && now().uptime < deadline => {
                 std::thread::sleep(PAUSE);
             }

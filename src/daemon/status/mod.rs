@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: the sockets where it is asked, and the program that asks.
+//! The status of the daemon: the sockets that serve it, and the command that asks for it.
 
 pub mod answers;
 pub mod ask;

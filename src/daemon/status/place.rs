@@ -1,4 +1,5 @@
-//! Sockets in the file system. Where the status sockets are: the watcher's at the path, the doorkeeper's beside it.
+//! Unix sockets in the file system, and the paths of the status sockets: the watcher's at the configured
+//! path, the doorkeeper's beside it.
 
 use std::fs;
 use std::io;
@@ -9,22 +10,22 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// Only root and the daemon's own user may ask.
+/// Only root and the daemon's own user may connect.
 const MODE: Mode = Mode::from_bits_truncate(0o600);
-/// How many may wait to be answered.
+/// Most connections that wait to be accepted.
 const BACKLOG: i32 = 16;
 
 /// The paths of the two sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// Where the watcher answers.
+    /// The watcher's socket.
     pub watcher: PathBuf,
-    /// Where the doorkeeper answers.
+    /// The doorkeeper's socket.
     pub doorkeeper: PathBuf,
 }
 
 impl Paths {
-    /// Those of the sockets at this path.
+    /// The paths for this configured path.
     #[must_use]
     pub fn of(path: &Path) -> Paths {
         let mut doorkeeper = path.as_os_str().to_owned();
@@ -37,14 +38,14 @@ impl Paths {
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
-    /// Device and inode, so that no other is removed that took its place.
+    /// Device and inode, so that another socket in its place is not removed.
     identity: (u64, u64),
 }
 
-/// Makes a socket of this kind that listens at this path. One that nobody listens at any more is replaced.
+/// Creates a socket of this kind and listens at this path. A socket that no process listens at is replaced.
 ///
 /// # Errors
-/// `AddrInUse` if somebody else listens there, or what the operating system says.
+/// `AddrInUse` if another process listens there, or another error of `bind(2)`, `listen(2)` and the like.
 pub fn listen(path: &Path, kind: Type) -> io::Result<(OwnedFd, Place)> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, kind, None)?;
@@ -63,7 +64,7 @@ pub fn listen(path: &Path, kind: Type) -> io::Result<(OwnedFd, Place)> {
     Ok((socket.into(), Place { path: path.to_owned(), identity: (made.dev(), made.ino()) }))
 }
 
-/// Whether there is a socket that nobody listens at.
+/// Whether there is a socket at this path that no process listens at.
 fn is_deserted(path: &Path, kind: Type, address: &SockAddr) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let connect = || {
