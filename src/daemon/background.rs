@@ -1,7 +1,7 @@
-//! `-d`: a process in the background, and one in the foreground that waits until it listens.
+//! `-d`: a process in the background, and one in the foreground that waits until the former listens.
 //!
-//! The one in the foreground runs the program anew and ends with 0 when that one says that it
-//! listens, or with its exit code when it does not come so far.
+//! The foreground process runs the program again, and exits with 0 once the background process reports that
+//! it listens, or with that process's exit code if it ends before.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,15 +17,15 @@ use crate::daemon::cli;
 use crate::daemon::error::StartError;
 use crate::daemon::processes;
 
-/// Starts the background process with the same command line, and waits for its word.
+/// Starts the background process with the same command line, and waits for its report.
 ///
 /// # Errors
-/// Why it cannot be started.
+/// The process cannot be started or waited for.
 pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
     let mut words = words.into_iter();
     let name = words.next().unwrap_or_else(|| "knockd".into());
     let mut words: Vec<OsString> = words.collect();
-    // Behind what the user wrote, which is what people look for in a list of processes.
+    // After the user's own words, which people look for in a process list.
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     words.insert(end, cli::LAUNCHED.into());
     let mut sibling = processes::start(&name, &words, false)
@@ -39,7 +39,7 @@ pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
         }
     }
     let status = sibling.child.wait().map_err(|error| StartError::System("run in the background", error))?;
-    // The other process has said why.
+    // The other process has reported the reason.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|&code| code != 0);
     Ok(ExitCode::from(code.unwrap_or(1)))
 }
@@ -52,16 +52,16 @@ impl Launcher {
     /// Finds the process that started this one.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The socket cannot be taken from standard input.
     pub fn accept() -> io::Result<Launcher> {
         Ok(Launcher(processes::accept()?))
     }
 
-    /// Leaves the terminal behind: a session of its own, the folder `/`, the standard files on
-    /// `/dev/null`; and lets the process in the foreground go.
+    /// Detaches from the terminal: starts a new session, changes to `/`, redirects the standard files to
+    /// `/dev/null`, and lets the foreground process exit.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of `setsid(2)`, `chdir(2)`, `open(2)`, `dup2(2)` and `send(2)`.
     pub fn detach(self) -> io::Result<()> {
         unistd::setsid()?;
         unistd::chdir("/")?;

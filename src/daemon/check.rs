@@ -1,4 +1,4 @@
-//! `--check`: reads the configuration, says what looks wrong, shows each door, and listens for nothing.
+//! `--check`: reads the configuration, warns of what looks wrong, shows each door, and listens for nothing.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +18,10 @@ use crate::octets;
 const OTHERS_READ: u32 = 0o044;
 /// The bit that lets others write.
 const OTHERS_WRITE: u32 = 0o002;
-/// The bits that let somebody run a file.
+/// The execute bits of a file's mode.
 const ANYBODY_RUNS: u32 = 0o111;
 
-/// Checks the configuration: 0 if it would be taken, 1 otherwise.
+/// Checks the configuration. The exit code is 0 if the daemon would accept it, otherwise 1.
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
     core_dump::forbid();
@@ -38,7 +38,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     };
     let mut warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
-    // Sequences that are used once, and keys of fwknop.
+    // Files with one-time sequences, and fwknop's with keys.
     let one_time = one_time.iter().map(|(path, _)| arguments.folder.join(path));
     let files = files.iter().map(|(path, _)| path.clone()).filter(|_| config.holds_secrets()).chain(one_time);
     for file in files {
@@ -70,7 +70,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Weaknesses that many configurations in use have, a sentence each.
+/// Weaknesses that are common in existing configurations, one sentence each.
 fn remarks(config: &Config) -> Vec<String> {
     let mut remarks: Vec<String> = config.remarks().iter().map(ToString::to_string).collect();
     for door in &config.doors {
@@ -101,8 +101,8 @@ fn remarks(config: &Config) -> Vec<String> {
     remarks
 }
 
-/// Whether the shell of the daemon would find this program: in the folders of `PATH`, and in those that daemons have
-/// in theirs.
+/// Whether the daemon's shell would find this program: in the folders of our `PATH`, or in the usual ones of
+/// daemons.
 fn can_be_run(program: &[u8]) -> bool {
     const FOLDERS: [&str; 6] =
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];

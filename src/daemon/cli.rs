@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::command_line::{self, Choice, CommandLine, Mistake, Takes, Unread};
 use crate::new_door::{Kind, Wish};
 
-/// What `-h` prints, and what follows a refusal.
+/// The usage text, for `-h` and after errors.
 pub const USAGE: &str = "\
 usage: knockd [options]
 options:
@@ -42,26 +42,26 @@ options:
 
 ";
 
-/// What `-V` prints.
+/// The text that `-V` prints.
 pub const VERSION: &str = concat!(
     "knockd ",
     env!("CARGO_PKG_VERSION"),
     "\nCopyright (C) 2026 The knockd maintainers (MIT OR Apache-2.0)\n",
 );
 
-/// The page that knocks, where nothing is said of its address.
+/// The default address of the page that knocks (`--web`).
 const PAGE: &str = "knock.html";
 
-/// The config file where nothing else is said.
+/// The default config file.
 pub const CONFIG_FILE: &str = "/etc/knockd.conf";
 
-/// The pid file where nothing else is said.
+/// The default pid file.
 pub const PID_FILE: &str = "/var/run/knockd.pid";
 
-/// How a status is shown.
+/// The output format of `--status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As a table, for people.
+    /// A table, for people.
     Table,
     /// `--json`.
     Json,
@@ -69,20 +69,20 @@ pub enum Form {
     Metrics,
 }
 
-/// What `--new-door` and its options ask for.
+/// The values of `--new-door` and its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDoor {
     /// The door.
     pub wish: Wish,
-    /// `--qr`: QR codes are shown as well.
+    /// `--qr`: show QR codes as well.
     pub shows_codes: bool,
 }
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Arguments {
-    /// `-i`: beats the configuration.
+    /// `-i`; overrides the configuration.
     pub interface: Option<String>,
     /// `-d`.
     pub daemon: bool,
@@ -92,25 +92,25 @@ pub struct Arguments {
     pub debug: bool,
     /// `-l`.
     pub lookup: bool,
-    /// `-p`; the configuration beats it.
+    /// `-p`; the configuration overrides it.
     pub pid_file: PathBuf,
-    /// `-g`; the configuration beats it.
+    /// `-g`; the configuration overrides it.
     pub log_file: Option<PathBuf>,
     /// `-v`.
     pub verbose: bool,
     /// `-4`.
     pub only_v4: bool,
-    /// `--single`: do not start beside another daemon.
+    /// `--single`: do not start if another daemon is running.
     pub single: bool,
     /// `--check`.
     pub check: bool,
-    /// `--status`, and in which form.
+    /// `--status`, and the output format.
     pub status: Option<Form>,
-    /// `--simulate`: what to play; `-` is standard input.
+    /// `--simulate`: the capture file; `-` is standard input.
     pub simulate: Option<PathBuf>,
-    /// `--address`: whose packets those are.
+    /// `--address`: the addresses of the host in the capture.
     pub addresses: Vec<IpAddr>,
-    /// `--new-door`: a door to be made up.
+    /// `--new-door`: the door to create.
     pub new_door: Option<NewDoor>,
     /// `-c` was given.
     pub is_config_given: bool,
@@ -122,9 +122,9 @@ pub struct Arguments {
     pub guard: bool,
     /// `--unguard`.
     pub unguard: bool,
-    /// Not for users: this is the process behind `-d`.
+    /// Internal: this is the background process of `-d`.
     pub is_launched: bool,
-    /// Where we were started: what relative paths are relative to.
+    /// The folder we were started in, the base of relative paths.
     pub folder: PathBuf,
 }
 
@@ -142,25 +142,26 @@ impl Arguments {
     }
 }
 
-/// What else the command line may be.
+/// What to do instead of running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Instead {
-    /// Print this to standard output, and all is well.
+    /// Print this to standard output, and exit with 0.
     Print(&'static str),
-    /// It is wrong in a way that knockd 0.8 knows too; this is why, and the usage follows.
+    /// The command line has an error that knockd 0.8 rejects too: print this reason, then the usage.
     Refuse(String),
-    /// An option that knockd 0.8 does not have is wrong; this is why, and nothing pushes it off the screen.
+    /// An option that knockd 0.8 does not have is wrong: print this reason alone, so that no usage scrolls it
+    /// off the screen.
     Explain(String),
 }
 
 /// Options whose value must be UTF-8.
 const TEXTS: [&str; 6] = ["interface", "address", "new-door", "host", "port", "web"];
 
-/// The option that marks the process behind `-d`.
+/// The option that marks the background process of `-d`.
 pub const LAUNCHED: &str = "--launched-by-knockd";
 const LAUNCHED_NAME: &str = "launched-by-knockd";
 
-/// The options; the manual is compared with them by a test.
+/// The options; a test compares the manual with them.
 pub const OPTIONS: &[Choice] = &[
     Choice::value("interface").short('i').old(),
     Choice::switch("daemon").short('d').old(),
@@ -190,15 +191,15 @@ pub const OPTIONS: &[Choice] = &[
     Choice::switch("all-directives"),
     Choice::new("version", Takes::Version).short('V').old(),
     Choice::new("help", Takes::Help).short('h').first().old(),
-    // Of knockd 0.8.2 (PR 84): nothing to do, memory is always saved.
+    // From knockd 0.8.2 (PR 84); has no effect: memory use is always low.
     Choice::switch("save-mem").short('s').hidden(),
     Choice::switch(LAUNCHED_NAME).hidden(),
 ];
 
-/// Reads the command line, the program's name included.
+/// Reads the command line, including the program's name.
 ///
 /// # Errors
-/// [`Instead`] says what to do instead.
+/// [`Instead`] tells what to do instead.
 pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
     let line = command_line::read("knockd", OPTIONS, words).map_err(|unread| match unread {
         Unread::Help => Instead::Print(USAGE),
@@ -253,7 +254,7 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
     })
 }
 
-/// What `--new-door` asks for.
+/// The door that `--new-door` and its options describe.
 fn new_door(line: &CommandLine) -> Result<Option<NewDoor>, Instead> {
     let refuse = |why: String| Err(Instead::Explain(format!("knockd: {why}")));
     let Some(name) = text(line, "new-door") else {
@@ -262,7 +263,7 @@ fn new_door(line: &CommandLine) -> Result<Option<NewDoor>, Instead> {
             None => Ok(None),
         };
     };
-    // An address behind --web, for example, which takes its value with an equals sign alone.
+    // For example, an address after --web, which takes a value only with an equals sign.
     if let Some(word) = line.words.iter().chain(&line.rest).next() {
         return refuse(format!("--new-door: '{}' is one word too many", word.to_string_lossy()));
     }
@@ -286,7 +287,7 @@ fn text(line: &CommandLine, name: &str) -> Option<String> {
 }
 
 fn refused(mistake: &Mistake) -> Instead {
-    // PR 76 of knockd, where the debug output has an option of its own for TCP flags.
+    // PR 76 of knockd added this option for debug output of TCP flags.
     let hint = match mistake.message.as_str() {
         "invalid option -- 'F'" => "; -D prints the packets and why they do not fit",
         _ => "",

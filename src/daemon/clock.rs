@@ -1,4 +1,4 @@
-//! The clocks, and the local time that the log shows.
+//! The clocks, and the local time for the log.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use tz::{DateTime, TimeZone};
 
 use crate::time::Now;
 
-/// Both clocks, read now.
+/// Reads both clocks.
 #[must_use]
 pub fn now() -> Now {
     Now { uptime: read(ClockId::CLOCK_BOOTTIME), unix: read(ClockId::CLOCK_REALTIME) }
 }
 
-/// How long ago that was.
+/// The time since `then`.
 #[must_use]
 pub fn since(then: Now) -> Duration {
     now().uptime.saturating_sub(then.uptime)
 }
 
-/// A clock that cannot be read shows 0; the two above can, on every Linux since 2.6.39.
+/// Reads a clock; 0 if it cannot be read. The two above can, on every Linux since 2.6.39.
 fn read(clock: ClockId) -> Duration {
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
-/// `2026-11-28T21:47:41.123Z`: a Unix time as RFC 3339 has it.
+/// Formats a Unix time per RFC 3339, e.g. `2026-11-28T21:47:41.123Z`.
 #[must_use]
 pub fn in_utc(unix: Duration) -> String {
     let utc = Zone(TimeZone::utc()).at(unix);
@@ -47,8 +47,7 @@ pub fn in_utc(unix: Duration) -> String {
 pub struct Zone(TimeZone);
 
 impl Zone {
-    /// The zone of `TZ`, of `/etc/TZ` (where OpenWrt keeps it) or of `/etc/localtime`; UTC where
-    /// none of them can be read.
+    /// The zone of `TZ`, `/etc/TZ` (OpenWrt) or `/etc/localtime`; UTC if none of them can be read.
     #[must_use]
     pub fn local() -> Zone {
         let zone = match std::env::var("TZ") {
@@ -83,7 +82,7 @@ impl Zone {
         format!("{}:{second:02}", self.to_the_minute(unix))
     }
 
-    /// `Nov 22 13:05:59`, with a blank in front of a day of one digit: for syslog (RFC 3164, 4.1.2).
+    /// `Nov 22 13:05:59`, with a one-digit day padded with a space: for syslog (RFC 3164, 4.1.2).
     #[must_use]
     pub fn for_syslog(&self, unix: Duration) -> String {
         const MONTHS: [&str; 12] =

@@ -1,19 +1,20 @@
-//! Which users the confined processes become.
+//! The users that the confined processes run as.
 
 use nix::unistd::{Uid, User};
 
 use crate::config::Options;
 use crate::protocol::confinement::Confinement;
 
-/// The user of the watcher, unless the configuration names another; nobody where there is none of this name.
+/// The user of the watcher, unless the configuration names another; nobody if it does not exist.
 const OURS: &str = "knockd";
-/// The user of the resolver: its own user could not keep it from the watcher.
+/// The user of the resolver. It differs from the watcher's: a process of the same user could interfere with
+/// it.
 const NOBODY: &str = "nobody";
 const ROOT: &str = "root";
-/// User and group where the system has no such user (the kernel's overflow user).
+/// User and group IDs if the system has no user nobody (the kernel's overflow user).
 const OVERFLOW: (u32, u32) = (65_534, 65_534);
 
-/// What the confined processes give up.
+/// The confinements of both processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confinements {
     /// The watcher.
@@ -23,10 +24,10 @@ pub struct Confinements {
 }
 
 impl Confinements {
-    /// What these options say.
+    /// The confinements that these options ask for.
     ///
     /// # Errors
-    /// The name of the user that they name, if there is none.
+    /// The name in `User`, if there is no such user.
     pub fn of(options: &Options) -> Result<Confinements, String> {
         let nobody = find(NOBODY).unwrap_or(OVERFLOW);
         let (watcher, resolver) = match &options.user {
@@ -43,7 +44,7 @@ impl Confinements {
     }
 }
 
-/// The numbers of a user and of its group.
+/// The IDs of a user and its primary group.
 fn find(name: &str) -> Option<(u32, u32)> {
     let user = User::from_name(name).ok()??;
     Some((user.uid.as_raw(), user.gid.as_raw()))

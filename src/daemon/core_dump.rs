@@ -3,11 +3,11 @@
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// From here on this process leaves no core dump. What it runs may, with the [limits](crate::daemon::limits::Limits) of
-/// before.
+/// Disables core dumps of this process. Its children may dump core, with the original
+/// [limits](crate::daemon::limits::Limits).
 pub fn forbid() {
-    // Also where a program takes the dumps (`core_pattern`), which the limit does not stop.
+    // Also stops dumps piped to a program (`core_pattern`), which the limit does not.
     let _ = prctl::set_dumpable(false);
-    // Only the limit that can be raised again.
+    // Only the soft limit, which can be raised again for commands.
     let _ = getrlimit(Resource::RLIMIT_CORE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, 0, hard));
 }

@@ -1,4 +1,4 @@
-//! Why the daemon cannot start, in one line: what, on which object, why, and what to do.
+//! The errors of the start, each as one line: what failed, on which object, why, and what to do.
 
 use std::fmt;
 use std::io;
@@ -18,21 +18,21 @@ pub enum StartError {
     Config(ConfigError),
     /// The interface cannot be listened on.
     Capture(CaptureError),
-    /// The kernel's firewall is not as the doors need it; what to do.
+    /// The kernel's firewall lacks what the doors need; says what to do.
     Firewall(String),
     /// `/dev/null` cannot be opened.
     NoNull(io::Error),
-    /// Something else that the operating system refused.
+    /// Another system call failed.
     System(&'static str, io::Error),
-    /// `User` names somebody whom the system does not have.
+    /// `User` names a user that does not exist.
     NoUser(String),
-    /// `Sandbox = require`, and this process cannot give up these parts.
+    /// `Sandbox = require`, and this process could not give up these parts.
     Confinement(&'static str, String),
-    /// The watcher ended, or did not say in time what it listens on.
+    /// The watcher ended, or did not report in time what it listens on.
     Watcher,
-    /// Another daemon has this pid file or state file, and `--single` was given; which process it is, if that is known.
+    /// `--single`, and another daemon has this pid file or state file; its PID, if known.
     Running(Option<u32>, PathBuf),
-    /// It did start, but not every door could be closed at the end: these, each with whom it is open for.
+    /// The daemon ran, but could not close these doors at its end, each with its knocker.
     Unfinished(Vec<String>),
 }
 

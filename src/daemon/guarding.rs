@@ -1,5 +1,5 @@
-//! `--guard` and `--unguard`: the table of `Guard` without a daemon. At boot it has to be there before the network
-//! is; and it outlives the daemon.
+//! `--guard` and `--unguard`: the table of `Guard` without a daemon. At boot it must exist before the network
+//! is up, and it outlives the daemon.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::daemon::load::load;
 use crate::daemon::log::output;
 use crate::door::ports::listed;
 
-/// Sets the table up or takes it away: 0 if it is there or gone then, 1 otherwise.
+/// Sets up or removes the table. The exit code is 0 on success, otherwise 1.
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
     let result = if arguments.unguard { remove(arguments) } else { raise(arguments) };
@@ -46,7 +46,8 @@ fn remove(arguments: &Arguments) -> Result<String, String> {
     })
 }
 
-/// The daemon that the pid file names, if it runs. Where the kernel knows owners of tables it tells as well.
+/// The PID of the daemon in the pid file, if it runs. On kernels with persistent table owners, the table's
+/// owner reveals a running daemon as well.
 fn running(arguments: &Arguments) -> Option<i32> {
     let configured = load(arguments, &mut |_| {}).ok().and_then(|loaded| loaded.config.options.pid_file);
     let path = configured.unwrap_or_else(|| arguments.pid_file.clone());

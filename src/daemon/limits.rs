@@ -1,28 +1,28 @@
-//! The limits that this process was started with (`getrlimit(2)`): what we run gets them back, whatever became of ours
-//! since.
+//! The resource limits that this process was started with (`getrlimit(2)`): commands get them back, even if
+//! ours have changed since.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 
-/// Those that somebody may change while the daemon runs (`prlimit(1)`), or that we change ourselves.
+/// Limits that an administrator may change while the daemon runs (`prlimit(1)`), or that we change ourselves.
 const ALL: [Resource; 4] =
     [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE, Resource::RLIMIT_NPROC, Resource::RLIMIT_CORE];
 
-/// Limits, as they were when this was made.
+/// The soft limits at the time of [`Limits::now`].
 #[derive(Clone, Debug)]
 pub struct Limits(Vec<(Resource, rlim_t)>);
 
 impl Limits {
-    /// Those of now.
+    /// The present limits.
     #[must_use]
     pub fn now() -> Limits {
         Limits(ALL.into_iter().filter_map(|it| Some((it, getrlimit(it).ok()?.0))).collect())
     }
 
-    /// Does something with these limits, and then goes on with those of now.
+    /// Calls `what` under these limits, then restores the present ones.
     pub fn apply_to<T>(&self, what: impl FnOnce() -> T) -> T {
         let changed = self.0.iter().filter_map(|&(resource, was)| {
             let (soft, hard) = getrlimit(resource).ok().filter(|(soft, _)| *soft != was)?;
-            // As far as we may.
+            // As far as the hard limit allows.
             let wanted = if hard == RLIM_INFINITY { was } else { was.min(hard) };
             setrlimit(resource, wanted, hard).ok()?;
             Some((resource, soft, hard))

@@ -20,26 +20,26 @@ use crate::octets;
 use crate::protocol::bundle::{Bundle, File};
 use crate::reason::reason;
 
-/// A configuration, and the text that it was read from.
+/// A configuration, and the text it was read from.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What it says.
+    /// The configuration.
     pub config: Config,
-    /// The files that were read, those that were included behind the first.
+    /// The files that were read: the main file first, included files after it.
     pub files: Vec<File>,
-    /// The one-time sequence files, by the names that the configuration has for them.
+    /// The one-time sequence files, with their names as in the configuration.
     pub one_time: Vec<File>,
-    /// Sentences about who can write these files.
+    /// Warnings about others who can write these files.
     pub warnings: Vec<String>,
-    /// What the processes give up that read what strangers send.
+    /// The confinements of the processes that read untrusted input.
     pub confinements: Confinements,
 }
 
-/// Reads the configuration that the command line names. Relative paths in it are relative to where
-/// we were started.
+/// Reads the configuration that the command line names. Relative paths in it are relative to the folder we
+/// were started in.
 ///
 /// # Errors
-/// Why it cannot be read, or is refused.
+/// The configuration cannot be read, or is refused.
 pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded, StartError> {
     let (mut files, mut warnings) = (Vec::new(), Vec::new());
     gather(&arguments.config, &mut files, &mut warnings, note)?;
@@ -62,8 +62,8 @@ pub fn load(arguments: &Arguments, note: &mut dyn FnMut(Note)) -> Result<Loaded,
     Ok(Loaded { config, files, one_time: lists, warnings, confinements })
 }
 
-/// Reads a file, and all that it includes, in their order: each included file stands behind the one
-/// that includes it.
+/// Reads a file and all files that it includes, recursively; each included file comes after the one that
+/// includes it.
 fn gather(
     path: &Path,
     files: &mut Vec<File>,
@@ -96,7 +96,7 @@ fn gather(
             }
             let opened = trusted::open(&included, OpenOptions::new().read(true));
             let opened = opened.map_err(|error| fail(&included, reason(&error)))?;
-            // knockd 0.8 read no such files, so there is none that it took.
+            // knockd 0.8 had no includes, so no existing setup breaks.
             if let Some(fault) = opened.of_groups.first() {
                 return Err(fail(&included, fault.to_string()));
             }
@@ -106,7 +106,7 @@ fn gather(
     Ok(())
 }
 
-/// What is said of a file that knockd 0.8 took, although the members of a group can change it.
+/// Warnings about a file that the members of a group can change; knockd 0.8 accepted such files.
 fn about_groups(path: &Path, opened: &Trusted) -> Vec<String> {
     let path = octets::path(path);
     let sentence =
@@ -114,7 +114,8 @@ fn about_groups(path: &Path, opened: &Trusted) -> Vec<String> {
     opened.of_groups.iter().map(sentence).collect()
 }
 
-/// The files that a pattern means, by name. One without wildcards means its file, which must be there.
+/// The files that a pattern matches, sorted by name. A pattern without wildcards names one file, which must
+/// exist.
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     let text = pattern.to_str().ok_or("is not UTF-8")?;
     if !text.contains(['*', '?', '[']) {
@@ -125,8 +126,8 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     paths.map(|path| path.map_err(|error| reason(error.error()))).collect()
 }
 
-/// The configuration that a bundle is the text of. Its warnings were given by the process that read the files; paths
-/// are as they stand there.
+/// Parses the configuration in a bundle. Warnings were given by the process that read the files; paths stay
+/// as written there.
 #[must_use]
 pub fn unpack(bundle: &Bundle<'_>) -> Option<Config> {
     let mut file = |path: &Path| {
