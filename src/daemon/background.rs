@@ -49,7 +49,7 @@ pub fn launch(words: Vec<OsString>) -> Result<ExitCode, StartError> {
 pub struct Launcher(OwnedFd);
 
 impl Launcher {
-    /// Finds the process that started this one.
+    /// Takes the socket to the foreground process that started this one.
     ///
     /// # Errors
     /// The socket cannot be taken from standard input.

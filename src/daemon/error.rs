@@ -9,7 +9,7 @@ use crate::filter::trouble::CaptureError;
 use crate::octets;
 use crate::reason::reason;
 
-/// Why the daemon cannot start.
+/// An error at the start of the daemon, or at its end.
 #[derive(Debug)]
 pub enum StartError {
     /// The configuration cannot be read.
@@ -41,7 +41,7 @@ impl StartError {
     #[must_use]
     pub fn shows_usage(&self) -> bool {
         match self {
-            // A file that others can write is no mistake in the command line.
+            // A file that others can write is not a mistake in the command line.
             StartError::Unreadable(_, error) => error.raw_os_error().is_some(),
             StartError::Config(_) => true,
             _ => false,

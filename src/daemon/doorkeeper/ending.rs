@@ -63,7 +63,8 @@ impl Doorkeeper {
         is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
     }
 
-    /// SIGTERM or SIGINT: stops the watcher, then closes every door. A second signal hurries.
+    /// SIGTERM or SIGINT: stops the watcher, then closes every door. A second signal skips the grace period
+    /// and the wait for commands.
     pub(super) fn finish(&mut self) {
         let now = now();
         let is_urgent = self.last_call.is_some();

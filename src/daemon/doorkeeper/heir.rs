@@ -28,7 +28,7 @@ use crate::protocol::bundle::Bundle;
 use crate::protocol::messages::{Generation, Order};
 use crate::time::Now;
 
-/// Least time between two starts, for an heir that keeps ending or is needed only briefly.
+/// Minimum time between two starts, for an heir that keeps ending or is needed only briefly.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Time limit for the end of a doorkeeper whose socket has closed, in milliseconds.
@@ -150,7 +150,7 @@ impl HeirProcess {
         Ok(())
     }
 
-    /// Earliest time of the next start, as uptime; `None` if at any time.
+    /// Earliest time of the next start, as uptime; `None` before the first one.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
         self.started.map(|started| started.saturating_add(PAUSE))

@@ -16,7 +16,7 @@ use crate::daemon::doorkeeper::disk::{MODE, beside};
 pub const LEAVING: &str = "leaving";
 /// The word in the lock file of any other process.
 pub const STAYING: &str = "staying";
-/// Most bytes to read from a lock file.
+/// Maximum number of bytes read from a lock file.
 const LONGEST_WORD: u64 = 64;
 
 /// The path of the lock file of a place.

@@ -61,11 +61,11 @@ use crate::protocol::desk::Desk;
 use crate::reason::reason;
 use crate::time::Now;
 
-/// Most watcher messages to handle before commands are started for the doors they open.
+/// Maximum number of watcher messages handled before commands are started for the doors they open.
 const BATCH: usize = 256;
 /// The same when doors open in nftables: one transaction opens them all.
 const BATCH_FOR_KERNEL: usize = 1024;
-/// Most batches to handle in one turn of the loop while each of them opens a door in nftables.
+/// Maximum number of batches handled in one turn of the loop while each of them opens a door in nftables.
 const MOST_BATCHES: usize = 4;
 
 /// The doorkeeper.

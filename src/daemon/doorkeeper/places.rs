@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const SILENCE: Duration = Duration::from_millis(50);
 /// The mode of the folder that we create for state files.
 const FOLDER_MODE: u32 = 0o700;
-/// Most daemons that can share a path.
+/// Maximum number of daemons that share a path.
 const MOST_PLACES: usize = 16;
 
 /// A place that this process holds until the value is dropped.

@@ -34,7 +34,7 @@ pub fn find_start(stop: &Stop) -> Option<Process> {
     let is_it = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let has = |wanted: &String| environment.split(|&byte| byte == 0).any(|it| it == wanted.as_bytes());
-        // The shell leads its session; its own children have the same environment, but do not.
+        // The shell leads its session; its children have the same environment, but lead none.
         getsid(Some(Pid::from_raw(*pid))) == Ok(Pid::from_raw(*pid)) && wanted.iter().all(has)
     };
     let folders = fs::read_dir("/proc").ok()?.flatten();

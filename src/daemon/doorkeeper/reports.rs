@@ -26,7 +26,7 @@ use crate::protocol::messages::{Generation, Order, Report, Step};
 use crate::reason::reason;
 use crate::time::Now;
 
-/// Most interfaces whose logged state is kept: a compromised watcher may name any number.
+/// Maximum number of interfaces whose logged state is kept: a compromised watcher may name any number.
 const MOST_INTERFACES: usize = 1024;
 
 impl Doorkeeper {

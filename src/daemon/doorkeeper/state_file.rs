@@ -43,7 +43,7 @@ impl StateFile {
         }
     }
 
-    /// Its place.
+    /// The place of the file.
     pub(super) fn place(&self) -> &Place {
         &self.place
     }
@@ -80,7 +80,7 @@ impl StateFile {
         !operations.is_empty()
     }
 
-    /// Whether something is being flushed.
+    /// Whether a flush is under way.
     pub(super) fn is_flushing(&self) -> bool {
         self.journal.is_flushing()
     }

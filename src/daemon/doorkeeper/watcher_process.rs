@@ -16,9 +16,10 @@ use crate::protocol::confinement::Confinement;
 use crate::protocol::messages::{Order, Report};
 use crate::time::Now;
 
-/// Least time between two starts of a watcher that keeps ending.
+/// Minimum time between two starts of a watcher that keeps ending.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// Most socket orders to queue for a watcher that reads none; each may hold a descriptor.
+/// While this many orders wait for a watcher that reads none, new `Socket` and `Heard` orders are dropped:
+/// each may hold a descriptor.
 const MOST_WAITING: usize = 64;
 
 /// The watcher process, if it runs, and the orders queued for it.
@@ -116,7 +117,7 @@ impl WatcherProcess {
         self.flush();
     }
 
-    /// Sends queued orders as far as the socket has room.
+    /// Sends the acknowledgement and queued orders, as far as the socket has room.
     pub fn flush(&mut self) {
         let Some(process) = &self.process else { return };
         if let Some(number) = self.taken

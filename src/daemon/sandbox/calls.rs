@@ -25,7 +25,7 @@ use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
 /// An allowed system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Its number.
+    /// The system call number.
     pub number: u32,
     /// Alternatives for the arguments: the call is allowed if all tests of one of them hold, or if the list
     /// is empty.

@@ -12,13 +12,13 @@ use rustix::net::{SendFlags, Shutdown, SocketFlags, accept_with, send, shutdown}
 
 use crate::time::Now;
 
-/// Most readers to serve at the same time.
+/// Maximum number of readers served at the same time.
 const READERS: usize = 4;
 /// Time limit for a reader.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Delay after a failed accept(2), e.g. for lack of descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Most connections to answer in one turn of the loop.
+/// Maximum number of connections answered in one turn of the loop.
 const BATCH: usize = 16;
 
 /// The status socket of a process, and its readers.

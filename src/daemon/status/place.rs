@@ -12,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Only root and the daemon's own user may connect.
 const MODE: Mode = Mode::from_bits_truncate(0o600);
-/// Most connections that wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 16;
 
 /// The paths of the two sockets.

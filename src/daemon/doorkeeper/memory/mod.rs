@@ -28,7 +28,7 @@ use crate::time::Now;
 
 /// How long a change that is not urgent may wait for the flush to disk.
 const SYNC: Duration = Duration::from_secs(1);
-/// How long to wait after a failed write.
+/// Delay before retrying after a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often, and at which interval, to try the lock of a daemon that has closed its lock file: the kernel
 /// reports the close shortly before it releases the lock.

@@ -17,7 +17,7 @@ use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown};
 use crate::time::Now;
 
-/// Most cooldowns to keep.
+/// Maximum number of cooldowns kept.
 const MOST_COOLDOWNS: usize = 1024;
 
 impl Memory {

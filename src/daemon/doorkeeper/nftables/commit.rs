@@ -12,9 +12,10 @@ use crate::firewall::refusal::Refusal;
 use crate::opening::admissions::{Change, Spot, Want};
 use crate::time::Now;
 
-/// Most elements in one transaction: if it is refused as a whole, all answers must fit the buffer.
+/// Maximum number of elements in one transaction: if it is refused as a whole, the answers to all must fit
+/// the buffer.
 const AT_ONCE: usize = 512;
-/// Most attempts of a transaction, each without what was refused before.
+/// Maximum number of attempts of a transaction, each without what was refused before.
 const ROUNDS: usize = 2 * AT_ONCE;
 
 /// The result of changes.

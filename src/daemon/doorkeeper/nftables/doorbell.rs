@@ -23,7 +23,7 @@ const TYPE: u32 = 4;
 const ASKED_BY: u32 = 12;
 /// The attribute with the name of the table, in notifications of all kinds.
 const TABLE_NAME: u16 = 1;
-/// Most datagrams to read at a time.
+/// Maximum number of datagrams read at a time.
 const RINGS: usize = 1024;
 
 /// A netlink socket that receives the notifications.

@@ -25,7 +25,7 @@ use crate::opening::event::Event;
 use crate::opening::state::Admitted;
 use crate::time::Now;
 
-/// Most elements of one door in a set without intervals.
+/// Maximum number of elements of one door in a set without intervals.
 const MOST_ELEMENTS: usize = 1024;
 
 /// A set in the user's own firewall.

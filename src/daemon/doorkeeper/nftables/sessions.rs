@@ -22,7 +22,7 @@ use crate::sorted;
 const ANSWER: usize = 1 << 16;
 /// Receive buffer for notifications of conntrack, in bytes.
 const ROOM: usize = 1 << 20;
-/// Most notifications to read at a time.
+/// Maximum number of notifications read at a time.
 const RINGS: usize = 1024;
 
 /// Peer address, peer port and local port, which identify a connection to this machine.

@@ -26,7 +26,7 @@ use crate::opening::state::Admitted;
 use crate::sorted;
 use crate::time::Now;
 
-/// Most peers to name in a line about a port.
+/// Maximum number of peers named in a line about a port.
 const SHOWN_PEERS: usize = 5;
 
 /// The elements in the sets of the guard, with the time left; `None` is forever.
