@@ -1,7 +1,7 @@
-//! .fwknoprc, the file of fwknop's client: servers by name, with their keys and what to ask them for.
+//! Parses .fwknoprc, the file of fwknop's client: named servers with their keys and requests.
 //!
-//! What a stanza wants that this client does not do is an error, and so is a name that is not known: nothing is
-//! sent that another client would have sent otherwise. No message repeats a value: it may be a key.
+//! Unknown and unsupported directives are errors, so that we never send a packet other than fwknop would
+//! send. No error message repeats a value: it may be a key.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,19 +13,19 @@ use crate::door::sequence::Stage;
 use crate::door::spa::sealed::Keys;
 use crate::door::spa::{DEFAULT_PORT, fields};
 
-/// The stanza that counts for all others, where they are silent.
+/// The stanza with defaults for all others.
 const DEFAULT: &str = "default";
-/// The most seconds that fwknop's client takes for `FW_TIMEOUT` and fwknopd does not refuse.
+/// The largest `FW_TIMEOUT` in seconds that fwknop's client accepts and fwknopd does not reject.
 const MAX_TIMEOUT: u32 = fields::MAX_TIMEOUT;
 
 /// Why a stanza cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RcError {
-    /// A line, counted from 1, and what is wrong with it.
+    /// A line, counted from 1, and the problem.
     Line(usize, String),
-    /// The stanza as a whole.
+    /// A problem of the stanza as a whole.
     Stanza(String),
-    /// There is no stanza of this name.
+    /// No stanza has this name.
     Missing,
 }
 
@@ -41,47 +41,46 @@ impl fmt::Display for RcError {
 
 impl std::error::Error for RcError {}
 
-/// Whom to let in.
+/// The address to let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowIp {
     /// The sender of the packet.
     Source,
     /// This address.
     Address(IpAddr),
-    /// The address that a web page shows, which nothing here asks.
+    /// The address shown by a web page, which this client does not ask.
     Resolve,
 }
 
-/// A port that the server translates: `outside` is what it opens, `inside` where that leads; either is the
-/// port that is asked for where it is none.
+/// A port translation by the server. A port that is `None` is the requested port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat {
-    /// The host that it leads to; the server itself, if it is none.
+    /// The host to forward to; `None` for the server itself.
     pub host: Option<String>,
-    /// The port of that host.
+    /// The port on that host.
     pub inside: Option<u16>,
-    /// The port of the server.
+    /// The port on the server.
     pub outside: Option<u16>,
 }
 
-/// A stanza, together with what `[default]` says.
+/// A stanza, with the defaults of `[default]` applied.
 #[derive(Clone, Debug)]
 pub struct Stanza {
     /// `SPA_SERVER`.
     pub server: Option<String>,
-    /// `SPA_SERVER_PORT`, host byte order; where it is random, none.
+    /// `SPA_SERVER_PORT`, in host byte order; `None` for a random port.
     pub port: Option<u16>,
     /// `SPA_SOURCE_PORT`.
     pub source_port: Option<u16>,
-    /// Both keys.
+    /// The encryption key and the HMAC key.
     pub keys: Keys,
-    /// `DIGEST_TYPE`, that of the digest inside.
+    /// `DIGEST_TYPE`, the digest inside the packet.
     pub digest: Digest,
-    /// ACCESS; none, if the stanza has none.
+    /// `ACCESS`; `None` if the stanza lacks it.
     pub access: Option<Vec<Stage>>,
-    /// `ALLOW_IP`; fwknop's own stanzas forget it where it was `-s`.
+    /// `ALLOW_IP`; defaults to the packet's source, as fwknop does not save `-s` in its stanzas.
     pub allow: AllowIp,
-    /// `FW_TIMEOUT`, in seconds; 0 and none leave it to the server.
+    /// `FW_TIMEOUT` in seconds; 0 or `None` leaves it to the server.
     pub timeout: Option<u32>,
     /// `SPOOF_USER`.
     pub user: Option<String>,
@@ -91,13 +90,13 @@ pub struct Stanza {
     pub nat: Option<Nat>,
 }
 
-/// The names of the stanzas of a file, in its order.
+/// The names of the stanzas in a file, in order, without `[default]`.
 #[must_use]
 pub fn names(text: &[u8]) -> Vec<String> {
     lines(text).filter_map(|(_, line)| heading(line)).filter(|name| !is(name, DEFAULT)).collect()
 }
 
-/// Reads the stanza of this name, in any case, on top of `[default]`.
+/// Reads a stanza by name, in any case, together with `[default]`.
 ///
 /// # Errors
 /// See [`RcError`].
@@ -115,7 +114,7 @@ fn is(name: &str, other: &str) -> bool {
     name.eq_ignore_ascii_case(other)
 }
 
-/// The lines that say something, with their numbers from 1. A comment begins in the first column.
+/// The meaningful lines with their numbers, counted from 1. A comment starts in the first column.
 fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = text.split(|&byte| byte == b'\n').enumerate();
     lines.filter_map(|(index, raw)| match raw.first() {
@@ -124,13 +123,13 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// The name in `[name]`.
+/// The name in a line `[name]`; `None` for other lines.
 fn heading(line: &[u8]) -> Option<String> {
     let name = line.strip_prefix(b"[")?.strip_suffix(b"]")?;
     Some(String::from_utf8_lossy(trim(name)).into_owned())
 }
 
-/// What was said so far.
+/// The directives read so far.
 #[derive(Default)]
 struct Draft {
     server: Option<String>,
@@ -151,7 +150,7 @@ struct Draft {
 }
 
 impl Draft {
-    /// Reads the stanza of this name, if there is one.
+    /// Reads the stanza of this name; returns whether it exists.
     fn read(&mut self, text: &[u8], name: &str) -> Result<bool, RcError> {
         let (mut is_there, mut is_inside) = (false, false);
         for (line, content) in lines(text) {
@@ -160,7 +159,7 @@ impl Draft {
                 is_there |= is_inside;
             } else if is_inside {
                 let (key, value) = entry(content);
-                // Only the first word counts, less a `;` at its end.
+                // The value is the first word, without a trailing `;`.
                 let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
                 let value = value.get(..end).unwrap_or_default();
                 let value = value.strip_suffix(b";").unwrap_or(value);

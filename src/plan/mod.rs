@@ -1,4 +1,4 @@
-//! What the client sends, and when: stages as they are written, then as packets in order and in time.
+//! What the client sends: parses stages, and arranges knocks in order with pauses in between.
 
 pub mod fwknoprc;
 pub mod password;
@@ -17,20 +17,20 @@ use crate::door::knock::{Flags, Protocol};
 use crate::door::sequence::{MAX_ECHO, Stage, echo_length};
 use crate::packet::describe::flag_names;
 
-/// One stage as it was written: `port[:protocol[:flags]]`.
+/// A stage as requested: `port[:protocol[:flags]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The port as it was written, for messages.
+    /// The port as the user wrote it, for messages.
     pub text: String,
-    /// The port number (of a ping, the number of data bytes), or that a service has to be looked up.
+    /// The port number (for a ping, the number of data bytes), or a service to look up.
     pub port: Port,
     /// TCP, UDP or ICMP.
     pub protocol: Protocol,
-    /// The TCP flags this stage names; without raw packets only SYN is possible.
+    /// The stage's own TCP flags; only possible with raw packets.
     pub flags: Option<Flags>,
 }
 
-/// A port as it was written.
+/// The port of a requested stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
     /// A number, in host byte order.
@@ -39,27 +39,27 @@ pub enum Port {
     Service,
 }
 
-/// What is wrong with a stage, with the text as it was written.
+/// An error in a stage, with the offending text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskedError {
-    /// A number out of range, or nothing at all.
+    /// A number out of range, or an empty port.
     Port(String),
-    /// A length that a ping cannot have.
+    /// An invalid length of a ping.
     Echo(String),
     /// A protocol other than tcp, udp and icmp, if [`Manner::strict`].
     Protocol(String),
     /// An unknown TCP flag.
     Flags(String),
-    /// Flags on a stage that is not sent as a raw packet.
+    /// Flags on a stage that is not a raw packet.
     Raw(String),
-    /// Flags on a stage of UDP or ICMP.
+    /// Flags on a UDP or ICMP stage.
     NotTcp(String),
-    /// A protocol behind a slash and another one behind a colon.
+    /// A protocol after a slash, and another one after a colon.
     TwoProtocols(String),
 }
 
 impl AskedError {
-    /// The message without the text, for sequences that must stay secret.
+    /// The message without the offending text, for sequences that must stay secret.
     #[must_use]
     pub const fn discreet(&self) -> &'static str {
         match self {
@@ -98,27 +98,27 @@ impl fmt::Display for AskedError {
 
 impl std::error::Error for AskedError {}
 
-/// How stages are read.
+/// How to parse stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
-    /// Every stage but those of ICMP is UDP, whatever it says (`-u`).
+    /// Send every stage except ICMP over UDP (`-u`), whatever its protocol.
     pub udp: bool,
-    /// The packets are raw, so stages may name flags.
+    /// Packets are raw, so stages may have flags.
     pub raw: bool,
-    /// Only `tcp`, `udp` and `icmp` are accepted, in any case. Otherwise every protocol but a lower-case
-    /// `udp` or `icmp` is TCP, as in knock 0.8 (which had no `icmp`).
+    /// Accept only `tcp`, `udp` and `icmp`, in any case. Otherwise anything but a lower-case `udp` or `icmp`
+    /// means TCP, as in knock 0.8 (which had no `icmp`).
     pub strict: bool,
 }
 
 impl Asked {
-    /// Reads one stage.
+    /// Parses one stage.
     ///
     /// # Errors
     /// See [`AskedError`].
     pub fn parse(word: &str, manner: Manner) -> Result<Asked, AskedError> {
         let mut fields = word.splitn(3, ':');
         let text = fields.next().unwrap_or_default();
-        // 7000/udp, as many guides and firewalls write it.
+        // 7000/udp, the notation of many guides and firewalls.
         let (text, behind_slash) = match text.split_once('/') {
             Some((port, protocol)) if Protocol::with_ports(protocol).is_some() => (port, Some(protocol)),
             _ => (text, None),
@@ -158,7 +158,7 @@ impl Asked {
         Ok(Asked { text: text.to_owned(), port, protocol, flags })
     }
 
-    /// Reads the stages of a profile: separated by commas, as in knockd.conf.
+    /// Parses the stages of a profile, separated by commas as in knockd.conf.
     ///
     /// # Errors
     /// See [`AskedError`].
@@ -166,8 +166,8 @@ impl Asked {
         list.split(',').map(|word| Asked::parse(word.trim(), manner)).collect()
     }
 
-    /// Reads the words of a command line: a stage each, or several of them separated by commas. A comma
-    /// at the end of a word is a separator too, as in `7000, 8000`.
+    /// Parses the words of a command line. Each has one or more stages separated by commas, and may end with
+    /// a comma, as in `7000, 8000`.
     ///
     /// # Errors
     /// See [`AskedError`].
@@ -181,7 +181,7 @@ impl Asked {
     }
 }
 
-/// Reads TCP flags: their names joined by `+`, or `none`.
+/// Parses TCP flags: names joined by `+`, or `none`.
 ///
 /// # Errors
 /// An unknown flag.
@@ -194,14 +194,15 @@ pub fn flags(names: &str) -> Result<Flags, AskedError> {
     })
 }
 
-/// Whether the resolver would read a word as a number. The empty word, which it reads as 0, counts, so
-/// that it is refused.
+/// Whether the resolver would parse a word as a number. True for the empty word, which the resolver takes for
+/// 0, so that it is rejected.
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     text.is_empty() || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The value of `--delay`: milliseconds, with or without a fraction; a word is 0, as in knock 0.8.
+/// Parses the value of `--delay`: milliseconds, which may have a fraction; a word counts as 0, as in knock
+/// 0.8.
 ///
 /// # Errors
 /// A negative number.
@@ -222,8 +223,8 @@ pub fn delay(text: &str) -> Result<Duration, String> {
     Ok(delay)
 }
 
-/// A decimal number of units, with or without a fraction; `None` if it is not one. The result saturates
-/// at the longest duration, and fractions of a nanosecond are cut off.
+/// Parses a decimal number of units, which may have a fraction; `None` if it is not one. Saturates at the
+/// longest duration, and truncates fractions of a nanosecond.
 #[must_use]
 pub fn decimal(text: &str, unit: Duration) -> Option<Duration> {
     const NANOSECONDS: u128 = 1_000_000_000;
@@ -247,7 +248,7 @@ pub fn decimal(text: &str, unit: Duration) -> Option<Duration> {
     )
 }
 
-/// A duration in milliseconds, with as many decimals as needed.
+/// Formats a duration in milliseconds, with as many decimals as needed.
 #[must_use]
 pub fn in_milliseconds(duration: Duration) -> String {
     let fraction = format!("{:06}", duration.subsec_nanos() % 1_000_000);
@@ -255,17 +256,17 @@ pub fn in_milliseconds(duration: Duration) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
-/// The time between two stages.
+/// The pause between two stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// At least this long.
+    /// The minimum.
     pub delay: Duration,
-    /// Up to this much longer, at random.
+    /// The maximum of the random addition.
     pub jitter: Duration,
 }
 
 impl Pace {
-    /// The pause after one stage.
+    /// The pause after one stage, from a random number.
     #[must_use]
     pub fn pause(self, random: u64) -> Duration {
         let span = u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
@@ -273,14 +274,14 @@ impl Pace {
     }
 }
 
-/// A stage whose port is known.
+/// A stage with a known port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// Protocol and port.
     pub stage: Stage,
-    /// The TCP flags the stage names.
+    /// The stage's own TCP flags.
     pub flags: Option<Flags>,
-    /// The port as it was written.
+    /// The port as the user wrote it.
     pub text: String,
 }
 
@@ -290,19 +291,20 @@ impl From<Stage> for Resolved {
     }
 }
 
-/// A sequence, and the address to send it to.
+/// A sequence and its destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errand {
-    /// The address to knock at; its port is ignored.
+    /// The destination address; its port is ignored.
     pub address: SocketAddr,
-    /// The stages to knock there, in order.
+    /// The stages, in order.
     pub stages: Vec<Resolved>,
-    /// Whom single packets ask to let in; an unspecified address stands for the sender's.
+    /// The address that a single packet asks to let in; the unspecified address stands for the packet's
+    /// source.
     pub allow_ip: Option<IpAddr>,
 }
 
 impl fmt::Display for Errand {
-    /// The stages in the form of the command line: `port:protocol`, and flags if any are named.
+    /// The stages in the form of the command line: `port:protocol`, with the stage's own flags if it has any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, Resolved { stage, flags, .. }) in self.stages.iter().enumerate() {
             write!(f, "{}{stage}", if i > 0 { " " } else { "" })?;
@@ -314,20 +316,20 @@ impl fmt::Display for Errand {
     }
 }
 
-/// One knock to send.
+/// A knock to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// The stage.
     pub resolved: Resolved,
-    /// Address and port.
+    /// The destination address and port.
     pub destination: SocketAddr,
-    /// Whom a single packet asks to let in.
+    /// The address that a single packet asks to let in.
     pub allow_ip: Option<IpAddr>,
-    /// How long to wait after it.
+    /// The pause after the knock.
     pub pause: Duration,
 }
 
-/// One round of the sequences: each stage at each address, and a pause after each stage.
+/// Plans one round: each stage to each address, with a pause after each stage.
 ///
 /// The pause also follows the last stage, as in knock 0.8: scripts rely on the door being open by then.
 pub fn round(errands: &[Errand], pace: Pace, random: &mut dyn FnMut() -> u64) -> Vec<Planned> {

@@ -1,6 +1,6 @@
 //! One-time passwords on the client's side: when to knock, and for which source address.
 //!
-//! This module neither asks the clock nor looks up addresses; it decides from what it is given.
+//! This module reads no clock and resolves no addresses; the caller passes both in.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,21 +10,22 @@ use crate::config::syntax::trim;
 use crate::door::otp::{Otp, OtpError};
 use crate::plan::stun::Stun;
 
-/// If less than this is left of a period, wait for the next: sending the knocks may take that long.
+/// Wait for the next period if less than this is left of the current one: sending the knocks may take that
+/// long.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// When to knock.
+/// The time to knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Wait this long first.
+    /// How long to wait first.
     pub wait: Duration,
-    /// The period whose list to knock then.
+    /// The period whose list to send then.
     pub period: u64,
 }
 
 impl Moment {
-    /// When to knock, if it is `unix` now (since 1970): at once, or at the beginning of the next period
-    /// if less than a second of this one is left.
+    /// The time to knock if the Unix time is `unix`: now, or at the start of the next period if less than a
+    /// second of this one is left.
     #[must_use]
     pub fn of(otp: &Otp, unix: Duration) -> Moment {
         let period = otp.period(unix);
@@ -37,22 +38,22 @@ impl Moment {
         }
     }
 
-    /// Whether the period has begun, however little of it is left by now.
+    /// Whether the period has begun, no matter how little of it is left.
     #[must_use]
     pub fn has_come(self, otp: &Otp, unix: Duration) -> bool {
         self.wait.is_zero() || otp.period(unix) == self.period
     }
 }
 
-/// How far the clock of the server is ahead of this host's, in whole seconds.
+/// How far the server's clock is ahead of this host's, in whole seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockOffset(i64);
 
 impl ClockOffset {
-    /// The largest offset, ahead or behind: a clock that lost its battery begins in 1970 or 2000.
+    /// The largest offset in either direction: a clock without battery starts in 1970 or 2000.
     pub const MAX: i64 = 100 * 366 * 24 * 60 * 60;
 
-    /// Reads seconds, with or without a sign.
+    /// Parses seconds, with or without a sign.
     #[must_use]
     pub fn parse(text: &str) -> Option<ClockOffset> {
         text.parse()
@@ -61,7 +62,7 @@ impl ClockOffset {
             .map(ClockOffset)
     }
 
-    /// The time by the server's clock, if it is `unix` (since 1970) by this host's.
+    /// The server's Unix time if this host's is `unix`.
     #[must_use]
     pub fn correct(self, unix: Duration) -> Duration {
         let by = Duration::from_secs(self.0.unsigned_abs());
@@ -69,22 +70,23 @@ impl ClockOffset {
     }
 }
 
-/// How to find out which source address the server sees.
+/// How to determine the source address that the server sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SeenAs {
-    /// The one that this machine sends from.
+    /// The source address of the route.
     #[default]
     Auto,
-    /// This one.
+    /// A fixed address.
     Address(IpAddr),
-    /// The one that STUN servers see.
+    /// The address reported by STUN servers.
     Stun(Stun),
-    /// The one that this command prints.
+    /// The address printed by a command.
     Command(String),
 }
 
 impl SeenAs {
-    /// Reads `auto`, an address, `stun:SERVER[:PORT]` with what [confirms](Stun::parse) it, or `command:CMD`.
+    /// Parses `auto`, an address, `stun:SERVER[:PORT]` with its [confirmation](Stun::parse), or
+    /// `command:CMD`.
     #[must_use]
     pub fn parse(text: &str) -> Option<SeenAs> {
         if text == "auto" {
@@ -106,7 +108,7 @@ pub fn printed_address(output: &[u8]) -> Option<IpAddr> {
     str::from_utf8(trim(output.split(|&byte| byte == b'\n').next()?)).ok()?.parse().ok()
 }
 
-/// The only line of a file that is neither empty nor a comment; `None` if there are more or none.
+/// The only line of a file that is neither empty nor a comment; `None` if there is none or more than one.
 #[must_use]
 pub fn only_line(text: &[u8]) -> Option<&[u8]> {
     let mut lines =
@@ -114,12 +116,12 @@ pub fn only_line(text: &[u8]) -> Option<&[u8]> {
     lines.next().filter(|_| lines.next().is_none())
 }
 
-/// What is wrong with the text of a password. No message repeats the text.
+/// An error in the text of a password. No message repeats the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordError {
-    /// A field is wrong.
+    /// A field is invalid.
     Field(OtpError),
-    /// The protocols are missing.
+    /// There are no protocols.
     NoProtocol,
 }
 
@@ -140,7 +142,7 @@ impl fmt::Display for PasswordError {
 
 impl std::error::Error for PasswordError {}
 
-/// Reads `SEED,CHANGE_TIME,BASE,on|off,PROTO[,PROTO ...]`.
+/// Parses `SEED,CHANGE_TIME,BASE,on|off,PROTO[,PROTO ...]`.
 ///
 /// # Errors
 /// See [`PasswordError`].

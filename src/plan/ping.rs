@@ -1,23 +1,23 @@
-//! Echo requests as ping(8) sends them: what the client sends for a stage `length:icmp`.
+//! Builds the echo requests for stages `length:icmp`, in the format of ping(8).
 
 use std::net::IpAddr;
 
 use crate::door::knock::Protocol;
 use crate::packet::checksum::checksum;
 
-/// The sequence number of the first echo request of a ping.
+/// The sequence number of ping(8)'s first echo request.
 pub const FIRST: u16 = 1;
 
-/// So many data bytes, which count up from 0 as those of ping(8) do.
+/// `length` data bytes that count up from 0, as in ping(8).
 #[must_use]
 pub fn data(length: u16) -> Vec<u8> {
     (0..=u8::MAX).cycle().take(length.into()).collect()
 }
 
-/// An echo request without an IP header, as ping sockets and raw sockets take it.
+/// Builds an echo request without an IP header, for ping sockets and raw sockets.
 ///
-/// The checksum is that of IPv4: for `ICMPv6`, which includes the addresses in it, the system writes it
-/// (RFC 3542, 3.1).
+/// The checksum is IPv4's. For `ICMPv6`, whose checksum covers the addresses, the kernel computes it (RFC
+/// 3542, 3.1).
 #[must_use]
 pub fn message(destination: IpAddr, identifier: u16, length: u16) -> Vec<u8> {
     let mut bytes = vec![Protocol::echo_request(destination.is_ipv4()), 0, 0, 0];

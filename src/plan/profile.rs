@@ -1,7 +1,7 @@
-//! `knock.conf`: profiles in the grammar of knockd.conf.
+//! Parses `knock.conf`: profiles in the grammar of knockd.conf.
 //!
-//! A section is a profile. Its settings are the long options of `knock`, and what otherwise stands on
-//! the command line: host and sequence. This module does not know what options there are.
+//! A section is a profile. Its settings are the long options of `knock`, and the host and sequence that
+//! otherwise appear on the command line. This module does not know the options.
 
 use std::fmt;
 
@@ -14,33 +14,33 @@ use crate::config::syntax::{self, Item};
 pub struct Profile {
     /// The name of the section.
     pub name: String,
-    /// The line of its heading, from 1.
+    /// The line of its heading, counted from 1.
     pub line: usize,
     /// Its settings, in the order of the file.
     pub settings: Vec<Setting>,
-    /// The first mistake in the section; the profile must not be used if there is one.
+    /// The first mistake in the section; a profile with a mistake must not be used.
     pub mistake: Option<ProfileError>,
 }
 
 /// One setting of a profile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The line of the file, from 1.
+    /// The line number, counted from 1.
     pub line: usize,
-    /// The name in lower case, with `-` for `_`.
+    /// The name in lower case, with `-` in place of `_`.
     pub key: String,
     value: Option<Zeroizing<String>>,
 }
 
 impl Setting {
-    /// Reads a setting; `None` if it is not UTF-8.
+    /// Parses a setting; `None` if it is not UTF-8.
     fn read(line: usize, key: &[u8], value: Option<&[u8]>) -> Option<Setting> {
         let key = str::from_utf8(key).ok()?.to_ascii_lowercase().replace('_', "-");
         let value = value.map(str::from_utf8).transpose().ok()?;
         Some(Setting { line, key, value: value.map(|value| Zeroizing::new(value.to_owned())) })
     }
 
-    /// The text after the `=`, if there is one.
+    /// The text after the `=`; `None` for a single word.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         self.value.as_ref().map(|value| value.as_str())
@@ -48,23 +48,23 @@ impl Setting {
 }
 
 impl Profile {
-    /// The last setting with this name.
+    /// The last setting of this name.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().rfind(|setting| setting.key == key)
     }
 
-    /// The host to knock at: the setting `host`, or else the name of the profile.
+    /// The host to knock at: the setting `host`, or the name of the profile.
     #[must_use]
     pub fn host(&self) -> &str {
         self.setting("host").and_then(Setting::value).unwrap_or(&self.name)
     }
 }
 
-/// What is wrong with a profile or a whole file. No message repeats a value: it may be a secret.
+/// An error in a profile or a whole file. No message repeats a value: it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileError {
-    /// The line of the file, from 1.
+    /// The line number, counted from 1.
     pub line: usize,
     /// The message.
     pub problem: &'static str,
@@ -78,8 +78,7 @@ impl fmt::Display for ProfileError {
 
 impl std::error::Error for ProfileError {}
 
-/// The name that was probably meant: at most two letters were added, left out, replaced
-/// or swapped.
+/// The name closest to the typed one: at most two characters added, omitted, replaced or swapped.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const MOST: usize = 2;
     let near = names.map(|name| (strsim::osa_distance(typed, name), name));
@@ -88,11 +87,11 @@ pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<
         .map(|(_, name)| name)
 }
 
-/// Reads a profile file. A mistake within one section is recorded in its profile.
+/// Parses a profile file. A mistake inside a section is recorded in its profile.
 ///
 /// # Errors
-/// It is unclear which setting belongs to which section: a line before the first section, a heading
-/// without a name or not in UTF-8, a line that is neither a heading, a setting nor a single word.
+/// A mistake that makes it unclear which settings belong to which section: a line before the first section, a
+/// heading without a name or not in UTF-8, or a line that is neither a heading, a setting nor a single word.
 pub fn parse(text: &[u8]) -> Result<Vec<Profile>, ProfileError> {
     let mut profiles: Vec<Profile> = Vec::new();
     for (line, item) in syntax::items(text) {

@@ -1,7 +1,7 @@
-//! What raw packets look like: the fields that the user sets, and defaults for the rest.
+//! The header fields of raw packets: those that the user sets, and defaults for the rest.
 //!
-//! The defaults are those of a Linux host that opens a connection, so that firewalls and middleboxes
-//! treat a crafted SYN like any other.
+//! The defaults imitate a Linux host that opens a connection, so that firewalls and middleboxes treat a
+//! crafted SYN like any other.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,40 +12,40 @@ use crate::packet::craft::{Options, Packet, Segment, TCP_HEADER, Tcp};
 use crate::packet::{IPV4_HEADER, IPV6_HEADER};
 use crate::plan::ping;
 
-/// The source ports that Linux uses for connections (`net.ipv4.ip_local_port_range`).
+/// The source ports of Linux' outgoing connections (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 /// The source ports that need no privilege.
 const UNPRIVILEGED: RangeInclusive<u16> = 1024..=65535;
-/// The payload of a UDP knock, unless another one is set.
+/// The default payload of a UDP knock.
 const DATAGRAM: &[u8] = &[0];
 
-/// Which source port a raw packet has.
+/// The source port of raw packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourcePort {
-    /// A random one from the range that the system uses, for each packet.
+    /// A random one per packet, from the range that Linux uses.
     #[default]
     Ephemeral,
-    /// A random one from 1024 on, for each packet.
+    /// A random one per packet, from 1024 on.
     Random,
-    /// This one.
+    /// A fixed one.
     Fixed(u16),
 }
 
-/// Where the bytes of a packet come from.
+/// The source of a packet's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// The content of this file.
+    /// The content of the file at this path.
     Path(String),
 }
 
-/// The fields of a raw packet; `None` stands for what the system would choose.
+/// The fields of raw packets; `None` selects the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// TCP flags of stages that name none.
+    /// The TCP flags of stages without their own.
     pub flags: Flags,
-    /// A spoofed source address, instead of that of the route.
+    /// A spoofed source address, in place of the route's.
     pub source: Option<IpAddr>,
     /// Source port.
     pub source_port: SourcePort,
@@ -65,11 +65,11 @@ pub struct Shape {
     pub window: Option<u16>,
     /// TCP urgent pointer.
     pub urgent: u16,
-    /// Maximum segment size in bytes; without it, a SYN has that of its route.
+    /// Maximum segment size in bytes; by default, a SYN has the one of its route.
     pub mss: Option<u16>,
     /// The payload.
     pub data: Option<Vec<u8>>,
-    /// Whether the TCP and UDP checksums are made wrong.
+    /// Whether to make the TCP and UDP checksums wrong.
     pub bad_checksum: bool,
 }
 
@@ -94,21 +94,21 @@ impl Default for Shape {
     }
 }
 
-/// What the routing of this host says about a destination.
+/// The route from this host to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The address this host would send from.
+    /// The source address that this host would use.
     pub source: IpAddr,
     /// The destination.
     pub destination: IpAddr,
-    /// The largest packet that is not fragmented on the way, in bytes.
+    /// The path MTU in bytes.
     pub mtu: u32,
-    /// The window scale that this host announces, as a power of two.
+    /// The window scale that this host advertises, as a power of two.
     pub window_scale: u8,
 }
 
-/// The window scale that Linux announces if a receive buffer may have this many bytes: enough for a
-/// window as large as the buffer, at most the 14 of RFC 7323.
+/// The window scale that Linux advertises for a maximum receive buffer of this many bytes: enough for a
+/// window as large as the buffer, at most 14 (RFC 7323).
 #[must_use]
 pub fn window_scale(buffer: u64) -> u8 {
     let bits = buffer.checked_ilog2().unwrap_or(0);
@@ -116,7 +116,7 @@ pub fn window_scale(buffer: u64) -> u8 {
 }
 
 impl Shape {
-    /// The packet for `stage` along `route`; `flags` are those that the stage itself names.
+    /// Builds the packet for `stage` along `route`; `flags` are the stage's own flags.
     ///
     /// `random` returns unpredictable numbers.
     pub fn packet(
@@ -143,7 +143,7 @@ impl Shape {
             destination: route.destination,
             tos: self.tos,
             ttl: self.ttl,
-            // The kernel replaces zero by a number of its own.
+            // The kernel replaces an identification of zero by one of its own.
             id: self.id.unwrap_or_else(|| pick(random(), &(1..=u16::MAX))),
             dont_fragment: self.dont_fragment,
             flow_label: word(random()) & 0xf_ffff,
@@ -162,7 +162,7 @@ impl Shape {
         };
         let room = usize::try_from(route.mtu).unwrap_or(usize::MAX).saturating_sub(headers);
         let mss = self.mss.unwrap_or(u16::try_from(room).unwrap_or(u16::MAX)).max(1);
-        // Only a SYN carries these options.
+        // Linux sends these options in a SYN.
         let options = if flags.contains(Flags::SYN) {
             Options {
                 mss: Some(mss),
@@ -177,7 +177,7 @@ impl Shape {
             sequence: self.sequence.unwrap_or_else(|| word(random())),
             acknowledgment: self.acknowledgment,
             flags,
-            // As many whole segments as fit: 64240 on an Ethernet.
+            // As many whole segments as fit: 64240 on Ethernet.
             window: self.window.unwrap_or(u16::MAX / mss * mss),
             urgent: self.urgent,
             options,
@@ -185,11 +185,11 @@ impl Shape {
     }
 }
 
-/// Reads the value of `--data`: `hex:` and digits, `file:` and a path, `size:` and a number of zero
-/// bytes, or text, with or without `text:` before it.
+/// Parses the value of `--data`: `hex:` and digits, `file:` and a path, `size:` and a number of zero bytes,
+/// or text, with or without the prefix `text:`.
 ///
 /// # Errors
-/// Digits that are not whole bytes, a path that is not UTF-8, an invalid or too large number.
+/// Digits that do not form whole bytes, a path that is not UTF-8, an invalid number or one that is too large.
 pub fn data(value: &[u8]) -> Result<Data, &'static str> {
     let after = |prefix: &str| value.strip_prefix(prefix.as_bytes()).map(str::from_utf8);
     if let Some(digits) = after("hex:") {
@@ -221,7 +221,7 @@ fn word(random: u64) -> u32 {
     u32::try_from(random >> 32).unwrap_or_default()
 }
 
-/// A number of a range. The remainder is slightly biased, which does not matter for a port.
+/// Maps a random number to a range. The remainder is slightly biased, which does not matter for a port.
 fn pick(random: u64, range: &RangeInclusive<u16>) -> u16 {
     let span = u64::from(range.end() - range.start()) + 1;
     range.start() + u16::try_from(random % span).unwrap_or_default()

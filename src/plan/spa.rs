@@ -1,4 +1,4 @@
-//! A single packet as the client makes it: what it asks for, and the packet of one moment.
+//! Builds single packets on the client's side: the request, and the packet at a given moment.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,36 +9,36 @@ use crate::door::spa::fields::{Fields, Kind, Message, NatPlace, RANDOM_DIGITS, V
 use crate::door::spa::sealed::{Keys, Salt};
 use crate::plan::fwknoprc::Nat;
 
-/// The longest packet that fwknopd takes, in bytes: longer ones it takes for something else.
+/// The longest packet in bytes that fwknopd recognises as a single packet.
 pub const MAX_PACKET: usize = 396;
-/// How a packet names a user that has no name, or one that servers would refuse.
+/// The name sent for users without a name, or with one that servers would reject.
 pub const NO_USER: &str = "NO_USER";
 
-/// What a packet asks for, every time it is made.
+/// The request, from which each packet is built.
 #[derive(Clone, Debug)]
 pub struct Asking {
-    /// Both keys.
+    /// The encryption key and the HMAC key.
     pub keys: Keys,
-    /// The digest inside.
+    /// The digest inside the packet.
     pub digest: Digest,
-    /// Who asks.
+    /// The user name.
     pub user: String,
-    /// For which ports; not empty.
+    /// The requested ports; not empty.
     pub ports: Vec<Stage>,
-    /// For how many seconds; none leaves it to the server.
+    /// The requested time in seconds; `None` leaves it to the server.
     pub timeout: Option<u32>,
-    /// Where the server is to lead the port to.
+    /// The port translation requested from the server.
     pub nat: Option<Nat>,
-    /// How far the clock of the packet is from ours, in seconds.
+    /// Seconds to add to the time in the packet.
     pub time_offset: i64,
 }
 
-/// Why no packet can be made.
+/// Why a packet cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskingError {
-    /// More than one port is to be translated.
+    /// Port translation for more than one port.
     SeveralNat,
-    /// The packet would have so many bytes.
+    /// The packet would be longer than [`MAX_PACKET`]; its length in bytes.
     TooLong(usize),
 }
 
@@ -58,28 +58,29 @@ impl fmt::Display for AskingError {
 
 impl std::error::Error for AskingError {}
 
-/// What makes a packet one of its own: the time in seconds since 1970, and random bytes.
+/// The parts that make each packet unique: time and random bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Chance {
-    /// The time.
+    /// The Unix time in seconds.
     pub unix: u64,
-    /// For the digits in the packet.
+    /// Random bytes for the digits in the packet.
     pub digits: [u8; 16],
-    /// For the keys of the packet.
+    /// Random bytes from which the packet's keys are derived.
     pub salt: Salt,
 }
 
-/// The user's name as it can stand in a packet.
+/// The user name to send: the given one, or [`NO_USER`] if servers would reject it.
 #[must_use]
 pub fn user_name(name: &str) -> &str {
     if is_user(name) { name } else { NO_USER }
 }
 
 impl Asking {
-    /// The fields of the packet that asks for `address` (an unspecified one stands for its sender).
+    /// The fields of a packet that asks to let `address` in; the unspecified address stands for the packet's
+    /// source.
     ///
     /// # Errors
-    /// More is asked for than one packet can hold.
+    /// The request is too large for one packet.
     pub fn fields(&self, address: IpAddr, chance: Chance) -> Result<Fields, AskingError> {
         let timeout = self.timeout.filter(|&seconds| seconds > 0);
         let (ports, nat, place) = match (&self.nat, self.ports.as_slice()) {
@@ -107,27 +108,27 @@ impl Asking {
         })
     }
 
-    /// Whether a packet can be made that asks for this address.
+    /// Checks that a packet for this address can be built.
     ///
     /// # Errors
-    /// More is asked for than one packet can hold.
+    /// The request is too large for one packet.
     pub fn check(&self, address: IpAddr) -> Result<(), AskingError> {
-        // Any time has as many digits as now.
+        // Any realistic time has this many digits.
         let chance = Chance { unix: 1_795_898_455, digits: [0; 16], salt: [0; 8] };
         self.packet(&self.fields(address, chance)?, chance.salt).map(drop)
     }
 
-    /// The packet with these fields.
+    /// Seals a packet with these fields.
     ///
     /// # Errors
-    /// More is asked for than one packet can hold.
+    /// The request is too large for one packet.
     pub fn packet(&self, fields: &Fields, salt: Salt) -> Result<String, AskingError> {
         let packet = self.keys.seal(fields, salt);
         if packet.len() > MAX_PACKET { Err(AskingError::TooLong(packet.len())) } else { Ok(packet) }
     }
 }
 
-/// What a packet asks for, in words; no key is in them.
+/// A description of a request, without keys.
 pub struct Summary<'a>(pub &'a Fields);
 
 impl fmt::Display for Summary<'_> {
@@ -155,7 +156,7 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// The port of a packet that is sent to any, as fwknop chooses it: 10000 to 65535.
+/// A random destination port in fwknop's range, 10000 to 65535.
 #[must_use]
 pub fn random_port(random: u64) -> u16 {
     10_000 + u16::try_from(random % 55_536).unwrap_or_default()

@@ -1,8 +1,8 @@
-//! When an answer of STUN servers is believed.
+//! Decides whether to trust the answers of STUN servers.
 //!
-//! Nothing authenticates such an answer, and it decides for which address a list is made or a door is opened:
-//! an attacker who forges it, and sees the knocks, uses them from there. So a second server has to say the same, or the
-//! user to expect it.
+//! The answers are not authenticated, yet they determine the address that a list is computed for or a door is
+//! opened for: an attacker who forges one, and sees the knocks, can use them from that address. So a second
+//! server must confirm the answer, or it must be within prefixes that the user expects.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,27 +12,27 @@ use crate::door::rules::Prefixes;
 /// The default port of STUN servers (RFC 8489, 18.6).
 pub const STUN_PORT: u16 = 3478;
 
-/// Which servers to ask, and which answers the user expects.
+/// The servers to ask, and the addresses that the user expects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stun {
-    /// Names and ports of the servers; all are asked.
+    /// Names and ports of the servers; all of them are asked.
     pub servers: Vec<(String, u16)>,
-    /// The answer has to be one of these; empty if any will do.
+    /// The prefixes that must contain the answer; empty if any address will do.
     pub expected: Prefixes,
 }
 
-/// Why an address is not believed.
+/// Why an answer is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StunError {
-    /// Only one server is named, and no address is expected.
+    /// There is only one server, and no expected address.
     Alone,
-    /// Two names lead to this one server.
+    /// Two names resolve to this same server.
     SameServer(IpAddr),
-    /// The servers say these different addresses.
+    /// The servers report these different addresses.
     Disagree(Vec<IpAddr>),
-    /// This address is not expected.
+    /// This address is not among the expected ones.
     Unexpected(IpAddr),
-    /// This address is not one of the internet.
+    /// This address is not a public one.
     NotPublic(IpAddr),
 }
 
@@ -63,8 +63,8 @@ impl fmt::Display for StunError {
 impl std::error::Error for StunError {}
 
 impl Stun {
-    /// Reads `stun:SERVER[:PORT]`, and behind it, with blanks between, more servers like this one, or addresses and
-    /// prefixes that are expected.
+    /// Parses `stun:SERVER[:PORT]`, followed by further servers in the same form, or by expected addresses
+    /// and prefixes, separated by blanks.
     #[must_use]
     pub fn parse(text: &str) -> Option<Stun> {
         let (servers, expected): (Vec<&str>, Vec<&str>) =
@@ -77,7 +77,7 @@ impl Stun {
         Some(Stun { servers, expected })
     }
 
-    /// Whether an answer could be believed at all.
+    /// Checks that answers could be confirmed, before any server is asked.
     ///
     /// # Errors
     /// [`StunError::Alone`].
@@ -86,10 +86,10 @@ impl Stun {
         if is_confirmed { Ok(()) } else { Err(StunError::Alone) }
     }
 
-    /// The address to believe, from the address of each server and what it said.
+    /// Returns the confirmed address; `answers` are each server's own address and the address it reports.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the answers are not trusted.
     pub fn judge(&self, answers: &[(IpAddr, IpAddr)]) -> Result<IpAddr, StunError> {
         self.check()?;
         let mut seen: Vec<IpAddr> = Vec::new();
@@ -114,12 +114,12 @@ impl Stun {
     }
 }
 
-/// How far an address is valid as the source of a packet.
+/// The scope in which an address can be the source of a packet.
 enum Reach {
     Internet,
     /// Private networks and those of providers (RFC 1918, 4193, 6598).
     Site,
-    /// Never a source on a wire, or on this link only.
+    /// Never a source on a wire, or only on the local link.
     Nowhere,
 }
 
@@ -143,7 +143,7 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
     if address.is_unique_local() {
         return Reach::Site;
     }
-    // Unicast addresses of the internet come from 2000::/3 alone (RFC 4291, IANA).
+    // Global unicast addresses are in 2000::/3 only (RFC 4291, IANA).
     if address.segments().first().is_some_and(|first| first & 0xe000 == 0x2000) {
         Reach::Internet
     } else {
@@ -151,7 +151,7 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
     }
 }
 
-/// Reads `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
+/// Parses `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
 fn server(text: &str) -> Option<(String, u16)> {
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((name, "")) => (name, None),

@@ -1,15 +1,15 @@
-//! The two messages of STUN (RFC 8489) that the client needs: a binding request, and the address in its answer.
-//! All numbers are in network byte order.
+//! The two STUN messages (RFC 8489) that the client needs: a binding request, and the address in its
+//! response. All numbers are in network byte order.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What every message has behind its type and length (RFC 8489, 5).
+/// The constant after the type and length of every message (RFC 8489, 5).
 const MAGIC_COOKIE: u32 = 0x2112_a442;
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
-/// Tells the answers to one request from all others.
+/// Matches a response to its request.
 pub type TransactionId = [u8; 12];
 
 /// A binding request without attributes.
@@ -19,10 +19,11 @@ pub fn request(id: TransactionId) -> Vec<u8> {
     [&BINDING_REQUEST.to_be_bytes()[..], &length.to_be_bytes(), &MAGIC_COOKIE.to_be_bytes(), &id].concat()
 }
 
-/// The address that the server saw (XOR-MAPPED-ADDRESS), if the datagram is the successful answer to request `id`.
+/// Returns the address that the server saw (XOR-MAPPED-ADDRESS), if the datagram is the success response to
+/// request `id`.
 ///
-/// Other attributes are skipped, also unknown ones that RFC 8489 wants understood: servers of RFC 3489 send
-/// some that have no meaning any more.
+/// Skips all other attributes, even unknown ones that RFC 8489 requires to be understood: servers of RFC 3489
+/// send some that are obsolete.
 #[must_use]
 pub fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
     let (kind, rest) = number(answer)?;
@@ -40,16 +41,16 @@ pub fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
         if name == XOR_MAPPED_ADDRESS {
             return unmasked(value, id);
         }
-        // Attributes begin at multiples of four bytes.
+        // Attributes are padded to multiples of four bytes.
         rest = after.get(length.next_multiple_of(4)..)?;
     }
     None
 }
 
-/// The address in the value of XOR-MAPPED-ADDRESS, which is combined with the cookie and the identifier so that
-/// no NAT mistakes it for one that it should translate (RFC 8489, 14.2).
+/// Decodes the value of XOR-MAPPED-ADDRESS. It is XORed with the cookie and the transaction ID, so that no
+/// NAT rewrites it (RFC 8489, 14.2).
 fn unmasked(value: &[u8], id: TransactionId) -> Option<IpAddr> {
-    // A zero, the family, and two bytes of the port.
+    // A zero byte, the address family, and two bytes of the port.
     let ([_, family, _, _], address) = value.split_first_chunk()?;
     let cookie = MAGIC_COOKIE.to_be_bytes();
     match (family, address.len()) {
