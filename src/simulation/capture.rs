@@ -1,4 +1,4 @@
-//! A capture file: the IP packets in it, and when they came.
+//! Reads capture files: their IP packets and timestamps.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use crate::reason::reason;
 
-/// What a pcap file begins with, in the order of bytes of the machine that wrote it: times have microseconds.
+/// The magic number of pcap files with timestamps in microseconds, in the byte order of the writer.
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
-/// The same, times have nanoseconds.
+/// The magic number for timestamps in nanoseconds.
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
 /// The first bytes of a pcapng file.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// Bytes of the head of a file, and of each packet (draft-ietf-opsawg-pcap).
+/// The sizes of the file header and of each packet header, in bytes (draft-ietf-opsawg-pcap).
 const FILE_HEAD: usize = 24;
 const PACKET_HEAD: usize = 16;
-/// The longest packet that libpcap writes.
+/// The longest packet that libpcap writes, in bytes.
 const LONGEST: usize = 262_144;
 
-/// Links, by their numbers in capture files.
+/// Link-layer header types.
 mod link {
-    /// BSD loopback: four bytes in front of the packet.
+    /// BSD loopback: a header of four bytes.
     pub const NULL: u32 = 0;
     pub const ETHERNET: u32 = 1;
-    /// Bare packets; some systems write the second number.
+    /// IP packets without a link-layer header; some systems write the second number.
     pub const RAW: u32 = 101;
     pub const RAW_TOO: u32 = 12;
     /// OpenBSD loopback.
     pub const LOOP: u32 = 108;
-    /// What `tcpdump -i any` wrote, and what it writes.
+    /// `tcpdump -i any`: older and current versions.
     pub const COOKED: u32 = 113;
     pub const COOKED_2: u32 = 276;
     pub const IPV4: u32 = 228;
@@ -36,19 +36,19 @@ mod link {
     pub const ALL: [u32; 9] = [NULL, ETHERNET, RAW, RAW_TOO, LOOP, COOKED, COOKED_2, IPV4, IPV6];
 }
 
-/// What a file is, by its first bytes.
+/// The format of a file, recognised by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A pcap file.
     Pcap,
     /// A pcapng file.
     PcapNg,
-    /// Something else: lines, it seems.
+    /// Anything else, presumably lines that describe packets.
     Lines,
 }
 
 impl Format {
-    /// What begins with these bytes; four are enough.
+    /// The format of a file that starts with these bytes; four are enough.
     #[must_use]
     pub fn of(start: &[u8]) -> Format {
         match start.first_chunk::<4>() {
@@ -59,7 +59,7 @@ impl Format {
     }
 }
 
-/// How a file has its numbers.
+/// The byte order and time resolution of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Numbers {
     is_little_endian: bool,
@@ -82,23 +82,23 @@ impl Numbers {
         if is_little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
     }
 
-    /// The number at `at`, which the bytes reach.
+    /// The number at offset `at`; 0 beyond the end of the bytes.
     fn at(self, bytes: &[u8], at: usize) -> u32 {
         let word = bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
         Numbers::word(self.is_little_endian, word)
     }
 }
 
-/// Why a capture cannot be read.
+/// Why a capture file cannot be read.
 #[derive(Debug)]
 pub enum CaptureFileError {
-    /// What the operating system says.
+    /// An error of read(2).
     Unreadable(io::Error),
-    /// It ends in the middle of a packet.
+    /// The file ends in the middle of a packet.
     Cut,
-    /// It is no pcap file, or a packet has an impossible length.
+    /// It is not a pcap file, or a packet has an impossible length.
     Damaged,
-    /// Its packets are of a link that is not known here.
+    /// An unknown link-layer header type.
     Link(u32),
 }
 
@@ -125,16 +125,16 @@ impl From<io::Error> for CaptureFileError {
     }
 }
 
-/// A packet of a capture.
+/// A packet of a capture file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// When it came, as Unix time.
+    /// Its arrival, as Unix time.
     pub unix: Duration,
-    /// Its bytes from the IP header on; `None` if it is no IP packet, or none for this host.
+    /// Its bytes from the IP header on; `None` if it is not an IP packet or not for this host.
     pub ip: Option<Vec<u8>>,
 }
 
-/// A pcap file that is being read.
+/// A pcap file while it is read.
 pub struct Capture<R: Read> {
     input: R,
     numbers: Numbers,
@@ -142,16 +142,16 @@ pub struct Capture<R: Read> {
 }
 
 impl<R: Read> Capture<R> {
-    /// Begins to read.
+    /// Reads the file header.
     ///
     /// # Errors
-    /// It is no pcap file, or one of an unknown link.
+    /// The file is not a pcap file, has an unknown link-layer header type, or cannot be read.
     pub fn open(mut input: R) -> Result<Capture<R>, CaptureFileError> {
         let mut head = [0; FILE_HEAD];
         input.read_exact(&mut head)?;
         let magic = head.first_chunk().copied().unwrap_or_default();
         let numbers = Numbers::of(magic).ok_or(CaptureFileError::Damaged)?;
-        // The upper bits say whether frames end with a checksum.
+        // The upper bits tell the length of the frame check sequence.
         let link = numbers.at(&head, 20) & 0x0fff_ffff;
         if link::ALL.contains(&link) {
             Ok(Capture { input, numbers, link })
@@ -160,14 +160,14 @@ impl<R: Read> Capture<R> {
         }
     }
 
-    /// The next packet; none at the end.
+    /// Reads the next packet; `None` at the end.
     ///
     /// # Errors
     /// The file is damaged, or cannot be read.
     pub fn next_packet(&mut self) -> Result<Option<Captured>, CaptureFileError> {
         let mut head = [0; PACKET_HEAD];
         let Some((first, rest)) = head.split_first_mut() else { return Ok(None) };
-        // An end in front of a packet is the end of the file.
+        // The file may end before a packet header, but not inside one.
         if self.input.read(std::slice::from_mut(first))? == 0 {
             return Ok(None);
         }
@@ -183,12 +183,13 @@ impl<R: Read> Capture<R> {
     }
 }
 
-/// The IP packet in a frame, unless the frame is for other stations, or for all or several.
+/// The IP packet in a frame; `None` for broadcasts, multicasts and, as far as the capture tells, frames for
+/// other stations.
 fn ip(link: u32, frame: &[u8]) -> Option<&[u8]> {
     const IPV4: u16 = 0x0800;
     const IPV6: u16 = 0x86dd;
     const TAG: u16 = 0x8100;
-    /// The bits of a tag that name the VLAN: a tag with a priority alone is none.
+    /// The VLAN ID in a tag; a tag with VLAN 0 only carries a priority.
     const VLAN: u16 = 0x0fff;
     let word = |at: usize| frame.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
     let behind = |at: usize, kind: u16| matches!(kind, IPV4 | IPV6).then(|| frame.get(at..)).flatten();
@@ -201,7 +202,7 @@ fn ip(link: u32, frame: &[u8]) -> Option<&[u8]> {
                 kind => behind(14, kind),
             }
         }
-        // The first word is the packet's type: 0 is for this host, 4 was sent by it, which a Target may be.
+        // The packet type: 0 is for this host, 4 was sent by it, possibly to a `Target`.
         link::COOKED if matches!(word(0)?, 0 | 4) => behind(16, word(14)?),
         link::COOKED_2 if matches!(frame.get(10)?, 0 | 4) => behind(20, word(0)?),
         link::COOKED | link::COOKED_2 => None,

@@ -1,21 +1,21 @@
-//! The lines that describe packets and what else happens: the language of `tests/corpus/scenarios`.
+//! Parses lines that describe packets and other events: the language of `tests/corpus/scenarios`.
 //!
-//! | line | what happens |
+//! | line | effect |
 //! |---|---|
 //! | `0.4 SOURCE > DESTINATION tcp PORT FLAGS` | a segment; flags are joined by commas, or `none`, or `cut` for a header cut before them |
 //! | `0.4 SOURCE > DESTINATION udp PORT [BYTES]` | a datagram, of one byte by default |
-//! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with so many bytes of data |
-//! | `0.4` | time passes |
+//! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with LENGTH bytes of data |
+//! | `0.4` | the time advances |
 //! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
-//! | `0.4 finish 1 5` | the daemon is asked to end: a second for doors, five for start commands that run |
-//! | `0.4 closed`, `0.4 not closed` | every stop command was run and has ended, or not |
+//! | `0.4 finish 1 5` | the daemon is asked to end: doors get 1 s, running start commands 5 s |
+//! | `0.4 closed`, `0.4 not closed` | asserts that every stop command has run and ended, or not |
 //! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck; these lines are left in the file, or it is `unreadable` |
 //! | `address 10.0.0.1 fd00::1` | this host's addresses from now on |
-//! | `clock +30`, `clock -30`, `clock 1700000000` | the wall clock is moved, or set |
-//! | `debug` | the output of `-D` about attempts is wanted as well |
+//! | `clock +30`, `clock -30`, `clock 1700000000` | the wall clock is moved or set, in seconds |
+//! | `debug` | the output of `-D` about attempts is shown as well |
 //!
-//! Times are seconds from the start, with up to nine decimals. What follows `=>` is what the tests expect; it means
-//! nothing here, nor do empty lines and lines that begin with `#`.
+//! Times are seconds from the start, with up to nine decimals. The text after `=>` is what the tests expect;
+//! it is ignored here, like empty lines and lines that start with `#`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,61 +23,61 @@ use std::time::Duration;
 use crate::door::knock::{Flags, Knock, Protocol};
 use crate::opening::Ending;
 
-/// What one line says.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// This host's addresses.
     Addresses(Vec<IpAddr>),
-    /// The wall clock changes.
+    /// A change of the wall clock.
     Clock(Clock),
-    /// The output of `-D` is wanted.
+    /// Show the output of `-D`.
     Debug,
-    /// Something happens so long after the start.
+    /// An event at this time after the start.
     At(Duration, Deed<'a>),
 }
 
-/// How the wall clock changes.
+/// A change of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// It is put forward.
+    /// Moved forward.
     Forward(Duration),
-    /// It is put back.
+    /// Moved back.
     Back(Duration),
-    /// It is set to this Unix time.
+    /// Set to this Unix time.
     Set(Duration),
 }
 
-/// What happens at a time.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed<'a> {
-    /// A packet comes.
+    /// A packet arrives.
     Packet(Knock),
-    /// Nothing but that time passes.
+    /// Only the time advances.
     Wait,
     /// This command ends.
     Ended(Ending, &'a str),
     /// The daemon is asked to end.
     Finish {
-        /// For doors.
+        /// How long doors may stay open.
         grace: Duration,
-        /// For start commands that run.
+        /// How long to wait for running start commands.
         patience: Duration,
     },
-    /// A used line of a door was struck; the lines that are left, if they can be read.
+    /// A used line of a door was struck; the lines that are left, or `None` if the file is unreadable.
     Struck(&'a str, Option<String>),
-    /// Whether every door is to be closed by now.
+    /// Asserts whether every door is closed by now.
     Closed(bool),
 }
 
 impl<'a> Step<'a> {
-    /// The part of a line that says something; `None` if nothing does.
+    /// Strips the expectation from a line; `None` if nothing is left, or for a comment.
     #[must_use]
     pub fn text_of(line: &'a str) -> Option<&'a str> {
         let text = line.split_once("=>").map_or(line, |(text, _)| text).trim();
         (!text.is_empty() && !text.starts_with('#')).then_some(text)
     }
 
-    /// Reads the text of a line; `None` if it is none of this language.
+    /// Parses the text of a line; `None` if it is not in this language.
     #[must_use]
     pub fn read(text: &'a str) -> Option<Step<'a>> {
         let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -103,7 +103,7 @@ fn clock(to: &str) -> Option<Clock> {
     }
 }
 
-/// Seconds with decimals. Without floating-point numbers, whose code would be a thirtieth of a small program.
+/// Parses seconds with decimals. Avoids floating point, whose code would be a thirtieth of a small program.
 fn seconds(text: &str) -> Option<Duration> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

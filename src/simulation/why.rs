@@ -1,4 +1,4 @@
-//! Why a packet opens nothing: what the engine knows and the log does not tell.
+//! Explains why a packet opens nothing, from what the engine knows and the log omits.
 
 use crate::door::Door;
 use crate::door::knock::{Knock, Protocol};
@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::engine::tally::Tally;
 use crate::opening::event::Event;
 
-/// What the engine knew before the packet.
+/// The state of the engine before the packet.
 pub(super) struct Before {
     attempts: Vec<(usize, usize, Option<Stage>)>,
     tallies: Vec<Tally>,
@@ -29,7 +29,7 @@ impl Before {
     }
 }
 
-/// The sentences about a packet; none if the log says all.
+/// The explanations for a packet; empty if the log is sufficient.
 pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &[Event]) -> Vec<String> {
     let got = Stage::of(knock);
     let mut sentences: Vec<String> = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &
     sentences
 }
 
-/// Whether this port occurs in what opens the door now.
+/// Whether this stage occurs in a sequence that opens the door now.
 fn has(door: &Door, knock: &Knock) -> bool {
     match &door.lock {
         Lock::Otp(lock) => lock
@@ -90,7 +90,7 @@ fn has(door: &Door, knock: &Knock) -> bool {
     }
 }
 
-/// What a door wants of a packet beside its port.
+/// The requirements of a door that a packet with the right port does not meet.
 fn unfit(door: &Door, knock: &Knock) -> String {
     let name = &door.name;
     if knock.protocol == Protocol::Udp {

@@ -1,4 +1,4 @@
-//! Packets, one after another, and what follows from them.
+//! Plays packets one after another, and shows their effects.
 
 mod single_packets;
 
@@ -25,19 +25,19 @@ use crate::simulation::why;
 use crate::sorted;
 use crate::time::Now;
 
-/// The Unix time at second 0 of lines that do not set the clock.
+/// The Unix time at second 0, if the lines do not set the clock.
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
-/// How many addresses are taken for this host's because packets go there.
+/// How many destination addresses may be taken for this host's own.
 const MOST_ADDRESSES: usize = 1024;
 
-/// What is wanted of a simulation.
+/// The settings of a simulation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
-    /// Of each packet it is told why it opens nothing.
+    /// Explain for each packet why it opens nothing.
     pub explains: bool,
-    /// This host's addresses; if there are none, packets go to this host wherever they go.
+    /// This host's addresses; if empty, every destination counts as this host.
     pub here: Vec<IpAddr>,
-    /// IPv6 does not exist.
+    /// Ignore IPv6.
     pub only_v4: bool,
 }
 
@@ -46,20 +46,20 @@ pub struct Play {
     engine: Engine,
     openings: Openings,
     wishes: Wishes,
-    /// Packets go to this host wherever they go.
+    /// Every destination counts as this host.
     finds_addresses: bool,
-    /// Addresses that packets went to.
+    /// The destination addresses so far.
     found: Vec<IpAddr>,
     now: Now,
     began: Duration,
-    /// Commands that run: none, unless lines say how each of them ends.
+    /// The running commands; empty unless lines tell how each of them ends.
     running: Vec<Job>,
     ends_at_once: bool,
     used: Used,
     cooldowns: Vec<(Arc<str>, IpAddr, Duration)>,
-    /// What doors with single packets have used of their rate.
+    /// How much of their rate doors with single packets have used.
     buckets: Buckets,
-    /// The furthest stage at each door.
+    /// The furthest stage reached at each door.
     furthest: Vec<usize>,
     packets: u64,
     of_interest: u64,
@@ -70,18 +70,18 @@ pub struct Play {
 /// Why a line cannot be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its time is before that of the line above.
+    /// Its time is before that of the previous line.
     GoesBack,
-    /// No command of this text runs.
+    /// No such command is running.
     NoCommand,
     /// No door has this name.
     NoDoor,
-    /// It states what is not so.
+    /// It asserts something that is false.
     NotSo,
 }
 
 impl Play {
-    /// Nothing happened yet.
+    /// A simulation before its first packet.
     #[must_use]
     pub fn new(config: Config, wishes: Wishes) -> Play {
         let capacity = config.options.max_attempts();
@@ -110,28 +110,28 @@ impl Play {
         }
     }
 
-    /// The lines since this was asked last.
+    /// Returns the output since the last call.
     pub fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }
 
-    /// Whether a door opened.
+    /// Whether any door opened.
     #[must_use]
     pub fn has_opened(&self) -> bool {
         self.openings_made > 0
     }
 
-    /// Commands run until a line says how they end, instead of ending at once with 0.
+    /// Lets commands run until a line tells how they end, instead of ending at once with exit code 0.
     pub fn wait_for_endings(&mut self) {
         self.ends_at_once = false;
     }
 
-    /// A packet of a capture came, at this Unix time; its bytes from the IP header on, if it is one.
+    /// Plays a packet of a capture that arrived at this Unix time; `ip` is `None` if it is not an IP packet.
     pub fn packet(&mut self, unix: Duration, ip: Option<&[u8]>) {
         if self.packets == 0 {
             (self.now, self.began) = (Now { uptime: unix, unix }, unix);
         }
-        // Captures of several processors are not always in order.
+        // Captures from several CPUs are not always in order.
         self.pass_to(unix.max(self.now.uptime));
         self.packets += 1;
         match ip.and_then(crate::packet::parse) {
@@ -143,10 +143,10 @@ impl Play {
         }
     }
 
-    /// Does what a line says.
+    /// Plays a line.
     ///
     /// # Errors
-    /// Why that cannot be.
+    /// See [`Refusal`].
     pub fn step(&mut self, step: Step<'_>) -> Result<(), Refusal> {
         match step {
             Step::Addresses(here) => {
@@ -200,7 +200,7 @@ impl Play {
         Ok(())
     }
 
-    /// Lets everything happen that is still to happen, and sums up.
+    /// Lets all deadlines pass, and adds a summary.
     pub fn end(&mut self) {
         while let Some(due) = self.next_deadline() {
             self.pass_to(due.max(self.now.uptime));
@@ -240,7 +240,7 @@ impl Play {
         looks.chain(self.openings.next_deadline()).min()
     }
 
-    /// Time passes, and what is due meanwhile happens in its time.
+    /// Advances the time, and acts on each deadline on the way.
     fn pass_to(&mut self, uptime: Duration) {
         while let Some(due) = self.next_deadline().filter(|due| *due <= uptime) {
             self.set_time(due);
@@ -293,7 +293,7 @@ impl Play {
         }
     }
 
-    /// Tells what happened, and opens the doors that are to be opened.
+    /// Reports the events, and opens doors accordingly.
     fn happened(&mut self, events: Vec<Event>) {
         let mut events = events;
         events.retain(|event| {
@@ -331,7 +331,7 @@ impl Play {
         }
     }
 
-    /// Says so if nothing is left in the one-time file of a door whose line was used now.
+    /// Reports an exhausted one-time file after the door's last line was used.
     fn end_file_of(&mut self, door: usize) {
         let lock = self.engine.doors().get(door).map(|door| &door.lock);
         let is_used_up =
@@ -360,7 +360,7 @@ impl Play {
         self.say(&format!("{name}: would open {} for {network} {time}", listed(ports)));
     }
 
-    /// Does what the doorkeeper does, but runs nothing.
+    /// Carries out the actions as the doorkeeper does, but without running commands.
     fn take(&mut self, actions: Vec<Action>) {
         let mut actions = std::collections::VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {

@@ -1,4 +1,4 @@
-//! A simulated packet that may be a single packet.
+//! Simulates single packets.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::opening::log_limit::{Cause, dropped};
 use crate::simulation::play::Play;
 
 impl Play {
-    /// Judges a datagram as the watcher does, and grants what it asks for as the doorkeeper does.
+    /// Judges a datagram as the watcher does, and grants its request as the doorkeeper does.
     pub(super) fn single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) {
         let door = match self.engine.judge_single_packet(knock, packet) {
             Verdict::Stray => return,
@@ -42,7 +42,7 @@ impl Play {
         match grant(self.engine.doors(), &self.used, door, arrival, packet.payload(), &is_resting) {
             Ok(Granted { door: index, request, time, id }) => {
                 let Some(door) = self.engine.doors().get(index).cloned() else { return };
-                // It is far from full here.
+                // A simulation does not fill this.
                 let _ = self.used.insert(time, id, u32::MAX, now.unix.as_secs());
                 self.cooldowns.retain(|(_, _, until)| *until > now.uptime);
                 if !door.rules.cooldown.is_zero() {
