@@ -1,4 +1,4 @@
-//! What the doorkeeper knows: which doors stand open, and what its commands did.
+//! The doorkeeper's half of the status: which doors are open, and the outcome of its commands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use crate::protocol::confinement::Confined;
 use crate::status::facts::{Facts, unix_of, word};
 use crate::time::Now;
 
-/// What the doorkeeper counts.
+/// The doorkeeper's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// When the configuration in force was read, as Unix time.
+    /// The time when the configuration in force was read, as Unix time.
     pub config_read: Duration,
-    /// When it was read again last, as Unix time, and what was wrong with it then.
+    /// The time of the last reload as Unix time, and its error if it failed.
     pub last_reload: Option<(Duration, Option<String>)>,
-    /// Lines that were left out of the log.
+    /// How many lines the rate limit of the log dropped.
     pub lines_left_out: u64,
-    /// How many watchers were started behind the first.
+    /// How many watchers were started after the first one.
     pub watcher_restarts: u64,
-    /// What the watcher gave up.
+    /// How the watcher is confined.
     pub watcher_confined: Option<Confined>,
-    /// What the process gave up that looks up names, if there is one.
+    /// How the process that resolves names is confined, if there is one.
     pub resolver_confined: Option<Confined>,
-    /// Commands that were killed because they took too long.
+    /// How many commands were killed after their timeout.
     pub commands_killed: u64,
     doors: LiteMap<Arc<str>, Counts>,
 }
 
-/// What is counted for one door.
+/// The counters of one door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     commands_run: u64,
@@ -42,7 +42,7 @@ struct Counts {
 }
 
 impl Ledger {
-    /// Counts what is about to be done.
+    /// Counts an action that is about to be carried out.
     pub fn note(&mut self, action: &Action) {
         match action {
             Action::Run(job) => self.counts(&job.door).commands_run += 1,
@@ -51,7 +51,7 @@ impl Ledger {
         }
     }
 
-    /// Counts something that happened.
+    /// Counts an event.
     pub fn note_event(&mut self, event: &Event) {
         match event {
             Event::Unsuccessful { door, .. } => self.counts(door).commands_failed += 1,
@@ -65,16 +65,16 @@ impl Ledger {
     }
 }
 
-/// The state file, as `--status` shows it.
+/// The state file, as shown by `--status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateFile<'a> {
-    /// Where it is; none if there is none.
+    /// Its path; `None` without a state file.
     pub path: Option<&'a Path>,
-    /// It can be written.
+    /// Whether it is writable.
     pub is_ok: bool,
 }
 
-/// Adds what the doorkeeper knows to what every process tells.
+/// Adds the doorkeeper's facts to those that both processes report.
 pub fn tell(
     facts: &mut Facts,
     ledger: &Ledger,

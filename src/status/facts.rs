@@ -1,19 +1,19 @@
-//! The lines in which a process tells what it knows.
+//! Writes the status of a process as lines `KEY VALUE`.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use crate::time::Now;
 
-/// The last line: what came before is everything.
+/// The last line, which shows that the text is complete.
 pub const END: &str = "end";
 
-/// Lines `KEY VALUE` while they are made. The keys are those of [`keys`](super::keys).
+/// Lines `KEY VALUE`, under construction. The keys are those of [`keys`](super::keys).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts(String);
 
 impl Facts {
-    /// The facts of every process: what it is, since when.
+    /// The facts that both processes report: version, pid, start time.
     #[must_use]
     pub fn of_process(pid: u32, started: Now, now: Now) -> Facts {
         let mut facts = Facts::default();
@@ -24,7 +24,7 @@ impl Facts {
         facts
     }
 
-    /// Adds a fact. A value is one line, whatever it is made of.
+    /// Adds a fact. Control characters in the value are replaced, so that it stays on one line.
     pub fn tell(&mut self, key: &str, value: impl Display) {
         self.add(key, &value);
     }
@@ -39,14 +39,14 @@ impl Facts {
         self.0.push('\n');
     }
 
-    /// The same, if there is a value.
+    /// Adds a fact unless its value is `None`.
     pub fn tell_if(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.tell(key, value);
         }
     }
 
-    /// All lines.
+    /// All lines, followed by [`END`].
     #[must_use]
     pub fn end(mut self) -> String {
         self.0.push_str(END);
@@ -61,7 +61,7 @@ pub fn word(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }
 }
 
-/// The Unix time, in seconds, of an uptime.
+/// Converts an uptime to Unix time in seconds.
 #[must_use]
 pub fn unix_of(uptime: Duration, now: Now) -> u64 {
     let (later, earlier) = (uptime.saturating_sub(now.uptime), now.uptime.saturating_sub(uptime));

@@ -1,20 +1,20 @@
-//! What one process told, as its reader has it, and the JSON form of both.
+//! Parses the status of one process, and formats both as JSON.
 
 use crate::json;
 use crate::status::facts::END;
 use crate::status::keys::{DOORKEEPER, Key, Kind, WATCHER};
 
-/// The lines of one process, in their order.
+/// The status of one process, in the order of its lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Half(Vec<(String, String)>);
 
-/// What is told of one thing of a list.
+/// One item of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'a>(&'a [(String, String)]);
 
 impl Half {
-    /// Reads the lines; `None` unless they came to their end. What is no text is shown as U+FFFD, and a control
-    /// character as a question mark: who asks has a terminal.
+    /// Parses the lines; `None` unless they are complete. Bytes that are not UTF-8 become U+FFFD and control
+    /// characters become question marks, as the output may go to a terminal.
     #[must_use]
     pub fn read(text: &[u8]) -> Option<Half> {
         let text = String::from_utf8_lossy(text);
@@ -30,19 +30,19 @@ impl Half {
         None
     }
 
-    /// The value of a key that is of no list.
+    /// The value of a key outside of lists.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         Item(&self.0).get(key)
     }
 
-    /// The same as a number.
+    /// The value of a key outside of lists, as a number.
     #[must_use]
     pub fn number(&self, key: &str) -> Option<u64> {
         Item(&self.0).number(key)
     }
 
-    /// The things of the list whose first key this is.
+    /// The items of the list whose first key is `first`.
     pub fn items(&self, first: &str) -> impl Iterator<Item = Item<'_>> {
         let starts: Vec<usize> = (0..).zip(&self.0).filter(|(_, it)| it.0 == first).map(|it| it.0).collect();
         let is_inside = move |key: &str| key.strip_prefix(first).is_some_and(|rest| rest.starts_with('.'));
@@ -80,14 +80,14 @@ impl<'a> Item<'a> {
         self.0.iter().find(|it| it.0 == key).map(|it| it.1.as_str())
     }
 
-    /// The same as a number.
+    /// The value of a key, as a number.
     #[must_use]
     pub fn number(&self, key: &str) -> Option<u64> {
         self.get(key)?.parse().ok()
     }
 }
 
-/// The value of a key in JSON; `null` where nothing, or nothing fitting, was told.
+/// The value of a key in JSON; `null` if it is absent or of another kind.
 fn value(key: &Key, value: Option<&str>) -> String {
     let told = value.and_then(|value| match key.kind {
         Kind::Text => Some(json::string(value)),
@@ -101,7 +101,7 @@ fn value(key: &Key, value: Option<&str>) -> String {
     told.unwrap_or_else(|| "null".to_owned())
 }
 
-/// The JSON form: one object, in which a half that did not answer is `null`.
+/// Formats both halves as one JSON object; a half that did not answer is `null`.
 #[must_use]
 pub fn json(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
     let of = |half: Option<&Half>, keys| half.map_or_else(|| "null".to_owned(), |half| half.json(keys));

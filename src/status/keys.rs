@@ -1,6 +1,7 @@
-//! Everything that a status can say: the table that the JSON form is made by, and the manual is held against.
+//! The table of all keys of the status. The JSON form is generated from it, and a test compares the manual
+//! with it.
 
-/// What the value of a key is.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A text.
@@ -14,13 +15,13 @@ pub enum Kind {
 /// One key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The list that it belongs to, as JSON calls it; the first key of a list begins an item.
+    /// The name of its list in JSON; the first key of a list starts an item.
     pub list: Option<&'static str>,
-    /// What the line of the daemon begins with.
+    /// The key in the daemon's lines.
     pub line: &'static str,
-    /// What JSON calls it.
+    /// The name in JSON.
     pub name: &'static str,
-    /// What its value is.
+    /// The type of its value.
     pub kind: Kind,
 }
 
@@ -34,7 +35,7 @@ const fn item(list: &'static str, line: &'static str, name: &'static str, kind: 
     Key { list: Some(list), line, name, kind }
 }
 
-/// What the watcher tells.
+/// The keys of the watcher.
 #[rustfmt::skip]
 pub const WATCHER: &[Key] = &[
     one("version", Text),
@@ -67,7 +68,7 @@ pub const WATCHER: &[Key] = &[
     item("doors", "door.last_opened", "last_opened", Number),
 ];
 
-/// What the doorkeeper tells.
+/// The keys of the doorkeeper.
 #[rustfmt::skip]
 pub const DOORKEEPER: &[Key] = &[
     one("version", Text),

@@ -1,4 +1,4 @@
-//! The status as metrics: the text format 0.0.4 of Prometheus. No label is an address.
+//! Formats the status as metrics in the Prometheus text format 0.0.4. No label contains an address.
 
 use std::fmt::Write;
 
@@ -7,14 +7,14 @@ use litemap::LiteMap;
 use crate::octets;
 use crate::status::half::{Half, Item};
 
-/// Labels, and a value if there is one.
+/// Labels, and a value if it is known.
 type Sample = (String, Option<u64>);
 
-/// Metrics while they are written.
+/// Metrics under construction.
 struct Metrics(String);
 
 impl Metrics {
-    /// Writes one metric with its samples: labels and values.
+    /// Writes one metric with its samples.
     fn add(&mut self, name: &str, help: &str, samples: &[Sample]) {
         if samples.iter().any(|(_, value)| value.is_some()) {
             let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
@@ -27,13 +27,13 @@ impl Metrics {
         }
     }
 
-    /// The same with one sample without labels.
+    /// Writes one metric with a single sample without labels.
     fn add_one(&mut self, name: &str, help: &str, value: Option<u64>) {
         self.add(name, help, &[(String::new(), value)]);
     }
 }
 
-/// How an attempt, or a knock that began none, can end: the key of the status, and the label.
+/// The outcomes of attempts, and of knocks that began none: the key of the status, and the label.
 const ENDS: [(&str, &str); 8] = [
     ("door.opened", "opened"),
     ("door.failed", "failed"),
@@ -45,7 +45,7 @@ const ENDS: [(&str, &str); 8] = [
     ("door.repeated_packets", "repeated_packets"),
 ];
 
-/// The metrics of both halves. Doors have series once something happened at them.
+/// Formats the metrics of both halves. A door has series once something has happened at it.
 #[must_use]
 pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
     let mut metrics = Metrics(String::new());
@@ -101,7 +101,7 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
         "Commands killed because they took too long.",
         number("commands_killed"),
     );
-    // Doors that have run something have a series even while they are shut.
+    // A door that has run a command keeps its series while it is closed.
     let mut open: LiteMap<&str, u64> =
         half.items("door").filter_map(|item| Some((item.get("door")?, 0))).collect();
     for name in half.items("open").filter_map(|item| item.get("open")) {
@@ -165,13 +165,13 @@ fn of_watcher(metrics: &mut Metrics, half: &Half) {
     );
 }
 
-/// A sample for each thing of the list whose first key is `first`, labelled by its name.
+/// One sample for each item of a list, labelled with the item's name.
 fn samples(half: &Half, first: &str, key: &str) -> Vec<Sample> {
     let of = |item: Item<'_>| Some((label(first, item.get(first)?), item.number(key)));
     half.items(first).filter_map(of).collect()
 }
 
-/// The counts of these keys for each door. Doors of one name are one series.
+/// The counters of each door. Doors of the same name share a series.
 fn by_name<'a>(half: &'a Half, first: &str, keys: &[&str]) -> LiteMap<&'a str, Vec<u64>> {
     let mut doors: LiteMap<&str, Vec<u64>> = LiteMap::new();
     for item in half.items(first) {

@@ -1,12 +1,12 @@
-//! What the daemon tells of itself when it is asked (`knockd --status`, SIGUSR1), and the forms it is shown in.
+//! The daemon's status on request (`knockd --status`, SIGUSR1), and its output formats.
 //!
-//! Each of the daemon's two processes tells what it knows as lines `KEY VALUE` ([`facts`]), the last of which is
-//! `end`. It writes them to each connection to its status socket, and reads nothing there. The program that asks
-//! reads the lines of both ([`half`]) and shows them as a [`table`], as JSON or as [`metrics`] for Prometheus; so
-//! the daemon itself needs none of these forms.
+//! Each of the daemon's two processes writes its part as lines `KEY VALUE` ([`facts`]), ended by the line
+//! `end`, to every connection to its status socket, from which it reads nothing. The program that asks parses
+//! the lines of both ([`half`]) and formats them as a [`table`], as JSON or as [`metrics`] for Prometheus, so
+//! the daemon itself needs none of these formats.
 //!
-//! **No sequence, seed, key, command or one-time line is ever told**, nor what they could be guessed from, such as a
-//! hash of the configuration.
+//! **The status never contains a sequence, seed, key, command or one-time line**, nor anything they could be
+//! guessed from, such as a hash of the configuration.
 
 pub mod doorkeeper;
 pub mod facts;

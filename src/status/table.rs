@@ -1,19 +1,19 @@
-//! The status for people: a table, and lines for the log.
+//! Formats the status for people: as a table, and as lines for the log.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use crate::status::half::{Half, Item};
 
-/// What the table needs to know beside what was told.
+/// Additional input for the table.
 pub struct Surroundings<'a> {
-    /// The Unix time in local words, to the minute.
+    /// Formats a Unix time as local time, to the minute.
     pub clock: &'a dyn Fn(u64) -> String,
-    /// The configuration was changed after it was read.
+    /// Whether the configuration file changed after it was read.
     pub has_changed: bool,
 }
 
-/// The table.
+/// Formats the table.
 #[must_use]
 pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surroundings<'_>) -> String {
     let mut text = String::new();
@@ -114,7 +114,7 @@ fn state(half: &Half) -> String {
     }
 }
 
-/// Whether the program of a fleet is there, and what waits for it; nothing without a fleet.
+/// Whether the program of a fleet is connected, and how many messages wait for it; `None` without a fleet.
 fn fleet(half: &Half) -> Option<String> {
     let is_there = half.get("fleet_connected")? == "yes";
     let waiting = half.number("fleet_waiting").unwrap_or_default();
@@ -122,7 +122,7 @@ fn fleet(half: &Half) -> Option<String> {
     Some(format!("{words}, {waiting} messages wait"))
 }
 
-/// The columns behind the name of a door.
+/// The columns after the door's name.
 const COLUMNS: [&str; 7] = ["kind", "begun", "failed", "expired", "refused", "opened", "last"];
 
 fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surroundings<'_>) -> String {
@@ -134,7 +134,7 @@ fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surrounding
     let mut shown: Vec<&str> = Vec::new();
     for item in watcher.into_iter().flat_map(|half| half.items("door")) {
         let name = item.get("door").unwrap_or("?");
-        // Openings of doors of one name are shown once.
+        // Show the openings of doors with the same name only once.
         let open = if shown.contains(&name) { Vec::new() } else { open_for(name, doorkeeper) };
         shown.push(name);
         let number = |key| item.number(key).unwrap_or_default();
@@ -158,7 +158,7 @@ fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surrounding
         ]);
         rows.extend(open.map(only_open));
     }
-    // Doors that are open still, and are none any more, or whose counts nobody tells.
+    // Doors that are still open, but were removed from the configuration or lack the watcher's half.
     let names: Vec<&str> = doorkeeper
         .into_iter()
         .flat_map(|half| half.items("open"))
@@ -193,7 +193,7 @@ fn kind(item: Item<'_>) -> String {
     }
 }
 
-/// For whom a door is open, and for how long.
+/// Who a door is open for, and for how long.
 fn open_for(name: &str, doorkeeper: Option<&Half>) -> Vec<String> {
     let items = doorkeeper.into_iter().flat_map(|half| half.items("open"));
     let of_door = items.filter(|item| item.get("open") == Some(name));
@@ -209,7 +209,7 @@ fn open_for(name: &str, doorkeeper: Option<&Half>) -> Vec<String> {
     of_door.map(words).collect()
 }
 
-/// Rows with columns of equal width; numbers stand at the right.
+/// Aligns the columns; numbers are right-aligned.
 fn aligned(rows: &[[String; 9]]) -> String {
     let mut widths = [0; 9];
     for row in rows {
@@ -232,7 +232,7 @@ fn aligned(rows: &[[String; 9]]) -> String {
     text
 }
 
-/// What a half tells, as lines for the log: how it is, and each door at which something happened.
+/// Formats one half as lines for the log: its general state, and each door with events.
 #[must_use]
 pub fn log_lines(half: &Half, is_watcher: bool) -> Vec<String> {
     let up = half.number("up_seconds").map(lasting).unwrap_or_default();

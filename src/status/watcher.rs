@@ -1,4 +1,4 @@
-//! What the watcher knows: who knocks.
+//! The watcher's half of the status: who is knocking.
 
 use crate::door::Door;
 use crate::door::lock::Lock;
@@ -6,22 +6,22 @@ use crate::engine::Engine;
 use crate::filter::interfaces::State;
 use crate::status::facts::{Facts, word};
 
-/// An interface that is listened on, or waited for.
+/// The state of an interface, whether it is captured on or waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Its name.
     pub name: String,
-    /// How things stand with it.
+    /// Whether packets can be captured on it.
     pub state: State,
-    /// Its packets come through a ring.
+    /// Whether its packets arrive through a ring.
     pub has_ring: bool,
     /// How many packets passed the filter and arrived.
     pub packets: u64,
-    /// How many more passed the filter, and were lost for want of room.
+    /// How many more packets passed the filter but were dropped, as the buffer was full.
     pub dropped: u64,
 }
 
-/// Adds what the watcher knows to what every process tells.
+/// Adds the watcher's facts to those that both processes report.
 pub fn tell(facts: &mut Facts, engine: &Engine, addresses: usize, interfaces: &[Standing]) {
     facts.tell("addresses", addresses);
     facts.tell("attempts", engine.attempts());
@@ -59,7 +59,7 @@ pub fn tell(facts: &mut Facts, engine: &Engine, addresses: usize, interfaces: &[
     }
 }
 
-/// What kind of lock a door has: nothing that would help to open it.
+/// The kind of a door's lock, without anything that would help to open it.
 fn tell_lock(facts: &mut Facts, door: &Door) {
     let kind = match &door.lock {
         Lock::Fixed(_) => "sequence",
