@@ -1,12 +1,12 @@
-//! A QR code as text for a terminal.
+//! Draws a QR code as text for a terminal.
 
 use qrcodegen::{QrCode, QrCodeEcc};
 
-/// How many light modules surround the code, by its standard (ISO/IEC 18004).
+/// The width of the light margin around a code, in modules (ISO/IEC 18004).
 const QUIET: i32 = 4;
 
-/// The QR code of a text, for a terminal with light letters on a dark ground: a line of it is two rows of the code.
-/// None if the text is too long for one.
+/// Draws the QR code of a text for a terminal with a dark background; each line of text holds two rows of the
+/// code. `None` if the text is too long for a QR code.
 #[must_use]
 pub fn terminal(text: &str) -> Option<String> {
     let code = QrCode::encode_text(text, QrCodeEcc::Low).ok()?;

@@ -1,6 +1,7 @@
-//! Makes up a door: random ports or fresh keys, as text for both ends. Nothing is written anywhere.
+//! Generates a door: random ports or fresh keys, as text for both ends. Writes nothing to disk.
 //!
-//! The caller supplies the random numbers, and says which ports are in use and what closes the port behind the door.
+//! The caller supplies the random numbers, the ports in use, and the firewall that protects the port behind
+//! the door.
 
 pub mod code;
 pub mod ports;
@@ -13,18 +14,18 @@ use crate::config::Config;
 use crate::door::seed::{SEED_BYTES, new_seed};
 use crate::new_door::ports::Source;
 
-/// How many seconds a list of one-time ports is good for.
+/// The period of one-time lists, in seconds.
 const PERIOD: u16 = 60;
-/// Milliseconds between knocks, so that the network does not change their order.
+/// The delay between knocks in ms, so that the network does not reorder them.
 const DELAY: u16 = 20;
-/// The longest name, in bytes.
+/// The longest name of a door, in bytes.
 const LONGEST_NAME: usize = 100;
-/// After so many seeds that can be guessed there will be no other.
+/// Give up after this many guessable seeds.
 const ATTEMPTS: usize = 100;
-/// What stands for the host if nobody says what it is called.
+/// The placeholder for an unknown host.
 const SERVER: &str = "SERVER";
 
-/// What opens a door.
+/// The kind of lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// A sequence of ports.
@@ -36,66 +37,66 @@ pub enum Kind {
     Spa,
 }
 
-/// What closes the port behind the door to everybody else.
+/// The firewall that closes the port behind the door to everyone else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Firewall {
-    /// The guard or the sets that the configuration names already.
+    /// The guard or the sets that the configuration has already.
     Configured,
-    /// A guard, which has to be switched on.
+    /// The guard, to be switched on.
     Guard(Beside),
-    /// Sets of the user's own rules: the value of `Nft_Set`.
+    /// Sets in the user's own rules; this is the value of `Nft_Set`.
     Sets(&'static str),
-    /// Not nftables, which this kernel lacks, but the helper script.
+    /// The helper script, for kernels without nftables.
     Script,
 }
 
-/// Another firewall beside the guard; it has to let the port through.
+/// Another firewall next to the guard, which must also let the port through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
-    /// None that is known.
+    /// None that we recognise.
     Unknown,
-    /// ufw is on.
+    /// ufw is active.
     Ufw,
-    /// firewalld runs.
+    /// firewalld is running.
     Firewalld,
 }
 
-/// What is asked for.
+/// The user's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// The door's name.
     pub name: String,
-    /// What opens it.
+    /// The kind of lock.
     pub kind: Kind,
-    /// What clients call the server: its name or address.
+    /// The server's name or address as clients know it.
     pub host: Option<String>,
     /// The TCP port behind the door.
     pub port: u16,
-    /// The address of `knock.html`, if the door is to be opened from a browser.
+    /// The URL of `knock.html`, for a door that is opened from a browser.
     pub page: Option<String>,
 }
 
-/// A door for both ends. It holds secrets, so it cannot be printed by accident.
+/// A door for both ends. It has no `Debug`: it contains secrets.
 pub struct NewDoor {
-    /// What `knockd.conf` gets.
+    /// The section for `knockd.conf`.
     pub section: Zeroizing<String>,
-    /// The file of the client, below its home folder.
+    /// The client's file, relative to the home folder.
     pub client_file: &'static str,
-    /// What that file gets.
+    /// The text for the client's file.
     pub profile: Zeroizing<String>,
     /// The client's command line.
     pub command: String,
-    /// What the QR code of the profile says.
+    /// The text of the QR code.
     pub code: Zeroizing<String>,
-    /// The address that has the page knock at this door.
+    /// The URL that makes the page knock at this door.
     pub link: Option<Zeroizing<String>>,
 }
 
 impl Wish {
-    /// Checks what was asked for against the doors that exist.
+    /// Checks the request against the existing doors.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence for the user.
+    /// The first thing wrong with the request, as a sentence for the user.
     pub fn check(&self, config: &Config) -> Result<(), String> {
         let name = &self.name;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -109,7 +110,7 @@ impl Wish {
                  hyphens and underscores"
             ));
         }
-        // Sections of knockd.conf and of ~/.fwknoprc that are no door and no server.
+        // Names of sections in knockd.conf and ~/.fwknoprc that are neither doors nor servers.
         if ["options", "default"].contains(&name.to_ascii_lowercase().as_str()) {
             return Err(format!("'{name}' cannot be the name of a door: [{name}] has the settings for all"));
         }
@@ -126,10 +127,10 @@ impl Wish {
         Ok(())
     }
 
-    /// Makes the door. No port that it knocks at is among those `taken`.
+    /// Generates the door. Its knocks use none of the ports in `taken`.
     ///
     /// # Errors
-    /// There are no random numbers, or too few ports are free.
+    /// The random source fails, or too few ports are free.
     pub fn make(&self, firewall: &Firewall, taken: &[u16], random: Source<'_>) -> Result<NewDoor, String> {
         let (lock, knock, link) = match self.kind {
             Kind::Sequence => self.sequence(taken, random)?,
@@ -152,7 +153,7 @@ impl Wish {
         })
     }
 
-    /// The lines for the server, those for the client, and the end of the link.
+    /// The lines for the server, the lines for the client, and the end of the URL's fragment.
     fn sequence(&self, taken: &[u16], random: Source<'_>) -> Result<Lines, String> {
         let sequence = ports::sequence(self.page.is_some(), taken, random)?;
         Ok((
@@ -202,7 +203,7 @@ impl Wish {
         self.host.as_deref().unwrap_or(SERVER)
     }
 
-    /// The profile, which asks for the host where that is not known.
+    /// The profile; if the host is unknown, preceded by a comment that asks for it.
     fn with_comment(&self, profile: &str) -> Zeroizing<String> {
         let comment = "# Replace SERVER by the name or address of the server.\n";
         Zeroizing::new(if self.host.is_some() { profile.to_owned() } else { format!("{comment}{profile}") })
@@ -245,7 +246,7 @@ impl Wish {
 
 type Lines = (Zeroizing<String>, Zeroizing<String>, Zeroizing<String>);
 
-/// A seed that nobody guesses.
+/// Generates a seed that is hard to guess.
 fn seed(random: Source<'_>) -> Result<Zeroizing<String>, String> {
     let mut bytes = Zeroizing::new([0; SEED_BYTES]);
     for _ in 0..ATTEMPTS {
@@ -257,7 +258,7 @@ fn seed(random: Source<'_>) -> Result<Zeroizing<String>, String> {
     Err("the random numbers are not random".to_owned())
 }
 
-/// A key of so many random bytes, in base64.
+/// Generates a key of `length` random bytes, in base64.
 fn key(length: usize, random: Source<'_>) -> Result<Zeroizing<String>, String> {
     let mut bytes = Zeroizing::new(vec![0; length]);
     random(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Random ports to knock at.
+//! Chooses random ports for knocks.
 
 use std::ops::RangeInclusive;
 
@@ -8,25 +8,25 @@ use crate::config::Config;
 use crate::door::lock::Lock;
 use crate::door::otp::SPREAD;
 
-/// Fills bytes with numbers that nobody can guess, or says why there are none.
+/// Fills a buffer with unpredictable bytes, or returns why it cannot.
 pub type Source<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), String>;
 
-/// How many knocks open the door.
+/// How many knocks open a generated door.
 const STAGES: usize = 5;
-/// Ports that are knocked at: above the reserved ones, below those that connections of this host begin from.
+/// The ports for knocks: above the reserved ones, below the range for outgoing connections.
 const PORTS: RangeInclusive<u16> = 1024..=32_767;
-/// The bases of one-time lists, which use this port and the 255 above it.
+/// The base ports for one-time lists, which use this port and the 255 above it.
 const BASES: RangeInclusive<u16> = 20_000..=60_000;
-/// After so many attempts, too few ports are free.
+/// Give up after this many attempts: too few ports are free.
 const ATTEMPTS: usize = 10_000;
 
-/// The ports above 1023 that browsers refuse to connect to ("bad ports" of the Fetch standard).
+/// The ports above 1023 that browsers do not connect to ("bad ports" of the Fetch standard).
 const BLOCKED_BY_BROWSERS: [u16; 19] = [
     1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679,
     6697, 10_080,
 ];
 
-/// The ports that the doors of a configuration are knocked at or open.
+/// The ports that the doors of a configuration listen to or open.
 #[must_use]
 pub fn of_config(config: &Config) -> Vec<u16> {
     let mut ports = Vec::new();
@@ -45,14 +45,15 @@ pub fn of_config(config: &Config) -> Vec<u16> {
     ports
 }
 
-/// The ports that have a name in the text of `/etc/services`.
+/// The ports that have a name in `/etc/services`, given its text.
 #[must_use]
 pub fn of_services(text: &str) -> Vec<u16> {
     let port = |line: &str| line.split_whitespace().nth(1)?.split('/').next()?.parse().ok();
     text.lines().filter(|line| !line.starts_with('#')).filter_map(port).collect()
 }
 
-/// A sequence as it is written: `PORT[:udp],...`. The ports neither rise nor fall, as those of a scan do.
+/// Generates a sequence `PORT[:udp],...`. The ports are neither ascending nor descending, unlike those of a
+/// scan.
 pub(super) fn sequence(
     is_for_browsers: bool,
     taken: &[u16],
@@ -76,7 +77,7 @@ pub(super) fn sequence(
     Err("too few ports are free".to_owned())
 }
 
-/// Adds the protocols: at least one stage of each, or TCP alone for browsers.
+/// Adds protocols to the ports: at least one stage each of TCP and UDP, or TCP only for browsers.
 fn written(ports: &[u16], is_for_browsers: bool, random: Source<'_>) -> Result<Zeroizing<String>, String> {
     let all = (1 << ports.len()) - 1;
     let mut udp = 0;
@@ -96,7 +97,7 @@ fn written(ports: &[u16], is_for_browsers: bool, random: Source<'_>) -> Result<Z
     Ok(text)
 }
 
-/// A base for one-time lists that have none of the ports taken.
+/// Chooses a base whose one-time lists use none of the ports in `taken`.
 pub(super) fn base(taken: &[u16], random: Source<'_>) -> Result<u16, String> {
     for _ in 0..ATTEMPTS {
         let base = number(random)?;
