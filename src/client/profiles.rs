@@ -119,8 +119,8 @@ fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
     for path in paths() {
         let mut named = read(&path, insecure)?.into_iter().filter(|found| found.profile.name == name);
         if let Some(found) = named.next() {
-            // A second section of this name has a mistake noted; report it rather than guess which one is
-            // meant.
+            // The parser marks a second section of the same name as a mistake; report that rather than guess
+            // which one is meant.
             named.try_for_each(|other| other.check())?;
             return Ok(Some(found));
         }
