@@ -137,27 +137,11 @@ impl Doorkeeper {
     fn run(&mut self, signals: &mut Signals) {
         while !self.is_done(now()) {
             self.wait(signals);
-            let came = signals.take();
-            if came.end {
-                self.finish();
-            }
-            if came.reload {
-                self.reload();
-            }
-            if came.tell {
-                self.tell_log();
-            }
-            if came.child {
-                self.heir.look();
-            }
+            // First: a knocker waits for nothing else.
+            self.open_doors();
+            self.attend_to_signals(signals);
             self.reap();
-            // Doors with `Open` first, then their log lines.
-            self.log.hold();
-            self.take_openings();
             let now = now();
-            self.attend_to_fleet(now);
-            self.commit(now);
-            self.log.release(now);
             self.attend_to_watcher(now);
             self.attend_to_firewall(now);
             if let Some(found) = self.memory.look(now) {
@@ -179,6 +163,32 @@ impl Doorkeeper {
             self.untold.sum_up(&mut self.log, now);
             self.log.settle(now);
             self.log.write_on();
+        }
+    }
+
+    /// Opens the doors that were knocked at: those with `Open` first, then come their log lines.
+    fn open_doors(&mut self) {
+        self.log.hold();
+        self.take_openings();
+        let now = now();
+        self.attend_to_fleet(now);
+        self.commit(now);
+        self.log.release(now);
+    }
+
+    fn attend_to_signals(&mut self, signals: &mut Signals) {
+        let came = signals.take();
+        if came.end {
+            self.finish();
+        }
+        if came.reload {
+            self.reload();
+        }
+        if came.tell {
+            self.tell_log();
+        }
+        if came.child {
+            self.heir.look();
         }
     }
 
