@@ -52,7 +52,7 @@ impl Stream {
     }
 }
 
-/// Standard output, as the target of env_logger.
+/// Standard output, as the target of `env_logger`.
 struct ToOutput;
 
 impl Write for ToOutput {
