@@ -47,7 +47,7 @@ impl Doorbell {
     /// Listens from now on, but not to changes by the socket with the port ID `own`.
     ///
     /// # Errors
-    /// Errors of `socket(2)`, `bind(2)` and SO_ATTACH_FILTER.
+    /// Errors of `socket(2)`, `bind(2)` and `SO_ATTACH_FILTER`.
     pub fn new(own: u32) -> io::Result<Doorbell> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;

@@ -18,7 +18,7 @@ use crate::firewall::set::{self, TableDescription};
 
 /// Buffer for one datagram of an answer, in bytes: the most that the kernel puts into one.
 const ANSWER: usize = 1 << 16;
-/// Send buffer for a batch, in bytes, above wmem_max: ten thousand elements take one megabyte.
+/// Send buffer for a batch, in bytes, above `wmem_max`: ten thousand elements take one megabyte.
 const SEND_BUFFER: usize = 16 << 20;
 /// Receive buffer in bytes, for the answers when every message of a batch is refused.
 const RECEIVE_BUFFER: usize = 1 << 20;
