@@ -1,8 +1,8 @@
-//! All that a watcher has to know of a configuration: the text of its files, and what cannot be read there.
+//! The text of a configuration as the watcher needs it, together with state that is not in the files.
 //!
-//! The doorkeeper reads the files; the watcher gets this in the memory file that comes with
-//! [`Order::Adopt`](super::messages::Order::Adopt), and opens nothing by itself. Both parse the same bytes with the
-//! same parser, so that the number of a door means the same door in both.
+//! The doorkeeper reads the files. The watcher, which opens no files, gets this in the memfd that comes with
+//! [`Order::Adopt`](super::messages::Order::Adopt). Both parse the same bytes with the same parser, so a door
+//! has the same number in both.
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
@@ -14,66 +14,67 @@ use zeroize::Zeroizing;
 
 use crate::protocol::bytes::{self, Reader};
 
-/// What the first bytes are: the format changes only together with the program, which is one.
+/// The first bytes. Both ends are the same program, so the format has only one version.
 const TITLE: &[u8] = b"knockd-bundle 1\n";
-/// More bytes than any of the small parts takes.
+/// An upper bound in bytes on the size of each small part.
 const SPARE: usize = 64;
 
-/// A file by the name that the configuration has for it, and its bytes, which may hold seeds.
+/// A file's path as in the configuration, and its content, which may include seeds.
 pub type File = (PathBuf, Zeroizing<Vec<u8>>);
-/// The same where it is only looked at.
+/// The same, borrowed.
 pub type Borrowed<'a> = (&'a Path, &'a [u8]);
 
-/// What is spent of the lock of a door: everything up to a period, and single lists (period and owner).
+/// The used lists of a one-time-password door: all periods up to a floor, and single lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpentLists {
-    /// The door's place in the configuration.
+    /// The door's index in the configuration.
     pub door: u32,
-    /// The youngest period that is spent with all before it.
+    /// The latest period of which all lists are used, as are those of all periods before it.
     pub floor: Option<u64>,
-    /// Period, and whose list it was; nobody's where a list is everybody's.
+    /// Period and owner of each used list; the owner is `None` if the list is the same for all addresses.
     pub lists: Vec<(u64, Option<IpAddr>)>,
     /// Period, source and number of the attempts that ended between the halves of a list.
     pub tries: Vec<(u64, IpAddr, u8)>,
 }
 
-/// A door that does not listen to somebody until this uptime.
+/// A cooldown of a door for one knocker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoolingDown {
-    /// The door's place in the configuration.
+    /// The door's index in the configuration.
     pub door: u32,
-    /// Who.
+    /// The knocker.
     pub knocker: IpAddr,
-    /// Its end, as uptime.
+    /// The end of the cooldown, as uptime.
     pub until: Duration,
 }
 
-/// What a watcher has to know of a configuration. Its texts are those of somebody else: there may be thousands of doors.
+/// Everything that the watcher needs to know of a configuration. Borrows its texts, as there may be thousands
+/// of doors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bundle<'a> {
-    /// The interfaces to listen on, as in the value of `Interface`.
+    /// The interfaces to capture on, as in the value of `Interface`.
     pub interface: String,
-    /// Interfaces that are missing are waited for.
+    /// Whether to wait for missing interfaces.
     pub waits: bool,
-    /// Somebody reads what is told of attempts.
+    /// Whether anyone reads the reports about attempts.
     pub has_readers: bool,
-    /// The configuration; the files that it includes stand behind it, in their order.
+    /// The main configuration file, followed by the files it includes in their order.
     pub files: Vec<Borrowed<'a>>,
     /// One-time sequence files.
     pub one_time: Vec<Borrowed<'a>>,
-    /// Lists of one-time passwords that were used.
+    /// The used lists of one-time passwords.
     pub spent: Vec<SpentLists>,
-    /// Cooldowns that go on.
+    /// The cooldowns still in progress.
     pub cooldowns: Vec<CoolingDown>,
 }
 
 impl<'a> Bundle<'a> {
-    /// The bytes.
+    /// Encodes the bundle.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let texts =
             self.files.iter().chain(&self.one_time).map(|(path, text)| path.as_os_str().len() + text.len());
-        // Enough for all of it, so that no copy of a seed is left where it did not fit.
+        // Reserve enough space in advance: a reallocation would leave a copy of the seeds behind.
         let mut out =
             Zeroizing::new(Vec::with_capacity(SPARE + texts.sum::<usize>() + self.room_for_lists()));
         out.extend(TITLE);
@@ -114,7 +115,7 @@ impl<'a> Bundle<'a> {
         out
     }
 
-    /// What the bytes say; nothing if they are not those of a whole bundle.
+    /// Decodes a bundle; `None` unless the bytes are exactly one bundle.
     #[must_use]
     pub fn decode(text: &'a [u8]) -> Option<Bundle<'a>> {
         let mut reader = Reader(text.strip_prefix(TITLE)?);
@@ -142,13 +143,13 @@ impl<'a> Bundle<'a> {
         reader.0.is_empty().then_some(bundle)
     }
 
-    /// The text of a one-time file.
+    /// The text of a one-time file, by path.
     #[must_use]
     pub fn one_time(&self, path: &Path) -> Option<&'a [u8]> {
         self.one_time.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
     }
 
-    /// Bytes that what was used up takes at most.
+    /// An upper bound on the bytes for used lists, cooldowns and lengths.
     fn room_for_lists(&self) -> usize {
         let lists = self.spent.iter().map(|it| SPARE + (it.lists.len() + it.tries.len()) * SPARE);
         let files = self.files.len() + self.one_time.len() + self.cooldowns.len();
@@ -165,7 +166,7 @@ fn counted(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes);
 }
 
-/// An address, or 0 for none.
+/// Appends an address, or 0 for `None`.
 fn owner(out: &mut Vec<u8>, owner: Option<IpAddr>) {
     match owner {
         None => out.push(0),
@@ -173,11 +174,11 @@ fn owner(out: &mut Vec<u8>, owner: Option<IpAddr>) {
     }
 }
 
-/// The bytes are not those of a whole bundle.
+/// The bytes are not a whole bundle.
 struct Damaged;
 
 impl<'a> Reader<'a> {
-    /// Any number of bytes, their number in front.
+    /// Bytes preceded by their length in 8 bytes.
     fn long_bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.long()?).ok()?;
         self.slice(length)
@@ -195,7 +196,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As many as the count in front says; each takes at least a byte, so that a wrong count asks for no memory.
+    /// A list preceded by its count. Grows item by item and each item takes at least a byte, so a wrong count
+    /// cannot allocate much memory.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let number = self.long()?;
         let mut list = Vec::new();

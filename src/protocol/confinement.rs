@@ -1,7 +1,8 @@
-//! What is taken away from the processes that read what strangers send, and what could be taken: values, their words on
-//! a command line and in messages.
+//! The confinement of the processes that parse packets from the network: what to give up and what was given
+//! up, with their texts for command lines and messages.
 //!
-//! The doorkeeper decides, the process does it to itself before it reads anything, and reports what it could not do.
+//! The doorkeeper decides. The process confines itself before it reads anything, and reports the steps that
+//! failed.
 
 use std::fmt;
 use std::io;
@@ -9,24 +10,24 @@ use std::io;
 use crate::config::Sandbox;
 use crate::filter::trouble::Code;
 
-/// What a process is to give up.
+/// The confinement requested of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Confinement {
-    /// The user and the group that it becomes; `None` if it keeps the daemon's, with all capabilities.
+    /// The user and group ids to change to; `None` to keep the daemon's user and all capabilities.
     pub identity: Option<(u32, u32)>,
-    /// Whether it locks itself up as well, and what follows if it cannot.
+    /// Whether to apply the sandbox as well, and what to do if a step of it fails.
     pub sandbox: Sandbox,
 }
 
 impl Confinement {
-    /// As two words of a command line.
+    /// Formats the confinement as two words of a command line.
     #[must_use]
     pub fn words(&self) -> [String; 2] {
         let identity = self.identity.map(|(user, group)| format!("{user}:{group}"));
         [identity.unwrap_or_else(|| KEEPS.to_owned()), self.sandbox.word().to_owned()]
     }
 
-    /// What these words say.
+    /// Parses these words; `None` if they are invalid.
     #[must_use]
     pub fn of(words: [&str; 2]) -> Option<Confinement> {
         let [identity, sandbox] = words;
@@ -44,25 +45,25 @@ impl Confinement {
 /// The word for a process that keeps its user.
 const KEEPS: &str = "keep";
 
-/// One of the things that a process gives up.
+/// One step of the confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// The daemon's user, group and supplementary groups.
+    /// Drop the daemon's user, group and supplementary groups.
     User,
-    /// Capabilities that it could get back.
+    /// Empty the capability bounding set.
     BoundingSet,
-    /// The capabilities that it has.
+    /// Drop all capabilities.
     Capabilities,
-    /// What a program with the set-user-ID bit would give it.
+    /// Set `no_new_privs`, so that set-user-ID programs give no privileges.
     NewPrivileges,
-    /// Files.
+    /// Restrict access to files (Landlock).
     Files,
-    /// System calls.
+    /// Restrict the system calls (seccomp).
     SystemCalls,
 }
 
 impl Part {
-    /// All of them, in the order of their outcomes.
+    /// All parts, in the order of their outcomes.
     pub const ALL: [Part; 6] = [
         Part::User,
         Part::BoundingSet,
@@ -72,7 +73,7 @@ impl Part {
         Part::SystemCalls,
     ];
 
-    /// What it is called in the manual.
+    /// The name used in the manual.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,7 +86,7 @@ impl Part {
         }
     }
 
-    /// What a process is said to have that gave it up.
+    /// The text for a process that has completed this step.
     const fn done(self) -> &'static str {
         match self {
             Part::BoundingSet => "empty bounding set",
@@ -95,39 +96,39 @@ impl Part {
     }
 }
 
-/// What became of a part.
+/// The outcome of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It was not wanted.
+    /// Not requested.
     #[default]
     Unwanted,
-    /// It is given up.
+    /// Completed.
     Done,
-    /// It is given up in another way: files by an empty root directory, where there is no Landlock.
+    /// Replaced by another measure: without Landlock, an empty root directory restricts access to files.
     Otherwise,
-    /// The system does not let us.
+    /// The system call failed.
     Failed(Code),
 }
 
 impl Outcome {
-    /// What became of a step.
+    /// The outcome of a step.
     #[must_use]
     pub fn of(result: Result<(), impl Into<io::Error>>) -> Outcome {
         result.map_or_else(|error| Outcome::Failed(Code::of(&error.into())), |()| Outcome::Done)
     }
 }
 
-/// What a process gave up.
+/// The confinement of a process, as it reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Confined {
-    /// The user that it has now.
+    /// Its current user id.
     pub user: u32,
-    /// What became of each part, in the order of [`Part::ALL`].
+    /// The outcome of each part, in the order of [`Part::ALL`].
     pub outcomes: [Outcome; Part::ALL.len()],
 }
 
 impl Confined {
-    /// The parts that were wanted and could not be done, as words.
+    /// The parts that were requested but failed, as text; `None` if there are none.
     #[must_use]
     pub fn missing(&self) -> Option<String> {
         let failed = self.parts().filter_map(|(part, outcome)| match outcome {

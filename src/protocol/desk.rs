@@ -1,61 +1,61 @@
-//! The doorkeeper's end of the protocol: which configuration is in force in both processes, and which openings are
-//! to be taken.
+//! The doorkeeper's end of the protocol: which configuration is in force in both processes, and which
+//! openings to accept.
 //!
-//! Pure: it is told what came and says what to do. It trusts no number of a watcher.
+//! A pure state machine. It trusts no number from the watcher.
 
 use crate::protocol::messages::Generation;
 
-/// What is to be done with an opening.
+/// How to handle an opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is taken.
+    /// Accept it.
     Take,
-    /// It was taken before: it is only acknowledged.
+    /// It was accepted before: only acknowledge it.
     Again,
-    /// It belongs to no configuration that is in force, or its number cannot be: it is left alone.
+    /// Ignore it: it belongs to a configuration that is not in force, or its number is out of order.
     Stray,
 }
 
-/// Where the doorkeeper stands with its watcher.
+/// The doorkeeper's state of the protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Desk {
-    /// The last generation that was handed out.
+    /// The last generation sent.
     last: Generation,
-    /// The one in force.
+    /// The generation in force.
     in_force: Option<Generation>,
-    /// The one that was handed to the watcher, which has not said yet that it is in force.
+    /// The generation that was sent to the watcher and is not yet in force.
     pending: Option<Generation>,
-    /// The number of the last opening that was taken of this watcher.
+    /// The number of the last opening accepted from this watcher.
     taken: u64,
 }
 
 impl Desk {
-    /// There is no watcher yet, and no configuration in force.
+    /// The state without a watcher and without a configuration in force.
     #[must_use]
     pub fn new() -> Desk {
         Desk::default()
     }
 
-    /// A new watcher counts its openings anew. It has to be handed a configuration.
+    /// Starts over with a new watcher, which numbers its openings from 1 and needs a configuration.
     pub fn greet(&mut self) {
         self.taken = 0;
         self.pending = None;
     }
 
-    /// A configuration is handed to the watcher; what it is called.
+    /// Chooses the generation for a configuration that is sent to the watcher.
     pub fn hand_out(&mut self) -> Generation {
         self.last = Generation(self.last.0.wrapping_add(1));
         self.pending = Some(self.last);
         self.last
     }
 
-    /// Whether a configuration was handed out that is not in force yet.
+    /// Whether a configuration was sent that is not yet in force.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// The watcher says that this configuration is in force; whether it is the one that it was handed.
+    /// Records that the watcher reports a generation in force; returns whether it is the one that was sent.
     pub fn adopted(&mut self, generation: Generation) -> bool {
         if self.pending != Some(generation) {
             return false;
@@ -65,19 +65,19 @@ impl Desk {
         true
     }
 
-    /// Whether the doors that the watcher names are those of the configuration in force here.
+    /// Whether this generation is in force, so that its door numbers are valid here.
     #[must_use]
     pub fn is_in_force(&self, generation: Generation) -> bool {
         self.in_force == Some(generation)
     }
 
-    /// The configuration in force, if there is one.
+    /// The generation in force; `None` before the first.
     #[must_use]
     pub fn in_force(&self) -> Option<Generation> {
         self.in_force
     }
 
-    /// An opening came: what to do with it.
+    /// Decides how to handle an opening, and records it if it is accepted.
     pub fn admit(&mut self, number: u64, generation: Generation) -> Verdict {
         if number <= self.taken {
             return Verdict::Again;
@@ -89,7 +89,7 @@ impl Desk {
         Verdict::Take
     }
 
-    /// The number of the last opening that was taken.
+    /// The number of the last opening accepted.
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.taken

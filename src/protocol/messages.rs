@@ -1,9 +1,9 @@
-//! The closed set of messages that cross between the watcher and the doorkeeper.
+//! The closed set of messages between the watcher and the doorkeeper.
 //!
-//! A message is one record on a socket that keeps records apart: a byte that says which kind it is, then its
-//! fields. Numbers are little-endian, an address is 4 or 6 and its 4 or 16 bytes (an IPv4 address always 4), a text is its length in two bytes
-//! and UTF-8 without control characters. Each message has exactly one spelling: what does not encode to the bytes
-//! it was decoded from is no message.
+//! A message is one record on a socket that preserves record boundaries: a byte for its kind, then its
+//! fields. Numbers are little-endian. An address is 4 or 6 and its 4 or 16 bytes (an IPv4 address always 4).
+//! A text is its length in two bytes, then UTF-8 without control characters. Each message has exactly one
+//! encoding: bytes that differ from the encoding of their decoded message are rejected.
 
 use std::net::IpAddr;
 
@@ -20,116 +20,117 @@ use crate::protocol::confinement::Confined;
 use crate::protocol::shared_knock;
 use crate::protocol::values::Writer;
 
-/// The most bytes of a message.
+/// The longest message in bytes.
 pub const LONGEST: usize = 2560;
 
-/// Names a configuration that was handed to the watcher; the first is 1.
+/// Identifies a configuration sent to the watcher; the first is 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u32);
 
-/// What happened to an attempt.
+/// A step of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// It reached this stage, counted from 1.
+    /// The attempt reached this stage, counted from 1.
     Advanced(u8),
-    /// A wrong knock ended it at this stage, and the door wants that in the log.
+    /// A wrong knock ended the attempt at this stage, and the door logs failures.
     Failed(u8),
-    /// It took too long, and ended at this stage.
+    /// The attempt timed out at this stage.
     Expired(u8),
-    /// The sequence was knocked so often, and has to be knocked so often.
+    /// The sequence was completed this many times, of the times required.
     Repeated(u32, u32),
-    /// It was a single packet that nobody with the keys made, and the door wants that in the log.
+    /// A single packet was made without the keys, and the door logs failures.
     WrongPacket,
-    /// It was a single packet that had come before.
+    /// A single packet was sent again.
     PacketAgain,
-    /// It was a list of one-time ports that opens nothing, and the door wants that in the log.
+    /// A complete list of one-time ports opens nothing, and the door logs failures.
     Misfit(Misfit),
 }
 
-/// A single packet on its way to the encryption keys.
+/// A single packet on its way to the process with the encryption keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SinglePacket {
-    /// The door whose gate it passed, counted from 0.
+    /// The index of the door whose HMAC key verified it, counted from 0.
     pub door: usize,
     /// The source address of the datagram.
     pub sender: IpAddr,
     /// Its destination address.
     pub destination: IpAddr,
-    /// Its payload: at most [`MAX_PACKET`](crate::door::spa::MAX_PACKET) bytes of ASCII.
+    /// The payload: at most [`MAX_PACKET`](crate::door::spa::MAX_PACKET) bytes of ASCII.
     pub packet: Vec<u8>,
 }
 
-/// What the watcher says.
+/// A message from the watcher.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Report {
-    /// The configuration of this generation is in force: all that was said before belongs to an earlier one.
+    /// The configuration of this generation is in force; all earlier messages refer to the one before.
     Adopted(Generation),
-    /// The interface of the first configuration cannot be listened on; the watcher ends.
+    /// An interface of the first configuration cannot be captured on; the watcher exits.
     Refused(CaptureError),
-    /// A door is to be opened. Openings are numbered from 1 by each watcher.
+    /// Open a door. Each watcher numbers its openings from 1.
     Opened(u64, Generation, Opening),
-    /// A door stays shut because of its `Open_Rate`, but its list is used up. Numbered like an opening.
+    /// `Open_Rate` keeps a door closed, but its list is used up. Numbered like an opening.
     OverRate(u64, Generation, Opening),
-    /// A single packet passed the gate of a door; it is numbered like an opening.
+    /// A single packet whose HMAC a door's key verified. Numbered like an opening.
     Single(u64, Generation, SinglePacket),
-    /// Something happened to an attempt of this knocker at this door.
+    /// A step of this knocker's attempt at this door.
     Stepped(Generation, usize, IpAddr, Step),
-    /// Attempts ended between the halves of this one-time list of a door: from whom, and how many by now.
+    /// Attempts ended between the halves of this one-time list of a door: the source, and their number so
+    /// far.
     Tried(Generation, usize, IpAddr, Turn, u8),
-    /// So many lines about attempts were left out in the last second.
+    /// This many lines about attempts were dropped in the last second.
     LeftOut(u64),
-    /// So many openings of this door were not made in the last second, for this cause.
+    /// This many openings of a door were dropped in the last second, for this cause.
     Dropped(Generation, usize, Cause, u64),
-    /// This interface is listened on, or waited for; and whether it was spoken of before.
+    /// The state of an interface that is captured on or waited for, and whether it was reported before.
     Interface(String, State, bool),
-    /// Something does not work; it is tried again.
+    /// A recoverable failure; the watcher retries.
     Trouble(Trouble),
-    /// A packet socket is needed: answered by [`Order::Socket`].
+    /// Requests a packet socket; the answer is [`Order::Socket`].
     SocketWanted,
-    /// A line for the log: what the watcher knows.
+    /// A line for the log, in answer to [`Order::Tell`].
     Told(String),
-    /// The file of the last [`Order::Describe`] is written.
+    /// The file of the last [`Order::Describe`] is complete.
     Described,
-    /// What the watcher gave up before it read anything.
+    /// How the watcher is confined; sent before it reads anything.
     Confined(Confined),
-    /// The watcher has a fault, and ends with this message.
+    /// The watcher panicked, and exits after this message.
     Panicked(String),
-    /// A piece of a line for `-D`, and whether the line ends with it.
+    /// A fragment of a line for `-D`, and whether it completes the line.
     Explained(String, bool),
-    /// A knock is for all members of the fleet.
+    /// A knock to share with all members of the fleet.
     Shared(SharedKnock),
 }
 
-/// What the doorkeeper says. Some come with a descriptor, which stands in brackets here.
+/// A message from the doorkeeper. The descriptor that comes with some of them is given in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// Listen for this configuration \[a file with a [`Bundle`](super::bundle::Bundle)\].
+    /// Adopt this configuration \[a file with a [`Bundle`](super::bundle::Bundle)\].
     Adopt(Generation),
-    /// All openings up to this number were taken: what they used up is used up.
+    /// All openings up to this number were accepted, and their lists are used up.
     Taken(u64),
-    /// What is left in the one-time file of a door after this opening was taken \[the file's text\].
+    /// The lines left in a door's one-time file after this opening was accepted \[the file's text\].
     Lines(u64, Generation, usize),
-    /// A packet socket, not bound to any interface yet \[the socket, if it could be made\].
+    /// A packet socket that is not bound to any interface \[the socket, unless the code is an error\].
     Socket(Code),
-    /// Write what you know, for a status request, into this file \[an empty file in memory\].
+    /// Write your status into this file, for a status request \[an empty memfd\].
     Describe,
-    /// Say what you know, for the log.
+    /// Send your status as lines for the log.
     Tell,
-    /// A door was opened at another member of the fleet: what that used up is used up, and the cooldown begins.
+    /// A door was opened at another member of the fleet: mark its list as used, and start the cooldown.
     Used(Generation, Opening),
-    /// A knock came from the fleet.
+    /// A knock that the fleet shares with us.
     Heard(SharedKnock),
-    /// Whether knocks are to be shared; at first they are not.
+    /// Whether to share knocks; off at first.
     Share(bool),
-    /// Say what is left to say, and end.
+    /// Send the remaining messages, and exit.
     Finish,
 }
 
-/// What crosses, in either direction.
+/// A message in either direction.
 pub trait Crossing: Sized {
-    /// The bytes of a message: at most [`LONGEST`].
+    /// Encodes the message in at most [`LONGEST`] bytes.
     fn encode(&self) -> Vec<u8>;
-    /// The message, if these bytes are one.
+    /// Decodes a message; `None` if the bytes are not one.
     fn decode(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -143,17 +144,17 @@ impl Reader<'_> {
     }
 }
 
-/// Why openings are not made, in the order of their numbers in messages.
+/// The causes of dropped openings, in the order of their numbers in messages.
 const CAUSES: [Cause; 4] = [Cause::Rate, Cause::Queue, Cause::End, Cause::Reload];
 
-/// States of an interface, in the order of their numbers in messages.
+/// The states of an interface, in the order of their numbers in messages.
 const STATES: [State; 4] = [State::Ready, State::NoCarrier, State::Down, State::Missing];
 
 fn number_of(state: State) -> u8 {
     STATES.iter().position(|it| *it == state).and_then(|it| u8::try_from(it).ok()).unwrap_or_default()
 }
 
-/// What the bytes were decoded to, if it encodes to the same bytes.
+/// The decoded message, if its encoding equals the bytes.
 fn only_spelling<T: Crossing>(message: T, bytes: &[u8]) -> Option<T> {
     (message.encode() == bytes).then_some(message)
 }

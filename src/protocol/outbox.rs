@@ -1,6 +1,7 @@
-//! The watcher's end of the protocol: what waits to be sent, and which openings the doorkeeper has not taken yet.
+//! The watcher's end of the protocol: the queue of messages, and the openings that the doorkeeper has not
+//! accepted yet.
 //!
-//! Pure: it is told what happened and hands out messages in the order in which they are to be sent.
+//! A pure state machine: its caller sends the messages in the order in which it returns them.
 
 use std::collections::VecDeque;
 
@@ -9,48 +10,50 @@ use litemap::LiteMap;
 use crate::opening::event::Opening;
 use crate::protocol::messages::{Generation, Report, SinglePacket};
 
-/// How many openings may be under way: made here, and not taken by the doorkeeper. More are refused.
+/// How many openings may be under way, i.e. made here and not yet accepted by the doorkeeper. Further ones
+/// are dropped.
 pub const MOST_OPENINGS: u64 = 4096;
-/// How many of them may be of one door.
+/// How many of these may belong to one door.
 pub const MOST_OF_DOOR: usize = 2048;
-/// A door may have as many under way whatever the others have.
+/// A door may have this many under way, regardless of the other doors.
 pub const LEAST_OF_DOOR: usize = 16;
-/// How many other messages may wait; when there is no room for one, it is dropped and counted.
+/// How many other messages may be queued; further ones are dropped and counted.
 pub const MOST_WAITING: usize = 16_384;
 
-/// What waits to be sent, and what waits to be taken.
+/// The queue of messages, and the openings under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outbox {
     generation: Generation,
     waiting: VecDeque<Report>,
     /// The number of the last opening; the first is 1.
     last: u64,
-    /// All up to this one were taken.
+    /// The number of the last opening that was accepted.
     taken: u64,
-    /// The last opening at each door that has openings under way.
+    /// The number of the last opening of each door that has openings under way.
     last_at: LiteMap<usize, u64>,
-    /// The doors of the openings under way, in their order; none for a door of a configuration before this one.
+    /// The doors of the openings under way, in order; `None` for doors of an earlier configuration.
     under_way: VecDeque<Option<usize>>,
     /// How many openings each door has under way.
     counts: LiteMap<usize, usize>,
-    /// Lines that were dropped for want of room.
+    /// How many lines were dropped because the queue was full.
     dropped: u64,
 }
 
 impl Outbox {
-    /// Nothing waits, and no configuration is in force.
+    /// An empty outbox without a configuration in force.
     #[must_use]
     pub fn new() -> Outbox {
         Outbox::default()
     }
 
-    /// The configuration in force.
+    /// The generation in force.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// A configuration is in force from now on. Door numbers of openings under way are those of the one before.
+    /// Brings a configuration into force. The openings under way keep their places, but no longer count for
+    /// any door.
     pub fn adopt(&mut self, generation: Generation) {
         self.generation = generation;
         self.last_at.clear();
@@ -59,15 +62,15 @@ impl Outbox {
         self.waiting.push_back(Report::Adopted(generation));
     }
 
-    /// A door is to be opened; says whether there is room for that.
+    /// Queues an opening; returns false if there is no room for it.
     pub fn open(&mut self, opening: Opening) -> bool {
         let number = self.number(opening.door);
         self.waiting.extend(number.map(|number| Report::Opened(number, self.generation, opening)));
         number.is_some()
     }
 
-    /// A door stays shut, but the list that was knocked is used up; says whether there is room for that. There is little,
-    /// so that openings keep theirs.
+    /// Queues a list that is used up although the door stays closed; returns false if there is no room for
+    /// it. These get little room, so that openings keep theirs.
     pub fn use_up(&mut self, opening: Opening) -> bool {
         if self.counts.get(&opening.door).is_some_and(|count| *count >= LEAST_OF_DOOR) {
             return false;
@@ -77,15 +80,15 @@ impl Outbox {
         number.is_some()
     }
 
-    /// A single packet is to be looked at; says whether there is room for that.
+    /// Queues a single packet; returns false if there is no room for it.
     pub fn pass(&mut self, single: SinglePacket) -> bool {
         let number = self.number(single.door);
         self.waiting.extend(number.map(|number| Report::Single(number, self.generation, single)));
         number.is_some()
     }
 
-    /// The number of the next opening, at this door, if there is room for one. A door that opens too often leaves
-    /// room for the others.
+    /// Takes the next number for an opening at this door; `None` if there is no room for it. The limits keep
+    /// a door that opens too often from taking the others' room.
     fn number(&mut self, door: usize) -> Option<u64> {
         let count = self.counts.get(&door).copied().unwrap_or_default();
         let is_full = self.last - self.taken >= MOST_OPENINGS;
@@ -99,7 +102,7 @@ impl Outbox {
         Some(self.last)
     }
 
-    /// Something is to be said that may be left out when too much waits.
+    /// Queues a message that may be dropped if the queue is full.
     pub fn say(&mut self, report: Report) {
         if self.waiting.len() >= MOST_WAITING {
             self.dropped += 1;
@@ -112,12 +115,12 @@ impl Outbox {
         self.waiting.push_back(report);
     }
 
-    /// Something is to be said in front of all else: it does not depend on the order.
+    /// Queues a message ahead of all others; its order does not matter.
     pub fn say_first(&mut self, report: Report) {
         self.waiting.push_front(report);
     }
 
-    /// The doorkeeper took all openings up to this one.
+    /// Records that the doorkeeper accepted all openings up to this one.
     pub fn taken(&mut self, number: u64) {
         while self.taken < number.min(self.last) {
             self.taken += 1;
@@ -133,20 +136,20 @@ impl Outbox {
         self.last_at.retain(|_, last| *last > taken);
     }
 
-    /// Whether what the doorkeeper says is left in a door's one-time file after this opening counts here: a later
-    /// opening of the same door has used up more, and brings an answer of its own.
+    /// Whether the lines left in a door's one-time file after this opening are current: a later opening of
+    /// the same door has used up more, and is followed by lines of its own.
     #[must_use]
     pub fn is_latest(&self, number: u64, generation: Generation, door: usize) -> bool {
         generation == self.generation && self.last_at.get(&door).is_none_or(|last| *last <= number)
     }
 
-    /// What is to be sent next.
+    /// The next message to send.
     #[must_use]
     pub fn first(&self) -> Option<&Report> {
         self.waiting.front()
     }
 
-    /// It was sent.
+    /// Removes the message that was sent.
     pub fn sent(&mut self) {
         self.waiting.pop_front();
     }

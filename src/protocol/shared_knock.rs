@@ -1,16 +1,17 @@
-//! A shared knock as bytes.
+//! The encoding of a shared knock.
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 1 | 1: it arrived before; 2: it is the first of these; 4: the last; 8: it came back to where it arrived |
+//! | 1 | 1: a stage reached earlier; 2: the first of these; 4: the last; 8: the recipient wrote it to the log |
 //! | 1 | 6 (TCP), 17 (UDP) or 1 (ICMP) |
 //! | 2 | the destination port; of an echo request, the number of data bytes |
-//! | 1 | what the next field is: 0 nothing, 1 TCP flags, 2 the payload bytes of a datagram |
-//! | 2 | that |
+//! | 1 | the kind of the next field: 0 none, 1 TCP flags, 2 the payload bytes of a datagram |
+//! | 2 | its value |
 //! | 5 or 17 | the source address: 4 or 6, then its bytes |
 //! | 5 or 17 | the destination address |
 //!
-//! Numbers are little-endian. The reader accepts more than one encoding of a value: the caller encodes what it read and compares.
+//! Numbers are little-endian. The reader accepts more than one encoding of a value; the caller must encode
+//! the result and compare.
 
 use crate::door::knock::{Flags, Knock, Protocol};
 use crate::engine::sharing::{Part, SharedKnock};
@@ -21,7 +22,7 @@ const FIRST: u8 = 2;
 const LAST: u8 = 4;
 const OWN: u8 = 8;
 
-/// Appends it.
+/// Appends a shared knock.
 pub(crate) fn write(out: &mut Vec<u8>, shared: &SharedKnock) {
     let knock = &shared.knock;
     let mut part = if shared.is_own { OWN } else { 0 };
@@ -41,7 +42,7 @@ pub(crate) fn write(out: &mut Vec<u8>, shared: &SharedKnock) {
     bytes::address(out, knock.destination);
 }
 
-/// Reads it.
+/// Reads a shared knock.
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<SharedKnock> {
     let [bits, protocol] = reader.take()?;
     let port = u16::from_le_bytes(reader.take()?);

@@ -1,4 +1,4 @@
-//! What messages are made of beyond numbers: doors, texts, openings, and errors.
+//! The compound fields of messages: doors, texts, openings, and errors.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,10 @@ use crate::protocol::bytes::{self, Reader};
 use crate::protocol::confinement::{Confined, Outcome};
 use crate::protocol::shared_knock;
 
-/// The most bytes of a text in one; what is longer is cut off, or sent in pieces.
+/// The longest text in a message, in bytes; longer ones are truncated, or sent in pieces.
 pub const LONGEST_TEXT: usize = 1024;
 
-/// The bytes of a message while it is made.
+/// A message under construction.
 pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
@@ -36,7 +36,7 @@ impl Writer {
         self
     }
 
-    /// A door by its place in the configuration; there are not 2^32 of them.
+    /// A door's index in the configuration, which always fits into 32 bits.
     pub(super) fn door(self, door: usize) -> Writer {
         self.word(u32::try_from(door).unwrap_or(u32::MAX))
     }
@@ -96,7 +96,8 @@ impl Writer {
     }
 }
 
-/// A text that may be in a message: no longer than [`LONGEST_TEXT`], and a question mark for each control character.
+/// Prepares a text for a message: truncates it to [`LONGEST_TEXT`], and replaces control characters by
+/// question marks.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let text = text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or(text);
@@ -116,7 +117,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.short_bytes()?).ok().map(str::to_owned)
     }
 
-    /// At most 65,535 bytes, their number in front.
+    /// At most 65,535 bytes, preceded by their length in two bytes.
     pub(super) fn short_bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(u16::from_le_bytes(self.take()?));
         self.slice(length)
