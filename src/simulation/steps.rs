@@ -7,7 +7,7 @@
 //! | `0.4 SOURCE > DESTINATION icmp LENGTH` | an echo request with LENGTH bytes of data |
 //! | `0.4` | the time advances |
 //! | `0.4 ended 0: COMMAND` | a command ends with this exit code; `killed 9:` and `not started:` likewise |
-//! | `0.4 finish 1 5` | the daemon is asked to end: doors get 1 s, running start commands 5 s |
+//! | `0.4 finish 1 5` | the daemon is asked to end: doors due within 1 s stay open until then, running start commands get 5 s |
 //! | `0.4 closed`, `0.4 not closed` | asserts that every stop command has run and ended, or not |
 //! | `0.4 struck DOOR: 1,2; 3,4` | a used line was struck; these lines are left in the file, or it is `unreadable` |
 //! | `address 10.0.0.1 fd00::1` | this host's addresses from now on |
@@ -58,7 +58,7 @@ pub enum Deed<'a> {
     Ended(Ending, &'a str),
     /// The daemon is asked to end.
     Finish {
-        /// How long doors may stay open.
+        /// Doors due within this time stay open until then; all others close at once.
         grace: Duration,
         /// How long to wait for running start commands.
         patience: Duration,
