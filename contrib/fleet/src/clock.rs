@@ -1,23 +1,23 @@
-//! The engine's time, between two looks at it.
+//! Tracks the engine's clock between readings.
 
 use std::time::Duration;
 
 use crate::record::TOLERANCE;
 
-/// A clock here and the engine's may drift apart by one in so many.
+/// The local clock and the engine's may drift apart by one part in this many.
 const DRIFT: u64 = 1_000;
 
-/// The engine's clock as far as it is known.
+/// The engine's clock, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
     last: Option<Look>,
-    /// The look that has the engine's clock furthest ahead: what comes later is compared with it, so that a clock that is
-    /// set back in small steps is noticed too.
+    /// The reading with the engine's clock furthest ahead. Later readings are compared with it, so that a
+    /// clock set back in small steps is detected too.
     furthest: Option<Look>,
     is_set_back: bool,
 }
 
-/// The engine's time, in microseconds since 1970, at an uptime here.
+/// A reading of the engine's clock, in microseconds since 1970, with the local uptime.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     engine: u64,
@@ -35,13 +35,13 @@ impl Look {
 }
 
 impl Clock {
-    /// The engine said that it is this time (in microseconds since 1970); `uptime` is the monotonic clock here.
+    /// Records the engine's time (in microseconds since 1970) at the local monotonic time `uptime`.
     ///
-    /// A time that is behind by more than two clocks can drift apart was set back. It is not taken, and the time goes on as
-    /// before: otherwise records whose time is over would be valid again.
+    /// If the time lags by more than the possible drift, the engine's clock was set back. The reading is then
+    /// ignored and the old time counts on: otherwise expired records would be valid again.
     ///
     /// # Errors
-    /// By how much the time is behind, the first time that it is not taken.
+    /// How far the engine's clock was set back, for the first ignored reading only.
     pub fn set(&mut self, engine: u64, uptime: Duration) -> Result<(), Duration> {
         let look = Look { engine, uptime };
         if let Some(furthest) = self.furthest {
@@ -57,16 +57,16 @@ impl Clock {
         Ok(())
     }
 
-    /// The same, where the engine was asked at one uptime and its answer was there at another: it read its clock about
-    /// halfway.
+    /// Records the engine's time given when it was asked and when its answer arrived; assumes that it read
+    /// its clock halfway in between.
     ///
     /// # Errors
-    /// As [`Clock::set`].
+    /// As for [`Clock::set`].
     pub fn set_between(&mut self, engine: u64, asked: Duration, answered: Duration) -> Result<(), Duration> {
         self.set(engine, asked.saturating_add(answered.saturating_sub(asked) / 2))
     }
 
-    /// The engine's time at this uptime, in microseconds since 1970; nothing before the first look.
+    /// The engine's time at this uptime, in microseconds since 1970; `None` before the first reading.
     #[must_use]
     pub fn now(&self, uptime: Duration) -> Option<u64> {
         self.last.map(|look| look.now(uptime))

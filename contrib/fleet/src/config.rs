@@ -1,33 +1,33 @@
-//! Reads knockd-fleet.conf: lines `name = value`, and comments behind `#`.
+//! Parses knockd-fleet.conf: lines `name = value`, and comment lines that start with `#`.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::record::is_name;
 
-/// The fewest bytes of a key.
+/// The minimum length of a key, in bytes.
 pub const SHORTEST_KEY: usize = 32;
 
-/// What the file says. [`Default`] is an empty file.
+/// The parsed configuration. [`Default`] is an empty file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `Engine`: where it is, as `redis://[user@]host[:port][/db]` or `redis+unix:///path`.
+    /// `Engine`: its URL, `redis://[user@]host[:port][/db]` or `redis+unix:///path`.
     pub engine: String,
-    /// `Password_File`: a file whose first line is the password there.
+    /// `Password_File`: a file whose first line is the engine's password.
     pub password_file: Option<PathBuf>,
-    /// `Fleet`: its name.
+    /// `Fleet`: the name of the fleet.
     pub fleet: String,
-    /// `Member`: the name of this machine; its host name, if there is none.
+    /// `Member`: the name of this member; `None` for the host name.
     pub member: Option<String>,
     /// `Key_File`: a file with the key that all members share.
     pub key_file: PathBuf,
-    /// `Socket`: what knockd's `Fleet_Socket` says.
+    /// `Socket`: the same path as knockd's `Fleet_Socket`.
     pub socket: PathBuf,
-    /// `Status_Socket`: where this program is asked.
+    /// `Status_Socket`: the path of this program's status socket.
     pub status_socket: PathBuf,
-    /// `Place_File`: where it keeps how far it has read.
+    /// `Place_File`: a file that stores how far the log was read.
     pub place_file: PathBuf,
-    /// `Doors`: those that are shared; all, if there are none.
+    /// `Doors`: the shared doors; `None` for all.
     pub doors: Option<Vec<String>>,
 }
 
@@ -47,7 +47,7 @@ impl Default for Config {
     }
 }
 
-/// What is wrong with a file, and in which line.
+/// An error in the file, and its line number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     line: usize,
@@ -74,10 +74,10 @@ const NAMES: [&str; 9] = [
 ];
 
 impl Config {
-    /// Reads a file.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in the text.
     pub fn parse(text: &str) -> Result<Config, Problem> {
         let mut config = Config::default();
         for (line, text) in (1..).zip(text.lines()) {
@@ -138,10 +138,10 @@ impl Config {
     }
 }
 
-/// The key in the text of a key file: its first line, without blanks around it.
+/// The key in the text of a key file: its first line, trimmed of blanks.
 ///
 /// # Errors
-/// A sentence, if it is too short.
+/// A sentence if the key is too short.
 pub fn key_of(text: &[u8]) -> Result<&[u8], String> {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     if line.len() < SHORTEST_KEY {

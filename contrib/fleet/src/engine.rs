@@ -1,4 +1,4 @@
-//! Connections to the engine, and the commands: the ten that the ACL of knockd-fleet(8) allows.
+//! Connections to the engine, and the ten commands that the ACL in knockd-fleet(8) allows.
 
 use std::net::ToSocketAddrs;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use redis::{
 
 use crate::shared::Shared;
 
-/// How long a connection may take, to each address.
+/// The timeout for connecting to one address.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How many openings the log keeps, about.
+/// The approximate length of the log of openings.
 const LOG: u32 = 10_000;
-/// How many signs of life are kept, about.
+/// The approximate length of the stream of heartbeats.
 const BEATS: u32 = 256;
-/// How many knocks are kept, about: they are of use for moments.
+/// The approximate length of the stream of knocks, which are useful only for a moment.
 const KNOCKS: u32 = 4_096;
 /// How many records are read at once.
 const BATCH: u32 = 500;
 
-/// The place of a record in a stream.
+/// The ID of an entry in a stream: milliseconds and sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(pub u64, pub u64);
 
 impl Place {
-    /// Reads `MILLISECONDS-NUMBER`.
+    /// Parses `MILLISECONDS-NUMBER`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Place> {
         let (time, number) = text.trim().split_once('-')?;
@@ -45,17 +45,17 @@ impl std::fmt::Display for Place {
 pub enum Stream {
     /// Openings.
     Log,
-    /// Signs of life.
+    /// Heartbeats.
     Beats,
     /// Knocks.
     Knocks,
 }
 
-/// All of them, in the order of what [`Engine::wait`] takes and returns.
+/// All streams, in the order of the arguments and results of [`Engine::wait`].
 pub const STREAMS: [Stream; 3] = [Stream::Log, Stream::Beats, Stream::Knocks];
 
 impl Stream {
-    /// Its name, and how many records it keeps, about.
+    /// The name of the stream, and its approximate length.
     fn kept(self) -> (&'static str, u32) {
         match self {
             Stream::Log => ("log", LOG),
@@ -65,20 +65,20 @@ impl Stream {
     }
 }
 
-/// What stands in a stream: its place, and the bytes of the record.
+/// An entry of a stream: its ID, and the bytes of the record.
 pub type Entry = (Place, Vec<u8>);
 
-/// A connection of one thread.
+/// A connection to the engine, used by a single thread.
 pub struct Engine {
     connection: Connection,
     prefix: String,
 }
 
 impl Engine {
-    /// Connects, with a try at every address of the name. Each command may take as long as `patience`.
+    /// Connects, trying every address of the host name. `patience` is the timeout of each command.
     ///
     /// # Errors
-    /// What the last address said.
+    /// The error of the last address.
     pub fn connect(shared: &Shared, patience: Duration) -> RedisResult<Engine> {
         let info = shared.config.engine.as_str().into_connection_info()?;
         let mut settings =
@@ -124,13 +124,13 @@ impl Engine {
     /// The engine's time, in microseconds since 1970.
     ///
     /// # Errors
-    /// As for all commands: what the engine says, or that it says nothing.
+    /// As for all commands: an error from the engine, or a timeout.
     pub fn time(&mut self) -> RedisResult<u64> {
         let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut self.connection)?;
         Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
     }
 
-    /// Notes that something is used up. Returns whether it was not before, but by the same user.
+    /// Marks a name as used up by `user`. Returns true if it was not used up before, or by the same `user`.
     ///
     /// # Errors
     /// See [`Engine::time`].
@@ -141,12 +141,13 @@ impl Engine {
         if self.ask(&set)? != Value::Nil {
             return Ok(true);
         }
-        // An answer may have been lost: then it was this same question that used it up.
+        // The reply to an earlier identical question may have been lost, so check whether that one used it
+        // up.
         let before: Option<String> = cmd("GET").arg(&key).query(&mut self.connection)?;
         Ok(before.as_deref() == Some(user))
     }
 
-    /// Whether the engine has its data.
+    /// Whether the engine still has its data.
     ///
     /// # Errors
     /// See [`Engine::time`].
@@ -155,7 +156,7 @@ impl Engine {
         Ok(self.ask(cmd("GET").arg(&key))? != Value::Nil)
     }
 
-    /// Notes that the engine has its data.
+    /// Marks the engine as having its data.
     ///
     /// # Errors
     /// See [`Engine::time`].
@@ -164,7 +165,7 @@ impl Engine {
         self.ask(cmd("SET").arg(&key).arg(session).arg("NX")).map(drop)
     }
 
-    /// Writes a record to a stream.
+    /// Appends a record to a stream.
     ///
     /// # Errors
     /// See [`Engine::time`].
@@ -175,7 +176,7 @@ impl Engine {
         self.ask(&add).map(drop)
     }
 
-    /// What stands in a stream behind a place, some of it.
+    /// The next entries of a stream after a place, up to the limit of a batch.
     ///
     /// # Errors
     /// See [`Engine::time`].
@@ -188,7 +189,7 @@ impl Engine {
         Ok(entries(&value))
     }
 
-    /// Waits for what comes behind these places of all [`STREAMS`].
+    /// Waits for entries after these places in any of the [`STREAMS`].
     ///
     /// # Errors
     /// See [`Engine::time`].
@@ -221,7 +222,7 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
-/// The entries of a stream. One without the field `r` counts as an empty record.
+/// Parses the entries of a stream. An entry without the field `r` yields an empty record.
 fn entries(value: &Value) -> Vec<Entry> {
     let Value::Array(all) = value else { return Vec::new() };
     let entry = |value: &Value| {

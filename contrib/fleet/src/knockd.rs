@@ -1,4 +1,4 @@
-//! The thread that speaks with knockd.
+//! The thread that communicates with knockd.
 
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::log::say;
 use crate::shared::Shared;
 use crate::socket::Socket;
 
-/// How long to wait before knockd is looked for again.
+/// The pause before reconnecting to knockd.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Connects to knockd again and again, and passes on what it says.
+/// Connects to knockd, again and again, and forwards its messages.
 pub fn run(shared: &Shared, sender: &Sender<Message>) {
     let path = &shared.config.socket;
     let mut is_missed = false;

@@ -1,26 +1,26 @@
-//! What was seen and spent, and which members there are. All of it is bounded.
+//! The records seen, the marks used up, and the known members. All tables are bounded.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::record::{Alive, Record};
 
-/// How many records are remembered, and how many things that were used up: more than the log of the engine has.
+/// The capacity for records and for marks used up: more than the engine's log holds.
 pub const MOST: usize = 16_384;
-/// How many members are known.
+/// The capacity for members.
 pub const MOST_MEMBERS: usize = 256;
-/// How many of the last delays count.
+/// How many of the last delays are kept.
 const MOST_DELAYS: usize = 1_024;
 
-/// Records that came and are still valid.
+/// The records received that are still valid.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// By session and counter: until when, by the engine's clock.
+    /// When each record expires by the engine's clock, keyed by session and counter.
     records: HashMap<(u64, u64), u64>,
 }
 
 impl Seen {
-    /// Notes a record that is valid until this time of the engine; whether it came for the first time.
+    /// Adds a record that is valid until this time of the engine; returns whether it is new.
     pub fn is_new(&mut self, record: &Record, until: u64, now: u64) -> bool {
         if self.records.len() >= MOST {
             self.records.retain(|_, until| *until >= now);
@@ -29,12 +29,12 @@ impl Seen {
     }
 }
 
-/// Openings that knockd was told.
+/// The openings passed to knockd.
 #[derive(Debug, Default)]
 pub struct Told(HashMap<u64, (Duration, u64)>);
 
 impl Told {
-    /// One of this number, which is valid until this time of the engine, was told at this uptime.
+    /// Records that this opening, valid until this time of the engine, was passed to knockd at this uptime.
     pub fn note(&mut self, number: u64, uptime: Duration, until: u64, now: u64) {
         if self.0.len() >= MOST {
             self.0.retain(|_, (_, until)| *until >= now);
@@ -42,19 +42,19 @@ impl Told {
         self.0.insert(number, (uptime, until));
     }
 
-    /// Whether it was told before this uptime.
+    /// Whether the opening was passed to knockd before this uptime.
     #[must_use]
     pub fn was_before(&self, number: u64, uptime: Duration) -> bool {
         self.0.get(&number).is_some_and(|(told, _)| *told < uptime)
     }
 }
 
-/// What was used up, to be set again in an engine that has lost its data.
+/// The marks used up, to be restored in an engine that has lost its data.
 #[derive(Debug, Default)]
 pub struct Spends(HashMap<[u8; 16], u64>);
 
 impl Spends {
-    /// This was used up, and is kept until this time of the engine.
+    /// Records that a mark is used up until this time of the engine.
     pub fn note(&mut self, name: [u8; 16], until: u64, now: u64) {
         if self.0.len() >= MOST {
             self.0.retain(|_, until| *until >= now);
@@ -67,14 +67,14 @@ impl Spends {
         *kept = until.max(*kept);
     }
 
-    /// For how many more seconds this is kept; nothing if it is not.
+    /// For how many more seconds the mark is used up; `None` if it is not.
     #[must_use]
     pub fn left(&self, name: &[u8; 16], now: u64) -> Option<u64> {
         let until = self.0.get(name).filter(|until| **until > now)?;
         Some(until.saturating_sub(now).div_ceil(1_000_000))
     }
 
-    /// All that is kept still, each with the seconds that are left.
+    /// All marks still used up, with the seconds left.
     pub fn kept(&self, now: u64) -> impl Iterator<Item = ([u8; 16], u64)> {
         self.0.iter().filter(move |(_, until)| **until > now).map(move |(name, until)| {
             let seconds = until.saturating_sub(now).div_ceil(1_000_000);
@@ -83,18 +83,18 @@ impl Spends {
     }
 }
 
-/// Another member, or this one.
+/// A member of the fleet, possibly this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// When its last sign of life came, by the monotonic clock here.
+    /// When its last heartbeat was sent, by the local monotonic clock.
     pub heard: Duration,
-    /// How long that took, in microseconds by the engine's clock.
+    /// The delay of that heartbeat in microseconds, by the engine's clock.
     pub delay: u64,
-    /// What it said.
+    /// The content of that heartbeat.
     pub alive: Alive,
     session: u64,
     counter: u64,
-    /// Signs of life of its present session that did not come.
+    /// How many heartbeats of its current session were lost.
     pub missed: u64,
 }
 
@@ -103,7 +103,7 @@ pub struct Member {
 pub struct Members(BTreeMap<String, Member>);
 
 impl Members {
-    /// A sign of life came; an earlier one of the same session does not count.
+    /// Records a heartbeat; ignores one older than the last of the same session.
     pub fn hear(&mut self, record: &Record, alive: Alive, delay: u64, uptime: Duration) {
         let (session, counter) = (record.session, record.counter);
         let before = self.0.get(&record.member).copied();
@@ -120,18 +120,18 @@ impl Members {
             .insert(record.member.clone(), Member { heard: uptime, delay, alive, session, counter, missed });
     }
 
-    /// All of them, in the order of their names.
+    /// All members, sorted by name.
     pub fn all(&self) -> impl Iterator<Item = (&str, &Member)> {
         self.0.iter().map(|(name, member)| (name.as_str(), member))
     }
 }
 
-/// How long the last openings of other members were on their way.
+/// The delays of the last openings of other members.
 #[derive(Clone, Debug, Default)]
 pub struct Delays(VecDeque<u64>);
 
 impl Delays {
-    /// One took so many microseconds.
+    /// Adds a delay in microseconds.
     pub fn note(&mut self, microseconds: u64) {
         if self.0.len() >= MOST_DELAYS {
             self.0.pop_front();
@@ -139,7 +139,7 @@ impl Delays {
         self.0.push_back(microseconds);
     }
 
-    /// The median and the 99th of a hundred, if there were any.
+    /// The median and the 99th percentile; `None` without any delays.
     #[must_use]
     pub fn quantiles(&self) -> Option<(u64, u64)> {
         let mut sorted: Vec<u64> = self.0.iter().copied().collect();

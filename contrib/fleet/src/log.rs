@@ -1,8 +1,8 @@
-//! Lines on standard error, which the service manager puts into the journal.
+//! Logs to standard error, from where the service manager forwards it to the journal.
 
 use std::io::Write;
 
-/// Writes a line. Nobody may be there to read it.
+/// Writes a line. Errors are ignored, as nobody may be reading.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "knockd-fleet: {line}");
 }

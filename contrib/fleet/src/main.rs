@@ -1,4 +1,4 @@
-//! The command line of knockd-fleet, and how it starts.
+//! Parses the command line of knockd-fleet, and starts it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ const USAGE: &str = "usage: knockd-fleet [-c FILE] [--check | --status [--json]]
   -V, --version
 ";
 
-/// What the command line asks for.
+/// The parsed command line.
 struct Wanted {
     config: PathBuf,
     what: What,
@@ -89,7 +89,7 @@ fn run(Wanted { config: path, what }: Wanted) -> Result<(), String> {
     }
 }
 
-/// Reads what the configuration names.
+/// Reads the files named in the configuration, and checks it.
 fn start(config: Config) -> Result<Shared, String> {
     let text = secret(&config.key_file)?;
     let key = key_of(&text)
@@ -118,7 +118,7 @@ fn serve(shared: Shared) -> Result<(), String> {
     let socket = &shared.config.status_socket;
     for path in [socket, &shared.config.place_file] {
         if let Some(folder) = path.parent() {
-            // If it is there, or cannot be made, the next step says so.
+            // If this fails, the next step reports the error.
             let _ = fs::create_dir(folder);
         }
     }
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("could not read {}: {error}", path.display()))
 }
 
-/// A file that only its owner may read, who is this user or root.
+/// Reads a secret from a file that only its owner (root or this user) may access.
 fn secret(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let meta = fs::metadata(path).map_err(|error| format!("could not read {shown}: {error}"))?;

@@ -1,4 +1,4 @@
-//! The thread that reads from the engine, and has knockd open.
+//! The thread that reads from the engine and passes openings to knockd.
 
 use std::fs;
 use std::time::Duration;
@@ -13,42 +13,42 @@ use crate::log::say;
 use crate::record::{Body, Fault, Record};
 use crate::shared::Shared;
 
-/// How long the engine may wait for something to tell.
+/// The longest time that the engine blocks until there are new entries.
 const BLOCK: Duration = Duration::from_millis(250);
-/// How long a command may take beyond that.
+/// The additional timeout for each command.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long to wait before the first attempt to connect again, and at most.
+/// The first and the longest pause before reconnecting.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// What knockd was told so long before it ended is in its state file, or closed.
+/// Openings passed to knockd this long before its connection ended are in its state file, or closed.
 const SETTLED: Duration = Duration::from_secs(2);
-/// A knock that is older comes too late.
+/// Knocks older than this are ignored.
 const LATE: Duration = Duration::from_secs(2);
-/// How often forged records are worth a line.
+/// The minimum interval between log lines about forged records.
 const QUIET: Duration = Duration::from_mins(1);
 
 struct Reader<'a> {
     shared: &'a Shared,
-    /// How far an earlier process had read, when this one began.
+    /// How far the previous process had read.
     earlier: Place,
-    /// How far this one has.
+    /// How far this process has read the log.
     place: Place,
     beats: Place,
     knocks: Place,
-    /// What knockd was told last: whether knocks are passed on.
+    /// Whether knocks are passed on, as last reported to knockd.
     passes: bool,
     last_line: Option<Duration>,
 }
 
-/// How a record was come upon.
+/// How an entry was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
-    /// It was written just now.
+    /// It was just written.
     Live,
-    /// It was there when everything was read.
+    /// It was there when the whole log was read.
     Again,
 }
 
-/// Reads for as long as the process lives.
+/// Runs until the process ends.
 pub fn run(shared: &Shared) {
     let text = fs::read_to_string(&shared.config.place_file).unwrap_or_default();
     let earlier = Place::parse(&text).unwrap_or_default();
@@ -67,7 +67,7 @@ pub fn run(shared: &Shared) {
             && reader.begin(&mut engine).is_ok()
         {
             pause = PAUSES.0;
-            // The sender says what is wrong with the engine.
+            // The sender reports errors of the engine.
             let _ = reader.go_on(&mut engine);
             reader.pass(false);
         }
@@ -77,12 +77,12 @@ pub fn run(shared: &Shared) {
 }
 
 impl Reader<'_> {
-    /// Reads what is there.
+    /// Reads all existing entries.
     fn begin(&mut self, engine: &mut Engine) -> RedisResult<()> {
         let asked = self.shared.uptime();
         let time = engine.time()?;
         self.shared.note_engine_time(time, asked);
-        // Knocks of before are none of ours. Places are milliseconds of the engine's clock.
+        // Skip earlier knocks. Places contain milliseconds of the engine's clock.
         self.knocks = Place(time / 1_000, 0);
         self.read_all(engine)?;
         let mut after = None;
@@ -98,7 +98,7 @@ impl Reader<'_> {
 
     fn read_all(&mut self, engine: &mut Engine) -> RedisResult<()> {
         let mut after = None;
-        // An engine that lost its data, or had its clock set back, has lesser places.
+        // After the engine lost its data, or its clock was set back, places start lower.
         let mut place = Place::default();
         loop {
             let entries = engine.range(Stream::Log, after)?;
@@ -142,7 +142,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Tells knockd whether knocks are passed on.
+    /// Reports to knockd whether knocks are passed on.
     fn pass(&mut self, passes: bool) {
         if self.passes != passes {
             self.passes = passes;
@@ -157,7 +157,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is read is not acted on again by the next process, where that would do something twice.
+    /// Stores the place, so that the next process does not repeat actions that must happen only once.
     fn keep_place(&mut self) {
         let path = &self.shared.config.place_file;
         if self.shared.state().knockd.is_none() {
@@ -227,8 +227,8 @@ impl Reader<'_> {
         if how == How::Live && !is_own {
             state.delays.note(now.saturating_sub(record.made));
         }
-        // What was knocked here is kept by knockd's state file and the kernel, also where it was closed early: telling knockd
-        // of it would open it again.
+        // For knocks at this gateway, knockd has its state file and the kernel, including early closings:
+        // passing them on would open the door again.
         if is_own {
             return;
         }
@@ -268,7 +268,7 @@ impl Reader<'_> {
         let uptime = self.shared.uptime();
         let mut state = self.shared.state();
         let delay = state.clock.now(uptime).unwrap_or_default().saturating_sub(record.made);
-        // One that was there long before says when the member was there.
+        // An entry read late shows when the member sent it, not that it is alive now.
         let heard = uptime.saturating_sub(Duration::from_micros(delay));
         state.members.hear(&record, alive, delay, heard);
     }

@@ -1,4 +1,4 @@
-//! `--status`: what is told of a member, as text and as JSON.
+//! `--status`: the status of a member, as text and as JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use knocking::json;
 
 use crate::ledger::{Delays, Members};
 
-/// What is told.
+/// The status of this member.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The fleet's name.
     pub fleet: String,
-    /// This member's.
+    /// This member's name.
     pub member: String,
-    /// Where the engine is.
+    /// The URL of the engine.
     pub engine: String,
-    /// Since when the engine is in reach, or out of reach.
+    /// How long the engine has been in reach or out of reach.
     pub engine_since: Duration,
-    /// Whether it is in reach.
+    /// Whether the engine is in reach.
     pub is_in_reach: bool,
     /// Whether knockd is connected.
     pub has_knockd: bool,
@@ -26,17 +26,17 @@ pub struct Report {
     pub waiting: u64,
     /// How many openings of this member were sent.
     pub sent: u64,
-    /// How many openings of others knockd was told.
+    /// How many openings of other members were passed to knockd.
     pub told: u64,
-    /// How many knocks were sent, and how many came.
+    /// How many knocks were sent, and how many were received.
     pub knocks: (u64, u64),
-    /// Questions that were answered: used for the first time, and used before.
+    /// How many questions were answered with: used for the first time, and used before.
     pub answers: (u64, u64),
-    /// Records that nobody with the key made, or that are damaged.
+    /// How many records were forged or damaged.
     pub forged: u64,
-    /// Records that came again, or from the future.
+    /// How many records were replayed, expired or from the future.
     pub repeated: u64,
-    /// How long openings were on their way.
+    /// The delays of other members' openings.
     pub delays: Delays,
     /// The members.
     pub members: Members,
@@ -44,11 +44,11 @@ pub struct Report {
     pub uptime: Duration,
 }
 
-/// A member is not there any more if nothing was heard of it for so long.
+/// A member is considered gone if its last heartbeat is older than this.
 const SILENT: Duration = Duration::from_secs(10);
 
 impl Report {
-    /// A table for people.
+    /// Formats the status as a table for people.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -105,7 +105,7 @@ impl Report {
         text
     }
 
-    /// An object for programs.
+    /// Formats the status as a JSON object.
     #[must_use]
     pub fn json(&self) -> String {
         let number = |number: u64| number.to_string();
@@ -146,7 +146,7 @@ impl Report {
     }
 }
 
-/// With two digits behind the point.
+/// Formats microseconds as milliseconds with two decimals.
 fn milliseconds(microseconds: u64) -> String {
     format!("{}.{:02}", microseconds / 1000, microseconds % 1000 / 10)
 }

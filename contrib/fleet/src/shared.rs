@@ -1,4 +1,4 @@
-//! What the threads share: one lock, held for moments, never during a wait.
+//! The state shared by the threads: one lock, held briefly and never while waiting.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,24 +14,24 @@ use crate::record::Key;
 use crate::report::Report;
 use crate::socket::Socket;
 
-/// What stays as it is, and what does not.
+/// The constant and the variable state of this process.
 #[derive(Debug)]
 pub struct Shared {
-    /// What the file says.
+    /// The configuration.
     pub config: Config,
     /// The name of this member.
     pub member: String,
     /// The fleet's key.
     pub key: Key,
-    /// The password at the engine.
+    /// The engine's password.
     pub password: Option<String>,
-    /// Drawn at random for this process.
+    /// The random session number of this process.
     pub session: u64,
     began: Instant,
     state: Mutex<State>,
 }
 
-/// What changes.
+/// The variable state.
 #[derive(Debug, Default)]
 pub struct State {
     /// The engine's clock.
@@ -44,27 +44,27 @@ pub struct State {
     pub knockd: Option<Socket>,
     /// When the last connection to knockd ended, by the monotonic clock.
     pub knockd_lost: Duration,
-    /// Openings that knockd was told.
+    /// The openings passed to knockd.
     pub told_to_knockd: Told,
     /// The shapes of all doors of knockd.
     pub shape: u64,
-    /// knockd is to be told of everything that is open.
+    /// Whether to pass all open openings to knockd.
     pub is_to_tell_all: bool,
-    /// What waits for the engine.
+    /// The messages that wait for the engine.
     pub queue: Queue,
-    /// How many messages that are.
+    /// The number of waiting messages.
     pub waiting: usize,
-    /// Records of openings that came.
+    /// The records of openings received.
     pub seen: Seen,
-    /// Records of knocks that came.
+    /// The records of knocks received.
     pub heard: Seen,
     /// See [`Report`].
     pub knocks: (u64, u64),
-    /// What was used up.
+    /// The marks used up.
     pub spends: Spends,
     /// The members.
     pub members: Members,
-    /// How long openings were on their way.
+    /// The delays of other members' openings.
     pub delays: Delays,
     /// See [`Report`].
     pub sent: u64,
@@ -79,31 +79,31 @@ pub struct State {
 }
 
 impl Shared {
-    /// At the beginning nothing is connected.
+    /// The state at the start, without connections.
     #[must_use]
     pub fn new(config: Config, member: String, key: Key, password: Option<String>, session: u64) -> Shared {
         Shared { config, member, key, password, session, began: Instant::now(), state: Mutex::default() }
     }
 
-    /// The monotonic clock, from the beginning of this process on.
+    /// The monotonic time since the start of this process.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// What changes. A thread that panics ends the process.
+    /// Locks the variable state. Ignores poisoning: a panic ends the process.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The engine's time, if it is known, in microseconds.
+    /// The engine's time in microseconds since 1970; `None` if it is not known yet.
     #[must_use]
     pub fn engine_time(&self) -> Option<u64> {
         let uptime = self.uptime();
         self.state().clock.now(uptime)
     }
 
-    /// The engine, asked at this uptime, said that it is this time, in microseconds. Returns the uptime of now.
+    /// Records the engine's time in microseconds, asked for at this uptime. Returns the current uptime.
     pub fn note_engine_time(&self, time: u64, asked: Duration) -> Duration {
         let answered = self.uptime();
         let noted = self.state().clock.set_between(time, asked, answered);
@@ -116,7 +116,7 @@ impl Shared {
         answered
     }
 
-    /// A message has to wait for the engine.
+    /// Queues a message until the engine is in reach.
     pub fn wait(&self, message: Message) {
         let uptime = self.uptime();
         let mut state = self.state();
@@ -124,7 +124,7 @@ impl Shared {
         state.waiting = state.queue.len();
     }
 
-    /// What the status socket tells.
+    /// The status for the status socket.
     #[must_use]
     pub fn report(&self) -> Report {
         let uptime = self.uptime();

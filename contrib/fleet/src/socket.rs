@@ -12,10 +12,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-/// How long knockd may take no message, in seconds.
+/// The send timeout in seconds.
 const PATIENCE: i64 = 2;
 
-/// A connection to knockd, which several threads may write to.
+/// A connection to knockd, shared by several threads that write to it.
 #[derive(Clone, Debug)]
 pub struct Socket(Arc<OwnedFd>);
 
@@ -23,7 +23,7 @@ impl Socket {
     /// Connects to the socket at `path`.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Errors of socket(2), setsockopt(2) and connect(2).
     pub fn open(path: &Path) -> io::Result<Socket> {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
@@ -31,12 +31,12 @@ impl Socket {
         Ok(Socket(Arc::new(socket)))
     }
 
-    /// Says something. What knockd does not take within some seconds it is told again when it comes back.
+    /// Sends a message. Errors are ignored: knockd gets everything again when it reconnects.
     pub fn say(&self, message: &Message) {
         let _ = send(self.0.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL);
     }
 
-    /// Waits for what knockd says; nothing if it is gone, or says what is no message.
+    /// Waits for a message; `None` if knockd has disconnected or sent anything else.
     #[must_use]
     pub fn hear(&self) -> Option<Message> {
         let mut bytes = [0; LENGTH + 1];

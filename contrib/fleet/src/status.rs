@@ -1,4 +1,4 @@
-//! The status socket: it is written to, and never read.
+//! The status socket. It is only written to, never read.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -11,13 +11,13 @@ use std::time::Duration;
 use crate::log::say;
 use crate::shared::Shared;
 
-/// How long a reader may take.
+/// The timeout for a client of the socket.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes the socket; one that nobody listens at any more is replaced.
+/// Creates the socket; replaces one that nobody listens on any more.
 ///
 /// # Errors
-/// `AddrInUse` if another process listens there, or what the operating system says.
+/// `AddrInUse` if another process listens on it, or an error of bind(2), unlink(2) or chmod(2).
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     let is_deserted = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket())
         && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
@@ -29,7 +29,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers each connection: JSON, and behind a line of its own the table.
+/// Answers each connection: JSON on the first line, then the table.
 pub fn run(shared: &Shared, listener: &UnixListener) {
     loop {
         let Ok((mut stream, _)) = listener.accept() else {
@@ -47,10 +47,10 @@ pub fn run(shared: &Shared, listener: &UnixListener) {
     }
 }
 
-/// What the running program tells: as a table, or as JSON.
+/// Asks the running program for its status, as a table or as JSON.
 ///
 /// # Errors
-/// What the operating system says.
+/// An error of connect(2) or read(2), or an incomplete answer.
 pub fn ask(path: &Path, as_json: bool) -> io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
