@@ -1,8 +1,8 @@
-//! Who is let in by the kernel's firewall, to what, until when: the doors with `Open`.
+//! The doors with `Open`: whom the kernel's firewall lets in, to which ports, and until when.
 //!
-//! Pure: an [`Admission`] is wanted first, then come the [`Change`]s that the firewall is to see, then it
-//! is told what came of them. The kernel closes these doors by itself; what is kept here serves the log,
-//! renewals, what is to be put back after a reload of the firewall, and the next process.
+//! Pure: the caller requests an [`Admission`], applies the resulting [`Change`]s to the firewall, and reports
+//! how that went. The kernel closes these doors by itself; the data here serves the log, renewals, the
+//! restoration of elements after a reload of the firewall, and the next process.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -19,17 +19,18 @@ use crate::firewall::element::Element;
 use crate::opening::event::Event;
 use crate::time::Now;
 
-/// The kernel counts in ticks of up to ten milliseconds: so much later an element is gone for certain.
+/// How long after its end an element is gone for certain: the kernel counts in ticks of up to ten
+/// milliseconds.
 const TICKS: Duration = Duration::from_millis(20);
 
-/// Whose admission, and to what.
+/// Identifies an admission.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Whose {
     /// The door's name.
     pub door: Arc<str>,
-    /// Who knocked.
+    /// The knocker.
     pub knocker: IpAddr,
-    /// What the door opens.
+    /// The ports that the door opens.
     pub ports: Arc<[Ports]>,
 }
 
@@ -42,36 +43,36 @@ pub struct Spot {
     pub element: Element,
 }
 
-/// A door that is open in the kernel for somebody.
+/// A door that is open in the kernel for a knocker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// Whose.
+    /// The door, the knocker and the ports.
     pub whose: Whose,
-    /// Who is let in: the knocker, or its network.
+    /// The network that is let in: that of the knocker, or the knocker alone.
     pub network: IpNet,
     /// The elements that let the knocker in.
     pub spots: Vec<Spot>,
-    /// How long a knock opens the door; none is for ever.
+    /// How long a knock opens the door; `None` is for ever.
     pub after: Option<Duration>,
-    /// Until when, as uptime; none is for ever.
+    /// The end, as uptime; `None` is never.
     pub until: Option<Duration>,
-    /// How much later than that the kernel may close it: it counts the time of an element from some moment
-    /// within a transaction, so this is what that took.
+    /// How much later than that the kernel may close it: the kernel counts the time of an element from some
+    /// moment within a transaction, so this is how long the transaction took.
     pub lag: Duration,
-    /// What the kernel calls the table and the set of the user that it is in.
+    /// The kernel's handles of the user's table and set that hold it.
     pub made: Option<(u64, u64)>,
-    /// What becomes of it in the end.
+    /// How it ends, and what is logged.
     pub manners: Manners,
 }
 
 impl Admission {
-    /// When it is closed for certain, as uptime.
+    /// When it is certainly closed, as uptime.
     fn gone(&self) -> Option<Duration> {
         Some(self.until?.saturating_add(self.lag).saturating_add(TICKS))
     }
 }
 
-/// What a door does beyond letting somebody in.
+/// The settings of a door besides whom it lets in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 pub struct Manners {
@@ -81,73 +82,74 @@ pub struct Manners {
     pub closes_established: bool,
     /// `Close_On_Disconnect`.
     pub closes_on_disconnect: bool,
-    /// The log does not name the ports: they are those of a rule that we do not know.
+    /// The log does not name the ports: a rule that we do not know decides about them.
     pub hides_ports: bool,
 }
 
-/// What the firewall is to do with an element.
+/// An operation on an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// It comes in, until this uptime.
+    /// Add it, with this end (uptime).
     In(Option<Duration>),
-    /// It is in, and gets another end.
+    /// Change its end; it is present already.
     Renewed(Option<Duration>),
-    /// It goes.
+    /// Remove it.
     Out,
 }
 
-/// An element, and what is to be done with it.
+/// An element, and the operation on it.
 pub type Change = (Spot, Want);
 
-/// All admissions. Strangers who can open a door can fill the maps, so neither is a sorted list.
+/// All admissions. Strangers who can open a door can fill the maps, so neither is a sorted list, whose
+/// insertions take linear time.
 #[derive(Debug, Default)]
 pub struct Admissions {
     admitted: BTreeMap<Whose, Box<Admission>>,
-    /// Who is let in by an element.
+    /// The admissions that need an element.
     holders: BTreeMap<Spot, Vec<Whose>>,
     deadlines: BinaryHeap<Reverse<(Duration, Whose)>>,
     wanted: Vec<Admission>,
-    /// What changed in [`Admissions::all`] since somebody asked.
+    /// The changes of [`Admissions::all`] that [`Admissions::take_steps`] has not returned yet.
     steps: Vec<Step>,
 }
 
-/// Something that changed.
+/// A change of [`Admissions::all`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Somebody is let in, or for another time.
+    /// A knocker is let in, or gets another end.
     Admitted(Admission),
-    /// Somebody is not any more.
+    /// A knocker is no longer let in.
     Dismissed(Whose),
 }
 
-/// When an element ends, as uptime; none is never.
+/// When an element ends, as uptime; `None` is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct End(Option<Duration>);
 
-/// The later one of two ends; none is for ever.
+/// The later of two ends; `None` is never.
 fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.zip(other).map(|(one, other)| one.max(other))
 }
 
 impl Admissions {
-    /// Nobody is let in.
+    /// No admissions.
     #[must_use]
     pub fn new() -> Admissions {
         Admissions::default()
     }
 
-    /// Somebody knocked: they are to be let in, or for longer.
+    /// Requests that a knocker is let in, or for longer.
     pub fn want(&mut self, admission: Admission) {
         self.wanted.push(admission);
     }
 
-    /// Whether somebody waits to be let in.
+    /// Whether there are pending requests.
     #[must_use]
     pub fn has_wanted(&self) -> bool {
         !self.wanted.is_empty()
     }
 
-    /// What the firewall is to do for all who wait. Each element comes once.
+    /// The changes of the firewall that fulfil all pending requests. Each element occurs once.
     #[must_use]
     pub fn changes_wanted(&self) -> Vec<Change> {
         let mut changes: LiteMap<&Spot, Option<Duration>> = LiteMap::new();
@@ -162,15 +164,15 @@ impl Admissions {
         changes.collect()
     }
 
-    /// When an element that we put in ends: `None` if there is none.
+    /// When an element that we added ends; `None` if we did not add it.
     fn end_of(&self, spot: &Spot) -> Option<End> {
         let ends = self.holders.get(spot)?.iter().filter_map(|whose| Some(self.admitted.get(whose)?.until));
         ends.reduce(later).map(End)
     }
 
-    /// The firewall did what was wanted, but for the elements that `refused` knows, with the reason. What
-    /// stands in the firewall without us (`foreign`) is not ours to take away.
-    /// `took` is the time from `now` until the firewall had answered, see [`Admission::lag`].
+    /// Records that the firewall made the requested changes, except for the elements in `refused`, which has
+    /// the reasons. Elements that stand in the firewall without us (`foreign`) are not ours to remove. `took`
+    /// is the time from `now` until the firewall had answered, see [`Admission::lag`].
     pub fn done(
         &mut self,
         refused: &LiteMap<Spot, String>,
@@ -209,7 +211,7 @@ impl Admissions {
         events
     }
 
-    /// Somebody is let in since before this process began; says whether that was not known.
+    /// Resumes an admission from before this process began. Returns whether it was unknown.
     pub fn resume(&mut self, mut admission: Admission) -> bool {
         let is_new = !self.admitted.contains_key(&admission.whose);
         if let Some(earlier) = self.admitted.get(&admission.whose) {
@@ -229,7 +231,7 @@ impl Admissions {
         }
         if let Some(earlier) = self.admitted.remove(whose) {
             admission.lag = admission.lag.max(earlier.lag);
-            // The places may be others after a new configuration; those of before count on.
+            // A new configuration may use other elements; the earlier ones still count.
             admission.spots.extend(earlier.spots);
             admission.spots.sort_unstable();
             admission.spots.dedup();
@@ -241,7 +243,7 @@ impl Admissions {
         self.admitted.insert(admission.whose.clone(), Box::new(admission));
     }
 
-    /// The admissions whose time is over. The kernel has closed them.
+    /// Removes the admissions whose time is over, and returns them. The kernel has closed them.
     pub fn due(&mut self, now: Now) -> Vec<Admission> {
         let mut over = Vec::new();
         while let Some(Reverse((due, _))) = self.deadlines.peek() {
@@ -249,7 +251,7 @@ impl Admissions {
                 break;
             }
             let Some(Reverse((due, whose))) = self.deadlines.pop() else { break };
-            // One that was renewed has another deadline behind this one.
+            // A renewed admission has another, later deadline.
             let gone = self.admitted.get(&whose).and_then(|it| it.gone());
             if gone.is_some_and(|gone| gone <= due)
                 && let Some(admission) = self.forget(&whose)
@@ -266,7 +268,8 @@ impl Admissions {
         self.deadlines.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// These elements got their time again, in a transaction that took so long, see [`Admission::lag`].
+    /// Records that the time of these elements began again, in a transaction that took this long, see
+    /// [`Admission::lag`].
     pub fn delay<'a>(&mut self, spots: impl Iterator<Item = &'a Spot>, took: Duration) {
         for whose in spots.filter_map(|spot| self.holders.get(spot)).flatten() {
             let Some(admission) = self.admitted.get_mut(whose) else { continue };
@@ -278,8 +281,8 @@ impl Admissions {
         }
     }
 
-    /// Somebody is let in no longer, before the time: what the firewall is to do. Where another admission
-    /// needs the same element, that stays for as long as that one lasts.
+    /// Ends an admission before its time. Returns it with the changes of the firewall. An element that
+    /// another admission needs stays for as long as that one lasts.
     pub fn close(&mut self, whose: &Whose) -> Option<(Admission, Vec<Change>)> {
         let ends: Vec<End> =
             self.admitted.get(whose)?.spots.iter().filter_map(|spot| self.end_of(spot)).collect();
@@ -293,7 +296,7 @@ impl Admissions {
         Some((admission, changes))
     }
 
-    /// An element was taken away by somebody else: who is let in by nothing any more.
+    /// Records that somebody else removed elements. Returns the admissions that have none left.
     pub fn taken_away(&mut self, is_it: &dyn Fn(&Spot) -> bool) -> Vec<Admission> {
         let spots: Vec<Spot> = self.holders.keys().filter(|spot| is_it(spot)).cloned().collect();
         let mut closed = Vec::new();
@@ -323,7 +326,7 @@ impl Admissions {
         Some(admission)
     }
 
-    /// All elements that let somebody in, each with its end, which has not come yet.
+    /// All elements that let somebody in, with their ends, except those whose end has come.
     #[must_use]
     pub fn spots(&self, now: Now) -> Vec<(&Spot, Option<Duration>)> {
         let ends = self.holders.keys().filter_map(|spot| Some((spot, self.end_of(spot)?.0)));
@@ -336,7 +339,7 @@ impl Admissions {
         self.admitted.values().map(|it| &**it).collect()
     }
 
-    /// Whether the same knocker is let in to some of the same ports by another door.
+    /// Whether another door lets the same knocker in to some of the same ports.
     #[must_use]
     pub fn is_let_in_elsewhere(&self, admission: &Admission) -> bool {
         let overlap = |one: &Ports, other: &Ports| {
@@ -349,24 +352,25 @@ impl Admissions {
         })
     }
 
-    /// Whether this is one of them.
+    /// Whether this admission exists.
     #[must_use]
     pub fn has(&self, whose: &Whose) -> bool {
         self.admitted.contains_key(whose)
     }
 
-    /// Whether nobody is let in.
+    /// Whether there are no admissions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.admitted.is_empty()
     }
 
-    /// What changed in [`Admissions::all`] since this was asked last, in that order.
+    /// The changes of [`Admissions::all`] since the last call, in order.
     pub fn take_steps(&mut self) -> Vec<Step> {
         std::mem::take(&mut self.steps)
     }
 
-    /// A set was made anew, and what was open in it was put back: the kernel calls it this from now on.
+    /// Records that a set was made again and its elements were restored. `handles` are the kernel's new
+    /// handles of its table and of the set.
     pub fn made_anew(&mut self, set: &SetName, handles: (u64, u64)) {
         for admission in self.admitted.values_mut() {
             if admission.spots.iter().any(|spot| *spot.set == *set) {

@@ -1,4 +1,5 @@
-//! A door opens: for a knocker, for what a single packet asks for, or because it opened at another member of the fleet.
+//! Opens a door: for a knocker, for the request of a single packet, or because it opened at another member of
+//! the fleet.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::opening::standing::{Access, Key, Stop};
 use crate::time::Now;
 
 impl Openings {
-    /// Whether there is room for an opening of this door for this knocker: its start commands, as many as ports
-    /// were asked for, can run at once or wait. Otherwise the door is not to be opened.
+    /// Whether there is room for an opening of this door for this knocker: its start commands, one for each
+    /// port asked for, can run at once or wait. If not, the door must not be opened.
     #[must_use]
     pub fn have_room_for(&self, door: &Door, knocker: IpAddr, ports: &[Stage]) -> bool {
         if door.start_for(knocker).is_none() {
@@ -30,12 +31,12 @@ impl Openings {
         self.starts.has_room(&door.name, door.max_commands(), number)
     }
 
-    /// A door opened for somebody. Where it has too many start commands running, this one waits.
+    /// Opens a door for a knocker. If too many start commands run, this one waits.
     pub fn admit(&mut self, door: &Door, knocker: IpAddr, now: Now) -> Vec<Action> {
         self.admit_to(door, knocker, None, now)
     }
 
-    /// A door opened for what a single packet asked for: once for each port.
+    /// Opens a door for the request of a single packet: once for each port.
     pub fn grant(&mut self, door: &Door, request: &Request, now: Now) -> Vec<Action> {
         let seconds = request.seconds.unwrap_or_else(|| door.cmd_timeout_seconds());
         let mut actions = Vec::new();
@@ -46,9 +47,9 @@ impl Openings {
         actions
     }
 
-    /// A door opened for somebody at another member of the fleet, for as long as is left of that: for the port that a
-    /// single packet asked for, if one did. Where it is open here already, it closes no earlier than there, and no command
-    /// is run again.
+    /// Opens a door that opened at another member of the fleet, for the time that is left of that opening.
+    /// `asked` is the user and the port of the single packet that opened it, if one did. If the door is open
+    /// here already, it closes no earlier than there, and no command runs again.
     pub fn follow(
         &mut self,
         door: &Door,
@@ -129,7 +130,7 @@ impl Openings {
         }
     }
 
-    /// A knock on a door that is open already, and that is not opened again.
+    /// Handles a knock on a door that is open already, and that is not opened again.
     fn reopen(
         &mut self,
         door: &Door,
@@ -149,7 +150,8 @@ impl Openings {
         vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
     }
 
-    /// Whether this knocker has this door open, or is about to, for this port if it was asked for one.
+    /// Whether this door is open for this knocker, or about to be. `port` is the port that a single packet
+    /// asked for, if one did.
     fn is_open(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
         self.end_of(door, knocker, port).is_some()
     }

@@ -1,4 +1,4 @@
-//! A line of the log with what it is made of: as text, as JSON, and as fields for the journal.
+//! A log line with its parts: as text, as JSON, and as fields for the journal.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use crate::json;
 use crate::octets;
 use crate::opening::event::Event;
 
-/// What a line is about that is no [`Event`].
+/// The subject of a line that is not about an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The daemon begins.
@@ -21,13 +21,13 @@ pub enum Notice {
     Waiting,
     /// The configuration is read again.
     Reload,
-    /// The configuration is not in order, and the old one stays in force.
+    /// The new configuration is invalid, and the old one stays in force.
     ReloadFailed,
     /// Lines were left out.
     LeftOut,
-    /// Something does not work.
+    /// Something failed.
     Trouble,
-    /// What was asked for with SIGUSR1.
+    /// The status requested with SIGUSR1.
     Status,
     /// Something else worth knowing.
     Note,
@@ -55,18 +55,18 @@ impl Notice {
 pub struct LogEntry {
     /// What happened, in one word.
     pub event: &'static str,
-    /// At which door.
+    /// The door's name.
     pub door: Option<Arc<str>>,
-    /// Who knocked.
+    /// The knocker.
     pub ip: Option<IpAddr>,
-    /// Which stage an attempt has reached.
+    /// The stage that an attempt has reached.
     pub stage: Option<usize>,
     /// The classic line, without its time.
     pub text: String,
 }
 
 impl LogEntry {
-    /// The entry of an event; none where the log is silent.
+    /// The entry of an event; `None` if it is not logged. `host` is the name of the knocker, if it is known.
     #[must_use]
     pub fn of(event: &Event, host: Option<&str>) -> Option<LogEntry> {
         let text = event.line(host)?;
@@ -85,7 +85,7 @@ impl LogEntry {
         LogEntry { event: notice.word(), door: None, ip: None, stage: None, text: text.to_owned() }
     }
 
-    /// One JSON object; `time` is that of the line, as in RFC 3339.
+    /// The entry as a JSON object; `time` is that of the line, as in RFC 3339.
     #[must_use]
     pub fn json(&self, time: &str) -> String {
         let mut members = vec![("time", json::string(time)), ("event", json::string(self.event))];
@@ -96,8 +96,8 @@ impl LogEntry {
         json::object(members)
     }
 
-    /// The fields of the journal (systemd's "Native Journal Protocol"). A value with a line end is preceded by its
-    /// length (64 bits, little-endian).
+    /// The fields of the journal (systemd's "Native Journal Protocol"). A value with a line end is preceded
+    /// by its length (64 bits, little-endian).
     #[must_use]
     pub fn journal(&self) -> Vec<u8> {
         let mut fields = Vec::new();
@@ -113,7 +113,7 @@ impl LogEntry {
             fields.push(b'\n');
         };
         add("MESSAGE", &self.text);
-        // Notice, and the facility of daemons: as for syslog.
+        // Priority `notice` and facility `daemon`, as for syslog.
         add("PRIORITY", "5");
         add("SYSLOG_IDENTIFIER", "knockd");
         add("SYSLOG_FACILITY", "3");

@@ -1,4 +1,5 @@
-//! What happened to attempts, openings and doors: what the log, the status and the watcher's messages are made of.
+//! Events of attempts, openings and doors, from which the log, the status and the watcher's messages are
+//! made.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use crate::door::misfit::Misfit;
 use crate::door::ports::Ports;
 use crate::door::spa::Refusal;
 
-/// A door opened: what the watcher tells the doorkeeper.
+/// An opening, as the watcher reports it to the doorkeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Opening {
     /// The door, counted from 0 in the order of the configuration.
     pub door: usize,
-    /// For whom.
+    /// The knocker.
     pub knocker: IpAddr,
-    /// Which use of the door's lock.
+    /// The turn of the door's lock that opened it.
     pub turn: Turn,
 }
 
@@ -28,7 +29,7 @@ pub enum Event {
     Advanced {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
         /// The stage.
         stage: usize,
@@ -37,116 +38,117 @@ pub enum Event {
     Failed {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
         /// The last stage that was reached, counted from 1.
         stage: usize,
-        /// The door wants it in the log, which is silent about it otherwise.
+        /// `Log_Failures` is on; otherwise the event is not logged.
         is_logged: bool,
     },
-    /// The whole sequence was knocked, and has to be knocked again before the door opens.
+    /// The sequence was completed, and must be completed again before the door opens (`Repeat`).
     Repeated {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
-        /// How often it was knocked by now, and how often it must be.
+        /// How often it was completed so far, and how often it must be.
         count: (usize, usize),
     },
-    /// A list of one-time ports that was used or is that of another period, at a door that wants it in the log.
+    /// A list of one-time ports was knocked that is used or belongs to another period, at a door with
+    /// `Log_Failures`.
     Misfit {
         /// The door's name.
         door: Arc<str>,
-        /// Who knocked it.
+        /// The knocker.
         knocker: IpAddr,
-        /// What is wrong with it.
+        /// What is wrong with the list.
         misfit: Misfit,
-        /// How long the periods of the door are.
+        /// The length of the door's periods.
         period: Duration,
     },
     /// An attempt ended between the halves of a one-time list: a try to guess the second one.
     Tried {
         /// The door's name.
         door: Arc<str>,
-        /// Who tried.
+        /// The knocker.
         knocker: IpAddr,
-        /// Which list.
+        /// The list.
         turn: Turn,
-        /// How many tries its source had by now.
+        /// How many tries its source has had so far.
         count: u8,
-        /// They are as many as `OTP_Tries` allows: the list does not open for the source any more.
+        /// They are as many as `OTP_Tries` allows: the list no longer opens the door for the source.
         is_out: bool,
     },
-    /// A single packet that a holder of the keys made opens no door.
+    /// A single packet made by a holder of the keys opens no door.
     Refused {
         /// The door's name.
         door: Arc<str>,
         /// Who sent it.
         knocker: IpAddr,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// A single packet that nobody with the keys made, at a door that wants it in the log.
+    /// A single packet failed the HMAC check, at a door with `Log_Failures`.
     WrongPacket {
         /// The door's name.
         door: Arc<str>,
         /// Who sent it.
         knocker: IpAddr,
     },
-    /// A packet that another door wants does not have the flags that this one asks for.
+    /// A packet does not have the TCP flags that a door requires.
     Unfit {
-        /// What is asked for.
+        /// The flags that the door requires.
         rule: FlagRule,
-        /// What it has.
+        /// The flags of the packet.
         flags: Option<Flags>,
     },
     /// An attempt took too long.
     Expired {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
         /// The last stage that was reached, counted from 1.
         stage: usize,
     },
-    /// The whole sequence was knocked.
+    /// The sequence was completed, and the door opens.
     Opened {
         /// The door's name.
         door: Arc<str>,
-        /// What the doorkeeper needs to know.
+        /// The opening.
         opening: Opening,
     },
-    /// An opening that is not made: the door opened too often of late (`Open_Rate`).
+    /// The door opened too often of late (`Open_Rate`), so an opening is not made.
     TooOften {
         /// The door's name.
         door: Arc<str>,
         /// The opening. It uses up its list all the same.
         opening: Opening,
     },
-    /// An opening whose start command waits until another one ended (`Max_Commands`).
+    /// The start command of an opening waits until another one has ended (`Max_Commands`).
     Waits {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
     },
     /// The door was opened at another member of the fleet, and is opened here.
     OpenedByFleet {
         /// The door's name.
         door: Arc<str>,
-        /// For whom.
+        /// The knocker.
         knocker: IpAddr,
-        /// For how long from now; none if it is a command that runs and has no end.
+        /// For how long from now; `None` if the door has no stop command.
         time: Option<Duration>,
     },
-    /// What was knocked opened this door at another member of the fleet before.
+    /// The list or packet has already opened this door at another member of the fleet.
     UsedElsewhere {
         /// The door's name.
         door: Arc<str>,
         /// Who knocked.
         knocker: IpAddr,
     },
-    /// The fleet did not say whether what was knocked was used, and the door is not to be opened without.
+    /// The fleet did not confirm that the list or packet is unused, without which the door must not open.
     FleetSilent {
         /// The door's name.
         door: Arc<str>,
@@ -160,72 +162,72 @@ pub enum Event {
         /// The command as the shell gets it.
         command: Vec<u8>,
     },
-    /// A command ended, and not well.
+    /// A command exited with a code other than 0, or was killed by a signal.
     Unsuccessful {
         /// The door's name.
         door: Arc<str>,
-        /// Its exit code; 0 if it was killed by a signal, as knockd 0.8 has it.
+        /// Its exit code; 0 if it was killed by a signal, as in knockd 0.8.
         code: i32,
     },
     /// A door's time is over.
     TimeIsUp {
         /// The door's name.
         door: Arc<str>,
-        /// Whom it was open for.
+        /// The knocker that it was open for.
         knocker: IpAddr,
     },
     /// A knock on a door that was open already, which does not run the start command again.
     AlreadyOpen {
         /// The door's name.
         door: Arc<str>,
-        /// Whom it is open for.
+        /// The knocker that it is open for.
         knocker: IpAddr,
         /// Its time starts again.
         is_extended: bool,
     },
-    /// The kernel lets somebody in.
+    /// The kernel lets a knocker in.
     Admitted {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
-        /// To which ports; none where a rule that we do not know says so.
+        /// The ports; empty if a rule that we do not know decides about them.
         ports: Arc<[Ports]>,
-        /// For how long; none is until somebody closes it by hand.
+        /// For how long; `None` is until somebody closes it by hand.
         time: Option<Duration>,
     },
-    /// The kernel lets somebody in who was let in before this.
+    /// The kernel lets in a knocker who was let in already.
     StillAdmitted {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
-        /// For how long from now; none is until somebody closes it by hand.
+        /// For how long from now; `None` is until somebody closes it by hand.
         time: Option<Duration>,
     },
-    /// The kernel does not let somebody in who knocked.
+    /// The kernel does not let a knocker in.
     NotAdmitted {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The kernel lets somebody in no longer.
+    /// The kernel no longer lets a knocker in.
     Dismissed {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
     },
-    /// The daemon ends, and the kernel lets somebody in for what is left of the time.
+    /// The daemon ends, and the kernel lets a knocker in for the rest of the time.
     LeftToTheKernel {
         /// The door's name.
         door: Arc<str>,
-        /// Who.
+        /// The knocker.
         knocker: IpAddr,
-        /// For how long from now; none is until somebody closes it by hand.
+        /// For how long from now; `None` is until somebody closes it by hand.
         time: Option<Duration>,
     },
     /// A command took too long and is killed.
@@ -323,7 +325,7 @@ impl Event {
         }
     }
 
-    /// Whose name the line would like to show.
+    /// The address whose host name the line shows, if it is known.
     #[must_use]
     pub fn knocker(&self) -> Option<IpAddr> {
         match self {
@@ -351,8 +353,8 @@ impl Event {
         }
     }
 
-    /// Whether strangers can cause it as often as they like: such lines are summed up when they
-    /// come too fast.
+    /// Whether strangers can cause it as often as they like. Such lines are summed up when they come too
+    /// fast.
     #[must_use]
     pub fn is_cheap(&self) -> bool {
         matches!(

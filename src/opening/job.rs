@@ -1,4 +1,4 @@
-//! What the doorkeeper is to do, above all the commands to run, and how commands end.
+//! The actions of the doorkeeper, above all commands to run, and how commands end.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct JobId(pub u64);
 /// One command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// For the report of its end.
+    /// Identifies the job when its end is reported.
     pub id: JobId,
     /// The door's name, for the log.
     pub door: Arc<str>,
@@ -23,14 +23,14 @@ pub struct Job {
     pub variables: Vec<(&'static str, String)>,
 }
 
-/// Something the doorkeeper is to do.
+/// Something that the doorkeeper must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Write this to the log.
     Tell(Event),
     /// Run this command, and report its end.
     Run(Job),
-    /// Kill this command, which takes too long, and everything that it started.
+    /// Kill this command, which has run too long, and everything that it started.
     Kill(JobId),
 }
 

@@ -1,15 +1,16 @@
 //! How the state is written to disk: which operations on which files, in which order. [`state`](super::state)
 //! explains the rules.
 //!
-//! Pure: it returns the operations as values. The caller carries them out one after the other and reports failures,
-//! so a test can kill the daemon between any two of them. It waits for none of those that [wait for the
-//! disk](Operation::waits_for_disk): they go on beside it, one flight of them at a time, and the caller says when they
-//! [have landed](Journal::landed).
+//! Pure: it returns the operations as values. The caller carries them out one after the other and reports
+//! failures, so a test can kill the daemon between any two of them. Operations that [wait for the
+//! disk](Operation::waits_for_disk) run in the background, one flush at a time, and the caller reports when
+//! they [have landed](Journal::landed).
 
 /// An operation on the files of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Create `PATH.tmp` with this text, replacing an existing one. Later `Append`s and `Sync`s refer to this file.
+    /// Create `PATH.tmp` with this text, replacing an existing one. Later `Append`s and `Sync`s refer to this
+    /// file.
     Write(Vec<u8>),
     /// Rename `PATH.tmp` to `PATH.new`, replacing an existing one.
     Publish,
@@ -28,30 +29,30 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// It takes as long as the disk is busy.
+    /// Whether it blocks while the disk is busy.
     #[must_use]
     pub fn waits_for_disk(&self) -> bool {
         matches!(self, Operation::Sync | Operation::SyncFolder)
     }
 }
 
-/// What is being flushed.
+/// The file that is being flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Flight {
-    /// `PATH.new`; whether it is to become `PATH` then.
+    /// `PATH.new`; if it `settles`, it becomes `PATH` afterwards.
     New { settles: bool },
-    /// A text that is not `PATH.new`, or not any more.
+    /// A file that is not, or is no longer, `PATH.new`.
     Other,
 }
 
-/// What state the files of a place are in.
+/// The state of the files of a place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Journal {
     /// `PATH.new` exists, is complete, and takes further lines.
     is_open: bool,
-    /// Its name is on the disk, or on the way there.
+    /// Its name is on the disk, or is being flushed.
     is_named: bool,
-    /// `PATH.new` exists and takes no more lines: what is in there may be nowhere else.
+    /// `PATH.new` exists and takes no more lines: its content may exist nowhere else.
     has_old: bool,
     /// The flush that was begun and has not landed.
     flight: Option<Flight>,
@@ -64,7 +65,8 @@ impl Journal {
         Journal { has_old, ..Journal::default() }
     }
 
-    /// Records a change. `lines` returns the lines for the change alone, `whole` a text with the complete state.
+    /// Records a change. `lines` returns the lines for the change alone, `whole` a text with the complete
+    /// state.
     pub fn change(
         &mut self,
         lines: impl FnOnce() -> Vec<u8>,
@@ -75,16 +77,17 @@ impl Journal {
         }
         (self.is_open, self.is_named) = (true, false);
         if std::mem::take(&mut self.has_old) {
-            // A disk may write the name before the bytes: a power failure must not leave an empty file in its place.
+            // A disk may write the name before the bytes: a power failure must not leave an empty file in its
+            // place.
             vec![Operation::Write(whole()), Operation::Sync, Operation::Publish]
         } else {
             vec![Operation::Write(whole()), Operation::Publish]
         }
     }
 
-    /// Makes the changes recorded so far survive a power failure too. Then, if it `settles`, `PATH.new` becomes `PATH`;
-    /// otherwise it stays and takes further lines, as it does meanwhile. Nothing happens while another flush is under
-    /// way: call it again when that has landed.
+    /// Makes the changes recorded so far survive a power failure too. If it `settles`, `PATH.new` then
+    /// becomes `PATH`; otherwise it stays and takes further lines, also during the flush. Does nothing while
+    /// another flush is in progress: call again when that has landed.
     pub fn flush(&mut self, settles: bool) -> Vec<Operation> {
         if !self.is_open || self.flight.is_some() {
             return Vec::new();
@@ -97,8 +100,8 @@ impl Journal {
         }
     }
 
-    /// What was to be flushed is on the disk. Returns what comes next: the rename, which may not come before, and a
-    /// second flush, for it and for lines that were appended during the first.
+    /// Records that a flush is complete. Returns the next operations: the rename, which must not happen
+    /// before, and a second flush, for the rename and for lines that were appended during the first.
     pub fn landed(&mut self) -> Vec<Operation> {
         let Some(Flight::New { settles: true }) = self.flight.take() else { return Vec::new() };
         (self.is_open, self.flight) = (false, Some(Flight::Other));
@@ -111,27 +114,28 @@ impl Journal {
         self.flight.is_some()
     }
 
-    /// A flush failed; what was flushed counts as lost.
+    /// Records that a flush failed: its data counts as lost.
     pub fn failed(&mut self) {
         self.begin_anew();
         self.flight = None;
     }
 
-    /// Makes the next change write the complete state: an operation failed, or more has changed than its lines say.
+    /// Makes the next change write the complete state, because an operation failed, or because more has
+    /// changed than its lines say.
     pub fn begin_anew(&mut self) {
         self.has_old |= std::mem::take(&mut self.is_open);
         self.flight = self.flight.map(|_| Flight::Other);
     }
 
-    /// Empties a place whose content another place has taken over. The order matters: if `PATH.new` went first, a
-    /// kill would leave the older state in `PATH` as the newest one.
+    /// Empties a place whose content another place has taken over. The order matters: if `PATH.new` went
+    /// first, a kill would leave the older state in `PATH` as the newest one.
     #[must_use]
     pub fn abandon() -> [Operation; 3] {
         [Operation::RemoveSettled, Operation::RemoveNew, Operation::SyncFolder]
     }
 }
 
-/// What a starting daemon finds at a place for a state file.
+/// The condition in which a starting daemon finds a place for a state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Not locked by anybody; this daemon has locked it now.

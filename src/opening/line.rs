@@ -1,6 +1,6 @@
-//! The line of the log that says what happened, and the one of the debug output.
+//! The log line of an event, and its line in the debug output.
 //!
-//! The lines of events that knockd 0.8 knows are its own, to the letter: log parsers and fail2ban filters read them.
+//! Events that knockd 0.8 knows have its lines, to the letter: log parsers and fail2ban filters read them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::octets;
 use crate::opening::event::Event;
 
 impl Event {
-    /// Whether the log is silent of it, without making the line.
+    /// Whether the event is not logged. Does not build the line.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         matches!(
@@ -23,9 +23,9 @@ impl Event {
         )
     }
 
-    /// The line of the log, without its time; `None` where the log is silent.
+    /// The log line, without its time; `None` if the event is not logged.
     ///
-    /// `host` is the name of the knocker, if one is known.
+    /// `host` is the name of the knocker, if it is known.
     #[must_use]
     pub fn line(&self, host: Option<&str>) -> Option<String> {
         let who = |knocker: &IpAddr| match host {
@@ -109,7 +109,7 @@ impl Event {
         })
     }
 
-    /// What the debug output says beside the log.
+    /// The line in the debug output, besides the log line; `None` for most events.
     #[must_use]
     pub fn debug_line(&self) -> Option<String> {
         match self {
@@ -133,7 +133,7 @@ impl Event {
         }
     }
 
-    /// Whether an empty line follows in the log file, as knockd 0.8 has it.
+    /// Whether an empty line follows in the log file, as in knockd 0.8.
     #[must_use]
     pub fn is_followed_by_a_blank(&self) -> bool {
         matches!(self, Event::Running { .. } | Event::Expired { .. })
@@ -151,7 +151,7 @@ fn lasting(time: Option<Duration>) -> String {
     time.map_or("until closed by hand".to_owned(), |time| format!("for {}", in_seconds(time)))
 }
 
-/// A time in whole seconds; what was begun counts.
+/// A duration in seconds, rounded up.
 fn in_seconds(time: Duration) -> String {
     format!("{} s", time.as_millis().div_ceil(1000))
 }

@@ -1,33 +1,32 @@
-//! Limits the lines of the log: beyond a number a second they are summed up.
-//!
-//! Meant for what strangers can cause, so that a flood of theirs does not fill a disk.
+//! Limits the log lines that strangers can cause, so that a flood does not fill a disk: beyond a number of
+//! lines a second, the rest are summed up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use litemap::LiteMap;
 
-/// How many such lines a second are written one by one, as long as it lasts.
+/// How many such lines are written a second, as long as a flood lasts.
 pub const LINES: u32 = 100;
-/// How many are at once, after a quiet time: thirty hosts that knock at the same minute, from cron.
+/// How many are written at once after a quiet time: thirty hosts that knock in the same minute, from cron.
 pub const BURST: u32 = 500;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many lines a second about openings of a door that one knock opens are written, as long as it lasts. An
-/// opening has two to four.
+/// How many lines a second are written about openings of a door that one knock opens, as long as a flood
+/// lasts. An opening has two to four.
 pub const LINES_OF_DOOR: u32 = 10;
-/// How many are at once, after a quiet time.
+/// How many are written at once after a quiet time.
 pub const BURST_OF_DOOR: u32 = 100;
 
-/// What may be written, and what was not, in a second.
+/// A limit on lines a second, and a count of the lines that were not written.
 #[derive(Debug)]
 pub struct Flood {
-    /// When the second began, as uptime.
+    /// When the current second began, as uptime.
     began: Duration,
     /// How many lines may be written before the second is over.
     left: u32,
     held: u64,
-    /// How many are written a second, and at once.
+    /// How many lines may be written a second, and at once.
     limit: (u32, u32),
 }
 
@@ -38,33 +37,32 @@ impl Default for Flood {
 }
 
 impl Flood {
-    /// So many times the usual number of lines.
+    /// `times` the usual limit.
     #[must_use]
     pub fn times(times: u32) -> Flood {
         Flood::new(LINES.saturating_mul(times), BURST.saturating_mul(times))
     }
 
-    /// A limit of so many lines a second, and of so many at once after a quiet time.
+    /// A limit of `lines` a second, and of `burst` at once after a quiet time.
     #[must_use]
     pub fn new(lines: u32, burst: u32) -> Flood {
         Flood { began: Duration::ZERO, left: burst, held: 0, limit: (lines, burst) }
     }
 
-    /// How many lines may be written now. To be called after [`Flood::sum`].
+    /// How many lines may be written now. Call [`Flood::sum`] first.
     pub fn room(&mut self, uptime: Duration) -> u32 {
         let seconds = uptime.saturating_sub(self.began).as_secs();
         if seconds > 0 && self.held == 0 {
             let (lines, burst) = self.limit;
             let more = u32::try_from(seconds).unwrap_or(burst).saturating_mul(lines);
-            // Whole seconds, so that none of them gets lost in fractions.
+            // Whole seconds, so that no fraction gets lost.
             let began = self.began.saturating_add(Duration::from_secs(seconds));
             (self.began, self.left) = (began, self.left.saturating_add(more).min(burst));
         }
         self.left
     }
 
-    /// Whether one more line is to be written now; otherwise it is counted. To be called after
-    /// [`Flood::sum`].
+    /// Whether one more line may be written now; if not, counts it. Call [`Flood::sum`] first.
     pub fn admits(&mut self, uptime: Duration) -> bool {
         let is_admitted = self.room(uptime) > 0;
         if is_admitted {
@@ -75,23 +73,23 @@ impl Flood {
         is_admitted
     }
 
-    /// So many lines are not written, because there was no [`room`](Flood::room) for them.
+    /// Counts lines that are not written because there was no [`room`](Flood::room) for them.
     pub fn hold(&mut self, lines: u64) {
         self.held = self.held.saturating_add(lines);
     }
 
-    /// How many were not written, when their second is over.
+    /// How many lines were not written, once their second is over. Resets the count.
     pub fn sum(&mut self, uptime: Duration) -> Option<u64> {
         self.next_deadline().is_some_and(|end| end <= uptime).then(|| self.rest()).flatten()
     }
 
-    /// The same, whatever the time.
+    /// How many lines were not written so far. Resets the count.
     pub fn rest(&mut self) -> Option<u64> {
         let held = std::mem::take(&mut self.held);
         (held > 0).then_some(held)
     }
 
-    /// When to call [`Flood::sum`], as uptime.
+    /// When to call [`Flood::sum`] next, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         (self.held > 0).then(|| self.began.saturating_add(SECOND))
@@ -110,12 +108,12 @@ pub fn left_out_at(door: &str, lines: u64) -> String {
     format!("{door}: {}", left_out(lines))
 }
 
-/// Why openings are not made.
+/// Why openings are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     /// The door opened too often of late.
     Rate,
-    /// Too many wait: for a command that runs, or for the process that runs commands.
+    /// Too many wait already, for a running command or for the process that runs commands.
     Queue,
     /// They waited when the daemon was told to end.
     End,
@@ -123,7 +121,7 @@ pub enum Cause {
     Reload,
 }
 
-/// Openings that are not made, counted for each door and cause. They are told of once a second.
+/// Counts the openings dropped at each door, by cause. They are reported once a second.
 #[derive(Clone, Debug, Default)]
 pub struct Dropped<D> {
     counts: LiteMap<(D, Cause), u64>,
@@ -138,33 +136,33 @@ impl<D: Clone + Ord> Dropped<D> {
         Dropped { counts: LiteMap::new(), due: None }
     }
 
-    /// An opening of this door is not made.
+    /// Counts a dropped opening of this door.
     pub fn add(&mut self, door: &D, cause: Cause, uptime: Duration) {
         let count = self.counts.entry((door.clone(), cause)).or_default();
         *count = count.saturating_add(1);
         self.due.get_or_insert(uptime.saturating_add(SECOND));
     }
 
-    /// What is to be told of now: doors, causes and how many.
+    /// The counts to report now, as door, cause and number. Resets them.
     pub fn sum(&mut self, uptime: Duration) -> Vec<(D, Cause, u64)> {
         if self.due.is_some_and(|due| due <= uptime) { self.rest() } else { Vec::new() }
     }
 
-    /// The same, whatever the time.
+    /// All counts, even before the second is over. Resets them.
     pub fn rest(&mut self) -> Vec<(D, Cause, u64)> {
         self.due = None;
         let counts = std::mem::take(&mut self.counts);
         counts.into_iter().map(|((door, cause), count)| (door, cause, count)).collect()
     }
 
-    /// When to call [`Dropped::sum`], as uptime.
+    /// When to call [`Dropped::sum`] next, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.due
     }
 }
 
-/// The line that says how many openings of a door were not made.
+/// The line that says how many openings of a door were dropped.
 #[must_use]
 pub fn dropped(door: &Arc<str>, cause: Cause, count: u64) -> String {
     let (openings, were) = if count == 1 { ("opening", "was") } else { ("openings", "were") };

@@ -49,7 +49,7 @@ pub struct Openings {
     running: LiteMap<JobId, Running>,
     /// Stops waiting for their time.
     waiting: Timetable,
-    /// How many start commands run, and which wait.
+    /// Counts the start commands that run, and queues those that wait.
     starts: Starts<Planned>,
     /// Changes of [`Openings::standing`] that [`Openings::take_changes`] has not returned yet.
     changes: Vec<Change>,
@@ -58,15 +58,15 @@ pub struct Openings {
 }
 
 impl Openings {
-    /// No door stands open. `origin` is a random number: no other process may give the same keys.
+    /// No open doors. `origin` is a random number: no other process may give the same keys.
     #[must_use]
     pub fn new(origin: u64) -> Openings {
         Openings { origin, ..Openings::default() }
     }
 
-    /// Puts these doors in force, and `most`, how many of their start commands may run at once (0 is no limit). Drops
-    /// waiting openings that none of these doors allows, and runs others if the limits were raised. Returns the doors
-    /// and how many openings of each were dropped, and the actions.
+    /// Adopts the doors of a configuration, and `most`, how many of their start commands may run at once (0
+    /// is no limit). Drops waiting openings that none of these doors allows, and runs others if the limits
+    /// were raised. Returns the doors with the number of openings dropped at each, and the actions.
     pub fn adopt(&mut self, doors: &[Door], most: u16, now: Now) -> (Vec<(Arc<str>, u64)>, Vec<Action>) {
         let with_command = doors.iter().filter(|door| door.can_start_command());
         self.starts.limit(most, with_command.map(|door| door.name.clone()));
@@ -81,7 +81,7 @@ impl Openings {
         (dropped, self.run_waiting(now))
     }
 
-    /// Runs what waited and may run now.
+    /// Runs the waiting start commands that may run now.
     fn run_waiting(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some(mut planned) = self.starts.start_next() {
@@ -98,7 +98,7 @@ impl Openings {
         JobId(self.names)
     }
 
-    /// Runs a command of the daemon itself. After the last one nothing is run any more.
+    /// Runs a command of the daemon itself (`On_Start`, `On_Stop`). After the last one, no command is run.
     pub fn run_for_daemon(
         &mut self,
         command: Vec<u8>,
@@ -112,11 +112,11 @@ impl Openings {
         self.run(planned, now)
     }
 
-    /// A door stands open since before this process began. If its command still runs, it is a job from now
-    /// on: the caller has to watch that process, and to say when it is gone.
+    /// Resumes an opening from before this process began. If its command still runs, returns a job for it:
+    /// the caller must watch that process, and report its end.
     pub fn resume(&mut self, phase: Phase, mut stop: Stop, now: Now) -> Option<(JobId, Process)> {
         if stop.key.origin == self.origin {
-            // The process that gave this key drew the same number as we did: its keys must not be given again.
+            // The process that gave this key drew the same number as we did: do not give its keys again.
             self.names = self.names.max(stop.key.number);
         }
         let job = self.name();
@@ -147,7 +147,7 @@ impl Openings {
         Some((job, process))
     }
 
-    /// The doors that stand open, each with what is to be remembered of it, in the order they opened.
+    /// The open doors, each with its phase and its stop, in the order in which they opened.
     #[must_use]
     pub fn standing(&self) -> Vec<(Phase, &Stop)> {
         let running = self.running.iter().filter_map(|(id, running)| Some((*id, running.standing()?)));
@@ -157,31 +157,31 @@ impl Openings {
         standing.into_iter().map(|(_, standing)| standing).collect()
     }
 
-    /// What changed in [`Openings::standing`] since this was asked last, in that order.
+    /// The changes of [`Openings::standing`] since the last call, in order.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Whether [`Openings::take_changes`] would tell something.
+    /// Whether [`Openings::take_changes`] would return any.
     #[must_use]
     pub fn have_changed(&self) -> bool {
         !self.changes.is_empty()
     }
 
-    /// Whether some start command runs whose door is to be closed.
+    /// Whether a start command runs whose door must be closed later.
     #[must_use]
     pub fn are_opening(&self) -> bool {
         self.running.values().any(|running| matches!(running.role, Role::Opens(_)))
     }
 
-    /// A command was started, as this process if that is known.
+    /// Records that a command was started; `process` is `None` if it is not known.
     pub fn started(&mut self, job: JobId, process: Option<Process>) {
         let Some(running) = self.running.get_mut(&job) else { return };
         (running.is_started, running.process) = (true, process);
         self.changes.extend(running.standing().map(|(phase, stop)| Change::Stands(phase, stop.clone())));
     }
 
-    /// A command ended. The time of a door that is to be closed begins now.
+    /// Records the end of a command. When a start command ends, the time until its stop command begins.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
         let Some(Running { door, role, killed_at, is_start, .. }) = self.running.remove(&job) else {
             return Vec::new();
@@ -226,7 +226,7 @@ impl Openings {
         actions
     }
 
-    /// What has come due.
+    /// The actions that have come due.
     pub fn due(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some(stop) = self.waiting.take_due(now.uptime) {
@@ -262,9 +262,9 @@ impl Openings {
         stop.into_iter().chain(late).chain(killed).chain(self.shutdown.last_due()).min()
     }
 
-    /// The daemon ends. Doors whose time is over within `grace` keep that time, all others are closed at once; those
-    /// whose start command still runs, when it has ended, but after `patience` at the latest. Openings that wait are
-    /// dropped: how many of which doors.
+    /// Begins the shutdown. Doors whose time is over within `grace` keep that time; all others are closed at
+    /// once or, if their start command still runs, when it has ended, but after `patience` at the latest.
+    /// Drops the waiting openings; returns their doors, with the number dropped at each.
     pub fn finish(&mut self, grace: Duration, patience: Duration, now: Now) -> Vec<(Arc<str>, u64)> {
         self.shutdown.begin(grace, patience, now);
         let shutdown = self.shutdown.clone();
@@ -278,35 +278,37 @@ impl Openings {
         self.running.len()
     }
 
-    /// Whether some command runs that closes a door, or that a door is closed after, or the last one.
+    /// Whether a stop command, a start command whose door must be closed, or the last command runs or is
+    /// about to run again.
     #[must_use]
     pub fn are_busy(&self) -> bool {
         self.shutdown.last_due().is_some()
             || self.running.values().any(|running| !matches!(running.role, Role::JustRuns))
     }
 
-    /// Whether no door is open any more: every stop command was run, and has ended, and so has the
-    /// last command. Start commands that nothing follows may still run.
+    /// Whether no door is open: every stop command, and the last command, was run and has ended. Start
+    /// commands without a stop may still run.
     #[must_use]
     pub fn are_closed(&self) -> bool {
         let is_done = |running: &Running| matches!(running.role, Role::JustRuns);
         self.waiting.is_empty() && self.shutdown.last_due().is_none() && self.running.values().all(is_done)
     }
 
-    /// Whether no command runs either.
+    /// Whether no door is open and no command runs.
     #[must_use]
     pub fn are_idle(&self) -> bool {
         self.are_closed() && self.running.is_empty()
     }
 
-    /// The doors whose stop command was not started, each with whom it is open for, in words.
+    /// The doors whose stop command was not started, as `DOOR for KNOCKER`.
     #[must_use]
     pub fn open_doors(&self) -> Vec<String> {
         let standing = self.standing().into_iter().filter(|(phase, _)| !matches!(phase, Phase::Closing(_)));
         standing.map(|(_, stop)| format!("{} for {}", stop.door, stop.knocker)).collect()
     }
 
-    /// When a door that is open for this knocker closes, as uptime: for this port if it was asked for one.
+    /// When a door that is open for this knocker closes, as uptime. `port` is the port that a single packet
+    /// asked for, if one did.
     #[must_use]
     pub fn end_of(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> Option<Duration> {
         let running = self.running.values().filter_map(|it| match &it.role {

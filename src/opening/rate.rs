@@ -1,4 +1,4 @@
-//! Doors that may open only so often (`Open_Rate`).
+//! Limits how often doors open (`Open_Rate`).
 
 use std::time::Duration;
 
@@ -6,15 +6,16 @@ use litemap::LiteMap;
 
 use crate::door::Door;
 
-/// What doors have used of their rates, by their places in the configuration.
+/// The token buckets of doors, by their places in the configuration.
 ///
-/// Each has a token bucket. The tokens are not counted; kept is the uptime at which the bucket will be full again.
+/// A bucket is stored as the uptime at which it will be full again.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets(LiteMap<usize, Duration>);
 
 impl Buckets {
-    /// Whether this door may open once more now; then that counts. `delay` is how long an opening may have been on its
-    /// way here: openings that were made at the door's rate, and then arrive together, are all admitted.
+    /// Whether this door may open once more now; if so, counts the opening. `delay` is the longest time that
+    /// an opening may have taken to get here: openings that were made at the door's rate, and then arrive
+    /// together, are all admitted.
     pub fn admit(&mut self, place: usize, door: &Door, delay: Duration, uptime: Duration) -> bool {
         let Some(rate) = door.open_rate() else { return true };
         let interval = rate.within / rate.times.max(1);
@@ -27,7 +28,7 @@ impl Buckets {
         is_admitted
     }
 
-    /// The places of doors mean others from now on.
+    /// Forgets all buckets, because the places stand for other doors from now on.
     pub fn clear(&mut self) {
         self.0.clear();
     }

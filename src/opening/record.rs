@@ -1,9 +1,8 @@
-//! The lines of a state file: values to text and back. What they mean together is told in
-//! [`state`](super::state).
+//! The lines of a state file: values to text and back. [`state`](super::state) explains the file as a whole.
 //!
-//! A line is words separated by blanks. The last word is a checksum over the rest: a damaged line is detected, so
-//! that every command run from the file is byte for byte the one that was written. Blanks, percent signs and
-//! everything but printable ASCII are percent-encoded.
+//! A line is words separated by blanks. The last word is a checksum over the rest: a damaged line is
+//! detected, so that every command run from the file is byte for byte the one that was written. Blanks,
+//! percent signs and everything but printable ASCII are percent-encoded.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -48,8 +47,8 @@ pub struct Admitted {
     pub after: Option<Duration>,
     /// When the kernel closes it, as uptime; `None`: never.
     pub until: Option<Duration>,
-    /// The kernel's handles of the user's table and set that hold the element. A set that was deleted and made
-    /// again has other handles.
+    /// The kernel's handles of the user's table and set that hold the element. A set that was deleted and
+    /// made again has other handles.
     pub set: Option<(u64, u64)>,
 }
 
@@ -66,12 +65,13 @@ pub enum Record {
     Admitted(Admitted),
     /// The kernel no longer holds this door open.
     Dismissed(Whose),
-    /// A one-time list is used: its lock (see `Otp::identity`), its period, and the address it belongs to if each
-    /// knocker has lists of their own.
+    /// A one-time list is used: its lock (see `Otp::identity`), its period, and the address it belongs to if
+    /// each knocker has lists of their own.
     Spent(u64, u64, Option<IpAddr>),
     /// All lists of this lock for this period and earlier ones are used.
     Floor(u64, u64),
-    /// Attempts ended between the halves of a list of this lock: its period, their source, and how many they are by now.
+    /// Attempts ended between the halves of a list of this lock: its period, their source, and how many there
+    /// were so far.
     Tried(u64, u64, IpAddr, u8),
     /// A single packet is used: its time stamp (seconds since 1970) and its identity.
     Packet(u64, PacketId),
@@ -91,12 +91,12 @@ impl From<Change> for Record {
     }
 }
 
-/// The context that times and processes of a line are read in.
+/// The context in which the times and processes of a line are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// When it is read.
+    /// When the line is read.
     pub now: Now,
-    /// It was written since the machine was started.
+    /// The line was written since the last boot of the machine.
     pub same_boot: bool,
 }
 
@@ -128,7 +128,7 @@ impl Record {
         line
     }
 
-    /// Reads a line without its end; `None` if it is damaged.
+    /// Parses a line without its end; `None` if it is damaged.
     #[must_use]
     pub fn read(line: &str, reading: Reading) -> Option<Record> {
         let words: Vec<&str> = unsealed(line)?.split(' ').collect();
@@ -160,7 +160,7 @@ impl Record {
                     _ => return None,
                 }
             }
-            // As version 1 had it, without a key: to be numbered by the reader of the whole file.
+            // Version 1 has no key: the reader of the whole file numbers the line.
             ["open", phase, unix, uptime, after, limit, knocker, door, command] => {
                 let key = Key { origin: sum(&format!("{knocker} {door} {command}")), number: 0 };
                 let stop = stop_of(key, [unix, uptime, after], limit, [knocker, door, command], reading)?;
@@ -185,7 +185,7 @@ impl Record {
                 let whose = whose_of(knocker, door, ports)?;
                 let after = if after == "-" { None } else { Some(millis(after)?) };
                 let until = match after {
-                    // The kernel has forgotten it.
+                    // The kernel lost it at the reboot.
                     _ if !reading.same_boot => Some(Duration::ZERO),
                     Some(after) => Some(end_of(millis(unix)?, millis(uptime)?, after, reading)),
                     None => None,
@@ -285,7 +285,7 @@ fn stop_of(
     })
 }
 
-/// A part of a line is not as it was written.
+/// Part of a line is damaged.
 struct Damaged;
 
 /// `for USER PROTO/PORT SECONDS`, or nothing.
@@ -302,20 +302,20 @@ fn access_of(words: &[&str]) -> Result<Option<Box<Access>>, Damaged> {
     }
 }
 
-/// An end on both clocks, and how long it may be away, in milliseconds.
+/// An end on both clocks, and the longest time that may be left until then, in milliseconds.
 fn times(end: Duration, after: Duration, now: Now) -> String {
     let left = end.saturating_sub(now.uptime);
     let unix = now.unix.saturating_add(left).saturating_sub(now.uptime.saturating_sub(end));
-    // No later than what can be read again.
+    // Saturate at the largest value that can be read back.
     let [unix, end, after] =
         [unix, end, after].map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     format!("{unix} {end} {after}")
 }
 
-/// When that is, as uptime of the present boot.
+/// The end as uptime of the current boot.
 ///
-/// Uptime cannot be set, but starts at 0 with each boot. So within a boot it alone counts; after a boot the wall
-/// clock does, and one that was set back keeps no door open longer than its own time.
+/// Uptime cannot be set, but starts at 0 with each boot. So within a boot only uptime counts; after a boot
+/// the wall clock counts, and a clock that was set back keeps no door open longer than its full time.
 fn end_of(unix: Duration, uptime: Duration, after: Duration, reading: Reading) -> Duration {
     let now = reading.now;
     if reading.same_boot {
@@ -340,19 +340,19 @@ fn process_of(word: &str) -> Option<Process> {
     Some(Process { pid: pid.parse().ok().filter(|pid| *pid > 0)?, start: start.parse().ok()? })
 }
 
-/// Puts the checksum and the line's end behind a line.
+/// Appends the checksum and the line end.
 pub(super) fn seal(line: &mut String) {
     let sum = sum(line);
     let _ = writeln!(line, " {sum:016x}");
 }
 
-/// The line without its checksum, if that is right.
+/// The line without its checksum, if the checksum is correct.
 pub(super) fn unsealed(line: &str) -> Option<&str> {
     let (line, written) = line.rsplit_once(' ')?;
     (hex(written)? == sum(line)).then_some(line)
 }
 
-/// FNV-1a, 64 bits: finds damage. Anyone who can write the file can write a right checksum too.
+/// FNV-1a, 64 bits. It detects damage, not forgery: anyone who can write the file can compute it.
 fn sum(line: &str) -> u64 {
     line.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -367,7 +367,7 @@ fn hex(word: &str) -> Option<u64> {
     u64::from_str_radix(word, 16).ok().filter(|_| word.len() == 16 && word.bytes().all(is_ours))
 }
 
-/// A word without blanks; nothing is `%`.
+/// Encodes bytes as a word without blanks; no bytes become `%`.
 fn encode(bytes: &[u8]) -> String {
     let mut word = String::new();
     for &byte in bytes {

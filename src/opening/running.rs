@@ -1,4 +1,4 @@
-//! Commands that run, and what their end means for the door.
+//! Running commands, and what their end means for the door.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,28 +18,28 @@ pub(super) struct Running {
     pub(super) is_started: bool,
     /// Its process, if known.
     pub(super) process: Option<Process>,
-    /// When it has run too long and is killed, as uptime.
+    /// When it is killed for running too long, as uptime.
     pub(super) killed_at: Option<Duration>,
-    /// It is a start command of a door: it counts, and others wait for its end.
+    /// It is the start command of a door: it counts against the limits, and others wait for its end.
     pub(super) is_start: bool,
 }
 
-/// A command that is to be run.
+/// A command to be run.
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
-    /// What it is called when it runs.
+    /// Identifies it when it runs.
     pub(super) id: JobId,
     /// The door's name.
     pub(super) door: Arc<str>,
-    /// Its environment, but for the event.
+    /// Its environment variables, except `KNOCKD_EVENT`.
     pub(super) variables: Vec<(&'static str, String)>,
-    /// For the shell.
+    /// The command line for `sh -c`.
     pub(super) command: Vec<u8>,
-    /// What it is run for.
+    /// Its purpose.
     pub(super) role: Role,
     /// How long it may take.
     pub(super) limit: Option<Duration>,
-    /// Whom it opens the door for, if it is a start command of a door.
+    /// The knocker that it opens the door for, if it is the start command of a door.
     pub(super) knocker: Option<IpAddr>,
 }
 
@@ -57,7 +57,7 @@ pub(super) enum Role {
 }
 
 impl Running {
-    /// Takes the stop away from a start command.
+    /// Removes the stop from a start command, so that its door is not closed when it ends.
     pub(super) fn take_stop(&mut self) -> Option<Stop> {
         match std::mem::replace(&mut self.role, Role::JustRuns) {
             Role::Opens(stop) => Some(stop),

@@ -1,5 +1,5 @@
-//! What is different while the daemon ends: doors close early, and commands that a signal to our process group ended
-//! run once more.
+//! How the daemon ends: doors close early, and commands that were ended by a signal to our process group run
+//! once more.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use crate::opening::standing::Key;
 use crate::sorted;
 use crate::time::Now;
 
-/// How long to wait before a stop command that could not be started, say for want of memory, is tried again.
+/// How long to wait before retrying a stop command that could not be started, for lack of memory, say.
 const RETRY: Duration = Duration::from_secs(5);
 /// The same while the daemon ends.
 const LAST_RETRY: Duration = Duration::from_millis(200);
 
 /// SIGHUP, SIGINT and SIGTERM, which service managers and terminals send to a whole group of processes.
 const SENT_TO_GROUPS: [i32; 3] = [1, 2, 15];
-/// How long to wait before a command that such a signal ended is run again, so that the sender is done.
+/// How long to wait before rerunning a command that such a signal ended, so that the sender is done.
 const AFTER_SIGNAL: Duration = Duration::from_millis(200);
 
-/// Whether the daemon ends, and what was run again because of that.
+/// Whether the daemon is ending, and which commands were rerun because of that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shutdown {
     times: Option<Times>,
@@ -32,17 +32,17 @@ pub(super) struct Shutdown {
 struct Times {
     /// Stops that are due by then keep their time; all others are due at once.
     soon: Duration,
-    /// When doors are closed whose start command still runs.
+    /// When doors are closed even if their start command still runs.
     late: Duration,
 }
 
-/// What became of the last command.
+/// Whether the last command has to run again.
 #[derive(Clone, Debug, Default)]
 enum Last {
     /// It was not ended by a signal to a group.
     #[default]
     Once,
-    /// It was, and runs again at that time (uptime).
+    /// It was, and runs again at this uptime.
     Again(Duration, LastCommand),
     /// It was run again.
     Twice,
@@ -52,7 +52,7 @@ enum Last {
 pub(super) type LastCommand = (Vec<u8>, Option<Duration>);
 
 impl Shutdown {
-    /// The daemon ends. A second call can only make that quicker.
+    /// Begins the shutdown. A second call can only shorten it.
     pub(super) fn begin(&mut self, grace: Duration, patience: Duration, now: Now) {
         let (soon, late) = (now.uptime.saturating_add(grace), now.uptime.saturating_add(patience));
         self.times = Some(self.times.map_or(Times { soon, late }, |earlier| Times {
@@ -61,50 +61,52 @@ impl Shutdown {
         }));
     }
 
-    /// When a door is to be closed whose time ends at `due`, as uptime.
+    /// When to close a door whose time ends at `due`, as uptime.
     pub(super) fn due_at(&self, due: Duration, now: Now) -> Duration {
         if self.times.is_some_and(|times| due > times.soon) { now.uptime } else { due }
     }
 
-    /// When doors whose start command still runs are closed, as uptime: never, unless the daemon ends.
+    /// When to close doors even if their start command still runs, as uptime; `None` unless the daemon is
+    /// ending.
     pub(super) fn late(&self) -> Option<Duration> {
         self.times.map(|times| times.late)
     }
 
-    /// How long to wait before a stop command that could not be started is tried again.
+    /// How long to wait before retrying a stop command that could not be started.
     pub(super) fn retry_after(&self) -> Duration {
         if self.times.is_some() { LAST_RETRY } else { RETRY }
     }
 
-    /// Whether a command ended because of a signal that was meant for us, and not because it was killed for taking too
+    /// Whether a signal meant for the daemon ended a command, as opposed to its being killed for running too
     /// long.
     ///
-    /// A service manager that ends us signals each process of our group until it sees no new one, so that it also
-    /// hits commands that we start at the first signal.
+    /// A service manager that ends us signals each process of our group until it sees no new one, so that it
+    /// also hits commands that we start at the first signal.
     pub(super) fn hit_bystander(&self, ending: Ending, killed_at: Option<Duration>, now: Now) -> bool {
         self.times.is_some()
             && matches!(ending, Ending::Killed(signal) if SENT_TO_GROUPS.contains(&signal))
             && killed_at.is_none_or(|at| at > now.uptime)
     }
 
-    /// When the stop command of this opening, which such a signal ended, runs again, as uptime: once.
+    /// When to rerun the stop command of this opening, which such a signal ended, as uptime; `None` if it was
+    /// rerun before.
     pub(super) fn run_again(&mut self, opening: Key, now: Now) -> Option<Duration> {
         sorted::insert(&mut self.run_again, opening).then(|| now.uptime.saturating_add(AFTER_SIGNAL))
     }
 
-    /// Such a signal ended the last command: it runs again, once.
+    /// Reruns the last command, which such a signal ended, once.
     pub(super) fn run_last_again(&mut self, last: LastCommand, now: Now) {
         if matches!(self.last, Last::Once) {
             self.last = Last::Again(now.uptime.saturating_add(AFTER_SIGNAL), last);
         }
     }
 
-    /// When the last command runs again, if it does, as uptime.
+    /// When to rerun the last command, as uptime; `None` if it is not rerun.
     pub(super) fn last_due(&self) -> Option<Duration> {
         if let Last::Again(due, _) = &self.last { Some(*due) } else { None }
     }
 
-    /// The last command, if it is to be run again now.
+    /// The last command, if it must be rerun now.
     pub(super) fn take_last(&mut self, now: Now) -> Option<LastCommand> {
         self.last_due().filter(|due| *due <= now.uptime)?;
         match std::mem::replace(&mut self.last, Last::Twice) {

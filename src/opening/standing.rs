@@ -1,4 +1,5 @@
-//! What the state file keeps of an open door, so that the door is closed whatever happens to this process.
+//! What the state file records about an open door, so that the door is closed whatever happens to this
+//! process.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub struct Stop {
     pub after: Duration,
     /// How long the command may take.
     pub limit: Option<Duration>,
-    /// When to run it, as uptime; while the start command runs, as if that had taken no time.
+    /// When to run it, as uptime. While the start command runs, this assumes that it takes no time.
     pub due: Duration,
 }
 
@@ -67,7 +68,7 @@ pub enum Phase {
     Closing(Option<Process>),
 }
 
-/// What changed in [`Openings::standing`](super::Openings::standing).
+/// A change of [`Openings::standing`](super::Openings::standing).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// This opening is new, or has a new phase or time.
@@ -77,7 +78,8 @@ pub enum Change {
 }
 
 impl Stop {
-    /// Whether it ends an opening of this door for this knocker, and of this port if it was asked for one.
+    /// Whether it ends an opening of this door for this knocker. `port` is the port that a single packet
+    /// asked for, if one did.
     pub(super) fn is_of(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> bool {
         let own_port = self.access.as_ref().map(|access| access.port);
         self.knocker == knocker && self.door == *door && own_port == port

@@ -1,8 +1,8 @@
-//! How many start commands run at once, and the openings that wait until one may run.
+//! Limits how many start commands run at once, and queues the openings that wait until one may run.
 //!
 //! Each door has a queue of its own, of limited length. When a command ends, the door with the fewest running
-//! commands is next. A door that has one running gets no further place that another door may need for its first one, so
-//! that commands that hang at one door do not keep the others shut. Stop commands, and the commands of the daemon
+//! commands is next. A door with a running command leaves a place to each door that has none, so that
+//! commands that hang at one door do not keep the others shut. Stop commands, and the commands of the daemon
 //! itself, neither count nor wait.
 
 use std::collections::VecDeque;
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use litemap::LiteMap;
 
-/// How many start commands run at once at all doors together, unless `Max_Commands` says otherwise.
+/// How many start commands may run at once at all doors together, unless `Max_Commands` says otherwise.
 pub const MAX_COMMANDS: u16 = 64;
-/// How many openings of one door wait at most.
+/// How many openings of one door may wait.
 pub const MOST_WAITING: usize = 256;
 
-/// The start commands that run, as numbers, and those that wait, as what it takes to run them.
+/// Counts the start commands that run, and stores those that wait.
 #[derive(Clone, Debug)]
 pub struct Starts<T> {
     /// How many may run at once; 0 is no limit.
@@ -26,18 +26,18 @@ pub struct Starts<T> {
     running: LiteMap<Arc<str>, usize>,
     /// The doors that have openings waiting.
     queues: LiteMap<Arc<str>, Queue<T>>,
-    /// How many have waited so far: the order in which they came.
+    /// How many have waited so far, which numbers them in order of arrival.
     arrivals: u64,
-    /// Nothing waits any more: what cannot run at once is not run.
+    /// Nothing may wait any more: a command that cannot run at once is not run.
     is_closed: bool,
 }
 
-/// What waits at one door.
+/// The queue of one door.
 #[derive(Clone, Debug)]
 struct Queue<T> {
     /// How many may run at once at this door; 0 is no limit.
     most: usize,
-    /// In the order in which they came.
+    /// Arrival number and command, in order of arrival.
     waiting: VecDeque<(u64, T)>,
 }
 
@@ -55,7 +55,8 @@ impl<T> Default for Starts<T> {
 }
 
 impl<T> Starts<T> {
-    /// So many may run at once at all doors together from now on, 0 being no limit. These doors have a start command.
+    /// Sets how many may run at once at all doors together, 0 being no limit, and which doors have a start
+    /// command.
     pub fn limit(&mut self, most: u16, doors: impl Iterator<Item = Arc<str>>) {
         self.most = most.into();
         self.doors = doors.collect();
@@ -63,8 +64,8 @@ impl<T> Starts<T> {
         self.doors.dedup();
     }
 
-    /// Whether so many openings of this door can run or wait. `most` is how many may run at once at the door;
-    /// 0 is no limit.
+    /// Whether this many openings of this door can run or wait. `most` is how many may run at once at the
+    /// door; 0 is no limit.
     #[must_use]
     pub fn has_room(&self, door: &str, most: u16, number: usize) -> bool {
         let waiting = self.queues.get(door).map_or(0, |queue| queue.waiting.len());
@@ -72,8 +73,8 @@ impl<T> Starts<T> {
             || !self.is_closed && (waiting == 0 || waiting + number <= MOST_WAITING)
     }
 
-    /// A start command is to be run. It comes back if it may run at once, and counts as running from then on;
-    /// otherwise it waits.
+    /// Submits a start command. Returns it if it may run at once, and counts it as running; otherwise it
+    /// waits.
     pub fn offer(&mut self, door: &Arc<str>, most: u16, start: T) -> Option<T> {
         let is_first = !self.queues.contains_key(door);
         if is_first && self.free_at(door, most.into(), self.idle()) > 0 {
@@ -93,12 +94,12 @@ impl<T> Starts<T> {
         None
     }
 
-    /// A start command runs that did not ask, since before this process began.
+    /// Counts a start command as running, for instance one that has run since before this process began.
     pub fn count(&mut self, door: &Arc<str>) {
         *self.running.entry(Arc::clone(door)).or_default() += 1;
     }
 
-    /// A start command of this door ended.
+    /// Records the end of a start command of this door.
     pub fn ended(&mut self, door: &str) {
         if let Some(running) = self.running.get_mut(door) {
             *running = running.saturating_sub(1);
@@ -108,8 +109,8 @@ impl<T> Starts<T> {
         }
     }
 
-    /// The next that may run now, and counts as running from now on: the oldest of the door that has the fewest
-    /// running.
+    /// Removes the next command that may run now, returns it and counts it as running: the oldest at the door
+    /// with the fewest running.
     pub fn start_next(&mut self) -> Option<T> {
         let idle = self.idle();
         let doors = self.queues.iter().filter(|(door, queue)| self.free_at(door, queue.most, idle) > 0);
@@ -125,8 +126,8 @@ impl<T> Starts<T> {
         next.map(|(_, start)| start)
     }
 
-    /// Keeps what waits and has a limit: `limit_for` returns how many may run at once at its door, 0 being no limit. Where it
-    /// returns `None`, what waits is dropped. Returns the doors and how many of each were dropped.
+    /// Drops the waiting commands for which `limit_for` returns `None`. Otherwise it returns how many may run
+    /// at once at the door, 0 being no limit. Returns the doors, with the number dropped at each.
     pub fn retain(&mut self, limit_for: impl Fn(&str, &T) -> Option<u16>) -> Vec<(Arc<str>, u64)> {
         let mut dropped = Vec::new();
         for (door, mut queue) in std::mem::take(&mut self.queues) {
@@ -149,25 +150,27 @@ impl<T> Starts<T> {
         dropped
     }
 
-    /// What waits.
+    /// The waiting commands.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
         self.queues.values().flat_map(|queue| queue.waiting.iter().map(|(_, start)| start))
     }
 
-    /// Nothing waits any more. How many openings of which doors did.
+    /// Drops all waiting commands; none may wait from now on. Returns the doors, with the number dropped at
+    /// each.
     pub fn close(&mut self) -> Vec<(Arc<str>, u64)> {
         self.is_closed = true;
         let number = |queue: &Queue<T>| u64::try_from(queue.waiting.len()).unwrap_or(u64::MAX);
         std::mem::take(&mut self.queues).into_iter().map(|(door, queue)| (door, number(&queue))).collect()
     }
 
-    /// How many start commands of this door can run now. `most` is how many may run at once at the door, 0 being no
-    /// limit; `idle` is the number of [`Starts::idle`] doors.
+    /// How many start commands of this door can run now. `most` is how many may run at once at the door, 0
+    /// being no limit; `idle` is the number of [`Starts::idle`] doors.
     fn free_at(&self, door: &str, most: usize, idle: usize) -> usize {
         let limit = |most: usize| if most == 0 { usize::MAX } else { most };
         let running = self.running_at(door);
         let mut free = limit(self.most).saturating_sub(self.total());
-        // Beyond its first one, a door leaves a place to each other that has none running: up to half of all places.
+        // Beyond its first place, a door leaves one to each other door that has no command running: up to
+        // half of all places.
         let first = usize::from(running == 0);
         if self.most > 0 && free > first {
             let others = idle.saturating_sub(first);

@@ -13,8 +13,8 @@
 //!
 //! A daemon that finds `PATH.lock` locked uses `PATH.2`, then `PATH.3` and so on.
 //!
-//! **At every instant the newest state is in `PATH.new`, complete, or, if that does not exist, in `PATH`.** The
-//! steps in order, and what is left if all processes are killed after each:
+//! **At every instant the newest state is in `PATH.new`, complete, or, if that does not exist, in `PATH`.**
+//! The steps in order, and what is left if all processes are killed after each:
 //!
 //! | step | left after a kill |
 //! |---|---|
@@ -23,17 +23,18 @@
 //! | run the commands; append a line to `PATH.new` for each one that started or ended | the lines written so far; a command that was just started and has no line yet counts as not started |
 //! | sync `PATH.new`; within a second also rename it to `PATH` and sync the folder | the same state, under one of the two names |
 //!
-//! While `PATH.new` exists, changes are appended to it; otherwise a change creates a new one. After a power failure
-//! only synced data is certain: `PATH.new` may be missing or lack its last line, and `PATH` is complete.
+//! While `PATH.new` exists, changes are appended to it; otherwise a change creates a new one. After a power
+//! failure only synced data is certain: `PATH.new` may be missing or lack its last line, and `PATH` is
+//! complete.
 //!
-//! The daemon does not wait for a sync, since fsync takes a tenth of a second on a busy disk: a thread does it beside the
-//! loop, one sync at a time, and changes meanwhile are in the next one. Only a daemon that starts, ends, or takes over
-//! the state of another one waits.
+//! The daemon does not wait for a sync, since fsync takes a tenth of a second on a busy disk: a thread does
+//! it beside the loop, one sync at a time, and changes made meanwhile are in the next one. Only a daemon that
+//! starts, ends, or takes over the state of another one waits.
 //!
-//! **State files belong to the process that holds their lock; the next daemon to start takes over all unlocked
-//! ones.** It locks them, writes their content to its own files, syncs these, and then removes the others, `PATH.N` before
-//! `PATH.N.new`, before it serves a door. Openings keep their keys, so an opening that is found in two files, after
-//! a kill halfway, is recognised as one.
+//! **State files belong to the process that holds their lock; the next daemon to start takes over all
+//! unlocked ones.** It locks them, writes their content to its own files, syncs these, and then removes the
+//! others, `PATH.N` before `PATH.N.new`, before it serves a door. Openings keep their keys, so an opening
+//! that is found in two files, after a kill halfway, is recognised as one.
 //!
 //! # The text
 //!
@@ -54,18 +55,18 @@
 //! closed KEY SUM           (cancels the line with this key)
 //! ```
 //!
-//! PHASE is `opening`, `open` or `closing`; PROCESS is the start or stop command that runs, as `PID:START` (see
-//! [`Process`]), or `-`. A damaged line is ignored, the others count. If `PATH.new` is incomplete, it is read
-//! together with `PATH`: closing a door twice is better than leaving it open.
+//! PHASE is `opening`, `open` or `closing`; PROCESS is the start or stop command that runs, as `PID:START`
+//! (see [`Process`]), or `-`. A damaged line is ignored, the others count. If `PATH.new` is incomplete, it is
+//! read together with `PATH`: closing a door twice is better than leaving it open.
 //!
-//! Files of version 1 (`knockd-state 1 BOOT`) are still read. They have no keys, no processes and no lines after
-//! the `end` line.
+//! Files of version 1 (`knockd-state 1 BOOT`) are still read. They have no keys, no processes and no lines
+//! after the `end` line.
 //!
 //! # Taking over an opening
 //!
-//! The daemon that takes over an opening checks whether its command still runs, and if so waits for it to end. If
-//! a start command is gone, the door counts as open from that moment; if a stop command is gone, it is run again,
-//! since its result is unknown.
+//! The daemon that takes over an opening checks whether its command still runs, and if so waits for it to
+//! end. If a start command is gone, the door counts as open from that moment; if a stop command is gone, it
+//! is run again, since its result is unknown.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -109,7 +110,7 @@ impl Damage {
         }
     }
 
-    /// Whether there is none.
+    /// Whether no line is damaged.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.lines.is_empty()
@@ -124,7 +125,7 @@ impl Damage {
     }
 }
 
-/// What one file says.
+/// The content of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
     records: Vec<Record>,
@@ -135,7 +136,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Reads a file.
+    /// Parses a file.
     #[must_use]
     pub fn read(text: &[u8], moment: Moment<'_>) -> Text {
         let mut read = Text::default();
@@ -182,8 +183,8 @@ pub struct State {
     pub openings: LiteMap<Key, (Phase, Stop)>,
     /// Running cooldowns, the latest last.
     pub cooldowns: Vec<Cooldown>,
-    /// The doors that are open in the kernel. Boxed, as in [`Admissions`](crate::opening::admissions::Admissions), so that
-    /// the code of both maps is the same.
+    /// The doors that are open in the kernel. Boxed, as in
+    /// [`Admissions`](crate::opening::admissions::Admissions), so that both maps share their code.
     pub admitted: BTreeMap<Whose, Box<Admitted>>,
     /// The used lists of each lock, by the lock's identity.
     pub spent: LiteMap<u64, Spent>,
@@ -236,7 +237,7 @@ impl State {
         }
     }
 
-    /// Adds the state of another daemon's files. For an opening in both, ours is the newer.
+    /// Adds the state of another daemon's files. If both have an opening, ours is the newer.
     pub fn add(&mut self, other: State) {
         for (key, opening) in other.openings {
             self.openings.entry(key).or_insert(opening);
@@ -271,7 +272,7 @@ impl State {
             && self.used.is_empty()
     }
 
-    /// Marks lists as used on all doors with the same lock, and counts the tries at them.
+    /// Marks lists as used at all doors with the same lock, and takes over the tries at them.
     pub fn restore_spent(&self, doors: &mut [Door]) {
         for lock in doors.iter_mut().filter_map(otp_of) {
             if let Some(spent) = self.spent.get(&lock.otp.identity()) {
@@ -284,7 +285,8 @@ impl State {
     }
 }
 
-/// Hands the used lists of doors, and the tries at them, on to the doors of a new configuration that have the same lock.
+/// Copies the used lists of doors, and the tries at them, to the doors of a new configuration that have the
+/// same lock.
 pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
     // Sections of one name may have the same lists.
     let mut known = LiteMap::<_, (Spent, Tries)>::new();
@@ -303,8 +305,9 @@ pub fn inherit_spent(before: &[Door], after: &mut [Door]) {
     }
 }
 
-/// Returns what a daemon has to do about an opening that it takes over. `runs` says whether a process still runs,
-/// `find` looks for a start command of this door and knocker whose process was not written down.
+/// The phase and the stop with which a daemon continues an opening that it takes over. `runs` says whether a
+/// process still runs; `find` looks for a start command of this door and knocker whose process was not
+/// recorded.
 #[must_use]
 pub fn taken_over(
     phase: Phase,
@@ -315,8 +318,8 @@ pub fn taken_over(
 ) -> (Phase, Stop) {
     match phase {
         Phase::Opening(Some(process)) | Phase::Closing(Some(process)) if runs(process) => (phase, stop),
-        // The daemon was killed after it started the command and before it wrote down the process. The door must
-        // not be closed before the command has opened it.
+        // The daemon was killed after it started the command and before it recorded the process. The door
+        // must not be closed before the command has opened it.
         Phase::Opening(None) => match find(&stop) {
             Some(process) => (Phase::Opening(Some(process)), stop),
             None => (Phase::Open, stop),
@@ -337,7 +340,8 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
     (!lock.is_reusable).then(|| Record::Spent(lock.otp.identity(), turn.0, owner))
 }
 
-/// The complete text of a state file: open doors, cooldowns, doors open in the kernel, and the used lists of `doors`.
+/// The complete text of a state file: open doors, cooldowns, doors open in the kernel, and the used lists of
+/// `doors`.
 #[must_use]
 pub fn write(
     standing: &[(Phase, &Stop)],

@@ -9,7 +9,7 @@ use litemap::LiteMap;
 use crate::opening::job::JobId;
 use crate::opening::standing::Stop;
 
-/// Stops by name and by time.
+/// Stops by job and by time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timetable {
     stops: LiteMap<JobId, Box<Stop>>,
@@ -18,13 +18,13 @@ pub(super) struct Timetable {
 }
 
 impl Timetable {
-    /// This stop waits until it is due.
+    /// Adds a stop, which waits until it is due.
     pub(super) fn insert(&mut self, job: JobId, stop: Stop) {
         self.deadlines.push(Reverse((stop.due, job)));
         self.stops.insert(job, Box::new(stop));
     }
 
-    /// Takes out a stop that is due at this uptime.
+    /// Removes a stop that is due at this uptime, and returns it.
     pub(super) fn take_due(&mut self, uptime: Duration) -> Option<Stop> {
         while let Some(&Reverse((due, job))) = self.deadlines.peek()
             && due <= uptime
@@ -42,7 +42,7 @@ impl Timetable {
         self.deadlines.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Sets `due` and `after` of those stops that `applies` names, and returns those that changed.
+    /// Sets `due` and `after` of the stops that `applies` selects, and returns those that changed.
     pub(super) fn set_times(
         &mut self,
         applies: impl Fn(&Stop) -> bool,
@@ -60,7 +60,7 @@ impl Timetable {
         changed
     }
 
-    /// All stops, by name.
+    /// All stops, by job.
     pub(super) fn iter(&self) -> impl Iterator<Item = (JobId, &Stop)> {
         self.stops.iter().map(|(job, stop)| (*job, &**stop))
     }
