@@ -1,4 +1,4 @@
-//! What nftables answers, from bytes.
+//! Parses the answers of nftables.
 
 use netlink_packet_core::{
     NLA_HEADER_SIZE, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator, parse_i32, parse_u32_be,
@@ -10,32 +10,32 @@ use crate::firewall::message::NETFILTER_HEADER;
 /// One message of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// The request with this sequence number was done, or an answer in several parts is complete.
+    /// The request with this sequence number succeeded, or an answer in several parts is complete.
     Done {
-        /// Of the request.
+        /// The sequence number of the request.
         sequence: u32,
     },
-    /// It was not.
+    /// The request was refused.
     Refused(Refused),
-    /// What was asked for.
+    /// An object that was asked for.
     Object {
-        /// Of the request.
+        /// The sequence number of the request.
         sequence: u32,
         /// Its attributes.
         attributes: &'a [u8],
     },
 }
 
-/// A request that the kernel did not do.
+/// A request that the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Of the request.
+    /// The sequence number of the request.
     pub sequence: u32,
-    /// Why, as the operating system numbers it.
+    /// The error number (errno).
     pub errno: i32,
 }
 
-/// The messages in a datagram; what is cut off or no answer is left out.
+/// The answers in a datagram, without truncated messages.
 pub fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -64,7 +64,7 @@ fn answer<'a>(message: &NetlinkBuffer<&'a [u8]>) -> Option<Answer<'a>> {
     })
 }
 
-/// The attributes in these bytes, by number.
+/// The attributes in these bytes, with their numbers.
 pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let attributes = NlasIterator::new(bytes).map_while(Result::ok);
     attributes.filter_map(|attribute| {
@@ -79,19 +79,19 @@ pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(number, _)| *number == kind).map(|(_, value)| value)
 }
 
-/// The number of 32 bits, big-endian, in the attribute with this number.
+/// The value, a big-endian 32-bit number, of the attribute with this number.
 #[must_use]
 pub fn number(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind).and_then(|value| parse_u32_be(value).ok())
 }
 
-/// The number of 64 bits, big-endian, in the attribute with this number.
+/// The value, a big-endian 64-bit number, of the attribute with this number.
 #[must_use]
 pub fn long(bytes: &[u8], kind: u16) -> Option<u64> {
     find(bytes, kind).and_then(|value| parse_u64_be(value).ok())
 }
 
-/// The name in the attribute with this number.
+/// The value, a string, of the attribute with this number.
 #[must_use]
 pub fn text(bytes: &[u8], kind: u16) -> Option<String> {
     let value = find(bytes, kind)?;

@@ -1,4 +1,4 @@
-//! Elements of sets: who is let in, to what, for how long.
+//! Elements of sets: who is let in, to which ports, for how long.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,14 +24,15 @@ const EXPIRATION: u16 = 5;
 const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 
-/// `NFT_SET_ELEM_INTERVAL_END`: the first address behind a range.
+/// `NFT_SET_ELEM_INTERVAL_END`: the first address after a range.
 const INTERVAL_END: u32 = 1;
 
-/// The longest key: an IPv6 address, a protocol and a port, each filled up to a multiple of four bytes.
+/// The longest key, in bytes: an IPv6 address, a protocol and a port, each padded to a multiple of four
+/// bytes.
 const MAX_KEY: usize = 24;
-/// Elements in one message: their attribute has a length of 16 bits.
+/// How many elements go into one message: their attribute has a length of 16 bits.
 const IN_A_MESSAGE: usize = 400;
-/// What stands for ever in a set whose elements have a time by default: 100 years.
+/// The timeout that means "for ever" in a set with a default timeout: 100 years.
 const VERY_LONG: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// The key of an element, as the kernel compares it.
@@ -42,7 +43,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of these parts, each filled up to a multiple of four bytes.
+    /// A key of these parts, each padded to a multiple of four bytes.
     fn of(parts: &[&[u8]]) -> Key {
         let mut bytes = [0; MAX_KEY];
         let mut length = 0;
@@ -53,13 +54,13 @@ impl Key {
         Key { bytes, length: u8::try_from(length).unwrap_or(u8::MAX) }
     }
 
-    /// The bytes in a message.
+    /// The bytes of the key in a message.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length.into()).unwrap_or(&self.bytes)
     }
 
-    /// The address that an address alone makes.
+    /// The address, if the key is an address alone.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         let bytes = self.as_bytes();
@@ -70,12 +71,12 @@ impl Key {
     }
 }
 
-/// An element of a set, without its time.
+/// An element of a set, without its timeout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Element {
     /// The key, or the first of a range.
     pub key: Key,
-    /// What ends a range.
+    /// The end of a range; `None` for a single key.
     pub end: Option<End>,
 }
 
@@ -84,12 +85,12 @@ pub struct Element {
 pub enum End {
     /// The last key, part by part.
     Last(Key),
-    /// An element of its own: the first address behind it. None is behind the last address.
+    /// A separate element: the first address after the range; `None` if the range ends with the last address.
     Behind(Option<Key>),
 }
 
 impl Element {
-    /// The element of a prefix (or address) alone, as the guard's sets have it.
+    /// The element of a network or address alone, as in the guard's sets.
     #[must_use]
     pub fn of_network(network: IpNet) -> Element {
         Element { key: Key::of(&[&octets(network.network())]), end: None }
@@ -98,12 +99,12 @@ impl Element {
     /// The element of a port, in a set of ports.
     #[must_use]
     pub fn of_port(port: u16) -> Element {
-        // A key of one part is not filled up.
+        // A key of one part is not padded.
         Element { key: Key { length: 2, ..Key::of(&[&port.to_be_bytes()]) }, end: None }
     }
 
-    /// The elements that let this network through to these ports. A set without ranges takes addresses
-    /// only and gets an element for each port.
+    /// The elements that let this network through to these ports. A set without ranges accepts only single
+    /// addresses, and gets an element for each port.
     #[must_use]
     pub fn all(network: IpNet, ports: &[Ports], set: &Description) -> Vec<Element> {
         let (first, last) = (octets(network.network()), octets(network.broadcast()));
@@ -124,7 +125,7 @@ impl Element {
                 let mut elements = Vec::new();
                 for ports in ports {
                     if has_intervals {
-                        // Without an end nft lists a single value as nonsense.
+                        // Without an end, nft shows a single value wrongly.
                         elements.push(Element {
                             key: key(&first, ports, ports.first),
                             end: Some(End::Last(key(&last, ports, ports.last))),
@@ -159,14 +160,14 @@ impl Element {
     }
 }
 
-/// How long an element is to stay.
+/// How long an element stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// So long from now.
+    /// This long from now.
     For(Duration),
-    /// For ever, in a set that gives its elements a time by default or does not.
+    /// For ever.
     ForEver {
-        /// It does.
+        /// The set has a default timeout.
         has_default: bool,
     },
 }
@@ -175,7 +176,7 @@ impl Time {
     fn as_written(self) -> Option<Duration> {
         match self {
             Time::For(time) => Some(time.min(VERY_LONG)),
-            // 0 means for ever to new kernels only.
+            // Only new kernels take 0 for "for ever".
             Time::ForEver { has_default } => has_default.then_some(VERY_LONG),
         }
     }
@@ -195,21 +196,21 @@ fn next(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// What is done to an element.
+/// An operation on an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// It comes in; refused where it is in already.
+    /// Add it; refused if it is present already.
     Add,
-    /// It comes in; where it is in already, old kernels do nothing and new ones set its time.
+    /// Add it; if it is present already, old kernels do nothing and new ones set its timeout.
     Keep,
-    /// It gets a new time, whether it is in or not, on every kernel. No packet sees it missing: all
-    /// three messages are of one transaction.
+    /// Set its timeout, whether it is present or not, on every kernel. No packet sees it missing: all three
+    /// messages are in one transaction.
     Renew,
-    /// It goes.
+    /// Remove it.
     Delete,
 }
 
-/// Adds to a batch what is to be done to an element; gives the sequence numbers that stand for it.
+/// Adds an operation on an element to a batch; returns the sequence numbers of its messages.
 pub fn push(
     batch: &mut Batch,
     set: &SetName,
@@ -241,7 +242,7 @@ pub fn push(
     }
 }
 
-/// Adds to a batch many elements of one set, which is new.
+/// Adds many elements of one set, which is new, to a batch.
 pub fn push_all<'a>(
     batch: &mut Batch,
     set: &SetName,
@@ -279,12 +280,12 @@ pub fn all_question(set: &SetName, sequence: u32) -> Vec<u8> {
     message(Kind::GetSetElem, NLM_F_DUMP, set.family, sequence, &attributes)
 }
 
-/// An element that is there.
+/// An element that is present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its key.
     pub key: Key,
-    /// What is left of its time; none is for ever.
+    /// The rest of its timeout; `None` is for ever.
     pub left: Option<Duration>,
 }
 
@@ -305,18 +306,18 @@ pub fn found(attributes: &[u8]) -> Vec<Found> {
         .collect()
 }
 
-/// Whether this question is answered by any number of messages, and an end.
+/// Whether this question is answered by any number of messages and an end.
 #[must_use]
 pub fn is_dump(question: &[u8]) -> bool {
     NetlinkBuffer::new_checked(question).is_ok_and(|message| message.flags() & NLM_F_DUMP == NLM_F_DUMP)
 }
 
-/// An element that was taken away.
+/// An element that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// The table of its set; the family is that of the message.
     pub table: String,
-    /// Its set.
+    /// The set.
     pub set: String,
     /// Its key.
     pub key: Key,

@@ -1,6 +1,8 @@
-//! Connections that a door let in, as flows that conntrack knows: netlink messages (`NFNL_SUBSYS_CTNETLINK`).
+//! Connections that a door let in, as flows that conntrack tracks: netlink messages
+//! (`NFNL_SUBSYS_CTNETLINK`).
 //!
-//! They are the only trace of connections that this machine forwards, as those to a port that a container publishes.
+//! They are the only trace of connections that this machine forwards, such as those to a port that a
+//! container publishes.
 
 use std::net::IpAddr;
 
@@ -11,15 +13,15 @@ use crate::firewall::answer;
 use crate::firewall::message::{Attributes, HEADER, NETFILTER_HEADER, request};
 use crate::firewall::sessions::Scope;
 
-/// The groups that hear of flows that change and that end, as bits.
+/// The multicast groups for flows that change and for flows that end, as bits.
 pub const CHANGED_FLOWS: u32 = 1 << 1 | 1 << 2;
 
-/// Types of messages: a flow that is new or has changed, a question, a flow that has ended or is to.
+/// Message types: a new or changed flow; a question; an ended flow, or the request to delete one.
 const FLOW: u16 = 1 << 8;
 const GET_FLOWS: u16 = 1 << 8 | 1;
 const DELETE_FLOW: u16 = 1 << 8 | 2;
 
-// CTA_*, by the attribute that they are in.
+// CTA_*, grouped by the attribute that contains them.
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const PROTOCOL_STATE: u16 = 4;
@@ -34,8 +36,8 @@ const DESTINATION_PORT: u16 = 3;
 const TCP: u16 = 1;
 const TCP_STATE: u16 = 1;
 
-// States of TCP as conntrack counts them (`enum tcp_conntrack`): a SYN was answered; both sides have said FIN, the last
-// acknowledgement came, or a reset did.
+// States of TCP as conntrack counts them (`enum tcp_conntrack`): a SYN was answered; both sides have sent
+// FIN, the last acknowledgment arrived, or a reset did.
 const SYN_RECV: u8 = 2;
 const CLOSE_WAIT: u8 = 5;
 const LAST_ACK: u8 = 6;
@@ -44,12 +46,12 @@ const CLOSE: u8 = 8;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// How far a connection has come.
+/// The progress of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Nobody has answered yet, or the message does not say.
     Unknown,
-    /// It stands, or one side has still something to say.
+    /// It is established, or one side may still send data.
     Connected,
     /// It has ended.
     Ended,
@@ -58,20 +60,20 @@ pub enum Stage {
 /// A TCP connection that conntrack knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Who connected.
+    /// The address that connected.
     pub peer: IpAddr,
     /// Its port.
     pub peer_port: u16,
-    /// The port that it asked for.
+    /// The port that it connected to.
     pub port: u16,
-    /// The port that answers: another one where the destination is translated.
+    /// The port that answers; another one if the destination is translated.
     pub answering_port: u16,
-    /// How far it has come.
+    /// The progress of the connection.
     pub stage: Stage,
 }
 
 impl Flow {
-    /// Whether the door lets it in, by either port: a rule may see it before or behind the translation.
+    /// Whether the door lets it in, by either port: a rule may see it before or after the translation.
     #[must_use]
     pub fn is_in(&self, scope: &Scope<'_>) -> bool {
         [self.port, self.answering_port].into_iter().any(|port| scope.has(self.peer, Protocol::Tcp, port))
@@ -120,7 +122,7 @@ fn port_in(ports: &[u8], which: u16) -> Option<u16> {
     Some(u16::from_be_bytes(answer::find(ports, which)?.try_into().ok()?))
 }
 
-/// The TCP connections in a datagram: of an answer, or that have changed or ended.
+/// The TCP connections in a datagram: in an answer, or in notifications of changed and ended flows.
 #[must_use]
 pub fn flows(datagram: &[u8]) -> Vec<Flow> {
     let mut found = Vec::new();
@@ -141,8 +143,8 @@ pub fn flows_question(is_v6: bool, sequence: u32) -> Vec<u8> {
     message(is_v6, &Attributes::new(), GET_FLOWS, NLM_F_DUMP, sequence)
 }
 
-/// The message that makes conntrack forget a flow, if the door lets it in; made of what an answer to
-/// [`flows_question`] says behind its first four bytes.
+/// The message that makes conntrack forget a flow, if the door lets it in. `flow` is an answer to
+/// [`flows_question`] without its first four bytes.
 #[must_use]
 pub fn forgetting(flow: &[u8], scope: &Scope<'_>, sequence: u32) -> Option<Vec<u8>> {
     let original = answer::find(flow, ORIGINAL)?;

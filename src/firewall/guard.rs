@@ -16,15 +16,16 @@
 //! }
 //! ```
 //!
-//! A drop is final in whatever table, an accept is not: so the guard can only close. It stands in front of
-//! the translation of destinations (-100), because a port that a container publishes never reaches `input`;
-//! `fib` leaves alone what this machine forwards to others. TCP is told by its flags: conntrack takes a
-//! session that is older than the table for a new one and would cut it, and it would cost every packet a
-//! microsecond. A fragment too short for the flags falls through to the drop. UDP has no flags: there
-//! conntrack tells what belongs to a flow that began while the door was open, so that a session outlives its
-//! door as a TCP connection does; a guard without UDP ports does not switch it on.
+//! A drop is final whatever other tables decide, an accept is not: so the guard can only close. It comes
+//! before the translation of destinations (-100), because packets for a port that a container publishes never
+//! reach `input`; `fib` leaves alone what this machine forwards to others. TCP is judged by its flags:
+//! conntrack takes a session that is older than the table for a new one and would cut it, and it would cost
+//! every packet a microsecond. A fragment too short for the flags falls through to the drop. UDP has no
+//! flags: there conntrack tells which packets belong to a flow that began while the door was open, so that a
+//! session outlives its door as a TCP connection does; a guard without UDP ports does not switch conntrack
+//! on.
 //!
-//! The table is always made anew as a whole, in one transaction, with all that is in its sets.
+//! The table is always replaced as a whole, in one transaction, with all elements of its sets.
 
 use std::time::Duration;
 
@@ -41,22 +42,23 @@ use crate::firewall::message::{Attributes, Batch, Kind};
 use crate::firewall::rule::{Rule, Verdict};
 use crate::sorted;
 
-/// The table.
+/// The name of the table.
 pub const TABLE: &str = "knockd";
 const FAMILY: Family = Family::Inet;
 
 /// Nobody else can change the table while we run (`NFT_TABLE_F_OWNER`), and it stays when we end
-/// (`NFT_TABLE_F_PERSIST`, Linux 6.9). With the first alone it would go with us, and open everything.
+/// (`NFT_TABLE_F_PERSIST`, Linux 6.9). With the first flag alone the kernel would remove it when we end, and
+/// open everything.
 pub const OWNED: u32 = 0x2 | 0x4;
 
 const FILTER: &str = "filter";
 const DOORS: &str = "doors";
 const PREROUTING: (&str, u32) = ("prerouting", 0);
 const INPUT: (&str, u32) = ("input", 1);
-/// Behind conntrack (-200), before destinations are translated (-100).
+/// After conntrack (-200), before destinations are translated (-100).
 const PRIORITY: i32 = -150;
 
-// Attributes of tables, chains, rules and sets that were not met elsewhere.
+// Attributes of tables, chains, rules and sets (NFTA_*).
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
 const CHAIN_TABLE: u16 = 1;
@@ -76,14 +78,14 @@ const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LENGTH: u16 = 5;
 const SET_ID: u16 = 10;
 const HAS_TIMEOUTS: u32 = 0x10;
-/// Keys as nft writes them: its type, and bytes.
+/// Key types: the number that nft uses, and the length in bytes.
 const IPV4_ADDRESS: (u32, u32) = (7, 4);
 const IPV6_ADDRESS: (u32, u32) = (8, 16);
 const INET_SERVICE: (u32, u32) = (13, 2);
 
-/// Sets that one rule looks into; a rule of the kernel has room for 128 expressions.
+/// How many sets one rule looks up; a rule of the kernel has room for 128 expressions.
 const LOOKUPS: usize = 40;
-/// The longest name of a set that begins with a door's name as it is.
+/// The longest name of a door, in bytes, that the names of its sets begin with unchanged.
 const PLAIN_NAME: usize = 64;
 
 /// What a kernel can do for the guard.
@@ -91,9 +93,9 @@ const PLAIN_NAME: usize = 64;
 pub struct Abilities {
     /// A table can have an owner and outlive it.
     pub owner: bool,
-    /// `fib` is there: otherwise the guard stands at `input`, behind the translation of destinations.
+    /// The kernel has `fib`; otherwise the guard is at `input`, after the translation of destinations.
     pub fib: bool,
-    /// `ct` is there: otherwise a UDP session ends with its door.
+    /// The kernel has `ct`; otherwise a UDP session ends with its door.
     pub conntrack: bool,
 }
 
@@ -102,7 +104,7 @@ impl Abilities {
     pub const ALL: Abilities = Abilities { owner: true, fib: true, conntrack: true };
 }
 
-/// The guard of these doors, as it is to be.
+/// The table to set up for these doors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     doors: Vec<Guarded>,
@@ -117,7 +119,7 @@ struct Guarded {
 }
 
 impl Guard {
-    /// The guard of the doors that go into it; `None` if there is none.
+    /// The guard of the doors with `Guard`; `None` if there are no such doors.
     #[must_use]
     pub fn of(doors: &[Door], except: &[IpNet]) -> Option<Guard> {
         let names = names(doors);
@@ -149,11 +151,12 @@ impl Guard {
         self.doors.iter().any(|door| door.ports.iter().any(|ports| ports.contains(protocol, port)))
     }
 
-    /// The ranges of ports that the same doors open, with those doors: neighbouring ranges do not overlap.
+    /// Port ranges that do not overlap, each with the doors that open it.
     fn groups(&self) -> Vec<(Ports, Vec<&Guarded>)> {
         let mut groups = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            // Where something begins or has ended. As numbers of 32 bits: what is behind 65535 is one.
+            // The ports at which doors begin, or have ended. 32 bits, because a range that ends with 65535
+            // has ended at 65536.
             let mut changes: LiteMap<u32, (Vec<usize>, Vec<usize>)> = LiteMap::new();
             for (index, door) in self.doors.iter().enumerate() {
                 for ports in door.ports.iter().filter(|ports| ports.protocol == protocol) {
@@ -185,9 +188,9 @@ impl Guard {
         groups
     }
 
-    /// The table as one transaction: what is there (`replaces` something) goes, and with it all that is in
-    /// the sets; `elements` are in them afterwards. Elements of sets that this guard does not have are left
-    /// out.
+    /// The table as one transaction. If it `replaces` something, the present table is removed, with all
+    /// elements of its sets. The new sets contain `elements`, except those of sets that this guard does not
+    /// have.
     #[must_use]
     pub fn batch(
         &self,
@@ -282,7 +285,7 @@ impl Guard {
 }
 
 impl Guarded {
-    /// A network of the length that counts.
+    /// A network of the prefix length that counts.
     fn network(&self, is_v6: bool) -> IpNet {
         if is_v6 {
             IpNet::V6(Ipv6Net::new([0; 16].into(), self.prefixes.1).unwrap_or_default())
@@ -292,7 +295,7 @@ impl Guarded {
     }
 }
 
-/// Adds to a batch that the table goes.
+/// Adds the removal of the table to a batch.
 pub fn remove(batch: &mut Batch) {
     batch.add(Kind::DelTable, 0, FAMILY, &Attributes::new().text(TABLE_NAME, TABLE));
 }
@@ -310,7 +313,7 @@ fn chain(batch: &mut Batch, name: &str, hook: Option<u32>) {
     batch.add(Kind::NewChain, NLM_F_CREATE | NLM_F_EXCL, FAMILY, &chain);
 }
 
-/// Ranges that follow each other as one: which doors they belong to is decided later.
+/// Joins ranges that follow each other: a later rule distinguishes their doors.
 fn joined(ranges: &[Ports]) -> Vec<Ports> {
     let mut joined: Vec<Ports> = Vec::new();
     for ports in ranges {
@@ -322,8 +325,8 @@ fn joined(ranges: &[Ports]) -> Vec<Ports> {
     joined
 }
 
-/// What the sets of these doors are called, without the digit of the IP version: by the door's name where
-/// nft can write that, and always the same for the same list of names.
+/// The names of the sets of these doors, without the digit of the IP version: the door's name if nft can
+/// parse it, and always the same for the same list of names.
 #[must_use]
 pub fn names(doors: &[Door]) -> Vec<String> {
     let mut times: LiteMap<&str, u32> = LiteMap::new();
@@ -338,7 +341,7 @@ pub fn names(doors: &[Door]) -> Vec<String> {
             if *time == 1 && is_plain(&door.name) {
                 return door.name.to_string();
             }
-            // No door has this name, and no other name comes out as it does.
+            // A name that no door has, and that no other name is converted to.
             let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
             let readable: String = door.name.chars().map(letter).take(PLAIN_NAME).collect();
             let mut number = *time;
@@ -353,9 +356,9 @@ pub fn names(doors: &[Door]) -> Vec<String> {
         .collect()
 }
 
-/// Whether nft takes this for the beginning of a set's name.
+/// Whether a set's name may begin with this, unchanged.
 fn is_plain(name: &str) -> bool {
-    // "doors" and the like would do no harm, but the sets of ports have names of this kind too.
+    // "doors" and the like would do no harm, but the sets of ports have such names too.
     let is_other = name.starts_with("tcp_port") || name.starts_with("udp_port");
     let mut characters = name.chars();
     !is_other

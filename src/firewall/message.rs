@@ -1,7 +1,7 @@
 //! Requests to nftables as bytes: attributes, and batches of messages (linux/netfilter/nfnetlink.h).
 //!
-//! A batch is one transaction: all of it happens, or nothing. Heads of messages and of attributes are in
-//! the machine's byte order, what stands in an attribute is big-endian unless something else is said.
+//! A batch is one transaction: the kernel does all of it, or nothing. Headers of messages and of attributes
+//! are in host byte order; values of attributes are big-endian unless noted otherwise.
 
 use netlink_packet_core::{NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NlaBuffer};
 
@@ -9,7 +9,7 @@ use crate::door::open::Family;
 
 /// Bytes of `struct nlmsghdr`.
 pub const HEADER: usize = 16;
-/// Bytes of `struct nfgenmsg` behind it: family, version, resource (big-endian).
+/// Bytes of `struct nfgenmsg` after it: family, version, resource (big-endian).
 pub const NETFILTER_HEADER: usize = 4;
 /// `NFNL_SUBSYS_NFTABLES`: the upper byte of a message's type, and the resource of a batch.
 pub const NFTABLES: u16 = 10;
@@ -18,7 +18,7 @@ pub const NFTABLES: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
-/// What a message asks for (`NFT_MSG_*`).
+/// The type of a message (`NFT_MSG_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -37,19 +37,19 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The type in the head of a message.
+    /// The type in the header of a message.
     #[must_use]
     pub const fn number(self) -> u16 {
         NFTABLES << 8 | self as u16
     }
 }
 
-/// Attributes in the making.
+/// A list of attributes under construction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(Vec<u8>);
 
 impl Attributes {
-    /// None yet.
+    /// An empty list.
     #[must_use]
     pub fn new() -> Attributes {
         Attributes::default()
@@ -61,7 +61,7 @@ impl Attributes {
         &self.0
     }
 
-    /// An attribute with this value.
+    /// Appends an attribute with this value.
     #[must_use]
     pub fn bytes(mut self, kind: u16, value: &[u8]) -> Attributes {
         let start = self.open();
@@ -70,7 +70,7 @@ impl Attributes {
         self
     }
 
-    /// A name, with the 0 that ends it.
+    /// Appends a name, with its terminating 0.
     #[must_use]
     pub fn text(mut self, kind: u16, text: &str) -> Attributes {
         let start = self.open();
@@ -80,19 +80,19 @@ impl Attributes {
         self
     }
 
-    /// A number of 32 bits.
+    /// Appends a 32-bit number.
     #[must_use]
     pub fn number(self, kind: u16, number: u32) -> Attributes {
         self.bytes(kind, &number.to_be_bytes())
     }
 
-    /// A number of 64 bits.
+    /// Appends a 64-bit number.
     #[must_use]
     pub fn long(self, kind: u16, number: u64) -> Attributes {
         self.bytes(kind, &number.to_be_bytes())
     }
 
-    /// Attributes within an attribute.
+    /// Appends an attribute that contains attributes.
     #[must_use]
     pub fn nested(mut self, kind: u16, inner: &Attributes) -> Attributes {
         let start = self.open();
@@ -122,13 +122,13 @@ impl Attributes {
 }
 
 impl From<&[u8]> for Attributes {
-    /// Attributes that were made before.
+    /// Attributes that are already encoded.
     fn from(bytes: &[u8]) -> Attributes {
         Attributes(bytes.to_vec())
     }
 }
 
-/// A message of its own, such as a question.
+/// A message outside a batch, such as a question.
 #[must_use]
 pub fn message(kind: Kind, flags: u16, family: Family, sequence: u32, attributes: &Attributes) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -136,7 +136,8 @@ pub fn message(kind: Kind, flags: u16, family: Family, sequence: u32, attributes
     bytes
 }
 
-/// Fills the head in front of a request to another part of the kernel than nftables: `bytes` begin with room for it.
+/// Fills in the header of a request to another part of the kernel than nftables; `bytes` begin with room for
+/// it.
 #[must_use]
 pub(super) fn request(mut bytes: Vec<u8>, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -169,18 +170,18 @@ fn push(
     }
 }
 
-/// A transaction in the making.
+/// A transaction under construction.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
     first: u32,
     next: u32,
-    /// Where the last message that asks for something begins.
+    /// The offset of the last message that was added.
     last: Option<usize>,
 }
 
 impl Batch {
-    /// An empty one, whose messages are numbered from `first` on.
+    /// An empty batch, whose messages are numbered from `first` on.
     #[must_use]
     pub fn new(first: u32) -> Batch {
         let mut bytes = Vec::new();
@@ -188,7 +189,7 @@ impl Batch {
         Batch { bytes, first, next: first.wrapping_add(1), last: None }
     }
 
-    /// One more message; its sequence number comes back with what is refused.
+    /// Adds a message. Returns its sequence number, by which the kernel refers to it in a refusal.
     pub fn add(&mut self, kind: Kind, flags: u16, family: Family, attributes: &Attributes) -> u32 {
         let sequence = self.next;
         self.next = sequence.wrapping_add(1);
@@ -208,14 +209,14 @@ impl Batch {
         self.last.is_none()
     }
 
-    /// The sequence number of the batch itself: what is refused there is refused as a whole.
+    /// The sequence number of the batch itself: a refusal with this number means the whole batch.
     #[must_use]
     pub fn first(&self) -> u32 {
         self.first
     }
 
-    /// The bytes to send at once, and the sequence number of the last message. That one is always
-    /// answered, also when the batch fails, behind all that is refused.
+    /// The bytes to send at once, and the sequence number of the last message. The kernel always answers that
+    /// message, even if the batch fails, and after all refusals.
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, u32) {
         if let Some(head) = self.last.and_then(|start| self.bytes.get_mut(start..)) {

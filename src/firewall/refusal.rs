@@ -13,7 +13,7 @@ const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
 const ENFILE: i32 = 23;
 
-/// Why nftables did not do something.
+/// Why nftables refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The kernel has no nftables.
@@ -24,13 +24,13 @@ pub enum Refusal {
     Owned,
     /// A table, set, element or expression is missing.
     Missing,
-    /// It is there already; in a set with intervals, another element overlaps it.
+    /// It exists already; in a set with intervals, another element overlaps it.
     Exists,
     /// The set is full.
     Full,
     /// The key has another length, or elements of this set cannot have a timeout.
     Unfit,
-    /// Anything else, as the operating system numbers it.
+    /// Any other error, as its number (errno).
     Other(i32),
 }
 
@@ -52,7 +52,7 @@ impl Refusal {
         }
     }
 
-    /// Whether this kernel does not know what was asked for, as old ones say of flags they do not know.
+    /// Whether this may be an old kernel's answer to a flag that it does not know.
     #[must_use]
     pub fn is_of_an_old_kernel(self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Rules: what they look at, in the order in which it is looked at (`NFTA_RULE_*` and `NFTA_EXPR_*`).
+//! Builds rules: expressions in the order of their evaluation (`NFTA_RULE_*` and `NFTA_EXPR_*`).
 
 use std::net::IpAddr;
 
@@ -14,11 +14,11 @@ const DATA: u16 = 2;
 const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 
-/// What a packet's field is compared in; it holds 16 bytes.
+/// The register in which a packet's field is compared; it holds 16 bytes.
 const REGISTER: u32 = 1;
-/// Another one, for what is computed from the first.
+/// Another register, for what is computed from the first.
 const SECOND: u32 = 2;
-/// Where the verdict goes.
+/// The register for the verdict.
 const VERDICT_REGISTER: u32 = 0;
 
 const EQUAL: u32 = 0;
@@ -29,35 +29,35 @@ const NOT_BELOW: u32 = 5;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 
-/// Where IPv4 and IPv6 headers have the source, and where TCP and UDP have the destination port and TCP
-/// its flags, each with its length.
+/// Offset and length, in bytes, of the source in IPv4 and IPv6 headers, of the destination port in TCP and
+/// UDP headers, and of the flags in TCP headers.
 const SOURCE4: (u32, u32) = (12, 4);
 const SOURCE6: (u32, u32) = (8, 16);
 const PORT: (u32, u32) = (2, 2);
 const TCP_FLAGS: (u32, u32) = (13, 1);
 
-/// What the kernel calls an address of its own (`RTN_LOCAL`).
+/// The kernel's type of an address of this machine (`RTN_LOCAL`).
 const LOCAL: u32 = 2;
-/// The number of `lo`, in every namespace.
+/// The index of `lo`, in every namespace.
 const LOOPBACK: u32 = 1;
 
-/// What becomes of a packet that a rule fits.
+/// What happens to a packet that matches a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// It is lost, whatever other tables think.
+    /// It is dropped, whatever other tables decide.
     Drop,
-    /// This table is done with it.
+    /// This table lets it pass.
     Accept,
-    /// The rules of this chain come first.
+    /// The rules of this chain are evaluated first.
     Jump(&'a str),
 }
 
-/// A rule in the making.
+/// A rule under construction.
 #[derive(Clone, Debug, Default)]
 pub struct Rule(Attributes);
 
 impl Rule {
-    /// One that fits every packet.
+    /// A rule that matches every packet.
     #[must_use]
     pub fn new() -> Rule {
         Rule::default()
@@ -75,7 +75,7 @@ impl Rule {
         self
     }
 
-    /// Puts something about the packet into the register.
+    /// Loads a property of the packet into the register.
     fn meta(self, key: u32) -> Rule {
         self.expression("meta", &Attributes::new().number(1, REGISTER).number(2, key))
     }
@@ -104,29 +104,29 @@ impl Rule {
         self.expression("bitwise", &data)
     }
 
-    /// It came in on `lo`.
+    /// Matches packets that came in on `lo`.
     #[must_use]
     pub fn from_loopback(self) -> Rule {
         const INTERFACE: u32 = 4;
         self.meta(INTERFACE).compare(EQUAL, &LOOPBACK.to_ne_bytes())
     }
 
-    /// It is an IPv6 packet, or an IPv4 one.
+    /// Matches IPv6 packets, or IPv4 packets.
     #[must_use]
     pub fn of_version(self, is_v6: bool) -> Rule {
         const VERSION: u32 = 15;
         self.meta(VERSION).compare(EQUAL, &[if is_v6 { 10 } else { 2 }])
     }
 
-    /// Its protocol is this one.
+    /// Matches packets of this protocol.
     #[must_use]
     pub fn of_protocol(self, protocol: Protocol) -> Rule {
         const PROTOCOL: u32 = 16;
         self.meta(PROTOCOL).compare(EQUAL, &[protocol.number(true)])
     }
 
-    /// It is a TCP segment that does not begin a connection. A first fragment that ends before the flags
-    /// is not: it could be anything.
+    /// Matches TCP segments that do not begin a connection. A first fragment that ends before the flags does
+    /// not match: it could be anything.
     #[must_use]
     pub fn of_a_connection(self) -> Rule {
         let looked_at = Flags::FIN.0 | Flags::SYN.0 | Flags::RST.0 | Flags::ACK.0;
@@ -134,7 +134,7 @@ impl Rule {
         rule.mask((REGISTER, REGISTER), &[looked_at]).compare(NOT_EQUAL, &[Flags::SYN.0])
     }
 
-    /// conntrack knows the flow it belongs to.
+    /// Matches packets of a flow that conntrack knows.
     #[must_use]
     pub fn of_a_known_flow(self) -> Rule {
         const STATE: u32 = 0;
@@ -144,7 +144,7 @@ impl Rule {
         rule.compare(NOT_EQUAL, &0_u32.to_ne_bytes())
     }
 
-    /// It is for one of these ports.
+    /// Matches packets for one of these ports.
     #[must_use]
     pub fn to_ports(self, ports: Ports) -> Rule {
         let rule = self.payload(TRANSPORT_HEADER, PORT);
@@ -155,14 +155,14 @@ impl Rule {
         }
     }
 
-    /// It is for a port in this set of ports.
+    /// Matches packets for a port in this set of ports.
     #[must_use]
     pub fn to_ports_in(self, set: &str) -> Rule {
         self.payload(TRANSPORT_HEADER, PORT)
             .expression("lookup", &Attributes::new().text(1, set).number(2, REGISTER))
     }
 
-    /// It is for an address of this machine.
+    /// Matches packets for an address of this machine.
     #[must_use]
     pub fn to_us(self) -> Rule {
         const TYPE_OF_ADDRESS: u32 = 3;
@@ -171,7 +171,7 @@ impl Rule {
         self.expression("fib", &data).compare(EQUAL, &LOCAL.to_ne_bytes())
     }
 
-    /// It comes from this network.
+    /// Matches packets from this network.
     #[must_use]
     pub fn from_network(self, network: IpNet) -> Rule {
         let is_v6 = matches!(network, IpNet::V6(_));
@@ -184,26 +184,26 @@ impl Rule {
         rule.compare(EQUAL, &octets(network.network()))
     }
 
-    /// Puts its source into the register, for [`Rule::source_is_in`] and [`Rule::source_is_not_in`].
+    /// Loads the source into the register, for [`Rule::source_is_in`] and [`Rule::source_is_not_in`].
     #[must_use]
     pub fn source(self, is_v6: bool) -> Rule {
         self.payload(NETWORK_HEADER, if is_v6 { SOURCE6 } else { SOURCE4 })
     }
 
-    /// The network of so many bits that its source is in is in this set.
+    /// Matches if this set contains the source's network, of the prefix length of `network`.
     #[must_use]
     pub fn source_is_in(self, set: &str, network: IpNet) -> Rule {
         self.look_up(set, network, 0)
     }
 
-    /// The network of so many bits that its source is in is not in this set.
+    /// Matches if this set does not contain the source's network, of the prefix length of `network`.
     #[must_use]
     pub fn source_is_not_in(self, set: &str, network: IpNet) -> Rule {
         const NOT: u32 = 1;
         self.look_up(set, network, NOT)
     }
 
-    /// Only the length of `network` counts.
+    /// Only the prefix length of `network` matters.
     fn look_up(self, set: &str, network: IpNet, flags: u32) -> Rule {
         let (rule, register) = if network.prefix_len() == network.max_prefix_len() {
             (self, REGISTER)
@@ -214,13 +214,13 @@ impl Rule {
         rule.expression("lookup", &if flags == 0 { data } else { data.number(5, flags) })
     }
 
-    /// Counts what came so far.
+    /// Counts the packets that matched so far.
     #[must_use]
     pub fn counted(self) -> Rule {
         self.expression("counter", &Attributes::new())
     }
 
-    /// What becomes of it; the end of the rule.
+    /// Ends the rule with a verdict.
     #[must_use]
     pub fn then(self, verdict: Verdict<'_>) -> Rule {
         const CODE: u16 = 1;

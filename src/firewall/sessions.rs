@@ -13,22 +13,23 @@ use crate::firewall::message::{HEADER, request};
 const ABOUT_SOCKETS: u16 = 20;
 /// `SOCK_DESTROY`.
 const DESTROY_SOCKET: u16 = 21;
-/// The groups that hear of TCP sockets that end, for IPv4 and IPv6, as bits.
+/// The multicast groups for TCP sockets that end, for IPv4 and IPv6, as bits.
 pub const ENDED_SOCKETS: u32 = 1 << 0 | 1 << 2;
 
-// The states of TCP in which a knocker is connected, as bits: established, being accepted (two), and closed by
-// the knocker alone.
+// The states of TCP in which a knocker is connected, as bits: established, being accepted (two), and closed
+// by the knocker alone.
 const CONNECTED: u32 = 1 << 1 | 1 << 3 | 1 << 12 | 1 << 8;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// `struct inet_diag_sockid`: ports, addresses, interface, and what tells the socket from all others.
+/// The length of `struct inet_diag_sockid`, in bytes: ports, addresses, interface, and a cookie that
+/// identifies the socket.
 const SOCKET_ID: usize = 48;
-/// Where `struct inet_diag_msg` has it.
+/// Its offset in `struct inet_diag_msg`.
 const ID_AT: usize = 4;
 
-/// Who may be connected to what.
+/// The knockers and ports that a door connects.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// The knocker, or the network that was let in.
@@ -45,22 +46,22 @@ impl Scope<'_> {
     }
 }
 
-/// A TCP socket of this machine that is connected to another.
+/// A TCP socket of this machine that is connected to another machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Connection {
-    /// The other machine.
+    /// The address of the other machine.
     pub peer: IpAddr,
     /// Its port.
     pub peer_port: u16,
     /// Our port.
     pub port: u16,
-    /// The family of the socket, which may be that of IPv6 for an IPv4 connection.
+    /// The address family of the socket, which may be IPv6 for an IPv4 connection.
     family: u8,
     id: [u8; SOCKET_ID],
 }
 
 impl Connection {
-    /// Whether it is one that the door lets in.
+    /// Whether the door lets it in.
     #[must_use]
     pub fn is_in(&self, scope: &Scope<'_>) -> bool {
         scope.has(self.peer, Protocol::Tcp, self.port)
@@ -80,7 +81,7 @@ impl Connection {
     }
 }
 
-/// Asks for all TCP connections, of sockets of one IP version.
+/// Asks for all TCP connections of sockets of one IP version.
 #[must_use]
 pub fn connections_question(is_v6: bool, sequence: u32) -> Vec<u8> {
     let family = if is_v6 { AF_INET6 } else { AF_INET };
@@ -107,7 +108,7 @@ fn socket_message(
     request(bytes, kind, flags, sequence)
 }
 
-/// The connections in a datagram: of an answer, or of sockets that ended.
+/// The connections in a datagram: in an answer, or in notifications of sockets that ended.
 #[must_use]
 pub fn connections(datagram: &[u8]) -> Vec<Connection> {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Sets: their names, what the kernel says of them, and the lines that make one.
+//! Sets: their names, the kernel's descriptions of them, and the lines that create one.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const HAS_INTERVALS: u32 = 0x4;
 const IS_MAP: u32 = 0x8;
 const HAS_TIMEOUTS: u32 = 0x10;
 
-// What nft calls the types of a key; each part of a longer key takes six bits.
+// nft's numbers for the types of a key; each part of a concatenated key takes six bits.
 const IPV4_ADDRESS: u32 = 7;
 const IPV6_ADDRESS: u32 = 8;
 const INET_PROTOCOL: u32 = 12;
@@ -36,31 +36,31 @@ const SERVICE_BEHIND: u32 = INET_PROTOCOL << 6 | INET_SERVICE;
 /// What the key of a set holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// `ipv4_addr` or `ipv6_addr`: an address in it may do what the rule says.
+    /// `ipv4_addr` or `ipv6_addr`: the user's rule decides what an address in the set may do.
     Address,
-    /// The same, then `inet_proto . inet_service`.
+    /// The address, then `inet_proto . inet_service`.
     Service,
 }
 
-/// What the kernel says of a set.
+/// The kernel's description of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
     /// What its key holds.
     pub form: Form,
-    /// The address in it is an IPv6 one.
+    /// The key's address is IPv6.
     pub is_v6: bool,
     /// It may hold ranges.
     pub has_intervals: bool,
-    /// The time of an element that has none of its own; none is for ever.
+    /// The timeout of an element without one of its own; `None` is for ever.
     pub default_timeout: Option<Duration>,
-    /// Another one for each set that is made in its table, even of the same name.
+    /// The kernel's handle: unique in its table, even among sets of the same name made one after the other.
     pub handle: u64,
 }
 
-/// What is wrong with a set that is there.
+/// Why an existing set cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Its key is something else.
+    /// Its key has another type.
     Key,
     /// Its addresses are of the other family.
     OtherFamily,
@@ -82,17 +82,18 @@ impl fmt::Display for Unfit {
 }
 
 impl Description {
-    /// Reads the attributes of the answer to [`question`]; the set is meant for IPv6 knockers or not.
+    /// Parses the attributes of the answer to [`question`]; `is_v6` says whether the set is meant for IPv6
+    /// knockers.
     ///
     /// # Errors
-    /// Why doors cannot be opened with it.
+    /// The reason why doors cannot be opened with it.
     pub fn read(attributes: &[u8], is_v6: bool) -> Result<Description, Unfit> {
         let number = |kind| answer::number(attributes, kind).unwrap_or_default();
         let flags = number(FLAGS);
         if flags & (IS_MAP | IS_CONSTANT) != 0 {
             return Err(Unfit::NoSet);
         }
-        // The sets of nft 1.0.6 that hold no ranges do not say that their keys have parts.
+        // Sets without ranges that nft 1.0.6 made do not say that their keys have parts.
         let (form, found_v6) = match (number(KEY_TYPE), number(KEY_LENGTH)) {
             (IPV4_ADDRESS, 4) => (Form::Address, false),
             (IPV6_ADDRESS, 16) => (Form::Address, true),
@@ -130,14 +131,14 @@ pub fn table_question(family: Family, table: &str, sequence: u32) -> Vec<u8> {
     message(Kind::GetTable, 0, family, sequence, &Attributes::new().text(TABLE_NAME, table))
 }
 
-/// What the kernel says of a table.
+/// The kernel's description of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableDescription {
     /// `NFT_TABLE_F_*`.
     pub flags: u32,
-    /// Another one for each table that is made, even of the same name.
+    /// The kernel's handle: unique, even among tables of the same name made one after the other.
     pub handle: u64,
-    /// A process owns it that runs now; this is its socket's number.
+    /// The netlink port of the process that owns it, if one does.
     pub owner: Option<u32>,
 }
 
@@ -153,7 +154,7 @@ impl TableDescription {
     }
 }
 
-/// The lines that make the set and let in what is in it, to be shown to users who lack it.
+/// The lines that create the set and accept what is in it, to be shown to users who lack it.
 #[must_use]
 pub fn lines_to_add(name: &SetName, is_v6: bool) -> String {
     let SetName { family, table, set } = name;
