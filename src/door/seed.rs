@@ -102,8 +102,8 @@ impl Seed {
 /// The base-2 logarithm in parts of a bit, rounded down; that of 0 is taken as 0.
 fn logarithm(number: u32) -> u32 {
     let whole = number.checked_ilog2().unwrap_or(0);
-    // The number divided by 2 to the power of `whole`, from 1 up to 2. Squaring it doubles its logarithm: if the
-    // square is 2 or more, the next binary digit of the logarithm is 1.
+    // The number divided by 2 to the power of `whole`, from 1 up to 2. Squaring it doubles its logarithm: if
+    // the square is 2 or more, the next binary digit of the logarithm is 1.
     let mut rest = u64::from(number) << (31 - whole);
     let mut parts = whole;
     for _ in 0..BIT.ilog2() {

@@ -32,7 +32,8 @@ impl Default for Tries {
     }
 }
 
-/// What counts as one source: an IPv4 address, or an IPv6 /64, in which a host can have any number of addresses.
+/// What counts as one source: an IPv4 address, or an IPv6 /64, in which a host can have any number of
+/// addresses.
 #[must_use]
 pub fn source(knocker: IpAddr) -> IpAddr {
     match knocker {

@@ -40,7 +40,8 @@ pub struct BurstDetector {
 }
 
 impl BurstDetector {
-    /// Records that a read at `uptime` returned `count` packets; `were_all` says whether it emptied the queue.
+    /// Records that a read at `uptime` returned `count` packets; `were_all` says whether it emptied the
+    /// queue.
     pub fn record(&mut self, count: usize, were_all: bool, uptime: Duration) {
         self.count_in_window(count, uptime);
         let since = uptime.saturating_sub(std::mem::replace(&mut self.last_read, uptime));

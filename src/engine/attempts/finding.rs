@@ -91,8 +91,8 @@ impl Finder {
     }
 }
 
-/// Rebuilds a table at the same size if it would double only because of tombstones, which removed entries leave in a
-/// hash table (on some processors more than on others).
+/// Rebuilds a table at the same size if it would double only because of tombstones, which removed entries
+/// leave in a hash table (on some processors more than on others).
 fn sweep<T: Copy>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64 + Copy) {
     let (length, most) = (table.len(), table.num_buckets() / 8 * 7);
     // If nearly full of live entries, it has to grow; if half empty, it rehashes in place by itself.
