@@ -3,6 +3,7 @@
 //! Two state machines without I/O, and two programs around them. The [`engine`] tracks who is knocking,
 //! [`opening`] tracks which doors are open. Both are told what happened and the time, and return values that
 //! say what to do. The client turns the same sequences into packets.
+//!
 //! | room | what it holds |
 //! |---|---|
 //! | [`time`] | the time as a value: uptime and Unix time, read at one instant |
