@@ -1,5 +1,5 @@
-//! What the doorkeeper can know of an opening without having seen the knocks: a watcher that somebody took over may say
-//! what it likes.
+//! Checks openings that the watcher reports without seeing the knocks: a compromised watcher may report
+//! anything.
 //!
 //! The watcher has the sequences, so it can claim any opening that they allow. It cannot claim one that the
 //! configuration forbids.
@@ -14,23 +14,24 @@ use crate::opening::event::Opening;
 use crate::packet::is_possible_source;
 use crate::time::Now;
 
-/// The clocks are read at different instants, and messages take a while. Nothing that an honest watcher says is doubted.
+/// Both processes read their clocks at different instants, and messages take a while. An honest watcher must
+/// never be doubted because of that.
 const TOLERANCE: Duration = Duration::from_secs(2);
 /// How long an opening may wait in the watcher while the doorkeeper is busy.
 pub const DELAY: Duration = Duration::from_mins(1);
 
-/// Why an opening is not made.
+/// Why an opening is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// No packet can come from there.
+    /// No packet can have this source address.
     Address,
-    /// `Allow` or `Deny`.
+    /// `Allow` or `Deny` forbids it.
     NotAllowed,
-    /// `Cooldown`.
+    /// The door is in its `Cooldown` for this knocker.
     CoolingDown,
     /// The door has no such sequence, or not at this time.
     Turn,
-    /// The list of this turn was used. An honest watcher may not know yet.
+    /// The list was used before. An honest watcher may not know that yet.
     Spent,
 }
 
@@ -65,7 +66,7 @@ pub fn check(door: &Door, opening: &Opening, cools_until: Option<Duration>, now:
     check_turn(door, knocker, turn, now)
 }
 
-/// Whether somebody may have tried to guess this list of this door.
+/// Checks that this knocker may have tried to guess this list of the door.
 ///
 /// # Errors
 /// Why not.
@@ -81,13 +82,13 @@ fn is_known(door: &Door, turn: Turn, now: Now) -> bool {
         Lock::Fixed(_) => turn == Turn::default(),
         Lock::OneTime(lines) => lines.lines().any(|line| line.turn() == turn),
         Lock::Otp(lock) => {
-            // The list counted when the first knock came.
+            // The list had to be valid when the first knock arrived.
             let began = now.unix.saturating_sub(door.seq_timeout() + DELAY);
             let first = *lock.otp.accepted(began).start();
             let last = *lock.otp.accepted(now.unix.saturating_add(TOLERANCE)).end();
             (first..=last).contains(&turn.0)
         }
-        // What opens these is checked where the keys are.
+        // Single packets are checked where the keys are.
         Lock::Spa(_) => false,
     }
 }

@@ -1,25 +1,25 @@
-//! What members write for each other into the engine.
+//! The records that members exchange through the engine.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 2 | `kf` |
 //! | 2 | 1 | version: 1 |
-//! | 3 | 1 | kind: 1 opened, 2 a sign of life, 3 a knock |
+//! | 3 | 1 | kind: 1 opening, 2 heartbeat, 3 knock |
 //! | 4 | 1 | length of the member's name, 1 to 32 |
-//! | 5 | n | the member's name, of letters, digits, `.`, `-` and `_` |
-//! | | 8 | session: drawn at random when the member's program began |
-//! | | 8 | counter: how many records that session has made of this kind |
-//! | | 8 | when it was made, in microseconds by the engine's clock |
-//! | opened | 16 | name of the spent key; zeros if nothing was used up |
-//! | | 8 | how long that is to be kept, in seconds |
-//! | | 248 | the message `Open` to knockd, with the time that was left when the record was made |
-//! | alive | 8 | how many openings the member has sent |
-//! | | 8 | how many messages wait there |
-//! | | 8 | the shapes of all doors of its knockd; 0 without one |
+//! | 5 | n | the member's name: letters, digits, `.`, `-` and `_` |
+//! | | 8 | session: chosen at random when the member's program started |
+//! | | 8 | counter: the number of records of this kind in the session |
+//! | | 8 | creation time in microseconds since 1970, by the engine's clock |
+//! | opening | 16 | the name of the spent key; zeros if nothing was used up |
+//! | | 8 | how long to keep that key, in seconds |
+//! | | 248 | the message `Open` to knockd, with the time left when the record was made |
+//! | heartbeat | 8 | the number of openings the member has sent |
+//! | | 8 | the number of messages that wait there |
+//! | | 8 | the shapes of all doors of its knockd; 0 if knockd is not connected |
 //! | knock | 248 | the message `Knock` to knockd |
-//! | last | 32 | HMAC-SHA256 with the fleet's key over `knockd-fleet 1`, 0, the fleet's name, 0 and all that stands in front |
+//! | end | 32 | HMAC-SHA256 with the fleet's key over `knockd-fleet 1`, 0, the fleet's name, 0 and all preceding bytes |
 //!
-//! Numbers are little-endian. A record has one spelling.
+//! Numbers are little-endian. Each record has exactly one encoding.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ use knocking::engine::sharing::SharedKnock;
 use knocking::fleet::message::{LENGTH, Mark, Message, Shared};
 use knocking::protocol::messages::Crossing;
 
-/// The most bytes of a record: nothing longer is looked at.
+/// The longest record in bytes; longer ones are rejected unread.
 pub const LONGEST: usize = 5 + MAX_MEMBER + 24 + 24 + LENGTH + MAC;
-/// The most bytes of a member's name.
+/// The longest name of a member, in bytes.
 pub const MAX_MEMBER: usize = 32;
-/// How far the clock of the engine may have been set back since a record was made, in microseconds.
+/// How far the engine's clock may have been set back since a record was made, in microseconds.
 pub const TOLERANCE: u64 = 2_000_000;
 
 const MAC: usize = 32;
@@ -41,70 +41,70 @@ const OPENED: u8 = 1;
 const ALIVE: u8 = 2;
 const KNOCKED: u8 = 3;
 
-/// One record.
+/// A record in the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Who wrote it.
+    /// The member that wrote it.
     pub member: String,
     /// Different for each process of a member.
     pub session: u64,
-    /// Different for each record of a session and kind, and growing.
+    /// Increases with each record of the same session and kind.
     pub counter: u64,
-    /// When it was made, in microseconds since 1970 by the engine's clock.
+    /// The creation time in microseconds since 1970, by the engine's clock.
     pub made: u64,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A door was opened.
     Opened {
         /// The opening.
         shared: Shared,
-        /// What it used up, if anything.
+        /// The key that the opening used up; `None` if it used up nothing.
         spent: Option<Spent>,
     },
-    /// The member is there.
+    /// A heartbeat.
     Alive(Alive),
     /// A knock arrived.
     Knocked(SharedKnock),
 }
 
-/// What was used up, as the engine knows it.
+/// A spent key in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// Its name: see [`Key::spent`].
+    /// The name of the key: see [`Key::spent`].
     pub name: [u8; 16],
-    /// For how many seconds it is kept.
+    /// How long to keep it, in seconds.
     pub seconds: u64,
 }
 
-/// How a member is.
+/// The content of a heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alive {
-    /// How many openings it has sent.
+    /// How many openings the member has sent.
     pub openings: u64,
-    /// How many messages wait there to be sent.
+    /// How many messages wait there.
     pub waiting: u64,
-    /// The shapes of all doors of its knockd; 0 without one.
+    /// The shapes of all doors of its knockd; 0 if knockd is not connected.
     pub shape: u64,
 }
 
-/// The fleet's key, and its name.
+/// The fleet's key and name.
 #[derive(Clone, Debug)]
 pub struct Key {
     keyed: Keyed,
     fleet: String,
 }
 
-/// Why bytes are no record to act on.
+/// Why a record is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody with the fleet's key made it.
+    /// It was not made with the fleet's key.
     Mac,
-    /// It was made by another version, or is damaged.
+    /// It is damaged, or of another version.
     Form,
 }
 
@@ -115,7 +115,8 @@ impl Key {
         Key { keyed: Keyed::new(Digest::Sha256, key), fleet: fleet.to_owned() }
     }
 
-    /// The name of the spent key of a mark: a reader of the engine learns nothing of the lock.
+    /// The name of the spent key for a mark. It reveals nothing about the lock to those who can read the
+    /// engine.
     #[must_use]
     pub fn spent(&self, mark: Mark) -> [u8; 16] {
         let code = self.keyed.code(&[b"knockd-fleet 1 spent\0", self.fleet.as_bytes(), b"\0", &mark.0]);
@@ -127,7 +128,7 @@ impl Key {
     }
 }
 
-/// Whether a member may be called that.
+/// Whether this is a valid name for a member.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
@@ -135,7 +136,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Record {
-    /// The bytes, with their MAC.
+    /// Encodes the record, followed by its MAC.
     #[must_use]
     pub fn encode(&self, key: &Key) -> Vec<u8> {
         let mut out = self.plain();
@@ -174,10 +175,10 @@ impl Record {
         out
     }
 
-    /// The record that these bytes are.
+    /// Decodes a record. Verifies the MAC before anything else.
     ///
     /// # Errors
-    /// Why they are none. The MAC is looked at first.
+    /// Why the record is rejected.
     pub fn decode(bytes: &[u8], key: &Key) -> Result<Record, Fault> {
         if bytes.len() > LONGEST {
             return Err(Fault::Form);
@@ -190,14 +191,15 @@ impl Record {
         if record.plain() == plain { Ok(record) } else { Err(Fault::Form) }
     }
 
-    /// Whether it was made so long ago at this time of the engine, or less; not if it was not made yet.
+    /// Whether the record is at most this old at this time of the engine. False for a record from the future.
     #[must_use]
     pub fn is_fresh(&self, now: u64, most: Duration) -> bool {
         let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
         self.made <= now.saturating_add(TOLERANCE) && now <= self.made.saturating_add(most)
     }
 
-    /// What is left of its opening at this time of the engine; nothing if it is over, or was not made yet.
+    /// The time left of its opening at this time of the engine; `None` if it is over, or the record is from
+    /// the future.
     #[must_use]
     pub fn left(&self, now: u64) -> Option<Duration> {
         let Body::Opened { shared, .. } = &self.body else { return None };

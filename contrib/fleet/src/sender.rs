@@ -1,4 +1,4 @@
-//! The thread that writes to the engine: spends, openings, signs of life.
+//! The thread that writes to the engine: marks used up, openings, knocks, heartbeats.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,15 +13,15 @@ use crate::log::say;
 use crate::record::{Alive, Body, Record, Spent};
 use crate::shared::Shared;
 
-/// How long a command may take: knockd waits for 300 ms.
+/// The timeout of a command: knockd waits for 300 ms.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long to wait before the first attempt to connect again, and at most.
+/// The first and the longest pause before reconnecting.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How often the engine is asked for its time.
+/// The interval between readings of the engine's clock.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often there is a sign of life.
+/// The interval between heartbeats.
 const BEAT: Duration = Duration::from_secs(2);
-/// How many knocks wait to be sent: those of a second.
+/// How many knocks may wait to be sent: about those of one second.
 const MOST_KNOCKS: usize = 1024;
 
 struct Sender<'a> {
@@ -34,11 +34,11 @@ struct Sender<'a> {
     openings: u64,
     beats: u64,
     knocks: u64,
-    /// Knocks to be sent now or never.
+    /// Knocks to send at once; they are dropped if the engine is out of reach.
     knocked: VecDeque<SharedKnock>,
 }
 
-/// Sends what comes, as long as something may come.
+/// Sends messages until the channel is closed.
 pub fn run(shared: &Shared, messages: &Receiver<Message>) {
     let mut sender = Sender {
         shared,
@@ -96,7 +96,7 @@ impl Sender<'_> {
         }
     }
 
-    /// The engine is in reach: its clock is read, and what is known to be used up is set.
+    /// Starts using a new connection: reads the engine's clock, and restores the known marks.
     fn begin(&mut self, mut engine: Engine) -> RedisResult<()> {
         self.look(&mut engine)?;
         self.set_again(&mut engine)?;
@@ -123,7 +123,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Questions that wait for an engine out of reach are answered so; they stay in the queue.
+    /// Answers the waiting questions with "unknown" while the engine is out of reach; they stay in the queue.
     fn answer_unknown(&mut self) {
         let state = self.shared.state();
         let Some(knockd) = state.knockd.clone() else { return };
@@ -149,7 +149,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// An engine that has lost its data is told what is known to be used up.
+    /// Restores the known marks in an engine that has lost its data.
     fn set_again(&mut self, engine: &mut Engine) -> RedisResult<()> {
         let Some(now) = self.shared.engine_time() else { return Ok(()) };
         let kept: Vec<([u8; 16], u64)> = self.shared.state().spends.kept(now).collect();
@@ -214,7 +214,8 @@ impl Sender<'_> {
                 let name = shared.key.spent(opening.mark);
                 let left = shared.state().spends.left(&name, now);
                 let spent = left.map(|seconds| Spent { name, seconds });
-                // Of a single packet the others must know which it was; all else they learn from the turn.
+                // The mark identifies a single packet to the other members; for other locks the turn is
+                // enough.
                 if opening.access.is_none() {
                     opening.mark = Mark::default();
                 }

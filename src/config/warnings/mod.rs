@@ -3,7 +3,7 @@
 //!
 //! Each check is a pure function. To add one, write it in the file of its kind and add it to the table there:
 //! [`door`] has checks of one door, [`doors`] of all doors together, [`guard`] of the guard, [`fleet`] of a
-//! fleet, [`remarks`] of weaknesses that many doors in use have, [`written`] of the lines of the file.
+//! fleet, [`mod@remarks`] of weaknesses that many doors in use have, [`written`] of the lines of the file.
 
 mod door;
 mod doors;

@@ -51,7 +51,7 @@ fn no_sequence(section: &Section<'_>) -> Vec<Warning> {
 }
 
 impl Section<'_> {
-    /// "of door 'ssh'" or "in [options]".
+    /// `of door 'ssh'` or `in [options]`.
     fn whose(&self) -> String {
         self.door.as_ref().map_or("in [options]".to_owned(), |door| format!("of door '{door}'"))
     }
