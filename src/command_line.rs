@@ -28,7 +28,7 @@ pub enum Takes {
 /// An option of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "the properties are independent")]
 pub struct Choice {
     /// The long name, without its two hyphens.
     pub long: &'static str,
@@ -36,8 +36,8 @@ pub struct Choice {
     pub short: Option<char>,
     /// Whether it takes a value.
     pub takes: Takes,
-    /// The first letter of the long name selects it, even where other options share that letter: version 0.8
-    /// accepted the letter before those existed.
+    /// The first letter is a sufficient abbreviation of the long name, even if other options share it: it was
+    /// unambiguous in version 0.8.
     pub is_first: bool,
     /// Version 0.8 has it.
     pub is_old: bool,
@@ -76,7 +76,7 @@ impl Choice {
         Choice { short: Some(letter), ..self }
     }
 
-    /// Lets the first letter of the long name select it.
+    /// Makes the first letter a sufficient abbreviation of the long name.
     pub const fn first(self) -> Choice {
         Choice { is_first: true, ..self }
     }

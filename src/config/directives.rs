@@ -279,7 +279,7 @@ const fn word(name: &'static str, origin: Origin, read: ReadOption) -> Directive
 }
 
 /// Stores a value. Most rows end with this.
-#[expect(clippy::unnecessary_wraps, reason = "rows can fail, and end with this")]
+#[expect(clippy::unnecessary_wraps, reason = "the result of rows, which can fail")]
 fn put<T>(field: &mut T, value: T) -> Result<(), Problem> {
     *field = value;
     Ok(())

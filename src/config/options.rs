@@ -45,7 +45,7 @@ impl Sandbox {
 
 /// The values of `[options]`; `None` for a directive that is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a directive of two words")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 pub struct Options {
     /// `LogFile`.
     pub log_file: Option<PathBuf>,

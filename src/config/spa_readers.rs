@@ -1,7 +1,7 @@
 //! Parsers of the single-packet directives.
 //!
 //! Each of them writes its own line of debug output, without keys.
-#![expect(clippy::unnecessary_wraps, reason = "the readers of a table have one signature")]
+#![expect(clippy::unnecessary_wraps, reason = "all parsers in the table share one signature")]
 
 use zeroize::Zeroizing;
 
