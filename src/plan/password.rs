@@ -73,7 +73,7 @@ impl ClockOffset {
 /// How to determine the source address that the server sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SeenAs {
-    /// The source address of the route.
+    /// The source address of our packets: the spoofed one, or the one of the route.
     #[default]
     Auto,
     /// A fixed address.
