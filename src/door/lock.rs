@@ -48,7 +48,7 @@ pub struct OtpLock {
 }
 
 impl OtpLock {
-    /// The knocker that a list belongs to; without IP protection all knockers share it.
+    /// The knocker that a list belongs to; `None` without IP protection, when all knockers share it.
     #[must_use]
     pub fn owner(&self, knocker: IpAddr) -> Option<IpAddr> {
         self.otp.is_protected().then_some(knocker)

@@ -28,8 +28,8 @@ use crate::time::Now;
 /// The longest command that is run, in bytes, after `%IP%` was replaced (as in knockd 0.8).
 pub const MAX_COMMAND: usize = 4095;
 
-/// Spends the list that opened the door at `place` at the other sections of the same name and with the same
-/// one-time passwords. The door itself spends it by [`Lock::spend`].
+/// Spends the list that opened the door at `place` at all other sections with its name and the same one-time
+/// passwords. The door itself spends it by [`Lock::spend`].
 pub fn spend_at_namesakes(doors: &mut [Door], place: usize, turn: Turn, knocker: IpAddr, now: Now) {
     let Some(door) = doors.get(place) else { return };
     let Lock::Otp(lock) = &door.lock else { return };
@@ -181,7 +181,7 @@ impl Door {
         self.target.map_or(own, |target| target == destination)
     }
 
-    /// The start command for a knocker of this address family; an empty one counts as none.
+    /// The start command for a knocker of this address family; `None` also if it is empty.
     #[must_use]
     pub fn start_for(&self, knocker: IpAddr) -> Option<&Template> {
         pick(knocker, self.start.as_ref(), self.start6.as_ref()).filter(|template| !template.is_empty())

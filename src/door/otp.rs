@@ -263,7 +263,7 @@ fn word(field: &[u8]) -> String {
 }
 
 /// The word, if a message may quote it. If the fields are in the wrong order, a field after the first can be
-/// the seed. A short word of letters is not, as long as the first field can be one.
+/// the seed: only a short word of letters is quoted, and only if the first field looks like a seed.
 fn harmless(word: String, seed: &[u8]) -> Option<String> {
     const LONGEST: usize = 8;
     let is_word = word.len() <= LONGEST && word.bytes().all(|byte| byte.is_ascii_alphabetic());

@@ -31,7 +31,7 @@ const SHORTEST_WORD_APART: usize = 3;
 const LONGEST_CLUSTER: usize = 3;
 
 /// A new seed in the form in which it is written: letters, digits, hyphens and underscores. The bytes must be
-/// random. About one in a hundred looks like words, and `--check` would call it guessable: then the result is
+/// random. One in several hundred looks like words, and `--check` would call it guessable: then the result is
 /// `None`, and the caller draws other bytes.
 #[must_use]
 pub fn new_seed(random: &[u8; SEED_BYTES]) -> Option<Zeroizing<String>> {
@@ -69,7 +69,7 @@ impl Seed {
         Keyed::new(Digest::Sha256, &self.0).code(&[b"seed"]).to_vec()
     }
 
-    /// The approximate number of bits to guess for somebody who knows how the seed was made: from which
+    /// The approximate number of bits to guess for an attacker who knows how the seed was made: from which
     /// characters, or from words.
     ///
     /// A character counts as one of those that occur in the seed. One that continues a run (`abc`, `321`,

@@ -87,8 +87,8 @@ impl Sequence {
     /// Reads the grammar of knockd 0.8: `port[:protocol]`, joined by commas.
     ///
     /// Numbers are read as by C's `atoi`: a word or an empty field is port 0. Numbers out of range are
-    /// errors, where knockd 0.8 took them modulo 65536. `length:icmp` is an echo request with so many
-    /// data bytes.
+    /// errors, where knockd 0.8 took them modulo 65536. `length:icmp` is an echo request with that
+    /// many data bytes.
     ///
     /// # Errors
     /// The length of an echo request is not a number or above [`MAX_ECHO`], a number is below 0 or above

@@ -17,8 +17,8 @@ struct FirstStage {
     turn: Turn,
 }
 
-/// The first stages of all sequences that open a door now, sorted. With thousands of doors, a hash
-/// table of lists would take several times the memory and save little of the time of a knock.
+/// The first stages of all sequences that open a door now, sorted. With thousands of doors, a hash table of
+/// lists would take several times the memory, and make processing a knock little faster.
 #[derive(Debug, Default)]
 pub struct FirstStages(Vec<FirstStage>);
 

@@ -171,8 +171,8 @@ impl Engine {
     }
 
     /// Reports a packet that may begin an attempt ([`Event::Unfit`]) for every door whose TCP flags it does
-    /// not match, as the debug output of knockd 0.8 does, and not only for doors whose next stage is its
-    /// port. This takes time proportional to the number of doors.
+    /// not match, whatever the door's ports and target, as the debug output of knockd 0.8 does. This takes
+    /// time proportional to the number of doors.
     pub fn explain_flags(&mut self) {
         self.explains_flags = true;
     }
@@ -334,7 +334,7 @@ impl Engine {
     }
 
     /// Updates the first stages of doors with one-time passwords when a period has ended. It runs for each
-    /// packet, so it needs no timer; within a period it costs one comparison.
+    /// packet, so it needs no timer; within a period it only compares the time.
     fn update_otp_doors(&mut self, now: Now) {
         if self.otp_doors.is_empty() || self.valid_times.contains(&now.unix) {
             return;

@@ -127,7 +127,7 @@ pub struct Granted {
     pub door: usize,
     /// The request that the door grants.
     pub request: Request,
-    /// The time at which the packet was made according to the packet, in seconds since 1970.
+    /// When the packet was made, as it states, in seconds since 1970.
     pub time: u64,
     /// The identity of the packet.
     pub id: PacketId,
@@ -150,7 +150,7 @@ pub struct Refused {
 pub struct UsedPacket {
     /// The door whose keys it was made with, counted from 0.
     pub door: usize,
-    /// The time at which it was made according to the packet, in seconds since 1970.
+    /// When it was made, as it states, in seconds since 1970.
     pub time: u64,
     /// The identity of the packet.
     pub id: PacketId,

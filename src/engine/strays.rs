@@ -122,7 +122,7 @@ impl Strays {
     }
 }
 
-/// If the knocks contain a list of this lock that is not valid now, what is wrong with it.
+/// If the knocks contain a list of this lock that does not open the door now, the reason why not.
 fn misfit(lock: &OtpLock, stray: &Stray) -> Option<Misfit> {
     let (otp, unix) = (&lock.otp, stray.last.unix);
     let (now, accepted) = (otp.period(unix), otp.accepted(unix));

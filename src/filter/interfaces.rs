@@ -70,8 +70,8 @@ impl Wanted {
         self.0.contains(&Selector::Auto)
     }
 
-    /// Warnings about the chosen interfaces: one is a port of a bridge or bond, which has this host's
-    /// addresses in place of its ports, or one has no address.
+    /// Remarks for a user who named a port of a bridge or bond, where the bridge or bond has this host's
+    /// addresses, or an interface without an address.
     #[must_use]
     pub fn remarks(&self, scene: &Scene) -> Vec<String> {
         let find = |index: Option<u32>| scene.interfaces.iter().find(|it| Some(it.index) == index);
@@ -317,8 +317,8 @@ enum Link {
     Raw,
 }
 
-/// The interfaces that are listened on, or what is waited for if there are none yet: the log text after
-/// "starting up, ".
+/// The log text after "starting up, ": the interfaces that are listened on or, if there are none yet, the
+/// `wanted` ones that are waited for.
 #[must_use]
 pub fn words<'a>(standing: impl IntoIterator<Item = (&'a str, State)>, wanted: &str) -> String {
     let standing = standing.into_iter();

@@ -39,7 +39,7 @@ pub const MAX_INSTRUCTIONS: usize = 4096;
 /// How many bytes of a packet the kernel delivers: more than the longest IPv4 header and a TCP header.
 pub const SNAPSHOT: u32 = 128;
 
-/// As [`SNAPSHOT`], for a packet that is needed as a whole: the longest IPv4 header, a UDP header and a
+/// Like [`SNAPSHOT`], for a packet that is needed as a whole: the longest IPv4 header, a UDP header and a
 /// payload of 1,100 bytes.
 pub const WHOLE_SNAPSHOT: u32 = 1168;
 

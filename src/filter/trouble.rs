@@ -1,7 +1,7 @@
 //! Why an interface cannot be listened on, and what to do about it.
 //!
-//! The watcher meets these errors and the doorkeeper reports them, so they are values that can cross from one
-//! process to the other: an error of the operating system is kept as its number.
+//! The watcher encounters these errors and the doorkeeper reports them, so they are values that can cross
+//! from one process to the other: an error of the operating system is kept as its number.
 
 use std::fmt;
 use std::io;

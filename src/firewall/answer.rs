@@ -91,7 +91,7 @@ pub fn long(bytes: &[u8], kind: u16) -> Option<u64> {
     find(bytes, kind).and_then(|value| parse_u64_be(value).ok())
 }
 
-/// The value, a string, of the attribute with this number.
+/// The value, a string without its terminating 0, of the attribute with this number.
 #[must_use]
 pub fn text(bytes: &[u8], kind: u16) -> Option<String> {
     let value = find(bytes, kind)?;

@@ -285,7 +285,7 @@ impl Guard {
 }
 
 impl Guarded {
-    /// A network of the prefix length that counts.
+    /// A network with the door's prefix length; its address does not matter.
     fn network(&self, is_v6: bool) -> IpNet {
         if is_v6 {
             IpNet::V6(Ipv6Net::new([0; 16].into(), self.prefixes.1).unwrap_or_default())
@@ -358,7 +358,7 @@ pub fn names(doors: &[Door]) -> Vec<String> {
 
 /// Whether a set's name may begin with this, unchanged.
 fn is_plain(name: &str) -> bool {
-    // "doors" and the like would do no harm, but the sets of ports have such names too.
+    // "doors" and the like would do no harm, but the sets of ports are called `tcp_ports` and `udp_ports`.
     let is_other = name.starts_with("tcp_port") || name.starts_with("udp_port");
     let mut characters = name.chars();
     !is_other

@@ -136,8 +136,8 @@ pub fn message(kind: Kind, flags: u16, family: Family, sequence: u32, attributes
     bytes
 }
 
-/// Fills in the header of a request to another part of the kernel than nftables; `bytes` begin with room for
-/// it.
+/// Fills in the header of a request to a subsystem of the kernel other than nftables. `bytes` must begin with
+/// room for the header.
 #[must_use]
 pub(super) fn request(mut bytes: Vec<u8>, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -48,7 +48,7 @@ pub enum Verdict<'a> {
     Drop,
     /// This table lets it pass.
     Accept,
-    /// The rules of this chain are evaluated first.
+    /// The rules of this chain are evaluated next.
     Jump(&'a str),
 }
 

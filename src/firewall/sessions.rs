@@ -29,7 +29,7 @@ const SOCKET_ID: usize = 48;
 /// Its offset in `struct inet_diag_msg`.
 const ID_AT: usize = 4;
 
-/// The knockers and ports that a door connects.
+/// The addresses that a door lets in, and the ports that it lets them connect to.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// The knocker, or the network that was let in.

@@ -138,7 +138,7 @@ pub struct TableDescription {
     pub flags: u32,
     /// The kernel's handle: unique, even among tables of the same name made one after the other.
     pub handle: u64,
-    /// The netlink port of the process that owns it, if one does.
+    /// The netlink port of the running process that owns it, if one does.
     pub owner: Option<u32>,
 }
 

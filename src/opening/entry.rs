@@ -11,7 +11,7 @@ use crate::opening::event::Event;
 /// The subject of a line that is not about an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The daemon begins.
+    /// The daemon starts.
     Start,
     /// The daemon ends.
     Stop,

@@ -83,7 +83,7 @@ pub enum Event {
     Refused {
         /// The door's name.
         door: Arc<str>,
-        /// Who sent it.
+        /// The sender's address.
         knocker: IpAddr,
         /// The reason.
         why: Refusal,
@@ -92,7 +92,7 @@ pub enum Event {
     WrongPacket {
         /// The door's name.
         door: Arc<str>,
-        /// Who sent it.
+        /// The sender's address.
         knocker: IpAddr,
     },
     /// A packet does not have the TCP flags that a door requires.
@@ -138,21 +138,22 @@ pub enum Event {
         door: Arc<str>,
         /// The knocker.
         knocker: IpAddr,
-        /// For how long from now; `None` if the door has no stop command.
+        /// For how long from now; `None` if the opening has no end, because the door runs a start command
+        /// alone.
         time: Option<Duration>,
     },
     /// The list or packet has already opened this door at another member of the fleet.
     UsedElsewhere {
         /// The door's name.
         door: Arc<str>,
-        /// Who knocked.
+        /// The knocker.
         knocker: IpAddr,
     },
     /// The fleet did not confirm that the list or packet is unused, without which the door must not open.
     FleetSilent {
         /// The door's name.
         door: Arc<str>,
-        /// Who knocked.
+        /// The knocker.
         knocker: IpAddr,
     },
     /// A command is about to be run.

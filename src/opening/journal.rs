@@ -6,7 +6,7 @@
 //! disk](Operation::waits_for_disk) run in the background, one flush at a time, and the caller reports when
 //! they [have landed](Journal::landed).
 
-/// An operation on the files of a place.
+/// An operation on the state files at one path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Create `PATH.tmp` with this text, replacing an existing one. Later `Append`s and `Sync`s refer to this
@@ -45,7 +45,7 @@ enum Flight {
     Other,
 }
 
-/// The state of the files of a place.
+/// The condition of the state files at one path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Journal {
     /// `PATH.new` exists, is complete, and takes further lines.
@@ -59,7 +59,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The journal of a place where `PATH.new` exists already, or does not.
+    /// A journal; `has_old` says whether `PATH.new` exists already.
     #[must_use]
     pub fn new(has_old: bool) -> Journal {
         Journal { has_old, ..Journal::default() }

@@ -181,7 +181,8 @@ impl Openings {
         self.changes.extend(running.standing().map(|(phase, stop)| Change::Stands(phase, stop.clone())));
     }
 
-    /// Records the end of a command. When a start command ends, the time until its stop command begins.
+    /// Records the end of a command. The time of a door with a stop command begins when its start command
+    /// ends.
     pub fn ended(&mut self, job: JobId, ending: Ending, now: Now) -> Vec<Action> {
         let Some(Running { door, role, killed_at, is_start, .. }) = self.running.remove(&job) else {
             return Vec::new();

@@ -94,7 +94,7 @@ impl Shutdown {
         sorted::insert(&mut self.run_again, opening).then(|| now.uptime.saturating_add(AFTER_SIGNAL))
     }
 
-    /// Reruns the last command, which such a signal ended, once.
+    /// Schedules one rerun of the last command, which such a signal ended.
     pub(super) fn run_last_again(&mut self, last: LastCommand, now: Now) {
         if matches!(self.last, Last::Once) {
             self.last = Last::Again(now.uptime.saturating_add(AFTER_SIGNAL), last);

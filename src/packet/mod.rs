@@ -135,7 +135,7 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
     let destination: [u8; 4] = *ip.get(16..)?.first_chunk()?;
     let (source, destination) = (Ipv4Addr::from(source).into(), Ipv4Addr::from(destination).into());
     // Bytes beyond the packet's length are padding of the link. A length of 0, which Linux gives packets of
-    // more than 65,535 bytes that it merged itself, is no knock either: those belong to connections.
+    // more than 65,535 bytes that it merged itself, is not a knock either: those belong to connections.
     let bytes = ip.get(header..total.min(ip.len()))?;
     let whole = total.checked_sub(header)?;
     if protocol == Protocol::Icmp {

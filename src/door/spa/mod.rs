@@ -39,8 +39,8 @@ pub const MAX_HMAC_KEY: usize = 128;
 pub const MIN_PACKET: usize = 140;
 /// The longest packet that is examined, in bytes: the longest that the fields allow has 866.
 pub const MAX_PACKET: usize = 1100;
-/// The possible first bytes of a packet: the first four of its six bits are the last of the underscore of
-/// `Salted__`, all ones.
+/// The possible first bytes of a packet. Of the six bits that each encodes, the first four are the last bits
+/// of the underscore of `Salted__`, all ones.
 pub const FIRST_BYTES: [u8; 4] = *b"+/89";
 
 /// Why a packet is refused. Reveals nothing of its contents.

@@ -79,7 +79,8 @@ impl Slots {
         self.all.capacity() * size_of::<Slot>() + self.free.capacity() * size_of::<u32>()
     }
 
-    /// Takes a slot for a new attempt, which is in no list yet. Memory grows towards `capacity` slots.
+    /// Takes a slot for a new attempt, which is in no list yet. A full vector doubles, up to `capacity`
+    /// slots.
     pub(super) fn take(
         &mut self,
         (knocker, began): (IpAddr, Duration),
