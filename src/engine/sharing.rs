@@ -21,7 +21,7 @@ use crate::door::knock::Knock;
 use crate::engine::Engine;
 use crate::engine::fit::Fit;
 use crate::opening::event::Event;
-use crate::opening::log_limit::Flood;
+use crate::opening::log_limit::RateLimit;
 use crate::time::Now;
 
 /// How many sources are shared at once; a new source replaces the one silent for longest.
@@ -84,8 +84,8 @@ pub struct Sharing {
     /// The fleet shares knocks.
     pub is_on: bool,
     sources: LiteMap<IpAddr, Source>,
-    rate: Flood,
-    looks: Flood,
+    rate: RateLimit,
+    looks: RateLimit,
 }
 
 impl Default for Sharing {
@@ -93,8 +93,8 @@ impl Default for Sharing {
         Sharing {
             is_on: false,
             sources: LiteMap::new(),
-            rate: Flood::new(MOST_SHARED, MOST_SHARED),
-            looks: Flood::new(MOST_LOOKS, MOST_LOOKS),
+            rate: RateLimit::new(MOST_SHARED, MOST_SHARED),
+            looks: RateLimit::new(MOST_LOOKS, MOST_LOOKS),
         }
     }
 }
@@ -202,9 +202,9 @@ impl Sharing {
     }
 }
 
-fn admits(flood: &mut Flood, now: Now) -> bool {
-    flood.sum(now.uptime);
-    flood.admits(now.uptime)
+fn admits(limit: &mut RateLimit, now: Now) -> bool {
+    limit.take_suppressed_if_due(now.uptime);
+    limit.admits(now.uptime)
 }
 
 /// Stages reached earlier, followed by a new knock if there is one, ready to be shared.

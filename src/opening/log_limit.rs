@@ -18,41 +18,43 @@ pub const LINES_OF_DOOR: u32 = 10;
 /// How many are written at once after a quiet time.
 pub const BURST_OF_DOOR: u32 = 100;
 
-/// A limit on lines a second, and a count of the lines that were not written.
+/// A limit on log lines a second, and a count of the lines that were not written. Knock sharing limits knocks
+/// with it.
 #[derive(Debug)]
-pub struct Flood {
+pub struct RateLimit {
     /// When the current second began, as uptime.
     began: Duration,
     /// How many lines may be written before the second is over.
     left: u32,
-    held: u64,
+    /// How many lines were not written since they were last reported.
+    suppressed: u64,
     /// How many lines may be written a second, and at once.
     limit: (u32, u32),
 }
 
-impl Default for Flood {
-    fn default() -> Flood {
-        Flood::times(1)
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit::default_times(1)
     }
 }
 
-impl Flood {
-    /// `times` the usual limit.
+impl RateLimit {
+    /// The default limit for log lines, multiplied by `times`.
     #[must_use]
-    pub fn times(times: u32) -> Flood {
-        Flood::new(LINES.saturating_mul(times), BURST.saturating_mul(times))
+    pub fn default_times(times: u32) -> RateLimit {
+        RateLimit::new(LINES.saturating_mul(times), BURST.saturating_mul(times))
     }
 
     /// A limit of `lines` a second, and of `burst` at once after a quiet time.
     #[must_use]
-    pub fn new(lines: u32, burst: u32) -> Flood {
-        Flood { began: Duration::ZERO, left: burst, held: 0, limit: (lines, burst) }
+    pub fn new(lines: u32, burst: u32) -> RateLimit {
+        RateLimit { began: Duration::ZERO, left: burst, suppressed: 0, limit: (lines, burst) }
     }
 
-    /// How many lines may be written now. Call [`Flood::sum`] first.
-    pub fn room(&mut self, uptime: Duration) -> u32 {
+    /// How many lines may be written now. Call [`RateLimit::take_suppressed_if_due`] first.
+    pub fn remaining(&mut self, uptime: Duration) -> u32 {
         let seconds = uptime.saturating_sub(self.began).as_secs();
-        if seconds > 0 && self.held == 0 {
+        if seconds > 0 && self.suppressed == 0 {
             let (lines, burst) = self.limit;
             let more = u32::try_from(seconds).unwrap_or(burst).saturating_mul(lines);
             // Whole seconds, so that no fraction gets lost.
@@ -62,37 +64,38 @@ impl Flood {
         self.left
     }
 
-    /// Whether one more line may be written now; if not, counts it. Call [`Flood::sum`] first.
+    /// Whether one more line may be written now; if not, counts it. Call
+    /// [`RateLimit::take_suppressed_if_due`] first.
     pub fn admits(&mut self, uptime: Duration) -> bool {
-        let is_admitted = self.room(uptime) > 0;
+        let is_admitted = self.remaining(uptime) > 0;
         if is_admitted {
             self.left -= 1;
         } else {
-            self.hold(1);
+            self.suppress(1);
         }
         is_admitted
     }
 
-    /// Counts lines that are not written because there was no [`room`](Flood::room) for them.
-    pub fn hold(&mut self, lines: u64) {
-        self.held = self.held.saturating_add(lines);
+    /// Counts lines that are not written because none [remained](RateLimit::remaining).
+    pub fn suppress(&mut self, lines: u64) {
+        self.suppressed = self.suppressed.saturating_add(lines);
     }
 
     /// How many lines were not written, once their second is over. Resets the count.
-    pub fn sum(&mut self, uptime: Duration) -> Option<u64> {
-        self.next_deadline().is_some_and(|end| end <= uptime).then(|| self.rest()).flatten()
+    pub fn take_suppressed_if_due(&mut self, uptime: Duration) -> Option<u64> {
+        self.next_deadline().is_some_and(|end| end <= uptime).then(|| self.take_suppressed()).flatten()
     }
 
     /// How many lines were not written so far. Resets the count.
-    pub fn rest(&mut self) -> Option<u64> {
-        let held = std::mem::take(&mut self.held);
-        (held > 0).then_some(held)
+    pub fn take_suppressed(&mut self) -> Option<u64> {
+        let suppressed = std::mem::take(&mut self.suppressed);
+        (suppressed > 0).then_some(suppressed)
     }
 
-    /// When to call [`Flood::sum`] next, as uptime.
+    /// When to call [`RateLimit::take_suppressed_if_due`] next, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        (self.held > 0).then(|| self.began.saturating_add(SECOND))
+        (self.suppressed > 0).then(|| self.began.saturating_add(SECOND))
     }
 }
 
@@ -123,17 +126,17 @@ pub enum Cause {
 
 /// Counts the openings dropped at each door, by cause. They are reported once a second.
 #[derive(Clone, Debug, Default)]
-pub struct Dropped<D> {
+pub struct DropCounts<D> {
     counts: LiteMap<(D, Cause), u64>,
     /// When the second is over, as uptime.
     due: Option<Duration>,
 }
 
-impl<D: Clone + Ord> Dropped<D> {
+impl<D: Clone + Ord> DropCounts<D> {
     /// Nothing was dropped.
     #[must_use]
-    pub fn new() -> Dropped<D> {
-        Dropped { counts: LiteMap::new(), due: None }
+    pub fn new() -> DropCounts<D> {
+        DropCounts { counts: LiteMap::new(), due: None }
     }
 
     /// Counts a dropped opening of this door.
@@ -144,18 +147,18 @@ impl<D: Clone + Ord> Dropped<D> {
     }
 
     /// The counts to report now, as door, cause and number. Resets them.
-    pub fn sum(&mut self, uptime: Duration) -> Vec<(D, Cause, u64)> {
-        if self.due.is_some_and(|due| due <= uptime) { self.rest() } else { Vec::new() }
+    pub fn take_if_due(&mut self, uptime: Duration) -> Vec<(D, Cause, u64)> {
+        if self.due.is_some_and(|due| due <= uptime) { self.take() } else { Vec::new() }
     }
 
     /// All counts, even before the second is over. Resets them.
-    pub fn rest(&mut self) -> Vec<(D, Cause, u64)> {
+    pub fn take(&mut self) -> Vec<(D, Cause, u64)> {
         self.due = None;
         let counts = std::mem::take(&mut self.counts);
         counts.into_iter().map(|((door, cause), count)| (door, cause, count)).collect()
     }
 
-    /// When to call [`Dropped::sum`] next, as uptime.
+    /// When to call [`DropCounts::take_if_due`] next, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.due

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use knocking::opening::log_limit::{BURST, Flood, LINES, left_out};
+use knocking::opening::log_limit::{BURST, LINES, RateLimit, left_out};
 
 use crate::support::folder::read;
 
@@ -21,49 +21,52 @@ fn at(milliseconds: u64) -> Duration {
 }
 
 /// So many lines at one time; how many of them are written.
-fn offer(flood: &mut Flood, lines: u64, time: u64) -> u64 {
-    (0..lines).map(|_| u64::from(flood.admits(at(time)))).sum()
+fn offer(limit: &mut RateLimit, lines: u64, time: u64) -> u64 {
+    (0..lines).map(|_| u64::from(limit.admits(at(time)))).sum()
 }
 
 fn few_lines_pass() {
-    let mut flood = Flood::default();
+    let mut limit = RateLimit::default();
     for second in 0..5 {
-        assert_eq!(offer(&mut flood, LINES.into(), second * 1_000), LINES.into());
-        assert_eq!((flood.next_deadline(), flood.sum(at(second * 1_000 + 999))), (None, None));
+        assert_eq!(offer(&mut limit, LINES.into(), second * 1_000), LINES.into());
+        assert_eq!(
+            (limit.next_deadline(), limit.take_suppressed_if_due(at(second * 1_000 + 999))),
+            (None, None)
+        );
     }
 }
 
 fn many_lines_are_summed_up() {
-    let mut flood = Flood::default();
-    assert_eq!(offer(&mut flood, 12_845, 0), 500);
-    assert_eq!(flood.next_deadline(), Some(at(1_000)));
-    assert_eq!(flood.sum(at(999)), None);
-    assert_eq!(flood.sum(at(1_000)), Some(12_345));
-    assert_eq!((flood.next_deadline(), flood.sum(at(1_001))), (None, None));
+    let mut limit = RateLimit::default();
+    assert_eq!(offer(&mut limit, 12_845, 0), 500);
+    assert_eq!(limit.next_deadline(), Some(at(1_000)));
+    assert_eq!(limit.take_suppressed_if_due(at(999)), None);
+    assert_eq!(limit.take_suppressed_if_due(at(1_000)), Some(12_345));
+    assert_eq!((limit.next_deadline(), limit.take_suppressed_if_due(at(1_001))), (None, None));
 }
 
 fn each_second_begins_anew() {
-    let mut flood = Flood::default();
+    let mut limit = RateLimit::default();
     // The burst is used up first, and comes again when it was quiet.
-    assert_eq!(offer(&mut flood, BURST.into(), 0), BURST.into());
+    assert_eq!(offer(&mut limit, BURST.into(), 0), BURST.into());
     for second in 1..4 {
-        assert_eq!(offer(&mut flood, 130, second * 1_000), 100);
-        assert_eq!(offer(&mut flood, 30, second * 1_000 + 500), 0);
-        assert_eq!(flood.sum(at(second * 1_000 + 1_000)), Some(60));
+        assert_eq!(offer(&mut limit, 130, second * 1_000), 100);
+        assert_eq!(offer(&mut limit, 30, second * 1_000 + 500), 0);
+        assert_eq!(limit.take_suppressed_if_due(at(second * 1_000 + 1_000)), Some(60));
     }
-    assert_eq!(offer(&mut flood, 101, 6_000), 101);
-    assert_eq!(offer(&mut flood, 501, 20_000), 500);
-    assert_eq!(flood.rest(), Some(1));
+    assert_eq!(offer(&mut limit, 101, 6_000), 101);
+    assert_eq!(offer(&mut limit, 501, 20_000), 500);
+    assert_eq!(limit.take_suppressed(), Some(1));
 }
 
 /// However the lines fall into the seconds, and for as long as it lasts.
 fn what_is_promised_stays_whole() {
-    let mut flood = Flood::default();
-    assert_eq!(offer(&mut flood, 500, 0), 500);
+    let mut limit = RateLimit::default();
+    assert_eq!(offer(&mut limit, 500, 0), 500);
     for tenth in 10..6_000 {
-        assert_eq!(offer(&mut flood, 10, tenth * 100 + 37), 10, "{tenth}");
+        assert_eq!(offer(&mut limit, 10, tenth * 100 + 37), 10, "{tenth}");
     }
-    assert_eq!(flood.rest(), None);
+    assert_eq!(limit.take_suppressed(), None);
 }
 
 fn numbers_are_grouped() {

@@ -54,7 +54,7 @@ use crate::daemon::poll::{poll_timeout, rest_for};
 use crate::daemon::signals::Signals;
 use crate::filter::interfaces::State;
 use crate::opening::entry::Notice;
-use crate::opening::log_limit::{Flood, left_out};
+use crate::opening::log_limit::{RateLimit, left_out};
 use crate::opening::rate::Buckets;
 use crate::opening::{Action, Ending, Job, Openings};
 use crate::protocol::desk::Desk;
@@ -111,15 +111,15 @@ struct Doorkeeper {
     /// While the daemon ends: deadline for the watcher, as uptime.
     last_words: Option<Duration>,
     /// Keeps refused single packets from flooding the log.
-    refusals: Flood,
+    refusals: RateLimit,
     /// The status sockets and the counters for `--status`.
     status: Status,
     /// The fleet that shares openings with this daemon; `None` without `Fleet_Socket`.
     fleet: Option<Box<Fleet>>,
     /// Keeps a compromised watcher from flooding the log; an intact one applies a lower limit itself.
-    talk: Flood,
+    talk: RateLimit,
     /// The same for the lines that the watcher writes on request (SIGUSR1): at least one a door.
-    accounts: Flood,
+    accounts: RateLimit,
     /// Keeps openings that anyone can trigger from flooding the log.
     untold: Untold,
     /// The `Open_Rate` limits, enforced here independently of the watcher.
@@ -154,8 +154,11 @@ impl Doorkeeper {
             self.acknowledge();
             self.attend_to_heir(now);
             self.attend_to_status(now);
-            let left_out_of =
-                [self.refusals.sum(now.uptime), self.talk.sum(now.uptime), self.accounts.sum(now.uptime)];
+            let left_out_of = [
+                self.refusals.take_suppressed_if_due(now.uptime),
+                self.talk.take_suppressed_if_due(now.uptime),
+                self.accounts.take_suppressed_if_due(now.uptime),
+            ];
             for lines in left_out_of.into_iter().flatten() {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);

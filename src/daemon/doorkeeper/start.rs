@@ -39,7 +39,7 @@ use crate::filter::interfaces::{State, words};
 use crate::octets;
 use crate::opening::Openings;
 use crate::opening::entry::Notice;
-use crate::opening::log_limit::Flood;
+use crate::opening::log_limit::RateLimit;
 use crate::opening::rate::Buckets;
 use crate::protocol::confinement::Confinement;
 use crate::protocol::desk::Desk;
@@ -152,11 +152,11 @@ impl Doorkeeper {
             interfaces: Vec::new(),
             last_call: None,
             last_words: None,
-            refusals: Flood::default(),
+            refusals: RateLimit::default(),
             status: Status::new(now()),
             fleet: None,
-            talk: Flood::times(TALK),
-            accounts: Flood::times(ACCOUNTS),
+            talk: RateLimit::default_times(TALK),
+            accounts: RateLimit::default_times(ACCOUNTS),
             untold: Untold::default(),
             buckets: Buckets::default(),
         }

@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::engine::sharing::Sharing;
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::Wanted;
-use crate::opening::log_limit::{Dropped, Flood};
+use crate::opening::log_limit::{DropCounts, RateLimit};
 use crate::protocol::bundle::{Bundle, CoolingDown};
 use crate::protocol::messages::{Generation, Order, Report};
 use crate::time::Now;
@@ -60,9 +60,9 @@ impl Watcher {
             sharing: Sharing::default(),
             captures,
             link,
-            flood: Flood::default(),
-            dropped: Dropped::new(),
-            tries: Flood::default(),
+            line_limit: RateLimit::default(),
+            dropped: DropCounts::new(),
+            tries: RateLimit::default(),
             has_readers,
             only_v4: arguments.only_v4,
             explains: arguments.debug,
@@ -90,7 +90,7 @@ impl Watcher {
         };
         let Understood { has_readers, cooldowns, doors, max_attempts, wanted, .. } = it;
         // Counts kept by place belong to the doors of the previous configuration.
-        let dropped = self.dropped.rest();
+        let dropped = self.dropped.take();
         self.report_dropped(dropped);
         let interest = Interest::of(&doors, AHEAD);
         // Reports only new interfaces; changes of interfaces come over netlink.

@@ -45,7 +45,7 @@ use crate::engine::sharing::{SharedKnock, Sharing};
 use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
-use crate::opening::log_limit::{Cause, Dropped, Flood};
+use crate::opening::log_limit::{Cause, DropCounts, RateLimit};
 use crate::protocol::messages::{Order, Report, SinglePacket, Step};
 use crate::protocol::values::plain;
 use crate::time::Now;
@@ -68,11 +68,11 @@ struct Watcher {
     captures: Captures,
     link: Link,
     /// Limits the lines about attempts, so that strangers cannot flood the log.
-    flood: Flood,
+    line_limit: RateLimit,
     /// Openings that were dropped, by the place of the door.
-    dropped: Dropped<usize>,
+    dropped: DropCounts<usize>,
     /// Limits how many tries to guess one-time lists are recorded in the state file.
-    tries: Flood,
+    tries: RateLimit,
     /// The steps of attempts are logged somewhere.
     has_readers: bool,
     only_v4: bool,
@@ -179,10 +179,10 @@ impl Watcher {
             }
             self.link.flush();
         }
-        if let Some(lines) = self.flood.rest() {
+        if let Some(lines) = self.line_limit.take_suppressed() {
             self.link.say(Report::LeftOut(lines));
         }
-        let dropped = self.dropped.rest();
+        let dropped = self.dropped.take();
         self.report_dropped(dropped);
     }
 
@@ -193,7 +193,7 @@ impl Watcher {
         let deadlines = [
             self.engine.next_deadline(),
             self.engine.next_look(),
-            self.flood.next_deadline(),
+            self.line_limit.next_deadline(),
             self.dropped.next_deadline(),
             self.captures.next_look(),
             self.captures.next_change(),

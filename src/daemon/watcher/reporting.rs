@@ -14,7 +14,7 @@ impl Watcher {
     /// Limits the steps that the engine reports to what the log admits: a packet that begins a thousand doors
     /// has a thousand steps.
     pub(super) fn limit_steps(&mut self, now: Now) {
-        let room = if self.has_readers { self.flood.room(now.uptime) } else { 0 };
+        let room = if self.has_readers { self.line_limit.remaining(now.uptime) } else { 0 };
         self.engine.limit_steps((!self.explains).then_some(room));
     }
 
@@ -25,7 +25,7 @@ impl Watcher {
         }
         let left_out = self.engine.take_left_out();
         if self.has_readers {
-            self.flood.hold(left_out);
+            self.line_limit.suppress(left_out);
         }
     }
 
@@ -88,7 +88,7 @@ impl Watcher {
     /// Reports a try to guess a one-time list, so that it counts after a restart too. Beyond a number per
     /// second, tries count in this process only.
     fn report_try(&mut self, door: &Arc<str>, knocker: IpAddr, turn: Turn, count: u8, now: Now) {
-        self.tries.sum(now.uptime);
+        self.tries.take_suppressed_if_due(now.uptime);
         if self.tries.admits(now.uptime)
             && let Some(door) = self.place_of(door)
         {
@@ -98,10 +98,10 @@ impl Watcher {
 
     /// Reports the number of suppressed lines and dropped openings, when it is time to.
     pub(super) fn sum_up(&mut self, now: Now) {
-        if let Some(lines) = self.flood.sum(now.uptime) {
+        if let Some(lines) = self.line_limit.take_suppressed_if_due(now.uptime) {
             self.link.say(Report::LeftOut(lines));
         }
-        let dropped = self.dropped.sum(now.uptime);
+        let dropped = self.dropped.take_if_due(now.uptime);
         self.report_dropped(dropped);
     }
 
@@ -115,7 +115,7 @@ impl Watcher {
     /// Whether a step of an attempt is reported: strangers can cause them at any rate.
     pub(super) fn may_report_step(&mut self, now: Now) -> bool {
         // Most packets of a flood end here: nothing is logged, or the limit of lines is reached.
-        self.has_readers && self.flood.admits(now.uptime)
+        self.has_readers && self.line_limit.admits(now.uptime)
     }
 }
 
