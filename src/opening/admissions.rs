@@ -25,7 +25,7 @@ const TICKS: Duration = Duration::from_millis(20);
 
 /// Identifies an admission.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Whose {
+pub struct AdmissionId {
     /// The door's name.
     pub door: Arc<str>,
     /// The knocker.
@@ -36,7 +36,7 @@ pub struct Whose {
 
 /// An element of a set of the firewall.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Spot {
+pub struct SetElement {
     /// The set.
     pub set: Arc<SetName>,
     /// The element.
@@ -47,11 +47,11 @@ pub struct Spot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     /// The door, the knocker and the ports.
-    pub whose: Whose,
+    pub id: AdmissionId,
     /// The network that is let in: that of the knocker, or the knocker alone.
     pub network: IpNet,
     /// The elements that let the knocker in.
-    pub spots: Vec<Spot>,
+    pub set_elements: Vec<SetElement>,
     /// How long a knock opens the door; `None` is for ever.
     pub after: Option<Duration>,
     /// The end, as uptime; `None` is never.
@@ -60,9 +60,9 @@ pub struct Admission {
     /// moment within a transaction, so this is how long the transaction took.
     pub lag: Duration,
     /// The kernel's handles of the user's table and set that hold it.
-    pub made: Option<(u64, u64)>,
+    pub set_handles: Option<(u64, u64)>,
     /// How it ends, and what is logged.
-    pub manners: Manners,
+    pub settings: DoorSettings,
 }
 
 impl Admission {
@@ -75,7 +75,7 @@ impl Admission {
 /// The settings of a door besides whom it lets in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
-pub struct Manners {
+pub struct DoorSettings {
     /// `Close_On_Stop`.
     pub closes_on_stop: bool,
     /// `Close_Established`.
@@ -98,16 +98,16 @@ pub enum Want {
 }
 
 /// An element, and the operation on it.
-pub type Change = (Spot, Want);
+pub type Change = (SetElement, Want);
 
 /// All admissions. Strangers who can open a door can fill the maps, so neither is a sorted list, whose
 /// insertions take linear time.
 #[derive(Debug, Default)]
 pub struct Admissions {
-    admitted: BTreeMap<Whose, Box<Admission>>,
+    admitted: BTreeMap<AdmissionId, Box<Admission>>,
     /// The admissions that need an element.
-    holders: BTreeMap<Spot, Vec<Whose>>,
-    deadlines: BinaryHeap<Reverse<(Duration, Whose)>>,
+    holders: BTreeMap<SetElement, Vec<AdmissionId>>,
+    deadlines: BinaryHeap<Reverse<(Duration, AdmissionId)>>,
     wanted: Vec<Admission>,
     /// The changes of [`Admissions::all`] that [`Admissions::take_steps`] has not returned yet.
     steps: Vec<Step>,
@@ -119,7 +119,7 @@ pub enum Step {
     /// A knocker is let in, or gets another end.
     Admitted(Admission),
     /// A knocker is no longer let in.
-    Dismissed(Whose),
+    Dismissed(AdmissionId),
 }
 
 /// When an element ends, as uptime; `None` is never.
@@ -152,21 +152,25 @@ impl Admissions {
     /// The changes of the firewall that fulfil all pending requests. Each element occurs once.
     #[must_use]
     pub fn changes_wanted(&self) -> Vec<Change> {
-        let mut changes: LiteMap<&Spot, Option<Duration>> = LiteMap::new();
-        for (spot, until) in self.wanted.iter().flat_map(|it| it.spots.iter().map(|spot| (spot, it.until))) {
-            changes.entry(spot).and_modify(|end| *end = later(*end, until)).or_insert(until);
+        let mut changes: LiteMap<&SetElement, Option<Duration>> = LiteMap::new();
+        for (set_element, until) in self
+            .wanted
+            .iter()
+            .flat_map(|it| it.set_elements.iter().map(|set_element| (set_element, it.until)))
+        {
+            changes.entry(set_element).and_modify(|end| *end = later(*end, until)).or_insert(until);
         }
-        let changes = changes.into_iter().filter_map(|(spot, until)| match self.end_of(spot) {
-            None => Some((spot.clone(), Want::In(until))),
+        let changes = changes.into_iter().filter_map(|(set_element, until)| match self.end_of(set_element) {
+            None => Some((set_element.clone(), Want::In(until))),
             Some(End(end)) if later(end, until) == end => None,
-            Some(_) => Some((spot.clone(), Want::Renewed(until))),
+            Some(_) => Some((set_element.clone(), Want::Renewed(until))),
         });
         changes.collect()
     }
 
     /// When an element that we added ends; `None` if we did not add it.
-    fn end_of(&self, spot: &Spot) -> Option<End> {
-        let ends = self.holders.get(spot)?.iter().filter_map(|whose| Some(self.admitted.get(whose)?.until));
+    fn end_of(&self, set_element: &SetElement) -> Option<End> {
+        let ends = self.holders.get(set_element)?.iter().filter_map(|id| Some(self.admitted.get(id)?.until));
         ends.reduce(later).map(End)
     }
 
@@ -175,72 +179,73 @@ impl Admissions {
     /// is the time from `now` until the firewall had answered, see [`Admission::lag`].
     pub fn done(
         &mut self,
-        refused: &LiteMap<Spot, String>,
-        foreign: &dyn Fn(&Spot) -> bool,
+        refused: &LiteMap<SetElement, String>,
+        foreign: &dyn Fn(&SetElement) -> bool,
         now: Now,
         took: Duration,
     ) -> Vec<Event> {
         let mut events = Vec::new();
         for mut wanted in std::mem::take(&mut self.wanted) {
-            let Whose { door, knocker, .. } = &wanted.whose;
-            let whys = wanted.spots.iter().filter_map(|spot| refused.get(spot));
+            let AdmissionId { door, knocker, .. } = &wanted.id;
+            let whys = wanted.set_elements.iter().filter_map(|set_element| refused.get(set_element));
             let mut whys: Vec<String> = whys.cloned().collect();
             whys.dedup();
             for why in whys {
                 events.push(Event::NotAdmitted { door: door.clone(), knocker: *knocker, why });
             }
-            wanted.spots.retain(|spot| !refused.contains_key(spot));
-            if wanted.spots.is_empty() {
+            wanted.set_elements.retain(|set_element| !refused.contains_key(set_element));
+            if wanted.set_elements.is_empty() {
                 continue;
             }
-            let earlier = self.admitted.get(&wanted.whose);
+            let earlier = self.admitted.get(&wanted.id);
             let until = earlier.map_or(wanted.until, |earlier| later(earlier.until, wanted.until));
             let left = until.map(|until| until.saturating_sub(now.uptime));
             let time = if until == wanted.until { wanted.after } else { left };
             events.push(if earlier.is_some() {
                 Event::StillAdmitted { door: door.clone(), knocker: *knocker, time }
             } else {
-                let ports =
-                    if wanted.manners.hides_ports { Arc::from([]) } else { wanted.whose.ports.clone() };
+                let ports = if wanted.settings.hides_ports { Arc::from([]) } else { wanted.id.ports.clone() };
                 Event::Admitted { door: door.clone(), knocker: *knocker, ports, time }
             });
             (wanted.until, wanted.lag) = (until, took);
-            wanted.spots.retain(|spot| self.holders.contains_key(spot) || !foreign(spot));
-            self.take_in(wanted);
+            wanted
+                .set_elements
+                .retain(|set_element| self.holders.contains_key(set_element) || !foreign(set_element));
+            self.store(wanted);
         }
         events
     }
 
     /// Resumes an admission from before this process began. Returns whether it was unknown.
     pub fn resume(&mut self, mut admission: Admission) -> bool {
-        let is_new = !self.admitted.contains_key(&admission.whose);
-        if let Some(earlier) = self.admitted.get(&admission.whose) {
+        let is_new = !self.admitted.contains_key(&admission.id);
+        if let Some(earlier) = self.admitted.get(&admission.id) {
             admission.until = later(earlier.until, admission.until);
         }
-        self.take_in(admission);
+        self.store(admission);
         is_new
     }
 
-    fn take_in(&mut self, mut admission: Admission) {
-        let whose = &admission.whose;
-        for spot in &admission.spots {
-            let holders = self.holders.entry(spot.clone()).or_default();
-            if !holders.contains(whose) {
-                holders.push(whose.clone());
+    fn store(&mut self, mut admission: Admission) {
+        let id = &admission.id;
+        for set_element in &admission.set_elements {
+            let holders = self.holders.entry(set_element.clone()).or_default();
+            if !holders.contains(id) {
+                holders.push(id.clone());
             }
         }
-        if let Some(earlier) = self.admitted.remove(whose) {
+        if let Some(earlier) = self.admitted.remove(id) {
             admission.lag = admission.lag.max(earlier.lag);
             // A new configuration may use other elements; the earlier ones still count.
-            admission.spots.extend(earlier.spots);
-            admission.spots.sort_unstable();
-            admission.spots.dedup();
+            admission.set_elements.extend(earlier.set_elements);
+            admission.set_elements.sort_unstable();
+            admission.set_elements.dedup();
         }
         if let Some(gone) = admission.gone() {
-            self.deadlines.push(Reverse((gone, admission.whose.clone())));
+            self.deadlines.push(Reverse((gone, admission.id.clone())));
         }
         self.steps.push(Step::Admitted(admission.clone()));
-        self.admitted.insert(admission.whose.clone(), Box::new(admission));
+        self.admitted.insert(admission.id.clone(), Box::new(admission));
     }
 
     /// Removes the admissions whose time is over, and returns them. The kernel has closed them.
@@ -250,11 +255,11 @@ impl Admissions {
             if *due > now.uptime {
                 break;
             }
-            let Some(Reverse((due, whose))) = self.deadlines.pop() else { break };
+            let Some(Reverse((due, id))) = self.deadlines.pop() else { break };
             // A renewed admission has another, later deadline.
-            let gone = self.admitted.get(&whose).and_then(|it| it.gone());
+            let gone = self.admitted.get(&id).and_then(|it| it.gone());
             if gone.is_some_and(|gone| gone <= due)
-                && let Some(admission) = self.forget(&whose)
+                && let Some(admission) = self.forget(&id)
             {
                 over.push(admission);
             }
@@ -270,66 +275,75 @@ impl Admissions {
 
     /// Records that the time of these elements began again, in a transaction that took this long, see
     /// [`Admission::lag`].
-    pub fn delay<'a>(&mut self, spots: impl Iterator<Item = &'a Spot>, took: Duration) {
-        for whose in spots.filter_map(|spot| self.holders.get(spot)).flatten() {
-            let Some(admission) = self.admitted.get_mut(whose) else { continue };
+    pub fn delay<'a>(&mut self, set_elements: impl Iterator<Item = &'a SetElement>, took: Duration) {
+        for id in set_elements.filter_map(|set_element| self.holders.get(set_element)).flatten() {
+            let Some(admission) = self.admitted.get_mut(id) else { continue };
             if admission.lag < took {
                 admission.lag = took;
                 let gone = admission.gone();
-                self.deadlines.extend(gone.map(|gone| Reverse((gone, whose.clone()))));
+                self.deadlines.extend(gone.map(|gone| Reverse((gone, id.clone()))));
             }
         }
     }
 
     /// Ends an admission before its time. Returns it with the changes of the firewall. An element that
     /// another admission needs stays for as long as that one lasts.
-    pub fn close(&mut self, whose: &Whose) -> Option<(Admission, Vec<Change>)> {
-        let ends: Vec<End> =
-            self.admitted.get(whose)?.spots.iter().filter_map(|spot| self.end_of(spot)).collect();
-        let admission = self.forget(whose)?;
-        let changes = admission.spots.iter().zip(ends).filter_map(|(spot, before)| match self.end_of(spot) {
-            None => Some((spot.clone(), Want::Out)),
+    pub fn close(&mut self, id: &AdmissionId) -> Option<(Admission, Vec<Change>)> {
+        let ends: Vec<End> = self
+            .admitted
+            .get(id)?
+            .set_elements
+            .iter()
+            .filter_map(|set_element| self.end_of(set_element))
+            .collect();
+        let admission = self.forget(id)?;
+        let changes = admission.set_elements.iter().zip(ends).filter_map(|(set_element, before)| match self
+            .end_of(set_element)
+        {
+            None => Some((set_element.clone(), Want::Out)),
             Some(end) if end == before => None,
-            Some(End(end)) => Some((spot.clone(), Want::Renewed(end))),
+            Some(End(end)) => Some((set_element.clone(), Want::Renewed(end))),
         });
         let changes = changes.collect();
         Some((admission, changes))
     }
 
     /// Records that somebody else removed elements. Returns the admissions that have none left.
-    pub fn taken_away(&mut self, is_it: &dyn Fn(&Spot) -> bool) -> Vec<Admission> {
-        let spots: Vec<Spot> = self.holders.keys().filter(|spot| is_it(spot)).cloned().collect();
+    pub fn record_removed(&mut self, is_removed: &dyn Fn(&SetElement) -> bool) -> Vec<Admission> {
+        let set_elements: Vec<SetElement> =
+            self.holders.keys().filter(|set_element| is_removed(set_element)).cloned().collect();
         let mut closed = Vec::new();
-        for spot in spots {
-            for whose in self.holders.remove(&spot).unwrap_or_default() {
-                let Some(admission) = self.admitted.get_mut(&whose) else { continue };
-                admission.spots.retain(|it| *it != spot);
-                if admission.spots.is_empty() {
-                    closed.extend(self.forget(&whose));
+        for set_element in set_elements {
+            for id in self.holders.remove(&set_element).unwrap_or_default() {
+                let Some(admission) = self.admitted.get_mut(&id) else { continue };
+                admission.set_elements.retain(|it| *it != set_element);
+                if admission.set_elements.is_empty() {
+                    closed.extend(self.forget(&id));
                 }
             }
         }
         closed
     }
 
-    fn forget(&mut self, whose: &Whose) -> Option<Admission> {
-        let admission = *self.admitted.remove(whose)?;
-        for spot in &admission.spots {
-            if let Some(holders) = self.holders.get_mut(spot) {
-                holders.retain(|it| it != whose);
+    fn forget(&mut self, id: &AdmissionId) -> Option<Admission> {
+        let admission = *self.admitted.remove(id)?;
+        for set_element in &admission.set_elements {
+            if let Some(holders) = self.holders.get_mut(set_element) {
+                holders.retain(|it| it != id);
                 if holders.is_empty() {
-                    self.holders.remove(spot);
+                    self.holders.remove(set_element);
                 }
             }
         }
-        self.steps.push(Step::Dismissed(whose.clone()));
+        self.steps.push(Step::Dismissed(id.clone()));
         Some(admission)
     }
 
     /// All elements that let somebody in, with their ends, except those whose end has come.
     #[must_use]
-    pub fn spots(&self, now: Now) -> Vec<(&Spot, Option<Duration>)> {
-        let ends = self.holders.keys().filter_map(|spot| Some((spot, self.end_of(spot)?.0)));
+    pub fn set_elements(&self, now: Now) -> Vec<(&SetElement, Option<Duration>)> {
+        let ends =
+            self.holders.keys().filter_map(|set_element| Some((set_element, self.end_of(set_element)?.0)));
         ends.filter(|(_, end)| end.is_none_or(|end| end > now.uptime)).collect()
     }
 
@@ -346,16 +360,16 @@ impl Admissions {
             one.protocol == other.protocol && one.first <= other.last && other.first <= one.last
         };
         self.admitted.values().any(|other| {
-            other.whose != admission.whose
-                && other.network.contains(&admission.whose.knocker)
-                && other.whose.ports.iter().any(|one| admission.whose.ports.iter().any(|it| overlap(one, it)))
+            other.id != admission.id
+                && other.network.contains(&admission.id.knocker)
+                && other.id.ports.iter().any(|one| admission.id.ports.iter().any(|it| overlap(one, it)))
         })
     }
 
     /// Whether this admission exists.
     #[must_use]
-    pub fn has(&self, whose: &Whose) -> bool {
-        self.admitted.contains_key(whose)
+    pub fn has(&self, id: &AdmissionId) -> bool {
+        self.admitted.contains_key(id)
     }
 
     /// Whether there are no admissions.
@@ -371,10 +385,10 @@ impl Admissions {
 
     /// Records that a set was made again and its elements were restored. `handles` are the kernel's new
     /// handles of its table and of the set.
-    pub fn made_anew(&mut self, set: &SetName, handles: (u64, u64)) {
+    pub fn record_recreated(&mut self, set: &SetName, handles: (u64, u64)) {
         for admission in self.admitted.values_mut() {
-            if admission.spots.iter().any(|spot| *spot.set == *set) {
-                admission.made = Some(handles);
+            if admission.set_elements.iter().any(|set_element| *set_element.set == *set) {
+                admission.set_handles = Some(handles);
                 self.steps.push(Step::Admitted((**admission).clone()));
             }
         }

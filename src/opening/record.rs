@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::door::ports::Ports;
 use crate::door::spa::fields::{Service, is_user, ports};
 use crate::door::spa::sealed::PacketId;
-use crate::opening::admissions::Whose;
+use crate::opening::admissions::AdmissionId;
 use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 
@@ -42,7 +42,7 @@ pub struct Cooldown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// The door, the knocker and the ports.
-    pub whose: Whose,
+    pub id: AdmissionId,
     /// How long a knock opens the door; `None`: until closed by hand.
     pub after: Option<Duration>,
     /// When the kernel closes it, as uptime; `None`: never.
@@ -64,7 +64,7 @@ pub enum Record {
     /// A door is open in the kernel. A later line of the same door, knocker and ports replaces this one.
     Admitted(Admitted),
     /// The kernel no longer holds this door open.
-    Dismissed(Whose),
+    Dismissed(AdmissionId),
     /// A one-time list is used: its lock (see `Otp::identity`), its period, and the address it belongs to if
     /// each knocker has lists of their own.
     Spent(u64, u64, Option<IpAddr>),
@@ -111,7 +111,7 @@ impl Record {
                 format!("cooldown {} {knocker} {}", times(*until, *after, now), encode(door.as_bytes()))
             }
             Record::Admitted(it) => admitted_line(it, now),
-            Record::Dismissed(whose) => format!("dismissed {}", words_of(whose)),
+            Record::Dismissed(id) => format!("dismissed {}", words_of(id)),
             Record::Spent(lock, period, owner) => {
                 let owner = owner.map_or("-".to_owned(), |owner| owner.to_string());
                 format!("spent {lock:016x} {period} {owner}")
@@ -182,7 +182,7 @@ impl Record {
                 })
             }
             ["admitted", unix, uptime, after, set, knocker, door, ports] => {
-                let whose = whose_of(knocker, door, ports)?;
+                let id = admission_id(knocker, door, ports)?;
                 let after = if after == "-" { None } else { Some(millis(after)?) };
                 let until = match after {
                     // The kernel lost it at the reboot.
@@ -191,9 +191,9 @@ impl Record {
                     None => None,
                 };
                 let set = if set == "-" { None } else { Some(pair_of(set)?) };
-                Record::Admitted(Admitted { whose, after, until, set })
+                Record::Admitted(Admitted { id, after, until, set })
             }
-            ["dismissed", knocker, door, ports] => Record::Dismissed(whose_of(knocker, door, ports)?),
+            ["dismissed", knocker, door, ports] => Record::Dismissed(admission_id(knocker, door, ports)?),
             ["spent", lock, period, owner] => {
                 let owner = if owner == "-" { None } else { Some(owner.parse().ok()?) };
                 Record::Spent(hex(lock)?, period.parse().ok()?, owner)
@@ -242,18 +242,18 @@ fn admitted_line(it: &Admitted, now: Now) -> String {
         _ => "- - -".to_owned(),
     };
     let set = it.set.map_or("-".to_owned(), |(table, set)| format!("{table}.{set}"));
-    format!("admitted {times} {set} {}", words_of(&it.whose))
+    format!("admitted {times} {set} {}", words_of(&it.id))
 }
 
 /// A knocker, a door and its ports.
-fn words_of(whose: &Whose) -> String {
-    let ports: Vec<String> = whose.ports.iter().map(Ports::to_string).collect();
-    format!("{} {} {}", whose.knocker, encode(whose.door.as_bytes()), encode(ports.join(",").as_bytes()))
+fn words_of(id: &AdmissionId) -> String {
+    let ports: Vec<String> = id.ports.iter().map(Ports::to_string).collect();
+    format!("{} {} {}", id.knocker, encode(id.door.as_bytes()), encode(ports.join(",").as_bytes()))
 }
 
-fn whose_of(knocker: &str, door: &str, ports: &str) -> Option<Whose> {
+fn admission_id(knocker: &str, door: &str, ports: &str) -> Option<AdmissionId> {
     let ports = if ports == "%" { Some(Vec::new()) } else { ports.split(',').map(Ports::parse).collect() };
-    Some(Whose {
+    Some(AdmissionId {
         door: Arc::from(String::from_utf8(decode(door)?).ok()?),
         knocker: knocker.parse().ok()?,
         ports: Arc::from(ports?),

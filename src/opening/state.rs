@@ -78,7 +78,7 @@ use crate::door::lock::{Lock, OtpLock, Turn};
 use crate::door::spa::replay::Used;
 use crate::door::spent::Spent;
 use crate::door::tries::Tries;
-use crate::opening::admissions::Whose;
+use crate::opening::admissions::AdmissionId;
 pub use crate::opening::record::{Admitted, Cooldown, Moment};
 use crate::opening::record::{Reading, Record, seal, unsealed};
 use crate::opening::standing::{Key, Phase, Process, Stop};
@@ -185,7 +185,7 @@ pub struct State {
     pub cooldowns: Vec<Cooldown>,
     /// The doors that are open in the kernel. Boxed, as in
     /// [`Admissions`](crate::opening::admissions::Admissions), so that both maps share their code.
-    pub admitted: BTreeMap<Whose, Box<Admitted>>,
+    pub admitted: BTreeMap<AdmissionId, Box<Admitted>>,
     /// The used lists of each lock, by the lock's identity.
     pub spent: LiteMap<u64, Spent>,
     /// The tries at the lists of each lock, by the lock's identity.
@@ -219,10 +219,10 @@ impl State {
                 self.cooldowns.push(it);
             }
             Record::Admitted(it) => {
-                self.admitted.insert(it.whose.clone(), Box::new(it));
+                self.admitted.insert(it.id.clone(), Box::new(it));
             }
-            Record::Dismissed(whose) => {
-                self.admitted.remove(&whose);
+            Record::Dismissed(id) => {
+                self.admitted.remove(&id);
             }
             Record::Spent(lock, period, owner) => {
                 self.spent.entry(lock).or_default().insert(period, owner, 0);
@@ -249,8 +249,8 @@ impl State {
                 self.take(Record::Cooldown(it));
             }
         }
-        for (whose, it) in other.admitted {
-            self.admitted.entry(whose).or_insert(it);
+        for (id, it) in other.admitted {
+            self.admitted.entry(id).or_insert(it);
         }
         self.used.merge(other.used.packets(), other.used.floor());
         for (lock, spent) in other.spent {
@@ -346,7 +346,7 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
 pub fn write(
     standing: &[(Phase, &Stop)],
     cooldowns: &[Cooldown],
-    admitted: &BTreeMap<Whose, Box<Admitted>>,
+    admitted: &BTreeMap<AdmissionId, Box<Admitted>>,
     doors: &[Door],
     used: &Used,
     moment: Moment<'_>,

@@ -103,8 +103,8 @@ pub fn tell(
     facts.tell("commands_running", openings.running());
     tell_openings(facts, openings, now);
     for it in admitted {
-        facts.tell("open", &it.whose.door);
-        facts.tell("open.ip", it.whose.knocker);
+        facts.tell("open", &it.id.door);
+        facts.tell("open.ip", it.id.knocker);
         facts.tell("open.by", "kernel");
         facts.tell("open.phase", "open");
         let since = it.until.zip(it.after).and_then(|(until, after)| until.checked_sub(after));

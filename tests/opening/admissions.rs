@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use knocking::door::open::{Family, SetName};
 use knocking::door::ports::Ports;
 use knocking::firewall::element::Element;
-use knocking::opening::admissions::{Admission, Admissions, Manners, Spot, Whose};
+use knocking::opening::admissions::{Admission, AdmissionId, Admissions, DoorSettings, SetElement};
 use knocking::time::Now;
 use litemap::LiteMap;
 use nix::time::{ClockId, clock_gettime};
@@ -28,14 +28,14 @@ fn admission(knocker: IpAddr, door: &Arc<str>, set: &Arc<SetName>) -> Admission 
     let ports: Arc<[Ports]> = Arc::from([]);
     let network = IpNet::from(knocker);
     Admission {
-        whose: Whose { door: door.clone(), knocker, ports },
+        id: AdmissionId { door: door.clone(), knocker, ports },
         network,
-        spots: vec![Spot { set: set.clone(), element: Element::of_network(network) }],
+        set_elements: vec![SetElement { set: set.clone(), element: Element::of_network(network) }],
         after: Some(Duration::from_secs(10)),
         until: Some(Duration::from_secs(11)),
         lag: Duration::ZERO,
-        made: None,
-        manners: Manners::default(),
+        set_handles: None,
+        settings: DoorSettings::default(),
     }
 }
 
@@ -47,9 +47,10 @@ fn a_slow_firewall_closes_later() {
     assert_eq!(admissions.next_deadline(), Some(Duration::from_millis(13_020)));
     assert_eq!(admissions.due(at(13.0)), []);
     // Put back after a reload of the firewall, which took longer.
-    let spots: Vec<Spot> = admissions.spots(at(5.0)).into_iter().map(|(spot, _)| spot.clone()).collect();
-    admissions.delay(spots.iter(), Duration::from_secs(3));
-    admissions.delay(spots.iter(), Duration::from_secs(1));
+    let set_elements: Vec<SetElement> =
+        admissions.set_elements(at(5.0)).into_iter().map(|(set_element, _)| set_element.clone()).collect();
+    admissions.delay(set_elements.iter(), Duration::from_secs(3));
+    admissions.delay(set_elements.iter(), Duration::from_secs(1));
     assert_eq!(admissions.due(at(14.0)), []);
     assert_eq!(admissions.due(at(14.02)).len(), 1);
     assert_eq!(admissions.next_deadline(), None);

@@ -14,7 +14,7 @@ use knocking::door::sequence::Stage;
 use knocking::door::spa::replay::Used;
 use knocking::door::spa::sealed::PacketId;
 use knocking::door::{Door, spend_at_namesakes};
-use knocking::opening::admissions::Whose;
+use knocking::opening::admissions::AdmissionId;
 use knocking::opening::record::Record;
 use knocking::opening::state::{self, Admitted, Moment, State, Text, inherit_spent, write};
 use knocking::opening::{Access, Key, Openings, Phase, Process, Stop};
@@ -492,7 +492,7 @@ fn no_seed_is_written() {
 
 fn doors_of_the_kernel_are_remembered() {
     let admitted = |door: &str, knocker: &str, until: Option<u64>, set| Admitted {
-        whose: Whose {
+        id: AdmissionId {
             door: Arc::from(door),
             knocker: knocker.parse().unwrap(),
             ports: Arc::from(["tcp/22", "udp/1-5"].map(|ports| Ports::parse(ports).unwrap())),
@@ -506,10 +506,10 @@ fn doors_of_the_kernel_are_remembered() {
         admitted("ever", "2001:db8::1", None, None),
         admitted("gone", "192.0.2.8", Some(30), None),
     ];
-    let whole: BTreeMap<Whose, Box<Admitted>> =
-        all.iter().map(|it| (it.whose.clone(), Box::new(it.clone()))).collect();
+    let whole: BTreeMap<AdmissionId, Box<Admitted>> =
+        all.iter().map(|it| (it.id.clone(), Box::new(it.clone()))).collect();
     let mut text = write(&[], &[], &whole, &[], &Used::default(), at(NOW, "a"));
-    text.extend(Record::Dismissed(all[2].whose.clone()).line(NOW).bytes());
+    text.extend(Record::Dismissed(all[2].id.clone()).line(NOW).bytes());
     let read = |boot| State::of(None, Some(Text::read(&text, at(NOW, boot))));
     let same: Vec<Admitted> = read("a").admitted.into_values().map(|it| *it).collect();
     assert_eq!(same, all[..2]);

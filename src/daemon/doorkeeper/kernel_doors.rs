@@ -8,7 +8,7 @@ use crate::daemon::doorkeeper::nftables::{Firewall, Said};
 use crate::daemon::doorkeeper::{Doorkeeper, MOST_BATCHES};
 use crate::daemon::error::StartError;
 use crate::door::ports::Ports;
-use crate::opening::admissions::{Step, Whose};
+use crate::opening::admissions::{AdmissionId, Step};
 use crate::opening::event::Opening;
 use crate::opening::state::Admitted;
 use crate::time::Now;
@@ -44,8 +44,8 @@ impl Doorkeeper {
     fn note_kernel_doors(&mut self, known: &[Admitted]) {
         let steps =
             self.firewall.as_mut().map(|firewall| firewall.admissions.take_steps()).unwrap_or_default();
-        let is_open = |whose: &Whose| self.firewall.as_ref().is_some_and(|it| it.admissions.has(whose));
-        let over = known.iter().filter(|it| !is_open(&it.whose)).map(|it| Step::Dismissed(it.whose.clone()));
+        let is_open = |id: &AdmissionId| self.firewall.as_ref().is_some_and(|it| it.admissions.has(id));
+        let over = known.iter().filter(|it| !is_open(&it.id)).map(|it| Step::Dismissed(it.id.clone()));
         let over: Vec<Step> = over.collect();
         for step in steps.into_iter().chain(over) {
             self.memory.note(step);

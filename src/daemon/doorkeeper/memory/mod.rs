@@ -20,7 +20,7 @@ use crate::door::Door;
 use crate::door::spa::replay::Used;
 use crate::octets;
 use crate::opening::Openings;
-use crate::opening::admissions::Whose;
+use crate::opening::admissions::AdmissionId;
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
 use crate::reason::reason;
@@ -71,7 +71,7 @@ pub(super) struct Memory {
     /// Cooldowns, latest last.
     cooldowns: Vec<Cooldown>,
     /// The doors open in the kernel.
-    admitted: BTreeMap<Whose, Box<Admitted>>,
+    admitted: BTreeMap<AdmissionId, Box<Admitted>>,
     /// The used single packets.
     used: Used,
     /// Changes not written yet.
@@ -217,8 +217,8 @@ impl Memory {
             file.begin_anew();
         }
         self.cooldowns.extend(state.cooldowns.iter().cloned());
-        for (whose, it) in &state.admitted {
-            self.admitted.entry(whose.clone()).or_insert_with(|| it.clone());
+        for (id, it) in &state.admitted {
+            self.admitted.entry(id.clone()).or_insert_with(|| it.clone());
         }
         self.used.merge(state.used.packets(), state.used.floor());
         Found { state, says }

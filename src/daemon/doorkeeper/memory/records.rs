@@ -12,7 +12,7 @@ use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::sealed::PacketId;
 use crate::door::tries;
-use crate::opening::admissions::{Admission, Step, Whose};
+use crate::opening::admissions::{Admission, AdmissionId, Step};
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown};
 use crate::time::Now;
@@ -56,25 +56,25 @@ impl Memory {
         port: Option<Stage>,
         will_do: impl Fn(Option<Duration>) -> bool,
     ) -> bool {
-        let is_it = |whose: &Whose| {
+        let is_it = |id: &AdmissionId| {
             let has_port =
-                |port: Stage| whose.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
-            *whose.door == *door && whose.knocker == knocker && port.is_none_or(has_port)
+                |port: Stage| id.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
+            *id.door == *door && id.knocker == knocker && port.is_none_or(has_port)
         };
-        self.admitted.values().any(|it| is_it(&it.whose) && will_do(it.until))
+        self.admitted.values().any(|it| is_it(&it.id) && will_do(it.until))
     }
 
     /// Records that a door was opened or closed in the kernel.
     pub(in crate::daemon::doorkeeper) fn note(&mut self, step: Step) {
         match step {
-            Step::Admitted(Admission { whose, after, until, made, .. }) => {
-                let admitted = Admitted { whose: whose.clone(), after, until, set: made };
+            Step::Admitted(Admission { id, after, until, set_handles, .. }) => {
+                let admitted = Admitted { id: id.clone(), after, until, set: set_handles };
                 self.pending.push(Record::Admitted(admitted.clone()));
-                self.admitted.insert(whose, Box::new(admitted));
+                self.admitted.insert(id, Box::new(admitted));
             }
-            Step::Dismissed(whose) => {
-                if self.admitted.remove(&whose).is_some() {
-                    self.pending.push(Record::Dismissed(whose));
+            Step::Dismissed(id) => {
+                if self.admitted.remove(&id).is_some() {
+                    self.pending.push(Record::Dismissed(id));
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::daemon::doorkeeper::nftables::sessions::{self, Ends};
 use crate::door::knock::Protocol;
 use crate::firewall::sessions::Scope;
-use crate::opening::admissions::{Admission, Whose};
+use crate::opening::admissions::{Admission, AdmissionId};
 use crate::opening::event::Event;
 use crate::time::Now;
 
@@ -30,23 +30,23 @@ impl Firewall {
     /// allows them.
     fn part(&mut self, admission: &Admission, said: &mut Vec<Said>) {
         said.push(Said::Event(dismissed(admission)));
-        self.partings.forget(&admission.whose);
-        if admission.manners.closes_established && !self.admissions.is_let_in_elsewhere(admission) {
-            let scope = Scope { network: admission.network, ports: &admission.whose.ports };
+        self.partings.forget(&admission.id);
+        if admission.settings.closes_established && !self.admissions.is_let_in_elsewhere(admission) {
+            let scope = Scope { network: admission.network, ports: &admission.id.ports };
             if let Err(why) = sessions::end(&scope) {
-                let Whose { door, knocker, .. } = &admission.whose;
+                let AdmissionId { door, knocker, .. } = &admission.id;
                 said.push(Said::Complaint(format!("{knocker}: {door}: could not end {why}")));
             }
         }
     }
 
     /// Closes a door before its time.
-    pub(in crate::daemon::doorkeeper) fn close(&mut self, whose: &Whose, now: Now, said: &mut Vec<Said>) {
-        let Some((admission, changes)) = self.admissions.close(whose) else { return };
+    pub(in crate::daemon::doorkeeper) fn close(&mut self, id: &AdmissionId, now: Now, said: &mut Vec<Said>) {
+        let Some((admission, changes)) = self.admissions.close(id) else { return };
         let outcome = self.change(&changes, now);
-        self.admissions.delay(changes.iter().map(|(spot, _)| spot), clock::since(now));
-        for (spot, why) in outcome.refused {
-            said.push(Said::Complaint(format!("could not close {} in {}: {why}", whose.door, spot.set)));
+        self.admissions.delay(changes.iter().map(|(set_element, _)| set_element), clock::since(now));
+        for (set_element, why) in outcome.refused {
+            said.push(Said::Complaint(format!("could not close {} in {}: {why}", id.door, set_element.set)));
         }
         self.part(&admission, said);
     }
@@ -59,8 +59,8 @@ impl Firewall {
         }
         let mut left = Vec::new();
         for admission in self.admissions.all() {
-            let Some(earlier) = self.partings.earlier(&admission.whose) else { continue };
-            let scope = Scope { network: admission.network, ports: &admission.whose.ports };
+            let Some(earlier) = self.partings.earlier(&admission.id) else { continue };
+            let scope = Scope { network: admission.network, ports: &admission.id.ports };
             let is_through = |(peer, _, port): &Ends| {
                 scope.network.contains(peer) && scope.ports.iter().any(|it| it.contains(Protocol::Tcp, *port))
             };
@@ -70,11 +70,11 @@ impl Firewall {
                 sessions::through(&scope).is_ok_and(|all| all.iter().any(is_later))
             };
             if has_ended && !goes_on() {
-                left.push(admission.whose.clone());
+                left.push(admission.id.clone());
             }
         }
-        for whose in left {
-            self.close(&whose, now, said);
+        for id in left {
+            self.close(&id, now, said);
         }
     }
 
@@ -82,18 +82,18 @@ impl Firewall {
     /// which it closes.
     pub(in crate::daemon::doorkeeper) fn finish(&mut self, now: Now, said: &mut Vec<Said>) {
         self.commit(now, said);
-        let all: Vec<(Whose, bool, Option<Duration>)> = self
+        let all: Vec<(AdmissionId, bool, Option<Duration>)> = self
             .admissions
             .all()
             .into_iter()
-            .map(|it| (it.whose.clone(), it.manners.closes_on_stop, it.until))
+            .map(|it| (it.id.clone(), it.settings.closes_on_stop, it.until))
             .collect();
-        for (whose, closes, until) in all {
+        for (id, closes, until) in all {
             if closes {
-                self.close(&whose, now, said);
+                self.close(&id, now, said);
             } else {
                 let time = until.map(|until| until.saturating_sub(now.uptime));
-                let Whose { door, knocker, .. } = whose;
+                let AdmissionId { door, knocker, .. } = id;
                 said.push(Said::Event(Event::LeftToTheKernel { door, knocker, time }));
             }
         }
@@ -102,6 +102,6 @@ impl Firewall {
 
 /// The event of a closed door.
 pub(super) fn dismissed(admission: &Admission) -> Event {
-    let Whose { door, knocker, .. } = &admission.whose;
+    let AdmissionId { door, knocker, .. } = &admission.id;
     Event::Dismissed { door: door.clone(), knocker: *knocker }
 }

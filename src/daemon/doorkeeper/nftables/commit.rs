@@ -9,7 +9,7 @@ use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::firewall::element::{self, Deed, Time};
 use crate::firewall::refusal::Refusal;
-use crate::opening::admissions::{Change, Spot, Want};
+use crate::opening::admissions::{Change, SetElement, Want};
 use crate::time::Now;
 
 /// Maximum number of elements in one transaction: if it is refused as a whole, the answers to all must fit
@@ -22,9 +22,9 @@ const ROUNDS: usize = 2 * AT_ONCE;
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// Changes that were refused, and why.
-    pub(super) refused: LiteMap<Spot, String>,
+    pub(super) refused: LiteMap<SetElement, String>,
     /// Elements that were there already, for at least as long; another process added them.
-    foreign: Vec<Spot>,
+    foreign: Vec<SetElement>,
 }
 
 impl Firewall {
@@ -36,30 +36,33 @@ impl Firewall {
         }
         let changes = self.admissions.changes_wanted();
         let outcome = self.change(&changes, now);
-        let is_foreign = |spot: &Spot| outcome.foreign.contains(spot);
+        let is_foreign = |set_element: &SetElement| outcome.foreign.contains(set_element);
         let events = self.admissions.done(&outcome.refused, &is_foreign, now, clock::since(now));
         said.extend(events.into_iter().map(Said::Event));
         true
     }
 
     /// Puts back elements that a reload of the firewall removed, with the rest of their time.
-    pub(super) fn put_back(&mut self, is_it: impl Fn(&Spot) -> bool) -> usize {
+    pub(super) fn put_back(&mut self, is_it: impl Fn(&SetElement) -> bool) -> usize {
         let now = clock::now();
-        let spots = self.admissions.spots(now).into_iter().filter(|(spot, _)| is_it(spot));
-        let spots: Vec<(Spot, Option<Duration>)> = spots.map(|(spot, until)| (spot.clone(), until)).collect();
-        for some in spots.chunks(AT_ONCE) {
-            let changes =
-                some.iter().map(|(spot, until)| (spot, Deed::Keep, Some(self.time(spot, *until, now))));
+        let set_elements =
+            self.admissions.set_elements(now).into_iter().filter(|(set_element, _)| is_it(set_element));
+        let set_elements: Vec<(SetElement, Option<Duration>)> =
+            set_elements.map(|(set_element, until)| (set_element.clone(), until)).collect();
+        for some in set_elements.chunks(AT_ONCE) {
+            let changes = some.iter().map(|(set_element, until)| {
+                (set_element, Deed::Keep, Some(self.time(set_element, *until, now)))
+            });
             let changes: Vec<_> = changes.collect();
             let mut batch = self.nft.batch();
-            for (spot, deed, time) in changes {
-                element::push(&mut batch, &spot.set, &spot.element, deed, time);
+            for (set_element, deed, time) in changes {
+                element::push(&mut batch, &set_element.set, &set_element.element, deed, time);
             }
             // A refusal was reported when the door opened, or the set is gone again.
             let _ = self.nft.commit(batch);
         }
-        self.admissions.delay(spots.iter().map(|(spot, _)| spot), clock::since(now));
-        spots.len()
+        self.admissions.delay(set_elements.iter().map(|(set_element, _)| set_element), clock::since(now));
+        set_elements.len()
     }
 
     /// Makes changes, up to [`AT_ONCE`] elements a transaction; one that is refused does not prevent the
@@ -67,32 +70,34 @@ impl Firewall {
     pub(super) fn change(&mut self, changes: &[Change], now: Now) -> Outcome {
         let mut outcome = Outcome::default();
         for some in changes.chunks(AT_ONCE) {
-            let deeds = some.iter().map(|(spot, want)| match want {
-                Want::In(_) => (spot, Deed::Add, *want),
-                Want::Renewed(_) => (spot, Deed::Renew, *want),
-                Want::Out => (spot, Deed::Delete, *want),
+            let deeds = some.iter().map(|(set_element, want)| match want {
+                Want::In(_) => (set_element, Deed::Add, *want),
+                Want::Renewed(_) => (set_element, Deed::Renew, *want),
+                Want::Out => (set_element, Deed::Delete, *want),
             });
             self.change_at_once(deeds.collect(), now, &mut outcome);
         }
         outcome
     }
 
-    fn change_at_once(&mut self, mut deeds: Vec<(&Spot, Deed, Want)>, now: Now, outcome: &mut Outcome) {
+    fn change_at_once(&mut self, mut deeds: Vec<(&SetElement, Deed, Want)>, now: Now, outcome: &mut Outcome) {
         for _ in 0..ROUNDS {
             let mut batch = self.nft.batch();
             let mut numbers = Vec::with_capacity(deeds.len());
-            for (spot, deed, want) in &deeds {
+            for (set_element, deed, want) in &deeds {
                 let time = match want {
-                    Want::In(until) | Want::Renewed(until) => Some(self.time(spot, *until, now)),
+                    Want::In(until) | Want::Renewed(until) => Some(self.time(set_element, *until, now)),
                     Want::Out => None,
                 };
-                numbers.push(element::push(&mut batch, &spot.set, &spot.element, *deed, time));
+                numbers.push(element::push(&mut batch, &set_element.set, &set_element.element, *deed, time));
             }
             let refused = match self.nft.commit(batch) {
                 Ok(refused) if refused.is_empty() => return,
                 Ok(refused) => refused,
                 Err(refusal) => {
-                    let all = deeds.into_iter().map(|(spot, ..)| (spot.clone(), refusal.sentence(&spot.set)));
+                    let all = deeds
+                        .into_iter()
+                        .map(|(set_element, ..)| (set_element.clone(), refusal.sentence(&set_element.set)));
                     outcome.refused.extend(all);
                     return;
                 }
@@ -105,19 +110,19 @@ impl Firewall {
                 }
             }
             let mut left = Vec::with_capacity(deeds.len());
-            for (index, (spot, deed, want)) in deeds.into_iter().enumerate() {
+            for (index, (set_element, deed, want)) in deeds.into_iter().enumerate() {
                 let Some(why) = whys.get(&index) else {
-                    left.push((spot, deed, want));
+                    left.push((set_element, deed, want));
                     continue;
                 };
-                match self.instead(spot, deed, want, *why, now) {
-                    Instead::Do(deed) => left.push((spot, deed, want)),
+                match self.instead(set_element, deed, want, *why, now) {
+                    Instead::Do(deed) => left.push((set_element, deed, want)),
                     Instead::LeaveIt => {}
                     Instead::ItIsForeign => {
-                        outcome.foreign.push(spot.clone());
+                        outcome.foreign.push(set_element.clone());
                     }
                     Instead::Refuse => {
-                        outcome.refused.insert(spot.clone(), why.sentence(&spot.set));
+                        outcome.refused.insert(set_element.clone(), why.sentence(&set_element.set));
                     }
                 }
             }
@@ -126,22 +131,29 @@ impl Firewall {
     }
 
     /// Decides what to do about an element whose change was refused.
-    fn instead(&mut self, spot: &Spot, deed: Deed, want: Want, why: Refusal, now: Now) -> Instead {
+    fn instead(
+        &mut self,
+        set_element: &SetElement,
+        deed: Deed,
+        want: Want,
+        why: Refusal,
+        now: Now,
+    ) -> Instead {
         match (deed, why) {
             // It is gone already, as wanted.
             (Deed::Delete, Refusal::Missing) => Instead::LeaveIt,
-            (Deed::Add, Refusal::Exists) => match self.nft.element(&spot.set, &spot.element) {
+            (Deed::Add, Refusal::Exists) => match self.nft.element(&set_element.set, &set_element.element) {
                 // A knock never shortens a time, not even one that an administrator set.
                 Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
                 // Something else overlaps it.
-                Ok(None) if spot.element.end.is_some() => Instead::Refuse,
+                Ok(None) if set_element.element.end.is_some() => Instead::Refuse,
                 // It may have expired just now.
                 _ => Instead::Do(Deed::Renew),
             },
             // Linux 5.10 cannot do this in one transaction in a set with many intervals.
             (Deed::Renew, Refusal::Exists) => {
                 let mut batch = self.nft.batch();
-                element::push(&mut batch, &spot.set, &spot.element, Deed::Delete, None);
+                element::push(&mut batch, &set_element.set, &set_element.element, Deed::Delete, None);
                 let _ = self.nft.commit(batch);
                 Instead::Do(Deed::Keep)
             }
@@ -150,9 +162,9 @@ impl Firewall {
     }
 
     /// The timeout of an element that expires at the uptime `until`, or never if `None`.
-    fn time(&self, spot: &Spot, until: Option<Duration>, now: Now) -> Time {
+    fn time(&self, set_element: &SetElement, until: Option<Duration>, now: Now) -> Time {
         let has_default = || {
-            let description = self.users_sets.get(&*spot.set).and_then(|set| set.description);
+            let description = self.users_sets.get(&*set_element.set).and_then(|set| set.description);
             description.is_some_and(|description| description.default_timeout.is_some())
         };
         until.map_or_else(

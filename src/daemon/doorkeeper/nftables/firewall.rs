@@ -20,7 +20,7 @@ use crate::firewall::element::Element;
 use crate::firewall::guard::{self, Abilities, Guard};
 use crate::firewall::refusal::Refusal;
 use crate::firewall::set::{Description, Form, lines_to_add};
-use crate::opening::admissions::{Admission, Admissions, Manners, Spot, Whose};
+use crate::opening::admissions::{Admission, AdmissionId, Admissions, DoorSettings, SetElement};
 use crate::opening::event::Event;
 use crate::opening::state::Admitted;
 use crate::time::Now;
@@ -142,20 +142,20 @@ impl Firewall {
     ) {
         let Some(open) = &door.open else { return };
         let ports: &[Ports] = if open.ports().is_empty() { asked } else { open.ports() };
-        let (spots, hides_ports) = match self.spots((number, door), open, knocker, ports) {
-            Ok(spots) => spots,
+        let (set_elements, hides_ports) = match self.set_elements((number, door), open, knocker, ports) {
+            Ok(set_elements) => set_elements,
             Err(why) => {
                 said.push(Said::Event(Event::NotAdmitted { door: door.name.clone(), knocker, why }));
                 return;
             }
         };
-        let mut admission = admission_of(door, open, knocker, ports, spots);
+        let mut admission = admission_of(door, open, knocker, ports, set_elements);
         admission.after = admission.after.map(|after| time.unwrap_or(after));
         admission.until = admission.after.map(|after| now.uptime.saturating_add(after));
-        admission.manners.hides_ports = hides_ports;
-        admission.made = self.handles(door, knocker);
-        if admission.manners.closes_on_disconnect {
-            self.partings.expect(&admission.whose, admission.network);
+        admission.settings.hides_ports = hides_ports;
+        admission.set_handles = self.handles(door, knocker);
+        if admission.settings.closes_on_disconnect {
+            self.partings.expect(&admission.id, admission.network);
         }
         self.admissions.want(admission);
     }
@@ -165,19 +165,19 @@ impl Firewall {
         &mut self,
         (door, knocker): (&Door, IpAddr),
         ports: &[Ports],
-        spots: Vec<Spot>,
+        set_elements: Vec<SetElement>,
         until: Option<Duration>,
         now: Now,
         said: &mut Vec<Said>,
     ) {
         let Some(open) = &door.open else { return };
-        let mut admission = admission_of(door, open, knocker, ports, spots);
+        let mut admission = admission_of(door, open, knocker, ports, set_elements);
         admission.until = until;
-        admission.made = self.handles(door, knocker);
-        if admission.manners.closes_on_disconnect {
-            self.partings.follow(&admission.whose);
+        admission.set_handles = self.handles(door, knocker);
+        if admission.settings.closes_on_disconnect {
+            self.partings.follow(&admission.id);
         }
-        let Whose { door, knocker, .. } = admission.whose.clone();
+        let AdmissionId { door, knocker, .. } = admission.id.clone();
         if self.admissions.resume(admission) {
             let time = until.map(|until| until.saturating_sub(now.uptime));
             said.push(Said::Event(Event::StillAdmitted { door, knocker, time }));
@@ -200,51 +200,54 @@ impl Firewall {
         said: &mut Vec<Said>,
     ) {
         for it in known.iter().filter(|it| it.until.is_none_or(|until| until > now.uptime)) {
-            let Whose { door, knocker, ports } = &it.whose;
+            let AdmissionId { door, knocker, ports } = &it.id;
             let Some((number, door)) = config.doors.iter().enumerate().find(|(_, its)| its.name == *door)
             else {
                 continue;
             };
             let Some(open) = &door.open else { continue };
-            let Ok((spots, _)) = self.spots((number, door), open, *knocker, ports) else { continue };
+            let Ok((set_elements, _)) = self.set_elements((number, door), open, *knocker, ports) else {
+                continue;
+            };
             let is_made_anew = it.set != self.handles(door, *knocker);
-            let spots: Vec<Spot> = spots
+            let set_elements: Vec<SetElement> = set_elements
                 .into_iter()
-                .filter(|spot| spot.set.table != guard::TABLE)
-                .filter(|spot| {
-                    is_made_anew || matches!(self.nft.element(&spot.set, &spot.element), Ok(Some(_)))
+                .filter(|set_element| set_element.set.table != guard::TABLE)
+                .filter(|set_element| {
+                    is_made_anew
+                        || matches!(self.nft.element(&set_element.set, &set_element.element), Ok(Some(_)))
                 })
                 .collect();
-            if spots.is_empty() {
+            if set_elements.is_empty() {
                 continue;
             }
-            self.resume((door, *knocker), ports, spots.clone(), it.until, now, said);
+            self.resume((door, *knocker), ports, set_elements.clone(), it.until, now, said);
             if is_made_anew {
-                self.put_back(|spot| spots.contains(spot));
+                self.put_back(|set_element| set_elements.contains(set_element));
             }
         }
     }
 
     /// The elements that open a door for a knocker, and whether they do not contain the ports.
-    fn spots(
+    fn set_elements(
         &self,
         (number, door): (usize, &Door),
         open: &Open,
         knocker: IpAddr,
         ports: &[Ports],
-    ) -> Result<(Vec<Spot>, bool), String> {
+    ) -> Result<(Vec<SetElement>, bool), String> {
         let is_v6 = knocker.is_ipv6();
         let network = door.rules.open.network(knocker);
-        let mut spots = Vec::new();
+        let mut set_elements = Vec::new();
         let mut tells_ports = false;
         if let Some(name) = self.guard_sets.get(number).filter(|_| open.is_guarded && self.guard.is_some()) {
             let set = Arc::new(guard::set_name(name, is_v6));
-            spots.push(Spot { set, element: Element::of_network(network) });
+            set_elements.push(SetElement { set, element: Element::of_network(network) });
             tells_ports = true;
         }
         let sets = &door.rules.open.sets;
         let users = match sets.of(is_v6) {
-            None if sets.is_empty() || tells_ports => return Ok((spots, false)),
+            None if sets.is_empty() || tells_ports => return Ok((set_elements, false)),
             None => return Err(format!("nft_set names no set for IPv{}", if is_v6 { 6 } else { 4 })),
             Some(name) => name,
         };
@@ -252,8 +255,8 @@ impl Firewall {
             Some(description) => {
                 let set = Arc::new(users.clone());
                 let elements = Element::all(network, ports, &description).into_iter();
-                spots.extend(elements.map(|element| Spot { set: set.clone(), element }));
-                Ok((spots, !tells_ports && description.form == Form::Address))
+                set_elements.extend(elements.map(|element| SetElement { set: set.clone(), element }));
+                Ok((set_elements, !tells_ports && description.form == Form::Address))
             }
             None => Err(Refusal::Missing.sentence(users)),
         }
@@ -312,17 +315,23 @@ impl Firewall {
     }
 }
 
-fn admission_of(door: &Door, open: &Open, knocker: IpAddr, ports: &[Ports], spots: Vec<Spot>) -> Admission {
+fn admission_of(
+    door: &Door,
+    open: &Open,
+    knocker: IpAddr,
+    ports: &[Ports],
+    set_elements: Vec<SetElement>,
+) -> Admission {
     let rules = &door.rules.open;
     Admission {
-        whose: Whose { door: door.name.clone(), knocker, ports: Arc::from(ports) },
+        id: AdmissionId { door: door.name.clone(), knocker, ports: Arc::from(ports) },
         network: rules.network(knocker),
-        spots,
-        made: None,
+        set_elements,
+        set_handles: None,
         after: (!open.is_for_ever).then(|| door.cmd_timeout()),
         until: None,
         lag: Duration::ZERO,
-        manners: Manners {
+        settings: DoorSettings {
             closes_on_stop: rules.closes_on_stop,
             closes_established: rules.closes_established,
             closes_on_disconnect: rules.closes_on_disconnect,

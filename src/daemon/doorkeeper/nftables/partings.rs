@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::daemon::doorkeeper::nftables::sessions::{self, Ends, Farewells};
 use crate::firewall::sessions::Scope;
-use crate::opening::admissions::Whose;
+use crate::opening::admissions::AdmissionId;
 use crate::sorted;
 
 /// The connections that doors wait for.
@@ -21,33 +21,33 @@ use crate::sorted;
 pub(super) struct Partings {
     farewells: Option<Farewells>,
     /// The connections from before the knock, sorted.
-    earlier: LiteMap<Whose, Vec<Ends>>,
+    earlier: LiteMap<AdmissionId, Vec<Ends>>,
 }
 
 impl Partings {
     /// Starts to follow a door that opens now and closes when its last connection has ended.
-    pub(super) fn expect(&mut self, whose: &Whose, network: IpNet) {
-        if self.earlier.contains_key(whose) {
+    pub(super) fn expect(&mut self, id: &AdmissionId, network: IpNet) {
+        if self.earlier.contains_key(id) {
             return;
         }
         // Missing kernel support was reported at the start.
         self.farewells.get_or_insert_with(Farewells::new);
-        let scope = Scope { network, ports: &whose.ports };
+        let scope = Scope { network, ports: &id.ports };
         let there = sessions::through(&scope).unwrap_or_default();
         let mut earlier: Vec<Ends> = there.into_iter().flatten().collect();
         sorted::sort(&mut earlier);
-        self.earlier.insert(whose.clone(), earlier);
+        self.earlier.insert(id.clone(), earlier);
     }
 
     /// Follows a door that was opened before this process started: every connection counts as its own.
-    pub(super) fn follow(&mut self, whose: &Whose) {
+    pub(super) fn follow(&mut self, id: &AdmissionId) {
         self.farewells.get_or_insert_with(Farewells::new);
-        self.earlier.entry(whose.clone()).or_default();
+        self.earlier.entry(id.clone()).or_default();
     }
 
     /// Stops following a door that has closed.
-    pub(super) fn forget(&mut self, whose: &Whose) {
-        if self.earlier.remove(whose).is_some() && self.earlier.is_empty() {
+    pub(super) fn forget(&mut self, id: &AdmissionId) {
+        if self.earlier.remove(id).is_some() && self.earlier.is_empty() {
             self.farewells = None;
         }
     }
@@ -59,8 +59,8 @@ impl Partings {
 
     /// The connections from before this door opened, sorted; `None` if the door does not wait for connections
     /// to end.
-    pub(super) fn earlier(&self, whose: &Whose) -> Option<&[Ends]> {
-        self.earlier.get(whose).map(Vec::as_slice)
+    pub(super) fn earlier(&self, id: &AdmissionId) -> Option<&[Ends]> {
+        self.earlier.get(id).map(Vec::as_slice)
     }
 
     /// Readable when a connection has ended.

@@ -21,7 +21,7 @@ use crate::door::ports::listed;
 use crate::firewall::element::{Element, Found};
 use crate::firewall::guard::{self, Abilities, Guard};
 use crate::firewall::refusal::Refusal;
-use crate::opening::admissions::Spot;
+use crate::opening::admissions::SetElement;
 use crate::opening::state::Admitted;
 use crate::sorted;
 use crate::time::Now;
@@ -51,8 +51,9 @@ impl Firewall {
             self.take_over(config, &elements, clock::now(), said);
         } else {
             let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
-            let closed =
-                self.admissions.taken_away(&|spot| spot.set.table == guard::TABLE && !is_there(&spot.set));
+            let closed = self.admissions.record_removed(&|set_element| {
+                set_element.set.table == guard::TABLE && !is_there(&set_element.set)
+            });
             said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
         }
         if earlier.as_ref() != Some(&guard) {
@@ -83,7 +84,7 @@ impl Firewall {
             _ => Said::Complaint("could not take the guard away".to_owned()),
         });
         self.claim = None;
-        let closed = self.admissions.taken_away(&|spot| spot.set.table == guard::TABLE);
+        let closed = self.admissions.record_removed(&|set_element| set_element.set.table == guard::TABLE);
         said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
     }
 
@@ -114,7 +115,7 @@ impl Firewall {
             let batch = guard.batch(first, table.is_some(), self.abilities, &elements);
             let refused = self.nft.commit(batch).map_err(could_not)?;
             let Some(why) = refused.first().map(|refused| Refusal::of(*refused, first)) else {
-                self.admissions.delay(spots_of(&elements).iter(), clock::since(now));
+                self.admissions.delay(set_elements_of(&elements).iter(), clock::since(now));
                 return Ok(elements);
             };
             if self.abilities.owner && why.is_of_an_old_kernel() {
@@ -144,10 +145,13 @@ impl Firewall {
     /// The elements for the openings known here, by set of the guard.
     fn wanted_inside(&self, now: Now) -> Elements {
         let mut elements = Elements::new();
-        for (spot, until) in self.admissions.spots(now) {
-            if spot.set.table == guard::TABLE {
+        for (set_element, until) in self.admissions.set_elements(now) {
+            if set_element.set.table == guard::TABLE {
                 let left = until.map(|until| until.saturating_sub(now.uptime));
-                elements.entry((*spot.set).clone()).or_default().push((spot.element.clone(), left));
+                elements
+                    .entry((*set_element.set).clone())
+                    .or_default()
+                    .push((set_element.element.clone(), left));
             }
         }
         elements
@@ -163,13 +167,12 @@ impl Firewall {
                     let Some(address) = element.key.address() else { continue };
                     // If a prefix is let in, only the state file tells who knocked.
                     let network = door.rules.open.network(address);
-                    let is_it =
-                        |it: &&Admitted| it.whose.door == door.name && network.contains(&it.whose.knocker);
-                    let knocker = self.known.iter().find(is_it).map_or(address, |it| it.whose.knocker);
-                    let spot = Spot { set: set.clone(), element: element.clone() };
+                    let is_it = |it: &&Admitted| it.id.door == door.name && network.contains(&it.id.knocker);
+                    let knocker = self.known.iter().find(is_it).map_or(address, |it| it.id.knocker);
+                    let set_element = SetElement { set: set.clone(), element: element.clone() };
                     let until = left.map(|left| now.uptime.saturating_add(left));
                     let Some(open) = &door.open else { continue };
-                    self.resume((door, knocker), open.ports(), vec![spot], until, now, said);
+                    self.resume((door, knocker), open.ports(), vec![set_element], until, now, said);
                 }
             }
         }
@@ -180,10 +183,10 @@ impl Firewall {
     pub(in crate::daemon::doorkeeper) fn attend(&mut self, said: &mut Vec<Said>) {
         let Some(ring) = self.doorbell.as_ref().and_then(Doorbell::rang) else { return };
         for removed in ring.removed {
-            let closed = self.admissions.taken_away(&|spot| {
-                spot.set.set == removed.set
-                    && spot.set.table == removed.table
-                    && spot.element.key == removed.key
+            let closed = self.admissions.record_removed(&|set_element| {
+                set_element.set.set == removed.set
+                    && set_element.set.table == removed.table
+                    && set_element.element.key == removed.key
             });
             said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
         }
@@ -217,8 +220,8 @@ impl Firewall {
             }
             match found {
                 Ok((_, handles)) if Some(handles) != before => {
-                    let count = self.put_back(|spot| *spot.set == name);
-                    self.admissions.made_anew(&name, handles);
+                    let count = self.put_back(|set_element| *set_element.set == name);
+                    self.admissions.record_recreated(&name, handles);
                     let open = if count == 1 { "element is" } else { "elements are" };
                     said.push(Said::Line(format!(
                         "the set {name} was made anew: {count} {open} in it again"
@@ -231,11 +234,12 @@ impl Firewall {
     }
 }
 
-fn spots_of(elements: &Elements) -> Vec<Spot> {
+fn set_elements_of(elements: &Elements) -> Vec<SetElement> {
     let of_set = |(set, elements): (&SetName, &Vec<(Element, Option<Duration>)>)| {
         let set = Arc::new(set.clone());
-        let spot = |(element, _): &(Element, _)| Spot { set: set.clone(), element: element.clone() };
-        elements.iter().map(spot).collect::<Vec<_>>()
+        let set_element =
+            |(element, _): &(Element, _)| SetElement { set: set.clone(), element: element.clone() };
+        elements.iter().map(set_element).collect::<Vec<_>>()
     };
     elements.iter().flat_map(of_set).collect()
 }
