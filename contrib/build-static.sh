@@ -67,7 +67,7 @@ triple() {
 zig_target() {
     case $1 in
     mips*) echo "-target $1-linux-musleabi" ;;
-    armv7) echo "-target arm-linux-musleabihf -mcpu=generic+v7a+vfp3-d32+thumb2-neon" ;;
+    armv7) echo "-target thumb-linux-musleabihf -mcpu=generic+v7a+vfp3-d32+thumb2-neon" ;;
     *) echo "-target $1-linux-musl" ;;
     esac
 }
@@ -200,15 +200,16 @@ export CARGO_UNSTABLE_PANIC_IMMEDIATE_ABORT=true CARGO_PROFILE_RELEASE_PANIC=imm
 # at this level of optimisation too, is turned off: constants stay in loops instead of registers
 # that are spilled around them, addresses are computed anew instead of step by step, blocks
 # are put in an order that needs few jumps, and switches become tables from 16 cases on.
+# Code that repeats becomes a function of its own, functions that differ in constants alone become
+# one, and constants are not kept in registers. On aarch64, functions share the code that saves and
+# restores registers.
 small=(-inline-max-stacksize=256 -disable-machine-licm -disable-lsr -apply-ext-tsp-for-size
-    -split-spill-mode=size -min-jump-table-entries=16)
-# On x86_64, whose file is the largest: functions that differ in constants alone become one too, and
-# constants are not kept in registers.
-smaller=(-enable-machine-outliner=always -enable-global-merge-func -disable-constant-hoisting)
-# And the whole program is optimised twice there: rustc does it once and leaves the machine code to
-# the linker, which does it again.
+    -split-spill-mode=size -min-jump-table-entries=16 -enable-machine-outliner=always
+    -enable-global-merge-func -disable-constant-hoisting -homogeneous-prolog-epilog)
+# The program is optimised twice: rustc does it once and leaves the machine code to the linker,
+# which does it again.
 twice=(-Clinker-plugin-lto -Clink-arg=-plugin-opt=-enable-merge-functions
-    "${small[@]/#/-Clink-arg=-plugin-opt=}" "${smaller[@]/#/-Clink-arg=-plugin-opt=}")
+    "${small[@]/#/-Clink-arg=-plugin-opt=}")
 flags=(-Ctarget-feature=+crt-static -Cforce-unwind-tables=no -Clinker=rust-lld -Clink-arg=--icf=all
     "${small[@]/#/-Cllvm-args=}" -Zlocation-detail=none
     "--remap-path-prefix=$sysroot=/rust" "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
@@ -231,7 +232,7 @@ libraries() {
     echo 'int main(void) { return 0; }' >"$folder/main.c"
     # zig builds the files when the first program is linked with them, and prints where.
     # shellcheck disable=SC2046 # split the output of zig_target
-    ZIG_VERBOSE_LINK=1 "$tools/bin/python3" -m ziglang cc $(zig_target "$name") -static \
+    ZIG_VERBOSE_LINK=1 "$tools/bin/python3" -m ziglang cc $(zig_target "$name") -static -Oz \
         "$folder/main.c" -lunwind -o "$folder/main" 2>"$folder/said" ||
         die "zig cannot build the C library for $name: $(tail -n 1 "$folder/said")"
     for file in crt1.o libc.a libzigc.a libcompiler_rt.a libunwind.a; do
@@ -254,10 +255,16 @@ cross() {
         own+=(-Clink-self-contained=no "-Lnative=$folder" -Crelocation-model=static)
         for file in crt1.o libzigc.a libcompiler_rt.a; do own+=("-Clink-arg=$folder/$file"); done
     fi
-    # Code that repeats becomes a function of its own, as it does by default on other targets.
-    # It finds more of it where variables are addressed by a frame pointer, whose instructions
-    # are shorter too.
-    [ "$name" != x86_64 ] || own+=(-Cforce-frame-pointers=yes "${smaller[@]/#/-Cllvm-args=}")
+    case $name in
+    # Instructions that address variables by a frame pointer are shorter, and code repeats more often
+    # with it; functions that call none do without. In one that uses the red zone, each small constant
+    # takes 10 bytes instead of 3.
+    x86_64) own+=(-Zunstable-options -Cforce-frame-pointers=non-leaf -Cno-redzone=yes) ;;
+    # Thumb-2: most instructions take two bytes instead of four. The C library may be ARM code.
+    armv7) own+=(-Ctarget-feature=+thumb-mode) ;;
+    # The linker makes calls of 8 bytes into those of 4.
+    riscv64) own+=(-Ctarget-feature=+relax) ;;
+    esac
     if [ -z "${folder:-}" ]; then
         # Relative relocations in a few hundred bytes instead of 24 each.
         own+=(-Crelocation-model=pic -Clink-arg=--pack-dyn-relocs=relr)
@@ -315,9 +322,7 @@ fi
 table=() failures=0
 for name in "${targets[@]}"; do
     printf '\n==> %s\n' "$name"
-    last=()
-    [ "$name" != x86_64 ] || last=("${twice[@]}")
-    if ! (cross "$name" rustc "${options[@]}" -- "${last[@]}"); then
+    if ! (cross "$name" rustc "${options[@]}" -- "${twice[@]}"); then
         table+=("$name|-|-|-|could not be built, see above")
         failures=$((failures + 1))
         continue
