@@ -101,8 +101,8 @@ impl Openings {
             return self.reopen(door, knocker, port, after, now);
         }
         let variables = variables(&door.name, knocker, access.as_deref());
-        let id = self.name();
-        let role = stop.map_or(Role::JustRuns, |command| {
+        let id = self.next_id();
+        let role = stop.map_or(Role::WithoutStop, |command| {
             Role::Opens(Stop {
                 key: Key { origin: self.origin, number: id.0 },
                 door: door.name.clone(),
@@ -124,7 +124,7 @@ impl Openings {
             limit,
             knocker: Some(knocker),
         };
-        match self.starts.offer(&name, door.max_commands(), planned) {
+        match self.starts.start_or_queue(&name, door.max_commands(), planned) {
             Some(planned) => self.run(planned, now),
             None => vec![Action::Tell(Event::Waits { door: name, knocker })],
         }

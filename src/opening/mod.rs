@@ -43,8 +43,8 @@ use crate::time::Now;
 pub struct Openings {
     /// The `origin` of new keys.
     origin: u64,
-    /// The number of the last job, and of the last key.
-    names: u64,
+    /// The number of the latest job or key.
+    last_number: u64,
     /// Commands that run, or are about to.
     running: LiteMap<JobId, Running>,
     /// Stops waiting for their time.
@@ -93,9 +93,9 @@ impl Openings {
         actions
     }
 
-    fn name(&mut self) -> JobId {
-        self.names += 1;
-        JobId(self.names)
+    fn next_id(&mut self) -> JobId {
+        self.last_number += 1;
+        JobId(self.last_number)
     }
 
     /// Runs a command of the daemon itself (`On_Start`, `On_Stop`). After the last one, no command is run.
@@ -106,8 +106,8 @@ impl Openings {
         limit: Option<Duration>,
         now: Now,
     ) -> Vec<Action> {
-        let role = if is_last { Role::IsLast(command.clone(), limit) } else { Role::JustRuns };
-        let (id, door) = (self.name(), Arc::from("options"));
+        let role = if is_last { Role::IsLast(command.clone(), limit) } else { Role::WithoutStop };
+        let (id, door) = (self.next_id(), Arc::from("options"));
         let planned = Planned { id, door, variables: Vec::new(), command, role, limit, knocker: None };
         self.run(planned, now)
     }
@@ -117,9 +117,9 @@ impl Openings {
     pub fn resume(&mut self, phase: Phase, mut stop: Stop, now: Now) -> Option<(JobId, Process)> {
         if stop.key.origin == self.origin {
             // The process that gave this key drew the same number as we did: do not give its keys again.
-            self.names = self.names.max(stop.key.number);
+            self.last_number = self.last_number.max(stop.key.number);
         }
-        let job = self.name();
+        let job = self.next_id();
         let (role, process) = match phase {
             Phase::Opening(Some(process)) => (Role::Opens(stop), process),
             Phase::Closing(Some(process)) => (Role::Closes(stop), process),
@@ -190,7 +190,7 @@ impl Openings {
         if is_start {
             self.starts.ended(&door);
         }
-        let is_bystander = self.shutdown.hit_bystander(ending, killed_at, now);
+        let was_hit_by_group_signal = self.shutdown.was_hit_by_group_signal(ending, killed_at, now);
         match (role, ending) {
             // Nothing was opened.
             (Role::Opens(stop), Ending::NotStarted) => self.changes.push(Change::Closed(stop.key)),
@@ -204,7 +204,8 @@ impl Openings {
                 self.wait(job, stop);
             }
             (Role::Closes(mut stop), _) => {
-                let again = if is_bystander { self.shutdown.run_again(stop.key, now) } else { None };
+                let again =
+                    if was_hit_by_group_signal { self.shutdown.run_again(stop.key, now) } else { None };
                 match again {
                     Some(due) => {
                         stop.due = due;
@@ -213,10 +214,10 @@ impl Openings {
                     None => self.changes.push(Change::Closed(stop.key)),
                 }
             }
-            (Role::IsLast(command, limit), _) if is_bystander => {
+            (Role::IsLast(command, limit), _) if was_hit_by_group_signal => {
                 self.shutdown.run_last_again((command, limit), now);
             }
-            (Role::JustRuns | Role::IsLast(..), _) => {}
+            (Role::WithoutStop | Role::IsLast(..), _) => {}
         }
         let mut actions = match ending {
             Ending::Exited(0) | Ending::NotStarted | Ending::Unseen => Vec::new(),
@@ -233,7 +234,7 @@ impl Openings {
         while let Some(stop) = self.waiting.take_due(now.uptime) {
             actions.extend(self.close(stop, now));
         }
-        if let Some((command, limit)) = self.shutdown.take_last(now) {
+        if let Some((command, limit)) = self.shutdown.take_rerun(now) {
             actions.extend(self.run_for_daemon(command, true, limit, now));
         }
         if self.shutdown.late().is_some_and(|late| late <= now.uptime) {
@@ -260,7 +261,7 @@ impl Openings {
         let stop = self.waiting.next_deadline();
         let late = self.shutdown.late().filter(|_| self.are_opening());
         let killed = self.running.values().filter_map(|running| running.killed_at).min();
-        stop.into_iter().chain(late).chain(killed).chain(self.shutdown.last_due()).min()
+        stop.into_iter().chain(late).chain(killed).chain(self.shutdown.rerun_due()).min()
     }
 
     /// Begins the shutdown. Doors whose time is over within `grace` keep that time; all others are closed at
@@ -283,16 +284,16 @@ impl Openings {
     /// about to run again.
     #[must_use]
     pub fn are_busy(&self) -> bool {
-        self.shutdown.last_due().is_some()
-            || self.running.values().any(|running| !matches!(running.role, Role::JustRuns))
+        self.shutdown.rerun_due().is_some()
+            || self.running.values().any(|running| !matches!(running.role, Role::WithoutStop))
     }
 
     /// Whether no door is open: every stop command, and the last command, was run and has ended. Start
     /// commands without a stop may still run.
     #[must_use]
     pub fn are_closed(&self) -> bool {
-        let is_done = |running: &Running| matches!(running.role, Role::JustRuns);
-        self.waiting.is_empty() && self.shutdown.last_due().is_none() && self.running.values().all(is_done)
+        let is_done = |running: &Running| matches!(running.role, Role::WithoutStop);
+        self.waiting.is_empty() && self.shutdown.rerun_due().is_none() && self.running.values().all(is_done)
     }
 
     /// Whether no door is open and no command runs.
@@ -339,7 +340,7 @@ impl Openings {
         let mut actions =
             vec![Action::Tell(Event::TimeIsUp { door: stop.door.clone(), knocker: stop.knocker })];
         let planned = Planned {
-            id: self.name(),
+            id: self.next_id(),
             door: stop.door.clone(),
             variables: variables(&stop.door, stop.knocker, stop.access.as_deref()),
             command: stop.command.clone(),

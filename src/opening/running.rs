@@ -49,7 +49,7 @@ pub(super) enum Role {
     /// A start command, and the stop that follows it.
     Opens(Stop),
     /// A command without a stop.
-    JustRuns,
+    WithoutStop,
     /// `On_Stop`, and its command and time limit, to run it again.
     IsLast(Vec<u8>, Option<Duration>),
     /// A stop command, and its stop, to run it again if it cannot be started.
@@ -59,7 +59,7 @@ pub(super) enum Role {
 impl Running {
     /// Removes the stop from a start command, so that its door is not closed when it ends.
     pub(super) fn take_stop(&mut self) -> Option<Stop> {
-        match std::mem::replace(&mut self.role, Role::JustRuns) {
+        match std::mem::replace(&mut self.role, Role::WithoutStop) {
             Role::Opens(stop) => Some(stop),
             other => {
                 self.role = other;
@@ -74,7 +74,7 @@ impl Running {
             Role::Opens(stop) => Some((Phase::Opening(self.process), stop)),
             Role::Closes(stop) if self.is_started => Some((Phase::Closing(self.process), stop)),
             Role::Closes(stop) => Some((Phase::Open, stop)),
-            Role::JustRuns | Role::IsLast(..) => None,
+            Role::WithoutStop | Role::IsLast(..) => None,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Shutdown {
     times: Option<Times>,
     /// Openings whose stop command was run again because a signal to a group ended it.
     run_again: Vec<Key>,
-    last: Last,
+    rerun_of_last: Rerun,
 }
 
 /// When doors are closed while the daemon ends, as uptime.
@@ -38,14 +38,14 @@ struct Times {
 
 /// Whether the last command has to run again.
 #[derive(Clone, Debug, Default)]
-enum Last {
+enum Rerun {
     /// It was not ended by a signal to a group.
     #[default]
-    Once,
+    NotNeeded,
     /// It was, and runs again at this uptime.
-    Again(Duration, LastCommand),
+    Due(Duration, LastCommand),
     /// It was run again.
-    Twice,
+    Done,
 }
 
 /// The command after which the daemon runs no other, and how long it may take.
@@ -82,7 +82,12 @@ impl Shutdown {
     ///
     /// A service manager that ends us signals each process of our group until it sees no new one, so that it
     /// also hits commands that we start at the first signal.
-    pub(super) fn hit_bystander(&self, ending: Ending, killed_at: Option<Duration>, now: Now) -> bool {
+    pub(super) fn was_hit_by_group_signal(
+        &self,
+        ending: Ending,
+        killed_at: Option<Duration>,
+        now: Now,
+    ) -> bool {
         self.times.is_some()
             && matches!(ending, Ending::Killed(signal) if SENT_TO_GROUPS.contains(&signal))
             && killed_at.is_none_or(|at| at > now.uptime)
@@ -96,22 +101,22 @@ impl Shutdown {
 
     /// Schedules one rerun of the last command, which such a signal ended.
     pub(super) fn run_last_again(&mut self, last: LastCommand, now: Now) {
-        if matches!(self.last, Last::Once) {
-            self.last = Last::Again(now.uptime.saturating_add(AFTER_SIGNAL), last);
+        if matches!(self.rerun_of_last, Rerun::NotNeeded) {
+            self.rerun_of_last = Rerun::Due(now.uptime.saturating_add(AFTER_SIGNAL), last);
         }
     }
 
     /// When to rerun the last command, as uptime; `None` if it is not rerun.
-    pub(super) fn last_due(&self) -> Option<Duration> {
-        if let Last::Again(due, _) = &self.last { Some(*due) } else { None }
+    pub(super) fn rerun_due(&self) -> Option<Duration> {
+        if let Rerun::Due(due, _) = &self.rerun_of_last { Some(*due) } else { None }
     }
 
     /// The last command, if it must be rerun now.
-    pub(super) fn take_last(&mut self, now: Now) -> Option<LastCommand> {
-        self.last_due().filter(|due| *due <= now.uptime)?;
-        match std::mem::replace(&mut self.last, Last::Twice) {
-            Last::Again(_, last) => Some(last),
-            Last::Once | Last::Twice => None,
+    pub(super) fn take_rerun(&mut self, now: Now) -> Option<LastCommand> {
+        self.rerun_due().filter(|due| *due <= now.uptime)?;
+        match std::mem::replace(&mut self.rerun_of_last, Rerun::Done) {
+            Rerun::Due(_, last) => Some(last),
+            Rerun::NotNeeded | Rerun::Done => None,
         }
     }
 }

@@ -75,7 +75,7 @@ impl<T> Starts<T> {
 
     /// Submits a start command. Returns it if it may run at once, and counts it as running; otherwise it
     /// waits.
-    pub fn offer(&mut self, door: &Arc<str>, most: u16, start: T) -> Option<T> {
+    pub fn start_or_queue(&mut self, door: &Arc<str>, most: u16, start: T) -> Option<T> {
         let is_first = !self.queues.contains_key(door);
         if is_first && self.free_at(door, most.into(), self.idle()) > 0 {
             self.count(door);
@@ -207,7 +207,7 @@ mod tests {
     /// How many of so many start commands run at once.
     fn run(starts: &mut Starts<u32>, door: &str, number: u32) -> usize {
         let door = Arc::from(door);
-        (0..number).filter(|n| starts.offer(&door, 0, *n).is_some()).count()
+        (0..number).filter(|n| starts.start_or_queue(&door, 0, *n).is_some()).count()
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Text {
         let mut read = Text::default();
         let mut reading = Reading { now: moment.now, same_boot: false };
         let is_this = |boot: &str| !moment.boot.is_empty() && boot.trim() == moment.boot;
-        let mut twins: LiteMap<u64, u64> = LiteMap::new();
+        let mut last_numbers: LiteMap<u64, u64> = LiteMap::new();
         for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
             let line = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
             if number == 1
@@ -156,9 +156,9 @@ impl Text {
                 Some(Record::Open(phase, mut stop)) => {
                     if stop.key.number == 0 {
                         // Version 1: the same knocker may have opened the same door several times.
-                        let twin = twins.entry(stop.key.origin).or_default();
-                        *twin += 1;
-                        stop.key.number = *twin;
+                        let last = last_numbers.entry(stop.key.origin).or_default();
+                        *last += 1;
+                        stop.key.number = *last;
                     }
                     read.records.push(Record::Open(phase, stop));
                 }
