@@ -21,7 +21,7 @@ pub enum Fit {
 impl Engine {
     /// Whether any door can use this packet, to advance or to fail an attempt.
     #[must_use]
-    pub fn uses(&self, knock: &Knock) -> bool {
+    pub fn may_affect_attempts(&self, knock: &Knock) -> bool {
         let own = self.is_here(knock.destination);
         self.interest.includes(knock, own) || self.interest.includes_hit(knock, own)
     }
@@ -75,7 +75,7 @@ impl Engine {
     /// attempts that the knock continues are considered. An attempt stores only its stages, so the TCP flags
     /// and the UDP length are set to values that the door accepts.
     #[must_use]
-    pub fn begun(&self, knock: &Knock, must_fit: bool) -> Vec<Knock> {
+    pub fn stages_reached_as_knocks(&self, knock: &Knock, must_fit: bool) -> Vec<Knock> {
         let found = self.candidates_of(knock).filter(|(_, _, is_next)| *is_next || !must_fit);
         let Some((door, stages, _)) = found.max_by_key(|(_, stages, _)| stages.len()) else {
             return Vec::new();
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Ends, without events, all attempts of the knock's source at doors that accept its destination.
-    pub fn forget(&mut self, knock: &Knock) {
+    pub fn end_attempts_silently(&mut self, knock: &Knock) {
         let own = self.is_here(knock.destination);
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
@@ -105,7 +105,7 @@ impl Engine {
             };
             let left: Vec<_> =
                 self.attempts.candidates(id).iter().copied().filter(|it| is_other(it.door)).collect();
-            self.attempts.keep(id, &left, self.patience(&left));
+            self.attempts.keep(id, &left, self.shortest_timeout(&left));
         }
     }
 }

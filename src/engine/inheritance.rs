@@ -47,7 +47,7 @@ impl Engine {
 
     /// Records that a door was opened at another gateway: its list is spent here too, and its cooldown
     /// begins. The lines left in a one-time file arrive by [`Engine::refill`].
-    pub fn used(&mut self, opening: &Opening, now: Now) {
+    pub fn record_opening_elsewhere(&mut self, opening: &Opening, now: Now) {
         let Some(door) = self.doors.get_mut(opening.door) else { return };
         let (name, after) = (door.name.clone(), door.rules.cooldown);
         if let Lock::Otp(_) = door.lock {

@@ -71,7 +71,7 @@ impl Engine {
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
             next = self.attempts.next_of(id);
-            has_attempt |= self.carry_on(id, &mut arrival);
+            has_attempt |= self.apply_to_attempt(id, &mut arrival);
         }
         if may_be_stage && !has_attempt {
             self.begin(&mut arrival);
@@ -93,20 +93,20 @@ impl Engine {
 
     /// Advances an attempt of the knocker, leaves it alone or ends it, at each of its doors. Returns whether
     /// any of these doors accepts the knock's destination.
-    fn carry_on(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
+    fn apply_to_attempt(&mut self, id: AttemptId, arrival: &mut Arrival<'_>) -> bool {
         let (mut before, mut left) = (std::mem::take(&mut self.before), std::mem::take(&mut self.left));
         before.clear();
         before.extend_from_slice(self.attempts.candidates(id));
         left.clear();
         let mut is_meant = false;
         for &candidate in &before {
-            let (is_destination, next) = self.carry_on_at(candidate, arrival);
+            let (is_destination, next) = self.apply_to_candidate(candidate, arrival);
             is_meant |= is_destination;
             left.extend(next);
         }
         if left != before {
-            self.attempts.keep(id, &left, self.patience(&left));
-            arrival.count_pushed_out(&mut self.attempts);
+            self.attempts.keep(id, &left, self.shortest_timeout(&left));
+            arrival.count_evicted(&mut self.attempts);
         }
         (self.before, self.left) = (before, left);
         is_meant
@@ -114,7 +114,11 @@ impl Engine {
 
     /// Applies the knock to an attempt at one door. Returns whether the door accepts the knock's destination,
     /// and what remains of the attempt at this door. All rules for attempts in progress are here.
-    fn carry_on_at(&mut self, candidate: Candidate, arrival: &mut Arrival<'_>) -> (bool, Option<Candidate>) {
+    fn apply_to_candidate(
+        &mut self,
+        candidate: Candidate,
+        arrival: &mut Arrival<'_>,
+    ) -> (bool, Option<Candidate>) {
         let knock = arrival.knock;
         let Candidate { door: index, reached, turn } = candidate;
         let Some(door) = self.doors.get(index as usize) else { return (false, None) };
@@ -150,7 +154,7 @@ impl Engine {
     }
 
     /// The shortest `seq_timeout` of these doors.
-    pub(super) fn patience(&self, candidates: &[Candidate]) -> Duration {
+    pub(super) fn shortest_timeout(&self, candidates: &[Candidate]) -> Duration {
         let doors = candidates.iter().filter_map(|candidate| self.doors.get(candidate.door as usize));
         doors.map(Door::seq_timeout).min().unwrap_or_default()
     }
@@ -194,9 +198,9 @@ impl Engine {
             }
         }
         if !begun.is_empty() {
-            let patience = self.patience(&begun);
-            self.attempts.begin(knock.source, &begun, patience, arrival.now.uptime);
-            arrival.count_pushed_out(&mut self.attempts);
+            let shortest_timeout = self.shortest_timeout(&begun);
+            self.attempts.begin(knock.source, &begun, shortest_timeout, arrival.now.uptime);
+            arrival.count_evicted(&mut self.attempts);
         }
         (self.left, self.firsts) = (begun, firsts);
         self.explain_flags_of(explained..=u32::MAX, arrival);
@@ -269,8 +273,8 @@ impl Arrival<'_> {
     }
 
     /// Counts the attempts that were evicted.
-    fn count_pushed_out(&mut self, attempts: &mut Attempts) {
-        for door in attempts.take_pushed_out() {
+    fn count_evicted(&mut self, attempts: &mut Attempts) {
+        for door in attempts.take_evicted() {
             self.count(door, |tally| tally.pushed_out += 1);
         }
     }

@@ -104,10 +104,10 @@ impl Engine {
         here: impl IntoIterator<Item = IpAddr>,
         capacity: usize,
     ) -> Engine {
-        Engine::at(doors, sorted_numbers(here), capacity)
+        Engine::with_sorted_addresses(doors, sorted_numbers(here), capacity)
     }
 
-    fn at(doors: Vec<Door>, here: Vec<u128>, capacity: usize) -> Engine {
+    fn with_sorted_addresses(doors: Vec<Door>, here: Vec<u128>, capacity: usize) -> Engine {
         let mut engine = Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
@@ -178,15 +178,15 @@ impl Engine {
     }
 
     /// Allows at most `most` further reports of reached stages ([`Event::Advanced`]) and expired attempts
-    /// ([`Event::Expired`]); `None`, the default, is no limit. [`take_left_out`](Engine::take_left_out)
-    /// returns the number of reports suppressed.
+    /// ([`Event::Expired`]); `None`, the default, is no limit.
+    /// [`take_suppressed_steps`](Engine::take_suppressed_steps) returns the number of reports suppressed.
     pub fn limit_steps(&mut self, most: Option<u32>) {
         self.steps.limit(most);
     }
 
     /// The number of reports suppressed by [`limit_steps`](Engine::limit_steps) since the last call.
-    pub fn take_left_out(&mut self) -> u64 {
-        self.steps.take_left_out()
+    pub fn take_suppressed_steps(&mut self) -> u64 {
+        self.steps.take_suppressed()
     }
 
     /// Checks a datagram against the gates of single-packet doors, and counts the result.
@@ -194,11 +194,11 @@ impl Engine {
         let own = self.is_here(knock.destination);
         let verdict = self.gates.judge(knock, packet, own);
         let counted = match verdict {
-            Verdict::Wrong { door, .. } | Verdict::Again(door) => self.tallies.get_mut(door),
+            Verdict::Wrong { door, .. } | Verdict::Repeated(door) => self.tallies.get_mut(door),
             Verdict::Stray | Verdict::Passed(_) => None,
         };
         if let Some(tally) = counted {
-            if matches!(verdict, Verdict::Again(_)) {
+            if matches!(verdict, Verdict::Repeated(_)) {
                 tally.repeated_packets += 1;
             } else {
                 tally.forged += 1;
@@ -209,14 +209,14 @@ impl Engine {
 
     /// Whether any door can use this packet as a knock.
     #[must_use]
-    pub fn is_of_interest(&self, knock: &Knock) -> bool {
+    pub fn may_be_stage(&self, knock: &Knock) -> bool {
         self.interest.includes(knock, self.is_here(knock.destination))
     }
 
     /// Whether any door could use this packet, to advance or to fail an attempt, if its destination were one
     /// of this host's addresses.
     #[must_use]
-    pub fn would_use(&self, knock: &Knock) -> bool {
+    pub fn may_affect_attempts_if_here(&self, knock: &Knock) -> bool {
         self.interest.includes(knock, true) || self.interest.includes_hit(knock, true)
     }
 
@@ -268,7 +268,7 @@ impl Engine {
                 }
                 events.extend(self.note_end(index, turn, knocker, reached.into(), now));
             }
-            self.attempts.keep(id, &left, self.patience(&left));
+            self.attempts.keep(id, &left, self.shortest_timeout(&left));
             (self.before, self.left) = (before, left);
         }
         if let Some((index, knocker, misfit)) = self.strays.look(&self.doors, now)

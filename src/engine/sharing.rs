@@ -82,7 +82,7 @@ struct Kept {
 #[derive(Debug)]
 pub struct Sharing {
     /// The fleet shares knocks.
-    pub is_on: bool,
+    pub is_enabled: bool,
     sources: LiteMap<IpAddr, Source>,
     rate: RateLimit,
     looks: RateLimit,
@@ -91,7 +91,7 @@ pub struct Sharing {
 impl Default for Sharing {
     fn default() -> Sharing {
         Sharing {
-            is_on: false,
+            is_enabled: false,
             sources: LiteMap::new(),
             rate: RateLimit::new(MOST_SHARED, MOST_SHARED),
             looks: RateLimit::new(MOST_LOOKS, MOST_LOOKS),
@@ -101,35 +101,35 @@ impl Default for Sharing {
 
 impl Sharing {
     /// Turns knock sharing on or off, and forgets all shared sources.
-    pub fn switch(&mut self, is_on: bool) {
+    pub fn set_enabled(&mut self, is_enabled: bool) {
         self.sources = LiteMap::new();
-        self.is_on = is_on;
+        self.is_enabled = is_enabled;
     }
 
-    /// Handles a packet that arrived at this gateway. Returns the knocks to share; if there are any, the
-    /// engine processes the packet when it comes back from the log ([`Sharing::heard`]), otherwise the caller
-    /// passes it to the engine now.
-    pub fn arrived(&mut self, engine: &mut Engine, knock: &Knock, now: Now) -> Vec<SharedKnock> {
-        if !self.is_on {
+    /// The knocks to share because of a packet that arrived at this gateway. If there are any, the engine
+    /// processes the packet when it comes back from the log ([`Sharing::observe_shared`]), otherwise the
+    /// caller passes it to the engine now.
+    pub fn knocks_to_share(&mut self, engine: &mut Engine, knock: &Knock, now: Now) -> Vec<SharedKnock> {
+        if !self.is_enabled {
             return Vec::new();
         }
         let is_shared = self.sources.get(&knock.source).is_some_and(|it| it.until > now.uptime);
         let is_meant = if is_shared {
-            engine.uses(knock)
+            engine.may_affect_attempts(knock)
         } else {
             engine.fit(knock, now, || admits(&mut self.looks, now)) == Fit::Elsewhere
         };
         if !is_meant || !admits(&mut self.rate, now) {
             return Vec::new();
         }
-        let before = if is_shared { Vec::new() } else { engine.begun(knock, false) };
+        let before = if is_shared { Vec::new() } else { engine.stages_reached_as_knocks(knock, false) };
         self.source(engine, knock, now);
         with(&before, Some(knock))
     }
 
     /// Processes a knock from the log. Appends the resulting events to `events` if the knock arrived at this
     /// gateway; knocks of other gateways only update the engine. Returns the stages to share in response.
-    pub fn heard(
+    pub fn observe_shared(
         &mut self,
         engine: &mut Engine,
         shared: &SharedKnock,
@@ -137,14 +137,14 @@ impl Sharing {
         events: &mut Vec<Event>,
     ) -> Vec<SharedKnock> {
         let SharedKnock { knock, part, is_own } = shared;
-        if !self.is_on || !engine.uses(knock) {
+        if !self.is_enabled || !engine.may_affect_attempts(knock) {
             return Vec::new();
         }
         let is_known = self.sources.get(&knock.source).is_some_and(|it| it.until > now.uptime);
         let mut before = Vec::new();
         if !is_known && *part == Part::Now {
-            before = engine.begun(knock, true);
-            engine.forget(knock);
+            before = engine.stages_reached_as_knocks(knock, true);
+            engine.end_attempts_silently(knock);
         }
         let mut kept = std::mem::take(&mut self.source(engine, knock, now).kept);
         let mut has_opened = false;
@@ -168,7 +168,7 @@ impl Sharing {
             }
             Part::Before { is_first, is_last } => {
                 if is_first {
-                    engine.forget(knock);
+                    engine.end_attempts_silently(knock);
                 }
                 observe(engine, knock, false);
                 if is_last {

@@ -26,7 +26,7 @@ const PASSED: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
     by_port: LiteMap<u16, Vec<GateOfDoor>>,
-    passed: Passed,
+    passed: PassedPackets,
 }
 
 #[derive(Clone, Debug)]
@@ -50,26 +50,26 @@ pub enum Verdict {
         reporter: Option<usize>,
     },
     /// This door's gate has accepted the same packet before.
-    Again(usize),
+    Repeated(usize),
     /// This door's gate accepts it, for the first time.
     Passed(usize),
 }
 
 /// The packets passed most recently, as the first 16 bytes of their SHA-256.
 #[derive(Clone, Debug, Default)]
-struct Passed {
+struct PassedPackets {
     /// Sorted.
     known: Vec<[u8; 16]>,
     order: VecDeque<[u8; 16]>,
 }
 
-impl Passed {
-    /// Adds a packet. Returns whether it was present already.
+impl PassedPackets {
+    /// Adds a packet. Returns whether it was new.
     fn insert(&mut self, packet: &[u8]) -> bool {
         let hash = Digest::Sha256.of(packet);
-        let Some(&id) = hash.first_chunk() else { return false };
+        let Some(&id) = hash.first_chunk() else { return true };
         if !sorted::insert(&mut self.known, id) {
-            return true;
+            return false;
         }
         self.order.push_back(id);
         if self.order.len() > PASSED
@@ -77,7 +77,7 @@ impl Passed {
         {
             self.known.retain(|it| *it != oldest);
         }
-        false
+        true
     }
 }
 
@@ -109,9 +109,9 @@ impl Gates {
         for gate in gates {
             if gate.gate.check(packet).is_ok() {
                 return if self.passed.insert(packet.payload()) {
-                    Verdict::Again(gate.door)
-                } else {
                     Verdict::Passed(gate.door)
+                } else {
+                    Verdict::Repeated(gate.door)
                 };
             }
             reporter = reporter.or(gate.logs_failures.then_some(gate.door));

@@ -5,33 +5,33 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Steps {
     /// How many more may be reported; `None` is no limit.
-    room: Option<u32>,
-    left_out: u64,
+    remaining: Option<u32>,
+    suppressed: u64,
 }
 
 impl Steps {
-    /// Allows `room` further reports; `None` is no limit.
-    pub(super) fn limit(&mut self, room: Option<u32>) {
-        self.room = room;
+    /// Allows `remaining` further reports; `None` is no limit.
+    pub(super) fn limit(&mut self, remaining: Option<u32>) {
+        self.remaining = remaining;
     }
 
     /// Whether one more step may be reported; if not, counts it as suppressed.
     pub(super) fn admits(&mut self) -> bool {
-        match &mut self.room {
+        match &mut self.remaining {
             None => true,
             Some(0) => {
-                self.left_out = self.left_out.saturating_add(1);
+                self.suppressed = self.suppressed.saturating_add(1);
                 false
             }
-            Some(room) => {
-                *room -= 1;
+            Some(remaining) => {
+                *remaining -= 1;
                 true
             }
         }
     }
 
     /// The number of reports suppressed since the last call.
-    pub(super) fn take_left_out(&mut self) -> u64 {
-        std::mem::take(&mut self.left_out)
+    pub(super) fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
     }
 }

@@ -35,7 +35,7 @@ struct Stray {
     /// When the last one came.
     last: Now,
     /// No new knock has arrived since the last examination.
-    is_known: bool,
+    is_examined: bool,
 }
 
 /// Knocks that opened nothing.
@@ -63,14 +63,14 @@ impl Strays {
         if self.doors.is_empty() {
             return;
         }
-        let fresh = || Stray { knocker, knocks: VecDeque::new(), last: now, is_known: true };
+        let fresh = || Stray { knocker, knocks: VecDeque::new(), last: now, is_examined: true };
         let mut stray = self.take(knocker).unwrap_or_else(fresh);
         if stray.knocks.back() != Some(&stage) {
             if stray.knocks.len() == MOST_KNOCKS {
                 stray.knocks.pop_front();
             }
             stray.knocks.push_back(stage);
-            stray.is_known = false;
+            stray.is_examined = false;
         }
         stray.last = now;
         if self.knockers.len() == MOST_KNOCKERS {
@@ -92,7 +92,7 @@ impl Strays {
     /// When to call [`Strays::look`] next, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let waits = self.knockers.iter().find(|stray| !stray.is_known)?;
+        let waits = self.knockers.iter().find(|stray| !stray.is_examined)?;
         Some(waits.last.uptime.saturating_add(PAUSE).max(self.next_look))
     }
 
@@ -103,13 +103,13 @@ impl Strays {
             return None;
         }
         while self.knockers.front().is_some_and(|it| it.last.uptime.saturating_add(MEMORY) <= now.uptime)
-            && self.knockers.front().is_some_and(|it| it.is_known)
+            && self.knockers.front().is_some_and(|it| it.is_examined)
         {
             self.knockers.pop_front();
         }
         self.next_look = now.uptime.saturating_add(PAUSE);
-        let stray = self.knockers.iter_mut().find(|stray| !stray.is_known)?;
-        stray.is_known = true;
+        let stray = self.knockers.iter_mut().find(|stray| !stray.is_examined)?;
+        stray.is_examined = true;
         let knocker = stray.knocker;
         let found = self.doors.iter().find_map(|&index| {
             let door = doors.get(index as usize)?;

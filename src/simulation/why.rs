@@ -23,8 +23,8 @@ impl Before {
             attempts: engine.progress(knock.source).collect(),
             tallies: engine.tallies().to_vec(),
             is_here: engine.is_here(knock.destination),
-            is_of_interest: engine.is_of_interest(knock),
-            would_be: engine.would_use(knock),
+            is_of_interest: engine.may_be_stage(knock),
+            would_be: engine.may_affect_attempts_if_here(knock),
         }
     }
 }

@@ -111,7 +111,7 @@ fn of(attempts: &Attempts, knocker: IpAddr) -> Vec<AttemptId> {
 }
 
 /// How long each door waits.
-fn patience_of(candidates: &[Candidate]) -> Duration {
+fn shortest_timeout_of(candidates: &[Candidate]) -> Duration {
     candidates.iter().map(|it| Duration::from_millis(u64::from(it.door) * 10)).min().unwrap_or_default()
 }
 
@@ -137,10 +137,12 @@ fn it_matches_a_simple_table() {
                         .map(|door| Candidate { door, reached: 1, turn: Turn(door.into()) })
                         .collect();
                     model.make_room();
-                    let patience = patience_of(&candidates);
-                    let id = attempts.begin(knocker, &candidates, patience, uptime).expect("a new attempt");
+                    let shortest_timeout = shortest_timeout_of(&candidates);
+                    let id = attempts
+                        .begin(knocker, &candidates, shortest_timeout, uptime)
+                        .expect("a new attempt");
                     model.time += 1;
-                    let (deadline, since) = (uptime + patience, model.time);
+                    let (deadline, since) = (uptime + shortest_timeout, model.time);
                     model.list.push(Entry { id, knocker, candidates, deadline, since });
                     known.push(id);
                 }
@@ -152,8 +154,8 @@ fn it_matches_a_simple_table() {
                         candidate.reached += u8::from(random.once_in(2));
                         !random.once_in(4)
                     });
-                    let deadline = attempts.began(id).map(|began| began + patience_of(&left));
-                    attempts.keep(id, &left, patience_of(&left));
+                    let deadline = attempts.began(id).map(|began| began + shortest_timeout_of(&left));
+                    attempts.keep(id, &left, shortest_timeout_of(&left));
                     model.keep(id, &left, deadline.unwrap_or_default());
                 }
                 8 => {
@@ -168,9 +170,9 @@ fn it_matches_a_simple_table() {
                     let Some((id, deadline)) = due else { break };
                     let began = attempts.began(id).unwrap();
                     let mut left = attempts.candidates(id).to_vec();
-                    left.retain(|it| began + patience_of(&[*it]) > deadline);
-                    attempts.keep(id, &left, patience_of(&left));
-                    model.keep(id, &left, began + patience_of(&left));
+                    left.retain(|it| began + shortest_timeout_of(&[*it]) > deadline);
+                    attempts.keep(id, &left, shortest_timeout_of(&left));
+                    model.keep(id, &left, began + shortest_timeout_of(&left));
                 },
             }
             assert_eq!((attempts.len(), attempts.is_empty()), (model.list.len(), model.list.is_empty()));
@@ -272,11 +274,11 @@ fn an_attempt_at_a_thousand_doors_is_one() {
     }
     assert_eq!(attempts.len(), capacity);
     assert!(is_left(&attempts, first));
-    assert_eq!(attempts.take_pushed_out().count(), 0);
+    assert_eq!(attempts.take_evicted().count(), 0);
     let each = attempts.bytes() / capacity;
     assert!(each <= 150, "{each} bytes an attempt");
     begin(&mut attempts, 1, 9);
-    assert_eq!(attempts.take_pushed_out().collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+    assert_eq!(attempts.take_evicted().collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
     assert_eq!(attempts.len(), capacity);
 }
 
@@ -425,14 +427,14 @@ fn steps_above_the_limit_are_counted_only() {
         events.drain(..).map(step).collect()
     };
     engine.observe(&syn(1, 1000), at(0), &mut events);
-    assert_eq!((steps(&mut events).as_str(), engine.take_left_out()), ("aaaaaaaaaa", 0));
+    assert_eq!((steps(&mut events).as_str(), engine.take_suppressed_steps()), ("aaaaaaaaaa", 0));
     engine.limit_steps(Some(3));
     engine.observe(&syn(2, 1000), at(1), &mut events);
-    assert_eq!((steps(&mut events).as_str(), engine.take_left_out()), ("aaa", 7));
+    assert_eq!((steps(&mut events).as_str(), engine.take_suppressed_steps()), ("aaa", 7));
     engine.limit_steps(Some(12));
     engine.expire(at(9_000_000), &mut events);
-    assert_eq!((steps(&mut events).as_str(), engine.take_left_out()), ("eeeeeeeeeeee", 8));
-    assert_eq!(engine.take_left_out(), 0);
+    assert_eq!((steps(&mut events).as_str(), engine.take_suppressed_steps()), ("eeeeeeeeeeee", 8));
+    assert_eq!(engine.take_suppressed_steps(), 0);
     engine.limit_steps(Some(0));
     engine.observe(&syn(3, 1000), at(9_000_001), &mut events);
     engine.observe(&syn(3, 2007), at(9_000_002), &mut events);

@@ -94,7 +94,7 @@ fn what_is_told_elsewhere_takes_no_room_in_the_log() {
     hear(7001, Part::Before { is_first: true, is_last: true }, false);
     hear(7002, Part::Now, false);
     hear(7003, Part::Now, true);
-    assert_eq!(gateway.engine.take_left_out(), 0);
+    assert_eq!(gateway.engine.take_suppressed_steps(), 0);
     assert_eq!(gateway.lines(), ["10.0.0.2: four: Stage 3"]);
 }
 
@@ -108,7 +108,7 @@ struct Gateway {
 impl Gateway {
     fn new(is_on: bool) -> Gateway {
         let mut sharing = Sharing::default();
-        sharing.switch(is_on);
+        sharing.set_enabled(is_on);
         let here: IpAddr = HERE.parse().unwrap();
         Gateway { engine: Engine::new(doors(), [here]), sharing, events: Vec::new() }
     }
@@ -122,7 +122,7 @@ impl Gateway {
     }
 
     fn hear(&mut self, knock: &SharedKnock, now: Now) -> Vec<SharedKnock> {
-        self.sharing.heard(&mut self.engine, knock, now, &mut self.events)
+        self.sharing.observe_shared(&mut self.engine, knock, now, &mut self.events)
     }
 }
 
@@ -140,7 +140,7 @@ impl Fleet {
     /// A knock arrives at a gateway, and what comes of it is heard everywhere.
     fn arrive(&mut self, place: usize, knock: &Knock, now: Now) {
         let Gateway { engine, sharing, events } = &mut self.gateways[place];
-        let shared = sharing.arrived(engine, knock, now);
+        let shared = sharing.knocks_to_share(engine, knock, now);
         if shared.is_empty() {
             engine.observe(knock, now, events);
         }
@@ -292,7 +292,7 @@ fn without_a_fleet_each_is_alone() {
     // Switched off in the middle of an attempt: what one gateway sees counts again.
     let mut fleet = Fleet::new(true);
     fleet.arrive(0, &tcp("10.0.0.2", 7002), START);
-    fleet.gateways.iter_mut().for_each(|it| it.sharing.switch(false));
+    fleet.gateways.iter_mut().for_each(|it| it.sharing.set_enabled(false));
     for port in 7001..=7004 {
         fleet.arrive(0, &tcp("10.0.0.2", port), after(10));
     }

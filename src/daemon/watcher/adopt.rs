@@ -103,7 +103,7 @@ impl Watcher {
         }
         self.engine = engine;
         // The doorkeeper sends anew whether knocks are shared.
-        self.sharing.switch(false);
+        self.sharing.set_enabled(false);
         self.has_readers = has_readers;
         self.cool_down(&cooldowns, now);
         self.renew_filter();

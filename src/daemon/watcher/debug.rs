@@ -10,7 +10,7 @@ use crate::time::Now;
 impl Watcher {
     /// Explains a packet that passed the filter.
     pub(super) fn explain_packet(&mut self, knock: &Knock, link_header: u64, now: Now) {
-        if !self.engine.is_of_interest(knock) {
+        if !self.engine.may_be_stage(knock) {
             return;
         }
         let Knock { source, source_port, destination, protocol, port, .. } = knock;

@@ -243,10 +243,10 @@ impl Watcher {
                     self.refill(door, &text);
                 }
                 (Order::Used(generation, opening), _) if generation == self.link.generation() => {
-                    self.engine.used(&opening, now);
+                    self.engine.record_opening_elsewhere(&opening, now);
                 }
                 (Order::Heard(knock), _) => self.hear(&knock, now),
-                (Order::Share(is_on), _) => self.sharing.switch(is_on),
+                (Order::Share(is_on), _) => self.sharing.set_enabled(is_on),
                 (Order::Describe, Some(file)) => self.describe(file, now),
                 (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,
@@ -270,7 +270,7 @@ impl Watcher {
                     if self.explains {
                         self.explain_packet(&knock, link_header, now);
                     }
-                    let shared = self.sharing.arrived(&mut self.engine, &knock, now);
+                    let shared = self.sharing.knocks_to_share(&mut self.engine, &knock, now);
                     if shared.is_empty() {
                         let attempts = self.attempts_to_explain(&knock);
                         self.limit_steps(now);
@@ -293,7 +293,7 @@ impl Watcher {
     fn hear(&mut self, knock: &SharedKnock, now: Now) {
         let mut events = Vec::new();
         self.limit_steps(now);
-        let shared = self.sharing.heard(&mut self.engine, knock, now, &mut events);
+        let shared = self.sharing.observe_shared(&mut self.engine, knock, now, &mut events);
         self.share(shared);
         self.handle_all(&mut events, now);
     }
@@ -318,7 +318,7 @@ impl Watcher {
                 return;
             }
             Verdict::Wrong { reporter: Some(door), .. } => (door, Step::WrongPacket),
-            Verdict::Again(door) => (door, Step::PacketAgain),
+            Verdict::Repeated(door) => (door, Step::PacketAgain),
         };
         if self.may_report_step(now) {
             self.link.say(Report::Stepped(self.link.generation(), door, knock.source, step));

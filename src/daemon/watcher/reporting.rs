@@ -23,7 +23,7 @@ impl Watcher {
         for event in events.drain(..) {
             self.handle(&event, now);
         }
-        let left_out = self.engine.take_left_out();
+        let left_out = self.engine.take_suppressed_steps();
         if self.has_readers {
             self.line_limit.suppress(left_out);
         }

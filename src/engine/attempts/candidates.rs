@@ -30,7 +30,7 @@ const OVERHEAD: usize = 4;
 struct Set {
     candidates: Box<[Candidate]>,
     /// The shortest `seq_timeout` of the doors.
-    patience: Duration,
+    shortest_timeout: Duration,
     /// How many attempts share it; a set without users is empty.
     users: u32,
 }
@@ -53,9 +53,9 @@ pub(super) struct CandidateSets {
 }
 
 impl CandidateSets {
-    /// Finds or adds the set of these candidates, and counts one more attempt as its user. `patience` is the
-    /// shortest `seq_timeout` of their doors; equal candidates always have the same.
-    pub(super) fn acquire(&mut self, candidates: &[Candidate], patience: Duration) -> Option<SetId> {
+    /// Finds or adds the set of these candidates, and counts one more attempt as its user. `shortest_timeout`
+    /// is the shortest `seq_timeout` of their doors; equal candidates always have the same.
+    pub(super) fn acquire(&mut self, candidates: &[Candidate], shortest_timeout: Duration) -> Option<SetId> {
         let hash = hash_of(candidates);
         let sets = &mut self.sets;
         let is_it = |&id: &SetId| sets.get(id as usize).is_some_and(|set| *set.candidates == *candidates);
@@ -63,7 +63,7 @@ impl CandidateSets {
             sets.get_mut(id as usize)?.users += 1;
             return Some(id);
         }
-        let set = Set { candidates: candidates.into(), patience, users: 1 };
+        let set = Set { candidates: candidates.into(), shortest_timeout, users: 1 };
         self.weight += set.weight();
         let id = if let Some(id) = self.free.pop() {
             *sets.get_mut(id as usize)? = set;
@@ -97,8 +97,8 @@ impl CandidateSets {
     }
 
     /// The shortest `seq_timeout` of the doors.
-    pub(super) fn patience(&self, id: SetId) -> Duration {
-        self.sets.get(id as usize).map(|set| set.patience).unwrap_or_default()
+    pub(super) fn shortest_timeout(&self, id: SetId) -> Duration {
+        self.sets.get(id as usize).map(|set| set.shortest_timeout).unwrap_or_default()
     }
 
     /// The memory of all sets, in units of one candidate.

@@ -27,7 +27,7 @@ const NETWORKS: usize = 16;
 /// The smallest limit on the memory of candidate sets, in units of one candidate.
 const LEAST_WEIGHT: usize = 4096;
 
-/// When an attempt expires: (nanoseconds of uptime, born, slot).
+/// When an attempt expires: (nanoseconds of uptime, serial, slot).
 type Deadline = Reverse<(u64, u32, u32)>;
 
 /// All attempts in progress.
@@ -41,8 +41,8 @@ pub struct Attempts {
     stages: Vec<List>,
     /// The earliest on top. Stale entries stay until they reach the top, or are too many.
     deadlines: BinaryHeap<Deadline>,
-    /// The doors of evicted attempts, until [`Attempts::take_pushed_out`] returns them.
-    pushed_out: Vec<u32>,
+    /// The doors of evicted attempts, until [`Attempts::take_evicted`] returns them.
+    evicted: Vec<u32>,
 }
 
 impl Attempts {
@@ -56,7 +56,7 @@ impl Attempts {
             finder: Finder::default(),
             stages: Vec::new(),
             deadlines: BinaryHeap::new(),
-            pushed_out: Vec::new(),
+            evicted: Vec::new(),
         }
     }
 
@@ -113,7 +113,8 @@ impl Attempts {
         self.slots.find(id).map(|slot| self.sets.candidates(slot.set)).unwrap_or_default()
     }
 
-    /// Adds an attempt at these doors that begins now. `patience` is the shortest `seq_timeout` of the doors.
+    /// Adds an attempt at these doors that begins now. `shortest_timeout` is the shortest `seq_timeout` of the
+    /// doors.
     ///
     /// Evicts an attempt of the same network if that network has used up its share, otherwise one of the
     /// fullest stage if the table is full.
@@ -121,19 +122,19 @@ impl Attempts {
         &mut self,
         knocker: IpAddr,
         candidates: &[Candidate],
-        patience: Duration,
+        shortest_timeout: Duration,
         uptime: Duration,
     ) -> Option<AttemptId> {
         let reached = furthest(candidates)?;
         let share = (self.capacity / NETWORKS).max(LEAST_SHARE);
         let network = self.finder.network_of(&self.slots, knocker);
         if let Some(full) = network.filter(|it| usize::try_from(it.count).is_ok_and(|count| count >= share)) {
-            self.push_out(full.first)?;
+            self.evict(full.first)?;
         }
         if self.len() >= self.capacity {
-            self.push_one_out()?;
+            self.evict_one()?;
         }
-        let set = self.sets.acquire(candidates, patience)?;
+        let set = self.sets.acquire(candidates, shortest_timeout)?;
         let id = self.slots.take((knocker, uptime), (set, reached), self.capacity)?;
         self.finder.add(&mut self.slots, id.slot);
         self.enter_stage(id.slot, reached);
@@ -143,12 +144,12 @@ impl Attempts {
     }
 
     /// Replaces the candidates of an attempt by those that are `left`; removes the attempt if there are none.
-    /// `patience` is the shortest `seq_timeout` of their doors.
-    pub fn keep(&mut self, id: AttemptId, left: &[Candidate], patience: Duration) {
+    /// `shortest_timeout` is the shortest `seq_timeout` of their doors.
+    pub fn keep(&mut self, id: AttemptId, left: &[Candidate], shortest_timeout: Duration) {
         let Some(&Slot { set: before, reached, .. }) = self.slots.find(id) else { return };
         let Some(reaches) = furthest(left) else { return self.remove(id) };
-        let Some(set) = self.sets.acquire(left, patience) else { return self.remove(id) };
-        let has_other_deadline = self.sets.patience(before) != patience;
+        let Some(set) = self.sets.acquire(left, shortest_timeout) else { return self.remove(id) };
+        let has_other_deadline = self.sets.shortest_timeout(before) != shortest_timeout;
         self.sets.release(before);
         if reached != reaches {
             self.leave_stage(id.slot, reached);
@@ -178,9 +179,9 @@ impl Attempts {
     /// [`Attempts::keep`] has removed the doors that expired.
     #[must_use]
     pub fn due(&self, uptime: Duration) -> Option<(AttemptId, Duration)> {
-        let &Reverse((nanoseconds, born, slot)) = self.deadlines.peek()?;
+        let &Reverse((nanoseconds, serial, slot)) = self.deadlines.peek()?;
         let due = Duration::from_nanos(nanoseconds);
-        (due <= uptime).then_some((AttemptId { slot, born }, due))
+        (due <= uptime).then_some((AttemptId { slot, serial }, due))
     }
 
     /// When an attempt expires next at one of its doors, as uptime.
@@ -190,30 +191,30 @@ impl Attempts {
     }
 
     /// The doors of the attempts evicted since the last call.
-    pub fn take_pushed_out(&mut self) -> impl Iterator<Item = u32> {
-        self.pushed_out.drain(..)
+    pub fn take_evicted(&mut self) -> impl Iterator<Item = u32> {
+        self.evicted.drain(..)
     }
 
-    fn push_out(&mut self, place: u32) -> Option<()> {
+    fn evict(&mut self, place: u32) -> Option<()> {
         let id = self.slots.id(place)?;
         let candidates = self.slots.find(id).map(|slot| self.sets.candidates(slot.set)).unwrap_or_default();
-        self.pushed_out.extend(candidates.iter().map(|candidate| candidate.door));
+        self.evicted.extend(candidates.iter().map(|candidate| candidate.door));
         self.remove(id);
         Some(())
     }
 
     /// Evicts the oldest attempt of the fullest stage; of equally full stages the lowest, whose attempts have
     /// just begun.
-    fn push_one_out(&mut self) -> Option<()> {
+    fn evict_one(&mut self) -> Option<()> {
         let fullest = self.stages.iter().rev().max_by_key(|stage| stage.count)?;
-        self.push_out(fullest.first)
+        self.evict(fullest.first)
     }
 
     /// Bounds the memory of the candidate sets: attempts that share no sets, or that have many doors, are
     /// evicted before the table is full.
     fn bound_sets(&mut self) {
         let most = (self.capacity / 2).max(LEAST_WEIGHT);
-        while self.sets.weight() > most && self.len() > 1 && self.push_one_out().is_some() {}
+        while self.sets.weight() > most && self.len() > 1 && self.evict_one().is_some() {}
     }
 
     fn enter_stage(&mut self, place: u32, reached: u8) {
@@ -235,18 +236,18 @@ impl Attempts {
     /// When the attempt expires at the first of its doors: nanoseconds of uptime.
     fn deadline_of(&self, id: AttemptId) -> Option<u64> {
         let slot = self.slots.find(id)?;
-        let patience = self.sets.patience(slot.set).as_nanos();
-        Some(slot.began.saturating_add(u64::try_from(patience).unwrap_or(u64::MAX)))
+        let shortest_timeout = self.sets.shortest_timeout(slot.set).as_nanos();
+        Some(slot.began.saturating_add(u64::try_from(shortest_timeout).unwrap_or(u64::MAX)))
     }
 
     fn watch_deadline(&mut self, id: AttemptId) {
         if let Some(deadline) = self.deadline_of(id) {
-            self.deadlines.push(Reverse((deadline, id.born, id.slot)));
+            self.deadlines.push(Reverse((deadline, id.serial, id.slot)));
         }
     }
 
-    fn is_valid(&self, &Reverse((deadline, born, slot)): &Deadline) -> bool {
-        self.deadline_of(AttemptId { slot, born }) == Some(deadline)
+    fn is_valid(&self, &Reverse((deadline, serial, slot)): &Deadline) -> bool {
+        self.deadline_of(AttemptId { slot, serial }) == Some(deadline)
     }
 
     /// Removes stale entries from the top of `deadlines`, and all stale entries once the heap is half again

@@ -12,7 +12,7 @@ pub(super) const NIL: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptId {
     pub(super) slot: u32,
-    pub(super) born: u32,
+    pub(super) serial: u32,
 }
 
 /// The kinds of lists; each slot is in one of each kind.
@@ -53,7 +53,7 @@ pub(super) struct Slot {
     /// The doors that it may open.
     pub(super) set: SetId,
     /// A serial number: tells this attempt from earlier ones in the same slot, and orders equal deadlines.
-    pub(super) born: u32,
+    pub(super) serial: u32,
     /// The most stages that it has reached at one of the doors.
     pub(super) reached: u8,
     live: bool,
@@ -65,7 +65,7 @@ pub(super) struct Slot {
 pub(super) struct Slots {
     all: Vec<Slot>,
     free: Vec<u32>,
-    born: u32,
+    serial: u32,
 }
 
 impl Slots {
@@ -87,10 +87,10 @@ impl Slots {
         (set, reached): (SetId, u8),
         capacity: usize,
     ) -> Option<AttemptId> {
-        self.born = self.born.wrapping_add(1);
+        self.serial = self.serial.wrapping_add(1);
         let began = u64::try_from(began.as_nanos()).unwrap_or(u64::MAX);
         let links = [Link { before: NIL, after: NIL }; 3];
-        let slot = Slot { knocker, began, set, born: self.born, reached, live: true, links };
+        let slot = Slot { knocker, began, set, serial: self.serial, reached, live: true, links };
         let place = if let Some(place) = self.free.pop() {
             *self.all.get_mut(place as usize)? = slot;
             place
@@ -102,7 +102,7 @@ impl Slots {
             self.all.push(slot);
             u32::try_from(self.all.len() - 1).ok()?
         };
-        Some(AttemptId { slot: place, born: self.born })
+        Some(AttemptId { slot: place, serial: self.serial })
     }
 
     /// Frees a slot that is in no list.
@@ -115,11 +115,11 @@ impl Slots {
 
     /// The attempt, unless it is over.
     pub(super) fn find(&self, id: AttemptId) -> Option<&Slot> {
-        self.at(id.slot).filter(|slot| slot.born == id.born)
+        self.at(id.slot).filter(|slot| slot.serial == id.serial)
     }
 
     pub(super) fn find_mut(&mut self, id: AttemptId) -> Option<&mut Slot> {
-        self.all.get_mut(id.slot as usize).filter(|slot| slot.live && slot.born == id.born)
+        self.all.get_mut(id.slot as usize).filter(|slot| slot.live && slot.serial == id.serial)
     }
 
     /// The attempt in a slot, if it is in use.
@@ -129,7 +129,7 @@ impl Slots {
 
     /// The id of the attempt in a slot.
     pub(super) fn id(&self, place: u32) -> Option<AttemptId> {
-        self.at(place).map(|slot| AttemptId { slot: place, born: slot.born })
+        self.at(place).map(|slot| AttemptId { slot: place, serial: slot.serial })
     }
 
     /// The next slot in a list.

@@ -273,13 +273,13 @@ impl Play {
         if self.finds_addresses
             && is_elsewhere
             && self.found.len() < MOST_ADDRESSES
-            && (self.engine.would_use(knock) || payload.is_some_and(may_be_single_packet))
+            && (self.engine.may_affect_attempts_if_here(knock) || payload.is_some_and(may_be_single_packet))
             && sorted::insert(&mut self.found, knock.destination)
         {
             self.engine.relocate(self.found.iter().copied());
         }
         let before = self.wishes.explains.then(|| why::Before::of(&self.engine, knock));
-        self.of_interest += u64::from(self.engine.is_of_interest(knock));
+        self.of_interest += u64::from(self.engine.may_be_stage(knock));
         let mut events = Vec::new();
         self.engine.observe(knock, self.now, &mut events);
         if let Some(before) = before {

@@ -26,7 +26,7 @@ impl Play {
                     format!("{}: forged: made without the keys of the door", name.unwrap_or_default())
                 });
             }
-            Verdict::Again(door) => {
+            Verdict::Repeated(door) => {
                 let name = self.engine.doors().get(door).map(|door| door.name.clone());
                 return self.explain(|| format!("{}: this packet came before", name.unwrap_or_default()));
             }

@@ -41,12 +41,12 @@ impl Gateway {
     fn new() -> Gateway {
         let here: IpAddr = HERE.parse().expect("an address");
         let mut sharing = Sharing::default();
-        sharing.switch(true);
+        sharing.set_enabled(true);
         Gateway { engine: Engine::new(fuzzing::doors(DOORS, &[]), [here]), sharing, events: Vec::new() }
     }
 
     fn hear(&mut self, knock: SharedKnock, now: Now) -> Vec<SharedKnock> {
-        self.sharing.heard(&mut self.engine, &knock, now, &mut self.events)
+        self.sharing.observe_shared(&mut self.engine, &knock, now, &mut self.events)
     }
 }
 
@@ -78,7 +78,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 let place = usize::from(place) % gateways.len();
                 let Gateway { engine, sharing, events } = &mut gateways[place];
                 let knock = packet(source, port, is_tcp);
-                let shared = sharing.arrived(engine, &knock, now);
+                let shared = sharing.knocks_to_share(engine, &knock, now);
                 if shared.is_empty() {
                     engine.observe(&knock, now, events);
                 }
