@@ -12,7 +12,7 @@ use crate::config::value::Value;
 use crate::door::digest::Digest;
 use crate::door::knock::FlagRule;
 use crate::door::lock::{Lock, OtpLock};
-use crate::door::open::{Open, OpenRules, What};
+use crate::door::open::{Open, OpenRules, OpenedPorts};
 use crate::door::rules::Rules;
 use crate::door::{Door, Reopen, Template};
 
@@ -39,7 +39,7 @@ pub(super) struct Draft<'a> {
     /// [`Draft::finish`] applies them.
     own_rules: Vec<(ReadRule, Value<'a>)>,
     pub(super) target: Option<IpAddr>,
-    pub(super) open: Option<What>,
+    pub(super) open: Option<OpenedPorts>,
     pub(super) is_open_for_ever: bool,
     pub(super) start: Option<Template>,
     pub(super) start6: Option<Template>,
@@ -126,8 +126,8 @@ impl<'a> Draft<'a> {
         if self.max_commands.is_some() {
             Arc::make_mut(&mut rules).max_commands = self.max_commands;
         }
-        let open = self.open.map(|what| Open {
-            what,
+        let open = self.open.map(|opened| Open {
+            opened,
             is_guarded: options.guard,
             is_for_ever: self.is_open_for_ever && self.cmd_timeout == 0,
             says_for_ever: self.is_open_for_ever,
@@ -168,11 +168,11 @@ fn problem_of_open(open: &Open, rules: &OpenRules, lock: &Lock, cmd_timeout: i32
         Lock::Fixed(_) | Lock::OneTime(_) | Lock::Otp(_) => false,
         Lock::Spa(_) => true,
     };
-    match &open.what {
+    match &open.opened {
         _ if !open.is_guarded && rules.sets.is_empty() => Some(OpenProblem::Nowhere),
-        What::Request if !may_request => Some(OpenProblem::NothingRequested),
-        What::Request if rules.sets.is_empty() => Some(OpenProblem::RequestOfGuard),
+        OpenedPorts::Requested if !may_request => Some(OpenProblem::NothingRequested),
+        OpenedPorts::Requested if rules.sets.is_empty() => Some(OpenProblem::RequestOfGuard),
         _ if cmd_timeout < 0 || cmd_timeout == 0 && !open.is_for_ever => Some(OpenProblem::ForEver),
-        What::Ports(_) | What::Request => None,
+        OpenedPorts::Listed(_) | OpenedPorts::Requested => None,
     }
 }

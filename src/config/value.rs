@@ -8,7 +8,7 @@ use crate::config::options::StatusSocket;
 use crate::config::problem::Problem;
 use crate::door::Template;
 use crate::door::knock::Protocol;
-use crate::door::open::{Sets, What};
+use crate::door::open::{OpenedPorts, Sets};
 use crate::door::ports::Ports;
 use crate::door::rules::{OpenRate, Prefixes, Rate, Repeat};
 use crate::door::sequence::{Stage, atoi};
@@ -128,10 +128,10 @@ impl<'a> Value<'a> {
     }
 
     /// `tcp/22, udp/51820, tcp/8000-8010`, or `request`.
-    pub(super) fn what_to_open(&self) -> Result<What, Problem> {
+    pub(super) fn what_to_open(&self) -> Result<OpenedPorts, Problem> {
         self.parse("a list of ports such as tcp/22, udp/51820, tcp/8000-8010, or request", |text| {
             if text.eq_ignore_ascii_case("request") {
-                return Some(What::Request);
+                return Some(OpenedPorts::Requested);
             }
             let mut ports: Vec<Ports> = text.split(',').map(Ports::parse).collect::<Option<_>>()?;
             let mut seen = Vec::new();
@@ -141,7 +141,7 @@ impl<'a> Value<'a> {
                     true
                 }
             });
-            Some(What::Ports(ports))
+            Some(OpenedPorts::Listed(ports))
         })
     }
 

@@ -62,17 +62,17 @@ impl OtpLock {
 
     /// Whether this source is locked out of the list of this turn, after too many tries to guess it.
     #[must_use]
-    pub fn is_out(&self, turn: Turn, knocker: IpAddr) -> bool {
+    pub fn is_locked_out(&self, turn: Turn, knocker: IpAddr) -> bool {
         self.most_tries > 0 && self.tries.count(turn.0, knocker) >= self.most_tries
     }
 
     fn is_closed_to(&self, turn: Turn, knocker: IpAddr) -> bool {
-        self.is_spent(turn, knocker) || self.is_out(turn, knocker)
+        self.is_spent(turn, knocker) || self.is_locked_out(turn, knocker)
     }
 
     /// Records the end of an attempt that had reached this many stages. If it counts as a try at the second
     /// half of a list, returns the source's number of tries so far.
-    fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<u8> {
+    fn record_failed_attempt(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<u8> {
         let had_first_half = self.otp.is_protected() && reached >= self.otp.stages() / 2;
         let counts = had_first_half && self.most_tries > 0 && !self.is_closed_to(turn, knocker);
         counts.then(|| self.tries.add(turn.0, knocker, *self.otp.accepted(now.unix).start()))
@@ -164,7 +164,7 @@ impl Lock {
     }
 
     /// Marks a turn as used, so that it does not open the door again; without effect if the turns of
-    /// this lock are not [used up](Lock::is_used_up).
+    /// this lock are not [single-use](Lock::is_single_use).
     pub fn spend(&mut self, turn: Turn, knocker: IpAddr, now: Now) {
         match self {
             Lock::Fixed(_) | Lock::Spa(_) => {}
@@ -179,7 +179,7 @@ impl Lock {
 
     /// Whether opening the door uses up the list or line.
     #[must_use]
-    pub fn is_used_up(&self) -> bool {
+    pub fn is_single_use(&self) -> bool {
         match self {
             Lock::Fixed(_) | Lock::Spa(_) => false,
             Lock::OneTime(_) => true,
@@ -190,10 +190,16 @@ impl Lock {
     /// Records that an attempt at this turn ended after this many stages without opening the door. If it
     /// counts as a try to guess the rest ([`OtpLock::tries`]), returns the source's number of tries so far,
     /// and whether the source is locked out.
-    pub fn note_end(&mut self, turn: Turn, knocker: IpAddr, reached: usize, now: Now) -> Option<(u8, bool)> {
+    pub fn record_failed_attempt(
+        &mut self,
+        turn: Turn,
+        knocker: IpAddr,
+        reached: usize,
+        now: Now,
+    ) -> Option<(u8, bool)> {
         let Lock::Otp(lock) = self else { return None };
-        let count = lock.note_end(turn, knocker, reached, now)?;
-        Some((count, lock.is_out(turn, knocker)))
+        let count = lock.record_failed_attempt(turn, knocker, reached, now)?;
+        Some((count, lock.is_locked_out(turn, knocker)))
     }
 
     fn turn_of(&self, sequence: &Sequence) -> Turn {

@@ -13,7 +13,7 @@ use crate::door::ports::Ports;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
     /// The ports.
-    pub what: What,
+    pub opened: OpenedPorts,
     /// It opens in our own table (`Guard`).
     pub is_guarded: bool,
     /// It stays open until somebody closes it by hand.
@@ -63,20 +63,20 @@ impl OpenRules {
 
 /// Which ports a door opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum OpenedPorts {
     /// These ports.
-    Ports(Vec<Ports>),
+    Listed(Vec<Ports>),
     /// The ports that the knocker's single packet asks for.
-    Request,
+    Requested,
 }
 
 impl Open {
     /// The ports that are known before anybody knocks.
     #[must_use]
     pub fn ports(&self) -> &[Ports] {
-        match &self.what {
-            What::Ports(ports) => ports,
-            What::Request => &[],
+        match &self.opened {
+            OpenedPorts::Listed(ports) => ports,
+            OpenedPorts::Requested => &[],
         }
     }
 

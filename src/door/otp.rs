@@ -28,7 +28,7 @@ pub const MAX_WINDOW: u16 = 100;
 pub const SPREAD: u16 = 255;
 /// Digest bytes repeat after this many stages. The last one is always 0: SHA-1, the first digest, has
 /// one byte less.
-const CYCLE: usize = 21;
+const STAGES_PER_DIGEST: usize = 21;
 
 /// The digests that `otp` supports; existing clients use the first.
 const DIGESTS: [Digest; 3] = [Digest::Sha1, Digest::Sha256, Digest::Sha512];
@@ -231,8 +231,8 @@ impl Otp {
 
     fn stage_of(&self, digest: &[u8], index: usize) -> Option<Stage> {
         let protocol = *self.protocols.get(index)?;
-        let at = index % CYCLE;
-        let byte = if at == CYCLE - 1 { 0 } else { *digest.get(at)? };
+        let at = index % STAGES_PER_DIGEST;
+        let byte = if at == STAGES_PER_DIGEST - 1 { 0 } else { *digest.get(at)? };
         Some(Stage { protocol, port: self.base.wrapping_add(byte.into()) })
     }
 

@@ -136,7 +136,7 @@ impl Engine {
             let is_repeat = door.rules.allows_duplicates && is_stage(stage - 1);
             if !is_repeat && (counts || door.fails_strict(knock)) {
                 arrival.failed(index, door, stage);
-                let tried = self.note_end(index, turn, knock.source, stage, arrival.now);
+                let tried = self.record_failed_attempt(index, turn, knock.source, stage, arrival.now);
                 arrival.tried.extend(tried);
                 return (true, None);
             }

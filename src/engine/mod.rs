@@ -266,7 +266,7 @@ impl Engine {
                         events.push(Event::Expired { door: door.name.clone(), knocker, stage });
                     }
                 }
-                events.extend(self.note_end(index, turn, knocker, reached.into(), now));
+                events.extend(self.record_failed_attempt(index, turn, knocker, reached.into(), now));
             }
             self.attempts.keep(id, &left, self.shortest_timeout(&left));
             (self.before, self.left) = (before, left);
@@ -285,7 +285,7 @@ impl Engine {
 
     /// Records that an attempt ended without opening its door. Returns [`Event::Tried`] if that counts as a
     /// try to guess the second half of a one-time list.
-    fn note_end(
+    fn record_failed_attempt(
         &mut self,
         index: u32,
         turn: Turn,
@@ -294,8 +294,8 @@ impl Engine {
         now: Now,
     ) -> Option<Event> {
         let door = self.doors.get_mut(index as usize)?;
-        let (count, is_out) = door.lock.note_end(turn, knocker, reached, now)?;
-        Some(Event::Tried { door: door.name.clone(), knocker, turn, count, is_out })
+        let (count, is_locked_out) = door.lock.record_failed_attempt(turn, knocker, reached, now)?;
+        Some(Event::Tried { door: door.name.clone(), knocker, turn, count, is_locked_out })
     }
 
     /// When to call [`Engine::expire`] next, as uptime.

@@ -77,7 +77,7 @@ pub enum Event {
         /// How many tries its source has had so far.
         count: u8,
         /// They are as many as `OTP_Tries` allows: the list no longer opens the door for the source.
-        is_out: bool,
+        is_locked_out: bool,
     },
     /// A single packet made by a holder of the keys opens no door.
     Refused {

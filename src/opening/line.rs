@@ -19,7 +19,7 @@ impl Event {
             Event::Failed { is_logged: false, .. }
                 | Event::Unfit { .. }
                 | Event::TooOften { .. }
-                | Event::Tried { is_out: false, .. }
+                | Event::Tried { is_locked_out: false, .. }
         )
     }
 
@@ -37,8 +37,8 @@ impl Event {
             Event::Failed { is_logged: false, .. }
             | Event::Unfit { .. }
             | Event::TooOften { .. }
-            | Event::Tried { is_out: false, .. } => return None,
-            Event::Tried { door, knocker, count, is_out: true, .. } => format!(
+            | Event::Tried { is_locked_out: false, .. } => return None,
+            Event::Tried { door, knocker, count, is_locked_out: true, .. } => format!(
                 "{}: {door}: {count} failed attempts after the first half: out for the list of this period",
                 who(knocker)
             ),

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use crate::door::digest::Digest;
 use crate::door::sequence::Stage;
-use crate::door::spa::fields::{Fields, Kind, Message, NatPlace, RANDOM_DIGITS, VERSION, What, is_user};
+use crate::door::spa::fields::{
+    Fields, Kind, Message, NatPlace, RANDOM_DIGITS, RequestedAccess, VERSION, is_user,
+};
 use crate::door::spa::sealed::{Keys, Salt};
 use crate::plan::fwknoprc::Nat;
 
@@ -100,7 +102,7 @@ impl Asking {
             time: chance.unix.saturating_add_signed(self.time_offset),
             version: VERSION.to_owned(),
             kind: Kind::of_access(place, timeout.is_some()),
-            message: Message { address, what: What::Ports(ports) },
+            message: Message { address, access: RequestedAccess::Ports(ports) },
             nat,
             auth: None,
             timeout,
@@ -140,7 +142,7 @@ impl fmt::Display for Summary<'_> {
             message.address.to_string()
         };
         write!(f, "{user} asks to let {allow_ip} in to ")?;
-        if let What::Ports(ports) = &message.what {
+        if let RequestedAccess::Ports(ports) = &message.access {
             for (index, Stage { protocol, port }) in ports.iter().enumerate() {
                 write!(f, "{}{protocol}/{port}", if index > 0 { ", " } else { "" })?;
             }

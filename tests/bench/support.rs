@@ -12,7 +12,7 @@ use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Lock;
 use knocking::door::otp::Otp;
 use knocking::door::sequence::Stage;
-use knocking::door::spa::fields::{Fields, Kind, Message, What};
+use knocking::door::spa::fields::{Fields, Kind, Message, RequestedAccess};
 use knocking::door::spa::sealed::Keys;
 use knocking::engine::Engine;
 use knocking::opening::event::Event;
@@ -65,7 +65,7 @@ pub fn forged() -> Vec<u8> {
         time: noon().unix.as_secs(),
         version: "3.0.0".to_owned(),
         kind: Kind::Access,
-        message: Message { address: knocker(1), what: What::Ports(vec![tcp(22)]) },
+        message: Message { address: knocker(1), access: RequestedAccess::Ports(vec![tcp(22)]) },
         nat: None,
         auth: None,
         timeout: None,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use knocking::door::digest::Digest;
-use knocking::door::spa::fields::{Fields, Kind, What};
+use knocking::door::spa::fields::{Fields, Kind, RequestedAccess};
 use knocking::door::spa::sealed::Keys;
 
 use crate::client::around::{KNOCK, ends};
@@ -61,7 +61,7 @@ fn sent(world: &World, home: &Folder, count: usize, words: &[&str]) -> Vec<(Seen
 }
 
 fn ports(fields: &Fields) -> Vec<String> {
-    let What::Ports(ports) = &fields.message.what else { panic!("{fields:?}") };
+    let RequestedAccess::Ports(ports) = &fields.message.access else { panic!("{fields:?}") };
     ports.iter().map(|port| format!("{}/{}", port.protocol, port.port)).collect()
 }
 

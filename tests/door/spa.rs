@@ -10,7 +10,7 @@ use knocking::door::digest::{Digest, Keyed};
 use knocking::door::knock::Protocol;
 use knocking::door::sequence::Stage;
 use knocking::door::spa::Refusal;
-use knocking::door::spa::fields::{Fields, Kind, Message, What};
+use knocking::door::spa::fields::{Fields, Kind, Message, RequestedAccess};
 use knocking::door::spa::replay::{MOST, Used};
 use knocking::door::spa::request::{Grants, SpaLock, Terms, is_in_time};
 use knocking::door::spa::sealed::{Keys, PacketId};
@@ -96,11 +96,11 @@ fn packets_of_fwknop_are_read_and_made_to_the_byte() {
         assert_eq!(fields.nat.as_deref(), word(wanted, "nat"), "{name}");
         assert_eq!(fields.timeout.map(u64::from), number(wanted, "timeout"), "{name}");
         assert_eq!(fields.message.address.to_string(), text(wanted, "address"), "{name}");
-        match &fields.message.what {
-            What::Command(command) => {
+        match &fields.message.access {
+            RequestedAccess::Command(command) => {
                 assert_eq!(str::from_utf8(command).unwrap(), text(wanted, "command"), "{name}");
             }
-            What::Ports(ports) => {
+            RequestedAccess::Ports(ports) => {
                 let ports: Vec<(String, u64)> =
                     ports.iter().map(|port| (port.protocol.to_string(), port.port.into())).collect();
                 let wanted = field(wanted, "access").unwrap().get::<Vec<JsonValue>>().unwrap().iter();
@@ -252,7 +252,7 @@ pub fn fields(address_text: &str, ports: Vec<Stage>) -> Fields {
         time: 1_795_898_455,
         version: "3.0.0".to_owned(),
         kind: Kind::Access,
-        message: Message { address: address(address_text), what: What::Ports(ports) },
+        message: Message { address: address(address_text), access: RequestedAccess::Ports(ports) },
         nat: None,
         auth: None,
         timeout: None,

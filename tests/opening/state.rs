@@ -414,8 +414,8 @@ fn tries_are_remembered() {
     let turn = Turn(NOW.unix.as_secs() / 60);
     let old = Turn(turn.0 - 5);
     for count in 1..=2 {
-        assert_eq!(before[0].lock.note_end(old, knocker, 2, NOW), Some((count, false)));
-        assert_eq!(before[0].lock.note_end(turn, knocker, 2, NOW), Some((count, false)));
+        assert_eq!(before[0].lock.record_failed_attempt(old, knocker, 2, NOW), Some((count, false)));
+        assert_eq!(before[0].lock.record_failed_attempt(turn, knocker, 2, NOW), Some((count, false)));
     }
     let text = |doors: &[Door]| write(&[], &[], &BTreeMap::new(), doors, &Used::default(), at(NOW, "a"));
     let mut after = doors(OTP);
@@ -423,7 +423,7 @@ fn tries_are_remembered() {
     assert!(!state.is_empty());
     state.restore_spent(&mut after);
     // One more, from its network.
-    assert_eq!(after[0].lock.note_end(turn, neighbour, 3, NOW), Some((3, true)));
+    assert_eq!(after[0].lock.record_failed_attempt(turn, neighbour, 3, NOW), Some((3, true)));
     let mut again = doors(OTP);
     let mut joined = State::default();
     joined.add(state);
@@ -435,7 +435,7 @@ fn tries_are_remembered() {
     // What is too old to be accepted is not written.
     assert_eq!(String::from_utf8(text(&before)).unwrap().matches("\ntried ").count(), 1);
     // Lists that all share have no second half.
-    assert_eq!(again[1].lock.note_end(turn, knocker, 1, NOW), None);
+    assert_eq!(again[1].lock.record_failed_attempt(turn, knocker, 1, NOW), None);
 }
 
 /// Used packets, and what a packet asked for, outlive the process; a line that is damaged costs itself.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use knocking::door::digest::Digest;
 use knocking::door::knock::Protocol;
-use knocking::door::spa::fields::{Kind, What};
+use knocking::door::spa::fields::{Kind, RequestedAccess};
 use knocking::plan::fwknoprc::{AllowIp, RcError, names, stanza};
 use knocking::plan::spa::{Asking, AskingError, Chance, MAX_PACKET, Summary, random_port, user_name};
 
@@ -160,7 +160,7 @@ fn packets_ask_for_what_the_stanza_says() {
         let asking = asking(lines);
         let fields = asking.fields(address, CHANCE).unwrap();
         assert_eq!((fields.kind, fields.nat.as_deref(), fields.timeout), (kind, nat, timeout), "{lines}");
-        let What::Ports(ports) = &fields.message.what else { panic!("{lines}") };
+        let RequestedAccess::Ports(ports) = &fields.message.access else { panic!("{lines}") };
         assert_eq!((ports.len(), ports[0].port, ports[0].protocol), (1, port, Protocol::Tcp), "{lines}");
         let packet = asking.packet(&fields, CHANCE.salt).unwrap();
         assert_eq!(asking.keys.open(packet.as_bytes()).unwrap().fields, fields, "{lines}");

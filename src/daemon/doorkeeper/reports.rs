@@ -84,7 +84,7 @@ impl Doorkeeper {
                     Step::Expired(stage) => Event::Expired { door, knocker, stage: stage.into() },
                     Step::WrongPacket => Event::WrongPacket { door, knocker },
                     Step::Misfit(misfit) => Event::Misfit { door, knocker, misfit, period },
-                    Step::PacketAgain => Event::Refused { door, knocker, why: Refusal::Again },
+                    Step::PacketAgain => Event::Refused { door, knocker, why: Refusal::Repeated },
                     Step::Repeated(done, wanted) => {
                         let count = [done, wanted].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
                         Event::Repeated { door, knocker, count: count.into() }
@@ -163,7 +163,7 @@ impl Doorkeeper {
     /// because it exceeds `Open_Rate`: others may have overheard the sequence.
     fn open(&mut self, opening: Opening, is_over_rate: bool, now: Now) {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return };
-        if is_over_rate && (door.open_rate().is_none() || !door.lock.is_used_up()) {
+        if is_over_rate && (door.open_rate().is_none() || !door.lock.is_single_use()) {
             return;
         }
         let name = door.name.clone();
@@ -255,10 +255,10 @@ impl Doorkeeper {
         }
         let Lock::Otp(lock) = &mut door.lock else { return };
         lock.tries.set(turn.0, knocker, count, *lock.otp.accepted(now.unix).start());
-        let is_out = lock.is_out(turn, knocker);
+        let is_locked_out = lock.is_locked_out(turn, knocker);
         self.memory.note_try(lock.otp.identity(), turn, knocker, count);
         let door = door.name.clone();
-        self.log.event(Event::Tried { door, knocker, turn, count, is_out }, now);
+        self.log.event(Event::Tried { door, knocker, turn, count, is_locked_out }, now);
     }
 
     /// Opens the door, unless its start command can neither run nor wait. What the knock used up stays used

@@ -48,7 +48,7 @@ impl Watcher {
             }
             Event::TooOften { opening, .. } => {
                 self.dropped.add(&opening.door, Cause::Rate, now.uptime);
-                if self.engine.doors().get(opening.door).is_some_and(|door| door.lock.is_used_up()) {
+                if self.engine.doors().get(opening.door).is_some_and(|door| door.lock.is_single_use()) {
                     // Without room for the message, the list is used up in this process at least.
                     let _ = self.link.use_up(*opening);
                 }

@@ -114,12 +114,12 @@ pub struct Message {
     /// The address to let in; an unspecified one (`0.0.0.0`, `::`) stands for the sender's.
     pub address: IpAddr,
     /// The access requested.
-    pub what: What,
+    pub access: RequestedAccess,
 }
 
 /// The access that a message requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum RequestedAccess {
     /// These ports, in the order of the packet; at least one.
     Ports(Vec<Stage>),
     /// This command.
@@ -213,13 +213,13 @@ impl Fields {
 impl Message {
     fn to_bytes(&self) -> Vec<u8> {
         let mut text = self.address.to_string().into_bytes();
-        match &self.what {
-            What::Ports(ports) => {
+        match &self.access {
+            RequestedAccess::Ports(ports) => {
                 for port in ports {
                     text.extend_from_slice(format!(",{}", Service(*port)).as_bytes());
                 }
             }
-            What::Command(command) => {
+            RequestedAccess::Command(command) => {
                 text.push(b',');
                 text.extend_from_slice(command);
             }
@@ -240,10 +240,10 @@ impl Message {
             if rest.is_empty() {
                 return Err(Refusal::Field("command"));
             }
-            return Ok(Message { address, what: What::Command(rest.to_vec()) });
+            return Ok(Message { address, access: RequestedAccess::Command(rest.to_vec()) });
         }
         let ports = str::from_utf8(rest).ok().and_then(ports).ok_or(Refusal::Field("port"))?;
-        Ok(Message { address, what: What::Ports(ports) })
+        Ok(Message { address, access: RequestedAccess::Ports(ports) })
     }
 }
 

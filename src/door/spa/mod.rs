@@ -65,7 +65,7 @@ pub enum Refusal {
     /// Authentic, but used before.
     Replay,
     /// Authentic, but it arrived before, whether or not it opened the door.
-    Again,
+    Repeated,
     /// Authentic, but there is no room left to remember it as used.
     Full,
     /// Authentic, but not from a user who may open the door.
@@ -94,7 +94,7 @@ impl fmt::Display for Refusal {
             Refusal::Kind(what) => return write!(f, "it asks for {what}"),
             Refusal::Age => "its time is too far from the time here",
             Refusal::Replay => "it was used before",
-            Refusal::Again => "it came before",
+            Refusal::Repeated => "it came before",
             Refusal::Full => "too many packets are remembered",
             Refusal::User => "its user may not open the door",
             Refusal::Source => "its address may not open the door",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Refusal;
-use super::fields::{Fields, Kind, What};
+use super::fields::{Fields, Kind, RequestedAccess};
 use super::sealed::Keys;
 use crate::door::knock::Protocol;
 use crate::door::rules::Prefixes;
@@ -172,9 +172,9 @@ impl Terms {
     /// # Errors
     /// The first reason not to grant it.
     pub fn grant(&self, fields: &Fields, sender: IpAddr, door_timeout: u32) -> Result<Request, Refusal> {
-        let ports = match (fields.kind, &fields.message.what) {
-            (Kind::Access | Kind::TimedAccess, What::Ports(ports)) => ports,
-            (Kind::Command, _) | (_, What::Command(_)) => return Err(Refusal::Kind("a command")),
+        let ports = match (fields.kind, &fields.message.access) {
+            (Kind::Access | Kind::TimedAccess, RequestedAccess::Ports(ports)) => ports,
+            (Kind::Command, _) | (_, RequestedAccess::Command(_)) => return Err(Refusal::Kind("a command")),
             (Kind::Nat | Kind::TimedNat | Kind::LocalNat | Kind::TimedLocalNat, _) => {
                 return Err(Refusal::Kind("address translation"));
             }

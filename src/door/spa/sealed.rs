@@ -16,7 +16,7 @@ use crate::door::digest::{Digest, Keyed};
 /// The start of the base64 of [`MAGIC`] and whatever follows; it is not transmitted.
 const PREFIX: &str = "U2FsdGVkX1";
 /// [`PREFIX`] after zeros.
-const HEAD: &[u8; 16] = b"\0\0\0\0\0\0U2FsdGVkX1";
+const PADDED_PREFIX: &[u8; 16] = b"\0\0\0\0\0\0U2FsdGVkX1";
 /// The magic number of OpenSSL's salted encryption.
 const MAGIC: &[u8; 8] = b"Salted__";
 /// The length of the longest HMAC, in bytes.
@@ -54,7 +54,7 @@ impl UncheckedPacket {
     pub fn set(&mut self, payload: Option<&[u8]>) {
         self.0.clear();
         if let Some(payload) = payload.filter(|it| may_be_single_packet(it)) {
-            self.0.extend_from_slice(HEAD);
+            self.0.extend_from_slice(PADDED_PREFIX);
             self.0.extend_from_slice(payload);
         }
     }
@@ -68,12 +68,12 @@ impl UncheckedPacket {
     /// The payload of the datagram.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.0.get(HEAD.len()..).unwrap_or_default()
+        self.0.get(PADDED_PREFIX.len()..).unwrap_or_default()
     }
 
     /// The text that the HMAC covers, followed by the HMAC.
     fn text(&self) -> &[u8] {
-        self.0.get(HEAD.len() - PREFIX.len()..).unwrap_or_default()
+        self.0.get(PADDED_PREFIX.len() - PREFIX.len()..).unwrap_or_default()
     }
 }
 
