@@ -1,7 +1,7 @@
 //! Classic BPF: its instructions, and an assembler that works backwards.
 //!
 //! Classic BPF only jumps forward. Because a program is assembled from its end, each target is known when
-//! a jump to it is emitted. A target out of reach of a jump gets a stepping stone in between.
+//! a jump to it is emitted. A target out of reach of a jump gets a trampoline in between.
 
 use litemap::LiteMap;
 
@@ -93,8 +93,8 @@ pub struct Label(usize);
 pub struct Assembler {
     /// Last instruction first.
     reversed: Vec<Instruction>,
-    /// For each target that was out of reach, the latest stepping stone to it.
-    stones: LiteMap<Label, Label>,
+    /// For each target that was out of reach, the latest trampoline to it.
+    trampolines: LiteMap<Label, Label>,
 }
 
 impl Assembler {
@@ -116,7 +116,7 @@ impl Assembler {
     /// Emits an instruction that continues at `next`.
     pub fn then(&mut self, code: u16, k: u32, next: Label) -> Label {
         if self.distance(next) > 0 {
-            self.stone(next);
+            self.trampoline(next);
         }
         self.push(code, 0, 0, k)
     }
@@ -129,32 +129,32 @@ impl Assembler {
         self.push(code, byte(jt), byte(jf), k)
     }
 
-    /// The target itself, or a stepping stone to it that a jump can reach.
+    /// The target itself, or a trampoline to it that a jump can reach.
     fn reach(&mut self, target: Label) -> Label {
-        // One less than a jump can span: a stepping stone for the other target may come in between.
+        // One less than a jump can span: a trampoline for the other target may come in between.
         const REACH: usize = u8::MAX as usize - 1;
-        let near = self.stones.get(&target).copied().unwrap_or(target);
-        if self.distance(near) <= REACH { near } else { self.stone(target) }
+        let near = self.trampolines.get(&target).copied().unwrap_or(target);
+        if self.distance(near) <= REACH { near } else { self.trampoline(target) }
     }
 
-    fn stone(&mut self, target: Label) -> Label {
+    fn trampoline(&mut self, target: Label) -> Label {
         // A copy of a return is faster than a jump to it.
         let end = self.reversed.get(target.0).copied().filter(|instruction| instruction.code == RETURN);
-        let stone = if let Some(end) = end {
+        let trampoline = if let Some(end) = end {
             self.push(end.code, 0, 0, end.k)
         } else {
             let distance = u32::try_from(self.distance(target)).unwrap_or(0);
             self.push(JUMP, 0, 0, distance)
         };
-        self.stones.insert(target, stone);
-        stone
+        self.trampolines.insert(target, trampoline);
+        trampoline
     }
 
     /// The finished program, which starts at `entry`.
     #[must_use]
     pub fn program(mut self, entry: Label) -> Vec<Instruction> {
         if self.distance(entry) > 0 {
-            self.stone(entry);
+            self.trampoline(entry);
         }
         self.reversed.reverse();
         self.reversed

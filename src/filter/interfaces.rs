@@ -122,18 +122,24 @@ impl Wanted {
         let here = chosen.iter().flat_map(|interface| &interface.addresses).copied().collect();
         if !is_any && self.0.len() == 1 && chosen.len() < 2 {
             let indexes = chosen.iter().map(|interface| interface.index).collect();
-            return Layout { indexes, here, several: None, status };
+            return Layout { indexes, here, count_once: None, status };
         }
         let up: Vec<&Interface> = chosen.iter().copied().filter(|interface| interface.is_up).collect();
         let of = |test: &dyn Fn(&Interface) -> bool| -> Vec<u32> {
             chosen.iter().filter(|interface| test(interface)).map(|interface| interface.index).collect()
         };
-        let hidden = of(&|interface| interface.is_seen_elsewhere(&up));
-        let mute = of(&|interface| interface.sends_through(&up));
+        let counted_elsewhere = of(&|interface| interface.is_seen_elsewhere(&up));
+        let outgoing_counted_elsewhere = of(&|interface| interface.sends_through(&up));
         let addresses = |interface: &Interface| interface.addresses.clone();
         let own = scene.interfaces.iter().flat_map(addresses).collect();
-        let indexes = if is_any { vec![EVERY] } else { of(&|interface| !hidden.contains(&interface.index)) };
-        Layout { indexes, here, several: Some(Several { own, hidden, mute }), status }
+        let indexes =
+            if is_any { vec![EVERY] } else { of(&|interface| !counted_elsewhere.contains(&interface.index)) };
+        Layout {
+            indexes,
+            here,
+            count_once: Some(CountOnce { own, counted_elsewhere, outgoing_counted_elsewhere }),
+            status,
+        }
     }
 }
 
@@ -339,20 +345,20 @@ pub struct Layout {
     /// The addresses of this host that knocks may be sent to.
     pub here: Vec<IpAddr>,
     /// Prevents packets from being counted twice; set for more than one interface.
-    pub several: Option<Several>,
+    pub count_once: Option<CountOnce>,
     /// The status of each item of [`Wanted`], in the same order.
     pub status: Vec<Status>,
 }
 
 /// Which packets to ignore, so that none is counted twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Several {
+pub struct CountOnce {
     /// All addresses of this host: an outgoing packet counts if it is from one of them to another host.
     pub own: Vec<IpAddr>,
     /// Interfaces whose packets all count at another interface.
-    pub hidden: Vec<u32>,
+    pub counted_elsewhere: Vec<u32>,
     /// Interfaces whose outgoing packets count elsewhere.
-    pub mute: Vec<u32>,
+    pub outgoing_counted_elsewhere: Vec<u32>,
 }
 
 /// Whether one item of [`Wanted`] can be listened on.

@@ -30,7 +30,7 @@ use crate::filter::bpf::{
     PACKET_OUTGOING, PACKET_TYPE, SUBTRACT, SUBTRACT_X, VLAN_TAG, VLAN_TAG_PRESENT,
 };
 use crate::filter::interest::{Interest, Interval};
-use crate::filter::interfaces::Several;
+use crate::filter::interfaces::CountOnce;
 use crate::filter::port_plan::PortPlan;
 
 /// The most instructions the kernel takes (`BPF_MAXINSNS`).
@@ -53,8 +53,8 @@ pub struct Surroundings<'a> {
     pub loopback: Option<u32>,
     /// Reject IPv6.
     pub only_v4: bool,
-    /// Set if more than one interface is captured.
-    pub several: Option<&'a Several>,
+    /// Which packets to ignore, so that none is counted twice; set if more than one interface is captured.
+    pub count_once: Option<&'a CountOnce>,
 }
 
 const ETHER_TYPE_IPV4: u32 = 0x0800;
@@ -172,7 +172,7 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
     let places = Places {
         here,
         targets: interest.targets().filter(|target| !here.contains(target)).collect(),
-        own: around.several.map_or(around.here, |several| &several.own),
+        own: around.count_once.map_or(around.here, |count_once| &count_once.own),
     };
     let v4 = v4_packet(&mut code, &places, transport, reject);
     let v4 = from_sources(&mut code, interest, true, v4, reject);
@@ -185,9 +185,9 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
 
     let arriving = untagged(&mut code, v4, v6, reject);
     let mut entry = arriving;
-    if let Some(several) = around.several {
-        let leaving = leaving(&mut code, interest, around.only_v4, several, transport, reject);
-        entry = one_of_several(&mut code, several, arriving, leaving, reject);
+    if let Some(count_once) = around.count_once {
+        let leaving = leaving(&mut code, interest, around.only_v4, count_once, transport, reject);
+        entry = each_once(&mut code, count_once, arriving, leaving, reject);
     } else if let Some(index) = around.loopback {
         let link = code.branch(JUMP_EQUAL, index, reject, arriving);
         let link = code.then(LD_WORD, INTERFACE, link);
@@ -210,10 +210,10 @@ fn untagged(code: &mut Assembler, v4: Label, v6: Label, reject: Label) -> Label 
 }
 
 /// With several interfaces, makes each packet count once: rejects packets for other stations, all packets of
-/// `hidden` interfaces and the outgoing packets of `mute` ones.
-fn one_of_several(
+/// `counted_elsewhere` interfaces and the outgoing packets of `outgoing_counted_elsewhere` ones.
+fn each_once(
     code: &mut Assembler,
-    several: &Several,
+    count_once: &CountOnce,
     arriving: Label,
     leaving: Label,
     reject: Label,
@@ -221,13 +221,13 @@ fn one_of_several(
     let leaving = if leaving == reject {
         reject
     } else {
-        let leaving = is_one_of(code, &several.mute, reject, leaving);
+        let leaving = is_one_of(code, &count_once.outgoing_counted_elsewhere, reject, leaving);
         code.then(LD_WORD, INTERFACE, leaving)
     };
     let direction = code.branch(JUMP_EQUAL, PACKET_FOR_OTHERS, reject, arriving);
     let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, leaving, direction);
     let direction = code.then(LD_BYTE, PACKET_TYPE, direction);
-    let interface = is_one_of(code, &several.hidden, reject, direction);
+    let interface = is_one_of(code, &count_once.counted_elsewhere, reject, direction);
     code.then(LD_WORD, INTERFACE, interface)
 }
 
@@ -237,17 +237,18 @@ fn leaving(
     code: &mut Assembler,
     interest: &Interest,
     only_v4: bool,
-    several: &Several,
+    count_once: &CountOnce,
     transport: Label,
     reject: Label,
 ) -> Label {
-    let elsewhere: Vec<IpAddr> = interest.targets().filter(|target| !several.own.contains(target)).collect();
+    let elsewhere: Vec<IpAddr> =
+        interest.targets().filter(|target| !count_once.own.contains(target)).collect();
     let mut families = [reject; 2];
     for (is_v4, entry) in [true, false].into_iter().zip(&mut families) {
         let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
             addresses.iter().filter(|address| address.is_ipv4() == is_v4).copied().collect()
         };
-        let (to, from) = (of_family(&elsewhere), of_family(&several.own));
+        let (to, from) = (of_family(&elsewhere), of_family(&count_once.own));
         let most = if is_v4 { MAX_V4_ADDRESSES } else { MAX_V6_ADDRESSES };
         // Too many addresses to check: pass no packet, since missing one is better than counting it twice.
         if to.is_empty() || to.len().max(from.len()) > most || only_v4 && !is_v4 {

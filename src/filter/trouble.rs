@@ -129,7 +129,7 @@ impl std::error::Error for CaptureError {}
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trouble {
     /// The kernel did not list the interfaces.
-    Look(Code),
+    ListInterfaces(Code),
     /// The packet filter of an interface could not be replaced.
     Filter(Code),
     /// An interface cannot be listened on.
@@ -139,7 +139,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Look(code) => write!(f, "could not look at the interfaces: {code}"),
+            Trouble::ListInterfaces(code) => write!(f, "could not look at the interfaces: {code}"),
             Trouble::Filter(code) => write!(f, "could not renew the packet filter: {code}"),
             Trouble::Capture(error) => error.fmt(f),
         }

@@ -198,7 +198,7 @@ impl Crossing for Report {
             Report::Interface(what, state, was_known) => {
                 Writer::new(7).text(what).byte(number_of(*state)).byte((*was_known).into())
             }
-            Report::Trouble(Trouble::Look(code)) => Writer::new(8).byte(0).code(*code),
+            Report::Trouble(Trouble::ListInterfaces(code)) => Writer::new(8).byte(0).code(*code),
             Report::Trouble(Trouble::Filter(code)) => Writer::new(8).byte(1).code(*code),
             Report::Trouble(Trouble::Capture(error)) => Writer::new(8).byte(2).capture(error),
             Report::SocketWanted => Writer::new(9),
@@ -251,7 +251,7 @@ impl Crossing for Report {
             }
             7 => Report::Interface(reader.text()?, reader.state()?, reader.flag()?),
             8 => Report::Trouble(match reader.byte()? {
-                0 => Trouble::Look(reader.code()?),
+                0 => Trouble::ListInterfaces(reader.code()?),
                 1 => Trouble::Filter(reader.code()?),
                 2 => Trouble::Capture(reader.capture()?),
                 _ => return None,

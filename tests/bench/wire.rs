@@ -39,7 +39,7 @@ fn parse(bencher: Bencher) {
 fn assemble(bencher: Bencher, text: &str) {
     let interest = Interest::of(&doors(text), 0);
     let here = [here()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
     bencher.bench_local(|| program(black_box(&interest), around, MAX_INSTRUCTIONS));
 }
 

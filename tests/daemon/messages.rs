@@ -58,7 +58,7 @@ fn reports(random: &Random) -> Vec<Report> {
         Report::Told("status: door ssh: 3 begun".to_owned()),
         Report::Explained("a line".to_owned(), true),
         Report::Explained(String::new(), false),
-        Report::Trouble(Trouble::Look(Code(random.byte().into()))),
+        Report::Trouble(Trouble::ListInterfaces(Code(random.byte().into()))),
         Report::Trouble(Trouble::Filter(Code(-1))),
         Report::Trouble(Trouble::Capture(capture(CaptureProblem::Down))),
         Report::Refused(capture(CaptureProblem::Missing("lo, eth1".to_owned()))),

@@ -69,7 +69,7 @@ fn one_name_is_one_interface() {
     for (name, index) in [("lo", 1), ("eth0", 2), ("br0", 3)] {
         let layout = layout(name, &scene);
         // As in knockd 0.8: also a port of a bridge, and packets for other hosts.
-        assert_eq!((layout.indexes, layout.several), (vec![index], None), "{name}");
+        assert_eq!((layout.indexes, layout.count_once), (vec![index], None), "{name}");
         assert_eq!(layout.here, scene.interfaces[index as usize - 1].addresses);
     }
     let missing = layout("eth1", &scene);
@@ -106,12 +106,12 @@ fn auto_is_the_interface_of_the_default_route() {
     assert_eq!(layout("auto", &scene).indexes, []);
     scene.default_routes = vec![3];
     let one = layout("auto", &scene);
-    assert_eq!((one.indexes, one.several), (vec![3], None));
+    assert_eq!((one.indexes, one.count_once), (vec![3], None));
     scene.default_routes = vec![3, 2];
     let both = layout("auto", &scene);
     assert_eq!(lines(&both), ["listening on eth0, ppp0"]);
     assert_eq!(both.indexes, [2, 3]);
-    assert!(both.several.is_some());
+    assert!(both.count_once.is_some());
 }
 
 fn packets_of_ports_count_at_their_master() {
@@ -120,21 +120,21 @@ fn packets_of_ports_count_at_their_master() {
     assert_eq!(layout("eth0,eth1,bond0,ppp0", &scene).indexes, [4, 5]);
     // Without a capture on the master.
     assert_eq!(layout("eth0,ppp0", &scene).indexes, [2, 5]);
-    assert_eq!(layout("any", &scene).several.unwrap().hidden, [2, 3]);
+    assert_eq!(layout("any", &scene).count_once.unwrap().counted_elsewhere, [2, 3]);
     // A master that is down passes nothing up.
     scene.interfaces[2].is_up = false;
-    assert_eq!(layout("any", &scene).several.unwrap().hidden, []);
+    assert_eq!(layout("any", &scene).count_once.unwrap().counted_elsewhere, []);
     // A master that is a port itself.
     scene.interfaces[2].is_up = true;
     scene.interfaces[2].master = Some(6);
     scene.interfaces.push(interface("br0", 6));
-    assert_eq!(layout("any", &scene).several.unwrap().hidden, [2, 3, 4]);
+    assert_eq!(layout("any", &scene).count_once.unwrap().counted_elsewhere, [2, 3, 4]);
 }
 
 fn packets_of_a_vrf_count_at_its_ports() {
     let domain = Interface { kind: Kind::Vrf, ..interface("red", 4) };
     let scene = scene(&[port("eth0", 2, 4), interface("eth1", 3), domain]);
-    assert_eq!(layout("any", &scene).several.unwrap().hidden, [4]);
+    assert_eq!(layout("any", &scene).count_once.unwrap().counted_elsewhere, [4]);
     assert_eq!(layout("eth0,red", &scene).indexes, [2]);
     assert_eq!(layout("eth1,red", &scene).indexes, [3, 4]);
 }
@@ -144,10 +144,10 @@ fn shared_packets_count_once() {
     let below = interface("eth0", 2);
     let same = Interface { mac: below.mac, ..share("ipvl0", 4) };
     let scene = scene(&[below, share("macvl0", 3), same, interface("ppp0", 5)]);
-    let several = layout("any", &scene).several.unwrap();
-    assert_eq!((several.hidden, several.mute), (vec![4], vec![3, 4]));
-    let several = layout("macvl0,ipvl0", &scene).several.unwrap();
-    assert_eq!((several.hidden, several.mute), (vec![], vec![]));
+    let count_once = layout("any", &scene).count_once.unwrap();
+    assert_eq!((count_once.counted_elsewhere, count_once.outgoing_counted_elsewhere), (vec![4], vec![3, 4]));
+    let count_once = layout("macvl0,ipvl0", &scene).count_once.unwrap();
+    assert_eq!((count_once.counted_elsewhere, count_once.outgoing_counted_elsewhere), (vec![], vec![]));
 }
 
 fn any_is_every_interface() {
@@ -155,6 +155,6 @@ fn any_is_every_interface() {
     let layout = layout("any", &scene);
     assert_eq!(layout.indexes, [EVERY]);
     assert_eq!(layout.here.len(), 2);
-    let several = layout.several.unwrap();
-    assert_eq!((several.own, several.mute), (layout.here, vec![1]));
+    let count_once = layout.count_once.unwrap();
+    assert_eq!((count_once.own, count_once.outgoing_counted_elsewhere), (layout.here, vec![1]));
 }

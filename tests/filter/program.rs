@@ -11,7 +11,7 @@ use knocking::door::knock::{Knock, Protocol};
 use knocking::door::lock::Lock;
 use knocking::filter::bpf::Instruction;
 use knocking::filter::interest::Interest;
-use knocking::filter::interfaces::Several;
+use knocking::filter::interfaces::CountOnce;
 use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, WHOLE_SNAPSHOT, program};
 use knocking::packet::{parse, payload};
 
@@ -118,7 +118,7 @@ strict_except = ",
     }
 
     fn around(&self) -> Surroundings<'_> {
-        Surroundings { here: &self.here, loopback: None, only_v4: false, several: None }
+        Surroundings { here: &self.here, loopback: None, only_v4: false, count_once: None }
     }
 
     fn packet(&self) -> Packet {
@@ -276,7 +276,7 @@ fn single_packets_pass_by_length_and_first_byte() {
         let doors = crate::config::file::accepted(&text).doors;
         let interest = Interest::of(&doors, 0);
         let here = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
         let program = program(&interest, around, MAX_INSTRUCTIONS);
         check(&program);
         assert!(load(&program));
@@ -327,7 +327,7 @@ fn a_small_budget_merges_ports() {
     let (doors, knocks) = many_doors(400, "tcpflags = syn");
     let interest = Interest::of(&doors, 0);
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
     let mut passed_before = usize::MAX;
     for budget in [0, 1, 50, 64, 100, 128, 200, 500, 1000, 2000, 4000, usize::MAX] {
         let program = program(&interest, around, budget);
@@ -348,7 +348,7 @@ fn a_small_budget_merges_ports() {
 fn five_thousand_doors_fit() {
     let (doors, knocks) = many_doors(5000, "tcpflags = syn");
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
+    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, count_once: None };
     let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
     check(&program);
     assert!(program.len() > MAX_INSTRUCTIONS / 2, "{} of {MAX_INSTRUCTIONS} used", program.len());
@@ -383,8 +383,11 @@ fn flag_rules_of_many_kinds() {
     }
     let doors = doors(&text);
     let (interest, here) = (Interest::of(&doors, 0), [SERVER.parse().unwrap()]);
-    let program =
-        program(&interest, Surroundings { here: &here, loopback: None, only_v4: false, several: None }, 4096);
+    let program = program(
+        &interest,
+        Surroundings { here: &here, loopback: None, only_v4: false, count_once: None },
+        4096,
+    );
     assert!(load(&program));
     for port in 99..=110 {
         for flags in 0..=255 {
@@ -402,7 +405,7 @@ fn many_addresses_are_not_checked() {
         let v4 = (0..count).map(|i| IpAddr::from((0x0a00_0000_u32 + i).to_be_bytes()));
         let v6 = (0..count).map(|i| IpAddr::from((0xfd00 << 112_u32 | u128::from(i)).to_be_bytes()));
         let here: Vec<IpAddr> = v4.chain(v6).collect();
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
         let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
         check(&program);
         assert!(program.len() < 700, "{} instructions for {count} addresses", program.len());
@@ -450,8 +453,13 @@ fn with_several_interfaces_each_packet_passes_once() {
     let interest = Interest::of(&doors(&text), 0);
     for hidden in [0, 1, 5, 300] {
         let hidden: Vec<u32> = (0..hidden).map(|index| 100 + 3 * index).collect();
-        let several = Several { own: here.clone(), hidden: hidden.clone(), mute: vec![1, 9] };
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: Some(&several) };
+        let count_once = CountOnce {
+            own: here.clone(),
+            counted_elsewhere: hidden.clone(),
+            outgoing_counted_elsewhere: vec![1, 9],
+        };
+        let around =
+            Surroundings { here: &here, loopback: None, only_v4: false, count_once: Some(&count_once) };
         let program = program(&interest, around, MAX_INSTRUCTIONS);
         check(&program);
         assert!(load(&program));
@@ -506,7 +514,7 @@ fn interest_can_include_later_lines() {
 fn without_doors_no_packet_passes() {
     let here = [SERVER.parse().unwrap()];
     for budget in [0, 100, MAX_INSTRUCTIONS] {
-        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, several: None };
+        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, count_once: None };
         let program = program(&Interest::of(&[], 0), around, budget);
         check(&program);
         assert!(load(&program));
@@ -517,7 +525,7 @@ fn without_doors_no_packet_passes() {
 /// The kernel runs the program for every packet of the interface.
 fn programs_are_short() {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+    let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
     for (doors, most) in [(1, 80), (16, 170), (250, 1500)] {
         let length = program(&Interest::of(&many_doors(doors, "").0, 0), around, MAX_INSTRUCTIONS).len();
         assert!(length <= most, "{length} instructions for {} ports", doors * 4);
@@ -536,8 +544,11 @@ fn many_doors(count: usize, rules: &str) -> (Vec<Door>, Vec<u16>) {
 fn simple(loopback: Option<u32>, only_v4: bool) -> Vec<Instruction> {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
     let interest = Interest::of(&doors("[d]\nsequence = 7000,8000:udp\ntcpflags = syn\n"), 0);
-    let program =
-        program(&interest, Surroundings { here: &here, loopback, only_v4, several: None }, MAX_INSTRUCTIONS);
+    let program = program(
+        &interest,
+        Surroundings { here: &here, loopback, only_v4, count_once: None },
+        MAX_INSTRUCTIONS,
+    );
     check(&program);
     assert!(load(&program));
     program

@@ -115,7 +115,7 @@ impl Captures {
             return self.look(&Ring::default(), interest, sockets);
         }
         if let Err(error) = self.netlink.doorbell.listen(wanted.follows_routes()) {
-            return vec![Report::Trouble(Trouble::Look(Code::of(&error)))];
+            return vec![Report::Trouble(Trouble::ListInterfaces(Code::of(&error)))];
         }
         self.wanted = wanted;
         self.layout.status.clear();
@@ -128,7 +128,9 @@ impl Captures {
         match self.netlink.survey.scene(self.wanted.follows_routes()) {
             Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest, sockets),
             Ok(scene) => self.settle(ring, &scene, interest, sockets),
-            Err(error) => self.try_again(vec![Report::Trouble(Trouble::Look(Code::of(&error)))], true),
+            Err(error) => {
+                self.try_again(vec![Report::Trouble(Trouble::ListInterfaces(Code::of(&error)))], true)
+            }
         }
     }
 
@@ -170,7 +172,7 @@ impl Captures {
             layout.indexes.contains(&interface.index)
                 && (interface.index == EVERY || !ring.removed(interface.index))
         });
-        let has_changed = layout.here != self.layout.here || layout.several != self.layout.several;
+        let has_changed = layout.here != self.layout.here || layout.count_once != self.layout.count_once;
         for capture in &mut self.open {
             capture.interface = find(scene, capture.interface.index);
             if has_changed && let Err(error) = capture.set_interest(&layout, interest) {

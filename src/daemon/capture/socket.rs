@@ -323,7 +323,7 @@ fn programs<'a>(
         here: &layout.here,
         loopback: interface.is_loopback.then_some(interface.index),
         only_v4,
-        several: layout.several.as_ref(),
+        count_once: layout.count_once.as_ref(),
     };
     move |budget| filter::program(interest, around, budget)
 }

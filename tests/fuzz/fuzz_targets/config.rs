@@ -45,7 +45,7 @@ fn use_it(config: Config) {
         [(0, false, MAX_INSTRUCTIONS), (2, true, 300), (usize::MAX - 1, false, usize::MAX)]
     {
         let interest = Interest::of(&config.doors, ahead);
-        let around = Surroundings { here: &here, loopback: Some(1), only_v4, several: None };
+        let around = Surroundings { here: &here, loopback: Some(1), only_v4, count_once: None };
         check(&program(&interest, around, budget));
     }
     let _ = config.options.state_files(Path::new("/pid"));

@@ -103,7 +103,7 @@ fuzz_target!(|input: Input| {
             let reports = [
                 Report::Adopted(Generation(number)),
                 Report::LeftOut(long),
-                Report::Trouble(Trouble::Look(code)),
+                Report::Trouble(Trouble::ListInterfaces(code)),
                 Report::Trouble(Trouble::Filter(code)),
                 Report::SocketWanted,
                 Report::Described,

@@ -43,7 +43,7 @@ impl World {
     fn new(text: &&str) -> World {
         let doors = fuzzing::doors(text, &[]);
         let here: Vec<IpAddr> = HERE.iter().map(|text| text.parse().expect("an address")).collect();
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, several: None };
+        let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
         let interest = Interest::of(&doors, 0);
         let exact = program(&interest, around, MAX_INSTRUCTIONS);
         let coarse = program(&interest, around, 0);
