@@ -86,7 +86,7 @@ pub enum End {
     /// The last key, part by part.
     Last(Key),
     /// A separate element: the first address after the range; `None` if the range ends with the last address.
-    Behind(Option<Key>),
+    FirstAfter(Option<Key>),
 }
 
 impl Element {
@@ -113,8 +113,8 @@ impl Element {
             (Form::Address, true) => {
                 vec![Element {
                     key: Key::of(&[&first]),
-                    end: Some(End::Behind(
-                        next(network.broadcast()).map(|behind| Key::of(&[&octets(behind)])),
+                    end: Some(End::FirstAfter(
+                        next(network.broadcast()).map(|after| Key::of(&[&octets(after)])),
                     )),
                 }]
             }
@@ -152,8 +152,8 @@ impl Element {
             item = item.long(TIMEOUT, u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
         }
         let mut list = Attributes::new().nested(ITEM, &item);
-        if let Some(End::Behind(Some(behind))) = &self.end {
-            let end = Attributes::new().nested(KEY, &value(behind)).number(FLAGS, INTERVAL_END);
+        if let Some(End::FirstAfter(Some(after))) = &self.end {
+            let end = Attributes::new().nested(KEY, &value(after)).number(FLAGS, INTERVAL_END);
             list = list.nested(ITEM, &end);
         }
         list
@@ -198,11 +198,11 @@ fn next(address: IpAddr) -> Option<IpAddr> {
 
 /// An operation on an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum Operation {
     /// Add it; refused if it is present already.
     Add,
     /// Add it; if it is present already, old kernels do nothing and new ones set its timeout.
-    Keep,
+    AddOrKeep,
     /// Set its timeout, whether it is present or not, on every kernel. No packet sees it missing: all three
     /// messages are in one transaction.
     Renew,
@@ -215,25 +215,25 @@ pub fn push(
     batch: &mut Batch,
     set: &SetName,
     element: &Element,
-    deed: Deed,
+    operation: Operation,
     time: Option<Time>,
 ) -> std::ops::RangeInclusive<u32> {
     let with = list(set, &element.attributes(time));
     let mut add = |kind, flags, attributes| batch.add(kind, flags, set.family, attributes);
-    match deed {
-        Deed::Add => {
+    match operation {
+        Operation::Add => {
             let sequence = add(Kind::NewSetElem, NLM_F_CREATE | NLM_F_EXCL, &with);
             sequence..=sequence
         }
-        Deed::Keep => {
+        Operation::AddOrKeep => {
             let sequence = add(Kind::NewSetElem, NLM_F_CREATE, &with);
             sequence..=sequence
         }
-        Deed::Delete => {
+        Operation::Delete => {
             let sequence = add(Kind::DelSetElem, 0, &with);
             sequence..=sequence
         }
-        Deed::Renew => {
+        Operation::Renew => {
             let without = list(set, &element.attributes(None));
             let first = add(Kind::NewSetElem, NLM_F_CREATE, &with);
             add(Kind::DelSetElem, 0, &without);

@@ -81,7 +81,7 @@ impl Flow {
 
     fn read(kind: u16, attributes: &[u8]) -> Option<Flow> {
         let original = answer::find(attributes, ORIGINAL)?;
-        let (peer, protocol, port) = ends(original)?;
+        let (peer, protocol, port) = parse_tuple(original)?;
         let ports = answer::find(original, PORTS)?;
         let reply = answer::find(attributes, REPLY).and_then(|reply| answer::find(reply, PORTS));
         let tcp = answer::find(attributes, PROTOCOL_STATE)
@@ -104,7 +104,7 @@ impl Flow {
 }
 
 /// Source, protocol and destination port of a tuple.
-fn ends(tuple: &[u8]) -> Option<(IpAddr, Protocol, u16)> {
+fn parse_tuple(tuple: &[u8]) -> Option<(IpAddr, Protocol, u16)> {
     let addresses = answer::find(tuple, ADDRESSES)?;
     let ports = answer::find(tuple, PORTS)?;
     let source = match (answer::find(addresses, SOURCE4), answer::find(addresses, SOURCE6)) {
@@ -146,9 +146,9 @@ pub fn flows_question(is_v6: bool, sequence: u32) -> Vec<u8> {
 /// The message that makes conntrack forget a flow, if the door lets it in. `flow` is an answer to
 /// [`flows_question`] without its first four bytes.
 #[must_use]
-pub fn forgetting(flow: &[u8], scope: &Scope<'_>, sequence: u32) -> Option<Vec<u8>> {
+pub fn flow_deletion(flow: &[u8], scope: &Scope<'_>, sequence: u32) -> Option<Vec<u8>> {
     let original = answer::find(flow, ORIGINAL)?;
-    let (source, protocol, port) = ends(original)?;
+    let (source, protocol, port) = parse_tuple(original)?;
     if !scope.has(source, protocol, port) {
         return None;
     }

@@ -233,7 +233,7 @@ impl Guard {
             batch.add(Kind::NewRule, NLM_F_CREATE | NLM_F_APPEND, FAMILY, &attributes);
         };
         add(&mut batch, base, &Rule::new().from_loopback().then(Verdict::Accept));
-        add(&mut batch, base, &Rule::new().of_a_connection().then(Verdict::Accept));
+        add(&mut batch, base, &Rule::new().of_later_tcp_segments().then(Verdict::Accept));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let of_protocol: Vec<Ports> =
                 groups.iter().map(|(ports, _)| *ports).filter(|ports| ports.protocol == protocol).collect();

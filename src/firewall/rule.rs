@@ -17,7 +17,7 @@ const VERDICT: u16 = 2;
 /// The register in which a packet's field is compared; it holds 16 bytes.
 const REGISTER: u32 = 1;
 /// Another register, for what is computed from the first.
-const SECOND: u32 = 2;
+const SCRATCH_REGISTER: u32 = 2;
 /// The register for the verdict.
 const VERDICT_REGISTER: u32 = 0;
 
@@ -128,7 +128,7 @@ impl Rule {
     /// Matches TCP segments that do not begin a connection. A first fragment that ends before the flags does
     /// not match: it could be anything.
     #[must_use]
-    pub fn of_a_connection(self) -> Rule {
+    pub fn of_later_tcp_segments(self) -> Rule {
         let looked_at = Flags::FIN.0 | Flags::SYN.0 | Flags::RST.0 | Flags::ACK.0;
         let rule = self.of_protocol(Protocol::Tcp).payload(TRANSPORT_HEADER, TCP_FLAGS);
         rule.mask((REGISTER, REGISTER), &[looked_at]).compare(NOT_EQUAL, &[Flags::SYN.0])
@@ -208,7 +208,7 @@ impl Rule {
         let (rule, register) = if network.prefix_len() == network.max_prefix_len() {
             (self, REGISTER)
         } else {
-            (self.mask((REGISTER, SECOND), &octets(network.netmask())), SECOND)
+            (self.mask((REGISTER, SCRATCH_REGISTER), &octets(network.netmask())), SCRATCH_REGISTER)
         };
         let data = Attributes::new().text(1, set).number(2, register);
         rule.expression("lookup", &if flags == 0 { data } else { data.number(5, flags) })

@@ -31,7 +31,7 @@ const IPV4_ADDRESS: u32 = 7;
 const IPV6_ADDRESS: u32 = 8;
 const INET_PROTOCOL: u32 = 12;
 const INET_SERVICE: u32 = 13;
-const SERVICE_BEHIND: u32 = INET_PROTOCOL << 6 | INET_SERVICE;
+const PROTOCOL_AND_SERVICE: u32 = INET_PROTOCOL << 6 | INET_SERVICE;
 
 /// What the key of a set holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,8 +97,8 @@ impl Description {
         let (form, found_v6) = match (number(KEY_TYPE), number(KEY_LENGTH)) {
             (IPV4_ADDRESS, 4) => (Form::Address, false),
             (IPV6_ADDRESS, 16) => (Form::Address, true),
-            (kind, 12) if kind == IPV4_ADDRESS << 12 | SERVICE_BEHIND => (Form::Service, false),
-            (kind, 24) if kind == IPV6_ADDRESS << 12 | SERVICE_BEHIND => (Form::Service, true),
+            (kind, 12) if kind == IPV4_ADDRESS << 12 | PROTOCOL_AND_SERVICE => (Form::Service, false),
+            (kind, 24) if kind == IPV6_ADDRESS << 12 | PROTOCOL_AND_SERVICE => (Form::Service, true),
             _ => return Err(Unfit::Key),
         };
         if found_v6 != is_v6 {

@@ -8,7 +8,7 @@ use knocking::door::knock::Protocol;
 use knocking::door::open::{Family, SetName, Sets};
 use knocking::door::ports::Ports;
 use knocking::firewall::answer::{Answer, Refused, answers};
-use knocking::firewall::element::{self, Deed, Element, Time, found, removed};
+use knocking::firewall::element::{self, Element, Operation, Time, found, removed};
 use knocking::firewall::flows::{Flow, Stage, flows};
 use knocking::firewall::guard::{Abilities, Guard, names};
 use knocking::firewall::message::{Attributes, Batch, Kind};
@@ -64,8 +64,13 @@ fn attribute(length: u16, kind: u16, value: &[u8]) -> Vec<u8> {
 
 fn an_element_is_these_bytes() {
     let mut batch = Batch::new(7);
-    let numbers =
-        element::push(&mut batch, &set(), &ssh()[0], Deed::Add, Some(Time::For(Duration::from_secs(10))));
+    let numbers = element::push(
+        &mut batch,
+        &set(),
+        &ssh()[0],
+        Operation::Add,
+        Some(Time::For(Duration::from_secs(10))),
+    );
     assert_eq!(numbers, 8..=8);
     let (bytes, last) = batch.finish();
     assert_eq!(last, 8);
@@ -105,8 +110,13 @@ fn kinds(bytes: &[u8]) -> Vec<(u16, u16)> {
 
 fn a_renewal_is_three_messages_of_one_batch() {
     let mut batch = Batch::new(1);
-    let numbers =
-        element::push(&mut batch, &set(), &ssh()[0], Deed::Renew, Some(Time::For(Duration::from_secs(1))));
+    let numbers = element::push(
+        &mut batch,
+        &set(),
+        &ssh()[0],
+        Operation::Renew,
+        Some(Time::For(Duration::from_secs(1))),
+    );
     assert_eq!(numbers, 2..=4);
     let (bytes, last) = batch.finish();
     assert_eq!(last, 4);
@@ -119,7 +129,7 @@ fn a_renewal_is_three_messages_of_one_batch() {
 fn an_element_for_ever_has_no_time_unless_the_set_gives_one() {
     let length = |time| {
         let mut batch = Batch::new(1);
-        element::push(&mut batch, &set(), &ssh()[0], Deed::Add, time);
+        element::push(&mut batch, &set(), &ssh()[0], Operation::Add, time);
         batch.finish().0.len()
     };
     let without = length(None);

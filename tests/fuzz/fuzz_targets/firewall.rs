@@ -8,7 +8,7 @@ use knocking::door::knock::Protocol;
 use knocking::door::ports::Ports;
 use knocking::firewall::answer::{Answer, answers, attributes};
 use knocking::firewall::element::{found, is_dump, removed};
-use knocking::firewall::flows::{flows, forgetting};
+use knocking::firewall::flows::{flow_deletion, flows};
 use knocking::firewall::refusal::Refusal;
 use knocking::firewall::sessions::{Scope, connections, destruction};
 use knocking::firewall::set::{Description, TableDescription};
@@ -37,7 +37,7 @@ fuzz_target!(|datagram: &[u8]| {
                     assert!(Description::read(bytes, is_v6).map_or(true, |it| it.is_v6 == is_v6));
                     let network = if is_v6 { "::/0" } else { "0.0.0.0/0" };
                     let scope = Scope { network: network.parse().expect("a network"), ports: &ports };
-                    if let Some(request) = forgetting(bytes, &scope, 2) {
+                    if let Some(request) = flow_deletion(bytes, &scope, 2) {
                         assert!(!is_dump(&request), "it asks for one flow");
                     }
                 }

@@ -7,7 +7,7 @@ use litemap::LiteMap;
 use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
-use crate::firewall::element::{self, Deed, Time};
+use crate::firewall::element::{self, Operation, Time};
 use crate::firewall::refusal::Refusal;
 use crate::opening::admissions::{Change, SetElement, Want};
 use crate::time::Now;
@@ -51,12 +51,12 @@ impl Firewall {
             set_elements.map(|(set_element, until)| (set_element.clone(), until)).collect();
         for some in set_elements.chunks(AT_ONCE) {
             let changes = some.iter().map(|(set_element, until)| {
-                (set_element, Deed::Keep, Some(self.time(set_element, *until, now)))
+                (set_element, Operation::AddOrKeep, Some(self.time(set_element, *until, now)))
             });
             let changes: Vec<_> = changes.collect();
             let mut batch = self.nft.batch();
-            for (set_element, deed, time) in changes {
-                element::push(&mut batch, &set_element.set, &set_element.element, deed, time);
+            for (set_element, operation, time) in changes {
+                element::push(&mut batch, &set_element.set, &set_element.element, operation, time);
             }
             // A refusal was reported when the door opened, or the set is gone again.
             let _ = self.nft.commit(batch);
@@ -70,32 +70,43 @@ impl Firewall {
     pub(super) fn change(&mut self, changes: &[Change], now: Now) -> Outcome {
         let mut outcome = Outcome::default();
         for some in changes.chunks(AT_ONCE) {
-            let deeds = some.iter().map(|(set_element, want)| match want {
-                Want::In(_) => (set_element, Deed::Add, *want),
-                Want::Renewed(_) => (set_element, Deed::Renew, *want),
-                Want::Out => (set_element, Deed::Delete, *want),
+            let operations = some.iter().map(|(set_element, want)| match want {
+                Want::In(_) => (set_element, Operation::Add, *want),
+                Want::Renewed(_) => (set_element, Operation::Renew, *want),
+                Want::Out => (set_element, Operation::Delete, *want),
             });
-            self.change_at_once(deeds.collect(), now, &mut outcome);
+            self.change_at_once(operations.collect(), now, &mut outcome);
         }
         outcome
     }
 
-    fn change_at_once(&mut self, mut deeds: Vec<(&SetElement, Deed, Want)>, now: Now, outcome: &mut Outcome) {
+    fn change_at_once(
+        &mut self,
+        mut operations: Vec<(&SetElement, Operation, Want)>,
+        now: Now,
+        outcome: &mut Outcome,
+    ) {
         for _ in 0..ROUNDS {
             let mut batch = self.nft.batch();
-            let mut numbers = Vec::with_capacity(deeds.len());
-            for (set_element, deed, want) in &deeds {
+            let mut numbers = Vec::with_capacity(operations.len());
+            for (set_element, operation, want) in &operations {
                 let time = match want {
                     Want::In(until) | Want::Renewed(until) => Some(self.time(set_element, *until, now)),
                     Want::Out => None,
                 };
-                numbers.push(element::push(&mut batch, &set_element.set, &set_element.element, *deed, time));
+                numbers.push(element::push(
+                    &mut batch,
+                    &set_element.set,
+                    &set_element.element,
+                    *operation,
+                    time,
+                ));
             }
             let refused = match self.nft.commit(batch) {
                 Ok(refused) if refused.is_empty() => return,
                 Ok(refused) => refused,
                 Err(refusal) => {
-                    let all = deeds
+                    let all = operations
                         .into_iter()
                         .map(|(set_element, ..)| (set_element.clone(), refusal.sentence(&set_element.set)));
                     outcome.refused.extend(all);
@@ -109,14 +120,14 @@ impl Firewall {
                     whys.entry(it).or_insert(Refusal::of(refused, 0));
                 }
             }
-            let mut left = Vec::with_capacity(deeds.len());
-            for (index, (set_element, deed, want)) in deeds.into_iter().enumerate() {
+            let mut left = Vec::with_capacity(operations.len());
+            for (index, (set_element, operation, want)) in operations.into_iter().enumerate() {
                 let Some(why) = whys.get(&index) else {
-                    left.push((set_element, deed, want));
+                    left.push((set_element, operation, want));
                     continue;
                 };
-                match self.instead(set_element, deed, want, *why, now) {
-                    Instead::Do(deed) => left.push((set_element, deed, want)),
+                match self.instead(set_element, operation, want, *why, now) {
+                    Instead::Do(operation) => left.push((set_element, operation, want)),
                     Instead::LeaveIt => {}
                     Instead::ItIsForeign => {
                         outcome.foreign.push(set_element.clone());
@@ -126,7 +137,7 @@ impl Firewall {
                     }
                 }
             }
-            deeds = left;
+            operations = left;
         }
     }
 
@@ -134,28 +145,30 @@ impl Firewall {
     fn instead(
         &mut self,
         set_element: &SetElement,
-        deed: Deed,
+        operation: Operation,
         want: Want,
         why: Refusal,
         now: Now,
     ) -> Instead {
-        match (deed, why) {
+        match (operation, why) {
             // It is gone already, as wanted.
-            (Deed::Delete, Refusal::Missing) => Instead::LeaveIt,
-            (Deed::Add, Refusal::Exists) => match self.nft.element(&set_element.set, &set_element.element) {
-                // A knock never shortens a time, not even one that an administrator set.
-                Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
-                // Something else overlaps it.
-                Ok(None) if set_element.element.end.is_some() => Instead::Refuse,
-                // It may have expired just now.
-                _ => Instead::Do(Deed::Renew),
-            },
+            (Operation::Delete, Refusal::Missing) => Instead::LeaveIt,
+            (Operation::Add, Refusal::Exists) => {
+                match self.nft.element(&set_element.set, &set_element.element) {
+                    // A knock never shortens a time, not even one that an administrator set.
+                    Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
+                    // Something else overlaps it.
+                    Ok(None) if set_element.element.end.is_some() => Instead::Refuse,
+                    // It may have expired just now.
+                    _ => Instead::Do(Operation::Renew),
+                }
+            }
             // Linux 5.10 cannot do this in one transaction in a set with many intervals.
-            (Deed::Renew, Refusal::Exists) => {
+            (Operation::Renew, Refusal::Exists) => {
                 let mut batch = self.nft.batch();
-                element::push(&mut batch, &set_element.set, &set_element.element, Deed::Delete, None);
+                element::push(&mut batch, &set_element.set, &set_element.element, Operation::Delete, None);
                 let _ = self.nft.commit(batch);
-                Instead::Do(Deed::Keep)
+                Instead::Do(Operation::AddOrKeep)
             }
             _ => Instead::Refuse,
         }
@@ -175,7 +188,7 @@ impl Firewall {
 }
 
 enum Instead {
-    Do(Deed),
+    Do(Operation),
     LeaveIt,
     ItIsForeign,
     Refuse,

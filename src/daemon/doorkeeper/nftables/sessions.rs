@@ -12,7 +12,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::firewall::answer::{Answer, answers};
-use crate::firewall::flows::{CHANGED_FLOWS, Flow, Stage, flows, flows_question, forgetting};
+use crate::firewall::flows::{CHANGED_FLOWS, Flow, Stage, flow_deletion, flows, flows_question};
 use crate::firewall::sessions::{
     Connection, ENDED_SOCKETS, Scope, connections, connections_question, destruction,
 };
@@ -138,7 +138,7 @@ fn forget(scope: &Scope<'_>) -> Result<(), Errno> {
     let is_v6 = matches!(scope.network, IpNet::V6(_));
     ask(&socket, &flows_question(is_v6, 1), |datagram| {
         deletions.extend(answers(datagram).filter_map(|answer| match answer {
-            Answer::Object { attributes, .. } => forgetting(attributes, scope, 2),
+            Answer::Object { attributes, .. } => flow_deletion(attributes, scope, 2),
             Answer::Done { .. } | Answer::Refused(_) => None,
         }));
     })?;
