@@ -32,8 +32,12 @@ pub(super) fn remarks(doors: &[Door]) -> Vec<Warning> {
 
 /// Warnings about the options together with the doors: the guard, the fleet.
 pub(super) fn about_options(options: &Options, doors: &[Door]) -> Vec<Warning> {
-    let guard = guard::CHECKS.iter().flat_map(|check| check(options, doors));
-    guard.chain(fleet::nobody_to_ask(options, doors)).collect()
+    let mut warnings = Vec::new();
+    for check in guard::CHECKS {
+        warnings.extend(check(options, doors));
+    }
+    warnings.extend(fleet::nobody_to_ask(options, doors));
+    warnings
 }
 
 /// Warnings about the lines of one section.
