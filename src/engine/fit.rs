@@ -5,18 +5,9 @@ use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::Lock;
 use crate::door::sequence::Stage;
 use crate::engine::Engine;
+use crate::engine::attempts::{AttemptId, Candidate};
+use crate::engine::sharing::{Part, SharedKnock};
 use crate::time::Now;
-
-/// How a packet fits the attempts known to this gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// No door can use it.
-    Stray,
-    /// It begins or continues an attempt here, or is of no use to other gateways either.
-    Here,
-    /// It may be a later stage of an attempt that is not known here.
-    Elsewhere,
-}
 
 impl Engine {
     /// Whether any door can use this packet, to advance or to fail an attempt.
@@ -26,87 +17,116 @@ impl Engine {
         self.interest.includes(knock, own) || self.interest.includes_hit(knock, own)
     }
 
-    /// Classifies a packet. Compares it with the stages of all doors only if `may_look` returns true.
-    pub fn fit(&mut self, knock: &Knock, now: Now, may_look: impl FnOnce() -> bool) -> Fit {
+    /// Whether a packet may be a later stage of an attempt that is not known to this gateway, because it
+    /// neither begins nor continues one here. Compares it with the stages of all doors only if `may_look`
+    /// returns true.
+    pub fn may_continue_elsewhere(
+        &mut self,
+        knock: &Knock,
+        now: Now,
+        may_look: impl FnOnce() -> bool,
+    ) -> bool {
         let own = self.is_here(knock.destination);
         if !self.interest.includes(knock, own) {
-            return if self.interest.includes_hit(knock, own) { Fit::Here } else { Fit::Stray };
+            return false;
         }
         self.update_otp_doors(now);
-        let has_attempt = self.candidates_of(knock).next().is_some();
-        let is_known = if has_attempt {
-            self.candidates_of(knock).any(|(_, _, is_next)| is_next)
-        } else {
+        let attempts = self.candidates_of(knock);
+        let is_known = if attempts.is_empty() {
             let mut firsts = std::mem::take(&mut self.firsts);
             self.first_stages.doors_at(Stage::of(knock), knock.destination, own, &mut firsts);
-            let is_first = !firsts.is_empty();
             self.firsts = firsts;
-            is_first
+            !self.firsts.is_empty()
+        } else {
+            attempts.iter().any(|candidate| self.continues(knock, *candidate))
         };
         let is_later = |door: &Door| {
             let fits = door.accepts_destination(knock.destination, own) && door.packet_rule().allows(knock);
             fits && door.rules.admit(knock.source) && has_later_stage(&door.lock, knock, now)
         };
-        if is_known || !may_look() || !self.doors.iter().any(is_later) { Fit::Here } else { Fit::Elsewhere }
+        !is_known && may_look() && self.doors.iter().any(is_later)
     }
 
-    /// The attempts of the knock's source at doors that accept its destination: the door, the stages reached,
-    /// and whether the knock is the next stage, or a repeat of the last one where duplicates are allowed.
-    fn candidates_of(&self, knock: &Knock) -> impl Iterator<Item = (&Door, Vec<Stage>, bool)> {
-        let own = self.is_here(knock.destination);
-        let ids =
-            std::iter::successors(self.attempts.first_of(knock.source), |&id| self.attempts.next_of(id));
-        let candidates = ids.flat_map(|id| self.attempts.candidates(id));
-        candidates.filter_map(move |candidate| {
-            let door = self.doors.get(candidate.door as usize)?;
-            if !door.accepts_destination(knock.destination, own) {
-                return None;
-            }
-            let stage = |index| door.lock.stage(candidate.turn, knock.source, index);
-            let reached = usize::from(candidate.reached);
-            let here = Some(Stage::of(knock));
-            let is_next =
-                stage(reached) == here || door.rules.allows_duplicates && stage(reached - 1) == here;
-            Some((door, (0..reached).filter_map(stage).collect(), is_next))
-        })
-    }
-
-    /// The stages reached by the furthest attempt of the knock's source, as knocks; with `must_fit`, only
-    /// attempts that the knock continues are considered. An attempt stores only its stages, so the TCP flags
-    /// and the UDP length are set to values that the door accepts.
+    /// The stages reached by the furthest attempt of the knock's source, as knocks to share; with `must_fit`,
+    /// only attempts that the knock continues are considered. An attempt stores only its stages, so the TCP
+    /// flags and the UDP length are set to values that the door accepts.
     #[must_use]
-    pub fn stages_reached_as_knocks(&self, knock: &Knock, must_fit: bool) -> Vec<Knock> {
-        let found = self.candidates_of(knock).filter(|(_, _, is_next)| *is_next || !must_fit);
-        let Some((door, stages, _)) = found.max_by_key(|(_, stages, _)| stages.len()) else {
-            return Vec::new();
+    pub fn stages_reached_as_knocks(&self, knock: &Knock, must_fit: bool) -> Vec<SharedKnock> {
+        let mut furthest: Option<Candidate> = None;
+        for candidate in self.candidates_of(knock) {
+            let is_further = furthest.is_none_or(|it| it.reached <= candidate.reached);
+            if is_further && (!must_fit || self.continues(knock, candidate)) {
+                furthest = Some(candidate);
+            }
+        }
+        let mut reached = Vec::new();
+        let Some((candidate, door)) = furthest.and_then(|it| Some((it, self.door_of(it)?))) else {
+            return reached;
         };
         let rule = door.packet_rule();
-        let like = |stage: Stage| Knock {
-            protocol: stage.protocol,
-            port: stage.port,
-            flags: (stage.protocol == Protocol::Tcp).then_some(rule.flags.set),
-            udp_length: (stage.protocol == Protocol::Udp)
-                .then(|| rule.udp_length.map_or(0, |(least, _)| least)),
-            ..*knock
-        };
-        stages.into_iter().map(like).collect()
+        for index in 0..usize::from(candidate.reached) {
+            let Some(stage) = door.lock.stage(candidate.turn, knock.source, index) else { continue };
+            let knock = Knock {
+                protocol: stage.protocol,
+                port: stage.port,
+                flags: (stage.protocol == Protocol::Tcp).then_some(rule.flags.set),
+                udp_length: (stage.protocol == Protocol::Udp)
+                    .then(|| rule.udp_length.map_or(0, |(least, _)| least)),
+                ..*knock
+            };
+            let (is_first, is_last) = (index == 0, index + 1 == candidate.reached.into());
+            reached.push(SharedKnock { knock, part: Part::Before { is_first, is_last }, is_own: false });
+        }
+        reached
     }
 
     /// Ends, without events, all attempts of the knock's source at doors that accept its destination.
     pub fn end_attempts_silently(&mut self, knock: &Knock) {
-        let own = self.is_here(knock.destination);
-        let mut next = self.attempts.first_of(knock.source);
-        while let Some(id) = next {
-            next = self.attempts.next_of(id);
-            let doors = &self.doors;
-            let is_other = |door: u32| {
-                let door = doors.get(door as usize);
-                door.is_some_and(|door| !door.accepts_destination(knock.destination, own))
-            };
-            let left: Vec<_> =
-                self.attempts.candidates(id).iter().copied().filter(|it| is_other(it.door)).collect();
+        for id in self.attempts_of(knock) {
+            let mut left = self.attempts.candidates(id).to_vec();
+            left.retain(|candidate| !self.is_meant(knock, *candidate));
             self.attempts.keep(id, &left, self.shortest_timeout(&left));
         }
+    }
+
+    /// The attempts of the knock's source.
+    fn attempts_of(&self, knock: &Knock) -> Vec<AttemptId> {
+        let mut ids = Vec::new();
+        let mut next = self.attempts.first_of(knock.source);
+        while let Some(id) = next {
+            ids.push(id);
+            next = self.attempts.next_of(id);
+        }
+        ids
+    }
+
+    /// What the attempts of the knock's source may open, at doors that accept its destination.
+    fn candidates_of(&self, knock: &Knock) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for id in self.attempts_of(knock) {
+            candidates.extend_from_slice(self.attempts.candidates(id));
+        }
+        candidates.retain(|candidate| self.is_meant(knock, *candidate));
+        candidates
+    }
+
+    fn door_of(&self, candidate: Candidate) -> Option<&Door> {
+        self.doors.get(candidate.door as usize)
+    }
+
+    /// Whether the door accepts the destination of the knock.
+    fn is_meant(&self, knock: &Knock, candidate: Candidate) -> bool {
+        let own = self.is_here(knock.destination);
+        self.door_of(candidate).is_some_and(|door| door.accepts_destination(knock.destination, own))
+    }
+
+    /// Whether the knock is the next stage of the attempt, or a repeat of the last one where duplicates are
+    /// allowed.
+    fn continues(&self, knock: &Knock, candidate: Candidate) -> bool {
+        let Some(door) = self.door_of(candidate) else { return false };
+        let reached = usize::from(candidate.reached);
+        let is_stage = |index| door.lock.stage(candidate.turn, knock.source, index) == Some(Stage::of(knock));
+        is_stage(reached) || door.rules.allows_duplicates && is_stage(reached - 1)
     }
 }
 

@@ -14,12 +14,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use crate::door::Door;
 use crate::door::knock::Knock;
 use crate::engine::Engine;
-use crate::engine::fit::Fit;
 use crate::opening::event::Event;
 use crate::opening::log_limit::RateLimit;
 use crate::time::Now;
@@ -60,8 +57,9 @@ pub struct SharedKnock {
 }
 
 /// A source whose knocks are shared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Source {
+    address: IpAddr,
     /// The uptime until which its knocks are shared.
     until: Duration,
     /// Its knocks, in the order of the log.
@@ -83,7 +81,8 @@ struct Kept {
 pub struct Sharing {
     /// The fleet shares knocks.
     pub is_enabled: bool,
-    sources: LiteMap<IpAddr, Source>,
+    /// In the order of their addresses.
+    sources: Vec<Source>,
     rate: RateLimit,
     looks: RateLimit,
 }
@@ -92,7 +91,7 @@ impl Default for Sharing {
     fn default() -> Sharing {
         Sharing {
             is_enabled: false,
-            sources: LiteMap::new(),
+            sources: Vec::new(),
             rate: RateLimit::new(MOST_SHARED, MOST_SHARED),
             looks: RateLimit::new(MOST_LOOKS, MOST_LOOKS),
         }
@@ -102,7 +101,7 @@ impl Default for Sharing {
 impl Sharing {
     /// Turns knock sharing on or off, and forgets all shared sources.
     pub fn set_enabled(&mut self, is_enabled: bool) {
-        self.sources = LiteMap::new();
+        self.sources = Vec::new();
         self.is_enabled = is_enabled;
     }
 
@@ -113,18 +112,19 @@ impl Sharing {
         if !self.is_enabled {
             return Vec::new();
         }
-        let is_shared = self.sources.get(&knock.source).is_some_and(|it| it.until > now.uptime);
+        let is_shared = self.is_shared(knock, now);
         let is_meant = if is_shared {
             engine.may_affect_attempts(knock)
         } else {
-            engine.fit(knock, now, || admits(&mut self.looks, now)) == Fit::Elsewhere
+            engine.may_continue_elsewhere(knock, now, || admits(&mut self.looks, now))
         };
         if !is_meant || !admits(&mut self.rate, now) {
             return Vec::new();
         }
-        let before = if is_shared { Vec::new() } else { engine.stages_reached_as_knocks(knock, false) };
+        let mut shared = if is_shared { Vec::new() } else { engine.stages_reached_as_knocks(knock, false) };
+        shared.push(SharedKnock { knock: *knock, part: Part::Now, is_own: false });
         self.source(engine, knock, now);
-        with(&before, Some(knock))
+        shared
     }
 
     /// Processes a knock from the log. Appends the resulting events to `events` if the knock arrived at this
@@ -140,81 +140,74 @@ impl Sharing {
         if !self.is_enabled || !engine.may_affect_attempts(knock) {
             return Vec::new();
         }
-        let is_known = self.sources.get(&knock.source).is_some_and(|it| it.until > now.uptime);
-        let mut before = Vec::new();
-        if !is_known && *part == Part::Now {
-            before = engine.stages_reached_as_knocks(knock, true);
+        let (is_now, begins, is_last) = match *part {
+            Part::Now => (true, !self.is_shared(knock, now), false),
+            Part::Before { is_first, is_last } => (false, is_first, is_last),
+        };
+        let before = if is_now && begins { engine.stages_reached_as_knocks(knock, true) } else { Vec::new() };
+        if begins {
             engine.end_attempts_silently(knock);
         }
-        let mut kept = std::mem::take(&mut self.source(engine, knock, now).kept);
+        let this = Kept { knock: *knock, is_own: is_now && *is_own, came: now.uptime };
+        let Some(Source { kept, .. }) = self.source(engine, knock, now) else { return before };
+        let repeated: &[Kept] = if is_last { kept } else { &[] };
         let mut has_opened = false;
-        let mut observe = |engine: &mut Engine, knock: &Knock, is_own: bool| {
+        for it in std::iter::once(&this).chain(repeated) {
             let (first, steps) = (events.len(), engine.steps);
-            engine.observe(knock, now, events);
+            engine.observe(&it.knock, now, events);
             let came = events.get(first..).unwrap_or_default();
             has_opened |= came.iter().any(|event| matches!(event, Event::Opened { .. }));
-            if !is_own {
+            if !it.is_own {
                 events.truncate(first);
                 engine.steps = steps;
             }
-        };
-        match *part {
-            Part::Now => {
-                observe(engine, knock, *is_own);
-                kept.push(Kept { knock: *knock, is_own: *is_own, came: now.uptime });
-                if kept.len() > MOST_KEPT {
-                    kept.remove(0);
-                }
-            }
-            Part::Before { is_first, is_last } => {
-                if is_first {
-                    engine.end_attempts_silently(knock);
-                }
-                observe(engine, knock, false);
-                if is_last {
-                    for it in &kept {
-                        observe(engine, &it.knock, it.is_own);
-                    }
-                }
-            }
         }
-        if has_opened {
-            self.sources.remove(&knock.source);
-        } else {
-            self.source(engine, knock, now).kept = kept;
+        if is_now {
+            if kept.len() >= MOST_KEPT {
+                kept.remove(0);
+            }
+            kept.push(this);
         }
-        with(&before, None)
+        if has_opened && let Ok(place) = self.place(knock.source) {
+            self.sources.remove(place);
+        }
+        before
+    }
+
+    /// The index of a source, or the index at which to insert it.
+    fn place(&self, source: IpAddr) -> Result<usize, usize> {
+        self.sources.binary_search_by(|it| it.address.cmp(&source))
+    }
+
+    /// Whether the knocks of this source are shared.
+    fn is_shared(&self, knock: &Knock, now: Now) -> bool {
+        let place = self.place(knock.source).ok();
+        place.and_then(|place| self.sources.get(place)).is_some_and(|it| it.until > now.uptime)
     }
 
     /// The entry of the knock's source, whose knocks are shared for the longest `seq_timeout` from now on.
-    fn source(&mut self, engine: &Engine, knock: &Knock, now: Now) -> &mut Source {
-        let source = knock.source;
-        if self.sources.len() >= MOST_SOURCES && !self.sources.contains_key(&source) {
-            let oldest = self.sources.iter().min_by_key(|(_, it)| it.until).map(|(source, _)| *source);
-            oldest.and_then(|oldest| self.sources.remove(&oldest));
+    fn source(&mut self, engine: &Engine, knock: &Knock, now: Now) -> Option<&mut Source> {
+        let address = knock.source;
+        if self.sources.len() >= MOST_SOURCES && self.place(address).is_err() {
+            let oldest =
+                (0..).zip(&self.sources).min_by_key(|(_, it)| it.until).map_or(0, |(place, _)| place);
+            self.sources.remove(oldest);
         }
         let longest = engine.doors().iter().map(Door::seq_timeout).max().unwrap_or_default();
-        let source = self.sources.entry(source).or_default();
+        let until = now.uptime.saturating_add(longest);
+        let place = self.place(address).unwrap_or_else(|place| {
+            self.sources.insert(place, Source { address, until, kept: Vec::new() });
+            place
+        });
+        let source = self.sources.get_mut(place)?;
         // A new knock extends the source's time, not that of its earlier knocks.
         source.kept.retain(|it| it.came.saturating_add(longest) > now.uptime);
-        source.until = now.uptime.saturating_add(longest);
-        source
+        source.until = until;
+        Some(source)
     }
 }
 
 fn admits(limit: &mut RateLimit, now: Now) -> bool {
     limit.take_suppressed_if_due(now.uptime);
     limit.admits(now.uptime)
-}
-
-/// Stages reached earlier, followed by a new knock if there is one, ready to be shared.
-fn with(before: &[Knock], now: Option<&Knock>) -> Vec<SharedKnock> {
-    let last = before.len();
-    let shared = |knock: &Knock, part| SharedKnock { knock: *knock, part, is_own: false };
-    let mut all: Vec<SharedKnock> = (1..)
-        .zip(before)
-        .map(|(place, knock)| shared(knock, Part::Before { is_first: place == 1, is_last: place == last }))
-        .collect();
-    all.extend(now.map(|knock| shared(knock, Part::Now)));
-    all
 }
