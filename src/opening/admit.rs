@@ -15,6 +15,13 @@ use crate::opening::running::{Planned, Role};
 use crate::opening::standing::{Access, Key, Stop};
 use crate::time::Now;
 
+/// The directions in which the end of an opening may be moved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moves {
+    Later,
+    Both,
+}
+
 impl Openings {
     /// Whether there is room for an opening of this door for this knocker: its start commands, one for each
     /// port asked for, can run at once or wait. If not, the door must not be opened.
@@ -60,14 +67,11 @@ impl Openings {
     ) -> Vec<Action> {
         let port = asked.as_ref().map(|(_, port)| *port);
         if self.is_open(&door.name, knocker, port) {
-            let due = self.shutdown.due_at(now.uptime.saturating_add(left), now);
-            self.set_times(
-                |stop| stop.is_of(&door.name, knocker, port) && stop.due < due,
-                |stop| (stop.due, stop.after) = (due, left),
-            );
+            self.close_after((door, knocker, port), left, Moves::Later, now);
             return Vec::new();
         }
-        let seconds = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         let access = asked.map(|(user, port)| Box::new(Access { user, port, seconds }));
         self.open_for((door, knocker), access, left, now)
     }
@@ -141,13 +145,24 @@ impl Openings {
     ) -> Vec<Action> {
         let is_extended = door.reopen == Reopen::Extend;
         if is_extended {
-            let due = self.shutdown.due_at(now.uptime.saturating_add(after), now);
-            self.set_times(
-                |stop| stop.is_of(&door.name, knocker, port),
-                |stop| (stop.due, stop.after) = (due, after),
-            );
+            self.close_after((door, knocker, port), after, Moves::Both, now);
         }
         vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
+    }
+
+    /// Moves the end of an opening to `after` from now; with [`Moves::Later`], unless it ends later anyway.
+    fn close_after(
+        &mut self,
+        (door, knocker, port): (&Door, IpAddr, Option<Stage>),
+        after: Duration,
+        moves: Moves,
+        now: Now,
+    ) {
+        let due = self.shutdown.due_at(now.uptime.saturating_add(after), now);
+        self.set_times(
+            |stop| stop.is_of(&door.name, knocker, port) && (moves == Moves::Both || stop.due < due),
+            |stop| (stop.due, stop.after) = (due, after),
+        );
     }
 
     /// Whether this door is open for this knocker, or about to be. `port` is the port that a single packet

@@ -313,17 +313,21 @@ impl Openings {
     /// asked for, if one did.
     #[must_use]
     pub fn end_of(&self, door: &Arc<str>, knocker: IpAddr, port: Option<Stage>) -> Option<Duration> {
-        let running = self.running.values().filter_map(|it| match &it.role {
-            Role::Opens(stop) => Some(stop),
-            _ => None,
-        });
-        let queued = self.starts.waiting().filter_map(|it| match &it.role {
-            Role::Opens(stop) => Some(stop),
-            _ => None,
-        });
-        let waiting = self.waiting.iter().map(|(_, stop)| stop);
-        let its = waiting.chain(running).chain(queued).filter(|stop| stop.is_of(door, knocker, port));
-        its.map(|stop| stop.due).max()
+        let mut end = None;
+        let mut look = |stop: &Stop| {
+            if stop.is_of(door, knocker, port) {
+                end = end.max(Some(stop.due));
+            }
+        };
+        let running = self.running.values().map(|it| &it.role);
+        let queued = self.starts.waiting().map(|it| &it.role);
+        for role in running.chain(queued) {
+            if let Role::Opens(stop) = role {
+                look(stop);
+            }
+        }
+        self.waiting.iter().for_each(|(_, stop)| look(stop));
+        end
     }
 
     fn set_times(&mut self, applies: impl Fn(&Stop) -> bool, set: impl Fn(&mut Stop)) {
