@@ -11,11 +11,12 @@ use litemap::LiteMap;
 use crate::door::Door;
 use crate::door::digest::Digest;
 use crate::door::knock::Knock;
-use crate::door::lock::Lock;
+use crate::door::lock::{Lock, Turn};
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::request::{Arrival, Request, SpaLock, is_in_time};
 use crate::door::spa::sealed::{Gate, PacketId, UncheckedPacket};
+use crate::opening::event::Opening;
 use crate::sorted;
 
 /// How many passed packets are remembered, so that a packet sent again and again does not reach the
@@ -131,6 +132,14 @@ pub struct Granted {
     pub time: u64,
     /// The identity of the packet.
     pub id: PacketId,
+}
+
+impl Granted {
+    /// The opening of its door. Its turn is the time of the packet.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        Opening { door: self.door, knocker: self.request.address, turn: Turn(self.time) }
+    }
 }
 
 /// A packet that opens no door.

@@ -6,44 +6,53 @@ use std::time::Duration;
 use crate::door::Door;
 use crate::door::digest::Digest;
 use crate::door::lock::{Lock, Turn};
-use crate::door::spa::request::SpaLock;
+use crate::door::spa::sealed::PacketId;
 use crate::fleet::message::Mark;
+use crate::protocol::bytes;
 
 /// How long a used line of a one-time file is remembered by the fleet. Each member strikes it in its own file.
 const LINES: Duration = Duration::from_hours(30 * 24);
-/// How far the clocks of members may be apart, beside what a door accepts anyway.
+/// How far the clocks of members may be apart, beside what a door accepts anyway, in seconds.
 const SLACK: u64 = 60;
 
 /// A fingerprint of what a door is: its name, its kind of lock, and of one-time ports their periods and whose they are. No
 /// secret is in it, nor times and commands, in which the members may differ.
 #[must_use]
 pub fn shape(door: &Door) -> u64 {
-    let (kind, periods) = match &door.lock {
-        Lock::Fixed(_) => (0_u8, [0; 2]),
-        Lock::OneTime(_) => (1, [0; 2]),
-        Lock::Otp(lock) => (2, [door.lock.period().as_secs(), lock.otp.is_protected().into()]),
-        Lock::Spa(_) => (3, [0; 2]),
+    let (kind, period, is_protected) = match &door.lock {
+        Lock::Fixed(_) => (0, 0, false),
+        Lock::OneTime(_) => (1, 0, false),
+        Lock::Otp(lock) => (2, door.lock.period().as_secs(), lock.otp.is_protected()),
+        Lock::Spa(_) => (3, 0, false),
     };
     let mut text = Vec::from(door.name.as_bytes());
-    text.extend([0, kind]);
-    text.extend(periods.iter().flat_map(|number| number.to_le_bytes()));
-    first(&text)
+    text.extend([0, kind, is_protected.into()]);
+    text.extend(period.to_le_bytes());
+    u64::from_le_bytes(first(&text))
 }
 
 /// The shapes of all doors in one.
 #[must_use]
 pub fn shape_of_all(doors: &[Door]) -> u64 {
-    let shapes: Vec<u8> = doors.iter().flat_map(|door| shape(door).to_le_bytes()).collect();
-    first(&shapes)
+    let mut shapes = Vec::new();
+    for door in doors {
+        shapes.extend(shape(door).to_le_bytes());
+    }
+    u64::from_le_bytes(first(&shapes))
 }
 
-/// What an opening of this door uses up, and how long that must be remembered; nothing if it can be used again. Of a
-/// single packet, which has a mark of its own, see [`life_of_packet`].
+/// What an opening of this door uses up, and how long that must be remembered from this Unix time on (in seconds);
+/// nothing if it can be used again. Of a door for single packets, `packet` is the one, and its turn is its time.
 #[must_use]
-pub fn mark(door: &Door, turn: Turn, knocker: IpAddr) -> Option<(Mark, Duration)> {
+pub fn used_up(
+    door: &Door,
+    (turn, knocker): (Turn, IpAddr),
+    packet: Option<PacketId>,
+    unix: u64,
+) -> Option<(Mark, Duration)> {
     let mut text = Vec::new();
     let life = match &door.lock {
-        Lock::Fixed(_) | Lock::Spa(_) => return None,
+        Lock::Fixed(_) => return None,
         Lock::Otp(lock) if lock.is_reusable => return None,
         Lock::OneTime(_) => {
             text.extend(door.name.as_bytes());
@@ -51,24 +60,26 @@ pub fn mark(door: &Door, turn: Turn, knocker: IpAddr) -> Option<(Mark, Duration)
         }
         Lock::Otp(lock) => {
             text.extend(lock.otp.identity().to_le_bytes());
-            text.extend(lock.owner(knocker).map(|owner| owner.to_string()).unwrap_or_default().bytes());
+            if let Some(owner) = lock.owner(knocker) {
+                bytes::address(&mut text, owner);
+            }
             // All periods that may be accepted at once, and one more at each end for clocks that differ.
             let accepted = lock.otp.accepted(lock.otp.begins(u32::MAX.into()));
             let periods = u32::try_from(accepted.end() - accepted.start()).unwrap_or(u32::MAX);
             lock.otp.begins(1).saturating_mul(periods.saturating_add(3))
         }
+        Lock::Spa(lock) => {
+            // One that is ahead of the clock here is good for so much longer.
+            let ahead = turn.0.saturating_sub(unix);
+            let seconds = 2 * u64::from(lock.max_age) + SLACK;
+            return Some((Mark(packet?.0), Duration::from_secs(seconds.saturating_add(ahead))));
+        }
     };
     text.extend(turn.0.to_le_bytes());
-    let digest = Digest::Sha256.of(&text);
-    Some((Mark(*digest.first_chunk()?), life))
+    Some((Mark(first(&text)), life))
 }
 
-/// How long a single packet must be remembered that was used.
-#[must_use]
-pub fn life_of_packet(lock: &SpaLock) -> Duration {
-    Duration::from_secs(2 * u64::from(lock.max_age) + SLACK)
-}
-
-fn first(text: &[u8]) -> u64 {
-    Digest::Sha256.of(text).first_chunk().copied().map_or(0, u64::from_le_bytes)
+/// The first bytes of the SHA-256 of this text.
+fn first<const N: usize>(text: &[u8]) -> [u8; N] {
+    Digest::Sha256.of(text).first_chunk().copied().unwrap_or([0; N])
 }

@@ -22,6 +22,7 @@
 //! Numbers are little-endian.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::knock::Protocol;
@@ -39,10 +40,10 @@ pub const LENGTH: usize = 248;
 /// What `Hello` says: changes with the messages.
 pub const VERSION: u64 = 1;
 
-/// The bytes that hold the name of a door, one more than it may have.
-const NAME: usize = 128;
-/// The bytes that hold the name in a single packet.
-const USER: usize = 48;
+/// Where the name of a door begins; the last byte of the field stays zero.
+const NAME: usize = 72;
+/// Where the name in a single packet begins.
+const USER: usize = 200;
 
 /// What was used up: different for each one-time line, list and single packet. All zeros is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +55,7 @@ pub struct Shared {
     /// Drawn at random where it was knocked.
     pub number: u64,
     /// The door's name.
-    pub door: String,
+    pub door: Arc<str>,
     /// What the door is: see [`shape`](super::marks::shape).
     pub shape: u64,
     /// For whom it opens.
@@ -139,105 +140,109 @@ impl Crossing for Message {
             Message::Yes(number) => (YES, *number, 0),
             Message::No(number) => (NO, *number, 0),
             Message::Unknown(number) => (UNKNOWN, *number, 0),
-            Message::Knock(_) => (KNOCK, 0, 0),
             Message::Passes(is_on) => (PASSES, (*is_on).into(), 0),
-        };
-        let mut out = Vec::with_capacity(LENGTH);
-        let Some(it) = self.shared() else {
-            out.push(kind);
-            out.resize(8, 0);
-            if let Message::Knock(knock) = self {
+            Message::Knock(knock) => {
+                let mut out = vec![KNOCK];
+                out.resize(8, 0);
                 shared_knock::write(&mut out, knock);
                 out.resize(LENGTH, 0);
                 return out;
             }
-            out.extend(number.to_le_bytes());
-            out.resize(24, 0);
-            out.extend(shape.to_le_bytes());
-            out.resize(LENGTH, 0);
-            return out;
         };
-        let name = octets::bytes(&it.door);
-        let (user, port) = it.access.as_ref().map_or(("", None), |(user, port)| (user, Some(port)));
-        let small = |length: usize| u8::try_from(length).unwrap_or(u8::MAX);
-        out.extend([
-            kind,
-            if it.knocker.is_ipv4() { 4 } else { 6 },
-            port.map_or(0, |port| port.protocol.number(true)),
-            it.has_end.into(),
-            small(name.len()),
-            small(user.len()),
-        ]);
-        out.extend(port.map_or(0, |port| port.port).to_le_bytes());
-        let time = u64::try_from(it.time.as_millis()).unwrap_or(u64::MAX);
-        for number in [number, it.turn.0, shape, time] {
-            out.extend(number.to_le_bytes());
+        let mut out = [0; LENGTH];
+        out[0] = kind;
+        out[8..16].copy_from_slice(&number.to_le_bytes());
+        out[24..32].copy_from_slice(&shape.to_le_bytes());
+        if let Some(it) = self.shared() {
+            it.write(&mut out);
         }
-        match it.knocker {
-            IpAddr::V4(address) => out.extend(address.octets()),
-            IpAddr::V6(address) => out.extend(address.octets()),
-        }
-        out.resize(56, 0);
-        out.extend(it.mark.0);
-        out.extend(name);
-        out.resize(72 + NAME, 0);
-        out.extend(user.bytes());
-        out.resize(LENGTH, 0);
-        out
+        out.to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Option<Message> {
-        let message = read(bytes)?;
+        let message = read(bytes.try_into().ok()?)?;
         (message.encode() == bytes).then_some(message)
     }
 }
 
-/// What the bytes say, if those that count are in order.
-fn read(bytes: &[u8]) -> Option<Message> {
-    let mut reader = Reader(bytes);
-    let [kind, family, protocol, has_end, name, user] = reader.take()?;
-    let port = u16::from_le_bytes(reader.take()?);
-    if kind == KNOCK {
-        return shared_knock::read(&mut reader).map(Message::Knock);
+impl Shared {
+    /// Writes the fields that only openings have.
+    fn write(&self, out: &mut [u8; LENGTH]) {
+        let small = |length: usize| u8::try_from(length).unwrap_or(u8::MAX);
+        let name = octets::bytes(&self.door);
+        match self.knocker {
+            IpAddr::V4(address) => {
+                out[1] = 4;
+                out[40..44].copy_from_slice(&address.octets());
+            }
+            IpAddr::V6(address) => {
+                out[1] = 6;
+                out[40..56].copy_from_slice(&address.octets());
+            }
+        }
+        out[3] = self.has_end.into();
+        out[4] = small(name.len());
+        if let Some((user, port)) = &self.access {
+            out[2] = port.protocol.number(true);
+            out[5] = small(user.len());
+            out[6..8].copy_from_slice(&port.port.to_le_bytes());
+            put(&mut out[USER..], user.as_bytes());
+        }
+        out[16..24].copy_from_slice(&self.turn.0.to_le_bytes());
+        let time = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
+        out[32..40].copy_from_slice(&time.to_le_bytes());
+        out[56..72].copy_from_slice(&self.mark.0);
+        put(&mut out[NAME..USER], &name);
     }
-    let (number, turn, shape, time) = (reader.long()?, reader.long()?, reader.long()?, reader.long()?);
+}
+
+/// Puts the bytes into a field, as far as they fit.
+fn put(field: &mut [u8], bytes: &[u8]) {
+    field.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+}
+
+/// What the bytes say, if those that count are in order.
+fn read(bytes: &[u8; LENGTH]) -> Option<Message> {
+    let ([head, number, turn, shape, time, ..], _) = bytes.as_chunks::<8>() else { return None };
+    let [kind, family, protocol, has_end, name, user, port @ ..] = *head;
+    let [number, turn, shape, time] = [number, turn, shape, time].map(|it| u64::from_le_bytes(*it));
     match kind {
         HELLO => return Some(Message::Hello(number, shape)),
         YES => return Some(Message::Yes(number)),
         NO => return Some(Message::No(number)),
         UNKNOWN => return Some(Message::Unknown(number)),
         PASSES => return Some(Message::Passes(number != 0)),
+        KNOCK => return shared_knock::read(&mut Reader(&bytes[8..])).map(Message::Knock),
         _ => {}
     }
-    let address: [u8; 16] = reader.take()?;
     let knocker = match family {
-        4 => IpAddr::from(*address.first_chunk::<4>()?),
-        6 => IpAddr::from(address),
+        4 => IpAddr::from(*bytes[40..].first_chunk::<4>()?),
+        6 => IpAddr::from(*bytes[40..].first_chunk::<16>()?),
         _ => return None,
     };
-    let mark = Mark(reader.take()?);
-    let (name, user) = (usize::from(name), usize::from(user));
-    let door = reader.slice(NAME)?.get(..name).filter(|name| (1..NAME).contains(&name.len()))?;
-    let user = std::str::from_utf8(reader.slice(USER)?.get(..user)?).ok()?;
-    let with =
-        |protocol| Some((user.to_owned(), Stage { protocol, port })).filter(|_| is_user(user) && port > 0);
-    let access = match protocol {
+    let door = bytes[NAME..USER - 1].get(..name.into()).filter(|name| !name.is_empty())?;
+    let user = std::str::from_utf8(bytes[USER..].get(..user.into())?).ok()?;
+    let protocol = match protocol {
         0 => None,
-        6 => Some(with(Protocol::Tcp)?),
-        17 => Some(with(Protocol::Udp)?),
+        6 => Some(Protocol::Tcp),
+        17 => Some(Protocol::Udp),
         _ => return None,
     };
+    let port = u16::from_le_bytes(port);
+    if protocol.is_some() && (port == 0 || !is_user(user)) {
+        return None;
+    }
     let shared = Shared {
         number,
-        door: octets::text(door).into_owned(),
+        door: octets::text(door).into(),
         shape,
         // An IPv4 address does not come in the clothes of IPv6.
         knocker: Some(knocker).filter(|knocker| knocker.to_canonical() == *knocker)?,
         turn: Turn(turn),
-        mark,
+        mark: Mark(*bytes[56..].first_chunk()?),
         time: Duration::from_millis(time),
         has_end: has_end != 0,
-        access,
+        access: protocol.map(|protocol| (user.to_owned(), Stage { protocol, port })),
     };
     match kind {
         OPENED => Some(Message::Opened(shared)),

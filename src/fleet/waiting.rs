@@ -67,25 +67,25 @@ impl Queue {
         if self.0.len() >= MOST_QUEUED {
             self.0.pop_front();
         }
-        let time = message.shared().map_or(Duration::MAX, |it| it.time);
-        self.0.push_back((uptime.saturating_add(time), message));
+        self.0.push_back((end_of(&message, uptime), message));
     }
 
-    /// The next message, with what is left of its time at this uptime. It stays until it was [`sent`](Queue::sent).
-    pub fn front(&mut self, uptime: Duration) -> Option<Message> {
-        loop {
-            let (end, message) = self.0.front()?;
+    /// Takes the next message, with what is left of its time at this uptime.
+    pub fn take(&mut self, uptime: Duration) -> Option<Message> {
+        while let Some((end, message)) = self.0.pop_front() {
             let left = end.saturating_sub(uptime);
             if message.shared().is_none() || left >= LEAST {
-                return Some(message.clone().lasting(left));
+                return Some(message.lasting(left));
             }
-            self.0.pop_front();
         }
+        None
     }
 
-    /// The next message was sent.
-    pub fn sent(&mut self) {
-        self.0.pop_front();
+    /// A message that was taken at this uptime could not be sent: it is the next one again, unless too many wait.
+    pub fn put_back(&mut self, message: Message, uptime: Duration) {
+        if self.0.len() < MOST_QUEUED {
+            self.0.push_front((end_of(&message, uptime), message));
+        }
     }
 
     /// All that waits, with the time that was left when it was put here.
@@ -106,9 +106,14 @@ impl Queue {
     }
 }
 
+/// When the time of a message is over that has this uptime.
+fn end_of(message: &Message, uptime: Duration) -> Duration {
+    message.shared().map_or(Duration::MAX, |it| uptime.saturating_add(it.time))
+}
+
 /// The numbers of the last openings.
 #[derive(Debug, Default)]
-pub struct Recent(VecDeque<u64>);
+pub struct Recent(Vec<u64>);
 
 impl Recent {
     /// Notes a number; whether it was not among the last ones.
@@ -117,9 +122,9 @@ impl Recent {
             return false;
         }
         if self.0.len() >= MOST_RECENT {
-            self.0.pop_front();
+            self.0.remove(0);
         }
-        self.0.push_back(number);
+        self.0.push(number);
         true
     }
 }

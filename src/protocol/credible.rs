@@ -35,16 +35,35 @@ pub enum Doubt {
     Spent,
 }
 
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Doubt {
+    /// The reason as the end of a sentence.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
             Doubt::Address => "nothing can come from this address",
             Doubt::NotAllowed => "it may not knock at this door",
             Doubt::CoolingDown => "the door is cooling down for it",
             Doubt::Turn => "the door has no such sequence now",
             Doubt::Spent => "the sequence was used",
-        })
+        }
     }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// Whether this door may open for this knocker at any time.
+///
+/// # Errors
+/// Why it may not.
+pub fn check_knocker(door: &Door, knocker: IpAddr) -> Result<(), Doubt> {
+    if !is_possible_source(knocker) {
+        return Err(Doubt::Address);
+    }
+    if door.rules.admit(knocker) { Ok(()) } else { Err(Doubt::NotAllowed) }
 }
 
 /// Whether this door may open like this, which cools down for the knocker until some uptime, if it does.
@@ -53,12 +72,7 @@ impl fmt::Display for Doubt {
 /// Why it may not.
 pub fn check(door: &Door, opening: &Opening, cools_until: Option<Duration>, now: Now) -> Result<(), Doubt> {
     let Opening { knocker, turn, .. } = *opening;
-    if !is_possible_source(knocker) {
-        return Err(Doubt::Address);
-    }
-    if !door.rules.admit(knocker) {
-        return Err(Doubt::NotAllowed);
-    }
+    check_knocker(door, knocker)?;
     // The cooldown began here a little later than there.
     if cools_until.is_some_and(|until| until > now.uptime.saturating_add(TOLERANCE)) {
         return Err(Doubt::CoolingDown);

@@ -26,7 +26,7 @@ trials![
 fn shared(number: u64, time: Duration) -> Shared {
     Shared {
         number,
-        door: "ssh".to_owned(),
+        door: "ssh".into(),
         shape: 7,
         knocker: "192.0.2.7".parse().unwrap(),
         turn: Turn(5),
@@ -53,7 +53,7 @@ fn messages(random: &Random) -> Vec<Message> {
         ("::", "x", Some(("n".repeat(48), Stage { protocol: Protocol::Tcp, port: 1 }))),
     ] {
         let shared = Shared {
-            door: door.to_owned(),
+            door: door.into(),
             knocker: knocker.parse().unwrap(),
             shape: random.number(),
             turn: Turn(random.number()),
@@ -81,10 +81,9 @@ fn messages(random: &Random) -> Vec<Message> {
         all.push(Message::Knock(SharedKnock { knock, part: Part::Now, is_own: false }));
     }
     all.push(Message::Passes(random.once_in(2)));
-    let longest = Shared { door: "d".repeat(127), ..shared(number, Duration::ZERO) };
+    let longest = Shared { door: "d".repeat(127).into(), ..shared(number, Duration::ZERO) };
     // Bytes that are not UTF-8, as a configuration may have them.
-    let odd =
-        Shared { door: knocking::octets::text(&[0xff; 127]).into_owned(), ..shared(number, Duration::ZERO) };
+    let odd = Shared { door: knocking::octets::text(&[0xff; 127]).into(), ..shared(number, Duration::ZERO) };
     all.extend([Message::Open(longest), Message::Open(odd)]);
     all
 }
@@ -163,18 +162,28 @@ fn a_queue_keeps_what_has_time_left() {
     queue.push(Message::Opened(shared(1, at(5_000))), at(100));
     queue.push(Message::Yes(7), at(100));
     queue.push(Message::Ask(shared(2, at(60_000))), at(100));
-    assert_eq!(queue.front(at(1_100)), Some(Message::Opened(shared(1, at(4_000)))));
-    // It stays until it is sent.
-    assert_eq!(queue.front(at(4_100)), Some(Message::Opened(shared(1, at(1_000)))));
-    assert_eq!(queue.front(at(4_200)), Some(Message::Yes(7)));
-    queue.sent();
-    assert_eq!(queue.front(at(10_100)), Some(Message::Ask(shared(2, at(50_000)))));
-    assert_eq!(queue.front(at(60_000)), None);
+    let opened = |left| Message::Opened(shared(1, at(left)));
+    assert_eq!(queue.take(at(1_100)), Some(opened(4_000)));
+    // One that could not be sent is the next one again.
+    queue.put_back(opened(4_000), at(1_100));
+    assert_eq!(queue.take(at(4_100)), Some(opened(1_000)));
+    queue.put_back(opened(1_000), at(4_100));
+    assert_eq!(queue.take(at(4_200)), Some(Message::Yes(7)));
+    queue.put_back(Message::Yes(7), at(4_200));
+    assert_eq!(queue.take(at(4_200)), Some(Message::Yes(7)));
+    assert_eq!(queue.take(at(10_100)), Some(Message::Ask(shared(2, at(50_000)))));
+    queue.put_back(Message::Ask(shared(2, at(50_000))), at(10_100));
+    assert_eq!(queue.take(at(60_000)), None);
     assert!(queue.is_empty());
-    for number in 0..=u64::try_from(MOST_QUEUED).unwrap() {
+    let last = u64::try_from(MOST_QUEUED).unwrap();
+    for number in 0..=last {
         queue.push(Message::Yes(number), at(0));
     }
-    assert_eq!(queue.front(at(0)), Some(Message::Yes(1)));
+    assert_eq!(queue.take(at(0)), Some(Message::Yes(1)));
+    // Another one came meanwhile: the oldest is dropped.
+    queue.push(Message::Yes(last + 1), at(0));
+    queue.put_back(Message::Yes(1), at(0));
+    assert_eq!((queue.len(), queue.take(at(0))), (MOST_QUEUED, Some(Message::Yes(2))));
 }
 
 fn a_number_is_new_once() {

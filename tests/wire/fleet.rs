@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use knocking::daemon::messages::{Received, receive, transmit};
@@ -196,6 +197,8 @@ fn an_opening_is_told_and_one_that_is_told_opens() {
     // What is told is not told on.
     world.send([udp(7000).from("10.77.0.9")]);
     assert_eq!(peer.opened().knocker.to_string(), "10.77.0.9");
+    // The fleet is told before the line is written.
+    daemon.wait_for("10.77.0.9: d: OPEN SESAME");
     assert_eq!(daemon.lines().iter().filter(|line| line.contains("OPEN SESAME")).count(), 2);
 }
 
@@ -381,7 +384,7 @@ fn without_a_peer_nobody_waits() {
     // The fleet learns of both when it comes: the questions, and what was opened.
     let peer = Peer::of(&daemon);
     assert_eq!(&*peer.asked().door, "open");
-    assert_eq!(["open", "sync"].map(|_| peer.opened().door), ["open", "sync"]);
+    assert_eq!(["open", "sync"].map(|_| peer.opened().door), ["open", "sync"].map(Arc::from));
     assert_eq!(&*peer.asked().door, "closed");
     // The fleet says that the engine is out of reach: no need to wait either.
     knock(&open, CLIENT6);
@@ -491,7 +494,7 @@ fn a_single_packet_is_asked_about_and_told() {
     let question = peer.asked();
     assert_ne!(question.mark, Mark::default());
     daemon.sync();
-    assert_eq!((peer.opened().door.as_str(), &*daemon.read("out")), ("sync", ""));
+    assert_eq!((&*peer.opened().door, &*daemon.read("out")), ("sync", ""));
     peer.say(&Message::Yes(question.number));
     let ports: Vec<Shared> = (0..2).map(|_| peer.opened()).collect();
     let stage = |protocol, port| Some(Stage { protocol, port });
@@ -599,7 +602,7 @@ fn what_is_doubtful_opens_nothing() {
     let other_shape = Shared { shape: shared.shape ^ 1, ..shared.clone() };
     let port = Stage { protocol: Protocol::Tcp, port: 22 };
     let with_port = Shared { access: Some(("anna".to_owned(), port)), ..shared.clone() };
-    let unknown = Shared { door: "nowhere".to_owned(), ..shared.clone() };
+    let unknown = Shared { door: "nowhere".into(), ..shared.clone() };
     peer.say(&told(&unknown, 1, "192.0.2.9", 9.0));
     peer.say(&told(&other_shape, 2, "192.0.2.9", 9.0));
     peer.say(&told(&with_port, 3, "192.0.2.9", 9.0));

@@ -268,7 +268,7 @@ mod tests {
     fn records() -> Vec<Record> {
         let shared = Shared {
             number: 7,
-            door: "ssh".to_owned(),
+            door: "ssh".into(),
             shape: 8,
             knocker: "192.0.2.7".parse().unwrap(),
             turn: Turn(9),
@@ -289,7 +289,7 @@ mod tests {
             record(
                 &"m".repeat(MAX_MEMBER),
                 Body::Opened {
-                    shared: Shared { door: "d".repeat(127), ..shared },
+                    shared: Shared { door: "d".repeat(127).into(), ..shared },
                     spent: Some(Spent { name: [1; 16], seconds: 99 }),
                 },
             ),

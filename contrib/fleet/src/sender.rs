@@ -165,11 +165,15 @@ impl Sender<'_> {
         }
         loop {
             let uptime = self.shared.uptime();
-            let Some(message) = self.shared.state().queue.front(uptime) else { break };
-            self.deliver(engine, message)?;
+            let Some(message) = self.shared.state().queue.take(uptime) else { break };
+            let delivered = self.deliver(engine, &message);
             let mut state = self.shared.state();
-            state.queue.sent();
+            if delivered.is_err() {
+                state.queue.put_back(message, uptime);
+            }
             state.waiting = state.queue.len();
+            drop(state);
+            delivered?;
         }
         while let Some(knock) = self.knocked.pop_front() {
             self.knocks += 1;
@@ -188,7 +192,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn deliver(&mut self, engine: &mut Engine, message: Message) -> RedisResult<()> {
+    fn deliver(&mut self, engine: &mut Engine, message: &Message) -> RedisResult<()> {
         let shared = self.shared;
         match message {
             Message::Ask(question) => {
@@ -209,7 +213,8 @@ impl Sender<'_> {
                 }
                 Ok(())
             }
-            Message::Opened(mut opening) => {
+            Message::Opened(opening) => {
+                let mut opening = opening.clone();
                 let now = shared.engine_time().unwrap_or_default();
                 let name = shared.key.spent(opening.mark);
                 let left = shared.state().spends.left(&name, now);

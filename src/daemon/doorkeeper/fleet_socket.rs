@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use socket2::Type;
 
 use crate::daemon::messages::{self, Received};
 use crate::daemon::status::place::{Place, listen};
+use crate::door::spa::sealed::PacketId;
 use crate::engine::single_packets::Granted;
 use crate::fleet::message::Message;
 use crate::fleet::waiting::{Held, Queue, Recent};
@@ -35,18 +35,19 @@ pub(super) enum Knocked {
 }
 
 impl Knocked {
-    /// The door, counted from 0.
-    pub(super) fn door(&self) -> usize {
+    /// The door, who knocked, and which use of the lock it is; of a single packet its time.
+    pub(super) fn opening(&self) -> Opening {
         match self {
-            Knocked::Sequence(opening) => opening.door,
-            Knocked::Packet(granted) => granted.door,
+            Knocked::Sequence(opening) => *opening,
+            Knocked::Packet(granted) => granted.opening(),
         }
     }
 
-    pub(super) fn knocker(&self) -> IpAddr {
+    /// The single packet, if it was one.
+    pub(super) fn packet(&self) -> Option<PacketId> {
         match self {
-            Knocked::Sequence(opening) => opening.knocker,
-            Knocked::Packet(granted) => granted.request.address,
+            Knocked::Sequence(_) => None,
+            Knocked::Packet(granted) => Some(granted.id),
         }
     }
 }
@@ -203,11 +204,10 @@ impl Fleet {
     /// Sends what waits, as far as there is room.
     pub(super) fn flush(&mut self, now: Now) {
         let Some(peer) = &self.peer else { return };
-        while let Some(message) = self.queue.front(now.uptime) {
+        while let Some(message) = self.queue.take(now.uptime) {
             if messages::transmit(peer, &message, None).is_err() {
-                return;
+                return self.queue.put_back(message, now.uptime);
             }
-            self.queue.sent();
         }
     }
 

@@ -2,24 +2,27 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::fleet::is_ignored;
 use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::daemon::doorkeeper::{BATCH, BATCH_FOR_KERNEL, Doorkeeper};
 use crate::daemon::error::StartError;
 use crate::daemon::messages::{self, Received};
 use crate::daemon::one_time;
+use crate::door::Door;
 use crate::door::lock::{Lock, OneTime, Turn};
+use crate::door::ports::Ports;
+use crate::door::sequence::Stage;
 use crate::door::spa::Refusal;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::Code;
 use crate::octets;
-use crate::opening::Action;
 use crate::opening::entry::Notice;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::{Cause, dropped, left_out};
+use crate::opening::{Action, Openings};
 use crate::protocol::credible::{self, Doubt};
 use crate::protocol::desk::Verdict;
 use crate::protocol::messages::{Generation, Order, Report, Step};
@@ -208,14 +211,15 @@ impl Doorkeeper {
             }
             Lock::Fixed(_) | Lock::Spa(_) => {}
         }
-        if !is_admitted {
-            self.use_up_in_fleet(opening, now);
+        if is_admitted {
+            self.open_once(Knocked::Sequence(opening), now);
+        } else {
+            // It is used up, though nothing opens: the answer does not matter.
+            self.ask(opening, None, now);
             self.memory.hurry(&self.openings);
             if !is_over_rate {
                 self.untold.drop_opening(&name, Cause::Rate, now);
             }
-        } else if let Some(Knocked::Sequence(opening)) = self.ask_fleet(Knocked::Sequence(opening), now) {
-            self.let_in(opening, now);
         }
         if is_exhausted {
             self.actions.push(Action::Tell(Event::Exhausted { door: name }));
@@ -261,26 +265,50 @@ impl Doorkeeper {
         self.log.event(Event::Tried { door, knocker, turn, count, is_locked_out }, now);
     }
 
-    /// Opens the door, unless its start command can neither run nor wait. What the knock used up stays used
-    /// up in either case: the watcher counts it as used, and others may have overheard it.
+    /// Opens a door for a sequence. What the knock used up stays used up even if there is no room for the
+    /// opening: the watcher counts it as used, and others may have overheard it.
     pub(super) fn let_in(&mut self, opening: Opening, now: Now) {
         let Some(door) = self.config.doors.get(opening.door) else { return };
-        if !self.openings.have_room_for(door, opening.knocker, &[]) {
-            return self.untold.drop_opening(&door.name, Cause::Queue, now);
-        }
         let event = Event::Opened { door: door.name.clone(), opening };
+        let mut admit = |openings: &mut Openings, door: &Door| openings.admit(door, opening.knocker, now);
+        if self.open_door((opening, event), (&[], None), &mut admit, now) {
+            self.share(opening, None, now);
+        }
+    }
+
+    /// Opens a door, unless its start commands can neither run nor wait: logs `event`, opens it in the kernel
+    /// for `ports` and `time` where a packet asked for them, and carries out the actions that `admit` returns.
+    /// Returns false if the opening had no effect.
+    pub(super) fn open_door(
+        &mut self,
+        (opening, event): (Opening, Event),
+        (ports, time): (&[Stage], Option<Duration>),
+        admit: &mut dyn FnMut(&mut Openings, &Door) -> Vec<Action>,
+        now: Now,
+    ) -> bool {
+        let Some(door) = self.config.doors.get(opening.door) else { return false };
+        if !self.openings.have_room_for(door, opening.knocker, ports) {
+            self.untold.drop_opening(&door.name, Cause::Queue, now);
+            return false;
+        }
         self.untold.tell(event, &mut self.log, now);
-        self.admit_to_kernel(opening, (&[], None), now);
-        let Some(door) = self.config.doors.get(opening.door) else { return };
+        let ports: Vec<Ports> = ports.iter().copied().map(Ports::of).collect();
+        self.admit_to_kernel(opening, (&ports, time), now);
+        let Some(door) = self.config.doors.get(opening.door) else { return false };
         self.memory.cool_down(door, opening.knocker, now);
-        let actions = self.openings.admit(door, opening.knocker, now);
+        let actions = admit(&mut self.openings, door);
         let is_ignored = is_ignored(door, &actions);
         self.actions.extend(actions);
         self.memory.hurry(&self.openings);
-        if !is_ignored {
-            self.share(opening, now);
-        }
+        !is_ignored
     }
+}
+
+/// Whether the knock had no effect, because the door is open and ignores further knocks.
+fn is_ignored(door: &Door, actions: &[Action]) -> bool {
+    let ignored =
+        |action: &Action| matches!(action, Action::Tell(Event::AlreadyOpen { is_extended: false, .. }));
+    door.open.is_none() && !actions.is_empty() && actions.iter().all(ignored)
 }
 
 /// The kind of log line for this state of an interface.

@@ -4,14 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::daemon::doorkeeper::Doorkeeper;
-use crate::daemon::doorkeeper::fleet::is_ignored;
 use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
-use crate::door::ports::Ports;
 use crate::door::spa::request::Arrival;
 use crate::engine::single_packets::{Granted, Refused, UsedPacket, grant};
-use crate::fleet::message::Mark;
+use crate::opening::Openings;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::Cause;
 use crate::protocol::messages::SinglePacket;
@@ -33,13 +31,7 @@ impl Doorkeeper {
             used.map(|()| granted).map_err(|why| Refused { door: *door, why, used_up: None })
         });
         match granted {
-            Ok(granted) => {
-                if let Some(Knocked::Packet(granted)) =
-                    self.ask_fleet(Knocked::Packet(Box::new(granted)), now)
-                {
-                    self.open_for(&granted, now);
-                }
-            }
+            Ok(granted) => self.open_once(Knocked::Packet(Box::new(granted)), now),
             Err(Refused { door, why, used_up }) if why.is_authentic() => {
                 if let Some(packet) = used_up {
                     self.use_up_packet(packet, *sender, now);
@@ -62,34 +54,24 @@ impl Doorkeeper {
         // fill the list.
         if self.memory.use_packet(packet.time, packet.id, self.longest_age(), now).is_ok() {
             self.remember(now);
-            self.use_up_packet_in_fleet(packet, sender, now);
+            let UsedPacket { door, time, id } = packet;
+            self.ask(Opening { door, knocker: sender, turn: Turn(time) }, Some(id), now);
         }
     }
 
-    pub(super) fn open_for(&mut self, Granted { door: index, request, time: made, id }: &Granted, now: Now) {
+    pub(super) fn open_for(&mut self, granted: &Granted, now: Now) {
+        let Granted { door: index, request, id, .. } = granted;
         let Some(door) = self.config.doors.get(*index) else { return };
         // The packet stays used up, so that nobody can replay it when there is room.
         if !self.buckets.admit(*index, door, Duration::ZERO, now.uptime) {
             return self.untold.drop_opening(&door.name, Cause::Rate, now);
         }
-        if !self.openings.have_room_for(door, request.address, &request.ports) {
-            return self.untold.drop_opening(&door.name, Cause::Queue, now);
-        }
-        let opening = Opening { door: *index, knocker: request.address, turn: Turn::default() };
+        let opening = Opening { turn: Turn::default(), ..granted.opening() };
         let event = Event::Opened { door: door.name.clone(), opening };
-        self.untold.tell(event, &mut self.log, now);
-        let ports: Vec<Ports> = request.ports.iter().copied().map(Ports::of).collect();
         let time = request.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        self.admit_to_kernel(opening, (&ports, time), now);
-        let Some(door) = self.config.doors.get(*index) else { return };
-        self.memory.cool_down(door, request.address, now);
-        let actions = self.openings.grant(door, request, now);
-        let is_ignored = is_ignored(door, &actions);
-        self.actions.extend(actions);
-        self.memory.hurry(&self.openings);
-        if !is_ignored {
-            let opening = Opening { turn: Turn(*made), ..opening };
-            self.share_packet(opening, Mark(id.0), request, now);
+        let mut admit = |openings: &mut Openings, door: &Door| openings.grant(door, request, now);
+        if self.open_door((opening, event), (&request.ports, time), &mut admit, now) {
+            self.share(granted.opening(), Some((*id, request)), now);
         }
     }
 

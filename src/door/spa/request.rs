@@ -122,11 +122,13 @@ impl SpaLock {
     /// with any of the keys; `None` if no packet of this user can. Addresses are not considered.
     #[must_use]
     pub fn longest_grant(&self, user: &str, port: Stage, unix: u64, door_timeout: u32) -> Option<u32> {
-        let granting = self
-            .terms
-            .iter()
-            .filter(|terms| !terms.have_expired(unix) && terms.admit_user(user) && terms.grant_port(port));
-        granting.map(|terms| terms.longest(door_timeout)).max()
+        let mut longest = None;
+        for terms in &self.terms {
+            if !terms.have_expired(unix) && terms.admit_user(user) && terms.grant_port(port) {
+                longest = longest.max(Some(terms.longest(door_timeout)));
+            }
+        }
+        longest
     }
 }
 

@@ -162,7 +162,7 @@ fuzz_target!(|input: Input| {
             let stage = Stage { protocol: Protocol::Udp, port: port.max(1) };
             let shared = Shared {
                 number,
-                door: octets::text(name).into_owned(),
+                door: octets::text(name).into(),
                 shape: number.rotate_left(7),
                 knocker: knocker.to_canonical(),
                 turn: Turn(number.rotate_left(13)),

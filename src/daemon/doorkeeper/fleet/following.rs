@@ -6,15 +6,14 @@ use std::time::Duration;
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::fleet::has_end;
 use crate::door::lock::Lock;
-use crate::door::ports::Ports;
 use crate::door::sequence::Stage;
 use crate::door::spa::sealed::PacketId;
 use crate::door::{Door, spend_at_namesakes};
 use crate::fleet::marks::shape;
 use crate::fleet::message::{Mark, Shared};
+use crate::opening::Openings;
 use crate::opening::event::{Event, Opening};
-use crate::opening::log_limit::Cause;
-use crate::packet::is_possible_source;
+use crate::protocol::credible::{self, Doubt};
 use crate::protocol::messages::Order;
 use crate::time::Now;
 
@@ -28,24 +27,30 @@ impl Doorkeeper {
         if !fleet.recent.is_new(shared.number) {
             return;
         }
-        let doors = || (0..).zip(&self.config.doors).filter(|(_, door)| *door.name == *shared.door);
         // Of sections with the same name, the one that is alike.
-        let alike = doors().find(|(_, door)| shape(door) == shared.shape);
-        let Some((place, _)) = alike.or_else(|| doors().next()) else { return };
-        let Some(door) = self.config.doors.get(place) else { return };
+        let (mut place, mut granted) = (None, Err("the door is another one here"));
+        for (index, door) in self.config.doors.iter().enumerate() {
+            if door.name == shared.door {
+                place = Some(index);
+                if shape(door) == shared.shape {
+                    granted = time_granted(door, &shared, now.unix.as_secs());
+                    break;
+                }
+            }
+        }
+        let Some(place) = place else { return };
         let Shared { knocker, turn, .. } = shared;
-        let left = match time_granted(door, &shared, now.unix.as_secs()) {
+        let left = match granted {
             Ok(left) => left,
-            Err(doubt) => {
+            Err(why) => {
                 if self.talk.admits(now.uptime) {
-                    let name = &door.name;
-                    let text = format!("{name}: an opening of the fleet for {knocker} is refused: {doubt}");
+                    let name = &shared.door;
+                    let text = format!("{name}: an opening of the fleet for {knocker} is refused: {why}");
                     self.log.complain(&text);
                 }
                 return;
             }
         };
-        let name = door.name.clone();
         let opening = Opening { door: place, knocker, turn };
         self.use_up_with_fleet(opening, shared.mark, now);
         let port = shared.access.as_ref().map(|(_, port)| *port);
@@ -53,19 +58,12 @@ impl Doorkeeper {
             return;
         }
         // The rate is kept where it was knocked.
-        let Some(door) = self.config.doors.get(place) else { return };
-        if !self.openings.have_room_for(door, knocker, port.as_slice()) {
-            return self.untold.drop_opening(&name, Cause::Queue, now);
-        }
         let time = shared.has_end.then_some(left);
-        self.untold.tell(Event::OpenedByFleet { door: name, knocker, time }, &mut self.log, now);
-        let ports: Vec<Ports> = port.map(Ports::of).into_iter().collect();
-        self.admit_to_kernel(opening, (&ports, Some(left)), now);
-        let Some(door) = self.config.doors.get(place) else { return };
-        self.memory.cool_down(door, knocker, now);
-        let actions = self.openings.follow(door, knocker, shared.access, left, now);
-        self.actions.extend(actions);
-        self.memory.hurry(&self.openings);
+        let event = Event::OpenedByFleet { door: shared.door, knocker, time };
+        let mut access = shared.access;
+        let mut follow =
+            |openings: &mut Openings, door: &Door| openings.follow(door, knocker, access.take(), left, now);
+        self.open_door((opening, event), (port.as_slice(), Some(left)), &mut follow, now);
     }
 
     /// What an opening at another member used up is used up here, for both processes.
@@ -109,30 +107,23 @@ impl Doorkeeper {
         let Some(door) = self.config.doors.get(place).filter(|door| has_end(door, knocker)) else {
             return false;
         };
-        let is_late = |its: Duration| its.saturating_add(SAME) >= end;
-        let by_kernel =
-            || self.memory.is_admitted(&door.name, knocker, port, |until| until.is_none_or(is_late));
-        let by_command = || self.openings.end_of(&door.name, knocker, port).is_some_and(is_late);
-        (door.open.is_none() || by_kernel()) && (door.stop_for(knocker).is_none() || by_command())
+        let is_late = |its: Option<Duration>| its.is_some_and(|its| its.saturating_add(SAME) >= end);
+        (door.open.is_none() || is_late(self.memory.end_of(&door.name, knocker, port)))
+            && (door.stop_for(knocker).is_none() || is_late(self.openings.end_of(&door.name, knocker, port)))
     }
 }
 
-/// How long this door opens for what the fleet says, at this time (in seconds since 1970): never longer than a knock here
+/// How long this door, which is alike, opens for what the fleet says, at this time (in seconds since 1970): never longer than a knock here
 /// opens it, and for no port that a single packet could not ask for here.
 ///
 /// # Errors
-/// Why it does not open.
+/// Why it does not open, in words.
 fn time_granted(door: &Door, shared: &Shared, unix: u64) -> Result<Duration, &'static str> {
     let is_packet = matches!(door.lock, Lock::Spa(_));
-    if shape(door) != shared.shape || is_packet != shared.access.is_some() {
+    if is_packet != shared.access.is_some() {
         return Err("the door is another one here");
     }
-    if !is_possible_source(shared.knocker) {
-        return Err("nothing can come from this address");
-    }
-    if !door.rules.admit(shared.knocker) {
-        return Err("it may not knock at this door");
-    }
+    credible::check_knocker(door, shared.knocker).map_err(Doubt::words)?;
     let longest = match (&door.lock, &shared.access) {
         (Lock::Spa(lock), Some((user, port))) => lock
             .longest_grant(user, *port, unix, door.cmd_timeout_seconds())

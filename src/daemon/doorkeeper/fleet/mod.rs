@@ -9,15 +9,13 @@ use crate::daemon::doorkeeper::fleet_socket::{Caller, Fleet, HeldOpening, Knocke
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::Received;
 use crate::door::Door;
-use crate::door::lock::{Lock, Turn};
-use crate::door::sequence::Stage;
+use crate::door::lock::Lock;
 use crate::door::spa::request::Request;
+use crate::door::spa::sealed::PacketId;
 use crate::engine::sharing::SharedKnock;
-use crate::engine::single_packets::{Granted, UsedPacket};
-use crate::fleet::marks::{life_of_packet, mark, shape, shape_of_all};
+use crate::fleet::marks::{shape, shape_of_all, used_up};
 use crate::fleet::message::{Mark, Message, Shared, VERSION};
 use crate::octets;
-use crate::opening::Action;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::Cause;
 use crate::protocol::messages::Order;
@@ -104,7 +102,7 @@ impl Doorkeeper {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.flush(now);
         while let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.overdue(now.uptime)) {
-            self.decide(held, now);
+            self.settle(held, None, now);
         }
     }
 
@@ -116,156 +114,100 @@ impl Doorkeeper {
         self.decide_all(now);
     }
 
+    /// Nobody answers any more: the policy decides, and the next peer is asked the same.
     fn decide_all(&mut self, now: Now) {
         while let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.overdue(Duration::MAX)) {
-            let Some(held) = self.placed(held, now) else { continue };
-            if let Some(question) = self.question(&held.knocked, now)
-                && let Some(fleet) = &mut self.fleet
-            {
-                fleet.say(Message::Ask(question), now);
-            }
-            self.decide(held, now);
+            let Some(HeldOpening { door, knocked }) = self.placed(held, now) else { continue };
+            self.ask(knocked.opening(), knocked.packet(), now);
+            self.settle(HeldOpening { door, knocked }, None, now);
         }
     }
 
     fn hear_fleet(&mut self, message: Message, now: Now) {
         let Some(fleet) = &mut self.fleet else { return };
-        match message {
-            Message::Open(shared) => self.follow(shared, now),
-            Message::Yes(number) => {
-                if let Some(held) = fleet.held.answered(number) {
-                    self.let_in_held(held, now);
-                }
-            }
-            Message::No(number) => {
-                if let Some(HeldOpening { door, knocked }) = fleet.held.answered(number) {
-                    let knocker = knocked.knocker();
-                    self.log.event(Event::UsedElsewhere { door, knocker }, now);
-                }
-            }
-            Message::Unknown(number) => {
-                if let Some(held) = fleet.held.answered(number) {
-                    self.decide(held, now);
-                }
-            }
+        let (number, is_unused) = match message {
+            Message::Yes(number) => (number, Some(true)),
+            Message::No(number) => (number, Some(false)),
+            Message::Unknown(number) => (number, None),
+            Message::Open(shared) => return self.follow(shared, now),
             Message::Passes(is_on) => {
                 fleet.passes_knocks = is_on;
-                self.tell_watcher_of_fleet();
+                return self.tell_watcher_of_fleet();
             }
             Message::Knock(knock) if self.config.options.shares_knocks => {
-                self.watcher.send(Order::Heard(knock), None);
+                return self.watcher.send(Order::Heard(knock), None);
             }
             // These are ours to say; a knock, if knocks are not shared here.
-            Message::Hello(..) | Message::Opened(_) | Message::Ask(_) | Message::Knock(_) => {}
+            Message::Hello(..) | Message::Opened(_) | Message::Ask(_) | Message::Knock(_) => return,
+        };
+        if let Some(held) = fleet.held.answered(number) {
+            self.settle(held, is_unused, now);
         }
     }
 
-    /// Asks the fleet about what was just used up here. Returns it if the door is to be opened at once; otherwise the
-    /// door waits for the answer, or stays shut.
-    pub(super) fn ask_fleet(&mut self, knocked: Knocked, now: Now) -> Option<Knocked> {
-        let question = self.question(&knocked, now);
-        let (Some(fleet), Some(mut question)) = (&mut self.fleet, question) else { return Some(knocked) };
-        let Some(door) = self.config.doors.get(knocked.door()) else { return Some(knocked) };
-        question.number = fleet.number();
-        let held = HeldOpening { door: door.name.clone(), knocked };
-        let is_answered = fleet.has_peer() && !fleet.held.is_full();
+    /// Opens a door for what was just used up here, unless that was used at another member: asks the fleet, if there is one,
+    /// and the door waits for the answer.
+    pub(super) fn open_once(&mut self, knocked: Knocked, now: Now) {
+        let opening = knocked.opening();
+        let number = self.ask(opening, knocked.packet(), now);
+        let door = self.config.doors.get(opening.door).map(|door| door.name.clone());
+        let (Some(fleet), Some(number), Some(door)) = (&mut self.fleet, number, door) else {
+            return self.open_for_knock(&knocked, now);
+        };
+        let held = HeldOpening { door, knocked };
+        if fleet.has_peer() && !fleet.held.is_full() {
+            fleet.held.hold(number, now.uptime, held);
+        } else {
+            self.settle(held, None, now);
+        }
+    }
+
+    /// Asks whether what this opening used up was used before at any member; from now on it counts as used there. Returns
+    /// the number of the question; none if there is no fleet, or it can be used again. `packet` is the single packet, if
+    /// it was one.
+    pub(super) fn ask(&mut self, opening: Opening, packet: Option<PacketId>, now: Now) -> Option<u64> {
+        let door = self.config.doors.get(opening.door)?;
+        let fleet = self.fleet.as_mut()?;
+        let (mark, life) = used_up(door, (opening.turn, opening.knocker), packet, now.unix.as_secs())?;
+        let question = to_share(door, opening, (fleet.number(), mark, life));
         let number = question.number;
         fleet.say(Message::Ask(question), now);
-        if is_answered {
-            fleet.held.hold(number, now.uptime, held);
-            None
-        } else if door.rules.needs_fleet {
-            self.stay_shut(&held, now);
-            None
-        } else {
-            Some(held.knocked)
+        Some(number)
+    }
+
+    /// The fleet has answered whether what was knocked is unused, or has not answered: then the door's policy counts.
+    fn settle(&mut self, held: HeldOpening, is_unused: Option<bool>, now: Now) {
+        let Some(HeldOpening { door: name, knocked }) = self.placed(held, now) else { return };
+        let Opening { door, knocker, .. } = knocked.opening();
+        let needs_answer = self.config.doors.get(door).is_some_and(|door| door.rules.needs_fleet);
+        match is_unused {
+            Some(false) => self.log.event(Event::UsedElsewhere { door: name, knocker }, now),
+            None if needs_answer => self.log.event(Event::FleetSilent { door: name, knocker }, now),
+            Some(true) | None => self.open_for_knock(&knocked, now),
         }
     }
 
-    /// Tells the fleet that what was knocked is used up, though no door opens: sends `Ask` and ignores the answer.
-    pub(super) fn use_up_in_fleet(&mut self, opening: Opening, now: Now) {
-        let question = self.question_of_sequence(opening);
-        self.tell_used_up(question, now);
-    }
-
-    /// The same for a single packet of this sender.
-    pub(super) fn use_up_packet_in_fleet(&mut self, packet: UsedPacket, sender: IpAddr, now: Now) {
-        let question = self.question_of_packet(packet, sender, now);
-        self.tell_used_up(question, now);
-    }
-
-    fn tell_used_up(&mut self, question: Option<Shared>, now: Now) {
-        if let Some(mut question) = question
-            && let Some(fleet) = &mut self.fleet
-        {
-            question.number = fleet.number();
-            fleet.say(Message::Ask(question), now);
-        }
-    }
-
-    /// What to ask about it, if it can be used once.
-    fn question(&self, knocked: &Knocked, now: Now) -> Option<Shared> {
+    fn open_for_knock(&mut self, knocked: &Knocked, now: Now) {
         match knocked {
-            Knocked::Sequence(opening) => self.question_of_sequence(*opening),
-            Knocked::Packet(granted) => {
-                let Granted { door, time, id, .. } = **granted;
-                self.question_of_packet(UsedPacket { door, time, id }, granted.request.address, now)
-            }
-        }
-    }
-
-    fn question_of_sequence(&self, opening: Opening) -> Option<Shared> {
-        let door = self.config.doors.get(opening.door)?;
-        let (mark, time) = mark(door, opening.turn, opening.knocker)?;
-        Some(question(door, (opening.turn, mark, time), opening.knocker))
-    }
-
-    fn question_of_packet(&self, packet: UsedPacket, knocker: IpAddr, now: Now) -> Option<Shared> {
-        let door = self.config.doors.get(packet.door)?;
-        let Lock::Spa(lock) = &door.lock else { return None };
-        // One that is ahead of the clock here is good for so much longer.
-        let ahead = Duration::from_secs(packet.time.saturating_sub(now.unix.as_secs()));
-        let time = life_of_packet(lock).saturating_add(ahead);
-        Some(question(door, (Turn(packet.time), Mark(packet.id.0), time), knocker))
-    }
-
-    /// The fleet has not answered: the door's policy counts.
-    fn decide(&mut self, held: HeldOpening, now: Now) {
-        let Some(held) = self.placed(held, now) else { return };
-        let door = self.config.doors.get(held.knocked.door());
-        if door.is_some_and(|door| door.rules.needs_fleet) {
-            self.stay_shut(&held, now);
-        } else {
-            self.let_in_held(held, now);
-        }
-    }
-
-    fn stay_shut(&mut self, held: &HeldOpening, now: Now) {
-        let knocker = held.knocked.knocker();
-        self.log.event(Event::FleetSilent { door: held.door.clone(), knocker }, now);
-    }
-
-    fn let_in_held(&mut self, held: HeldOpening, now: Now) {
-        match self.placed(held, now).map(|held| held.knocked) {
-            Some(Knocked::Sequence(opening)) => self.let_in(opening, now),
-            Some(Knocked::Packet(granted)) => self.open_for(&granted, now),
-            None => {}
+            Knocked::Sequence(opening) => self.let_in(*opening, now),
+            Knocked::Packet(granted) => self.open_for(granted, now),
         }
     }
 
     /// The same with the number that its door has by now. It is dropped if a configuration came into force since that
     /// does not allow it.
     fn placed(&mut self, mut held: HeldOpening, now: Now) -> Option<HeldOpening> {
+        let Opening { door: before, knocker, .. } = held.knocked.opening();
         let is_packet = matches!(held.knocked, Knocked::Packet(_));
         let allows = |door: &Door| {
             door.name == held.door
-                && door.rules.admit(held.knocked.knocker())
+                && door.rules.admit(knocker)
                 && matches!(door.lock, Lock::Spa(_)) == is_packet
         };
         // Another section may have the same name.
         let doors = &self.config.doors;
-        let is_same = doors.get(held.knocked.door()).is_some_and(allows);
-        let place = if is_same { Some(held.knocked.door()) } else { doors.iter().position(allows) };
+        let is_same = doors.get(before).is_some_and(allows);
+        let place = if is_same { Some(before) } else { doors.iter().position(allows) };
         let Some(place) = place else {
             self.untold.drop_opening(&held.door, Cause::Reload, now);
             return None;
@@ -277,62 +219,39 @@ impl Doorkeeper {
         Some(held)
     }
 
-    /// A door was opened here by a sequence: tells the fleet.
-    pub(super) fn share(&mut self, opening: Opening, now: Now) {
-        if self.fleet.is_some()
-            && let Some(door) = self.config.doors.get(opening.door)
-        {
-            let mark = mark(door, opening.turn, opening.knocker).map(|(mark, _)| mark).unwrap_or_default();
-            let time = door.cmd_timeout();
-            self.tell_fleet(opening, mark, (None, time), now);
-        }
-    }
-
-    /// The same for each port that a single packet asked for; the turn is when that was made.
-    pub(super) fn share_packet(&mut self, opening: Opening, mark: Mark, request: &Request, now: Now) {
-        let Some(door) = self.config.doors.get(opening.door).filter(|_| self.fleet.is_some()) else { return };
-        let seconds = request.seconds.unwrap_or_else(|| door.cmd_timeout_seconds());
-        for &port in &request.ports {
-            let asked = (Some((request.user.clone(), port)), Duration::from_secs(seconds.into()));
-            self.tell_fleet(opening, mark, asked, now);
-        }
-    }
-
-    fn tell_fleet(
-        &mut self,
-        opening: Opening,
-        mark: Mark,
-        (access, time): (Option<(String, Stage)>, Duration),
-        now: Now,
-    ) {
+    /// A door was opened here: tells the fleet. Of a single packet, `asked` is what it asked for: each port is told by
+    /// itself.
+    pub(super) fn share(&mut self, opening: Opening, asked: Option<(PacketId, &Request)>, now: Now) {
         let Some(door) = self.config.doors.get(opening.door) else { return };
         let Some(fleet) = &mut self.fleet else { return };
-        let number = fleet.number();
-        fleet.recent.is_new(number);
+        let packet = asked.map(|(id, _)| id);
+        let used = used_up(door, (opening.turn, opening.knocker), packet, now.unix.as_secs());
+        let mark = used.map(|(mark, _)| mark).unwrap_or_default();
         let has_end = has_end(door, opening.knocker);
-        let shared = Shared {
-            number,
-            door: door.name.to_string(),
-            shape: shape(door),
-            knocker: opening.knocker,
-            turn: opening.turn,
-            mark,
-            time: if has_end { time } else { COMMAND },
-            has_end,
-            access,
+        let seconds = asked.and_then(|(_, request)| request.seconds);
+        let time = seconds.map_or(door.cmd_timeout(), |seconds| Duration::from_secs(seconds.into()));
+        let time = if has_end { time } else { COMMAND };
+        let mut tell = |access| {
+            let number = fleet.number();
+            fleet.recent.is_new(number);
+            let shared = Shared { has_end, access, ..to_share(door, opening, (number, mark, time)) };
+            fleet.say(Message::Opened(shared), now);
         };
-        fleet.say(Message::Opened(shared), now);
+        let Some((_, request)) = asked else { return tell(None) };
+        for port in &request.ports {
+            tell(Some((request.user.clone(), *port)));
+        }
     }
 }
 
-/// Asks whether this was used before at any member; the number of the question is still to come.
-fn question(door: &Door, (turn, mark, time): (Turn, Mark, Duration), knocker: IpAddr) -> Shared {
+/// An opening as the fleet has to know it, with a number, what it used up, and how long it lasts.
+fn to_share(door: &Door, opening: Opening, (number, mark, time): (u64, Mark, Duration)) -> Shared {
     Shared {
-        number: 0,
-        door: door.name.to_string(),
+        number,
+        door: door.name.clone(),
         shape: shape(door),
-        knocker,
-        turn,
+        knocker: opening.knocker,
+        turn: opening.turn,
         mark,
         time,
         has_end: true,
@@ -343,11 +262,4 @@ fn question(door: &Door, (turn, mark, time): (Turn, Mark, Duration), knocker: Ip
 /// Whether what opens here for this knocker closes by itself.
 fn has_end(door: &Door, knocker: IpAddr) -> bool {
     door.stop_for(knocker).is_some() || door.open.as_ref().is_some_and(|open| !open.is_for_ever)
-}
-
-/// Whether a knock did nothing, because the door is open and ignores it.
-pub(super) fn is_ignored(door: &Door, actions: &[Action]) -> bool {
-    let ignored =
-        |action: &Action| matches!(action, Action::Tell(Event::AlreadyOpen { is_extended: false, .. }));
-    door.open.is_none() && !actions.is_empty() && actions.iter().all(ignored)
 }

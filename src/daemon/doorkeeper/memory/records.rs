@@ -47,21 +47,24 @@ impl Memory {
         self.admitted.values().map(|it| (**it).clone()).collect()
     }
 
-    /// Whether this door is open in the kernel for a knocker, for `port` if given, until a time that
-    /// `will_do` accepts.
-    pub(in crate::daemon::doorkeeper) fn is_admitted(
+    /// The uptime until which this door is open in the kernel for a knocker, for `port` if given;
+    /// [`Duration::MAX`] if it stays open for ever.
+    pub(in crate::daemon::doorkeeper) fn end_of(
         &self,
         door: &str,
         knocker: IpAddr,
         port: Option<Stage>,
-        will_do: impl Fn(Option<Duration>) -> bool,
-    ) -> bool {
+    ) -> Option<Duration> {
         let is_it = |id: &AdmissionId| {
             let has_port =
                 |port: Stage| id.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
             *id.door == *door && id.knocker == knocker && port.is_none_or(has_port)
         };
-        self.admitted.values().any(|it| is_it(&it.id) && will_do(it.until))
+        let mut end = None;
+        for it in self.admitted.values().filter(|it| is_it(&it.id)) {
+            end = end.max(Some(it.until.unwrap_or(Duration::MAX)));
+        }
+        end
     }
 
     /// Records that a door was opened or closed in the kernel.
