@@ -23,7 +23,7 @@ use crate::time::Now;
 const SHELL: &str = "/bin/sh";
 
 /// How often to poll commands that are not our children.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The running commands.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Commands {
 
     /// When to call [`Commands::reap`] even if no child has ended, as uptime.
     #[must_use]
-    pub fn next_look(&self, now: Now) -> Option<Duration> {
-        (!self.adopted.is_empty()).then(|| now.uptime.saturating_add(LOOK))
+    pub fn next_poll(&self, now: Now) -> Option<Duration> {
+        (!self.adopted.is_empty()).then(|| now.uptime.saturating_add(POLL_INTERVAL))
     }
 
     /// Starts a command, and returns its process; `None` if it cannot be identified. The command inherits our

@@ -20,13 +20,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// process of this program is left.
 const GRACE_IN_BACKGROUND: Duration = Duration::from_millis(500);
 /// Time limit for running commands when the daemon ends.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const COMMANDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Additional time for stop commands.
-const LAST_COMMANDS: Duration = Duration::from_secs(5);
+const STOP_COMMANDS_EXTRA_TIME: Duration = Duration::from_secs(5);
 /// Time limit for the readers of the log at the end.
-pub(super) const LAST_LINES: Duration = Duration::from_millis(250);
+pub(super) const LOG_DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
 /// Time limit for the last messages of the watcher.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+const WATCHER_END_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Doorkeeper {
     /// Runs `On_Stop` once every door is closed.
@@ -45,7 +45,7 @@ impl Doorkeeper {
 
     /// While the daemon ends: deadline for its last commands, as uptime.
     pub(super) fn last_end(&self) -> Option<Duration> {
-        self.last_call.map(|last_call| last_call + LAST_COMMANDS)
+        self.last_call.map(|last_call| last_call + STOP_COMMANDS_EXTRA_TIME)
     }
 
     pub(super) fn is_done(&self, now: Now) -> bool {
@@ -59,7 +59,8 @@ impl Doorkeeper {
     /// Whether nothing is left to wait for. Stop commands get more time than others; the next daemon runs
     /// those that could not be started by then.
     fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
-        let (is_late, is_over) = (last_call <= now.uptime, last_call + LAST_COMMANDS <= now.uptime);
+        let (is_late, is_over) =
+            (last_call <= now.uptime, last_call + STOP_COMMANDS_EXTRA_TIME <= now.uptime);
         is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
     }
 
@@ -69,14 +70,15 @@ impl Doorkeeper {
         let now = now();
         let is_urgent = self.last_call.is_some();
         let grace = if self.arguments.is_launched { GRACE_IN_BACKGROUND } else { GRACE };
-        let (grace, patience) = if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, PATIENCE) };
+        let (grace, patience) =
+            if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, COMMANDS_TIMEOUT) };
         let last_call = now.uptime + patience;
         if !is_urgent {
             notify::stopping();
             self.log.flush();
             self.log.say("waiting for child processes...");
             self.watcher.send(Order::Finish, None);
-            self.last_words = Some(now.uptime + LAST_WORDS);
+            self.last_words = Some(now.uptime + WATCHER_END_TIMEOUT);
             self.memory.announce_leaving();
             self.heir.end();
             self.leave_fleet(now);
@@ -102,7 +104,7 @@ impl Doorkeeper {
         }
         self.log.note(Notice::Stop, "shutting down");
         self.log.flush();
-        self.log.drain(now().uptime.saturating_add(LAST_LINES));
+        self.log.drain(now().uptime.saturating_add(LOG_DRAIN_TIMEOUT));
         if let Some(path) = pid_file {
             let ours = format!("{}\n", std::process::id());
             if std::fs::read_to_string(&path).is_ok_and(|text| text == ours) {

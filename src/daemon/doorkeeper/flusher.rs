@@ -19,7 +19,7 @@ use nix::sys::signal::SigSet;
 use crate::daemon::poll::wait_for;
 
 /// Stack size in bytes: the call depth is small.
-const STACK: usize = 128 * 1024;
+const STACK_SIZE: usize = 128 * 1024;
 
 /// One flush.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Flusher {
         let orders = next.clone();
         thread::Builder::new()
             .name("flusher".into())
-            .stack_size(STACK)
+            .stack_size(STACK_SIZE)
             .spawn(move || work(&orders, &theirs))?;
         Ok(Flusher { next, line })
     }

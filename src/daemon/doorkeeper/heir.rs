@@ -29,13 +29,13 @@ use crate::protocol::messages::{Generation, Order};
 use crate::time::Now;
 
 /// Minimum time between two starts, for an heir that keeps ending or is needed only briefly.
-const PAUSE: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Time limit for the end of a doorkeeper whose socket has closed, in milliseconds.
-const PATIENCE: u16 = 10_000;
+const END_TIMEOUT_MS: u16 = 10_000;
 /// The same without a pidfd: how many times to check, and the interval.
-const LOOKS: u16 = PATIENCE;
-const LOOK: Duration = Duration::from_millis(1);
+const MAX_POLLS: u16 = END_TIMEOUT_MS;
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What an heir needs besides the text of the configuration: settings from the command line and from earlier
 /// configurations.
@@ -153,7 +153,7 @@ impl HeirProcess {
     /// Earliest time of the next start, as uptime; `None` before the first one.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
-        self.started.map(|started| started.saturating_add(PAUSE))
+        self.started.map(|started| started.saturating_add(RESTART_DELAY))
     }
 
     /// Whether there is an heir.
@@ -169,7 +169,7 @@ impl HeirProcess {
     }
 
     /// Checks whether the heir has ended; call it on SIGCHLD.
-    pub fn look(&mut self) {
+    pub fn check(&mut self) {
         let Some(process) = &self.process else { return };
         if matches!(messages::receive::<Order>(&process.socket), Received::Closed) {
             self.end();
@@ -188,13 +188,13 @@ impl HeirProcess {
 /// released. The socket closes earlier.
 fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
     if let Some(doorkeeper) = doorkeeper {
-        wait_for(&mut [PollFd::new(doorkeeper.as_fd(), PollFlags::POLLIN)], PATIENCE.into());
+        wait_for(&mut [PollFd::new(doorkeeper.as_fd(), PollFlags::POLLIN)], END_TIMEOUT_MS.into());
         return;
     }
-    let mut looks = 0;
-    while estate.is_of_parent() && looks < LOOKS {
-        std::thread::sleep(LOOK);
-        looks += 1;
+    let mut polls = 0;
+    while estate.is_of_parent() && polls < MAX_POLLS {
+        std::thread::sleep(POLL_INTERVAL);
+        polls += 1;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::daemon::cli::{self, Arguments};
 use crate::daemon::clock::now;
 use crate::daemon::core_dump;
 use crate::daemon::doorkeeper::Doorkeeper;
-use crate::daemon::doorkeeper::ending::{LAST_LINES, PATIENCE};
+use crate::daemon::doorkeeper::ending::{COMMANDS_TIMEOUT, LOG_DRAIN_TIMEOUT};
 use crate::daemon::doorkeeper::heir::{self, Inheritance};
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::limits::Limits;
@@ -18,8 +18,8 @@ use crate::daemon::log::output;
 use crate::daemon::signals::{self, Signals};
 
 /// How long a leaving heir waits for running commands, and how often it checks them.
-const LEAVING: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(2);
+const LEAVING_TIMEOUT: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Runs an heir from start to end.
 #[must_use]
@@ -45,7 +45,7 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     doorkeeper.run_as_heir(&mut signals);
     let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
     doorkeeper.complain(&says);
-    let deadline = now().uptime.saturating_add(LAST_LINES);
+    let deadline = now().uptime.saturating_add(LOG_DRAIN_TIMEOUT);
     doorkeeper.log.flush();
     doorkeeper.log.drain(deadline);
     output::drain(deadline);
@@ -59,7 +59,7 @@ impl Doorkeeper {
         while !self.openings.are_closed() && !self.summons.as_ref().is_some_and(is_summoned) {
             self.wait(signals);
             if signals.take().end {
-                self.openings.finish(Duration::ZERO, PATIENCE, now());
+                self.openings.finish(Duration::ZERO, COMMANDS_TIMEOUT, now());
             }
             self.reap();
             let now = now();
@@ -74,9 +74,9 @@ impl Doorkeeper {
         }
         // If a command ended between our exit and the start of the next daemon, that daemon could not know
         // that it was run.
-        let deadline = now().uptime.saturating_add(LEAVING);
+        let deadline = now().uptime.saturating_add(LEAVING_TIMEOUT);
         while self.openings.are_busy() && now().uptime < deadline {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             self.reap();
             self.take_actions(now());
         }

@@ -26,7 +26,7 @@ pub fn lock_of(place: &Path) -> PathBuf {
 }
 
 /// Opens the lock file of a place for reading.
-fn look(place: &Path) -> io::Result<File> {
+fn open_lock_file(place: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(lock_of(place))
 }
 
@@ -41,7 +41,7 @@ pub fn lock(path: &Path, word: &str) -> io::Result<Option<File>> {
     let lock = lock_of(path);
     // The first attempt opens the file read-only: closing it after opening it for writing would look to the
     // daemons that watch it (IN_CLOSE_WRITE) like the end of its owner.
-    if look(path).is_ok_and(|probe| matches!(probe.try_lock(), Err(fs::TryLockError::WouldBlock))) {
+    if open_lock_file(path).is_ok_and(|probe| matches!(probe.try_lock(), Err(fs::TryLockError::WouldBlock))) {
         return Ok(None);
     }
     loop {
@@ -76,33 +76,35 @@ pub fn announce(lock: &File, word: &str) {
 
 /// Whether a process holds this place now.
 pub fn is_taken(place: &Path) -> bool {
-    look(place).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    open_lock_file(place)
+        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 /// The content of the lock file of a place: the word and the PID of the process that holds the place.
 pub fn announced(place: &Path) -> (String, Option<u32>) {
     let mut text = String::new();
-    let _ = look(place).and_then(|file| file.take(LONGEST_WORD).read_to_string(&mut text));
+    let _ = open_lock_file(place).and_then(|file| file.take(LONGEST_WORD).read_to_string(&mut text));
     let mut lines = text.lines();
     let word = lines.next().unwrap_or_default();
     (word.to_owned(), lines.next().and_then(|pid| pid.parse().ok()))
 }
 
 /// Whether the process that holds this place is about to leave it; summons it if it is an heir. A process
-/// that has just got the lock has not written its word yet: until `silent`, as uptime, an empty file counts
-/// as leaving.
-pub fn is_leaving(place: &Path, silent: Duration) -> bool {
-    let Ok(file) = look(place) else { return false };
+/// that has just got the lock has not written its word yet: until `word_deadline`, as uptime, an empty file
+/// counts as leaving.
+pub fn is_leaving(place: &Path, word_deadline: Duration) -> bool {
+    let Ok(file) = open_lock_file(place) else { return false };
     let (word, _) = announced(place);
-    let is_said = word == LEAVING;
-    if is_said {
+    let is_word_leaving = word == LEAVING;
+    if is_word_leaving {
         // Summons an heir (IN_ATTRIB). An heir does not summon others, or both would leave. Sets both times:
         // inotify reports a changed modification time alone as a write (IN_MODIFY), not as IN_ATTRIB.
         let time = SystemTime::now();
         let _ = file.set_times(FileTimes::new().set_accessed(time).set_modified(time));
     }
-    let may_say = word.is_empty() && now().uptime < silent;
-    (is_said || may_say) && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    let may_be_unwritten = word.is_empty() && now().uptime < word_deadline;
+    (is_word_leaving || may_be_unwritten)
+        && matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
 /// Fails if a file of a place exists and is not a regular file that we may use.

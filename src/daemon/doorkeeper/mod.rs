@@ -191,7 +191,7 @@ impl Doorkeeper {
             self.tell_log();
         }
         if came.child {
-            self.heir.look();
+            self.heir.check();
         }
     }
 
@@ -235,7 +235,7 @@ impl Doorkeeper {
             self.talk.next_deadline(),
             self.accounts.next_deadline(),
             self.untold.next_deadline(),
-            self.commands.next_look(now),
+            self.commands.next_poll(now),
             self.status.next_deadline(),
             self.fleet.as_ref().and_then(|fleet| fleet.next_deadline()),
         ];

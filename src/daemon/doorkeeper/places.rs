@@ -23,9 +23,9 @@ use crate::trust::{self, Fault};
 /// The bits that let group or others write a file.
 const OTHERS_WRITE: u32 = 0o022;
 /// How often to check whether a leaving daemon has ended.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Time limit for the owner of a lock to write its word to the lock file.
-const SILENCE: Duration = Duration::from_millis(50);
+const WORD_TIMEOUT: Duration = Duration::from_millis(50);
 /// The mode of the folder that we create for state files.
 const FOLDER_MODE: u32 = 0o700;
 /// Maximum number of daemons that share a path.
@@ -289,10 +289,10 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// `patience` has passed or `is_over` returns true.
 pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut() -> bool) {
     let deadline = now().uptime.saturating_add(patience);
-    let silent = now().uptime.saturating_add(SILENCE);
-    let is_leaving = |place: &PathBuf| lock_file::is_leaving(place, silent);
+    let word_deadline = now().uptime.saturating_add(WORD_TIMEOUT);
+    let is_leaving = |place: &PathBuf| lock_file::is_leaving(place, word_deadline);
     while places_at(path).iter().any(is_leaving) && now().uptime < deadline && !is_over() {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

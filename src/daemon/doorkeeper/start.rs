@@ -49,15 +49,15 @@ use crate::reason::reason;
 /// The mode of the pid file: scripts of other users read it.
 const PID_MODE: u32 = 0o644;
 /// Time limit for the start of the watcher, and of the resolver.
-const WATCHER_START: Duration = Duration::from_secs(30);
+const PROCESS_START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The log limit for a compromised watcher, as a multiple of the limit that an intact one applies itself.
-const TALK: u32 = 2;
+const WATCHER_LOG_FACTOR: u32 = 2;
 /// The same for lines that the watcher was asked for: several for each of thousands of doors.
-const ACCOUNTS: u32 = 20;
+const STATUS_LOG_FACTOR: u32 = 20;
 
 /// Time limit for the end of a daemon that is leaving.
-const OTHERS_END: Duration = Duration::from_secs(10);
+const LEAVING_DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the daemon and runs it until it ends.
 ///
@@ -90,7 +90,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     }
     let state_files = doorkeeper.config.options.state_files(&doorkeeper.arguments.pid_file);
     for state_file in state_files.all() {
-        places::wait_for_leaving(state_file, OTHERS_END, || signals.is_end_wanted());
+        places::wait_for_leaving(state_file, LEAVING_DAEMON_TIMEOUT, || signals.is_end_wanted());
     }
     if signals.is_end_wanted() {
         // Nothing has been opened or taken over yet.
@@ -155,8 +155,8 @@ impl Doorkeeper {
             refusals: RateLimit::default(),
             status: Status::new(now()),
             fleet: None,
-            talk: RateLimit::default_times(TALK),
-            accounts: RateLimit::default_times(ACCOUNTS),
+            talk: RateLimit::default_times(WATCHER_LOG_FACTOR),
+            accounts: RateLimit::default_times(STATUS_LOG_FACTOR),
             untold: Untold::default(),
             buckets: Buckets::default(),
         }
@@ -164,7 +164,7 @@ impl Doorkeeper {
 
     /// Waits until the watcher has adopted the configuration, or until the daemon is told to end.
     fn wait_for_watcher(&mut self, signals: &mut Signals) -> Result<(), StartError> {
-        let deadline = now().uptime + WATCHER_START;
+        let deadline = now().uptime + PROCESS_START_TIMEOUT;
         while self.handed_out.is_some() && now().uptime < deadline {
             if signals.is_end_wanted() {
                 return Ok(());
@@ -197,7 +197,7 @@ impl Doorkeeper {
     fn start_resolver(&mut self, confinement: Confinement) -> Result<(), StartError> {
         let start = |error| StartError::System("start the resolver", error);
         self.log.look_up_names_as(confinement).map_err(start)?;
-        let confined = self.log.resolver(now().uptime + WATCHER_START);
+        let confined = self.log.resolver(now().uptime + PROCESS_START_TIMEOUT);
         let confined = confined.ok_or_else(|| start(io::ErrorKind::TimedOut.into()))?;
         if let Some(missing) = confined.missing().filter(|_| confinement.sandbox == Sandbox::Require) {
             return Err(StartError::Confinement("resolver", missing));

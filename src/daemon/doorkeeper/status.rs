@@ -19,8 +19,8 @@ use crate::status::table;
 use crate::time::Now;
 
 /// How often, and at which interval, to retry while another daemon that is about to end has the sockets.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_secs(1);
+const OPEN_RETRIES: u32 = 10;
+const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Doorkeeper {
     /// Opens the sockets that the configuration names, unless they are open already.
@@ -31,16 +31,17 @@ impl Doorkeeper {
         }
         self.status.close();
         self.status.path = path;
-        self.make_sockets(TRIES);
+        self.open_sockets(OPEN_RETRIES);
     }
 
-    fn make_sockets(&mut self, more_tries: u32) {
+    fn open_sockets(&mut self, retries_left: u32) {
         let Some(path) = self.status.path.clone() else { return };
         match self.status.open(&Paths::of(&path)) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && more_tries > 0 => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && retries_left > 0 => {
                 // They belong to a daemon that is ending, which this one replaces.
-                self.status.next_try = Some((now().uptime.saturating_add(PAUSE), more_tries - 1));
+                self.status.next_try =
+                    Some((now().uptime.saturating_add(OPEN_RETRY_INTERVAL), retries_left - 1));
             }
             Err(error) => {
                 let text = format!(
@@ -60,8 +61,8 @@ impl Doorkeeper {
 
     /// Answers status requests.
     pub(super) fn attend_to_status(&mut self, now: Now) {
-        if let Some((_, more_tries)) = self.status.next_try.take_if(|(at, _)| *at <= now.uptime) {
-            self.make_sockets(more_tries);
+        if let Some((_, retries_left)) = self.status.next_try.take_if(|(at, _)| *at <= now.uptime) {
+            self.open_sockets(retries_left);
         }
         let mut answers = std::mem::take(&mut self.status.answers);
         answers.attend(now, || self.facts(now));

@@ -21,7 +21,7 @@ pub(super) struct Untold {
     limits: LiteMap<Arc<str>, RateLimit>,
     /// The doors with lines that were left out and not summed up yet.
     holding: Vec<Arc<str>>,
-    /// Dropped openings, not summed up yet.
+    /// DropCounts openings, not summed up yet.
     dropped: DropCounts<Arc<str>>,
 }
 

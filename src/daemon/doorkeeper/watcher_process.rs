@@ -17,7 +17,7 @@ use crate::protocol::messages::{Order, Report};
 use crate::time::Now;
 
 /// Minimum time between two starts of a watcher that keeps ending.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// While this many orders wait for a watcher that reads none, new `Socket` and `Heard` orders are dropped:
 /// each may hold a descriptor.
 const MOST_WAITING: usize = 64;
@@ -88,7 +88,7 @@ impl WatcherProcess {
     /// Earliest time of the next start, as uptime; `None` while a watcher runs.
     #[must_use]
     pub fn next_start(&self) -> Option<Duration> {
-        self.process.is_none().then(|| self.started.saturating_add(RESTART_PAUSE))
+        self.process.is_none().then(|| self.started.saturating_add(RESTART_DELAY))
     }
 
     /// The PID of the watcher, if it runs.

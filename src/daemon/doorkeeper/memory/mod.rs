@@ -27,13 +27,13 @@ use crate::reason::reason;
 use crate::time::Now;
 
 /// How long a change that is not urgent may wait for the flush to disk.
-const SYNC: Duration = Duration::from_secs(1);
+const FLUSH_DELAY: Duration = Duration::from_secs(1);
 /// Delay before retrying after a failed write.
-const RETRY: Duration = Duration::from_secs(5);
+const WRITE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How often, and at which interval, to try the lock of a daemon that has closed its lock file: the kernel
 /// reports the close shortly before it releases the lock.
-const LOOKS: u32 = 20;
-const LOOK: Duration = Duration::from_millis(50);
+const LOCK_RETRIES: u32 = 20;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The consequence of running without a state file, for messages.
 const CONSEQUENCE: &str = "doors that are open may stay open if this daemon is killed";
@@ -196,13 +196,14 @@ impl Memory {
     pub(super) fn look(&mut self, now: Now) -> Option<Found> {
         let is_rung = self.watch.as_ref().is_some_and(|it| it.read_events().is_ok_and(|it| !it.is_empty()));
         if is_rung {
-            self.look = Some((now.uptime, LOOKS));
+            self.look = Some((now.uptime, LOCK_RETRIES));
         }
         let (_, looks) = self.look.filter(|(at, _)| *at <= now.uptime)?;
         let Claim { left, others, state, says, .. } =
             claims::claim_left(&self.wanted, &self.path, self.file.as_ref()?.place().path());
         let is_over = looks == 0 || others.is_empty();
-        self.look = (!is_over).then(|| (now.uptime.saturating_add(LOOK), looks.saturating_sub(1)));
+        self.look =
+            (!is_over).then(|| (now.uptime.saturating_add(LOCK_RETRY_INTERVAL), looks.saturating_sub(1)));
         if left.is_empty() {
             return None;
         }
@@ -235,7 +236,7 @@ impl Memory {
         }
         self.watch = Some(watch);
         // The watch missed a daemon that ended between the attempt on its lock and now.
-        self.look = Some((Duration::ZERO, LOOKS));
+        self.look = Some((Duration::ZERO, LOCK_RETRIES));
     }
 
     /// Writes the changes to the state file, so that they survive this process. Returns messages for the log.
@@ -256,7 +257,7 @@ impl Memory {
         match result {
             Ok(()) => {
                 self.is_behind = false;
-                self.sync.get_or_insert(now.uptime.saturating_add(SYNC));
+                self.sync.get_or_insert(now.uptime.saturating_add(FLUSH_DELAY));
                 self.let_go(now)
             }
             Err(error) => {
@@ -345,7 +346,7 @@ impl Memory {
 
     /// Handles a failed write or flush: returns a message for the first failure since a success.
     fn fail(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
-        self.sync = Some(now.uptime.saturating_add(RETRY));
+        self.sync = Some(now.uptime.saturating_add(WRITE_RETRY_DELAY));
         if std::mem::replace(&mut self.is_in_trouble, true) {
             return Vec::new();
         }

@@ -14,8 +14,8 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use crate::firewall::refusal::Refusal;
 
 /// How often, and at which interval, to try the lock of a process that has just ended.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(50);
+const LOCK_TRIES: u32 = 10;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Claims the guard of this network namespace until the returned file is dropped. `None` if no lock file can
 /// be created.
@@ -37,10 +37,10 @@ fn claim_file(path: &Path) -> Result<Option<File>, Refusal> {
         .custom_flags(O_NOFOLLOW | O_NONBLOCK)
         .open(path);
     let Ok(file) = file else { return Ok(None) };
-    for _ in 0..TRIES {
+    for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY_INTERVAL),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(TryLockError::Error(_)) => return Ok(None),
         }

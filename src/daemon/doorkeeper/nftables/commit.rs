@@ -14,9 +14,9 @@ use crate::time::Now;
 
 /// Maximum number of elements in one transaction: if it is refused as a whole, the answers to all must fit
 /// the buffer.
-const AT_ONCE: usize = 512;
+const MAX_ELEMENTS: usize = 512;
 /// Maximum number of attempts of a transaction, each without what was refused before.
-const ROUNDS: usize = 2 * AT_ONCE;
+const MAX_ATTEMPTS: usize = 2 * MAX_ELEMENTS;
 
 /// The result of changes.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ pub(super) struct Outcome {
 }
 
 impl Firewall {
-    /// Makes all queued openings, with up to [`AT_ONCE`] elements a transaction; returns whether there were
-    /// any.
+    /// Makes all queued openings, with up to [`MAX_ELEMENTS`] elements a transaction; returns whether there
+    /// were any.
     pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, said: &mut Vec<Said>) -> bool {
         if !self.admissions.has_wanted() {
             return false;
@@ -49,7 +49,7 @@ impl Firewall {
             self.admissions.set_elements(now).into_iter().filter(|(set_element, _)| is_it(set_element));
         let set_elements: Vec<(SetElement, Option<Duration>)> =
             set_elements.map(|(set_element, until)| (set_element.clone(), until)).collect();
-        for some in set_elements.chunks(AT_ONCE) {
+        for some in set_elements.chunks(MAX_ELEMENTS) {
             let changes = some.iter().map(|(set_element, until)| {
                 (set_element, Operation::AddOrKeep, Some(self.time(set_element, *until, now)))
             });
@@ -65,11 +65,11 @@ impl Firewall {
         set_elements.len()
     }
 
-    /// Makes changes, up to [`AT_ONCE`] elements a transaction; one that is refused does not prevent the
+    /// Makes changes, up to [`MAX_ELEMENTS`] elements a transaction; one that is refused does not prevent the
     /// others.
     pub(super) fn change(&mut self, changes: &[Change], now: Now) -> Outcome {
         let mut outcome = Outcome::default();
-        for some in changes.chunks(AT_ONCE) {
+        for some in changes.chunks(MAX_ELEMENTS) {
             let operations = some.iter().map(|(set_element, want)| match want {
                 Want::In(_) => (set_element, Operation::Add, *want),
                 Want::Renewed(_) => (set_element, Operation::Renew, *want),
@@ -86,7 +86,7 @@ impl Firewall {
         now: Now,
         outcome: &mut Outcome,
     ) {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let mut batch = self.nft.batch();
             let mut numbers = Vec::with_capacity(operations.len());
             for (set_element, operation, want) in &operations {

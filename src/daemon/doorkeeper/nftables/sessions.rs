@@ -19,11 +19,11 @@ use crate::firewall::sessions::{
 use crate::sorted;
 
 /// Buffer for one datagram of an answer, in bytes.
-const ANSWER: usize = 1 << 16;
+const ANSWER_BUFFER: usize = 1 << 16;
 /// Receive buffer for notifications of conntrack, in bytes.
-const ROOM: usize = 1 << 20;
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Maximum number of notifications read at a time.
-const RINGS: usize = 1024;
+const MAX_NOTIFICATIONS: usize = 1024;
 
 /// Peer address, peer port and local port, which identify a connection to this machine.
 pub(super) type Ends = (IpAddr, u16, u16);
@@ -167,7 +167,7 @@ impl Farewells {
         if let Some(flows) = &flows {
             // Above rmem_max, because conntrack reports every change of every flow; without the privilege the
             // default size has to do.
-            let _ = setsockopt(flows, sockopt::RcvBufForce, &ROOM);
+            let _ = setsockopt(flows, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         }
         Farewells { sockets: open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS).ok(), flows }
     }
@@ -195,7 +195,7 @@ impl Farewells {
 fn drain(socket: Option<&OwnedFd>, mut each: impl FnMut(&[u8])) {
     let Some(socket) = socket else { return };
     let mut buffer = [0; 8192];
-    for _ in 0..RINGS {
+    for _ in 0..MAX_NOTIFICATIONS {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => each(buffer.get(..length).unwrap_or_default()),
             // Some were lost; others follow.
@@ -215,7 +215,7 @@ fn open(protocol: SockProtocol, groups: u32) -> Result<OwnedFd, Errno> {
 /// Sends a request, and passes each datagram of the answer to `each` until the answer is complete.
 fn ask(socket: &OwnedFd, request: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
     send(socket.as_raw_fd(), request, MsgFlags::empty())?;
-    let mut buffer = vec![0; ANSWER];
+    let mut buffer = vec![0; ANSWER_BUFFER];
     loop {
         let length = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Err(Errno::EINTR) => continue,

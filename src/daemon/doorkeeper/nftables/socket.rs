@@ -17,7 +17,7 @@ use crate::firewall::refusal::Refusal;
 use crate::firewall::set::{self, TableDescription};
 
 /// Buffer for one datagram of an answer, in bytes: the most that the kernel puts into one.
-const ANSWER: usize = 1 << 16;
+const ANSWER_BUFFER: usize = 1 << 16;
 /// Send buffer for a batch, in bytes, above `wmem_max`: ten thousand elements take one megabyte.
 const SEND_BUFFER: usize = 16 << 20;
 /// Receive buffer in bytes, for the answers when every message of a batch is refused.
@@ -184,7 +184,7 @@ impl Nftables {
 
     /// Reads answers until `is_last` returns true for one.
     fn receive(&self, mut is_last: impl FnMut(Answer<'_>) -> bool) -> Result<(), Refusal> {
-        let mut buffer = vec![0; ANSWER];
+        let mut buffer = vec![0; ANSWER_BUFFER];
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Err(Errno::EINTR) => continue,
