@@ -24,24 +24,24 @@ pub(super) struct Written {
 
 /// Carries out one operation on the place at this path.
 pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option<Written>) -> io::Result<()> {
-    let beside = |ending| beside(path, ending);
+    let with_suffix = |suffix| with_suffix(path, suffix);
     match operation {
         Operation::Write(text) => {
             *written = None;
-            remove(&beside(".tmp"))?;
+            remove(&with_suffix(".tmp"))?;
             let mut made = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(MODE)
                 .custom_flags(O_NOFOLLOW)
-                .open(beside(".tmp"))?;
+                .open(with_suffix(".tmp"))?;
             // Restores bits that the umask cleared.
             made.set_permissions(Permissions::from_mode(MODE))?;
             made.write_all(text)?;
             *written = Some(Written { file: Arc::new(made), length: text.len() as u64 });
             Ok(())
         }
-        Operation::Publish => fs::rename(beside(".tmp"), beside(".new")),
+        Operation::Publish => fs::rename(with_suffix(".tmp"), with_suffix(".new")),
         Operation::Append(lines) => {
             let Some(Written { file, length }) = written else { return Err(io::ErrorKind::NotFound.into()) };
             if let Err(error) = (&**file).write_all(lines) {
@@ -53,12 +53,12 @@ pub(super) fn carry_out(operation: &Operation, path: &Path, written: &mut Option
             Ok(())
         }
         Operation::Sync => written.as_ref().map_or(Ok(()), |written| written.file.sync_all()),
-        Operation::Settle => fs::rename(beside(".new"), path),
+        Operation::Settle => fs::rename(with_suffix(".new"), path),
         Operation::SyncFolder => File::open(folder_of(path))?.sync_all(),
         // We never create a directory, so this is not ours.
         Operation::RemoveSettled if path.is_dir() => Ok(()),
         Operation::RemoveSettled => remove(path),
-        Operation::RemoveNew => remove(&beside(".new")),
+        Operation::RemoveNew => remove(&with_suffix(".new")),
     }
 }
 
@@ -75,9 +75,9 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Appends an ending to a path: another file of the place, or another place.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+/// Appends a suffix to a path: another file of the place, or another place.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(ending);
+    name.push(suffix);
     name.into()
 }

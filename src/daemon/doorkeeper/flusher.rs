@@ -38,7 +38,7 @@ pub(super) struct Flusher {
     next: Arc<Next>,
     /// Carries a byte to the thread for each flush, and its error number back (a native-endian `i32`; 0 is
     /// success).
-    line: UnixStream,
+    socket: UnixStream,
 }
 
 impl Flusher {
@@ -47,33 +47,33 @@ impl Flusher {
     /// # Errors
     /// Errors of `socketpair(2)` and of starting a thread.
     pub(super) fn start() -> io::Result<Flusher> {
-        let (line, theirs) = UnixStream::pair()?;
-        line.set_nonblocking(true)?;
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_nonblocking(true)?;
         let next = Arc::new(Next::default());
-        let orders = next.clone();
+        let flushes = next.clone();
         thread::Builder::new()
             .name("flusher".into())
             .stack_size(STACK_SIZE)
-            .spawn(move || work(&orders, &theirs))?;
-        Ok(Flusher { next, line })
+            .spawn(move || run(&flushes, &theirs))?;
+        Ok(Flusher { next, socket })
     }
 
     /// Begins to flush a file, and the entries of `folder` if there is one. Returns whether the thread took
     /// it.
     pub(super) fn flush(&self, file: Arc<File>, folder: Option<PathBuf>) -> bool {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Flush { file, folder });
-        (&self.line).write_all(&[0]).is_ok()
+        (&self.socket).write_all(&[0]).is_ok()
     }
 
     /// Readable when a flush has finished.
-    pub(super) fn bell(&self) -> BorrowedFd<'_> {
-        self.line.as_fd()
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// The result of a finished flush; `None` if none has finished.
     pub(super) fn answer(&self) -> Option<io::Result<()>> {
         let mut code = [0; size_of::<i32>()];
-        match (&self.line).read_exact(&mut code) {
+        match (&self.socket).read_exact(&mut code) {
             Ok(()) => Some(match i32::from_ne_bytes(code) {
                 0 => Ok(()),
                 code => Err(io::Error::from_raw_os_error(code)),
@@ -92,20 +92,20 @@ impl Flusher {
             if let Some(answer) = self.answer() {
                 return answer;
             }
-            wait_for(&mut [PollFd::new(self.bell(), PollFlags::POLLIN)], PollTimeout::NONE);
+            wait_for(&mut [PollFd::new(self.descriptor(), PollFlags::POLLIN)], PollTimeout::NONE);
         }
     }
 }
 
 /// The main function of the thread.
-fn work(next: &Next, mut line: &UnixStream) {
+fn run(next: &Next, mut socket: &UnixStream) {
     // The main thread handles the signals.
     let _ = SigSet::all().thread_block();
-    while line.read_exact(&mut [0]).is_ok() {
+    while socket.read_exact(&mut [0]).is_ok() {
         let flush = next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let result = flush.map_or(Ok(()), |flush| flush.carry_out());
         let code = result.err().map_or(0, |error| error.raw_os_error().unwrap_or(EIO));
-        if line.write_all(&code.to_ne_bytes()).is_err() {
+        if socket.write_all(&code.to_ne_bytes()).is_err() {
             return;
         }
     }

@@ -41,7 +41,7 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     let _ = doorkeeper.open_log();
     doorkeeper.open_memory();
     doorkeeper.is_heir = true;
-    doorkeeper.summons = doorkeeper.memory.summons();
+    doorkeeper.summons = doorkeeper.memory.watch_for_daemon();
     doorkeeper.run_as_heir(&mut signals);
     let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
     doorkeeper.complain(&says);
@@ -63,7 +63,7 @@ impl Doorkeeper {
             }
             self.reap();
             let now = now();
-            if let Some(found) = self.memory.look(now) {
+            if let Some(found) = self.memory.claim_leftover(now) {
                 self.take_over(found);
             }
             let due = self.openings.due(now);

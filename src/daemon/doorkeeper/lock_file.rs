@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::disk::{MODE, beside};
+use crate::daemon::doorkeeper::disk::{MODE, with_suffix};
 
 /// The word in the lock file of a process that is ending, and of an heir, which ends when a daemon starts.
 pub const LEAVING: &str = "leaving";
@@ -22,7 +22,7 @@ const LONGEST_WORD: u64 = 64;
 /// The path of the lock file of a place.
 #[must_use]
 pub fn lock_of(place: &Path) -> PathBuf {
-    beside(place, ".lock")
+    with_suffix(place, ".lock")
 }
 
 /// Opens the lock file of a place for reading.
@@ -35,8 +35,8 @@ fn open_lock_file(place: &Path) -> io::Result<File> {
 /// # Errors
 /// A file of the place is not a regular file or not ours, or an error of `open(2)` or `flock(2)`.
 pub fn lock(path: &Path, word: &str) -> io::Result<Option<File>> {
-    for ending in ["", ".new", ".tmp", ".lock"] {
-        check(path, ending)?;
+    for suffix in ["", ".new", ".tmp", ".lock"] {
+        check(path, suffix)?;
     }
     let lock = lock_of(path);
     // The first attempt opens the file read-only: closing it after opening it for writing would look to the
@@ -108,8 +108,8 @@ pub fn is_leaving(place: &Path, word_deadline: Duration) -> bool {
 }
 
 /// Fails if a file of a place exists and is not a regular file that we may use.
-fn check(path: &Path, ending: &str) -> io::Result<()> {
-    let path = beside(path, ending);
+fn check(path: &Path, suffix: &str) -> io::Result<()> {
+    let path = with_suffix(path, suffix);
     let Ok(it) = fs::symlink_metadata(&path) else { return Ok(()) };
     let kind = it.file_type();
     let what = if kind.is_dir() {
@@ -120,13 +120,13 @@ fn check(path: &Path, ending: &str) -> io::Result<()> {
         "is a device"
     } else if !kind.is_file() {
         "is no regular file"
-    } else if !is_trusted(&it) && (ending == ".lock" || !nix::unistd::geteuid().is_root()) {
+    } else if !is_trusted(&it) && (suffix == ".lock" || !nix::unistd::geteuid().is_root()) {
         "belongs to somebody else"
     } else {
         return Ok(());
     };
     let name = path.file_name().unwrap_or_default().display().to_string();
-    Err(io::Error::other(if ending.is_empty() { format!("it {what}") } else { format!("{name} {what}") }))
+    Err(io::Error::other(if suffix.is_empty() { format!("it {what}") } else { format!("{name} {what}") }))
 }
 
 /// Whether a file belongs to root or to us.

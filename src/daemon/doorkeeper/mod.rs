@@ -144,7 +144,7 @@ impl Doorkeeper {
             let now = now();
             self.attend_to_watcher(now);
             self.attend_to_firewall(now);
-            if let Some(found) = self.memory.look(now) {
+            if let Some(found) = self.memory.claim_leftover(now) {
                 self.take_over(found);
             }
             let due = self.openings.due(now);
@@ -244,8 +244,8 @@ impl Doorkeeper {
             Some((signals.doorbell(), PollFlags::POLLIN)),
             self.watcher.descriptor(),
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
-            self.memory.bell().map(|fd| (fd, PollFlags::POLLIN)),
-            self.memory.flushed().map(|fd| (fd, PollFlags::POLLIN)),
+            self.memory.lock_watch().map(|fd| (fd, PollFlags::POLLIN)),
+            self.memory.flush_descriptor().map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
             self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
             self.fleet.as_ref().and_then(|fleet| fleet.descriptor()),
@@ -295,7 +295,7 @@ impl Doorkeeper {
             }
         }
         self.remember(now);
-        let says = self.memory.settle(now);
+        let says = self.memory.flush_due(now);
         self.complain(&says);
     }
 

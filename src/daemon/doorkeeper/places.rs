@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::disk::{beside, carry_out, remove};
+use crate::daemon::doorkeeper::disk::{carry_out, remove, with_suffix};
 use crate::daemon::doorkeeper::lock_file::{self, STAYING, announced, is_taken, is_trusted, lock_of};
 use crate::daemon::trusted;
 use crate::octets;
@@ -45,7 +45,7 @@ pub struct Claim {
     /// The place for this daemon's state; `None` if there is none.
     pub own: Option<Place>,
     /// Places of daemons that have ended: to be removed once their state is in `own`.
-    pub left: Vec<Place>,
+    pub leftover: Vec<Place>,
     /// Places of running daemons.
     pub others: Vec<PathBuf>,
     /// The merged state of all claimed places.
@@ -59,7 +59,7 @@ pub struct Claim {
 impl Claim {
     /// Adds the result of claiming another path.
     pub fn add(&mut self, other: Claim) {
-        self.left.extend(other.left);
+        self.leftover.extend(other.leftover);
         self.others.extend(other.others);
         self.state.add(other.state);
         self.says.extend(other.says);
@@ -92,7 +92,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         });
         places.push((path, locked.ok().flatten()));
     }
-    let Choice { own, left } = journal::choose(&found);
+    let Choice { own, left: leftover } = journal::choose(&found);
     for (index, (path, place)) in places.into_iter().enumerate() {
         if found.get(index) == Some(&journal::Place::Taken) {
             claim.others.push(path);
@@ -102,9 +102,9 @@ pub fn claim(path: &Path, word: &str) -> Claim {
         claim.says.extend(says);
         match place {
             Some(place) if own == Some(index) => claim.own = Some(place),
-            Some(place) if left.contains(&index) => claim.left.push(place),
+            Some(place) if leftover.contains(&index) => claim.leftover.push(place),
             // No process can lock this one; its doors must be closed all the same.
-            _ if !state.is_empty() => claim.left.push(Place { path, lock: None }),
+            _ if !state.is_empty() => claim.leftover.push(Place { path, lock: None }),
             _ => {}
         }
         claim.state.add(state);
@@ -123,7 +123,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
 
 /// Claims the places at this path, other than `own`, of daemons that have ended by now.
 #[must_use]
-pub fn claim_left(path: &Path, own: &Path) -> Claim {
+pub fn claim_leftover(path: &Path, own: &Path) -> Claim {
     let mut claim = Claim::default();
     for path in places_at(path).into_iter().filter(|path| path != own) {
         if !exists(&path) {
@@ -138,7 +138,7 @@ pub fn claim_left(path: &Path, own: &Path) -> Claim {
                 let (state, says) = read_place(&path);
                 claim.says.extend(says);
                 claim.state.add(state);
-                claim.left.push(place);
+                claim.leftover.push(place);
             }
             Ok(None) => claim.others.push(path),
             // See `read_unlockable`.
@@ -160,7 +160,7 @@ pub fn read_unlockable(path: &Path) -> Claim {
         if !state.is_empty() {
             claim.says.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
             claim.state.add(state);
-            claim.left.push(Place { path, lock: None });
+            claim.leftover.push(Place { path, lock: None });
         }
     }
     claim
@@ -168,19 +168,19 @@ pub fn read_unlockable(path: &Path) -> Claim {
 
 /// All possible places at a path; for a device such as `/dev/null`, only the path itself.
 fn places_at(path: &Path) -> Vec<PathBuf> {
-    let path = followed(path);
+    let path = resolve_link(path);
     let kind = fs::symlink_metadata(&path).map(|it| it.file_type());
     if kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device()) {
         return vec![path];
     }
-    let more = (2..=MOST_PLACES).map(|number| beside(&path, &format!(".{number}")));
+    let more = (2..=MOST_PLACES).map(|number| with_suffix(&path, &format!(".{number}")));
     std::iter::once(path.clone()).chain(more).collect()
 }
 
 /// Whether this is the first place at `path`, the one that a daemon alone there gets.
 #[must_use]
 pub fn is_first(place: &Path, path: &Path) -> bool {
-    followed(path) == place
+    resolve_link(path) == place
 }
 
 /// Whether there is a state file at this path, no matter whose.
@@ -193,7 +193,7 @@ pub fn has_any(path: &Path) -> bool {
 /// them.
 #[must_use]
 pub fn fault_of_folder(path: &Path) -> Option<Fault> {
-    let path = absolute(followed(path)).ok()?;
+    let path = absolute(resolve_link(path)).ok()?;
     let faults = trust::faults(path.parent()?, trusted::owners(), trusted::look);
     faults.into_iter().find(|fault| !fault.is_group())
 }
@@ -215,7 +215,7 @@ pub fn holder(path: &Path) -> Option<(PathBuf, Option<u32>)> {
 }
 
 /// The target of a symbolic link that belongs to root or to us; otherwise the path itself.
-fn followed(path: &Path) -> PathBuf {
+fn resolve_link(path: &Path) -> PathBuf {
     let is_link = fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() && is_trusted(&it));
     let target = is_link.then(|| fs::canonicalize(path).or_else(|_| fs::read_link(path)));
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -229,7 +229,7 @@ fn lock_place(path: &Path, word: &str) -> io::Result<Option<Place>> {
 }
 
 fn exists(path: &Path) -> bool {
-    ["", ".new"].iter().any(|ending| fs::symlink_metadata(beside(path, ending)).is_ok())
+    ["", ".new"].iter().any(|suffix| fs::symlink_metadata(with_suffix(path, suffix)).is_ok())
 }
 
 /// Reads the files of a place; also returns messages for the log.
@@ -238,8 +238,8 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
     let moment = Moment { now: now(), boot: &boot };
     let mut says = Vec::new();
     let mut texts = [None, None];
-    for (read, ending) in texts.iter_mut().zip(["", ".new"]) {
-        let path = beside(path, ending);
+    for (read, suffix) in texts.iter_mut().zip(["", ".new"]) {
+        let path = with_suffix(path, suffix);
         *read = match read_trusted(&path) {
             Ok(text) => text.map(|text| Text::read(&text, moment)),
             Err(error) => {
@@ -249,9 +249,9 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
         };
     }
     let [settled, new] = texts;
-    let mut tell = |text: &Option<Text>, ending| {
+    let mut tell = |text: &Option<Text>, suffix| {
         let damage = text.as_ref().map_or_else(Damage::default, |text| text.damage.clone());
-        let path = beside(path, ending);
+        let path = with_suffix(path, suffix);
         says.extend(
             damage.sentences().map(|sentence| format!("state file {}: {sentence}", octets::path(&path))),
         );
@@ -317,7 +317,7 @@ impl Place {
     /// Whether the file `PATH.new` exists.
     #[must_use]
     pub fn has_new(&self) -> bool {
-        fs::symlink_metadata(beside(&self.path, ".new")).is_ok()
+        fs::symlink_metadata(with_suffix(&self.path, ".new")).is_ok()
     }
 
     /// Writes a word to the lock file, for processes that find it locked.

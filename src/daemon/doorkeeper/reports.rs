@@ -216,7 +216,7 @@ impl Doorkeeper {
         } else {
             // It is used up, though nothing opens: the answer does not matter.
             self.ask(opening, None, now);
-            self.memory.hurry(&self.openings);
+            self.memory.flush_soon(&self.openings);
             if !is_over_rate {
                 self.untold.drop_opening(&name, Cause::Rate, now);
             }
@@ -299,7 +299,7 @@ impl Doorkeeper {
         let actions = admit(&mut self.openings, door);
         let is_ignored = is_ignored(door, &actions);
         self.actions.extend(actions);
-        self.memory.hurry(&self.openings);
+        self.memory.flush_soon(&self.openings);
         !is_ignored
     }
 }

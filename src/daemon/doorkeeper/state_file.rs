@@ -23,11 +23,11 @@ pub(super) struct StateFile {
 
 /// The progress of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Landed {
+pub(super) enum FlushProgress {
     /// Everything written before the flush began is on the disk.
     Flushed,
     /// The same, and the flush that completes the change to `PATH` is under way.
-    Proceeds,
+    Settling,
 }
 
 impl StateFile {
@@ -73,10 +73,10 @@ impl StateFile {
     }
 
     /// Begins to flush; with `settles`, `PATH.new` becomes `PATH` afterwards. Returns whether there is
-    /// anything to flush. [`StateFile::landed`] returns the result.
+    /// anything to flush. [`StateFile::flush_result`] returns the result.
     pub(super) fn flush(&mut self, settles: bool) -> bool {
         let operations = self.journal.flush(settles);
-        self.take_off(&operations);
+        self.start_flush(&operations);
         !operations.is_empty()
     }
 
@@ -86,17 +86,17 @@ impl StateFile {
     }
 
     /// Readable when a flush may have finished.
-    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.flusher.as_ref().filter(|_| self.is_flushing()).map(Flusher::bell)
+    pub(super) fn flush_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.flusher.as_ref().filter(|_| self.is_flushing()).map(Flusher::descriptor)
     }
 
     /// The result of a finished flush; `None` if none has finished.
     ///
     /// # Errors
     /// An error of a file operation; the next change writes the complete state.
-    pub(super) fn landed(&mut self) -> io::Result<Option<Landed>> {
+    pub(super) fn flush_result(&mut self) -> io::Result<Option<FlushProgress>> {
         let answer = self.outcome.take().or_else(|| self.flusher.as_ref()?.answer());
-        answer.map(|outcome| self.go_on(outcome)).transpose()
+        answer.map(|outcome| self.after_flush(outcome)).transpose()
     }
 
     /// Waits until everything is on the disk, in `PATH.new` or, with `settles`, in `PATH`.
@@ -114,40 +114,41 @@ impl StateFile {
         while self.is_flushing() {
             let flusher = self.flusher.as_ref();
             let outcome = self.outcome.take().or_else(|| flusher.map(Flusher::wait));
-            self.go_on(outcome.unwrap_or(Ok(())))?;
+            self.after_flush(outcome.unwrap_or(Ok(())))?;
         }
         Ok(())
     }
 
     /// Carries out the operations that follow a finished flush.
-    fn go_on(&mut self, outcome: io::Result<()>) -> io::Result<Landed> {
+    fn after_flush(&mut self, outcome: io::Result<()>) -> io::Result<FlushProgress> {
         if let Err(error) = outcome {
             self.journal.failed();
             return Err(error);
         }
-        let (flight, at_once): (Vec<_>, Vec<_>) =
+        let (to_flush, immediate): (Vec<_>, Vec<_>) =
             self.journal.landed().into_iter().partition(Operation::waits_for_disk);
-        if let Err(error) = self.carry_out(&at_once) {
+        if let Err(error) = self.carry_out(&immediate) {
             self.journal.failed();
             return Err(error);
         }
-        self.take_off(&flight);
-        Ok(if self.is_flushing() { Landed::Proceeds } else { Landed::Flushed })
+        self.start_flush(&to_flush);
+        Ok(if self.is_flushing() { FlushProgress::Settling } else { FlushProgress::Flushed })
     }
 
     /// Hands operations that wait for the disk to the flusher.
-    fn take_off(&mut self, flight: &[Operation]) {
-        let Some(written) = self.written.as_ref().filter(|_| !flight.is_empty()) else { return };
+    fn start_flush(&mut self, to_flush: &[Operation]) {
+        let Some(written) = self.written.as_ref().filter(|_| !to_flush.is_empty()) else { return };
         if self.flusher.is_none() {
             // If no thread can be started, say at the process limit, this thread flushes.
             self.flusher = Flusher::start().ok();
         }
-        let folder = flight.contains(&Operation::SyncFolder).then(|| folder_of(self.place.path()).to_owned());
+        let folder =
+            to_flush.contains(&Operation::SyncFolder).then(|| folder_of(self.place.path()).to_owned());
         let is_taken = self.flusher.as_ref().is_some_and(|it| it.flush(written.file.clone(), folder));
         if !is_taken {
             self.flusher = None;
             let mut carry_out = |operation| disk::carry_out(operation, self.place.path(), &mut self.written);
-            self.outcome = Some(flight.iter().try_for_each(&mut carry_out));
+            self.outcome = Some(to_flush.iter().try_for_each(&mut carry_out));
         }
     }
 

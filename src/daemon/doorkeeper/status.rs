@@ -97,7 +97,7 @@ impl Doorkeeper {
             facts.tell("fleet_connected", word(fleet.has_peer()));
             facts.tell("fleet_waiting", fleet.waiting());
         }
-        let (path, is_ok) = self.memory.standing();
+        let (path, is_ok) = self.memory.file_status();
         let around = (self.arguments.config.as_path(), self.watcher.pid(), StateFile { path, is_ok });
         let admitted = self.memory.admitted();
         tell(&mut facts, &self.status.ledger, around, (&self.openings, &admitted), now);

@@ -24,7 +24,7 @@ impl Doorkeeper {
     /// Without a state file at the start, the used one-time lists and single packets are unknown:
     /// `OTP_Trust_Start` decides whether they are trusted, and the log reports it.
     pub(super) fn judge_what_was_used(&mut self) {
-        if !self.memory.is_without_past() {
+        if !self.memory.started_without_state() {
             return;
         }
         let now = now();

@@ -15,7 +15,7 @@ use crate::config::StateFiles;
 use crate::daemon::doorkeeper::claims;
 use crate::daemon::doorkeeper::lock_file;
 use crate::daemon::doorkeeper::places::{self, Claim, Place};
-use crate::daemon::doorkeeper::state_file::{Landed, StateFile};
+use crate::daemon::doorkeeper::state_file::{FlushProgress, StateFile};
 use crate::door::Door;
 use crate::door::spa::replay::Used;
 use crate::octets;
@@ -52,9 +52,9 @@ pub(super) struct Found {
 #[expect(clippy::struct_excessive_bools, reason = "independent flags")]
 pub(super) struct Memory {
     /// The word to write to the lock file; `None` means [`lock_file::STAYING`].
-    word: Option<&'static str>,
+    lock_word: Option<&'static str>,
     /// The paths that the configuration allows.
-    wanted: StateFiles,
+    allowed_paths: StateFiles,
     /// The one in use.
     path: PathBuf,
     /// There was a state file when this daemon started.
@@ -63,11 +63,11 @@ pub(super) struct Memory {
     /// The file at the previous path, until its state is in the present one.
     former: Option<(PathBuf, StateFile)>,
     /// Places of daemons that have ended, until their state is in the present file.
-    left: Vec<Place>,
+    leftover: Vec<Place>,
     /// Reports when a daemon that shares the path closes its lock.
-    watch: Option<Inotify>,
+    lock_watch: Option<Inotify>,
     /// When to try these locks next, as uptime, and how many more times.
-    look: Option<(Duration, u32)>,
+    lock_retry: Option<(Duration, u32)>,
     /// Cooldowns, latest last.
     cooldowns: Vec<Cooldown>,
     /// The doors open in the kernel.
@@ -77,36 +77,37 @@ pub(super) struct Memory {
     /// Changes not written yet.
     pending: Vec<Record>,
     /// The complete state must be written, even if nothing changed.
-    is_behind: bool,
+    needs_full_write: bool,
     /// A door is opening: flush to disk as soon as its commands have been started.
     is_urgent: bool,
-    /// When to write and sync at the latest, as uptime.
-    sync: Option<Duration>,
+    /// When to write and flush at the latest, as uptime.
+    flush_deadline: Option<Duration>,
     /// The last write or flush failed.
-    is_in_trouble: bool,
+    has_write_failed: bool,
 }
 
 impl Memory {
-    /// When to call [`Memory::settle`] or [`Memory::look`] next, as uptime.
+    /// When to call [`Memory::flush_due`] or [`Memory::claim_leftover`] next, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         // The next flush waits for the one under way.
-        let sync = self.sync.filter(|_| !self.file.as_ref().is_some_and(StateFile::is_flushing));
-        sync.into_iter().chain(self.look.map(|(at, _)| at)).min()
+        let deadline =
+            self.flush_deadline.filter(|_| !self.file.as_ref().is_some_and(StateFile::is_flushing));
+        deadline.into_iter().chain(self.lock_retry.map(|(at, _)| at)).min()
     }
 
     /// Readable when a flush may have finished.
-    pub(super) fn flushed(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().and_then(StateFile::bell)
+    pub(super) fn flush_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().and_then(StateFile::flush_descriptor)
     }
 
     /// Readable when a daemon that shares the path may have ended.
-    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(AsFd::as_fd)
+    pub(super) fn lock_watch(&self) -> Option<BorrowedFd<'_>> {
+        self.lock_watch.as_ref().map(AsFd::as_fd)
     }
 
     /// The memory of an heir, which leaves its state file to the next daemon.
     pub(super) fn of_heir() -> Memory {
-        Memory { word: Some(lock_file::LEAVING), ..Memory::default() }
+        Memory { lock_word: Some(lock_file::LEAVING), ..Memory::default() }
     }
 
     /// Writes to the lock file that this process is about to end, so that the next daemon waits for it.
@@ -118,18 +119,18 @@ impl Memory {
 
     /// An inotify descriptor, readable when a daemon that wants our state file starts: see
     /// [`places::wait_for_leaving`].
-    pub(super) fn summons(&self) -> Option<Inotify> {
+    pub(super) fn watch_for_daemon(&self) -> Option<Inotify> {
         let lock = lock_file::lock_of(self.file.as_ref()?.place().path());
-        let bell = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
-        bell.add_watch(&lock, AddWatchFlags::IN_ATTRIB).ok()?;
-        Some(bell)
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        watch.add_watch(&lock, AddWatchFlags::IN_ATTRIB).ok()?;
+        Some(watch)
     }
 
     /// The path of the state file, if there is one, and whether the last write succeeded.
-    pub(super) fn standing(&self) -> (Option<&Path>, bool) {
+    pub(super) fn file_status(&self) -> (Option<&Path>, bool) {
         (
             self.file.as_ref().map(|file| file.place().path()),
-            self.file.is_some() && !self.is_in_trouble && !self.is_behind,
+            self.file.is_some() && !self.has_write_failed && !self.needs_full_write,
         )
     }
 
@@ -139,7 +140,7 @@ impl Memory {
     }
 
     /// Has the changes flushed to disk right after the start command of a door.
-    pub(super) fn hurry(&mut self, openings: &Openings) {
+    pub(super) fn flush_soon(&mut self, openings: &Openings) {
         // A door without a stop command is not in the state file.
         self.is_urgent |= openings.have_changed() || !self.pending.is_empty();
     }
@@ -151,15 +152,15 @@ impl Memory {
 
     /// Moves to one of these paths; `None` if it is in use already. Before anything else the caller must take
     /// over the returned state, and call [`Memory::remember`].
-    pub(super) fn open(&mut self, wanted: &StateFiles) -> Option<Found> {
-        if self.file.is_some() && self.wanted == *wanted {
+    pub(super) fn open(&mut self, paths: &StateFiles) -> Option<Found> {
+        if self.file.is_some() && self.allowed_paths == *paths {
             return None;
         }
-        self.wanted = wanted.clone();
-        self.had_state |= claims::has_state(wanted);
-        let (path, claim) = claims::claim(wanted, self.word.unwrap_or(lock_file::STAYING));
+        self.allowed_paths = paths.clone();
+        self.had_state |= claims::has_state(paths);
+        let (path, claim) = claims::claim(paths, self.lock_word.unwrap_or(lock_file::STAYING));
         let path = path.as_path();
-        let Claim { own, left, others, state, mut says, refusal } = claim;
+        let Claim { own, leftover, others, state, mut says, refusal } = claim;
         let Some(own) = own else {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
@@ -174,46 +175,47 @@ impl Memory {
         self.former =
             self.file.replace(StateFile::new(own)).map(|file| (std::mem::take(&mut self.path), file));
         path.clone_into(&mut self.path);
-        self.left.extend(left);
-        self.watch(&others);
-        self.is_behind = self.former.is_some() || !state.is_empty() || !self.left.is_empty();
-        Some(self.found(state, says))
+        self.leftover.extend(leftover);
+        self.watch_locks(&others);
+        self.needs_full_write = self.former.is_some() || !state.is_empty() || !self.leftover.is_empty();
+        Some(self.merge(state, says))
     }
 
     /// Whether this daemon found no state at its start: which lists were used before is not known.
-    pub(super) fn is_without_past(&self) -> bool {
+    pub(super) fn started_without_state(&self) -> bool {
         !self.had_state
     }
 
     /// Makes the next [`Memory::remember`] write the state even if nothing has changed, so that the next
     /// start finds it.
     pub(super) fn write_soon(&mut self) {
-        self.is_behind = true;
+        self.needs_full_write = true;
     }
 
     /// Claims the places of daemons that have ended since; the caller treats the result like that of
     /// [`Memory::open`].
-    pub(super) fn look(&mut self, now: Now) -> Option<Found> {
-        let is_rung = self.watch.as_ref().is_some_and(|it| it.read_events().is_ok_and(|it| !it.is_empty()));
-        if is_rung {
-            self.look = Some((now.uptime, LOCK_RETRIES));
+    pub(super) fn claim_leftover(&mut self, now: Now) -> Option<Found> {
+        let has_closed =
+            self.lock_watch.as_ref().is_some_and(|it| it.read_events().is_ok_and(|it| !it.is_empty()));
+        if has_closed {
+            self.lock_retry = Some((now.uptime, LOCK_RETRIES));
         }
-        let (_, looks) = self.look.filter(|(at, _)| *at <= now.uptime)?;
-        let Claim { left, others, state, says, .. } =
-            claims::claim_left(&self.wanted, &self.path, self.file.as_ref()?.place().path());
-        let is_over = looks == 0 || others.is_empty();
-        self.look =
-            (!is_over).then(|| (now.uptime.saturating_add(LOCK_RETRY_INTERVAL), looks.saturating_sub(1)));
-        if left.is_empty() {
+        let (_, retries) = self.lock_retry.filter(|(at, _)| *at <= now.uptime)?;
+        let Claim { leftover, others, state, says, .. } =
+            claims::claim_leftover(&self.allowed_paths, &self.path, self.file.as_ref()?.place().path());
+        let is_over = retries == 0 || others.is_empty();
+        self.lock_retry =
+            (!is_over).then(|| (now.uptime.saturating_add(LOCK_RETRY_INTERVAL), retries.saturating_sub(1)));
+        if leftover.is_empty() {
             return None;
         }
-        self.watch(&others);
-        self.left.extend(left);
-        self.is_behind = true;
-        Some(self.found(state, says))
+        self.watch_locks(&others);
+        self.leftover.extend(leftover);
+        self.needs_full_write = true;
+        Some(self.merge(state, says))
     }
 
-    fn found(&mut self, state: State, says: Vec<String>) -> Found {
+    fn merge(&mut self, state: State, says: Vec<String>) -> Found {
         if let Some(file) = &mut self.file {
             file.begin_anew();
         }
@@ -225,8 +227,8 @@ impl Memory {
         Found { state, says }
     }
 
-    fn watch(&mut self, places: &[PathBuf]) {
-        self.watch = None;
+    fn watch_locks(&mut self, places: &[PathBuf]) {
+        self.lock_watch = None;
         if places.is_empty() {
             return;
         }
@@ -234,15 +236,15 @@ impl Memory {
         for place in places {
             let _ = watch.add_watch(&lock_file::lock_of(place), AddWatchFlags::IN_CLOSE_WRITE);
         }
-        self.watch = Some(watch);
+        self.lock_watch = Some(watch);
         // The watch missed a daemon that ended between the attempt on its lock and now.
-        self.look = Some((Duration::ZERO, LOCK_RETRIES));
+        self.lock_retry = Some((Duration::ZERO, LOCK_RETRIES));
     }
 
     /// Writes the changes to the state file, so that they survive this process. Returns messages for the log.
     pub(super) fn remember(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
         self.pending.extend(openings.take_changes().into_iter().map(Record::from));
-        if self.pending.is_empty() && !self.is_behind {
+        if self.pending.is_empty() && !self.needs_full_write {
             return Vec::new();
         }
         let pending = std::mem::take(&mut self.pending);
@@ -256,23 +258,25 @@ impl Memory {
         );
         match result {
             Ok(()) => {
-                self.is_behind = false;
-                self.sync.get_or_insert(now.uptime.saturating_add(FLUSH_DELAY));
-                self.let_go(now)
+                self.needs_full_write = false;
+                self.flush_deadline.get_or_insert(now.uptime.saturating_add(FLUSH_DELAY));
+                self.remove_leftover(now)
             }
             Err(error) => {
-                self.is_behind = true;
+                self.needs_full_write = true;
                 let says = format!(
                     "could not write the state file {}: {}",
                     octets::path(file.place().path()),
                     reason(&error)
                 );
-                let Some((path, former)) = self.former.take() else { return self.fail(&error, now) };
+                let Some((path, former)) = self.former.take() else {
+                    return self.report_failure(&error, now);
+                };
                 // The former file is still valid.
                 let new = self.file.replace(former);
                 self.file.iter_mut().for_each(StateFile::begin_anew);
                 self.path = path;
-                self.left.extend(new.map(StateFile::into_place));
+                self.leftover.extend(new.map(StateFile::into_place));
                 let mut says =
                     vec![format!("{says}; going on with the state file {}", octets::path(&self.path))];
                 says.extend(self.remember(openings, doors, now));
@@ -282,15 +286,15 @@ impl Memory {
     }
 
     /// Removes the other places once their state is in the present file and on the disk.
-    fn let_go(&mut self, now: Now) -> Vec<String> {
-        if self.left.is_empty() && self.former.is_none() {
+    fn remove_leftover(&mut self, now: Now) -> Vec<String> {
+        if self.leftover.is_empty() && self.former.is_none() {
             return Vec::new();
         }
         if let Some(Err(error)) = self.file.as_mut().map(|file| file.flush_now(false)) {
-            return self.lose(&error, now);
+            return self.handle_failed_flush(&error, now);
         }
         let former = self.former.take().map(|(_, file)| file.into_place());
-        let places: Vec<Place> = self.left.drain(..).chain(former).collect();
+        let places: Vec<Place> = self.leftover.drain(..).chain(former).collect();
         let remove = |place: Place| {
             let path = octets::path(place.path()).into_owned();
             place
@@ -303,20 +307,20 @@ impl Memory {
 
     /// Flushes the state file to disk, so that it survives a power failure: at once if a door is opening,
     /// otherwise within a second. Does not wait for the disk. Returns messages for the log.
-    pub(super) fn settle(&mut self, now: Now) -> Vec<String> {
+    pub(super) fn flush_due(&mut self, now: Now) -> Vec<String> {
         let mut says = Vec::new();
         while let Some(file) = &mut self.file {
-            let landed = file.landed();
-            let may_flush = !file.is_flushing() && !self.is_behind;
-            let settles = self.sync.is_some_and(|at| at <= now.uptime);
-            match landed {
-                Ok(Some(Landed::Flushed)) => says.extend(self.recovered()),
-                Ok(Some(Landed::Proceeds)) => {}
-                Ok(None) if may_flush && (settles || self.is_urgent && !self.is_in_trouble) => {
+            let result = file.flush_result();
+            let may_flush = !file.is_flushing() && !self.needs_full_write;
+            let settles = self.flush_deadline.is_some_and(|at| at <= now.uptime);
+            match result {
+                Ok(Some(FlushProgress::Flushed)) => says.extend(self.report_recovery()),
+                Ok(Some(FlushProgress::Settling)) => {}
+                Ok(None) if may_flush && (settles || self.is_urgent && !self.has_write_failed) => {
                     self.is_urgent = false;
                     if settles {
                         // Later changes belong to the next flush.
-                        self.sync = None;
+                        self.flush_deadline = None;
                     }
                     if !file.flush(settles) {
                         break;
@@ -324,7 +328,7 @@ impl Memory {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    says.extend(self.lose(&error, now));
+                    says.extend(self.handle_failed_flush(&error, now));
                     break;
                 }
             }
@@ -333,21 +337,22 @@ impl Memory {
     }
 
     /// Handles a failed flush: the next write is the complete state.
-    fn lose(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
-        self.is_behind = true;
-        self.fail(error, now)
+    fn handle_failed_flush(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
+        self.needs_full_write = true;
+        self.report_failure(error, now)
     }
 
     /// Returns a message if writing works again after a failure.
-    fn recovered(&mut self) -> Option<String> {
+    fn report_recovery(&mut self) -> Option<String> {
         let path = octets::path(self.file.as_ref()?.place().path()).into_owned();
-        std::mem::take(&mut self.is_in_trouble).then(|| format!("the state file {path} can be written again"))
+        std::mem::take(&mut self.has_write_failed)
+            .then(|| format!("the state file {path} can be written again"))
     }
 
     /// Handles a failed write or flush: returns a message for the first failure since a success.
-    fn fail(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
-        self.sync = Some(now.uptime.saturating_add(WRITE_RETRY_DELAY));
-        if std::mem::replace(&mut self.is_in_trouble, true) {
+    fn report_failure(&mut self, error: &std::io::Error, now: Now) -> Vec<String> {
+        self.flush_deadline = Some(now.uptime.saturating_add(WRITE_RETRY_DELAY));
+        if std::mem::replace(&mut self.has_write_failed, true) {
             return Vec::new();
         }
         let path =
@@ -358,10 +363,10 @@ impl Memory {
     /// Writes and flushes everything, and waits for the disk.
     pub(super) fn end(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
         let mut says = self.remember(openings, doors, now);
-        let file = self.file.as_mut().filter(|_| !self.is_behind);
+        let file = self.file.as_mut().filter(|_| !self.needs_full_write);
         match file.map(|file| file.flush_now(true)) {
-            Some(Ok(())) => says.extend(self.recovered()),
-            Some(Err(error)) => says.extend(self.lose(&error, now)),
+            Some(Ok(())) => says.extend(self.report_recovery()),
+            Some(Err(error)) => says.extend(self.handle_failed_flush(&error, now)),
             None => {}
         }
         says
