@@ -261,7 +261,7 @@ fn each_system_interface_has_one_place() {
         ),
         (
             &["SockFilter"],
-            &["daemon/capture/socket.rs", "client/send/raw.rs", "daemon/doorkeeper/nftables/doorbell.rs"],
+            &["daemon/capture/socket.rs", "client/send/raw.rs", "daemon/doorkeeper/nftables/changes.rs"],
         ),
         (
             &[".spawn()", ".status()", ".output()", ".exec()", "posix_spawn", "fork()"],

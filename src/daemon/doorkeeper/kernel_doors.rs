@@ -35,7 +35,7 @@ impl Doorkeeper {
     pub(super) fn continue_in_kernel(&mut self, admitted: &[Admitted], now: Now) {
         let Some(firewall) = &mut self.firewall else { return };
         let mut said = Vec::new();
-        firewall.go_on(&self.config, admitted, now, &mut said);
+        firewall.take_over_doors(&self.config, admitted, now, &mut said);
         self.say(said, now);
         self.note_kernel_doors(admitted);
     }
@@ -117,8 +117,8 @@ impl Doorkeeper {
         let is_over = self.last_call.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
         let Some(firewall) = &mut self.firewall else { return };
         let mut said = Vec::new();
-        firewall.attend(&mut said);
-        firewall.close_left(now, &mut said);
+        firewall.handle_changes(&mut said);
+        firewall.close_disconnected(now, &mut said);
         firewall.close_due(now, &mut said);
         if is_over {
             // The watcher has ended, so no more knocks arrive.

@@ -246,7 +246,7 @@ impl Doorkeeper {
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.lock_watch().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.flush_descriptor().map(|fd| (fd, PollFlags::POLLIN)),
-            self.firewall.as_ref().and_then(Firewall::bell).map(|fd| (fd, PollFlags::POLLIN)),
+            self.firewall.as_ref().and_then(Firewall::changes_descriptor).map(|fd| (fd, PollFlags::POLLIN)),
             self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
             self.fleet.as_ref().and_then(|fleet| fleet.descriptor()),
         ];
@@ -254,7 +254,12 @@ impl Doorkeeper {
         let mut descriptors: Vec<PollFd<'_>> = descriptors
             .into_iter()
             .flatten()
-            .chain(self.firewall.iter().flat_map(Firewall::farewells).map(|fd| (fd, PollFlags::POLLIN)))
+            .chain(
+                self.firewall
+                    .iter()
+                    .flat_map(Firewall::disconnect_descriptors)
+                    .map(|fd| (fd, PollFlags::POLLIN)),
+            )
             .chain(self.status.descriptors(self.watcher.is_up()))
             .map(|(fd, events)| PollFd::new(fd, events))
             .collect();

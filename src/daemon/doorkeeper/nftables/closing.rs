@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::said::Said;
-use crate::daemon::doorkeeper::nftables::sessions::{self, Ends};
+use crate::daemon::doorkeeper::nftables::sessions::{self, Endpoints};
 use crate::door::knock::Protocol;
 use crate::firewall::sessions::Scope;
 use crate::opening::admissions::{Admission, AdmissionId};
@@ -22,15 +22,15 @@ impl Firewall {
     /// Reports the doors whose time is over: the kernel has closed them.
     pub(in crate::daemon::doorkeeper) fn close_due(&mut self, now: Now, said: &mut Vec<Said>) {
         for admission in self.admissions.due(now) {
-            self.part(&admission, said);
+            self.report_closed(&admission, said);
         }
     }
 
     /// Reports a closed door and, with `Close_Established`, ends its connections unless another opening still
     /// allows them.
-    fn part(&mut self, admission: &Admission, said: &mut Vec<Said>) {
+    fn report_closed(&mut self, admission: &Admission, said: &mut Vec<Said>) {
         said.push(Said::Event(dismissed(admission)));
-        self.partings.forget(&admission.id);
+        self.disconnects.forget(&admission.id);
         if admission.settings.closes_established && !self.admissions.is_let_in_elsewhere(admission) {
             let scope = Scope { network: admission.network, ports: &admission.id.ports };
             if let Err(why) = sessions::end(&scope) {
@@ -48,32 +48,32 @@ impl Firewall {
         for (set_element, why) in outcome.refused {
             said.push(Said::Complaint(format!("could not close {} in {}: {why}", id.door, set_element.set)));
         }
-        self.part(&admission, said);
+        self.report_closed(&admission, said);
     }
 
     /// Closes the doors whose last connection has ended.
-    pub(in crate::daemon::doorkeeper) fn close_left(&mut self, now: Now, said: &mut Vec<Said>) {
-        let ended = self.partings.ended();
+    pub(in crate::daemon::doorkeeper) fn close_disconnected(&mut self, now: Now, said: &mut Vec<Said>) {
+        let ended = self.disconnects.ended();
         if ended.is_empty() {
             return;
         }
-        let mut left = Vec::new();
+        let mut disconnected = Vec::new();
         for admission in self.admissions.all() {
-            let Some(earlier) = self.partings.earlier(&admission.id) else { continue };
+            let Some(earlier) = self.disconnects.earlier(&admission.id) else { continue };
             let scope = Scope { network: admission.network, ports: &admission.id.ports };
-            let is_through = |(peer, _, port): &Ends| {
+            let is_through = |(peer, _, port): &Endpoints| {
                 scope.network.contains(peer) && scope.ports.iter().any(|it| it.contains(Protocol::Tcp, *port))
             };
             let has_ended = ended.iter().any(|it| is_through(it) && !earlier.contains(it));
             let goes_on = || {
-                let is_later = |ends: &[Ends; 2]| !ends.iter().any(|ends| earlier.contains(ends));
-                sessions::through(&scope).is_ok_and(|all| all.iter().any(is_later))
+                let is_later = |endpoints: &[Endpoints; 2]| !endpoints.iter().any(|it| earlier.contains(it));
+                sessions::connections_through(&scope).is_ok_and(|all| all.iter().any(is_later))
             };
             if has_ended && !goes_on() {
-                left.push(admission.id.clone());
+                disconnected.push(admission.id.clone());
             }
         }
-        for id in left {
+        for id in disconnected {
             self.close(&id, now, said);
         }
     }

@@ -43,15 +43,15 @@ impl Firewall {
     }
 
     /// Puts back elements that a reload of the firewall removed, with the rest of their time.
-    pub(super) fn put_back(&mut self, is_it: impl Fn(&SetElement) -> bool) -> usize {
+    pub(super) fn put_back(&mut self, is_wanted: impl Fn(&SetElement) -> bool) -> usize {
         let now = clock::now();
         let set_elements =
-            self.admissions.set_elements(now).into_iter().filter(|(set_element, _)| is_it(set_element));
+            self.admissions.set_elements(now).into_iter().filter(|(set_element, _)| is_wanted(set_element));
         let set_elements: Vec<(SetElement, Option<Duration>)> =
             set_elements.map(|(set_element, until)| (set_element.clone(), until)).collect();
-        for some in set_elements.chunks(MAX_ELEMENTS) {
-            let changes = some.iter().map(|(set_element, until)| {
-                (set_element, Operation::AddOrKeep, Some(self.time(set_element, *until, now)))
+        for chunk in set_elements.chunks(MAX_ELEMENTS) {
+            let changes = chunk.iter().map(|(set_element, until)| {
+                (set_element, Operation::AddOrKeep, Some(self.timeout(set_element, *until, now)))
             });
             let changes: Vec<_> = changes.collect();
             let mut batch = self.nft.batch();
@@ -69,18 +69,18 @@ impl Firewall {
     /// others.
     pub(super) fn change(&mut self, changes: &[Change], now: Now) -> Outcome {
         let mut outcome = Outcome::default();
-        for some in changes.chunks(MAX_ELEMENTS) {
-            let operations = some.iter().map(|(set_element, want)| match want {
+        for chunk in changes.chunks(MAX_ELEMENTS) {
+            let operations = chunk.iter().map(|(set_element, want)| match want {
                 Want::In(_) => (set_element, Operation::Add, *want),
                 Want::Renewed(_) => (set_element, Operation::Renew, *want),
                 Want::Out => (set_element, Operation::Delete, *want),
             });
-            self.change_at_once(operations.collect(), now, &mut outcome);
+            self.change_chunk(operations.collect(), now, &mut outcome);
         }
         outcome
     }
 
-    fn change_at_once(
+    fn change_chunk(
         &mut self,
         mut operations: Vec<(&SetElement, Operation, Want)>,
         now: Now,
@@ -91,7 +91,7 @@ impl Firewall {
             let mut numbers = Vec::with_capacity(operations.len());
             for (set_element, operation, want) in &operations {
                 let time = match want {
-                    Want::In(until) | Want::Renewed(until) => Some(self.time(set_element, *until, now)),
+                    Want::In(until) | Want::Renewed(until) => Some(self.timeout(set_element, *until, now)),
                     Want::Out => None,
                 };
                 numbers.push(element::push(
@@ -113,54 +113,54 @@ impl Firewall {
                     return;
                 }
             };
-            let mut whys: LiteMap<usize, Refusal> = LiteMap::new();
+            let mut refusals: LiteMap<usize, Refusal> = LiteMap::new();
             for refused in refused {
-                let it = numbers.iter().position(|numbers| numbers.contains(&refused.sequence));
-                if let Some(it) = it {
-                    whys.entry(it).or_insert(Refusal::of(refused, 0));
+                let index = numbers.iter().position(|numbers| numbers.contains(&refused.sequence));
+                if let Some(index) = index {
+                    refusals.entry(index).or_insert(Refusal::of(refused, 0));
                 }
             }
-            let mut left = Vec::with_capacity(operations.len());
+            let mut remaining = Vec::with_capacity(operations.len());
             for (index, (set_element, operation, want)) in operations.into_iter().enumerate() {
-                let Some(why) = whys.get(&index) else {
-                    left.push((set_element, operation, want));
+                let Some(why) = refusals.get(&index) else {
+                    remaining.push((set_element, operation, want));
                     continue;
                 };
-                match self.instead(set_element, operation, want, *why, now) {
-                    Instead::Do(operation) => left.push((set_element, operation, want)),
-                    Instead::LeaveIt => {}
-                    Instead::ItIsForeign => {
+                match self.resolve(set_element, operation, want, *why, now) {
+                    Resolution::Retry(operation) => remaining.push((set_element, operation, want)),
+                    Resolution::Done => {}
+                    Resolution::Foreign => {
                         outcome.foreign.push(set_element.clone());
                     }
-                    Instead::Refuse => {
+                    Resolution::Refuse => {
                         outcome.refused.insert(set_element.clone(), why.sentence(&set_element.set));
                     }
                 }
             }
-            operations = left;
+            operations = remaining;
         }
     }
 
     /// Decides what to do about an element whose change was refused.
-    fn instead(
+    fn resolve(
         &mut self,
         set_element: &SetElement,
         operation: Operation,
         want: Want,
         why: Refusal,
         now: Now,
-    ) -> Instead {
+    ) -> Resolution {
         match (operation, why) {
             // It is gone already, as wanted.
-            (Operation::Delete, Refusal::Missing) => Instead::LeaveIt,
+            (Operation::Delete, Refusal::Missing) => Resolution::Done,
             (Operation::Add, Refusal::Exists) => {
                 match self.nft.element(&set_element.set, &set_element.element) {
                     // A knock never shortens a time, not even one that an administrator set.
-                    Ok(Some(found)) if lasts(found.left, want, now) => Instead::ItIsForeign,
+                    Ok(Some(found)) if lasts(found.left, want, now) => Resolution::Foreign,
                     // Something else overlaps it.
-                    Ok(None) if set_element.element.end.is_some() => Instead::Refuse,
+                    Ok(None) if set_element.element.end.is_some() => Resolution::Refuse,
                     // It may have expired just now.
-                    _ => Instead::Do(Operation::Renew),
+                    _ => Resolution::Retry(Operation::Renew),
                 }
             }
             // Linux 5.10 cannot do this in one transaction in a set with many intervals.
@@ -168,14 +168,14 @@ impl Firewall {
                 let mut batch = self.nft.batch();
                 element::push(&mut batch, &set_element.set, &set_element.element, Operation::Delete, None);
                 let _ = self.nft.commit(batch);
-                Instead::Do(Operation::AddOrKeep)
+                Resolution::Retry(Operation::AddOrKeep)
             }
-            _ => Instead::Refuse,
+            _ => Resolution::Refuse,
         }
     }
 
     /// The timeout of an element that expires at the uptime `until`, or never if `None`.
-    fn time(&self, set_element: &SetElement, until: Option<Duration>, now: Now) -> Time {
+    fn timeout(&self, set_element: &SetElement, until: Option<Duration>, now: Now) -> Time {
         let has_default = || {
             let description = self.users_sets.get(&*set_element.set).and_then(|set| set.description);
             description.is_some_and(|description| description.default_timeout.is_some())
@@ -187,16 +187,16 @@ impl Firewall {
     }
 }
 
-enum Instead {
-    Do(Operation),
-    LeaveIt,
-    ItIsForeign,
+enum Resolution {
+    Retry(Operation),
+    Done,
+    Foreign,
     Refuse,
 }
 
 /// Whether an element with this time left (`None` is forever) lasts as long as wanted.
-fn lasts(left: Option<Duration>, want: Want, now: Now) -> bool {
-    match (left, want) {
+fn lasts(time_left: Option<Duration>, want: Want, now: Now) -> bool {
+    match (time_left, want) {
         (None, _) | (_, Want::Out) => true,
         (Some(_), Want::In(None) | Want::Renewed(None)) => false,
         (Some(left), Want::In(Some(until)) | Want::Renewed(Some(until))) => {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use litemap::LiteMap;
 
 use crate::config::Config;
-use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
-use crate::daemon::doorkeeper::nftables::partings::{self, Partings};
+use crate::daemon::doorkeeper::nftables::changes::ChangeListener;
+use crate::daemon::doorkeeper::nftables::disconnects::{self, Disconnects};
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
 use crate::door::Door;
@@ -43,16 +43,16 @@ pub(super) struct UsersSet {
 pub(in crate::daemon::doorkeeper) struct Firewall {
     pub(super) nft: Nftables,
     /// Notifications of changes by others; `None` if it cannot listen.
-    pub(super) doorbell: Option<Doorbell>,
+    pub(super) change_listener: Option<ChangeListener>,
     pub(super) abilities: Abilities,
     pub(super) guard: Option<Guard>,
     /// The lock file that marks the guard as ours, where the kernel has no persistent table owners.
-    pub(super) claim: Option<File>,
+    pub(super) guard_lock: Option<File>,
     /// The names of the guard's sets, by door.
     pub(super) guard_sets: Vec<String>,
     pub(super) users_sets: LiteMap<SetName, UsersSet>,
     pub(in crate::daemon::doorkeeper) admissions: Admissions,
-    pub(super) partings: Partings,
+    pub(super) disconnects: Disconnects,
     /// The openings that an earlier process recorded, until they are taken over.
     pub(super) known: Vec<Admitted>,
 }
@@ -76,12 +76,12 @@ impl Firewall {
         said: &mut Vec<Said>,
     ) -> Result<Firewall, String> {
         let mut firewall = Firewall::open()?;
-        firewall.look_at_sets(config, said)?;
+        firewall.check_sets(config, said)?;
         known.clone_into(&mut firewall.known);
-        firewall.stand(config, said)?;
+        firewall.install_guard(config, said)?;
         firewall.known.clear();
-        firewall.go_on(config, known, now, said);
-        partings::check(config, said);
+        firewall.take_over_doors(config, known, now, said);
+        disconnects::check(config, said);
         Ok(firewall)
     }
 
@@ -93,17 +93,17 @@ impl Firewall {
         let could_not = |refusal: Refusal| format!("could not use the firewall: {refusal}");
         let mut nft = Nftables::open().map_err(could_not)?;
         nft.try_out().map_err(could_not)?;
-        let doorbell = Doorbell::new(nft.number).ok();
+        let change_listener = ChangeListener::new(nft.port_id).ok();
         Ok(Firewall {
             nft,
-            doorbell,
+            change_listener,
             abilities: Abilities::ALL,
             guard: None,
-            claim: None,
+            guard_lock: None,
             guard_sets: Vec::new(),
             users_sets: LiteMap::new(),
             admissions: Admissions::new(),
-            partings: Partings::default(),
+            disconnects: Disconnects::default(),
             known: Vec::new(),
         })
     }
@@ -112,7 +112,7 @@ impl Firewall {
     /// complaints.
     pub(in crate::daemon::doorkeeper) fn reload(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) {
         self.commit(now, said);
-        for result in [self.look_at_sets(config, said), self.stand(config, said)] {
+        for result in [self.check_sets(config, said), self.install_guard(config, said)] {
             if let Err(sentence) = result {
                 said.push(Said::Complaint(sentence));
             }
@@ -120,13 +120,15 @@ impl Firewall {
     }
 
     /// Readable when another process has changed the ruleset.
-    pub(in crate::daemon::doorkeeper) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.doorbell.as_ref().map(AsFd::as_fd)
+    pub(in crate::daemon::doorkeeper) fn changes_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.change_listener.as_ref().map(AsFd::as_fd)
     }
 
     /// Readable when a connection that a door may wait for has ended.
-    pub(in crate::daemon::doorkeeper) fn farewells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.partings.farewells()
+    pub(in crate::daemon::doorkeeper) fn disconnect_descriptors(
+        &self,
+    ) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.disconnects.descriptors()
     }
 
     /// Queues an opening of the door with this number for the next commit. `asked` are the ports that the
@@ -155,7 +157,7 @@ impl Firewall {
         admission.settings.hides_ports = hides_ports;
         admission.set_handles = self.handles(door, knocker);
         if admission.settings.closes_on_disconnect {
-            self.partings.expect(&admission.id, admission.network);
+            self.disconnects.follow_opened(&admission.id, admission.network);
         }
         self.admissions.want(admission);
     }
@@ -175,7 +177,7 @@ impl Firewall {
         admission.until = until;
         admission.set_handles = self.handles(door, knocker);
         if admission.settings.closes_on_disconnect {
-            self.partings.follow(&admission.id);
+            self.disconnects.follow_resumed(&admission.id);
         }
         let AdmissionId { door, knocker, .. } = admission.id.clone();
         if self.admissions.resume(admission) {
@@ -192,7 +194,7 @@ impl Firewall {
     /// Takes over doors that an earlier process opened in the user's sets. Their elements are there or, if
     /// the set has been recreated since, are put back. An element that is missing in the same set was removed
     /// by hand, so its door is closed.
-    pub(in crate::daemon::doorkeeper) fn go_on(
+    pub(in crate::daemon::doorkeeper) fn take_over_doors(
         &mut self,
         config: &Config,
         known: &[Admitted],
@@ -263,7 +265,7 @@ impl Firewall {
     }
 
     /// Checks the sets that the configuration names.
-    fn look_at_sets(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
+    fn check_sets(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
         let mut sets = LiteMap::new();
         let mut wrong = Vec::new();
         let doors = config.doors.iter().filter(|door| door.open.is_some());
@@ -271,7 +273,7 @@ impl Firewall {
             doors.flat_map(|door| door.rules.open.sets.iter().map(move |set| (door, set)))
         {
             if !sets.contains_key(name) {
-                match self.look_at_set(name, is_v6) {
+                match self.check_set(name, is_v6) {
                     Ok((description, handles)) => {
                         if description.has_intervals {
                             said.push(Said::Line(interval_warning(name)));
@@ -296,7 +298,7 @@ impl Firewall {
 
     /// The kernel's description of a set and its handles; otherwise what is wrong with it, with the nft lines
     /// that create one.
-    pub(super) fn look_at_set(
+    pub(super) fn check_set(
         &mut self,
         name: &SetName,
         is_v6: bool,

@@ -4,16 +4,16 @@
 //! Openings are gathered first and committed in one transaction, before anything else is done for them.
 //! Nothing here waits for the disk.
 
-mod claim;
+mod changes;
 mod closing;
 mod commit;
-mod doorbell;
+mod disconnects;
 mod firewall;
-mod partings;
+mod guard_lock;
+mod guard_table;
 mod said;
 mod sessions;
 mod socket;
-mod standing;
 mod without_daemon;
 
 pub(super) use firewall::Firewall;

@@ -26,14 +26,14 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const MAX_NOTIFICATIONS: usize = 1024;
 
 /// Peer address, peer port and local port, which identify a connection to this machine.
-pub(super) type Ends = (IpAddr, u16, u16);
+pub(super) type Endpoints = (IpAddr, u16, u16);
 
-fn ends(connection: &Connection) -> Ends {
+fn endpoints(connection: &Connection) -> Endpoints {
     (connection.peer, connection.peer_port, connection.port)
 }
 
 /// Two if the destination port is translated: a door may guard the port before or after translation.
-fn ends_of_flow(flow: &Flow) -> [Ends; 2] {
+fn endpoints_of_flow(flow: &Flow) -> [Endpoints; 2] {
     [flow.port, flow.answering_port].map(|port| (flow.peer, flow.peer_port, port))
 }
 
@@ -42,19 +42,19 @@ fn ends_of_flow(flow: &Flow) -> [Ends; 2] {
 ///
 /// # Errors
 /// The kernel lists neither.
-pub(super) fn through(scope: &Scope<'_>) -> Result<Vec<[Ends; 2]>, Errno> {
-    let sockets = connected(scope);
-    let flows = tracked(scope);
+pub(super) fn connections_through(scope: &Scope<'_>) -> Result<Vec<[Endpoints; 2]>, Errno> {
+    let sockets = local_connections(scope);
+    let flows = tracked_flows(scope);
     if let (Err(errno), Err(_)) = (&sockets, &flows) {
         return Err(*errno);
     }
-    let sockets = sockets.unwrap_or_default().into_iter().map(|it| [ends(&it); 2]);
-    let flows = flows.unwrap_or_default().into_iter().map(|it| ends_of_flow(&it));
+    let sockets = sockets.unwrap_or_default().into_iter().map(|it| [endpoints(&it); 2]);
+    let flows = flows.unwrap_or_default().into_iter().map(|it| endpoints_of_flow(&it));
     Ok(sockets.chain(flows).collect())
 }
 
 /// The established connections of this door that conntrack tracks.
-fn tracked(scope: &Scope<'_>) -> Result<Vec<Flow>, Errno> {
+fn tracked_flows(scope: &Scope<'_>) -> Result<Vec<Flow>, Errno> {
     let socket = open(SockProtocol::NetlinkNetFilter, 0)?;
     let mut found = Vec::new();
     ask(&socket, &flows_question(matches!(scope.network, IpNet::V6(_)), 1), |datagram| {
@@ -66,7 +66,7 @@ fn tracked(scope: &Scope<'_>) -> Result<Vec<Flow>, Errno> {
 
 /// Fails if conntrack cannot list its flows or notify of them. An empty list may only mean that no rule uses
 /// conntrack.
-pub(super) fn asks_conntrack() -> Result<(), Errno> {
+pub(super) fn check_conntrack() -> Result<(), Errno> {
     let socket = open(SockProtocol::NetlinkNetFilter, CHANGED_FLOWS)?;
     ask(&open(SockProtocol::NetlinkNetFilter, 0)?, &flows_question(false, 1), |_| {})?;
     drop(socket);
@@ -74,7 +74,7 @@ pub(super) fn asks_conntrack() -> Result<(), Errno> {
 }
 
 /// All TCP connections through this door to sockets of this machine.
-fn connected(scope: &Scope<'_>) -> Result<Vec<Connection>, Errno> {
+fn local_connections(scope: &Scope<'_>) -> Result<Vec<Connection>, Errno> {
     let socket = open(SockProtocol::NetlinkSockDiag, 0)?;
     let mut found = Vec::new();
     // An IPv6 socket may have IPv4 connections too.
@@ -87,7 +87,7 @@ fn connected(scope: &Scope<'_>) -> Result<Vec<Connection>, Errno> {
 }
 
 /// All TCP connections to sockets of this machine.
-pub(super) fn all_connected() -> Result<Vec<Connection>, Errno> {
+pub(super) fn all_local_connections() -> Result<Vec<Connection>, Errno> {
     let socket = open(SockProtocol::NetlinkSockDiag, 0)?;
     let mut found = Vec::new();
     for is_v6 in [false, true] {
@@ -120,9 +120,9 @@ pub(super) fn end(scope: &Scope<'_>) -> Result<(), String> {
 }
 
 fn destroy(scope: &Scope<'_>) -> Result<(), Errno> {
-    let there = connected(scope)?;
+    let connections = local_connections(scope)?;
     let socket = open(SockProtocol::NetlinkSockDiag, 0)?;
-    for connection in there {
+    for connection in connections {
         match ask(&socket, &destruction(&connection, 1), |_| {}) {
             // It has ended already.
             Ok(()) | Err(Errno::ENOENT) => {}
@@ -153,33 +153,33 @@ fn forget(scope: &Scope<'_>) -> Result<(), Errno> {
 
 /// Listens for TCP connections that end.
 #[derive(Debug)]
-pub(super) struct Farewells {
+pub(super) struct DisconnectListener {
     /// Notifications of sockets of this machine.
     sockets: Option<OwnedFd>,
     /// Notifications of conntrack, which include forwarded connections.
     flows: Option<OwnedFd>,
 }
 
-impl Farewells {
+impl DisconnectListener {
     /// Listens from now on, as far as the kernel supports it.
-    pub(super) fn new() -> Farewells {
+    pub(super) fn new() -> DisconnectListener {
         let flows = open(SockProtocol::NetlinkNetFilter, CHANGED_FLOWS).ok();
         if let Some(flows) = &flows {
             // Above rmem_max, because conntrack reports every change of every flow; without the privilege the
             // default size has to do.
             let _ = setsockopt(flows, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         }
-        Farewells { sockets: open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS).ok(), flows }
+        DisconnectListener { sockets: open(SockProtocol::NetlinkSockDiag, ENDED_SOCKETS).ok(), flows }
     }
 
     /// The connections that ended since the last call, sorted. Under a flood some are lost: their doors close
     /// when their time is over.
-    pub(super) fn ended(&self) -> Vec<Ends> {
+    pub(super) fn ended(&self) -> Vec<Endpoints> {
         let mut ended = Vec::new();
-        drain(self.sockets.as_ref(), |datagram| ended.extend(connections(datagram).iter().map(ends)));
+        drain(self.sockets.as_ref(), |datagram| ended.extend(connections(datagram).iter().map(endpoints)));
         drain(self.flows.as_ref(), |datagram| {
             let over = flows(datagram).into_iter().filter(|it| it.stage == Stage::Ended);
-            ended.extend(over.flat_map(|it| ends_of_flow(&it)));
+            ended.extend(over.flat_map(|it| endpoints_of_flow(&it)));
         });
         sorted::sort(&mut ended);
         ended

@@ -28,7 +28,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 pub struct Nftables {
     socket: OwnedFd,
     /// Its netlink port ID, which distinguishes our changes from those of others.
-    pub number: u32,
+    pub port_id: u32,
     sequence: u32,
 }
 
@@ -44,14 +44,14 @@ impl Nftables {
             Errno::EPROTONOSUPPORT => Refusal::NoNftables,
             errno => Refusal::Other(errno as i32),
         })?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(other)?;
-        let number = getsockname::<NetlinkAddr>(socket.as_raw_fd()).map_err(other)?.pid();
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(refusal_of)?;
+        let port_id = getsockname::<NetlinkAddr>(socket.as_raw_fd()).map_err(refusal_of)?.pid();
         // The kernel answers at once. If it ever does not, this keeps us from waiting forever.
-        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(5)).map_err(other)?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(5)).map_err(refusal_of)?;
         // Not allowed in a container; very large batches are refused then.
         let _ = setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER);
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
-        Ok(Nftables { socket, number, sequence: 1 })
+        Ok(Nftables { socket, port_id, sequence: 1 })
     }
 
     /// Checks that the kernel has nftables and that we may use it.
@@ -178,7 +178,7 @@ impl Nftables {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Refusal> {
-        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()).map_err(other)?;
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()).map_err(refusal_of)?;
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Nftables {
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Err(Errno::EINTR) => continue,
-                length => length.map_err(other)?,
+                length => length.map_err(refusal_of)?,
             };
             let datagram = buffer.get(..length).unwrap_or_default();
             let mut is_over = false;
@@ -202,6 +202,6 @@ impl Nftables {
     }
 }
 
-fn other(errno: Errno) -> Refusal {
+fn refusal_of(errno: Errno) -> Refusal {
     Refusal::Other(errno as i32)
 }

@@ -1,8 +1,8 @@
 //! The kernel's firewall without a daemon: sets up and removes the guard, and looks for known sets.
 
 use crate::config::Config;
-use crate::daemon::doorkeeper::nftables::claim::claim;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
+use crate::daemon::doorkeeper::nftables::guard_lock::lock_guard;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
 use crate::door::open::{Family, Sets};
 use crate::door::ports::Ports;
@@ -19,7 +19,7 @@ pub(in crate::daemon) fn guard(config: &Config) -> Result<Vec<Ports>, String> {
     let Some(guard) = Guard::of(&config.doors, config.options.guard_except.prefixes()) else {
         return Ok(Vec::new());
     };
-    Firewall::open()?.stand(config, &mut Vec::new())?;
+    Firewall::open()?.install_guard(config, &mut Vec::new())?;
     Ok(guard.ports())
 }
 
@@ -44,7 +44,7 @@ pub(in crate::daemon) fn unguard() -> Result<bool, String> {
     if table.owner.is_some() {
         return Err(could_not(Refusal::Owned));
     }
-    let _claim = claim().map_err(could_not)?;
+    let _lock = lock_guard().map_err(could_not)?;
     let mut batch = nft.batch();
     let first = batch.first();
     guard::remove(&mut batch);

@@ -11,61 +11,61 @@ use litemap::LiteMap;
 
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::said::Said;
-use crate::daemon::doorkeeper::nftables::sessions::{self, Ends, Farewells};
+use crate::daemon::doorkeeper::nftables::sessions::{self, DisconnectListener, Endpoints};
 use crate::firewall::sessions::Scope;
 use crate::opening::admissions::AdmissionId;
 use crate::sorted;
 
 /// The connections that doors wait for.
 #[derive(Debug, Default)]
-pub(super) struct Partings {
-    farewells: Option<Farewells>,
+pub(super) struct Disconnects {
+    listener: Option<DisconnectListener>,
     /// The connections from before the knock, sorted.
-    earlier: LiteMap<AdmissionId, Vec<Ends>>,
+    earlier: LiteMap<AdmissionId, Vec<Endpoints>>,
 }
 
-impl Partings {
+impl Disconnects {
     /// Starts to follow a door that opens now and closes when its last connection has ended.
-    pub(super) fn expect(&mut self, id: &AdmissionId, network: IpNet) {
+    pub(super) fn follow_opened(&mut self, id: &AdmissionId, network: IpNet) {
         if self.earlier.contains_key(id) {
             return;
         }
         // Missing kernel support was reported at the start.
-        self.farewells.get_or_insert_with(Farewells::new);
+        self.listener.get_or_insert_with(DisconnectListener::new);
         let scope = Scope { network, ports: &id.ports };
-        let there = sessions::through(&scope).unwrap_or_default();
-        let mut earlier: Vec<Ends> = there.into_iter().flatten().collect();
+        let connections = sessions::connections_through(&scope).unwrap_or_default();
+        let mut earlier: Vec<Endpoints> = connections.into_iter().flatten().collect();
         sorted::sort(&mut earlier);
         self.earlier.insert(id.clone(), earlier);
     }
 
     /// Follows a door that was opened before this process started: every connection counts as its own.
-    pub(super) fn follow(&mut self, id: &AdmissionId) {
-        self.farewells.get_or_insert_with(Farewells::new);
+    pub(super) fn follow_resumed(&mut self, id: &AdmissionId) {
+        self.listener.get_or_insert_with(DisconnectListener::new);
         self.earlier.entry(id.clone()).or_default();
     }
 
     /// Stops following a door that has closed.
     pub(super) fn forget(&mut self, id: &AdmissionId) {
         if self.earlier.remove(id).is_some() && self.earlier.is_empty() {
-            self.farewells = None;
+            self.listener = None;
         }
     }
 
     /// The connections that ended since the last call, sorted.
-    pub(super) fn ended(&self) -> Vec<Ends> {
-        self.farewells.as_ref().map(Farewells::ended).unwrap_or_default()
+    pub(super) fn ended(&self) -> Vec<Endpoints> {
+        self.listener.as_ref().map(DisconnectListener::ended).unwrap_or_default()
     }
 
     /// The connections from before this door opened, sorted; `None` if the door does not wait for connections
     /// to end.
-    pub(super) fn earlier(&self, id: &AdmissionId) -> Option<&[Ends]> {
+    pub(super) fn earlier(&self, id: &AdmissionId) -> Option<&[Endpoints]> {
         self.earlier.get(id).map(Vec::as_slice)
     }
 
     /// Readable when a connection has ended.
-    pub(super) fn farewells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.farewells.as_ref().into_iter().flat_map(Farewells::descriptors)
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listener.as_ref().into_iter().flat_map(DisconnectListener::descriptors)
     }
 }
 
@@ -75,8 +75,9 @@ pub(super) fn check(config: &Config, said: &mut Vec<Said>) {
     if !doors.into_iter().any(|door| door.rules.open.closes_on_disconnect) {
         return;
     }
-    let sockets = sessions::all_connected().err().map(|errno| format!("to this machine ({})", errno.desc()));
-    let flows = sessions::asks_conntrack().err().map(|errno| format!("that it forwards ({})", errno.desc()));
+    let sockets =
+        sessions::all_local_connections().err().map(|errno| format!("to this machine ({})", errno.desc()));
+    let flows = sessions::check_conntrack().err().map(|errno| format!("that it forwards ({})", errno.desc()));
     let what = match (sockets, flows) {
         (None, None) => return,
         (Some(one), Some(other)) => format!("{one} nor of those {other}"),

@@ -17,18 +17,18 @@ use crate::firewall::refusal::Refusal;
 const LOCK_TRIES: u32 = 10;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Claims the guard of this network namespace until the returned file is dropped. `None` if no lock file can
+/// Locks the guard of this network namespace until the returned file is dropped. `None` if no lock file can
 /// be created.
 ///
 /// # Errors
 /// [`Refusal::Owned`] if another process holds it.
-pub(super) fn claim() -> Result<Option<File>, Refusal> {
+pub(super) fn lock_guard() -> Result<Option<File>, Refusal> {
     let namespace = fs::metadata("/proc/self/ns/net");
     let path = namespace.map(|it| PathBuf::from(format!("/run/knockd-guard-{}.lock", it.ino())));
-    path.map_or(Ok(None), |path| claim_file(&path))
+    path.map_or(Ok(None), |path| lock_file(&path))
 }
 
-fn claim_file(path: &Path) -> Result<Option<File>, Refusal> {
+fn lock_file(path: &Path) -> Result<Option<File>, Refusal> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -56,12 +56,12 @@ mod tests {
     #[allow(clippy::unwrap_used)]
     fn one_process_has_the_guard_until_it_ends() {
         let path = std::env::temp_dir().join(format!("knockd-claim-{}", std::process::id()));
-        let first = claim_file(&path);
+        let first = lock_file(&path);
         assert!(matches!(first, Ok(Some(_))));
-        assert!(matches!(claim_file(&path), Err(Refusal::Owned)));
+        assert!(matches!(lock_file(&path), Err(Refusal::Owned)));
         drop(first);
-        assert!(matches!(claim_file(&path), Ok(Some(_))));
+        assert!(matches!(lock_file(&path), Ok(Some(_))));
         fs::remove_file(&path).unwrap();
-        assert!(matches!(claim_file(Path::new("/nonexistent/lock")), Ok(None)));
+        assert!(matches!(lock_file(Path::new("/nonexistent/lock")), Ok(None)));
     }
 }

@@ -9,10 +9,10 @@ use litemap::LiteMap;
 
 use crate::config::Config;
 use crate::daemon::clock;
-use crate::daemon::doorkeeper::nftables::claim::claim;
+use crate::daemon::doorkeeper::nftables::changes::ChangeListener;
 use crate::daemon::doorkeeper::nftables::closing::dismissed;
-use crate::daemon::doorkeeper::nftables::doorbell::Doorbell;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
+use crate::daemon::doorkeeper::nftables::guard_lock::lock_guard;
 use crate::daemon::doorkeeper::nftables::said::Said;
 use crate::daemon::doorkeeper::nftables::sessions;
 use crate::door::knock::Protocol;
@@ -34,21 +34,21 @@ type Elements = LiteMap<SetName, Vec<(Element, Option<Duration>)>>;
 
 impl Firewall {
     /// Sets up the guard of the configuration, or removes it if the configuration has none.
-    pub(super) fn stand(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
+    pub(super) fn install_guard(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
         let except: Vec<IpNet> = config.options.guard_except.prefixes().to_vec();
         let earlier = self.guard.take();
         let guard = Guard::of(&config.doors, &except);
         self.guard_sets = guard::names(&config.doors);
         let Some(guard) = guard else {
             if earlier.is_some() {
-                self.stand_down(said);
+                self.remove_guard(said);
             }
             return Ok(());
         };
-        let elements = self.raise(&guard)?;
+        let elements = self.install_table(&guard)?;
         if earlier.is_none() {
             // The time left was read earlier, so counting it from now expires no element too early.
-            self.take_over(config, &elements, clock::now(), said);
+            self.take_over_elements(config, &elements, clock::now(), said);
         } else {
             let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
             let closed = self.admissions.record_removed(&|set_element| {
@@ -58,7 +58,7 @@ impl Firewall {
         }
         if earlier.as_ref() != Some(&guard) {
             said.push(Said::Line(format!("guarding {}", listed(&guard.ports()))));
-            said.extend(sessions_now(&guard).into_iter().map(Said::Line));
+            said.extend(lines_about_open_sessions(&guard).into_iter().map(Said::Line));
         }
         if !self.abilities.fib {
             said.push(Said::Complaint(
@@ -74,7 +74,7 @@ impl Firewall {
         Ok(())
     }
 
-    fn stand_down(&mut self, said: &mut Vec<Said>) {
+    fn remove_guard(&mut self, said: &mut Vec<Said>) {
         let mut batch = self.nft.batch();
         guard::remove(&mut batch);
         said.push(match self.nft.commit(batch) {
@@ -83,14 +83,14 @@ impl Firewall {
             }
             _ => Said::Complaint("could not take the guard away".to_owned()),
         });
-        self.claim = None;
+        self.guard_lock = None;
         let closed = self.admissions.record_removed(&|set_element| set_element.set.table == guard::TABLE);
         said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
     }
 
     /// Creates or replaces the table in one transaction. It keeps the elements of its sets or, if there was
     /// no table, gets those of the openings known here. Returns the elements.
-    fn raise(&mut self, guard: &Guard) -> Result<Elements, String> {
+    fn install_table(&mut self, guard: &Guard) -> Result<Elements, String> {
         let could_not = |refusal: Refusal| {
             match refusal {
             Refusal::Owned => {
@@ -105,12 +105,13 @@ impl Firewall {
         let mut expressions = tries.next();
         while let Some((fib, conntrack)) = expressions {
             self.abilities = Abilities { fib, conntrack, ..self.abilities };
-            if !self.abilities.owner && self.claim.is_none() {
-                self.claim = claim().map_err(could_not)?;
+            if !self.abilities.owner && self.guard_lock.is_none() {
+                self.guard_lock = lock_guard().map_err(could_not)?;
             }
             let now = clock::now();
             let table = self.nft.table(Family::Inet, guard::TABLE).map_err(could_not)?;
-            let elements = if table.is_some() { self.inside(guard)? } else { self.wanted_inside(now) };
+            let elements =
+                if table.is_some() { self.read_elements(guard)? } else { self.elements_of_openings(now) };
             let first = self.nft.batch().first();
             let batch = guard.batch(first, table.is_some(), self.abilities, &elements);
             let refused = self.nft.commit(batch).map_err(could_not)?;
@@ -131,7 +132,7 @@ impl Firewall {
     }
 
     /// The elements in the sets of the existing table.
-    fn inside(&mut self, guard: &Guard) -> Result<Elements, String> {
+    fn read_elements(&mut self, guard: &Guard) -> Result<Elements, String> {
         let mut elements = Elements::new();
         for (name, _) in guard.sets() {
             let found = self.nft.elements(&name);
@@ -143,7 +144,7 @@ impl Firewall {
     }
 
     /// The elements for the openings known here, by set of the guard.
-    fn wanted_inside(&self, now: Now) -> Elements {
+    fn elements_of_openings(&self, now: Now) -> Elements {
         let mut elements = Elements::new();
         for (set_element, until) in self.admissions.set_elements(now) {
             if set_element.set.table == guard::TABLE {
@@ -158,7 +159,7 @@ impl Firewall {
     }
 
     /// Takes over the openings in the guard of an earlier process.
-    fn take_over(&mut self, config: &Config, elements: &Elements, now: Now, said: &mut Vec<Said>) {
+    fn take_over_elements(&mut self, config: &Config, elements: &Elements, now: Now, said: &mut Vec<Said>) {
         let names = std::mem::take(&mut self.guard_sets);
         for (door, name) in config.doors.iter().zip(&names) {
             for is_v6 in [false, true] {
@@ -167,8 +168,9 @@ impl Firewall {
                     let Some(address) = element.key.address() else { continue };
                     // If a prefix is let in, only the state file tells who knocked.
                     let network = door.rules.open.network(address);
-                    let is_it = |it: &&Admitted| it.id.door == door.name && network.contains(&it.id.knocker);
-                    let knocker = self.known.iter().find(is_it).map_or(address, |it| it.id.knocker);
+                    let is_match =
+                        |it: &&Admitted| it.id.door == door.name && network.contains(&it.id.knocker);
+                    let knocker = self.known.iter().find(is_match).map_or(address, |it| it.id.knocker);
                     let set_element = SetElement { set: set.clone(), element: element.clone() };
                     let until = left.map(|left| now.uptime.saturating_add(left));
                     let Some(open) = &door.open else { continue };
@@ -180,9 +182,9 @@ impl Firewall {
     }
 
     /// Reads notifications of changes by others, and repairs the guard and the user's sets.
-    pub(in crate::daemon::doorkeeper) fn attend(&mut self, said: &mut Vec<Said>) {
-        let Some(ring) = self.doorbell.as_ref().and_then(Doorbell::rang) else { return };
-        for removed in ring.removed {
+    pub(in crate::daemon::doorkeeper) fn handle_changes(&mut self, said: &mut Vec<Said>) {
+        let Some(changes) = self.change_listener.as_ref().and_then(ChangeListener::read) else { return };
+        for removed in changes.removed {
             let closed = self.admissions.record_removed(&|set_element| {
                 set_element.set.set == removed.set
                     && set_element.set.table == removed.table
@@ -190,10 +192,10 @@ impl Firewall {
             });
             said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
         }
-        if ring.guard
+        if changes.guard
             && let Some(guard) = self.guard.take()
         {
-            match self.raise(&guard) {
+            match self.install_table(&guard) {
                 Ok(_) => said.push(Said::Complaint(
                     "somebody changed the table inet knockd, perhaps by 'nft flush ruleset': the guard stands again"
                         .to_owned(),
@@ -202,18 +204,18 @@ impl Firewall {
             }
             self.guard = Some(guard);
         }
-        if ring.ruleset {
-            self.look_again(said);
+        if changes.ruleset {
+            self.recheck_sets(said);
         }
     }
 
     /// Puts elements back into sets that were recreated, and reports a missing set once.
-    fn look_again(&mut self, said: &mut Vec<Said>) {
+    fn recheck_sets(&mut self, said: &mut Vec<Said>) {
         let names: Vec<SetName> = self.users_sets.keys().cloned().collect();
         for name in names {
             let Some(set) = self.users_sets.get(&name) else { continue };
             let (is_v6, before) = (set.is_v6, set.handles);
-            let found = self.look_at_set(&name, is_v6);
+            let found = self.check_set(&name, is_v6);
             if let Some(set) = self.users_sets.get_mut(&name) {
                 set.description = found.as_ref().ok().map(|(description, _)| *description);
                 set.handles = found.as_ref().ok().map(|(_, handles)| *handles);
@@ -245,10 +247,11 @@ fn set_elements_of(elements: &Elements) -> Vec<SetElement> {
 }
 
 /// Log lines for guarded ports with open connections: these sessions go on.
-fn sessions_now(guard: &Guard) -> Vec<String> {
+fn lines_about_open_sessions(guard: &Guard) -> Vec<String> {
     let mut ports: LiteMap<u16, Vec<IpAddr>> = LiteMap::new();
-    let there = sessions::all_connected().unwrap_or_default();
-    for it in there.iter().filter(|it| !it.peer.is_loopback() && guard.contains(Protocol::Tcp, it.port)) {
+    let connections = sessions::all_local_connections().unwrap_or_default();
+    for it in connections.iter().filter(|it| !it.peer.is_loopback() && guard.contains(Protocol::Tcp, it.port))
+    {
         sorted::insert(ports.entry(it.port).or_default(), it.peer);
     }
     let line = |(port, peers): (u16, Vec<IpAddr>)| {

@@ -24,17 +24,17 @@ const ASKED_BY: u32 = 12;
 /// The attribute with the name of the table, in notifications of all kinds.
 const TABLE_NAME: u16 = 1;
 /// Maximum number of datagrams read at a time.
-const RINGS: usize = 1024;
+const MAX_DATAGRAMS: usize = 1024;
 
 /// A netlink socket that receives the notifications.
 #[derive(Debug)]
-pub struct Doorbell {
+pub struct ChangeListener {
     socket: Socket,
 }
 
 /// What has changed.
 #[derive(Debug, Default)]
-pub struct Ring {
+pub struct Changes {
     /// Tables, chains, rules or sets changed, or notifications were lost.
     pub ruleset: bool,
     /// Some of these changes were in our own table, or may have been.
@@ -43,12 +43,12 @@ pub struct Ring {
     pub removed: Vec<Removed>,
 }
 
-impl Doorbell {
+impl ChangeListener {
     /// Listens from now on, but not to changes by the socket with the port ID `own`.
     ///
     /// # Errors
     /// Errors of `socket(2)`, `bind(2)` and `SO_ATTACH_FILTER`.
-    pub fn new(own: u32) -> io::Result<Doorbell> {
+    pub fn new(own: u32) -> io::Result<ChangeListener> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;
         let socket = Socket::from(socket);
@@ -56,49 +56,49 @@ impl Doorbell {
             program(own).into_iter().map(|it| SockFilter::new(it.code, it.jt, it.jf, it.k)).collect();
         socket.attach_filter(&filter)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP))?;
-        Ok(Doorbell { socket })
+        Ok(ChangeListener { socket })
     }
 
     /// The changes since the last call; `None` if there were none.
-    pub fn rang(&self) -> Option<Ring> {
-        let mut ring = None;
+    pub fn read(&self) -> Option<Changes> {
+        let mut changes = None;
         let mut buffer = vec![0; 1 << 16];
-        for _ in 0..RINGS {
+        for _ in 0..MAX_DATAGRAMS {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
-                    let ring = ring.get_or_insert_with(Ring::default);
-                    hear(buffer.get(..length).unwrap_or_default(), ring);
+                    let changes = changes.get_or_insert_with(Changes::default);
+                    read_datagram(buffer.get(..length).unwrap_or_default(), changes);
                 }
                 // The buffer overflowed: some were lost.
                 Err(Errno::ENOBUFS) => {
-                    let ring = ring.get_or_insert_with(Ring::default);
-                    (ring.ruleset, ring.guard) = (true, true);
+                    let changes = changes.get_or_insert_with(Changes::default);
+                    (changes.ruleset, changes.guard) = (true, true);
                 }
                 Err(Errno::EINTR) => {}
                 Err(_) => break,
             }
         }
-        ring
+        changes
     }
 }
 
-impl AsFd for Doorbell {
+impl AsFd for ChangeListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
 /// Reads a datagram, which may hold a whole transaction.
-fn hear(datagram: &[u8], ring: &mut Ring) {
+fn read_datagram(datagram: &[u8], changes: &mut Changes) {
     let mut rest = datagram;
     while let Ok(message) = NetlinkBuffer::new_checked(rest) {
         let kind = message.message_type();
         let attributes = message.payload().get(NETFILTER_HEADER..).unwrap_or_default();
         if kind == Kind::DelSetElem.number() {
-            ring.removed.extend(removed(attributes));
+            changes.removed.extend(removed(attributes));
         } else if kind != Kind::NewSetElem.number() && kind != Kind::NewGen.number() {
-            ring.ruleset = true;
-            ring.guard |= text(attributes, TABLE_NAME).as_deref() == Some(guard::TABLE);
+            changes.ruleset = true;
+            changes.guard |= text(attributes, TABLE_NAME).as_deref() == Some(guard::TABLE);
         }
         let length = (message.length() as usize).next_multiple_of(4);
         rest = rest.get(length..).unwrap_or_default();
