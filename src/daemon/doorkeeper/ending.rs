@@ -94,7 +94,7 @@ impl Doorkeeper {
         self.status.close();
         let says = self.memory.end(&mut self.openings, &self.config.doors, now());
         self.complain(&says);
-        self.untold.end(&mut self.log);
+        self.opening_log.report_all(&mut self.log);
         self.log.flush();
         output::say("closing...");
         let doors = self.openings.open_doors();

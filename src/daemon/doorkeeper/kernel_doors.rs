@@ -133,7 +133,7 @@ impl Doorkeeper {
     pub(super) fn say(&mut self, said: Vec<Said>, now: Now) {
         for said in said {
             match said {
-                Said::Event(event) => self.untold.tell(event, &mut self.log, now),
+                Said::Event(event) => self.opening_log.write(event, &mut self.log, now),
                 Said::Line(text) => self.log.line(&text),
                 Said::Complaint(text) => text.lines().for_each(|line| self.log.complain(line)),
             }

@@ -18,6 +18,7 @@ mod kernel_doors;
 pub mod lock_file;
 pub mod memory;
 pub mod nftables;
+mod opening_log;
 mod places;
 mod process;
 mod reload;
@@ -28,7 +29,6 @@ mod state_file;
 mod status;
 mod status_sockets;
 mod taking_over;
-mod telling;
 mod watcher_process;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -45,8 +45,8 @@ use crate::daemon::doorkeeper::fleet_socket::Fleet;
 use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Firewall;
+use crate::daemon::doorkeeper::opening_log::OpeningLog;
 use crate::daemon::doorkeeper::status_sockets::Status;
-use crate::daemon::doorkeeper::telling::Untold;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::log::Log;
 use crate::daemon::log::output;
@@ -121,7 +121,7 @@ struct Doorkeeper {
     /// The same for the lines that the watcher writes on request (SIGUSR1): at least one a door.
     accounts: RateLimit,
     /// Keeps openings that anyone can trigger from flooding the log.
-    untold: Untold,
+    opening_log: OpeningLog,
     /// The `Open_Rate` limits, enforced here independently of the watcher.
     buckets: Buckets,
 }
@@ -163,7 +163,7 @@ impl Doorkeeper {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
-            self.untold.sum_up(&mut self.log, now);
+            self.opening_log.report_due(&mut self.log, now);
             self.log.settle(now);
             self.log.write_on();
         }
@@ -234,7 +234,7 @@ impl Doorkeeper {
             self.refusals.next_deadline(),
             self.talk.next_deadline(),
             self.accounts.next_deadline(),
-            self.untold.next_deadline(),
+            self.opening_log.next_deadline(),
             self.commands.next_poll(now),
             self.status.next_deadline(),
             self.fleet.as_ref().and_then(|fleet| fleet.next_deadline()),
@@ -293,7 +293,7 @@ impl Doorkeeper {
             for action in std::mem::take(&mut self.actions) {
                 self.status.ledger.note(&action);
                 match action {
-                    Action::Tell(event) => self.untold.tell(event, &mut self.log, now),
+                    Action::Tell(event) => self.opening_log.write(event, &mut self.log, now),
                     Action::Run(job) => self.start(job, now),
                     Action::Kill(job) => self.commands.kill(job),
                 }

@@ -159,7 +159,7 @@ impl Doorkeeper {
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
             self.status.ledger.config_read = now().unix;
-            self.untold.adopt(&self.config.doors);
+            self.opening_log.adopt(&self.config.doors);
             self.buckets.clear();
             self.heir.replace();
             let most = self.config.options.max_commands();

@@ -218,7 +218,7 @@ impl Doorkeeper {
             self.ask(opening, None, now);
             self.memory.flush_soon(&self.openings);
             if !is_over_rate {
-                self.untold.drop_opening(&name, Cause::Rate, now);
+                self.opening_log.count_dropped(&name, Cause::Rate, now);
             }
         }
         if is_exhausted {
@@ -288,10 +288,10 @@ impl Doorkeeper {
     ) -> bool {
         let Some(door) = self.config.doors.get(opening.door) else { return false };
         if !self.openings.have_room_for(door, opening.knocker, ports) {
-            self.untold.drop_opening(&door.name, Cause::Queue, now);
+            self.opening_log.count_dropped(&door.name, Cause::Queue, now);
             return false;
         }
-        self.untold.tell(event, &mut self.log, now);
+        self.opening_log.write(event, &mut self.log, now);
         let ports: Vec<Ports> = ports.iter().copied().map(Ports::of).collect();
         self.admit_to_kernel(opening, (&ports, time), now);
         let Some(door) = self.config.doors.get(opening.door) else { return false };

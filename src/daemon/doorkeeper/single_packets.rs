@@ -64,7 +64,7 @@ impl Doorkeeper {
         let Some(door) = self.config.doors.get(*index) else { return };
         // The packet stays used up, so that nobody can replay it when there is room.
         if !self.buckets.admit(*index, door, Duration::ZERO, now.uptime) {
-            return self.untold.drop_opening(&door.name, Cause::Rate, now);
+            return self.opening_log.count_dropped(&door.name, Cause::Rate, now);
         }
         let opening = Opening { turn: Turn::default(), ..granted.opening() };
         let event = Event::Opened { door: door.name.clone(), opening };

@@ -19,10 +19,10 @@ use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::heir::HeirProcess;
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Said;
+use crate::daemon::doorkeeper::opening_log::OpeningLog;
 use crate::daemon::doorkeeper::places;
 use crate::daemon::doorkeeper::reload::spent_lists;
 use crate::daemon::doorkeeper::status_sockets::Status;
-use crate::daemon::doorkeeper::telling::Untold;
 use crate::daemon::doorkeeper::watcher_process::WatcherProcess;
 use crate::daemon::error::StartError;
 use crate::daemon::limits::Limits;
@@ -157,7 +157,7 @@ impl Doorkeeper {
             fleet: None,
             talk: RateLimit::default_times(WATCHER_LOG_FACTOR),
             accounts: RateLimit::default_times(STATUS_LOG_FACTOR),
-            untold: Untold::default(),
+            opening_log: OpeningLog::default(),
             buckets: Buckets::default(),
         }
     }

@@ -209,7 +209,7 @@ impl Doorkeeper {
         let is_same = doors.get(before).is_some_and(allows);
         let place = if is_same { Some(before) } else { doors.iter().position(allows) };
         let Some(place) = place else {
-            self.untold.drop_opening(&held.door, Cause::Reload, now);
+            self.opening_log.count_dropped(&held.door, Cause::Reload, now);
             return None;
         };
         match &mut held.knocked {

@@ -14,18 +14,18 @@ use crate::opening::log_limit::{
 };
 use crate::time::Now;
 
-/// Log lines and openings that are summed up later.
+/// The limits of the lines about openings, and the counts of those left out.
 #[derive(Debug, Default)]
-pub(super) struct Untold {
+pub(super) struct OpeningLog {
     /// Limits for the doors that one knock opens.
     limits: LiteMap<Arc<str>, RateLimit>,
     /// The doors with lines that were left out and not summed up yet.
-    holding: Vec<Arc<str>>,
-    /// DropCounts openings, not summed up yet.
+    pending: Vec<Arc<str>>,
+    /// Dropped openings, not summed up yet.
     dropped: DropCounts<Arc<str>>,
 }
 
-impl Untold {
+impl OpeningLog {
     /// Puts these doors in force; doors that stay keep their limits.
     pub(super) fn adopt(&mut self, doors: &[Door]) {
         let mut before = std::mem::take(&mut self.limits);
@@ -37,7 +37,7 @@ impl Untold {
     }
 
     /// Writes an event of an opening, unless its door exceeds its limit.
-    pub(super) fn tell(&mut self, event: Event, log: &mut Log, now: Now) {
+    pub(super) fn write(&mut self, event: Event, log: &mut Log, now: Now) {
         if let Some(door) = event.door()
             && let Some(limit) = self.limits.get_mut(door)
         {
@@ -46,8 +46,8 @@ impl Untold {
                 limit.take_suppressed_if_due(now.uptime).map(|lines| left_out_at(door, lines)),
             );
             if !limit.admits(now.uptime) {
-                if !self.holding.contains(door) {
-                    self.holding.push(door.clone());
+                if !self.pending.contains(door) {
+                    self.pending.push(door.clone());
                 }
                 return;
             }
@@ -56,13 +56,13 @@ impl Untold {
     }
 
     /// Counts a dropped opening of this door.
-    pub(super) fn drop_opening(&mut self, door: &Arc<str>, cause: Cause, now: Now) {
+    pub(super) fn count_dropped(&mut self, door: &Arc<str>, cause: Cause, now: Now) {
         self.dropped.add(door, cause, now.uptime);
     }
 
     /// Writes the sums that are due.
-    pub(super) fn sum_up(&mut self, log: &mut Log, now: Now) {
-        self.holding.retain(|door| {
+    pub(super) fn report_due(&mut self, log: &mut Log, now: Now) {
+        self.pending.retain(|door| {
             let Some(limit) = self.limits.get_mut(door) else { return false };
             log.tell(
                 Notice::LeftOut,
@@ -78,7 +78,7 @@ impl Untold {
     }
 
     /// Writes all sums, due or not.
-    pub(super) fn end(&mut self, log: &mut Log) {
+    pub(super) fn report_all(&mut self, log: &mut Log) {
         for (door, limit) in &mut self.limits {
             log.tell(Notice::LeftOut, limit.take_suppressed().map(|lines| left_out_at(door, lines)));
         }
@@ -89,9 +89,9 @@ impl Untold {
         );
     }
 
-    /// When to call [`Untold::sum_up`], as uptime.
+    /// When to call [`OpeningLog::report_due`], as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let limits = self.holding.iter().filter_map(|door| self.limits.get(door));
+        let limits = self.pending.iter().filter_map(|door| self.limits.get(door));
         limits.filter_map(RateLimit::next_deadline).chain(self.dropped.next_deadline()).min()
     }
 }
