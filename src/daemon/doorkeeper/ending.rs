@@ -30,37 +30,37 @@ const WATCHER_END_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Doorkeeper {
     /// Runs `On_Stop` once every door is closed.
-    pub(super) fn run_last_command(&mut self, now: Now) {
-        let Some(last_call) = self.last_call else { return };
-        if !self.is_time_to_end(last_call, now) {
+    pub(super) fn run_on_stop(&mut self, now: Now) {
+        let Some(end_deadline) = self.end_deadline else { return };
+        if !self.is_time_to_end(end_deadline, now) {
             return;
         }
         if let Some(command) = self.config.options.on_stop.take() {
             let limit = self.config.options.command_timeout.filter(|limit| !limit.is_zero());
             let actions = self.openings.run_for_daemon(command, true, limit, now);
             self.actions.extend(actions);
-            self.last_call = Some(now.uptime);
+            self.end_deadline = Some(now.uptime);
         }
     }
 
     /// While the daemon ends: deadline for its last commands, as uptime.
-    pub(super) fn last_end(&self) -> Option<Duration> {
-        self.last_call.map(|last_call| last_call + STOP_COMMANDS_EXTRA_TIME)
+    pub(super) fn stop_commands_deadline(&self) -> Option<Duration> {
+        self.end_deadline.map(|end_deadline| end_deadline + STOP_COMMANDS_EXTRA_TIME)
     }
 
     pub(super) fn is_done(&self, now: Now) -> bool {
-        match self.last_call {
+        match self.end_deadline {
             Some(_) if self.config.options.on_stop.is_some() || self.watcher.is_up() => false,
-            Some(last_call) => self.is_time_to_end(last_call, now),
+            Some(end_deadline) => self.is_time_to_end(end_deadline, now),
             None => false,
         }
     }
 
     /// Whether nothing is left to wait for. Stop commands get more time than others; the next daemon runs
     /// those that could not be started by then.
-    fn is_time_to_end(&self, last_call: Duration, now: Now) -> bool {
+    fn is_time_to_end(&self, end_deadline: Duration, now: Now) -> bool {
         let (is_late, is_over) =
-            (last_call <= now.uptime, last_call + STOP_COMMANDS_EXTRA_TIME <= now.uptime);
+            (end_deadline <= now.uptime, end_deadline + STOP_COMMANDS_EXTRA_TIME <= now.uptime);
         is_over || self.openings.are_idle() || is_late && !self.openings.are_busy()
     }
 
@@ -68,17 +68,17 @@ impl Doorkeeper {
     /// and the wait for commands.
     pub(super) fn finish(&mut self) {
         let now = now();
-        let is_urgent = self.last_call.is_some();
+        let is_urgent = self.end_deadline.is_some();
         let grace = if self.arguments.is_launched { GRACE_IN_BACKGROUND } else { GRACE };
         let (grace, patience) =
             if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, COMMANDS_TIMEOUT) };
-        let last_call = now.uptime + patience;
+        let end_deadline = now.uptime + patience;
         if !is_urgent {
             notify::stopping();
             self.log.flush();
             self.log.say("waiting for child processes...");
             self.watcher.send(Order::Finish, None);
-            self.last_words = Some(now.uptime + WATCHER_END_TIMEOUT);
+            self.watcher_deadline = Some(now.uptime + WATCHER_END_TIMEOUT);
             self.memory.announce_leaving();
             self.heir.end();
             self.leave_fleet(now);
@@ -86,7 +86,7 @@ impl Doorkeeper {
         for (door, count) in self.openings.finish(grace, patience, now) {
             self.log.line(&log_limit::dropped(&door, Cause::End, count));
         }
-        self.last_call = Some(self.last_call.map_or(last_call, |earlier| earlier.min(last_call)));
+        self.end_deadline = Some(self.end_deadline.map_or(end_deadline, |earlier| earlier.min(end_deadline)));
     }
 
     /// Writes the state and the last log lines, and removes the pid file.

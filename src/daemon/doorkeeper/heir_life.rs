@@ -37,11 +37,12 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
     signals::ignore_none();
     let memory = Memory::of_heir();
-    let mut doorkeeper = Doorkeeper { config, memory, standing: None, ..Doorkeeper::new(arguments, limits) };
+    let mut doorkeeper =
+        Doorkeeper { config, memory, interfaces_at_start: None, ..Doorkeeper::new(arguments, limits) };
     let _ = doorkeeper.open_log();
     doorkeeper.open_memory();
     doorkeeper.is_heir = true;
-    doorkeeper.summons = doorkeeper.memory.watch_for_daemon();
+    doorkeeper.new_daemon_watch = doorkeeper.memory.watch_for_daemon();
     doorkeeper.run_as_heir(&mut signals);
     let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
     doorkeeper.complain(&says);
@@ -55,8 +56,8 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
 impl Doorkeeper {
     /// The loop of an heir: ends when every door is closed, or when a daemon starts.
     fn run_as_heir(&mut self, signals: &mut Signals) {
-        let is_summoned = |bell: &Inotify| bell.read_events().is_ok_and(|events| !events.is_empty());
-        while !self.openings.are_closed() && !self.summons.as_ref().is_some_and(is_summoned) {
+        let has_daemon_started = |watch: &Inotify| watch.read_events().is_ok_and(|events| !events.is_empty());
+        while !self.openings.are_closed() && !self.new_daemon_watch.as_ref().is_some_and(has_daemon_started) {
             self.wait(signals);
             if signals.take().end {
                 self.openings.finish(Duration::ZERO, COMMANDS_TIMEOUT, now());

@@ -114,7 +114,7 @@ impl Doorkeeper {
 
     /// Handles changes of the ruleset by others, closed connections and expired doors.
     pub(super) fn attend_to_firewall(&mut self, now: Now) {
-        let is_over = self.last_call.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
+        let is_over = self.end_deadline.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
         let Some(firewall) = &mut self.firewall else { return };
         let mut said = Vec::new();
         firewall.handle_changes(&mut said);

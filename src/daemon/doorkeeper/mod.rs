@@ -90,7 +90,7 @@ struct Doorkeeper {
     /// This process is an heir: it has no watcher and no heir.
     is_heir: bool,
     /// In an heir: readable when a daemon starts. `None` if inotify is unavailable.
-    summons: Option<Inotify>,
+    new_daemon_watch: Option<Inotify>,
     desk: Desk,
     /// The number of the last opening acknowledged to the watcher.
     acknowledged: u64,
@@ -103,23 +103,23 @@ struct Doorkeeper {
     /// The watcher has ended, and the log says so.
     has_lost_watcher: bool,
     /// During the start: the interfaces that the watcher has reported; `None` after it.
-    standing: Option<Vec<(String, State)>>,
+    interfaces_at_start: Option<Vec<(String, State)>>,
     /// The state of each interface as last logged.
     interfaces: Vec<(String, State)>,
     /// While the daemon ends: deadline for commands other than stop commands, as uptime.
-    last_call: Option<Duration>,
+    end_deadline: Option<Duration>,
     /// While the daemon ends: deadline for the watcher, as uptime.
-    last_words: Option<Duration>,
+    watcher_deadline: Option<Duration>,
     /// Keeps refused single packets from flooding the log.
-    refusals: RateLimit,
+    refusal_log_limit: RateLimit,
     /// The status sockets and the counters for `--status`.
     status: Status,
     /// The fleet that shares openings with this daemon; `None` without `Fleet_Socket`.
     fleet: Option<Box<Fleet>>,
     /// Keeps a compromised watcher from flooding the log; an intact one applies a lower limit itself.
-    talk: RateLimit,
+    watcher_log_limit: RateLimit,
     /// The same for the lines that the watcher writes on request (SIGUSR1): at least one a door.
-    accounts: RateLimit,
+    status_log_limit: RateLimit,
     /// Keeps openings that anyone can trigger from flooding the log.
     opening_log: OpeningLog,
     /// The `Open_Rate` limits, enforced here independently of the watcher.
@@ -149,15 +149,15 @@ impl Doorkeeper {
             }
             let due = self.openings.due(now);
             self.actions.extend(due);
-            self.run_last_command(now);
+            self.run_on_stop(now);
             self.take_actions(now);
             self.acknowledge();
             self.attend_to_heir(now);
             self.attend_to_status(now);
             let left_out_of = [
-                self.refusals.take_suppressed_if_due(now.uptime),
-                self.talk.take_suppressed_if_due(now.uptime),
-                self.accounts.take_suppressed_if_due(now.uptime),
+                self.refusal_log_limit.take_suppressed_if_due(now.uptime),
+                self.watcher_log_limit.take_suppressed_if_due(now.uptime),
+                self.status_log_limit.take_suppressed_if_due(now.uptime),
             ];
             for lines in left_out_of.into_iter().flatten() {
                 self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
@@ -197,7 +197,7 @@ impl Doorkeeper {
 
     /// Keeps an heir running while there is a door to close.
     fn attend_to_heir(&mut self, now: Now) {
-        let is_needed = !self.openings.are_closed() && self.last_call.is_none();
+        let is_needed = !self.openings.are_closed() && self.end_deadline.is_none();
         if is_needed || self.heir.is_up() {
             let estate = self.estate();
             // On failure the next turn retries.
@@ -224,16 +224,16 @@ impl Doorkeeper {
         let deadlines = [
             self.openings.next_deadline(),
             self.firewall.as_ref().and_then(Firewall::next_deadline),
-            self.last_call.filter(|at| *at > now.uptime),
-            self.last_end(),
-            self.last_words.filter(|_| self.watcher.is_up()),
-            self.watcher.next_start().filter(|_| self.last_call.is_none() && !self.is_heir),
+            self.end_deadline.filter(|at| *at > now.uptime),
+            self.stop_commands_deadline(),
+            self.watcher_deadline.filter(|_| self.watcher.is_up()),
+            self.watcher.next_start().filter(|_| self.end_deadline.is_none() && !self.is_heir),
             self.heir.next_start().filter(|_| self.is_heir_missing()),
             self.log.next_deadline(),
             self.memory.next_deadline(),
-            self.refusals.next_deadline(),
-            self.talk.next_deadline(),
-            self.accounts.next_deadline(),
+            self.refusal_log_limit.next_deadline(),
+            self.watcher_log_limit.next_deadline(),
+            self.status_log_limit.next_deadline(),
             self.opening_log.next_deadline(),
             self.commands.next_poll(now),
             self.status.next_deadline(),
@@ -247,7 +247,7 @@ impl Doorkeeper {
             self.memory.lock_watch().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.flush_descriptor().map(|fd| (fd, PollFlags::POLLIN)),
             self.firewall.as_ref().and_then(Firewall::changes_descriptor).map(|fd| (fd, PollFlags::POLLIN)),
-            self.summons.as_ref().map(|bell| (bell.as_fd(), PollFlags::POLLIN)),
+            self.new_daemon_watch.as_ref().map(|watch| (watch.as_fd(), PollFlags::POLLIN)),
             self.fleet.as_ref().and_then(|fleet| fleet.descriptor()),
         ];
         let readers = output::flush();
@@ -269,7 +269,7 @@ impl Doorkeeper {
     }
 
     fn is_heir_missing(&self) -> bool {
-        let is_needed = !self.openings.are_closed() && self.last_call.is_none() && !self.is_heir;
+        let is_needed = !self.openings.are_closed() && self.end_deadline.is_none() && !self.is_heir;
         is_needed && !self.heir.is_up()
     }
 

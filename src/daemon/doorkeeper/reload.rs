@@ -33,7 +33,7 @@ use crate::time::Now;
 impl Doorkeeper {
     /// SIGHUP: reads the configuration and hands it to the watcher. A broken file changes nothing.
     pub(super) fn reload(&mut self) {
-        if self.last_call.is_some() {
+        if self.end_deadline.is_some() {
             return;
         }
         if self.handed_out.is_some() {
@@ -102,7 +102,7 @@ impl Doorkeeper {
         let bundle = Bundle {
             // Only the start of the daemon fails if an interface is missing: the former watcher would have
             // waited.
-            waits: bundle.waits || self.standing.is_none(),
+            waits: bundle.waits || self.interfaces_at_start.is_none(),
             one_time: borrow(&one_time),
             spent: spent_lists(doors),
             cooldowns: self.cooling_down(doors),
@@ -165,7 +165,7 @@ impl Doorkeeper {
             let most = self.config.options.max_commands();
             let (given_up, actions) = self.openings.adopt(&self.config.doors, most, now());
             self.actions.extend(actions);
-            if self.standing.is_none() {
+            if self.interfaces_at_start.is_none() {
                 self.reopen_log();
                 self.warn(&before);
                 if self.wanted(&before.options) != self.wanted(&self.config.options) {
@@ -190,10 +190,10 @@ impl Doorkeeper {
     /// Restarts a watcher that has ended: at once, unless it ended soon after its start.
     pub(super) fn attend_to_watcher(&mut self, now: Now) {
         self.watcher.flush();
-        if self.last_words.is_some_and(|end| end <= now.uptime) {
+        if self.watcher_deadline.is_some_and(|end| end <= now.uptime) {
             self.watcher.end();
         }
-        if self.last_call.is_some() || self.watcher.is_up() {
+        if self.end_deadline.is_some() || self.watcher.is_up() {
             return;
         }
         if !std::mem::replace(&mut self.has_lost_watcher, true) {

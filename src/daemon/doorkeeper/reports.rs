@@ -57,7 +57,7 @@ impl Doorkeeper {
 
     pub(super) fn hear(&mut self, report: Report) {
         let now = now();
-        if is_for_the_log(&report) && !self.talk.admits(now.uptime) {
+        if is_for_the_log(&report) && !self.watcher_log_limit.admits(now.uptime) {
             return;
         }
         match report {
@@ -105,7 +105,7 @@ impl Doorkeeper {
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
             Report::Told(line) => {
-                if self.accounts.admits(now.uptime) {
+                if self.status_log_limit.admits(now.uptime) {
                     self.log.tell(Notice::Status, [line]);
                 }
             }
@@ -143,8 +143,8 @@ impl Doorkeeper {
         let before = before.map(|(_, before)| std::mem::replace(before, state));
         // A new watcher reports all interfaces; only those that have changed are news.
         let is_replacement = !was_known && self.desk.is_pending() && self.is_same_configuration();
-        match &mut self.standing {
-            Some(standing) => standing.push((what.clone(), state)),
+        match &mut self.interfaces_at_start {
+            Some(interfaces) => interfaces.push((what.clone(), state)),
             None if is_replacement && before == Some(state) => {}
             None => {
                 let was_known = was_known || is_replacement && before.is_some();
@@ -177,7 +177,7 @@ impl Doorkeeper {
             Ok(()) => {}
             Err(Doubt::Spent) => return,
             Err(doubt) => {
-                if self.talk.admits(now.uptime) {
+                if self.watcher_log_limit.admits(now.uptime) {
                     let knocker = opening.knocker;
                     self.log.complain(&format!("{name}: an opening for {knocker} is refused: {doubt}"));
                 }

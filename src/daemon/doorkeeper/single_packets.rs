@@ -39,7 +39,7 @@ impl Doorkeeper {
                 let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
                 let event = Event::Refused { door: name, knocker: *sender, why };
                 self.status.ledger.note_event(&event);
-                if self.refusals.admits(now.uptime) {
+                if self.refusal_log_limit.admits(now.uptime) {
                     self.log.event(event, now);
                 }
             }

@@ -80,7 +80,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let watcher = |error| StartError::System("start the watcher", error);
     doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
     doorkeeper.wait_for_watcher(&mut signals)?;
-    let standing = doorkeeper.standing.take().unwrap_or_default();
+    let interfaces = doorkeeper.interfaces_at_start.take().unwrap_or_default();
     if let Err(error) = doorkeeper.open_log() {
         output::complain(&log::cannot_open(&error));
     }
@@ -118,7 +118,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         pid_file = Some(doorkeeper.write_pid_file());
         launcher.detach().map_err(background)?;
     }
-    doorkeeper.begin(&standing, said);
+    doorkeeper.begin(&interfaces, said);
     // For signals that arrived during the start.
     signals.ring();
     doorkeeper.run(&mut signals);
@@ -132,7 +132,7 @@ impl Doorkeeper {
             watcher: WatcherProcess::new(&arguments),
             heir: HeirProcess::new(arguments.is_launched, limits.clone()),
             is_heir: false,
-            summons: None,
+            new_daemon_watch: None,
             arguments,
             config: Config::default(),
             openings: Openings::new(random()),
@@ -148,15 +148,15 @@ impl Doorkeeper {
             handed_out: None,
             is_to_reload: false,
             has_lost_watcher: false,
-            standing: Some(Vec::new()),
+            interfaces_at_start: Some(Vec::new()),
             interfaces: Vec::new(),
-            last_call: None,
-            last_words: None,
-            refusals: RateLimit::default(),
+            end_deadline: None,
+            watcher_deadline: None,
+            refusal_log_limit: RateLimit::default(),
             status: Status::new(now()),
             fleet: None,
-            talk: RateLimit::default_times(WATCHER_LOG_FACTOR),
-            accounts: RateLimit::default_times(STATUS_LOG_FACTOR),
+            watcher_log_limit: RateLimit::default_times(WATCHER_LOG_FACTOR),
+            status_log_limit: RateLimit::default_times(STATUS_LOG_FACTOR),
             opening_log: OpeningLog::default(),
             buckets: Buckets::default(),
         }
@@ -211,13 +211,13 @@ impl Doorkeeper {
     }
 
     /// Opens the status and fleet sockets, reports that the daemon listens, and runs `On_Start`.
-    fn begin(&mut self, standing: &[(String, State)], said: Vec<Said>) {
+    fn begin(&mut self, interfaces: &[(String, State)], said: Vec<Said>) {
         // Before the daemon reports that it listens: a script that waits for that may ask for the status at
         // once.
         self.open_status();
         self.open_fleet(now());
         let wanted = self.wanted(&self.config.options).to_string();
-        let words = words(standing.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
+        let words = words(interfaces.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
         output::say(&format!("{words}..."));
         self.log.note(Notice::Start, &format!("starting up, {words}"));
         self.status.ledger.resolver_confined = self.log.resolver(Duration::ZERO);
@@ -230,7 +230,7 @@ impl Doorkeeper {
                 output::say(&format!("{name}: {confined}"));
             }
         }
-        let missing = standing.iter().filter(|(_, state)| *state != State::Ready);
+        let missing = interfaces.iter().filter(|(_, state)| *state != State::Ready);
         self.log.tell(Notice::Waiting, missing.map(|(what, state)| state.line(what, false)));
         self.say(said, now());
         self.warn(&Config::default());

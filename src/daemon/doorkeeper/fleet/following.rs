@@ -43,7 +43,7 @@ impl Doorkeeper {
         let left = match granted {
             Ok(left) => left,
             Err(why) => {
-                if self.talk.admits(now.uptime) {
+                if self.watcher_log_limit.admits(now.uptime) {
                     let name = &shared.door;
                     let text = format!("{name}: an opening of the fleet for {knocker} is refused: {why}");
                     self.log.complain(&text);

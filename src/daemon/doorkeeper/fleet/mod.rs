@@ -79,7 +79,7 @@ impl Doorkeeper {
                 self.greet_fleet();
                 self.log.line("the fleet is connected");
             }
-            Some(Caller::Refused(user)) if self.talk.admits(now.uptime) => {
+            Some(Caller::Refused(user)) if self.watcher_log_limit.admits(now.uptime) => {
                 self.log.complain(&format!("user {user} may not speak for the fleet"));
             }
             Some(Caller::Refused(_)) | None => {}
