@@ -96,7 +96,7 @@ impl Doorkeeper {
     /// state after each batch would delay the next knockers.
     pub(super) fn take_openings(&mut self) {
         for _ in 0..MOST_BATCHES {
-            self.listen();
+            self.handle_reports();
             if !self.commit(now()) {
                 return;
             }

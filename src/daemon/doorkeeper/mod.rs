@@ -97,9 +97,9 @@ struct Doorkeeper {
     /// The bundle of the configuration in force.
     bundle: Option<OwnedFd>,
     /// A configuration sent to the watcher and not acknowledged yet.
-    handed_out: Option<HandedOut>,
-    /// SIGHUP arrived while a configuration was handed out.
-    is_to_reload: bool,
+    pending_config: Option<PendingConfig>,
+    /// SIGHUP arrived while the watcher was adopting a configuration.
+    is_reload_pending: bool,
     /// The watcher has ended, and the log says so.
     has_lost_watcher: bool,
     /// During the start: the interfaces that the watcher has reported; `None` after it.
@@ -127,7 +127,7 @@ struct Doorkeeper {
 }
 
 /// A configuration that the watcher has not acknowledged yet.
-struct HandedOut {
+struct PendingConfig {
     /// The new configuration; `None` if it is the one in force, resent to a new watcher.
     config: Option<Config>,
     bundle: OwnedFd,
@@ -188,7 +188,7 @@ impl Doorkeeper {
             self.reload();
         }
         if came.tell {
-            self.tell_log();
+            self.log_status();
         }
         if came.child {
             self.heir.check();

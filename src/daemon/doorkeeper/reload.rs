@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Options, Warning, redact};
 use crate::daemon::capture::netlink;
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::{Doorkeeper, HandedOut};
+use crate::daemon::doorkeeper::{Doorkeeper, PendingConfig};
 use crate::daemon::error::StartError;
 use crate::daemon::load::{Loaded, load};
 use crate::daemon::log::output;
@@ -36,22 +36,22 @@ impl Doorkeeper {
         if self.end_deadline.is_some() {
             return;
         }
-        if self.handed_out.is_some() {
-            self.is_to_reload = true;
+        if self.pending_config.is_some() {
+            self.is_reload_pending = true;
             return;
         }
         notify::reloading();
         let text = format!("re-reading config file: {}", octets::path(&self.arguments.config));
         self.log.say_of(Notice::Reload, &text);
         self.log.note_and_blank(Notice::Reload, &text);
-        let handed_out = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
+        let sent = load(&self.arguments, &mut output::pass_on).and_then(|loaded| {
             self.complain(&loaded.warnings);
             if !self.watcher.has_confinement(&loaded.confinements.watcher) {
                 self.log.complain("User and Sandbox take effect when the daemon is started again");
             }
-            self.hand_out(loaded).map_err(|error| StartError::System("hand out the configuration", error))
+            self.send_config(loaded).map_err(|error| StartError::System("hand out the configuration", error))
         });
-        if let Err(error) = handed_out {
+        if let Err(error) = sent {
             notify::ready();
             self.note_reload(Some(&error));
             self.log.complain_of(Notice::ReloadFailed, &error.to_string());
@@ -61,7 +61,7 @@ impl Doorkeeper {
     }
 
     /// Hands a configuration to the watcher.
-    pub(super) fn hand_out(&mut self, loaded: Loaded) -> io::Result<()> {
+    pub(super) fn send_config(&mut self, loaded: Loaded) -> io::Result<()> {
         let Loaded { mut config, files, one_time, warnings: _, confinements: _ } = loaded;
         config.options = config.options.following(&self.config.options);
         inherit_spent(&self.config.doors, &mut config.doors);
@@ -78,19 +78,19 @@ impl Doorkeeper {
             spent: spent_lists(&config.doors),
             cooldowns: self.cooling_down(&config.doors),
         };
-        self.hand_over(Some(config), &bundle)
+        self.send_bundle(Some(config), &bundle)
     }
 
     /// Hands the configuration that is in force, or was about to be, to a new watcher; not the present
     /// content of the file.
-    pub(super) fn hand_out_again(&mut self) -> io::Result<()> {
+    pub(super) fn resend_config(&mut self) -> io::Result<()> {
         // The former watcher knew which lists were used up at other sections of the same name.
         let doors = self.config.doors.clone();
         inherit_spent(&doors, &mut self.config.doors);
-        let handed_out = self.handed_out.take();
-        let (config, text) = match handed_out {
-            Some(HandedOut { config: Some(config), bundle }) => (Some(config), bundle),
-            Some(HandedOut { config: None, bundle }) => (None, bundle),
+        let pending = self.pending_config.take();
+        let (config, text) = match pending {
+            Some(PendingConfig { config: Some(config), bundle }) => (Some(config), bundle),
+            Some(PendingConfig { config: None, bundle }) => (None, bundle),
             None => {
                 (None, self.bundle.as_ref().ok_or(io::ErrorKind::NotFound)?.as_fd().try_clone_to_owned()?)
             }
@@ -108,15 +108,15 @@ impl Doorkeeper {
             cooldowns: self.cooling_down(doors),
             ..bundle
         };
-        self.hand_over(config, &bundle)
+        self.send_bundle(config, &bundle)
     }
 
-    fn hand_over(&mut self, config: Option<Config>, bundle: &Bundle<'_>) -> io::Result<()> {
+    fn send_bundle(&mut self, config: Option<Config>, bundle: &Bundle<'_>) -> io::Result<()> {
         let bundle = messages::hand_out(&bundle.encode())?;
         let copy = bundle.try_clone()?;
         let generation = self.desk.hand_out();
         self.watcher.send(Order::Adopt(generation), Some(copy));
-        self.handed_out = Some(HandedOut { config, bundle });
+        self.pending_config = Some(PendingConfig { config, bundle });
         Ok(())
     }
 
@@ -142,9 +142,9 @@ impl Doorkeeper {
         has_file || options.use_syslog || options.use_journal || output::says()
     }
 
-    /// Whether the configuration that was handed out is the one in force.
+    /// Whether the configuration that the watcher adopts is the one in force.
     pub(super) fn is_same_configuration(&self) -> bool {
-        self.handed_out.as_ref().is_some_and(|handed_out| handed_out.config.is_none())
+        self.pending_config.as_ref().is_some_and(|pending| pending.config.is_none())
     }
 
     /// The watcher has adopted a configuration: puts it in force here too.
@@ -152,10 +152,10 @@ impl Doorkeeper {
         if !self.desk.adopted(generation) {
             return;
         }
-        let Some(HandedOut { config, bundle }) = self.handed_out.take() else { return };
+        let Some(PendingConfig { config, bundle }) = self.pending_config.take() else { return };
         self.bundle = Some(bundle);
         if let Some(mut config) = config {
-            // Lists that were used up since it was handed out.
+            // Lists that were used up since it was sent.
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
             self.status.ledger.config_read = now().unix;
@@ -182,7 +182,7 @@ impl Doorkeeper {
             self.log.tell(Notice::LeftOut, given_up);
         }
         self.tell_watcher_of_fleet();
-        if std::mem::take(&mut self.is_to_reload) {
+        if std::mem::take(&mut self.is_reload_pending) {
             self.reload();
         }
     }
@@ -205,12 +205,12 @@ impl Doorkeeper {
         }
         self.desk.greet();
         self.acknowledged = 0;
-        let started = self.watcher.start(now).and_then(|()| self.hand_out_again());
+        let started = self.watcher.start(now).and_then(|()| self.resend_config());
         match started {
             Ok(()) => {
                 self.has_lost_watcher = false;
                 self.status.ledger.watcher_restarts += 1;
-                self.status.asked = None;
+                self.status.watcher_answer = None;
             }
             Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),
         }

@@ -35,11 +35,11 @@ const MOST_INTERFACES: usize = 1024;
 impl Doorkeeper {
     /// Handles one batch of reports. The main loop starts the commands and acknowledges the openings between
     /// batches.
-    pub(super) fn listen(&mut self) {
+    pub(super) fn handle_reports(&mut self) {
         let batch = if self.firewall.is_some() { BATCH_FOR_KERNEL } else { BATCH };
         for _ in 0..batch {
             match self.watcher.receive() {
-                Received::Message(report, _) => self.hear(report),
+                Received::Message(report, _) => self.handle_report(report),
                 Received::Nonsense => {}
                 Received::Nothing | Received::Closed => return,
             }
@@ -55,7 +55,7 @@ impl Doorkeeper {
         }
     }
 
-    pub(super) fn hear(&mut self, report: Report) {
+    pub(super) fn handle_report(&mut self, report: Report) {
         let now = now();
         if is_for_the_log(&report) && !self.watcher_log_limit.admits(now.uptime) {
             return;
@@ -73,7 +73,7 @@ impl Doorkeeper {
             }
             Report::Single(number, generation, single) => {
                 if self.desk.admit(number, generation) == Verdict::Take {
-                    self.look_at_single_packet(&single, now);
+                    self.check_single_packet(&single, now);
                 }
             }
             Report::Stepped(generation, door, knocker, step) => {
@@ -115,7 +115,7 @@ impl Doorkeeper {
                     self.log.tell(Notice::LeftOut, [dropped(&door, cause, count)]);
                 }
             }
-            Report::Interface(what, state, was_known) => self.hear_of_interface(what, state, was_known),
+            Report::Interface(what, state, was_known) => self.note_interface(what, state, was_known),
             Report::Trouble(trouble) => self.log.tell(Notice::Trouble, [trouble.to_string()]),
             Report::Shared(knock) => self.share_knock(knock),
             Report::SocketWanted => match socket::bare() {
@@ -138,7 +138,7 @@ impl Doorkeeper {
     }
 
     /// Logs that an interface is listened on or waited for.
-    fn hear_of_interface(&mut self, what: String, state: State, was_known: bool) {
+    fn note_interface(&mut self, what: String, state: State, was_known: bool) {
         let before = self.interfaces.iter_mut().find(|(name, _)| *name == what);
         let before = before.map(|(_, before)| std::mem::replace(before, state));
         // A new watcher reports all interfaces; only those that have changed are news.

@@ -17,7 +17,7 @@ use crate::time::Now;
 
 impl Doorkeeper {
     /// Checks a packet that passed the HMAC of a door in the watcher. It is used up before its door opens.
-    pub(super) fn look_at_single_packet(&mut self, single: &SinglePacket, now: Now) {
+    pub(super) fn check_single_packet(&mut self, single: &SinglePacket, now: Now) {
         let SinglePacket { door, sender, destination, packet } = single;
         let arrival = Arrival { sender: *sender, destination: *destination, unix: now.unix.as_secs() };
         let cooldowns = self.memory.cooldowns();

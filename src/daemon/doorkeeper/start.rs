@@ -78,7 +78,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     let mut doorkeeper = Doorkeeper::new(arguments, limits);
     doorkeeper.watcher.confine(confinements.watcher);
     let watcher = |error| StartError::System("start the watcher", error);
-    doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.hand_out(loaded)).map_err(watcher)?;
+    doorkeeper.watcher.start(now()).and_then(|()| doorkeeper.send_config(loaded)).map_err(watcher)?;
     doorkeeper.wait_for_watcher(&mut signals)?;
     let interfaces = doorkeeper.interfaces_at_start.take().unwrap_or_default();
     if let Err(error) = doorkeeper.open_log() {
@@ -101,14 +101,14 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.refuse_others(&state_files)?;
     }
     doorkeeper.open_memory();
-    doorkeeper.judge_what_was_used();
+    doorkeeper.apply_otp_trust_start();
     if doorkeeper.arguments.single && doorkeeper.memory.shares_its_path() {
         // Both daemons started at the same time.
         return Err(StartError::Running(None, state_files.first));
     }
-    if doorkeeper.knows_of_earlier_days() {
+    if doorkeeper.has_spent_lists_or_cooldowns() {
         // Tells the watcher what was used up before this daemon started.
-        doorkeeper.hand_out_again().map_err(watcher)?;
+        doorkeeper.resend_config().map_err(watcher)?;
         doorkeeper.wait_for_watcher(&mut signals)?;
     }
     let said = doorkeeper.start_firewall()?;
@@ -145,8 +145,8 @@ impl Doorkeeper {
             desk: Desk::new(),
             acknowledged: 0,
             bundle: None,
-            handed_out: None,
-            is_to_reload: false,
+            pending_config: None,
+            is_reload_pending: false,
             has_lost_watcher: false,
             interfaces_at_start: Some(Vec::new()),
             interfaces: Vec::new(),
@@ -165,7 +165,7 @@ impl Doorkeeper {
     /// Waits until the watcher has adopted the configuration, or until the daemon is told to end.
     fn wait_for_watcher(&mut self, signals: &mut Signals) -> Result<(), StartError> {
         let deadline = now().uptime + PROCESS_START_TIMEOUT;
-        while self.handed_out.is_some() && now().uptime < deadline {
+        while self.pending_config.is_some() && now().uptime < deadline {
             if signals.is_end_wanted() {
                 return Ok(());
             }
@@ -177,7 +177,7 @@ impl Doorkeeper {
                     }
                     self.status.ledger.watcher_confined = Some(confined);
                 }
-                Received::Message(report, _) => self.hear(report),
+                Received::Message(report, _) => self.handle_report(report),
                 Received::Nonsense => {}
                 Received::Nothing => {
                     let bell = (signals.doorbell(), PollFlags::POLLIN);
@@ -190,7 +190,7 @@ impl Doorkeeper {
                 Received::Closed => break,
             }
         }
-        if self.handed_out.is_some() { Err(StartError::Watcher) } else { Ok(()) }
+        if self.pending_config.is_some() { Err(StartError::Watcher) } else { Ok(()) }
     }
 
     /// Starts the resolver, which looks up the names of knockers (`-l`).
@@ -206,7 +206,7 @@ impl Doorkeeper {
     }
 
     /// Whether lists were used up or cooldowns began before this daemon started.
-    fn knows_of_earlier_days(&self) -> bool {
+    fn has_spent_lists_or_cooldowns(&self) -> bool {
         !self.memory.cooldowns().is_empty() || !spent_lists(&self.config.doors).is_empty()
     }
 

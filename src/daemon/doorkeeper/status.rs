@@ -64,11 +64,14 @@ impl Doorkeeper {
         if let Some((_, retries_left)) = self.status.next_try.take_if(|(at, _)| *at <= now.uptime) {
             self.open_sockets(retries_left);
         }
-        let mut answers = std::mem::take(&mut self.status.answers);
-        answers.attend(now, || self.facts(now));
-        self.status.answers = answers;
-        self.status.relay.write_on(now);
-        if self.status.asked.is_none() && self.watcher.is_up() && self.status.relay.has_caller() {
+        let mut readers = std::mem::take(&mut self.status.readers);
+        readers.attend(now, || self.facts(now));
+        self.status.readers = readers;
+        self.status.watcher_readers.write_on(now);
+        if self.status.watcher_answer.is_none()
+            && self.watcher.is_up()
+            && self.status.watcher_readers.has_caller()
+        {
             self.ask_watcher();
         }
     }
@@ -80,15 +83,15 @@ impl Doorkeeper {
             && let Ok(copy) = file.try_clone()
         {
             self.watcher.send(Order::Describe, Some(copy));
-            self.status.asked = Some(file);
+            self.status.watcher_answer = Some(file);
         }
     }
 
     /// Sends the status that the watcher has written to the waiting readers.
     pub(super) fn pass_on_description(&mut self, now: Now) {
-        let Some(file) = self.status.asked.take() else { return };
+        let Some(file) = self.status.watcher_answer.take() else { return };
         let text = messages::read_all(&file).unwrap_or_default();
-        self.status.relay.answer(now, || String::from_utf8_lossy(&text).into_owned());
+        self.status.watcher_readers.answer(now, || String::from_utf8_lossy(&text).into_owned());
     }
 
     fn facts(&self, now: Now) -> String {
@@ -105,7 +108,7 @@ impl Doorkeeper {
     }
 
     /// SIGUSR1: writes the status of both processes to the log.
-    pub(super) fn tell_log(&mut self) {
+    pub(super) fn log_status(&mut self) {
         let half = Half::read(self.facts(now()).as_bytes()).unwrap_or_default();
         self.log.tell(Notice::Status, table::log_lines(&half, false));
         self.watcher.send(Order::Tell, None);

@@ -22,14 +22,14 @@ pub(super) struct Status {
     /// The counters.
     pub(super) ledger: Ledger,
     /// Readers of the doorkeeper's status.
-    pub(super) answers: Answers,
+    pub(super) readers: Answers,
     /// The configured path of the sockets; `None` without status sockets.
     pub(super) path: Option<PathBuf>,
     places: Vec<Place>,
     /// Readers of the watcher's status.
-    pub(super) relay: Answers,
+    pub(super) watcher_readers: Answers,
     /// The file that the watcher is writing its status to.
-    pub(super) asked: Option<OwnedFd>,
+    pub(super) watcher_answer: Option<OwnedFd>,
     /// When to retry opening the sockets, as uptime, and how many retries are left.
     pub(super) next_try: Option<(Duration, u32)>,
 }
@@ -40,19 +40,19 @@ impl Status {
         Status {
             started: now,
             ledger: Ledger::default(),
-            answers: Answers::default(),
+            readers: Answers::default(),
             path: None,
             places: Vec::new(),
-            relay: Answers::default(),
-            asked: None,
+            watcher_readers: Answers::default(),
+            watcher_answer: None,
             next_try: None,
         }
     }
 
     /// The descriptors to poll: sockets that accept readers, and readers with unsent text.
     pub(super) fn descriptors(&self, has_watcher: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let may_ask = has_watcher && self.asked.is_none();
-        self.answers.descriptors(true).chain(self.relay.descriptors(may_ask))
+        let may_ask = has_watcher && self.watcher_answer.is_none();
+        self.readers.descriptors(true).chain(self.watcher_readers.descriptors(may_ask))
     }
 
     /// Whether the sockets are open.
@@ -62,14 +62,14 @@ impl Status {
 
     /// When to retry opening or to serve the readers next, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let answers = self.answers.next_deadline().into_iter().chain(self.relay.next_deadline());
-        self.next_try.map(|(at, _)| at).into_iter().chain(answers).min()
+        let deadlines = self.readers.next_deadline().into_iter().chain(self.watcher_readers.next_deadline());
+        self.next_try.map(|(at, _)| at).into_iter().chain(deadlines).min()
     }
 
     /// Closes and removes the sockets.
     pub(super) fn close(&mut self) {
-        self.answers.listen_at(None);
-        self.relay.listen_at(None);
+        self.readers.listen_at(None);
+        self.watcher_readers.listen_at(None);
         self.places.clear();
         self.next_try = None;
     }
@@ -82,8 +82,8 @@ impl Status {
         let (watchers, watchers_place) = listen(&paths.watcher, Type::STREAM)?;
         let (own, own_place) = listen(&paths.doorkeeper, Type::STREAM)?;
         self.places = vec![watchers_place, own_place];
-        self.relay.listen_at(Some(watchers));
-        self.answers.listen_at(Some(own));
+        self.watcher_readers.listen_at(Some(watchers));
+        self.readers.listen_at(Some(own));
         Ok(())
     }
 }

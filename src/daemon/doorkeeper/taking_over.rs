@@ -23,12 +23,12 @@ impl Doorkeeper {
 
     /// Without a state file at the start, the used one-time lists and single packets are unknown:
     /// `OTP_Trust_Start` decides whether they are trusted, and the log reports it.
-    pub(super) fn judge_what_was_used(&mut self) {
+    pub(super) fn apply_otp_trust_start(&mut self) {
         if !self.memory.started_without_state() {
             return;
         }
         let now = now();
-        let (mut lists, mut packets) = (Judged::default(), Judged::default());
+        let (mut lists, mut packets) = (TrustReport::default(), TrustReport::default());
         // Used packets are recorded for all doors together, so one floor holds for all.
         let floor = self.config.doors.iter().filter(|door| door.rules.distrusts_start).filter_map(|door| {
             let Lock::Spa(lock) = &door.lock else { return None };
@@ -90,14 +90,14 @@ impl Doorkeeper {
 
 /// The doors whose one-time lists or single packets may have been used before.
 #[derive(Default)]
-struct Judged {
+struct TrustReport {
     /// Names of doors where they are valid.
     trusted: Vec<String>,
     /// Names of doors where they count as used, each with the time.
     distrusted: Vec<String>,
 }
 
-impl Judged {
+impl TrustReport {
     /// Adds a door whose lists or packets of now are valid, or count as used for the time `wait`.
     fn add(&mut self, door: &str, wait: Option<Duration>) {
         match wait {
@@ -107,13 +107,13 @@ impl Judged {
     }
 
     fn lines(&self, what: &str, path: &str) -> Vec<String> {
-        let fates =
+        let outcomes =
             [("are good, also if they were used before", &self.trusted), ("count as used", &self.distrusted)];
-        let told = fates.into_iter().filter(|(_, doors)| !doors.is_empty());
-        let line = |(fate, doors): (&str, &Vec<String>)| {
+        let with_doors = outcomes.into_iter().filter(|(_, doors)| !doors.is_empty());
+        let line = |(outcome, doors): (&str, &Vec<String>)| {
             let doors = doors.join(", ");
-            format!("there was no state file {path} at the start: {what} of this moment {fate}: {doors}")
+            format!("there was no state file {path} at the start: {what} of this moment {outcome}: {doors}")
         };
-        told.map(line).collect()
+        with_doors.map(line).collect()
     }
 }
