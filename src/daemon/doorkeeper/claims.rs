@@ -42,7 +42,7 @@ fn claim_elsewhere(paths: &StateFiles, word: &str, fault: &str) -> (PathBuf, Cla
     let refusal = format!("{}: {fault}", octets::path(&paths.first));
     if let Some(own) = &claim.own {
         let own = octets::path(own.path()).into_owned();
-        claim.says.push(format!("state file {refusal}; the state is kept in {own}"));
+        claim.messages.push(format!("state file {refusal}; the state is kept in {own}"));
     } else {
         claim.refusal = Some(refusal);
     }

@@ -70,9 +70,9 @@ impl Doorkeeper {
         let now = now();
         let is_urgent = self.end_deadline.is_some();
         let grace = if self.arguments.is_launched { GRACE_IN_BACKGROUND } else { GRACE };
-        let (grace, patience) =
+        let (grace, timeout) =
             if is_urgent { (Duration::ZERO, Duration::ZERO) } else { (grace, COMMANDS_TIMEOUT) };
-        let end_deadline = now.uptime + patience;
+        let end_deadline = now.uptime + timeout;
         if !is_urgent {
             notify::stopping();
             self.log.flush();
@@ -83,7 +83,7 @@ impl Doorkeeper {
             self.heir.end();
             self.leave_fleet(now);
         }
-        for (door, count) in self.openings.finish(grace, patience, now) {
+        for (door, count) in self.openings.finish(grace, timeout, now) {
             self.log.line(&log_limit::dropped(&door, Cause::End, count));
         }
         self.end_deadline = Some(self.end_deadline.map_or(end_deadline, |earlier| earlier.min(end_deadline)));
@@ -92,8 +92,8 @@ impl Doorkeeper {
     /// Writes the state and the last log lines, and removes the pid file.
     pub(super) fn end(&mut self, pid_file: Option<PathBuf>) -> Result<(), StartError> {
         self.status.close();
-        let says = self.memory.end(&mut self.openings, &self.config.doors, now());
-        self.complain(&says);
+        let messages = self.memory.end(&mut self.openings, &self.config.doors, now());
+        self.complain(&messages);
         self.opening_log.report_all(&mut self.log);
         self.log.flush();
         output::say("closing...");

@@ -44,8 +44,8 @@ pub fn inherit(words: &[OsString]) -> ExitCode {
     doorkeeper.is_heir = true;
     doorkeeper.new_daemon_watch = doorkeeper.memory.watch_for_daemon();
     doorkeeper.run_as_heir(&mut signals);
-    let says = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
-    doorkeeper.complain(&says);
+    let messages = doorkeeper.memory.end(&mut doorkeeper.openings, &doorkeeper.config.doors, now());
+    doorkeeper.complain(&messages);
     let deadline = now().uptime.saturating_add(LOG_DRAIN_TIMEOUT);
     doorkeeper.log.flush();
     doorkeeper.log.drain(deadline);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::nftables::{Firewall, Said};
+use crate::daemon::doorkeeper::nftables::{Firewall, LogMessage};
 use crate::daemon::doorkeeper::{Doorkeeper, MOST_BATCHES};
 use crate::daemon::error::StartError;
 use crate::door::ports::Ports;
@@ -19,24 +19,24 @@ impl Doorkeeper {
     ///
     /// # Errors
     /// What is missing in the firewall, with the nft lines that add it.
-    pub(super) fn start_firewall(&mut self) -> Result<Vec<Said>, StartError> {
-        let mut said = Vec::new();
+    pub(super) fn start_firewall(&mut self) -> Result<Vec<LogMessage>, StartError> {
+        let mut messages = Vec::new();
         let known = self.memory.admitted();
         if Firewall::is_needed(&self.config) {
-            let firewall = Firewall::start(&self.config, &known, now(), &mut said);
+            let firewall = Firewall::start(&self.config, &known, now(), &mut messages);
             self.firewall = Some(firewall.map_err(StartError::Firewall)?);
         }
         self.note_kernel_doors(&known);
-        Ok(said)
+        Ok(messages)
     }
 
     /// Takes over doors that another daemon opened in the kernel. At the start [`Doorkeeper::start_firewall`]
     /// does this.
     pub(super) fn continue_in_kernel(&mut self, admitted: &[Admitted], now: Now) {
         let Some(firewall) = &mut self.firewall else { return };
-        let mut said = Vec::new();
-        firewall.take_over_doors(&self.config, admitted, now, &mut said);
-        self.say(said, now);
+        let mut messages = Vec::new();
+        firewall.take_over_doors(&self.config, admitted, now, &mut messages);
+        self.log_messages(messages, now);
         self.note_kernel_doors(admitted);
     }
 
@@ -55,19 +55,19 @@ impl Doorkeeper {
     /// Adapts the firewall to a new configuration. Missing parts are logged as complaints.
     pub(super) fn reload_firewall(&mut self) {
         let now = now();
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         match &mut self.firewall {
-            Some(firewall) => firewall.reload(&self.config, now, &mut said),
+            Some(firewall) => firewall.reload(&self.config, now, &mut messages),
             None if Firewall::is_needed(&self.config) => match Firewall::open() {
                 Ok(mut firewall) => {
-                    firewall.reload(&self.config, now, &mut said);
+                    firewall.reload(&self.config, now, &mut messages);
                     self.firewall = Some(firewall);
                 }
-                Err(sentence) => said.push(Said::Complaint(sentence)),
+                Err(sentence) => messages.push(LogMessage::Complaint(sentence)),
             },
             None => {}
         }
-        self.say(said, now);
+        self.log_messages(messages, now);
         self.note_kernel_doors(&[]);
     }
 
@@ -82,14 +82,19 @@ impl Doorkeeper {
         let Some(door) = self.config.doors.get(opening.door).filter(|door| door.open.is_some()) else {
             return;
         };
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         match &mut self.firewall {
-            Some(firewall) => firewall.admit((opening.door, door), opening.knocker, asked, now, &mut said),
+            Some(firewall) => {
+                firewall.admit((opening.door, door), opening.knocker, asked, now, &mut messages);
+            }
             None => {
-                said.push(Said::Complaint(format!("{}: could not open: there is no firewall", door.name)));
+                messages.push(LogMessage::Complaint(format!(
+                    "{}: could not open: there is no firewall",
+                    door.name
+                )));
             }
         }
-        self.say(said, now);
+        self.log_messages(messages, now);
     }
 
     /// Handles reports and opens doors in the kernel in batches while more come: writing the log and the
@@ -106,9 +111,9 @@ impl Doorkeeper {
     /// Opens the doors waiting for the commit, in one transaction; returns whether there were any.
     pub(super) fn commit(&mut self, now: Now) -> bool {
         let Some(firewall) = &mut self.firewall else { return false };
-        let mut said = Vec::new();
-        let is_wanted = firewall.commit(now, &mut said);
-        self.say(said, now);
+        let mut messages = Vec::new();
+        let is_wanted = firewall.commit(now, &mut messages);
+        self.log_messages(messages, now);
         is_wanted
     }
 
@@ -116,26 +121,26 @@ impl Doorkeeper {
     pub(super) fn attend_to_firewall(&mut self, now: Now) {
         let is_over = self.end_deadline.is_some() && !self.watcher.is_up() && !self.has_left_kernel_doors;
         let Some(firewall) = &mut self.firewall else { return };
-        let mut said = Vec::new();
-        firewall.handle_changes(&mut said);
-        firewall.close_disconnected(now, &mut said);
-        firewall.close_due(now, &mut said);
+        let mut messages = Vec::new();
+        firewall.handle_changes(&mut messages);
+        firewall.close_disconnected(now, &mut messages);
+        firewall.close_due(now, &mut messages);
         if is_over {
             // The watcher has ended, so no more knocks arrive.
             self.has_left_kernel_doors = true;
-            firewall.finish(now, &mut said);
+            firewall.finish(now, &mut messages);
         }
-        self.say(said, now);
+        self.log_messages(messages, now);
         self.note_kernel_doors(&[]);
     }
 
     /// Logs the messages of the firewall.
-    pub(super) fn say(&mut self, said: Vec<Said>, now: Now) {
-        for said in said {
-            match said {
-                Said::Event(event) => self.opening_log.write(event, &mut self.log, now),
-                Said::Line(text) => self.log.line(&text),
-                Said::Complaint(text) => text.lines().for_each(|line| self.log.complain(line)),
+    pub(super) fn log_messages(&mut self, messages: Vec<LogMessage>, now: Now) {
+        for message in messages {
+            match message {
+                LogMessage::Event(event) => self.opening_log.write(event, &mut self.log, now),
+                LogMessage::Line(text) => self.log.line(&text),
+                LogMessage::Complaint(text) => text.lines().for_each(|line| self.log.complain(line)),
             }
         }
     }

@@ -300,8 +300,8 @@ impl Doorkeeper {
             }
         }
         self.remember(now);
-        let says = self.memory.flush_due(now);
-        self.complain(&says);
+        let messages = self.memory.flush_due(now);
+        self.complain(&messages);
     }
 
     fn start(&mut self, job: Job, now: Now) {
@@ -326,8 +326,8 @@ impl Doorkeeper {
 
     /// Writes changes to the state file, so that they outlive this process.
     fn remember(&mut self, now: Now) {
-        let says = self.memory.remember(&mut self.openings, &self.config.doors, now);
-        self.complain(&says);
+        let messages = self.memory.remember(&mut self.openings, &self.config.doors, now);
+        self.complain(&messages);
     }
 
     /// Writes sentences to standard error and the log.

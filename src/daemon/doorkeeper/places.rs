@@ -51,7 +51,7 @@ pub struct Claim {
     /// The merged state of all claimed places.
     pub state: State,
     /// Messages for the log.
-    pub says: Vec<String>,
+    pub messages: Vec<String>,
     /// Why there is no place for this daemon's own state, with the path.
     pub refusal: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Claim {
         self.leftover.extend(other.leftover);
         self.others.extend(other.others);
         self.state.add(other.state);
-        self.says.extend(other.says);
+        self.messages.extend(other.messages);
     }
 }
 
@@ -98,8 +98,8 @@ pub fn claim(path: &Path, word: &str) -> Claim {
             claim.others.push(path);
             continue;
         }
-        let (state, says) = read_place(&path);
-        claim.says.extend(says);
+        let (state, messages) = read_place(&path);
+        claim.messages.extend(messages);
         match place {
             Some(place) if own == Some(index) => claim.own = Some(place),
             Some(place) if leftover.contains(&index) => claim.leftover.push(place),
@@ -112,7 +112,7 @@ pub fn claim(path: &Path, word: &str) -> Claim {
     match (&claim.own, why) {
         (Some(own), Some(why)) if !is_first(own.path(), path) => {
             claim
-                .says
+                .messages
                 .push(format!("state file {why}; this daemon keeps its own in {}", octets::path(own.path())));
         }
         (None, why) => claim.refusal = why,
@@ -135,8 +135,8 @@ pub fn claim_leftover(path: &Path, own: &Path) -> Claim {
         }
         match lock_place(&path, STAYING) {
             Ok(Some(place)) => {
-                let (state, says) = read_place(&path);
-                claim.says.extend(says);
+                let (state, messages) = read_place(&path);
+                claim.messages.extend(messages);
                 claim.state.add(state);
                 claim.leftover.push(place);
             }
@@ -155,10 +155,10 @@ pub fn read_unlockable(path: &Path) -> Claim {
     let mut claim = Claim::default();
     for path in places_at(path).into_iter().filter(|path| exists(path)) {
         let Err(error) = lock_file::lock(&path, STAYING) else { continue };
-        let (state, says) = read_place(&path);
-        claim.says.extend(says);
+        let (state, messages) = read_place(&path);
+        claim.messages.extend(messages);
         if !state.is_empty() {
-            claim.says.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
+            claim.messages.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
             claim.state.add(state);
             claim.leftover.push(Place { path, lock: None });
         }
@@ -236,14 +236,14 @@ fn exists(path: &Path) -> bool {
 fn read_place(path: &Path) -> (State, Vec<String>) {
     let boot = boot();
     let moment = Moment { now: now(), boot: &boot };
-    let mut says = Vec::new();
+    let mut messages = Vec::new();
     let mut texts = [None, None];
     for (read, suffix) in texts.iter_mut().zip(["", ".new"]) {
         let path = with_suffix(path, suffix);
         *read = match read_trusted(&path) {
             Ok(text) => text.map(|text| Text::read(&text, moment)),
             Err(error) => {
-                says.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
+                messages.push(format!("state file {}: {}", octets::path(&path), reason(&error)));
                 None
             }
         };
@@ -252,7 +252,7 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
     let mut tell = |text: &Option<Text>, suffix| {
         let damage = text.as_ref().map_or_else(Damage::default, |text| text.damage.clone());
         let path = with_suffix(path, suffix);
-        says.extend(
+        messages.extend(
             damage.sentences().map(|sentence| format!("state file {}: {sentence}", octets::path(&path))),
         );
     };
@@ -261,7 +261,7 @@ fn read_place(path: &Path) -> (State, Vec<String>) {
     if new.as_ref().is_none_or(|new| !new.is_whole) {
         tell(&settled, "");
     }
-    (State::of(settled, new), says)
+    (State::of(settled, new), messages)
 }
 
 /// The text of a file, if it exists. Its commands will be run: it must belong to us or to root, and nobody
@@ -286,9 +286,9 @@ fn read_trusted(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Summons the heirs that have a state file at this path, and waits for them and for leaving daemons, until
-/// `patience` has passed or `is_over` returns true.
-pub fn wait_for_leaving(path: &Path, patience: Duration, mut is_over: impl FnMut() -> bool) {
-    let deadline = now().uptime.saturating_add(patience);
+/// `timeout` has passed or `is_over` returns true.
+pub fn wait_for_leaving(path: &Path, timeout: Duration, mut is_over: impl FnMut() -> bool) {
+    let deadline = now().uptime.saturating_add(timeout);
     let word_deadline = now().uptime.saturating_add(WORD_TIMEOUT);
     let is_leaving = |place: &PathBuf| lock_file::is_leaving(place, word_deadline);
     while places_at(path).iter().any(is_leaving) && now().uptime < deadline && !is_over() {

@@ -31,7 +31,7 @@ pub fn find_start(stop: &Stop) -> Option<Process> {
         format!("KNOCKD_IP={}", stop.knocker),
         "KNOCKD_EVENT=start".to_owned(),
     ];
-    let is_it = |pid: &i32| {
+    let is_match = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let has = |wanted: &String| environment.split(|&byte| byte == 0).any(|it| it == wanted.as_bytes());
         // The shell leads its session; its children have the same environment, but lead none.
@@ -39,7 +39,7 @@ pub fn find_start(stop: &Stop) -> Option<Process> {
     };
     let folders = fs::read_dir("/proc").ok()?.flatten();
     let mut pids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.find(is_it).and_then(identify).filter(|process| runs(*process))
+    pids.find(is_match).and_then(identify).filter(|process| runs(*process))
 }
 
 /// The state and the start time, in clock ticks since boot.

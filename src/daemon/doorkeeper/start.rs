@@ -18,7 +18,7 @@ use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::heir::HeirProcess;
 use crate::daemon::doorkeeper::memory::Memory;
-use crate::daemon::doorkeeper::nftables::Said;
+use crate::daemon::doorkeeper::nftables::LogMessage;
 use crate::daemon::doorkeeper::opening_log::OpeningLog;
 use crate::daemon::doorkeeper::places;
 use crate::daemon::doorkeeper::reload::spent_lists;
@@ -111,14 +111,14 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
         doorkeeper.resend_config().map_err(watcher)?;
         doorkeeper.wait_for_watcher(&mut signals)?;
     }
-    let said = doorkeeper.start_firewall()?;
+    let messages = doorkeeper.start_firewall()?;
     // A pid file path that SIGHUP changes takes effect at the next start.
     let mut pid_file = None;
     if let Some(launcher) = launcher {
         pid_file = Some(doorkeeper.write_pid_file());
         launcher.detach().map_err(background)?;
     }
-    doorkeeper.begin(&interfaces, said);
+    doorkeeper.begin(&interfaces, messages);
     // For signals that arrived during the start.
     signals.ring();
     doorkeeper.run(&mut signals);
@@ -211,7 +211,7 @@ impl Doorkeeper {
     }
 
     /// Opens the status and fleet sockets, reports that the daemon listens, and runs `On_Start`.
-    fn begin(&mut self, interfaces: &[(String, State)], said: Vec<Said>) {
+    fn begin(&mut self, interfaces: &[(String, State)], messages: Vec<LogMessage>) {
         // Before the daemon reports that it listens: a script that waits for that may ask for the status at
         // once.
         self.open_status();
@@ -232,7 +232,7 @@ impl Doorkeeper {
         }
         let missing = interfaces.iter().filter(|(_, state)| *state != State::Ready);
         self.log.tell(Notice::Waiting, missing.map(|(what, state)| state.line(what, false)));
-        self.say(said, now());
+        self.log_messages(messages, now());
         self.warn(&Config::default());
         self.remark_on_interfaces();
         let options = &self.config.options;

@@ -69,7 +69,7 @@ impl Doorkeeper {
     /// Takes over the doors that earlier daemons left open, to close them in time, and marks what was used
     /// up.
     pub(super) fn take_over(&mut self, found: Found) {
-        self.complain(&found.says);
+        self.complain(&found.messages);
         found.state.restore_spent(&mut self.config.doors);
         let now = now();
         for (_, (phase, stop)) in found.state.openings {

@@ -44,7 +44,7 @@ pub(super) struct Found {
     /// The state that earlier daemons left.
     pub(super) state: State,
     /// Messages for the log.
-    pub(super) says: Vec<String>,
+    pub(super) messages: Vec<String>,
 }
 
 /// The state file, and the changes that are not in it yet.
@@ -160,17 +160,17 @@ impl Memory {
         self.had_state |= claims::has_state(paths);
         let (path, claim) = claims::claim(paths, self.lock_word.unwrap_or(lock_file::STAYING));
         let path = path.as_path();
-        let Claim { own, leftover, others, state, mut says, refusal } = claim;
+        let Claim { own, leftover, others, state, mut messages, refusal } = claim;
         let Some(own) = own else {
             let refusal = format!("could not claim the state file {}", refusal.unwrap_or_default());
             if let Some(file) = &self.file {
-                says.push(format!("{refusal}; going on with {}", octets::path(file.place().path())));
+                messages.push(format!("{refusal}; going on with {}", octets::path(file.place().path())));
                 // The state at the refused path is left to a daemon that can claim it.
-                return Some(Found { state: State::default(), says });
+                return Some(Found { state: State::default(), messages });
             }
-            says.push(format!("{refusal}; going on without: {CONSEQUENCE}"));
+            messages.push(format!("{refusal}; going on without: {CONSEQUENCE}"));
             path.clone_into(&mut self.path);
-            return Some(Found { state, says });
+            return Some(Found { state, messages });
         };
         self.former =
             self.file.replace(StateFile::new(own)).map(|file| (std::mem::take(&mut self.path), file));
@@ -178,7 +178,7 @@ impl Memory {
         self.leftover.extend(leftover);
         self.watch_locks(&others);
         self.needs_full_write = self.former.is_some() || !state.is_empty() || !self.leftover.is_empty();
-        Some(self.merge(state, says))
+        Some(self.merge(state, messages))
     }
 
     /// Whether this daemon found no state at its start: which lists were used before is not known.
@@ -201,7 +201,7 @@ impl Memory {
             self.lock_retry = Some((now.uptime, LOCK_RETRIES));
         }
         let (_, retries) = self.lock_retry.filter(|(at, _)| *at <= now.uptime)?;
-        let Claim { leftover, others, state, says, .. } =
+        let Claim { leftover, others, state, messages, .. } =
             claims::claim_leftover(&self.allowed_paths, &self.path, self.file.as_ref()?.place().path());
         let is_over = retries == 0 || others.is_empty();
         self.lock_retry =
@@ -212,10 +212,10 @@ impl Memory {
         self.watch_locks(&others);
         self.leftover.extend(leftover);
         self.needs_full_write = true;
-        Some(self.merge(state, says))
+        Some(self.merge(state, messages))
     }
 
-    fn merge(&mut self, state: State, says: Vec<String>) -> Found {
+    fn merge(&mut self, state: State, messages: Vec<String>) -> Found {
         if let Some(file) = &mut self.file {
             file.begin_anew();
         }
@@ -224,7 +224,7 @@ impl Memory {
             self.admitted.entry(id.clone()).or_insert_with(|| it.clone());
         }
         self.used.merge(state.used.packets(), state.used.floor());
-        Found { state, says }
+        Found { state, messages }
     }
 
     fn watch_locks(&mut self, places: &[PathBuf]) {
@@ -264,7 +264,7 @@ impl Memory {
             }
             Err(error) => {
                 self.needs_full_write = true;
-                let says = format!(
+                let message = format!(
                     "could not write the state file {}: {}",
                     octets::path(file.place().path()),
                     reason(&error)
@@ -277,10 +277,10 @@ impl Memory {
                 self.file.iter_mut().for_each(StateFile::begin_anew);
                 self.path = path;
                 self.leftover.extend(new.map(StateFile::into_place));
-                let mut says =
-                    vec![format!("{says}; going on with the state file {}", octets::path(&self.path))];
-                says.extend(self.remember(openings, doors, now));
-                says
+                let mut messages =
+                    vec![format!("{message}; going on with the state file {}", octets::path(&self.path))];
+                messages.extend(self.remember(openings, doors, now));
+                messages
             }
         }
     }
@@ -308,13 +308,13 @@ impl Memory {
     /// Flushes the state file to disk, so that it survives a power failure: at once if a door is opening,
     /// otherwise within a second. Does not wait for the disk. Returns messages for the log.
     pub(super) fn flush_due(&mut self, now: Now) -> Vec<String> {
-        let mut says = Vec::new();
+        let mut messages = Vec::new();
         while let Some(file) = &mut self.file {
             let result = file.flush_result();
             let may_flush = !file.is_flushing() && !self.needs_full_write;
             let settles = self.flush_deadline.is_some_and(|at| at <= now.uptime);
             match result {
-                Ok(Some(FlushProgress::Flushed)) => says.extend(self.report_recovery()),
+                Ok(Some(FlushProgress::Flushed)) => messages.extend(self.report_recovery()),
                 Ok(Some(FlushProgress::Settling)) => {}
                 Ok(None) if may_flush && (settles || self.is_urgent && !self.has_write_failed) => {
                     self.is_urgent = false;
@@ -328,12 +328,12 @@ impl Memory {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    says.extend(self.handle_failed_flush(&error, now));
+                    messages.extend(self.handle_failed_flush(&error, now));
                     break;
                 }
             }
         }
-        says
+        messages
     }
 
     /// Handles a failed flush: the next write is the complete state.
@@ -362,13 +362,13 @@ impl Memory {
 
     /// Writes and flushes everything, and waits for the disk.
     pub(super) fn end(&mut self, openings: &mut Openings, doors: &[Door], now: Now) -> Vec<String> {
-        let mut says = self.remember(openings, doors, now);
+        let mut messages = self.remember(openings, doors, now);
         let file = self.file.as_mut().filter(|_| !self.needs_full_write);
         match file.map(|file| file.flush_now(true)) {
-            Some(Ok(())) => says.extend(self.report_recovery()),
-            Some(Err(error)) => says.extend(self.handle_failed_flush(&error, now)),
+            Some(Ok(())) => messages.extend(self.report_recovery()),
+            Some(Err(error)) => messages.extend(self.handle_failed_flush(&error, now)),
             None => {}
         }
-        says
+        messages
     }
 }

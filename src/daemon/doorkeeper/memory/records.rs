@@ -55,13 +55,13 @@ impl Memory {
         knocker: IpAddr,
         port: Option<Stage>,
     ) -> Option<Duration> {
-        let is_it = |id: &AdmissionId| {
+        let is_match = |id: &AdmissionId| {
             let has_port =
                 |port: Stage| id.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
             *id.door == *door && id.knocker == knocker && port.is_none_or(has_port)
         };
         let mut end = None;
-        for it in self.admitted.values().filter(|it| is_it(&it.id)) {
+        for it in self.admitted.values().filter(|it| is_match(&it.id)) {
             end = end.max(Some(it.until.unwrap_or(Duration::MAX)));
         }
         end

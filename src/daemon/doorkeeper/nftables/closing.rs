@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
-use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::sessions::{self, Endpoints};
 use crate::door::knock::Protocol;
 use crate::firewall::sessions::Scope;
@@ -20,39 +20,51 @@ impl Firewall {
     }
 
     /// Reports the doors whose time is over: the kernel has closed them.
-    pub(in crate::daemon::doorkeeper) fn close_due(&mut self, now: Now, said: &mut Vec<Said>) {
+    pub(in crate::daemon::doorkeeper) fn close_due(&mut self, now: Now, messages: &mut Vec<LogMessage>) {
         for admission in self.admissions.due(now) {
-            self.report_closed(&admission, said);
+            self.report_closed(&admission, messages);
         }
     }
 
     /// Reports a closed door and, with `Close_Established`, ends its connections unless another opening still
     /// allows them.
-    fn report_closed(&mut self, admission: &Admission, said: &mut Vec<Said>) {
-        said.push(Said::Event(dismissed(admission)));
+    fn report_closed(&mut self, admission: &Admission, messages: &mut Vec<LogMessage>) {
+        messages.push(LogMessage::Event(dismissed(admission)));
         self.disconnects.forget(&admission.id);
         if admission.settings.closes_established && !self.admissions.is_let_in_elsewhere(admission) {
             let scope = Scope { network: admission.network, ports: &admission.id.ports };
             if let Err(why) = sessions::end(&scope) {
                 let AdmissionId { door, knocker, .. } = &admission.id;
-                said.push(Said::Complaint(format!("{knocker}: {door}: could not end {why}")));
+                messages.push(LogMessage::Complaint(format!("{knocker}: {door}: could not end {why}")));
             }
         }
     }
 
     /// Closes a door before its time.
-    pub(in crate::daemon::doorkeeper) fn close(&mut self, id: &AdmissionId, now: Now, said: &mut Vec<Said>) {
+    pub(in crate::daemon::doorkeeper) fn close(
+        &mut self,
+        id: &AdmissionId,
+        now: Now,
+        messages: &mut Vec<LogMessage>,
+    ) {
         let Some((admission, changes)) = self.admissions.close(id) else { return };
         let outcome = self.change(&changes, now);
         self.admissions.delay(changes.iter().map(|(set_element, _)| set_element), clock::since(now));
         for (set_element, why) in outcome.refused {
-            said.push(Said::Complaint(format!("could not close {} in {}: {why}", id.door, set_element.set)));
+            messages.push(LogMessage::Complaint(format!(
+                "could not close {} in {}: {why}",
+                id.door, set_element.set
+            )));
         }
-        self.report_closed(&admission, said);
+        self.report_closed(&admission, messages);
     }
 
     /// Closes the doors whose last connection has ended.
-    pub(in crate::daemon::doorkeeper) fn close_disconnected(&mut self, now: Now, said: &mut Vec<Said>) {
+    pub(in crate::daemon::doorkeeper) fn close_disconnected(
+        &mut self,
+        now: Now,
+        messages: &mut Vec<LogMessage>,
+    ) {
         let ended = self.disconnects.ended();
         if ended.is_empty() {
             return;
@@ -74,14 +86,14 @@ impl Firewall {
             }
         }
         for id in disconnected {
-            self.close(&id, now, said);
+            self.close(&id, now, messages);
         }
     }
 
     /// Handles the end of the daemon: leaves open doors to the kernel, except those with `Close_On_Stop`,
     /// which it closes.
-    pub(in crate::daemon::doorkeeper) fn finish(&mut self, now: Now, said: &mut Vec<Said>) {
-        self.commit(now, said);
+    pub(in crate::daemon::doorkeeper) fn finish(&mut self, now: Now, messages: &mut Vec<LogMessage>) {
+        self.commit(now, messages);
         let all: Vec<(AdmissionId, bool, Option<Duration>)> = self
             .admissions
             .all()
@@ -90,11 +102,11 @@ impl Firewall {
             .collect();
         for (id, closes, until) in all {
             if closes {
-                self.close(&id, now, said);
+                self.close(&id, now, messages);
             } else {
                 let time = until.map(|until| until.saturating_sub(now.uptime));
                 let AdmissionId { door, knocker, .. } = id;
-                said.push(Said::Event(Event::LeftToTheKernel { door, knocker, time }));
+                messages.push(LogMessage::Event(Event::LeftToTheKernel { door, knocker, time }));
             }
         }
     }

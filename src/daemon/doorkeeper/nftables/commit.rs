@@ -6,7 +6,7 @@ use litemap::LiteMap;
 
 use crate::daemon::clock;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
-use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::firewall::element::{self, Operation, Time};
 use crate::firewall::refusal::Refusal;
 use crate::opening::admissions::{Change, SetElement, Want};
@@ -30,7 +30,7 @@ pub(super) struct Outcome {
 impl Firewall {
     /// Makes all queued openings, with up to [`MAX_ELEMENTS`] elements a transaction; returns whether there
     /// were any.
-    pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, said: &mut Vec<Said>) -> bool {
+    pub(in crate::daemon::doorkeeper) fn commit(&mut self, now: Now, messages: &mut Vec<LogMessage>) -> bool {
         if !self.admissions.has_wanted() {
             return false;
         }
@@ -38,7 +38,7 @@ impl Firewall {
         let outcome = self.change(&changes, now);
         let is_foreign = |set_element: &SetElement| outcome.foreign.contains(set_element);
         let events = self.admissions.done(&outcome.refused, &is_foreign, now, clock::since(now));
-        said.extend(events.into_iter().map(Said::Event));
+        messages.extend(events.into_iter().map(LogMessage::Event));
         true
     }
 

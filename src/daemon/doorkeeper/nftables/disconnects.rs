@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use litemap::LiteMap;
 
 use crate::config::Config;
-use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::sessions::{self, DisconnectListener, Endpoints};
 use crate::firewall::sessions::Scope;
 use crate::opening::admissions::AdmissionId;
@@ -70,7 +70,7 @@ impl Disconnects {
 }
 
 /// Reports at the start what the kernel does not support.
-pub(super) fn check(config: &Config, said: &mut Vec<Said>) {
+pub(super) fn check(config: &Config, messages: &mut Vec<LogMessage>) {
     let doors = config.doors.iter().filter(|door| door.open.is_some());
     if !doors.into_iter().any(|door| door.rules.open.closes_on_disconnect) {
         return;
@@ -83,7 +83,7 @@ pub(super) fn check(config: &Config, said: &mut Vec<Said>) {
         (Some(one), Some(other)) => format!("{one} nor of those {other}"),
         (one, other) => one.or(other).unwrap_or_default(),
     };
-    said.push(Said::Complaint(format!(
+    messages.push(LogMessage::Complaint(format!(
         "the kernel does not tell of the end of connections {what}: close_on_disconnect has no effect on their doors, cmd_timeout closes them"
     )));
 }

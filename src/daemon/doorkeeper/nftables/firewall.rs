@@ -11,7 +11,7 @@ use litemap::LiteMap;
 use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::changes::ChangeListener;
 use crate::daemon::doorkeeper::nftables::disconnects::{self, Disconnects};
-use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
 use crate::door::Door;
 use crate::door::open::{Open, SetName, WHOLE};
@@ -73,15 +73,15 @@ impl Firewall {
         config: &Config,
         known: &[Admitted],
         now: Now,
-        said: &mut Vec<Said>,
+        messages: &mut Vec<LogMessage>,
     ) -> Result<Firewall, String> {
         let mut firewall = Firewall::open()?;
-        firewall.check_sets(config, said)?;
+        firewall.check_sets(config, messages)?;
         known.clone_into(&mut firewall.known);
-        firewall.install_guard(config, said)?;
+        firewall.install_guard(config, messages)?;
         firewall.known.clear();
-        firewall.take_over_doors(config, known, now, said);
-        disconnects::check(config, said);
+        firewall.take_over_doors(config, known, now, messages);
+        disconnects::check(config, messages);
         Ok(firewall)
     }
 
@@ -110,11 +110,16 @@ impl Firewall {
 
     /// Adapts to another configuration (SIGHUP). Open doors stay open; missing parts are reported as
     /// complaints.
-    pub(in crate::daemon::doorkeeper) fn reload(&mut self, config: &Config, now: Now, said: &mut Vec<Said>) {
-        self.commit(now, said);
-        for result in [self.check_sets(config, said), self.install_guard(config, said)] {
+    pub(in crate::daemon::doorkeeper) fn reload(
+        &mut self,
+        config: &Config,
+        now: Now,
+        messages: &mut Vec<LogMessage>,
+    ) {
+        self.commit(now, messages);
+        for result in [self.check_sets(config, messages), self.install_guard(config, messages)] {
             if let Err(sentence) = result {
-                said.push(Said::Complaint(sentence));
+                messages.push(LogMessage::Complaint(sentence));
             }
         }
     }
@@ -140,14 +145,18 @@ impl Firewall {
         knocker: IpAddr,
         (asked, time): (&[Ports], Option<Duration>),
         now: Now,
-        said: &mut Vec<Said>,
+        messages: &mut Vec<LogMessage>,
     ) {
         let Some(open) = &door.open else { return };
         let ports: &[Ports] = if open.ports().is_empty() { asked } else { open.ports() };
         let (set_elements, hides_ports) = match self.set_elements((number, door), open, knocker, ports) {
             Ok(set_elements) => set_elements,
             Err(why) => {
-                said.push(Said::Event(Event::NotAdmitted { door: door.name.clone(), knocker, why }));
+                messages.push(LogMessage::Event(Event::NotAdmitted {
+                    door: door.name.clone(),
+                    knocker,
+                    why,
+                }));
                 return;
             }
         };
@@ -170,7 +179,7 @@ impl Firewall {
         set_elements: Vec<SetElement>,
         until: Option<Duration>,
         now: Now,
-        said: &mut Vec<Said>,
+        messages: &mut Vec<LogMessage>,
     ) {
         let Some(open) = &door.open else { return };
         let mut admission = admission_of(door, open, knocker, ports, set_elements);
@@ -182,7 +191,7 @@ impl Firewall {
         let AdmissionId { door, knocker, .. } = admission.id.clone();
         if self.admissions.resume(admission) {
             let time = until.map(|until| until.saturating_sub(now.uptime));
-            said.push(Said::Event(Event::StillAdmitted { door, knocker, time }));
+            messages.push(LogMessage::Event(Event::StillAdmitted { door, knocker, time }));
         }
     }
 
@@ -199,7 +208,7 @@ impl Firewall {
         config: &Config,
         known: &[Admitted],
         now: Now,
-        said: &mut Vec<Said>,
+        messages: &mut Vec<LogMessage>,
     ) {
         for it in known.iter().filter(|it| it.until.is_none_or(|until| until > now.uptime)) {
             let AdmissionId { door, knocker, ports } = &it.id;
@@ -223,7 +232,7 @@ impl Firewall {
             if set_elements.is_empty() {
                 continue;
             }
-            self.resume((door, *knocker), ports, set_elements.clone(), it.until, now, said);
+            self.resume((door, *knocker), ports, set_elements.clone(), it.until, now, messages);
             if is_made_anew {
                 self.put_back(|set_element| set_elements.contains(set_element));
             }
@@ -265,7 +274,7 @@ impl Firewall {
     }
 
     /// Checks the sets that the configuration names.
-    fn check_sets(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
+    fn check_sets(&mut self, config: &Config, messages: &mut Vec<LogMessage>) -> Result<(), String> {
         let mut sets = LiteMap::new();
         let mut wrong = Vec::new();
         let doors = config.doors.iter().filter(|door| door.open.is_some());
@@ -276,7 +285,7 @@ impl Firewall {
                 match self.check_set(name, is_v6) {
                     Ok((description, handles)) => {
                         if description.has_intervals {
-                            said.push(Said::Line(interval_warning(name)));
+                            messages.push(LogMessage::Line(interval_warning(name)));
                         }
                         let set = UsersSet { is_v6, description: Some(description), handles: Some(handles) };
                         sets.insert(name.clone(), set);

@@ -13,7 +13,7 @@ use crate::daemon::doorkeeper::nftables::changes::ChangeListener;
 use crate::daemon::doorkeeper::nftables::closing::dismissed;
 use crate::daemon::doorkeeper::nftables::firewall::Firewall;
 use crate::daemon::doorkeeper::nftables::guard_lock::lock_guard;
-use crate::daemon::doorkeeper::nftables::said::Said;
+use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::sessions;
 use crate::door::knock::Protocol;
 use crate::door::open::{Family, SetName};
@@ -34,39 +34,43 @@ type Elements = LiteMap<SetName, Vec<(Element, Option<Duration>)>>;
 
 impl Firewall {
     /// Sets up the guard of the configuration, or removes it if the configuration has none.
-    pub(super) fn install_guard(&mut self, config: &Config, said: &mut Vec<Said>) -> Result<(), String> {
+    pub(super) fn install_guard(
+        &mut self,
+        config: &Config,
+        messages: &mut Vec<LogMessage>,
+    ) -> Result<(), String> {
         let except: Vec<IpNet> = config.options.guard_except.prefixes().to_vec();
         let earlier = self.guard.take();
         let guard = Guard::of(&config.doors, &except);
         self.guard_sets = guard::names(&config.doors);
         let Some(guard) = guard else {
             if earlier.is_some() {
-                self.remove_guard(said);
+                self.remove_guard(messages);
             }
             return Ok(());
         };
         let elements = self.install_table(&guard)?;
         if earlier.is_none() {
             // The time left was read earlier, so counting it from now expires no element too early.
-            self.take_over_elements(config, &elements, clock::now(), said);
+            self.take_over_elements(config, &elements, clock::now(), messages);
         } else {
             let is_there = |set: &SetName| guard.sets().any(|(name, _)| name == *set);
             let closed = self.admissions.record_removed(&|set_element| {
                 set_element.set.table == guard::TABLE && !is_there(&set_element.set)
             });
-            said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
+            messages.extend(closed.iter().map(|admission| LogMessage::Event(dismissed(admission))));
         }
         if earlier.as_ref() != Some(&guard) {
-            said.push(Said::Line(format!("guarding {}", listed(&guard.ports()))));
-            said.extend(lines_about_open_sessions(&guard).into_iter().map(Said::Line));
+            messages.push(LogMessage::Line(format!("guarding {}", listed(&guard.ports()))));
+            messages.extend(lines_about_open_sessions(&guard).into_iter().map(LogMessage::Line));
         }
         if !self.abilities.fib {
-            said.push(Said::Complaint(
+            messages.push(LogMessage::Complaint(
                 "the kernel has no fib expression for nf_tables (nft_fib): the guard does not reach ports that are forwarded to containers".to_owned(),
             ));
         }
         if !self.abilities.conntrack && guard.ports().iter().any(|ports| ports.protocol == Protocol::Udp) {
-            said.push(Said::Complaint(
+            messages.push(LogMessage::Complaint(
                 "the kernel has no ct expression for nf_tables (nft_ct): a UDP session ends when its door closes".to_owned(),
             ));
         }
@@ -74,18 +78,18 @@ impl Firewall {
         Ok(())
     }
 
-    fn remove_guard(&mut self, said: &mut Vec<Said>) {
+    fn remove_guard(&mut self, messages: &mut Vec<LogMessage>) {
         let mut batch = self.nft.batch();
         guard::remove(&mut batch);
-        said.push(match self.nft.commit(batch) {
+        messages.push(match self.nft.commit(batch) {
             Ok(refused) if refused.is_empty() => {
-                Said::Line("guarding nothing any more: the configuration has no guard".to_owned())
+                LogMessage::Line("guarding nothing any more: the configuration has no guard".to_owned())
             }
-            _ => Said::Complaint("could not take the guard away".to_owned()),
+            _ => LogMessage::Complaint("could not take the guard away".to_owned()),
         });
         self.guard_lock = None;
         let closed = self.admissions.record_removed(&|set_element| set_element.set.table == guard::TABLE);
-        said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
+        messages.extend(closed.iter().map(|admission| LogMessage::Event(dismissed(admission))));
     }
 
     /// Creates or replaces the table in one transaction. It keeps the elements of its sets or, if there was
@@ -159,7 +163,13 @@ impl Firewall {
     }
 
     /// Takes over the openings in the guard of an earlier process.
-    fn take_over_elements(&mut self, config: &Config, elements: &Elements, now: Now, said: &mut Vec<Said>) {
+    fn take_over_elements(
+        &mut self,
+        config: &Config,
+        elements: &Elements,
+        now: Now,
+        messages: &mut Vec<LogMessage>,
+    ) {
         let names = std::mem::take(&mut self.guard_sets);
         for (door, name) in config.doors.iter().zip(&names) {
             for is_v6 in [false, true] {
@@ -174,7 +184,7 @@ impl Firewall {
                     let set_element = SetElement { set: set.clone(), element: element.clone() };
                     let until = left.map(|left| now.uptime.saturating_add(left));
                     let Some(open) = &door.open else { continue };
-                    self.resume((door, knocker), open.ports(), vec![set_element], until, now, said);
+                    self.resume((door, knocker), open.ports(), vec![set_element], until, now, messages);
                 }
             }
         }
@@ -182,7 +192,7 @@ impl Firewall {
     }
 
     /// Reads notifications of changes by others, and repairs the guard and the user's sets.
-    pub(in crate::daemon::doorkeeper) fn handle_changes(&mut self, said: &mut Vec<Said>) {
+    pub(in crate::daemon::doorkeeper) fn handle_changes(&mut self, messages: &mut Vec<LogMessage>) {
         let Some(changes) = self.change_listener.as_ref().and_then(ChangeListener::read) else { return };
         for removed in changes.removed {
             let closed = self.admissions.record_removed(&|set_element| {
@@ -190,27 +200,27 @@ impl Firewall {
                     && set_element.set.table == removed.table
                     && set_element.element.key == removed.key
             });
-            said.extend(closed.iter().map(|admission| Said::Event(dismissed(admission))));
+            messages.extend(closed.iter().map(|admission| LogMessage::Event(dismissed(admission))));
         }
         if changes.guard
             && let Some(guard) = self.guard.take()
         {
             match self.install_table(&guard) {
-                Ok(_) => said.push(Said::Complaint(
+                Ok(_) => messages.push(LogMessage::Complaint(
                     "somebody changed the table inet knockd, perhaps by 'nft flush ruleset': the guard stands again"
                         .to_owned(),
                 )),
-                Err(sentence) => said.push(Said::Complaint(sentence)),
+                Err(sentence) => messages.push(LogMessage::Complaint(sentence)),
             }
             self.guard = Some(guard);
         }
         if changes.ruleset {
-            self.recheck_sets(said);
+            self.recheck_sets(messages);
         }
     }
 
     /// Puts elements back into sets that were recreated, and reports a missing set once.
-    fn recheck_sets(&mut self, said: &mut Vec<Said>) {
+    fn recheck_sets(&mut self, messages: &mut Vec<LogMessage>) {
         let names: Vec<SetName> = self.users_sets.keys().cloned().collect();
         for name in names {
             let Some(set) = self.users_sets.get(&name) else { continue };
@@ -225,11 +235,11 @@ impl Firewall {
                     let count = self.put_back(|set_element| *set_element.set == name);
                     self.admissions.record_recreated(&name, handles);
                     let open = if count == 1 { "element is" } else { "elements are" };
-                    said.push(Said::Line(format!(
+                    messages.push(LogMessage::Line(format!(
                         "the set {name} was made anew: {count} {open} in it again"
                     )));
                 }
-                Err(why) if before.is_some() => said.push(Said::Complaint(why)),
+                Err(why) if before.is_some() => messages.push(LogMessage::Complaint(why)),
                 Ok(_) | Err(_) => {}
             }
         }

@@ -11,11 +11,11 @@ mod disconnects;
 mod firewall;
 mod guard_lock;
 mod guard_table;
-mod said;
+mod log_message;
 mod sessions;
 mod socket;
 mod without_daemon;
 
 pub(super) use firewall::Firewall;
-pub(super) use said::Said;
+pub(super) use log_message::LogMessage;
 pub(in crate::daemon) use without_daemon::{guard, known_sets, unguard};
