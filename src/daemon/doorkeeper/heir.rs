@@ -40,7 +40,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// What an heir needs besides the text of the configuration: settings from the command line and from earlier
 /// configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Estate {
+pub struct HeirSettings {
     /// The PID of the doorkeeper, which may end before the heir calls getppid(2).
     pub doorkeeper: u32,
     /// The state file, as the configuration names it.
@@ -57,9 +57,9 @@ pub struct Estate {
     pub verbose: bool,
 }
 
-impl Estate {
+impl HeirSettings {
     /// The command line arguments for the heir.
-    fn words(&self) -> Vec<OsString> {
+    fn to_arguments(&self) -> Vec<OsString> {
         let flag = |is_set: bool, word: &str| OsString::from(if is_set { word } else { "-" });
         vec![
             self.doorkeeper.to_string().into(),
@@ -72,11 +72,12 @@ impl Estate {
         ]
     }
 
-    fn of(words: &[OsString]) -> Option<Estate> {
-        let [_, doorkeeper, state_file, log_file, use_syslog, use_journal, format, verbose] = words else {
+    fn parse(arguments: &[OsString]) -> Option<HeirSettings> {
+        let [_, doorkeeper, state_file, log_file, use_syslog, use_journal, format, verbose] = arguments
+        else {
             return None;
         };
-        Some(Estate {
+        Some(HeirSettings {
             doorkeeper: doorkeeper.to_str()?.parse().ok()?,
             state_file: state_file.into(),
             log_file: (!log_file.is_empty()).then(|| log_file.into()),
@@ -88,7 +89,7 @@ impl Estate {
     }
 }
 
-impl Estate {
+impl HeirSettings {
     /// A pidfd of the doorkeeper; `None` if it has ended, or on a kernel before 5.3.
     fn process(&self) -> Option<OwnedFd> {
         let pid = rustix::process::Pid::from_raw(self.doorkeeper.cast_signed())?;
@@ -110,7 +111,7 @@ pub struct HeirProcess {
     limits: Limits,
     process: Option<Sibling>,
     /// The settings that the heir was started with.
-    estate: Estate,
+    settings: HeirSettings,
     /// Time of the last start, as uptime.
     started: Option<Duration>,
 }
@@ -119,7 +120,7 @@ impl HeirProcess {
     /// No heir yet. If `is_detached`, its standard output will be `/dev/null`.
     #[must_use]
     pub fn new(is_detached: bool, limits: Limits) -> HeirProcess {
-        HeirProcess { is_detached, limits, process: None, estate: Estate::default(), started: None }
+        HeirProcess { is_detached, limits, process: None, settings: HeirSettings::default(), started: None }
     }
 
     /// Starts or ends the heir, depending on `is_needed`. An heir with other settings is replaced.
@@ -129,19 +130,19 @@ impl HeirProcess {
     pub fn adapt(
         &mut self,
         is_needed: bool,
-        estate: &Estate,
+        settings: &HeirSettings,
         bundle: Option<&OwnedFd>,
         now: Now,
     ) -> io::Result<()> {
-        if !is_needed || self.estate != *estate {
+        if !is_needed || self.settings != *settings {
             self.end();
         }
         if self.process.is_some() || !is_needed || self.next_start().is_some_and(|at| at > now.uptime) {
             return Ok(());
         }
         self.started = Some(now.uptime);
-        self.estate = estate.clone();
-        let start = || processes::start_as(Role::Heir, &estate.words(), self.is_detached);
+        self.settings = settings.clone();
+        let start = || processes::start_as(Role::Heir, &settings.to_arguments(), self.is_detached);
         let process = self.limits.apply_to(start)?;
         if let Some(bundle) = bundle {
             messages::transmit(&process.socket, &Order::Adopt(Generation(1)), Some(bundle.as_fd()))?;
@@ -186,13 +187,13 @@ impl HeirProcess {
 
 /// Waits until the doorkeeper has ended with all its threads: only then is the lock on its state file
 /// released. The socket closes earlier.
-fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
+fn wait_for_end(settings: &HeirSettings, doorkeeper: Option<OwnedFd>) {
     if let Some(doorkeeper) = doorkeeper {
         wait_for(&mut [PollFd::new(doorkeeper.as_fd(), PollFlags::POLLIN)], END_TIMEOUT_MS.into());
         return;
     }
     let mut polls = 0;
-    while estate.is_of_parent() && polls < MAX_POLLS {
+    while settings.is_of_parent() && polls < MAX_POLLS {
         std::thread::sleep(POLL_INTERVAL);
         polls += 1;
     }
@@ -202,7 +203,7 @@ fn wait_for_end(estate: &Estate, doorkeeper: Option<OwnedFd>) {
 #[derive(Debug)]
 pub struct Inheritance {
     /// The settings that the heir was started with.
-    pub estate: Estate,
+    pub settings: HeirSettings,
     /// The configuration that was in force.
     pub config: Config,
 }
@@ -211,14 +212,14 @@ pub struct Inheritance {
 ///
 /// # Errors
 /// The [`ExitCode`] of a process that was not started as an heir.
-pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
+pub fn wait(arguments: &[OsString]) -> Result<Inheritance, ExitCode> {
     // Signals to the whole process group are for the doorkeeper while it runs.
     signals::ignore_all();
     let _ = nix::unistd::setsid();
-    let (Some(estate), Ok(socket)) = (Estate::of(words), processes::accept()) else {
+    let (Some(settings), Ok(socket)) = (HeirSettings::parse(arguments), processes::accept()) else {
         return Err(ExitCode::FAILURE);
     };
-    let doorkeeper = estate.process();
+    let doorkeeper = settings.process();
     let mut bundle = None;
     loop {
         match messages::receive(&socket) {
@@ -231,16 +232,16 @@ pub fn wait(words: &[OsString]) -> Result<Inheritance, ExitCode> {
             Received::Closed => break,
         }
     }
-    wait_for_end(&estate, doorkeeper);
+    wait_for_end(&settings, doorkeeper);
     let text = bundle.and_then(|bundle| messages::read_all(&bundle).ok());
     let mut config = text.and_then(|text| load::unpack(&Bundle::decode(&text)?)).unwrap_or_default();
     config.options = Options {
-        state_file: Some(estate.state_file.clone()),
-        log_file: estate.log_file.clone(),
-        use_syslog: estate.use_syslog,
-        use_journal: estate.use_journal,
-        log_format: estate.log_format,
+        state_file: Some(settings.state_file.clone()),
+        log_file: settings.log_file.clone(),
+        use_syslog: settings.use_syslog,
+        use_journal: settings.use_journal,
+        log_format: settings.log_format,
         ..Options::default()
     };
-    Ok(Inheritance { estate, config })
+    Ok(Inheritance { settings, config })
 }

@@ -26,13 +26,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 pub fn inherit(words: &[OsString]) -> ExitCode {
     let limits = Limits::now();
     core_dump::forbid();
-    let Inheritance { estate, config } = match heir::wait(words) {
+    let Inheritance { settings, config } = match heir::wait(words) {
         Ok(inheritance) => inheritance,
         Err(code) => return code,
     };
     let Ok(arguments) = cli::parse(&["knockd".into()]) else { return ExitCode::FAILURE };
-    let arguments = Arguments { verbose: estate.verbose, ..arguments };
-    output::start(estate.verbose, false);
+    let arguments = Arguments { verbose: settings.verbose, ..arguments };
+    output::start(settings.verbose, false);
     output::never_wait();
     let Ok(mut signals) = Signals::new() else { return ExitCode::FAILURE };
     signals::ignore_none();

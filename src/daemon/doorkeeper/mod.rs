@@ -42,7 +42,7 @@ use crate::daemon::cli::Arguments;
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::commands::Commands;
 use crate::daemon::doorkeeper::fleet_socket::Fleet;
-use crate::daemon::doorkeeper::heir::{Estate, HeirProcess};
+use crate::daemon::doorkeeper::heir::{HeirProcess, HeirSettings};
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::daemon::doorkeeper::nftables::Firewall;
 use crate::daemon::doorkeeper::opening_log::OpeningLog;
@@ -199,15 +199,15 @@ impl Doorkeeper {
     fn attend_to_heir(&mut self, now: Now) {
         let is_needed = !self.openings.are_closed() && self.end_deadline.is_none();
         if is_needed || self.heir.is_up() {
-            let estate = self.estate();
+            let settings = self.heir_settings();
             // On failure the next turn retries.
-            let _ = self.heir.adapt(is_needed, &estate, self.bundle.as_ref(), now);
+            let _ = self.heir.adapt(is_needed, &settings, self.bundle.as_ref(), now);
         }
     }
 
-    fn estate(&self) -> Estate {
+    fn heir_settings(&self) -> HeirSettings {
         let options = &self.config.options;
-        Estate {
+        HeirSettings {
             doorkeeper: std::process::id(),
             state_file: self.memory.path().to_owned(),
             log_file: options.log_file.as_ref().or(self.arguments.log_file.as_ref()).cloned(),
