@@ -47,8 +47,8 @@ pub fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
     None
 }
 
-/// Decodes the value of XOR-MAPPED-ADDRESS. It is the XOR with the cookie and the transaction ID, so that no
-/// NAT rewrites it (RFC 8489, 14.2).
+/// Decodes the value of XOR-MAPPED-ADDRESS: an address masked with the cookie and the transaction ID, so that
+/// no NAT rewrites it (RFC 8489, 14.2).
 fn unmasked(value: &[u8], id: TransactionId) -> Option<IpAddr> {
     // A zero byte, the address family, and two bytes of the port.
     let ([_, family, _, _], address) = value.split_first_chunk()?;

@@ -36,7 +36,7 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// The reason as the end of a sentence.
+    /// The reason, as the end of a sentence.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// Whether this door may open for this knocker at any time.
+/// Checks that this knocker may open the door at all, at any time.
 ///
 /// # Errors
 /// Why it may not.
@@ -66,14 +66,15 @@ pub fn check_knocker(door: &Door, knocker: IpAddr) -> Result<(), Doubt> {
     if door.rules.admit(knocker) { Ok(()) } else { Err(Doubt::NotAllowed) }
 }
 
-/// Whether this door may open like this, which cools down for the knocker until some uptime, if it does.
+/// Checks that the door may open for this opening; `cools_until` is the end of the door's cooldown for the
+/// knocker, as uptime.
 ///
 /// # Errors
 /// Why it may not.
 pub fn check(door: &Door, opening: &Opening, cools_until: Option<Duration>, now: Now) -> Result<(), Doubt> {
     let Opening { knocker, turn, .. } = *opening;
     check_knocker(door, knocker)?;
-    // The cooldown began here a little later than there.
+    // The cooldown began here slightly later than in the watcher.
     if cools_until.is_some_and(|until| until > now.uptime.saturating_add(TOLERANCE)) {
         return Err(Doubt::CoolingDown);
     }
