@@ -214,11 +214,30 @@ impl Otp {
 
     /// All ports that a list can have, as protocol, first and last port: for each protocol one range,
     /// or two if it wraps at 65536.
-    pub fn ranges(&self) -> impl Iterator<Item = (Protocol, u16, u16)> {
+    #[must_use]
+    pub fn ranges(&self) -> Vec<(Protocol, u16, u16)> {
         let (low, high) = (self.base, self.base.wrapping_add(SPREAD));
-        let parts = if low <= high { vec![(low, high)] } else { vec![(low, u16::MAX), (0, high)] };
-        let used = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|it| self.protocols.contains(it));
-        used.flat_map(move |protocol| parts.clone().into_iter().map(move |(low, high)| (protocol, low, high)))
+        let mut ranges = Vec::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            if !self.protocols.contains(&protocol) {
+                continue;
+            }
+            if low <= high {
+                ranges.push((protocol, low, high));
+            } else {
+                ranges.extend([(protocol, low, u16::MAX), (protocol, 0, high)]);
+            }
+        }
+        ranges
+    }
+
+    /// Whether a list can have this stage.
+    #[must_use]
+    pub fn can_have(&self, stage: Stage) -> bool {
+        let is_in = |&(protocol, low, high): &(Protocol, u16, u16)| {
+            protocol == stage.protocol && (low..=high).contains(&stage.port)
+        };
+        self.ranges().iter().any(is_in)
     }
 
     /// A fingerprint of everything that determines the lists; it reveals nothing about the seed.

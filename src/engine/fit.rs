@@ -5,7 +5,7 @@ use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::Lock;
 use crate::door::sequence::Stage;
 use crate::engine::Engine;
-use crate::engine::attempts::{AttemptId, Candidate};
+use crate::engine::attempts::Candidate;
 use crate::engine::sharing::{Part, SharedKnock};
 use crate::time::Now;
 
@@ -82,31 +82,31 @@ impl Engine {
 
     /// Ends, without events, all attempts of the knock's source at doors that accept its destination.
     pub fn end_attempts_silently(&mut self, knock: &Knock) {
-        for id in self.attempts_of(knock) {
-            let mut left = self.attempts.candidates(id).to_vec();
-            left.retain(|candidate| !self.is_meant(knock, *candidate));
-            self.attempts.keep(id, &left, self.shortest_timeout(&left));
-        }
-    }
-
-    /// The attempts of the knock's source.
-    fn attempts_of(&self, knock: &Knock) -> Vec<AttemptId> {
-        let mut ids = Vec::new();
         let mut next = self.attempts.first_of(knock.source);
         while let Some(id) = next {
-            ids.push(id);
             next = self.attempts.next_of(id);
+            let mut left = Vec::new();
+            for candidate in self.attempts.candidates(id) {
+                if !self.is_meant(knock, *candidate) {
+                    left.push(*candidate);
+                }
+            }
+            self.attempts.keep(id, &left, self.shortest_timeout(&left));
         }
-        ids
     }
 
     /// What the attempts of the knock's source may open, at doors that accept its destination.
     fn candidates_of(&self, knock: &Knock) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        for id in self.attempts_of(knock) {
-            candidates.extend_from_slice(self.attempts.candidates(id));
+        let mut next = self.attempts.first_of(knock.source);
+        while let Some(id) = next {
+            next = self.attempts.next_of(id);
+            for candidate in self.attempts.candidates(id) {
+                if self.is_meant(knock, *candidate) {
+                    candidates.push(*candidate);
+                }
+            }
         }
-        candidates.retain(|candidate| self.is_meant(knock, *candidate));
         candidates
     }
 
@@ -132,14 +132,13 @@ impl Engine {
 
 /// Whether a sequence that opens this lock now has this knock after its first stage.
 fn has_later_stage(lock: &Lock, knock: &Knock, now: Now) -> bool {
-    let has = |stages: &[Stage]| stages.iter().skip(1).any(|stage| *stage == Stage::of(knock));
+    let here = Stage::of(knock);
+    let has = |stages: &[Stage]| stages.get(1..).is_some_and(|later| later.contains(&here));
     match lock {
         Lock::Fixed(_) | Lock::OneTime(_) => lock.current_sequence().is_some_and(|it| has(it.stages())),
         Lock::Otp(lock) => {
             // Check the range first: deriving lists takes microseconds.
-            let is_in =
-                |(protocol, low, high)| protocol == knock.protocol && (low..=high).contains(&knock.port);
-            lock.otp.ranges().any(is_in)
+            lock.otp.can_have(here)
                 && lock.otp.accepted(now.unix).any(|period| has(&lock.otp.list(period, knock.source)))
         }
         Lock::Spa(_) => false,

@@ -263,7 +263,9 @@ fn add_knock_ports(door: &Door, ahead: usize, wanted: &mut Vec<WantedPorts>) {
         Lock::Otp(lock) => {
             // All ports that a list can ever have: a wrong guess must fail the attempt, and the filter
             // need not change with the period.
-            wanted.extend(lock.otp.ranges().map(|(protocol, low, high)| (protocol, low, high, rule)));
+            for (protocol, low, high) in lock.otp.ranges() {
+                wanted.push((protocol, low, high, rule));
+            }
             return;
         }
         // A single packet is not a knock, and fails no attempt either.

@@ -36,7 +36,7 @@ pub fn of_config(config: &Config) -> Vec<u16> {
             Lock::OneTime(lines) => {
                 ports.extend(lines.lines().flat_map(|line| line.stages().iter().map(|stage| stage.port)));
             }
-            Lock::Otp(lock) => ports.extend(lock.otp.ranges().flat_map(|(_, low, high)| low..=high)),
+            Lock::Otp(lock) => lock.otp.ranges().iter().for_each(|(_, low, high)| ports.extend(*low..=*high)),
             Lock::Spa(lock) => ports.push(lock.port),
         }
         let open = door.open.iter().flat_map(|open| open.ports());

@@ -82,10 +82,7 @@ pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &
 /// Whether this stage occurs in a sequence that opens the door now.
 fn has(door: &Door, knock: &Knock) -> bool {
     match &door.lock {
-        Lock::Otp(lock) => lock
-            .otp
-            .ranges()
-            .any(|(protocol, low, high)| protocol == knock.protocol && (low..=high).contains(&knock.port)),
+        Lock::Otp(lock) => lock.otp.can_have(Stage::of(knock)),
         lock => lock.current_sequence().is_some_and(|it| it.stages().contains(&Stage::of(knock))),
     }
 }

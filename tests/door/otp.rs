@@ -98,7 +98,7 @@ fn every_stage_lies_in_its_range() {
     let mut random = numbers();
     for _ in 0..300 {
         let otp = any_otp(&mut random);
-        let ranges: Vec<(Protocol, u16, u16)> = otp.ranges().collect();
+        let ranges: Vec<(Protocol, u16, u16)> = otp.ranges();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let of_this: Vec<_> = ranges.iter().filter(|range| range.0 == protocol).collect();
             let ports: u32 = of_this.iter().map(|&&(_, low, high)| u32::from(high - low) + 1).sum();

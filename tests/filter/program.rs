@@ -184,7 +184,7 @@ strict_except = ",
                 sequence.stages().iter().any(|it| (it.protocol, it.port) == (knock.protocol, knock.port))
             }
             Lock::OneTime(_) | Lock::Spa(_) => false,
-            Lock::Otp(lock) => lock.otp.ranges().any(|(protocol, low, high)| {
+            Lock::Otp(lock) => lock.otp.ranges().into_iter().any(|(protocol, low, high)| {
                 protocol == knock.protocol && (low..=high).contains(&knock.port)
             }),
         };

@@ -74,7 +74,7 @@ fn well_known_ports(door: &Door) -> Option<Warning> {
 
 fn any_flags(door: &Door) -> Option<Warning> {
     let has_tcp = match &door.lock {
-        Lock::Otp(lock) => lock.otp.ranges().any(|(protocol, ..)| protocol == Protocol::Tcp),
+        Lock::Otp(lock) => lock.otp.ranges().iter().any(|(protocol, ..)| *protocol == Protocol::Tcp),
         Lock::Fixed(_) | Lock::OneTime(_) => door
             .lock
             .current_sequence()

@@ -37,9 +37,12 @@ fn expression(door: &Door, here: &[IpAddr], is_v6: bool) -> Option<String> {
             .collect(),
         Lock::Spa(lock) => vec![(Protocol::Udp, lock.port.to_string())],
         // Without the current one-time passwords: the output must not reveal them.
-        Lock::Otp(lock) => {
-            lock.otp.ranges().map(|(protocol, low, high)| (protocol, format!("{low}-{high}"))).collect()
-        }
+        Lock::Otp(lock) => lock
+            .otp
+            .ranges()
+            .into_iter()
+            .map(|(protocol, low, high)| (protocol, format!("{low}-{high}")))
+            .collect(),
     };
     let ports = |protocol| {
         let ports: Vec<&str> =
