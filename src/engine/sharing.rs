@@ -150,9 +150,12 @@ impl Sharing {
         }
         let this = Kept { knock: *knock, is_own: is_now && *is_own, came: now.uptime };
         let Some(Source { kept, .. }) = self.source(engine, knock, now) else { return before };
-        let repeated: &[Kept] = if is_last { kept } else { &[] };
+        let mut knocks = vec![this];
+        if is_last {
+            knocks.extend_from_slice(kept);
+        }
         let mut has_opened = false;
-        for it in std::iter::once(&this).chain(repeated) {
+        for it in knocks {
             let (first, steps) = (events.len(), engine.steps);
             engine.observe(&it.knock, now, events);
             let came = events.get(first..).unwrap_or_default();
@@ -189,9 +192,11 @@ impl Sharing {
     fn source(&mut self, engine: &Engine, knock: &Knock, now: Now) -> Option<&mut Source> {
         let address = knock.source;
         if self.sources.len() >= MOST_SOURCES && self.place(address).is_err() {
-            let oldest =
-                (0..).zip(&self.sources).min_by_key(|(_, it)| it.until).map_or(0, |(place, _)| place);
-            self.sources.remove(oldest);
+            let mut oldest = (Duration::MAX, 0);
+            for (place, it) in self.sources.iter().enumerate() {
+                oldest = oldest.min((it.until, place));
+            }
+            self.sources.remove(oldest.1);
         }
         let longest = engine.doors().iter().map(Door::seq_timeout).max().unwrap_or_default();
         let until = now.uptime.saturating_add(longest);
