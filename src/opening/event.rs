@@ -354,23 +354,6 @@ impl Event {
         }
     }
 
-    /// Whether strangers can cause it as often as they like. Such lines are summed up when they come too
-    /// fast.
-    #[must_use]
-    pub fn is_cheap(&self) -> bool {
-        matches!(
-            self,
-            Event::Advanced { .. }
-                | Event::Expired { .. }
-                | Event::Failed { .. }
-                | Event::Repeated { .. }
-                | Event::Misfit { .. }
-                | Event::Tried { .. }
-                | Event::Refused { .. }
-                | Event::WrongPacket { .. }
-        )
-    }
-
     /// Whether the line goes to standard error as well.
     #[must_use]
     pub fn is_a_complaint(&self) -> bool {
