@@ -234,10 +234,7 @@ impl Otp {
     /// Whether a list can have this stage.
     #[must_use]
     pub fn can_have(&self, stage: Stage) -> bool {
-        let is_in = |&(protocol, low, high): &(Protocol, u16, u16)| {
-            protocol == stage.protocol && (low..=high).contains(&stage.port)
-        };
-        self.ranges().iter().any(is_in)
+        self.protocols.contains(&stage.protocol) && stage.port.wrapping_sub(self.base) <= SPREAD
     }
 
     /// A fingerprint of everything that determines the lists; it reveals nothing about the seed.

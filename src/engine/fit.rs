@@ -18,13 +18,14 @@ impl Engine {
     }
 
     /// Whether a packet may be a later stage of an attempt that is not known to this gateway, because it
-    /// neither begins nor continues one here. Compares it with the stages of all doors only if `may_look`
-    /// returns true.
+    /// neither begins nor continues one here. Derives the one-time lists of a door that can have this stage
+    /// only if `may_derive` returns true: that takes microseconds. Anybody can send packets that are compared
+    /// with the stages of the other doors as often as they arrive.
     pub fn may_continue_elsewhere(
         &mut self,
         knock: &Knock,
         now: Now,
-        may_look: impl FnOnce() -> bool,
+        may_derive: &mut dyn FnMut() -> bool,
     ) -> bool {
         let own = self.is_here(knock.destination);
         if !self.interest.includes(knock, own) {
@@ -40,11 +41,11 @@ impl Engine {
         } else {
             attempts.iter().any(|candidate| self.continues(knock, *candidate))
         };
-        let is_later = |door: &Door| {
+        let mut is_later = |door: &Door| {
             let fits = door.accepts_destination(knock.destination, own) && door.packet_rule().allows(knock);
-            fits && door.rules.admit(knock.source) && has_later_stage(&door.lock, knock, now)
+            fits && door.rules.admit(knock.source) && has_later_stage(&door.lock, knock, now, may_derive)
         };
-        !is_known && may_look() && self.doors.iter().any(is_later)
+        !is_known && self.doors.iter().any(&mut is_later)
     }
 
     /// The stages reached by the furthest attempt of the knock's source, as knocks to share; with `must_fit`,
@@ -130,15 +131,16 @@ impl Engine {
     }
 }
 
-/// Whether a sequence that opens this lock now has this knock after its first stage.
-fn has_later_stage(lock: &Lock, knock: &Knock, now: Now) -> bool {
+/// Whether a sequence that opens this lock now has this knock after its first stage. One-time lists are derived
+/// only if `may_derive` returns true.
+fn has_later_stage(lock: &Lock, knock: &Knock, now: Now, may_derive: &mut dyn FnMut() -> bool) -> bool {
     let here = Stage::of(knock);
     let has = |stages: &[Stage]| stages.get(1..).is_some_and(|later| later.contains(&here));
     match lock {
         Lock::Fixed(_) | Lock::OneTime(_) => lock.current_sequence().is_some_and(|it| has(it.stages())),
         Lock::Otp(lock) => {
-            // Check the range first: deriving lists takes microseconds.
             lock.otp.can_have(here)
+                && may_derive()
                 && lock.otp.accepted(now.unix).any(|period| has(&lock.otp.list(period, knock.source)))
         }
         Lock::Spa(_) => false,

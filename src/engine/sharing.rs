@@ -25,9 +25,9 @@ use crate::time::Now;
 pub const MOST_SOURCES: usize = 1024;
 /// How many knocks a second one gateway shares.
 pub const MOST_SHARED: u32 = 1000;
-/// How many knocks a second are compared with the stages of all doors, which takes microseconds with one-time
-/// passwords.
-const MOST_LOOKS: u32 = 5000;
+/// How many times a second the one-time lists of a door are derived to find a knock in them, which takes
+/// microseconds.
+const MOST_DERIVATIONS: u32 = 5000;
 /// How many knocks are kept per source.
 const MOST_KEPT: usize = 32;
 
@@ -84,7 +84,7 @@ pub struct Sharing {
     /// In the order of their addresses.
     sources: Vec<Source>,
     rate: RateLimit,
-    looks: RateLimit,
+    derivations: RateLimit,
 }
 
 impl Default for Sharing {
@@ -93,7 +93,7 @@ impl Default for Sharing {
             is_enabled: false,
             sources: Vec::new(),
             rate: RateLimit::new(MOST_SHARED, MOST_SHARED),
-            looks: RateLimit::new(MOST_LOOKS, MOST_LOOKS),
+            derivations: RateLimit::new(MOST_DERIVATIONS, MOST_DERIVATIONS),
         }
     }
 }
@@ -116,7 +116,7 @@ impl Sharing {
         let is_meant = if is_shared {
             engine.may_affect_attempts(knock)
         } else {
-            engine.may_continue_elsewhere(knock, now, || admits(&mut self.looks, now))
+            engine.may_continue_elsewhere(knock, now, &mut || admits(&mut self.derivations, now))
         };
         if !is_meant || !admits(&mut self.rate, now) {
             return Vec::new();

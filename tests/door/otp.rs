@@ -103,10 +103,18 @@ fn every_stage_lies_in_its_range() {
             let of_this: Vec<_> = ranges.iter().filter(|range| range.0 == protocol).collect();
             let ports: u32 = of_this.iter().map(|&&(_, low, high)| u32::from(high - low) + 1).sum();
             assert!(ports == 0 || ports == 256, "{otp:?} has {ranges:?}");
+            for port in [0, 1, 255, 256, 65_300, 65_535]
+                .into_iter()
+                .chain((0..50).map(|_| u16::try_from(random() >> 48).unwrap()))
+            {
+                let holds = of_this.iter().any(|(_, low, high)| (*low..=*high).contains(&port));
+                assert_eq!(otp.can_have(Stage { protocol, port }), holds, "port {port} of {otp:?}");
+            }
         }
         for period in [0, 1, otp.period(UNIX), u64::MAX] {
             for knocker in [ip("10.0.0.2"), ip("fd00::2")] {
                 for stage in otp.list(period, knocker) {
+                    assert!(otp.can_have(stage), "{stage} of {otp:?}");
                     let holds = |&&(protocol, low, high): &&(Protocol, u16, u16)| {
                         protocol == stage.protocol && (low..=high).contains(&stage.port)
                     };

@@ -18,6 +18,7 @@ trials![
     a_sequence_opens_wherever_its_knocks_arrive,
     a_sequence_at_one_gateway_is_not_shared,
     first_knocks_are_not_shared,
+    a_flood_of_first_knocks_hides_no_knock,
     knocks_that_fit_nothing_elsewhere_are_not_shared,
     the_tokens_bound_what_is_shared,
     a_list_of_one_time_ports_opens_once,
@@ -65,6 +66,21 @@ fn packet(source: IpAddr, protocol: Protocol, port: u16) -> Knock {
 
 fn tcp(source: &str, port: u16) -> Knock {
     packet(source.parse().unwrap(), Protocol::Tcp, port)
+}
+
+/// First knocks that come again and again, and end what they began, keep nobody else from being heard.
+fn a_flood_of_first_knocks_hides_no_knock() {
+    let mut fleet = Fleet::new(true);
+    for place in 0..3 {
+        for number in 0..20_000_u32 {
+            let source = IpAddr::from((0x0b00_0000 + number % 5_000).to_be_bytes());
+            fleet.arrive(place, &packet(source, Protocol::Tcp, 7001), START);
+        }
+    }
+    for (place, port) in [0, 1, 2, 1].into_iter().zip(7001..) {
+        fleet.arrive(place, &tcp("10.0.0.2", port), START);
+    }
+    assert_eq!(fleet.openings(), 1);
 }
 
 /// Knocks of a source that was not known are repeated behind the stages that it reached elsewhere, but no older ones than
