@@ -42,6 +42,9 @@
 //! daemon: `daemon/watcher/` faces the network, `daemon/doorkeeper/` is the main process and runs the
 //! commands, and [`protocol`] holds the messages between them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+// contrib/build-static.sh optimises for size, but not the functions that each packet of a flood runs
+// through: those have the attribute `optimize(speed)`.
+#![cfg_attr(has_optimize_attribute, feature(optimize_attribute))]
 
 pub mod client;
 pub mod command_line;

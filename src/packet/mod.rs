@@ -50,6 +50,7 @@ pub const ECHO_HEADER: usize = 8;
 
 /// Parses one IP packet. `None` unless it holds a whole TCP or UDP port pair, or an echo request.
 #[must_use]
+#[cfg_attr(has_optimize_attribute, optimize(speed))]
 pub fn parse(ip: &[u8]) -> Option<Knock> {
     match ip.first()? >> 4 {
         4 => parse_v4(ip),
@@ -100,6 +101,7 @@ fn has_source_route(mut options: &[u8]) -> bool {
 
 /// The payload of a UDP datagram; `None` unless the packet holds it whole and is not a fragment.
 #[must_use]
+#[cfg_attr(has_optimize_attribute, optimize(speed))]
 pub fn payload(ip: &[u8]) -> Option<&[u8]> {
     let (header, end, protocol) = match ip.first()? >> 4 {
         // Neither more fragments nor a fragment offset.

@@ -93,7 +93,7 @@ impl Ring {
         };
         let length = length.min(self.size.saturating_sub(net));
         let start = net.min(self.size);
-        self.next = (self.next + 1) % self.count;
+        self.next = if self.next + 1 == self.count { 0 } else { self.next + 1 };
         self.is_taken = true;
         self.prefetch(self.next);
         // SAFETY: from `start` there are at least `length` bytes in the frame. Nobody writes them while the frame is

@@ -284,10 +284,11 @@ impl Way {
     ///
     /// An interface that goes down leaves an error on the socket; clearing it lets the socket receive again
     /// when the interface comes up.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     fn take(&mut self, datagram: &mut UncheckedPacket) -> Taken {
         datagram.set(None);
         let packet = match &mut self.ring {
-            Some(ring) => ring.take().ok_or(io::ErrorKind::WouldBlock.into()),
+            Some(ring) => ring.take().ok_or_else(|| io::ErrorKind::WouldBlock.into()),
             None => self.receiver.next(),
         };
         match packet {
