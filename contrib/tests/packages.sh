@@ -7,6 +7,7 @@
 . "$CONTRIB/tests/lib.sh"
 
 HERE=/run/here
+PATH=$PATH:$HERE/apk
 OURS=$(echo $HERE/made/1/knockd_*_amd64.deb)
 NEWER=$(echo $HERE/made/2/knockd_*_amd64.deb)
 ROOT=$PWD/root
@@ -265,6 +266,12 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
 else
     kind=hybrid
     groups=(/sys/fs/cgroup/systemd /sys/fs/cgroup/unified)
+    # Since 258, systemd refuses to start with version 1 of control groups.
+    systemd=$(in_root systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    if [ "${systemd:-0}" -ge 258 ]; then
+        kind=unified
+        groups=(/sys/fs/cgroup/unified)
+    fi
 fi
 group=knockd-packages-$(date +%s)
 made=yes
@@ -318,12 +325,69 @@ if command -v rpm >/dev/null && ls $HERE/made/1/*.rpm >/dev/null 2>&1; then
     echo '# edited' >>"$ROOT/etc/knockd.conf"
     check "rpm: upgrade" of -U --ignoresize --nodeps $HERE/made/2/*.rpm
     check "rpm: the edited configuration is kept" grep -q '# edited' "$ROOT/etc/knockd.conf"
+    check "rpm: the new example is beside it" grep -q '# of the newer release' "$ROOT/etc/knockd.conf.rpmnew"
     same "rpm: nothing else differs from the package" "/etc/knockd.conf" \
         "$(of -V --nodeps knock knock-server | awk '{ print $NF }')"
     check "rpm: erase" of -e --nodeps knock knock-server
     check "rpm: nothing runs afterwards" lacks test -e "$ROOT/usr/sbin/knockd"
 else
     skipped "rpm" "rpm is not installed"
+fi
+if command -v dnf >/dev/null && command -v rpmbuild >/dev/null && ls $HERE/made/1/*.rpm >/dev/null 2>&1; then
+    fresh
+    in_root dpkg --purge knockd >/dev/null 2>&1
+    # What this root lacks of a Fedora: a shell that rpm knows of, and a stand-in for its knock-server 0.8.
+    mkdir -p fedora/files/etc/sysconfig fedora/files/usr/sbin
+    printf '[options]\n\tUseSyslog\n[door]\n\tSequence = 7001,7002\n\tStart_Command = true\n' >fedora/files/etc/knockd.conf
+    echo 'OPTIONS=""' >fedora/files/etc/sysconfig/knockd
+    printf '#!/bin/sh\n' >fedora/files/usr/sbin/knockd
+    cat >fedora/fedora.spec <<SPEC
+Name: fedora-shell
+Version: 1
+Release: 1
+Summary: A shell
+License: MIT
+BuildArch: noarch
+Provides: /bin/sh
+%description
+A shell.
+%package -n knock-server
+Version: 0.8
+Release: 9
+Summary: Port knocking
+%description -n knock-server
+The daemon.
+%install
+cp -a $PWD/fedora/files/. %{buildroot}/
+%files
+%files -n knock-server
+%attr(755,root,root) /usr/sbin/knockd
+%config(noreplace) /etc/knockd.conf
+%config(noreplace) /etc/sysconfig/knockd
+SPEC
+    check "dnf: a stand-in for Fedora's package" rpmbuild --quiet -bb --define "_topdir $PWD/fedora" fedora/fedora.spec
+    with_dnf() {
+        dnf -q -y --installroot="$ROOT" --releasever=40 --disablerepo='*' --nogpgcheck --setopt=reposdir="$PWD/none" \
+            --setopt=cachedir="$PWD/dnf" --setopt=persistdir="$PWD/dnf" --setopt=logdir="$PWD/dnf" \
+            --setopt=module_platform_id=platform:f40 "$@"
+    }
+    installed() { with_dnf list --installed | awk '/^knock/ { print $1, $2 }' | xargs; }
+    check "dnf: it is there" with_dnf install fedora/RPMS/noarch/*.rpm
+    printf '[door]\n\tSequence = 7001,7002\n\tStart_Command = true\n# edited\n' >"$ROOT/etc/knockd.conf"
+    check "dnf: ours over it" with_dnf install $HERE/made/1/*.rpm
+    same "dnf: they are installed" "knock.x86_64 0.9.0-1 knock-server.x86_64 0.9.0-1" "$(installed)"
+    check "dnf: the edited configuration is kept" grep -q '# edited' "$ROOT/etc/knockd.conf"
+    same "dnf: it is for root only from now on" 600 "$(stat -c %a "$ROOT/etc/knockd.conf")"
+    check "dnf: the program has no complaint" in_root /usr/sbin/knockd --check
+    check "dnf: upgrade" with_dnf upgrade $HERE/made/2/*.rpm
+    same "dnf: the newer ones are installed" "knock.x86_64 0.9.0-2 knock-server.x86_64 0.9.0-2" "$(installed)"
+    check "dnf: the edited configuration is kept again" grep -q '# edited' "$ROOT/etc/knockd.conf"
+    check "dnf: remove" with_dnf remove knock knock-server
+    same "dnf: they are gone" "" "$(installed)"
+    check "dnf: the edited configuration is left" grep -q '# edited' "$ROOT/etc/knockd.conf.rpmsave"
+    check "dnf: nothing runs afterwards" lacks test -e "$ROOT/usr/sbin/knockd"
+else
+    skipped "dnf" "dnf is not installed"
 fi
 
 # --------------------------------------------------------------------- OpenWrt
@@ -339,13 +403,51 @@ check "ipk: BusyBox's shell reads its scripts" busybox sh -n ipk/control/postins
 same "ipk: all files belong to root" "0/0" "$(tar -tvzf ipk/data.tar.gz --numeric-owner | awk '{ print $2 }' | sort -u)"
 index=$HERE/made/1/openwrt/x86_64/Packages
 same "ipk: the feed has its sum" "$(sha256sum "$ipk" | cut -d' ' -f1)" "$(sed -n 's/^SHA256sum: //p' "$index")"
-skipped "ipk: installed by opkg" "Debian has no opkg"
-if apk=$(ls $HERE/made/1/openwrt/x86_64/*.apk 2>/dev/null); then
-    mkdir apk
-    check "apk: it can be installed" apk --root "$PWD/apk" --initdb --allow-untrusted --no-scripts add "$apk"
-    check "apk: the program runs" apk/usr/sbin/knockd -V
+if [ -f "$HERE/made/usign.pub" ]; then
+    feed=$HERE/made/2/openwrt/x86_64
+    check "ipk: the signature of the feed is right" signify-openbsd -V -q -p "$HERE/made/usign.pub" -m "$feed/Packages" \
+        -x "$feed/Packages.sig"
+    sed 's/^Size: ./&1/' "$feed/Packages" >changed
+    check "ipk: a changed feed is noticed" lacks signify-openbsd -V -q -p "$HERE/made/usign.pub" -m changed -x "$feed/Packages.sig"
 else
-    skipped "apk" "apk of apk-tools 3 is not installed, and Debian has none"
+    skipped "ipk: the signature of the feed" "signify-openbsd is not installed"
+fi
+skipped "ipk: installed, upgraded and removed by opkg" "opkg is missing, and neither Debian nor PyPI has it"
+if command -v apk >/dev/null && ls $HERE/made/1/openwrt/x86_64/*.apk >/dev/null 2>&1; then
+    # Scripts run in the root: Debian's, with OpenWrt's functions.
+    fresh
+    in_root dpkg --purge knockd >/dev/null 2>&1
+    mkdir -p "$ROOT/lib/functions" "$ROOT/etc/config" "$ROOT/etc/apk/keys"
+    # shellcheck disable=SC2016 # for the functions
+    printf '%s\n' 'default_postinst() { echo "postinst $pkgname" >>/called; }' \
+        'default_prerm() { echo "prerm $pkgname" >>/called; }' >"$ROOT/lib/functions.sh"
+    feed() { apk --root "$ROOT" --no-network --repository "file://$HERE/made/$1/openwrt/x86_64/packages.adb" "${@:2}"; }
+    has_apk() { apk --root "$ROOT" info -e "knockd=$1" | grep -qx knockd; }
+    release=$(basename $HERE/made/1/openwrt/x86_64/*.apk .apk)
+    newer=$(basename $HERE/made/2/openwrt/x86_64/*.apk .apk)
+    check "apk: install from a feed" feed 1 --initdb --arch x86_64 --allow-untrusted add knockd
+    check "apk: it is the first release" has_apk "${release#knockd-}"
+    same "apk: OpenWrt's function enables and starts it" "postinst knockd" "$(cat "$ROOT/called")"
+    same "apk: the configuration is for root only" 600 "$(stat -c %a "$ROOT/etc/config/knockd")"
+    check "apk: the program runs" in_root /usr/sbin/knockd -V
+    echo '# edited' >>"$ROOT/etc/config/knockd"
+    said=$(feed 2 upgrade 2>&1)
+    check "apk: without its key, a signed feed is refused" grep -q UNTRUSTED <<<"$said"
+    check "apk: and nothing is upgraded" has_apk "${release#knockd-}"
+    cp $HERE/made/apk.pem "$ROOT/etc/apk/keys/knockd.pem"
+    check "apk: with the key, upgrade" feed 2 upgrade
+    check "apk: it is the newer release" has_apk "${newer#knockd-}"
+    check "apk: the edited configuration is kept" grep -q '^# edited' "$ROOT/etc/config/knockd"
+    check "apk: the new example is beside it" grep -q '# of the newer release' "$ROOT/etc/config/knockd.apk-new"
+    check "apk: remove" feed 2 del knockd
+    check "apk: OpenWrt's function stops it first" grep -qx 'prerm knockd' "$ROOT/called"
+    check "apk: nothing runs afterwards" lacks test -e "$ROOT/usr/sbin/knockd"
+    check "apk: the edited configuration is left" grep -q '^# edited' "$ROOT/etc/config/knockd"
+    same "apk: nothing else is left" etc/config/knockd \
+        "$(cd "$ROOT" && find etc usr lib ! -type d -path '*knockd*' ! -path 'etc/apk/*' | sort | xargs)"
+else
+    skipped "apk: installed, upgraded and removed by apk" \
+        "apk of apk-tools 3 is missing, Debian has none, and that of PyPI could not be had: $(tail -n 1 $HERE/apk.log 2>&1)"
 fi
 
 # ------------------------------------------------------------------------- OCI

