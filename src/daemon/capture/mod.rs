@@ -24,8 +24,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The last survey or capture that failed.
 struct Failed {
-    /// The reports that were made of it.
-    said: Vec<Report>,
+    /// The troubles that were reported.
+    said: Vec<Trouble>,
     /// The survey itself failed, so the notifications that caused it are lost.
     is_blind: bool,
     /// When to try again, as uptime.
@@ -128,9 +128,7 @@ impl Captures {
         match self.netlink.survey.scene(self.wanted.follows_routes()) {
             Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest, sockets),
             Ok(scene) => self.settle(ring, &scene, interest, sockets),
-            Err(error) => {
-                self.try_again(vec![Report::Trouble(Trouble::ListInterfaces(Code::of(&error)))], true)
-            }
+            Err(error) => self.try_again(vec![Trouble::ListInterfaces(Code::of(&error))], true),
         }
     }
 
@@ -152,9 +150,9 @@ impl Captures {
     }
 
     /// Stores the failure for the next try, and returns the reports that are new since the last one.
-    fn try_again(&mut self, troubles: Vec<Report>, is_blind: bool) -> Vec<Report> {
+    fn try_again(&mut self, troubles: Vec<Trouble>, is_blind: bool) -> Vec<Report> {
         let said = self.failed.take().map(|before| before.said).unwrap_or_default();
-        let new = troubles.iter().filter(|it| !said.contains(it)).cloned().collect();
+        let new = troubles.iter().filter(|it| !said.contains(it)).cloned().map(Report::Trouble).collect();
         self.failed = Some(Failed { said: troubles, is_blind, next: now().uptime.saturating_add(RETRY) });
         new
     }
@@ -190,7 +188,7 @@ impl Captures {
                         renewed.push(index);
                     }
                     Err(error) => {
-                        complaints.push(Report::Trouble(Trouble::Capture(error)));
+                        complaints.push(Trouble::Capture(error));
                         failed.push(index);
                     }
                 }
