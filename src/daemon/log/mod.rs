@@ -9,6 +9,7 @@ pub mod names;
 pub mod outlet;
 pub mod output;
 pub mod syslog;
+mod writing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{LogFormat, Options};
-use crate::daemon::clock::{Zone, in_utc, now};
+use crate::daemon::clock::{Zone, now};
 use crate::daemon::log::journal::Journal;
 use crate::daemon::log::log_file::LogFile;
 use crate::daemon::log::names::{Answer, Names, PATIENCE};
@@ -218,17 +219,6 @@ impl Log {
         self.add(Entry::Explained(text, is_end), now);
     }
 
-    /// Writes an entry to the journal, or else to syslog, if one of them is wanted.
-    fn write_to_system(&mut self, entry: &LogEntry, at: Now) {
-        if self.journal.is_open() && self.journal.write(&entry.journal()).is_ok() || !self.syslog.is_open() {
-            return;
-        }
-        if let Some(words) = self.syslog.write(&self.zone.for_syslog(at.unix), &entry.text) {
-            complain(&words);
-            self.write_to_file(&LogEntry::of_notice(Notice::Trouble, &words), false, now());
-        }
-    }
-
     /// Writes what slow readers have not taken yet, as far as there is room.
     pub fn write_on(&mut self) {
         self.syslog.flush();
@@ -359,45 +349,6 @@ impl Log {
             self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
         }
         self.names.as_mut().map_or(Answer::Known(None), |names| names.ask(knocker, now))
-    }
-
-    fn write_event(&mut self, event: &Event, host: Option<&str>, since: Now) {
-        let Some(entry) = LogEntry::of(event, host) else { return };
-        if event.is_a_complaint() {
-            complain(&entry.text);
-        } else if says() {
-            say(&self.shown(&entry, since));
-        }
-        self.write(&entry, event.is_followed_by_a_blank(), since);
-    }
-
-    /// The entry in the form that `-v` prints.
-    fn shown(&self, entry: &LogEntry, at: Now) -> String {
-        match self.format {
-            LogFormat::Text => entry.text.clone(),
-            LogFormat::Json => entry.json(&in_utc(at.unix)),
-        }
-    }
-
-    fn write(&mut self, entry: &LogEntry, blank: bool, at: Now) {
-        self.write_to_file(entry, blank, at);
-        self.write_to_system(entry, at);
-    }
-
-    fn write_to_file(&mut self, entry: &LogEntry, blank: bool, at: Now) {
-        let Some(file) = &mut self.file else { return };
-        match self.format {
-            LogFormat::Text => {
-                let (stamp, end) = (self.zone.to_the_minute(at.unix), if blank { "\n\n" } else { "\n" });
-                let line = format!("[{stamp}] {}{end}", entry.text);
-                file.add(&line, |text| format!("[{stamp}] {text}"), at);
-            }
-            LogFormat::Json => {
-                let time = in_utc(at.unix);
-                let line = format!("{}\n", entry.json(&time));
-                file.add(&line, |text| LogEntry::of_notice(Notice::LeftOut, text).json(&time), at);
-            }
-        }
     }
 }
 
