@@ -54,6 +54,8 @@ mod opening {
     pub mod admissions;
     /// Every order of events around the state files, with kills in between.
     pub mod disk;
+    /// When doors close that were opened again.
+    pub mod ends;
     /// The limit on log lines.
     pub mod log_limit;
     /// The saved state, as values and as text.
@@ -234,6 +236,7 @@ fn tests() -> Vec<Trial> {
         packet::craft::tests,
         opening::admissions::tests,
         opening::disk::tests,
+        opening::ends::tests,
         opening::log_limit::tests,
         opening::state::tests,
         filter::bpf::tests,

@@ -12,7 +12,7 @@ use crate::opening::Openings;
 use crate::opening::event::Event;
 use crate::opening::job::{Action, variables};
 use crate::opening::running::{Planned, Role};
-use crate::opening::standing::{Access, Key, Stop};
+use crate::opening::standing::{Access, Change, Key, Phase, Stop};
 use crate::time::Now;
 
 /// The directions in which the end of an opening may be moved.
@@ -150,7 +150,8 @@ impl Openings {
         vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
     }
 
-    /// Moves the end of an opening to `after` from now; with [`Moves::Later`], unless it ends later anyway.
+    /// Moves the end of an opening to `after` from now; with [`Moves::Later`], unless it ends later anyway. If
+    /// its start command still runs or waits, its time begins when that has ended.
     fn close_after(
         &mut self,
         (door, knocker, port): (&Door, IpAddr, Option<Stage>),
@@ -159,10 +160,25 @@ impl Openings {
         now: Now,
     ) {
         let due = self.shutdown.due_at(now.uptime.saturating_add(after), now);
+        let is_it = |stop: &Stop| stop.is_of(&door.name, knocker, port);
         self.set_times(
-            |stop| stop.is_of(&door.name, knocker, port) && (moves == Moves::Both || stop.due < due),
+            |stop| is_it(stop) && (moves == Moves::Both || stop.due < due),
             |stop| (stop.due, stop.after) = (due, after),
         );
+        let set = |role: &mut Role| match role {
+            Role::Opens(stop) if is_it(stop) && (moves == Moves::Both || stop.after < after) => {
+                (stop.due, stop.after) = (due, after);
+                Some(stop.clone())
+            }
+            _ => None,
+        };
+        for (_, running) in &mut self.running {
+            let phase = Phase::Opening(running.process);
+            self.changes.extend(set(&mut running.role).map(|stop| Change::Stands(phase, stop)));
+        }
+        for planned in self.starts.waiting_mut() {
+            set(&mut planned.role);
+        }
     }
 
     /// Whether this door is open for this knocker, or about to be. `port` is the port that a single packet

@@ -155,6 +155,11 @@ impl<T> Starts<T> {
         self.queues.values().flat_map(|queue| queue.waiting.iter().map(|(_, start)| start))
     }
 
+    /// The waiting commands, to be changed.
+    pub fn waiting_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.queues.iter_mut().flat_map(|(_, queue)| queue.waiting.iter_mut().map(|(_, start)| start))
+    }
+
     /// Drops all waiting commands; none may wait from now on. Returns the doors, with the number dropped at
     /// each.
     pub fn close(&mut self) -> Vec<(Arc<str>, u64)> {

@@ -353,7 +353,7 @@ fn random_bytes_are_no_command() {
     }
 }
 
-fn doors(text: &str) -> Vec<Door> {
+pub fn doors(text: &str) -> Vec<Door> {
     let reading = Reading { file: &mut |_| Ok(Vec::new()), note: &mut |_| {}, interface_is_given: false };
     Config::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{error}")).doors
 }
