@@ -290,7 +290,7 @@ fn a_thousand_random_scans_open_nothing() {
     };
     let seen = count("Stage 1") + lines.iter().filter_map(summed).sum::<usize>();
     assert!(seen > 900, "the daemon saw {seen} first stages");
-    assert_eq!((count("Stage 3"), count("OPEN SESAME")), (0, 0));
+    assert_eq!(count("OPEN SESAME"), 0);
     world.send(of_now(&text, OTHER));
     assert_eq!(openers(&daemon), [OTHER]);
 }
@@ -309,14 +309,16 @@ fn a_source_that_guesses_is_out_for_the_list() {
         let knockd = world.knockd(&format!("[d]\notp = {text}\n")).arguments(&["-v"]);
         knockd.options(&format!("statefile = {}", path.display()))
     };
-    let guess = |right: usize| {
-        let list = otp.list(period, ip(OTHER));
-        let mut stages: Vec<Stage> = list[..right].to_vec();
+    let wrong = {
         let lists: Vec<Vec<Stage>> =
             (period - 1..=period + 1).map(|period| otp.list(period, ip(OTHER))).collect();
         let is_on_none = |port: &u16| lists.iter().flatten().all(|stage| stage.port != *port);
         let port = (20000..=20255).find(is_on_none).expect("a wrong port");
-        stages.push(Stage { protocol: Protocol::Tcp, port });
+        Stage { protocol: Protocol::Tcp, port }
+    };
+    let guess = |right: usize| {
+        let mut stages: Vec<Stage> = otp.list(period, ip(OTHER))[..right].to_vec();
+        stages.push(wrong);
         world.send(packets(&stages, OTHER));
     };
     let mut daemon = knockd().start();
@@ -345,6 +347,8 @@ fn a_source_that_guesses_is_out_for_the_list() {
     kill_all(&mut daemon);
     daemon = knockd().start();
     stays_out(&daemon);
+    // By chance, the last port of a list may begin the list of another period; that attempt takes one more knock.
+    world.send(packets(&[wrong], OTHER));
     world.send(list(&otp, period + 1, OTHER));
     world.send(of_now(&text, CLIENT));
     assert_eq!(openers(&daemon), [OTHER, CLIENT]);
