@@ -2,8 +2,8 @@
 //! IPv4 and IPv6.
 //!
 //! The counterpart of [`packet::parse`](crate::packet::parse). Lengths and checksums are correct unless
-//! a bad checksum is requested. [`shape`](crate::plan::shape) decides what a usual packet looks like.
-//! Nothing here fragments.
+//! a bad checksum is requested. [`packet_template`](crate::plan::packet_template) has the
+//! usual values. Nothing here fragments.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -14,32 +14,32 @@ use crate::door::spa::sealed::Keys;
 use crate::door::spa::{DEFAULT_PORT, fields};
 
 /// The stanza with defaults for all others.
-const DEFAULT: &str = "default";
+const DEFAULT_STANZA: &str = "default";
 /// The largest `FW_TIMEOUT` in seconds that fwknop's client accepts and fwknopd does not reject.
 const MAX_TIMEOUT: u32 = fields::MAX_TIMEOUT;
 
 /// Why a stanza cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RcError {
+pub enum FwknoprcError {
     /// A line, counted from 1, and the problem.
     Line(usize, String),
     /// A problem of the stanza as a whole.
     Stanza(String),
     /// No stanza has this name.
-    Missing,
+    NoSuchStanza,
 }
 
-impl fmt::Display for RcError {
+impl fmt::Display for FwknoprcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RcError::Line(line, problem) => write!(f, "line {line}: {problem}"),
-            RcError::Stanza(problem) => f.write_str(problem),
-            RcError::Missing => f.write_str("there is no stanza of this name"),
+            FwknoprcError::Line(line, problem) => write!(f, "line {line}: {problem}"),
+            FwknoprcError::Stanza(problem) => f.write_str(problem),
+            FwknoprcError::NoSuchStanza => f.write_str("there is no stanza of this name"),
         }
     }
 }
 
-impl std::error::Error for RcError {}
+impl std::error::Error for FwknoprcError {}
 
 /// The address to let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,24 +93,27 @@ pub struct Stanza {
 /// The names of the stanzas in a file, in order, without `[default]`.
 #[must_use]
 pub fn names(text: &[u8]) -> Vec<String> {
-    lines(text).filter_map(|(_, line)| heading(line)).filter(|name| !is(name, DEFAULT)).collect()
+    lines(text)
+        .filter_map(|(_, line)| heading(line))
+        .filter(|name| !is_same_name(name, DEFAULT_STANZA))
+        .collect()
 }
 
 /// Reads a stanza by name, in any case, together with `[default]`.
 ///
 /// # Errors
-/// See [`RcError`].
-pub fn stanza(text: &[u8], name: &str) -> Result<Stanza, RcError> {
-    let mut draft = Draft::default();
-    let is_there = draft.read(text, DEFAULT)?;
-    let is_default = is(name, DEFAULT);
-    if !(is_default && is_there || !is_default && draft.read(text, name)?) {
-        return Err(RcError::Missing);
+/// See [`FwknoprcError`].
+pub fn stanza(text: &[u8], name: &str) -> Result<Stanza, FwknoprcError> {
+    let mut draft = StanzaDraft::default();
+    let exists = draft.read(text, DEFAULT_STANZA)?;
+    let is_default = is_same_name(name, DEFAULT_STANZA);
+    if !(is_default && exists || !is_default && draft.read(text, name)?) {
+        return Err(FwknoprcError::NoSuchStanza);
     }
     draft.finish()
 }
 
-fn is(name: &str, other: &str) -> bool {
+fn is_same_name(name: &str, other: &str) -> bool {
     name.eq_ignore_ascii_case(other)
 }
 
@@ -131,7 +134,7 @@ fn heading(line: &[u8]) -> Option<String> {
 
 /// The directives read so far.
 #[derive(Default)]
-struct Draft {
+struct StanzaDraft {
     server: Option<String>,
     port: Option<u16>,
     has_random_port: bool,
@@ -149,15 +152,15 @@ struct Draft {
     has_no_hmac: bool,
 }
 
-impl Draft {
+impl StanzaDraft {
     /// Reads the stanza of this name; returns whether it exists.
-    fn read(&mut self, text: &[u8], name: &str) -> Result<bool, RcError> {
-        let (mut is_there, mut is_inside) = (false, false);
+    fn read(&mut self, text: &[u8], name: &str) -> Result<bool, FwknoprcError> {
+        let (mut exists, mut is_in_stanza) = (false, false);
         for (line, content) in lines(text) {
             if let Some(heading) = heading(content) {
-                is_inside = is(&heading, name);
-                is_there |= is_inside;
-            } else if is_inside {
+                is_in_stanza = is_same_name(&heading, name);
+                exists |= is_in_stanza;
+            } else if is_in_stanza {
                 let (key, value) = entry(content);
                 // The value is the first word, without a trailing `;`.
                 let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
@@ -165,14 +168,14 @@ impl Draft {
                 let value = value.strip_suffix(b";").unwrap_or(value);
                 let key = String::from_utf8_lossy(key);
                 let shown = shown_name(&key, value);
-                self.entry(&key, value)
-                    .map_err(|problem| RcError::Line(line, format!("{shown}: {problem}")))?;
+                self.read_directive(&key, value)
+                    .map_err(|problem| FwknoprcError::Line(line, format!("{shown}: {problem}")))?;
             }
         }
-        Ok(is_there)
+        Ok(exists)
     }
 
-    fn entry(&mut self, name: &str, value: &[u8]) -> Result<(), &'static str> {
+    fn read_directive(&mut self, name: &str, value: &[u8]) -> Result<(), &'static str> {
         if let Some(outcome) = self.keys.read(name, value) {
             return outcome;
         }
@@ -209,10 +212,11 @@ impl Draft {
             "DIGEST_TYPE" => self.digest = Some(digest(value)?),
             "USE_HMAC" => self.has_no_hmac = !is_yes(value),
             "NAT_ACCESS" => {
-                let whole = fields::nat_access(&text).map(|(host, port)| (host.to_owned(), Some(port)));
+                let host_and_port =
+                    fields::nat_access(&text).map(|(host, port)| (host.to_owned(), Some(port)));
                 let is_host = !text.is_empty() && !text.contains([',', ':']);
                 self.nat = Some(
-                    whole
+                    host_and_port
                         .or_else(|| is_host.then(|| (text.clone().into_owned(), None)))
                         .ok_or("is not HOST, HOST:PORT or HOST,PORT")?,
                 );
@@ -247,12 +251,12 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self) -> Result<Stanza, RcError> {
-        let refuse = |problem: &str| Err(RcError::Stanza(problem.to_owned()));
+    fn finish(self) -> Result<Stanza, FwknoprcError> {
+        let refuse = |problem: &str| Err(FwknoprcError::Stanza(problem.to_owned()));
         if self.has_no_hmac {
             return refuse("USE_HMAC is N, and packets without an HMAC are not supported");
         }
-        let keys = self.keys.finish().map_err(RcError::Stanza)?;
+        let keys = self.keys.finish().map_err(FwknoprcError::Stanza)?;
         let nat = match (self.nat, self.is_nat_local, self.nat_port) {
             (None, false, None) => None,
             (None, false, Some(_)) => return refuse("NAT_PORT needs NAT_ACCESS or NAT_LOCAL"),

@@ -12,35 +12,35 @@ use crate::plan::stun::Stun;
 
 /// Wait for the next period if less than this is left of the current one: sending the knocks may take that
 /// long.
-const LEAST: Duration = Duration::from_secs(1);
+const MIN_TIME_LEFT: Duration = Duration::from_secs(1);
 
-/// The time to knock.
+/// When to knock, and with the list of which period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct KnockTime {
     /// How long to wait first.
     pub wait: Duration,
     /// The period whose list to send then.
     pub period: u64,
 }
 
-impl Moment {
-    /// The time to knock if the Unix time is `unix`: now, or at the start of the next period if less than a
+impl KnockTime {
+    /// When to knock if the Unix time is `unix`: now, or at the start of the next period if less than a
     /// second of this one is left.
     #[must_use]
-    pub fn of(otp: &Otp, unix: Duration) -> Moment {
+    pub fn next(otp: &Otp, unix: Duration) -> KnockTime {
         let period = otp.period(unix);
         let next = period.saturating_add(1);
         let left = otp.begins(next).saturating_sub(unix);
-        if left < LEAST {
-            Moment { wait: left, period: next }
+        if left < MIN_TIME_LEFT {
+            KnockTime { wait: left, period: next }
         } else {
-            Moment { wait: Duration::ZERO, period }
+            KnockTime { wait: Duration::ZERO, period }
         }
     }
 
     /// Whether the period has begun, no matter how little of it is left.
     #[must_use]
-    pub fn has_come(self, otp: &Otp, unix: Duration) -> bool {
+    pub fn has_begun(self, otp: &Otp, unix: Duration) -> bool {
         self.wait.is_zero() || otp.period(unix) == self.period
     }
 }
@@ -65,14 +65,14 @@ impl ClockOffset {
     /// The server's Unix time if this host's is `unix`.
     #[must_use]
     pub fn correct(self, unix: Duration) -> Duration {
-        let by = Duration::from_secs(self.0.unsigned_abs());
-        if self.0 < 0 { unix.saturating_sub(by) } else { unix.saturating_add(by) }
+        let offset = Duration::from_secs(self.0.unsigned_abs());
+        if self.0 < 0 { unix.saturating_sub(offset) } else { unix.saturating_add(offset) }
     }
 }
 
 /// How to determine the source address that the server sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SeenAs {
+pub enum SourceLookup {
     /// The source address of our packets: the spoofed one, or the one of the route.
     #[default]
     Auto,
@@ -84,27 +84,27 @@ pub enum SeenAs {
     Command(String),
 }
 
-impl SeenAs {
+impl SourceLookup {
     /// Parses `auto`, an address, `stun:SERVER[:PORT]` with its [confirmation](Stun::parse), or
     /// `command:CMD`.
     #[must_use]
-    pub fn parse(text: &str) -> Option<SeenAs> {
+    pub fn parse(text: &str) -> Option<SourceLookup> {
         if text == "auto" {
-            return Some(SeenAs::Auto);
+            return Some(SourceLookup::Auto);
         }
         if let Some(command) = text.strip_prefix("command:") {
-            return (!command.trim().is_empty()).then(|| SeenAs::Command(command.to_owned()));
+            return (!command.trim().is_empty()).then(|| SourceLookup::Command(command.to_owned()));
         }
         if text.starts_with("stun:") {
-            return Stun::parse(text).map(SeenAs::Stun);
+            return Stun::parse(text).map(SourceLookup::Stun);
         }
-        text.parse().ok().map(SeenAs::Address)
+        text.parse().ok().map(SourceLookup::Address)
     }
 }
 
 /// The address on the first line of a command's output.
 #[must_use]
-pub fn printed_address(output: &[u8]) -> Option<IpAddr> {
+pub fn parse_printed_address(output: &[u8]) -> Option<IpAddr> {
     str::from_utf8(trim(output.split(|&byte| byte == b'\n').next()?)).ok()?.parse().ok()
 }
 

@@ -80,9 +80,9 @@ impl std::error::Error for ProfileError {}
 
 /// The name closest to the typed one: at most two characters added, omitted, replaced or swapped.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const MOST: usize = 2;
+    const MAX_DISTANCE: usize = 2;
     let near = names.map(|name| (strsim::osa_distance(typed, name), name));
-    near.filter(|(distance, name)| *distance <= MOST && *distance < name.chars().count())
+    near.filter(|(distance, name)| *distance <= MAX_DISTANCE && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -18,7 +18,7 @@ pub const NO_USER: &str = "NO_USER";
 
 /// The request, from which each packet is built.
 #[derive(Clone, Debug)]
-pub struct Asking {
+pub struct SpaRequest {
     /// The encryption key and the HMAC key.
     pub keys: Keys,
     /// The digest inside the packet.
@@ -37,18 +37,18 @@ pub struct Asking {
 
 /// Why a packet cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskingError {
+pub enum SpaRequestError {
     /// Port translation for more than one port.
-    SeveralNat,
+    NatForSeveralPorts,
     /// The packet would be longer than [`MAX_PACKET`]; its length in bytes.
     TooLong(usize),
 }
 
-impl fmt::Display for AskingError {
+impl fmt::Display for SpaRequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AskingError::SeveralNat => f.write_str("address translation is for one port alone"),
-            AskingError::TooLong(bytes) => {
+            SpaRequestError::NatForSeveralPorts => f.write_str("address translation is for one port alone"),
+            SpaRequestError::TooLong(bytes) => {
                 write!(
                     f,
                     "the packet would have {bytes} bytes, and servers take {MAX_PACKET}: ask for fewer ports"
@@ -58,11 +58,11 @@ impl fmt::Display for AskingError {
     }
 }
 
-impl std::error::Error for AskingError {}
+impl std::error::Error for SpaRequestError {}
 
-/// The parts that make each packet unique: time and random bytes.
+/// The values that make each packet unique: time and random bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Chance {
+pub struct UniqueValues {
     /// The Unix time in seconds.
     pub unix: u64,
     /// Random bytes for the digits in the packet.
@@ -77,31 +77,31 @@ pub fn user_name(name: &str) -> &str {
     if is_user(name) { name } else { NO_USER }
 }
 
-impl Asking {
+impl SpaRequest {
     /// The fields of a packet that asks to let `address` in; the unspecified address stands for the packet's
     /// source.
     ///
     /// # Errors
     /// The request is too large for one packet.
-    pub fn fields(&self, address: IpAddr, chance: Chance) -> Result<Fields, AskingError> {
+    pub fn fields(&self, address: IpAddr, unique: UniqueValues) -> Result<Fields, SpaRequestError> {
         let timeout = self.timeout.filter(|&seconds| seconds > 0);
-        let (ports, nat, place) = match (&self.nat, self.ports.as_slice()) {
+        let (ports, nat, nat_place) = match (&self.nat, self.ports.as_slice()) {
             (None, ports) => (ports.to_vec(), None, None),
-            (Some(nat), &[asked]) => {
-                let place = if nat.host.is_some() { NatPlace::Elsewhere } else { NatPlace::Here };
+            (Some(nat), &[requested]) => {
+                let nat_place = if nat.host.is_some() { NatPlace::Elsewhere } else { NatPlace::Here };
                 let host = nat.host.as_deref().unwrap_or("127.0.0.1");
-                let inside = format!("{host},{}", nat.inside.unwrap_or(asked.port));
-                let outside = Stage { port: nat.outside.unwrap_or(asked.port), ..asked };
-                (vec![outside], Some(inside), Some(place))
+                let inside = format!("{host},{}", nat.inside.unwrap_or(requested.port));
+                let outside = Stage { port: nat.outside.unwrap_or(requested.port), ..requested };
+                (vec![outside], Some(inside), Some(nat_place))
             }
-            (Some(_), _) => return Err(AskingError::SeveralNat),
+            (Some(_), _) => return Err(SpaRequestError::NatForSeveralPorts),
         };
         Ok(Fields {
-            random: format!("{:0RANDOM_DIGITS$}", u128::from_be_bytes(chance.digits) % 10_u128.pow(16)),
+            random: format!("{:0RANDOM_DIGITS$}", u128::from_be_bytes(unique.digits) % 10_u128.pow(16)),
             user: self.user.clone(),
-            time: chance.unix.saturating_add_signed(self.time_offset),
+            time: unique.unix.saturating_add_signed(self.time_offset),
             version: VERSION.to_owned(),
-            kind: Kind::of_access(place, timeout.is_some()),
+            kind: Kind::of_access(nat_place, timeout.is_some()),
             message: Message { address, access: RequestedAccess::Ports(ports) },
             nat,
             auth: None,
@@ -114,26 +114,26 @@ impl Asking {
     ///
     /// # Errors
     /// The request is too large for one packet.
-    pub fn check(&self, address: IpAddr) -> Result<(), AskingError> {
+    pub fn check(&self, address: IpAddr) -> Result<(), SpaRequestError> {
         // Any realistic time has this many digits.
-        let chance = Chance { unix: 1_795_898_455, digits: [0; 16], salt: [0; 8] };
-        self.packet(&self.fields(address, chance)?, chance.salt).map(drop)
+        let unique = UniqueValues { unix: 1_795_898_455, digits: [0; 16], salt: [0; 8] };
+        self.packet(&self.fields(address, unique)?, unique.salt).map(drop)
     }
 
-    /// Seals a packet with these fields.
+    /// Builds the encrypted and authenticated packet with these fields.
     ///
     /// # Errors
     /// The request is too large for one packet.
-    pub fn packet(&self, fields: &Fields, salt: Salt) -> Result<String, AskingError> {
+    pub fn packet(&self, fields: &Fields, salt: Salt) -> Result<String, SpaRequestError> {
         let packet = self.keys.seal(fields, salt);
-        if packet.len() > MAX_PACKET { Err(AskingError::TooLong(packet.len())) } else { Ok(packet) }
+        if packet.len() > MAX_PACKET { Err(SpaRequestError::TooLong(packet.len())) } else { Ok(packet) }
     }
 }
 
 /// A description of a request, without keys.
-pub struct Summary<'a>(pub &'a Fields);
+pub struct RequestSummary<'a>(pub &'a Fields);
 
-impl fmt::Display for Summary<'_> {
+impl fmt::Display for RequestSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fields { user, time, message, nat, timeout, .. } = self.0;
         let allow_ip = if message.address.is_unspecified() {
@@ -160,6 +160,6 @@ impl fmt::Display for Summary<'_> {
 
 /// A random destination port in fwknop's range, 10000 to 65535.
 #[must_use]
-pub fn random_port(random: u64) -> u16 {
+pub fn random_server_port(random: u64) -> u16 {
     10_000 + u16::try_from(random % 55_536).unwrap_or_default()
 }

@@ -25,7 +25,7 @@ pub struct Stun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StunError {
     /// There is only one server, and no expected address.
-    Alone,
+    Unconfirmed,
     /// Two names resolve to this same server.
     SameServer(IpAddr),
     /// The servers report these different addresses.
@@ -39,7 +39,7 @@ pub enum StunError {
 impl fmt::Display for StunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StunError::Alone => f.write_str(
+            StunError::Unconfirmed => f.write_str(
                 "one STUN server alone is not believed, because anyone on the way can forge its answer: name a \
                  second one ('stun:SERVER stun:SERVER') or where the answer has to be ('stun:SERVER 203.0.113.0/24')",
             ),
@@ -70,7 +70,7 @@ impl Stun {
         let (servers, expected): (Vec<&str>, Vec<&str>) =
             text.split_whitespace().partition(|word| word.starts_with("stun:"));
         let servers: Option<Vec<(String, u16)>> =
-            servers.iter().map(|word| server(word.strip_prefix("stun:")?)).collect();
+            servers.iter().map(|word| parse_server(word.strip_prefix("stun:")?)).collect();
         let servers = servers.filter(|servers| !servers.is_empty() && text.starts_with("stun:"))?;
         let expected =
             if expected.is_empty() { Prefixes::default() } else { Prefixes::parse(&expected.join(","))? };
@@ -80,79 +80,80 @@ impl Stun {
     /// Checks that answers could be confirmed, before any server is asked.
     ///
     /// # Errors
-    /// [`StunError::Alone`].
+    /// [`StunError::Unconfirmed`].
     pub fn check(&self) -> Result<(), StunError> {
         let is_confirmed = self.servers.len() > 1 || !self.expected.prefixes().is_empty();
-        if is_confirmed { Ok(()) } else { Err(StunError::Alone) }
+        if is_confirmed { Ok(()) } else { Err(StunError::Unconfirmed) }
     }
 
     /// Returns the confirmed address; `answers` are each server's own address and the address it reports.
     ///
     /// # Errors
     /// Why the answers are not trusted.
-    pub fn judge(&self, answers: &[(IpAddr, IpAddr)]) -> Result<IpAddr, StunError> {
+    pub fn confirm(&self, answers: &[(IpAddr, IpAddr)]) -> Result<IpAddr, StunError> {
         self.check()?;
-        let mut seen: Vec<IpAddr> = Vec::new();
+        let mut reported: Vec<IpAddr> = Vec::new();
         for (index, &(server, address)) in answers.iter().enumerate() {
             if answers.iter().take(index).any(|(other, _)| *other == server) {
                 return Err(StunError::SameServer(server));
             }
-            if !seen.contains(&address) {
-                seen.push(address);
+            if !reported.contains(&address) {
+                reported.push(address);
             }
         }
-        let [address] = *seen.as_slice() else { return Err(StunError::Disagree(seen)) };
+        let [address] = *reported.as_slice() else { return Err(StunError::Disagree(reported)) };
         let is_expected = self.expected.contains(address);
         if !is_expected && !self.expected.prefixes().is_empty() {
             return Err(StunError::Unexpected(address));
         }
-        match reach(address) {
-            Reach::Internet => Ok(address),
-            Reach::Site if is_expected => Ok(address),
-            Reach::Site | Reach::Nowhere => Err(StunError::NotPublic(address)),
+        match scope(address) {
+            AddressScope::Global => Ok(address),
+            AddressScope::Private if is_expected => Ok(address),
+            AddressScope::Private | AddressScope::NotRoutable => Err(StunError::NotPublic(address)),
         }
     }
 }
 
 /// The scope in which an address can be the source of a packet.
-enum Reach {
-    Internet,
+enum AddressScope {
+    /// The internet.
+    Global,
     /// Private networks and those of providers (RFC 1918, 4193, 6598).
-    Site,
-    /// Never a source on a wire, or only on the local link.
-    Nowhere,
+    Private,
+    /// Only valid within a host or on a link, or never a source.
+    NotRoutable,
 }
 
-fn reach(address: IpAddr) -> Reach {
+fn scope(address: IpAddr) -> AddressScope {
     match address {
-        IpAddr::V4(v4) => reach_v4(v4),
-        IpAddr::V6(v6) => reach_v6(v6),
+        IpAddr::V4(v4) => scope_v4(v4),
+        IpAddr::V6(v6) => scope_v6(v6),
     }
 }
 
-fn reach_v4(address: Ipv4Addr) -> Reach {
+fn scope_v4(address: Ipv4Addr) -> AddressScope {
     match address.octets() {
-        [0 | 127 | 224..=255, ..] | [169, 254, ..] => Reach::Nowhere,
-        [100, 64..=127, ..] => Reach::Site,
-        _ if address.is_private() => Reach::Site,
-        _ => Reach::Internet,
+        [0 | 127 | 224..=255, ..] | [169, 254, ..] => AddressScope::NotRoutable,
+        [100, 64..=127, ..] => AddressScope::Private,
+        _ if address.is_private() => AddressScope::Private,
+        _ => AddressScope::Global,
     }
 }
 
-fn reach_v6(address: Ipv6Addr) -> Reach {
+fn scope_v6(address: Ipv6Addr) -> AddressScope {
     if address.is_unique_local() {
-        return Reach::Site;
+        return AddressScope::Private;
     }
     // Global unicast addresses are in 2000::/3 only (RFC 4291, IANA).
     if address.segments().first().is_some_and(|first| first & 0xe000 == 0x2000) {
-        Reach::Internet
+        AddressScope::Global
     } else {
-        Reach::Nowhere
+        AddressScope::NotRoutable
     }
 }
 
 /// Parses `SERVER`, `SERVER:PORT`, an IPv6 address, or one in brackets with or without a port.
-fn server(text: &str) -> Option<(String, u16)> {
+fn parse_server(text: &str) -> Option<(String, u16)> {
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((name, "")) => (name, None),
         Some((name, port)) => (name, Some(port.strip_prefix(':')?)),

@@ -14,7 +14,7 @@ pub type TransactionId = [u8; 12];
 
 /// A binding request without attributes.
 #[must_use]
-pub fn request(id: TransactionId) -> Vec<u8> {
+pub fn binding_request(id: TransactionId) -> Vec<u8> {
     let length = 0_u16;
     [&BINDING_REQUEST.to_be_bytes()[..], &length.to_be_bytes(), &MAGIC_COOKIE.to_be_bytes(), &id].concat()
 }
@@ -25,21 +25,22 @@ pub fn request(id: TransactionId) -> Vec<u8> {
 /// Skips all other attributes, even unknown ones that RFC 8489 requires to be understood: servers of RFC 3489
 /// send some that are obsolete.
 #[must_use]
-pub fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
-    let (kind, rest) = number(answer)?;
-    let (length, rest) = number(rest)?;
+pub fn mapped_address(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
+    let (kind, rest) = split_u16(answer)?;
+    let (length, rest) = split_u16(rest)?;
     let (cookie, rest) = rest.split_first_chunk()?;
-    let (its_id, mut rest) = rest.split_first_chunk()?;
-    let is_ours = kind == BINDING_SUCCESS && u32::from_be_bytes(*cookie) == MAGIC_COOKIE && *its_id == id;
+    let (response_id, mut rest) = rest.split_first_chunk()?;
+    let is_ours =
+        kind == BINDING_SUCCESS && u32::from_be_bytes(*cookie) == MAGIC_COOKIE && *response_id == id;
     if !is_ours || usize::from(length) != rest.len() {
         return None;
     }
-    while let Some((name, after)) = number(rest) {
-        let (length, after) = number(after)?;
+    while let Some((name, after)) = split_u16(rest) {
+        let (length, after) = split_u16(after)?;
         let length = usize::from(length);
         let value = after.get(..length)?;
         if name == XOR_MAPPED_ADDRESS {
-            return unmasked(value, id);
+            return decode_xor_address(value, id);
         }
         // Attributes are padded to multiples of four bytes.
         rest = after.get(length.next_multiple_of(4)..)?;
@@ -49,7 +50,7 @@ pub fn mapped(answer: &[u8], id: TransactionId) -> Option<IpAddr> {
 
 /// Decodes the value of XOR-MAPPED-ADDRESS: an address masked with the cookie and the transaction ID, so that
 /// no NAT rewrites it (RFC 8489, 14.2).
-fn unmasked(value: &[u8], id: TransactionId) -> Option<IpAddr> {
+fn decode_xor_address(value: &[u8], id: TransactionId) -> Option<IpAddr> {
     // A zero byte, the address family, and two bytes of the port.
     let ([_, family, _, _], address) = value.split_first_chunk()?;
     let cookie = MAGIC_COOKIE.to_be_bytes();
@@ -67,7 +68,7 @@ fn unmasked(value: &[u8], id: TransactionId) -> Option<IpAddr> {
     }
 }
 
-fn number(bytes: &[u8]) -> Option<(u16, &[u8])> {
+fn split_u16(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u16::from_be_bytes(*number), rest))
 }

@@ -8,8 +8,8 @@ use knocking::door::sequence::Stage;
 use knocking::packet::craft::{CraftError, Options, Packet, Segment, Tcp};
 use knocking::packet::describe::{Dissection, flag_names};
 use knocking::packet::{is_possible_source, parse};
-use knocking::plan::shape::{self, Route, Shape, SourcePort};
-use knocking::plan::{Asked, Manner, Port};
+use knocking::plan::packet_template::{self, PacketTemplate, Route, SourcePort};
+use knocking::plan::{ParseOptions, Port, RequestedStage};
 
 use crate::support::packet::checksum;
 
@@ -152,7 +152,7 @@ fn checksums_are_right_unless_a_wrong_one_is_requested() {
 }
 
 fn a_udp_checksum_is_never_zero() {
-    let mut packet = Shape::default().packet(stage("9:udp"), None, &route4(), &mut numbers());
+    let mut packet = PacketTemplate::default().packet(stage("9:udp"), None, &route4(), &mut numbers());
     let mut wrong = 0;
     for port in 0..=u16::MAX {
         packet.source_port = port;
@@ -168,7 +168,7 @@ fn a_udp_checksum_is_never_zero() {
 }
 
 fn impossible_packets_are_errors() {
-    let mut packet = Shape::default().packet(stage("9:udp"), None, &route4(), &mut numbers());
+    let mut packet = PacketTemplate::default().packet(stage("9:udp"), None, &route4(), &mut numbers());
     packet.data = vec![0; 65_507];
     assert!(packet.build().is_ok());
     packet.data = vec![0; 65_508];
@@ -199,7 +199,7 @@ fn route6() -> Route {
 
 /// `80` or `9:udp` as a stage.
 pub fn stage(text: &str) -> Stage {
-    let asked = Asked::parse(text, Manner::default()).unwrap();
+    let asked = RequestedStage::parse(text, ParseOptions::default()).unwrap();
     let Port::Number(port) = asked.port else { panic!("{text} is no number") };
     Stage { protocol: asked.protocol, port }
 }
@@ -220,7 +220,7 @@ fn a_syn_looks_like_the_systems_own() {
         (Route { mtu: u32::MAX, ..route6() }, 65535, 65535),
         (Route { mtu: 0, ..route4() }, 1, 65535),
     ] {
-        let packet = Shape::default().packet(stage("80"), None, &route, &mut numbers());
+        let packet = PacketTemplate::default().packet(stage("80"), None, &route, &mut numbers());
         let tcp = tcp_of(&packet);
         assert_eq!((tcp.options.mss, tcp.window), (Some(mss), window), "{route:?}");
         assert!(tcp.options.sack && tcp.options.timestamp.is_some());
@@ -236,20 +236,20 @@ fn the_window_scale_follows_the_buffer() {
     let table =
         [(0, 0), (65535, 0), (65536, 1), (212_992, 2), (6_291_456, 7), (33_554_432, 10), (u64::MAX, 14)];
     for (buffer, scale) in table {
-        assert_eq!(shape::window_scale(buffer), scale, "{buffer} bytes");
+        assert_eq!(packet_template::window_scale(buffer), scale, "{buffer} bytes");
     }
 }
 
 fn only_a_syn_carries_options() {
-    let packet = Shape::default().packet(stage("80"), Some(Flags::FIN), &route4(), &mut numbers());
+    let packet = PacketTemplate::default().packet(stage("80"), Some(Flags::FIN), &route4(), &mut numbers());
     assert_eq!((tcp_of(&packet).options, tcp_of(&packet).flags), (Options::default(), Flags::FIN));
-    let asked = Shape { mss: Some(1000), ..Shape::default() };
+    let asked = PacketTemplate { mss: Some(1000), ..PacketTemplate::default() };
     let packet = asked.packet(stage("80"), Some(Flags::NONE), &route4(), &mut numbers());
     assert_eq!(tcp_of(&packet).options, Options { mss: Some(1000), ..Options::default() });
 }
 
 fn requests_override_the_defaults() {
-    let shape = Shape {
+    let template = PacketTemplate {
         flags: Flags::ACK,
         source: Some(ip("192.0.2.9")),
         source_port: SourcePort::Fixed(53),
@@ -265,7 +265,7 @@ fn requests_override_the_defaults() {
         data: Some(b"hi".to_vec()),
         bad_checksum: false,
     };
-    let packet = shape.packet(stage("80"), None, &route4(), &mut numbers());
+    let packet = template.packet(stage("80"), None, &route4(), &mut numbers());
     assert_eq!(
         (packet.source, packet.source_port, packet.data.as_slice()),
         (ip("192.0.2.9"), 53, &b"hi"[..])
@@ -274,16 +274,16 @@ fn requests_override_the_defaults() {
     let tcp = tcp_of(&packet);
     assert_eq!((tcp.sequence, tcp.acknowledgment, tcp.window, tcp.urgent), (5, 6, 7, 8));
     assert_eq!(tcp.flags, Flags::ACK);
-    let udp = shape.packet(stage("80:udp"), None, &route4(), &mut numbers());
+    let udp = template.packet(stage("80:udp"), None, &route4(), &mut numbers());
     assert_eq!((udp.protocol(), udp.data.as_slice()), (Protocol::Udp, &b"hi"[..]));
 }
 
 fn source_ports_stay_in_their_ranges() {
     let mut random = numbers();
     let mut ports = |source_port| {
-        let shape = Shape { source_port, ..Shape::default() };
+        let template = PacketTemplate { source_port, ..PacketTemplate::default() };
         (0..500)
-            .map(|_| shape.packet(stage("80"), None, &route4(), &mut random).source_port)
+            .map(|_| template.packet(stage("80"), None, &route4(), &mut random).source_port)
             .collect::<Vec<_>>()
     };
     let ephemeral = ports(SourcePort::Ephemeral);
@@ -294,14 +294,14 @@ fn source_ports_stay_in_their_ranges() {
 }
 
 fn a_dissection_names_every_field() {
-    let shape = Shape {
+    let template = PacketTemplate {
         source_port: SourcePort::Fixed(4660),
         id: Some(7),
         sequence: Some(9),
         data: Some(b"knock".to_vec()),
-        ..Shape::default()
+        ..PacketTemplate::default()
     };
-    let mut packet = shape.packet(stage("7000"), Some(Flags::SYN.union(Flags::ACK)), &route4(), &mut || 0);
+    let mut packet = template.packet(stage("7000"), Some(Flags::SYN.union(Flags::ACK)), &route4(), &mut || 0);
     let shown = Dissection(&packet.build().unwrap()).to_string();
     let wanted = "
   ip   version          4
@@ -338,7 +338,7 @@ fn a_dissection_names_every_field() {
   0040  6b                                               k
 ";
     assert_eq!(format!("\n{shown}"), wanted);
-    packet = shape.packet(stage("9:udp"), None, &route6(), &mut || 0);
+    packet = template.packet(stage("9:udp"), None, &route6(), &mut || 0);
     let shown = Dissection(&packet.build().unwrap()).to_string();
     for line in ["ip   next header      17", "ip   hop limit        64", "udp  length           13"] {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");
@@ -347,7 +347,7 @@ fn a_dissection_names_every_field() {
 }
 
 fn cut_packets_can_be_shown() {
-    let packet = Shape::default().packet(stage("80"), None, &route4(), &mut numbers());
+    let packet = PacketTemplate::default().packet(stage("80"), None, &route4(), &mut numbers());
     let bytes = packet.build().unwrap();
     for end in 0..=bytes.len() {
         let mut shown = String::new();

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use knocking::door::digest::Digest;
 use knocking::door::knock::Protocol;
 use knocking::door::spa::fields::{Kind, RequestedAccess};
-use knocking::plan::fwknoprc::{AllowIp, RcError, names, stanza};
-use knocking::plan::spa::{Asking, AskingError, Chance, MAX_PACKET, Summary, random_port, user_name};
+use knocking::plan::fwknoprc::{AllowIp, FwknoprcError, names, stanza};
+use knocking::plan::spa::{
+    MAX_PACKET, RequestSummary, SpaRequest, SpaRequestError, UniqueValues, random_server_port, user_name,
+};
 
 trials![
     a_stanza_of_fwknop_is_read,
@@ -25,7 +27,7 @@ const SAVED: &str = "# .fwknoprc\n##############\n[default]\n\n# Comment\n#VERBO
 
 const KEYS: &str = "KEY 4711secret\nHMAC_KEY 0815secret\n";
 
-fn one(lines: &str) -> Result<knocking::plan::fwknoprc::Stanza, RcError> {
+fn one(lines: &str) -> Result<knocking::plan::fwknoprc::Stanza, FwknoprcError> {
     stanza(format!("[home]\n{KEYS}{lines}").as_bytes(), "home")
 }
 
@@ -36,7 +38,7 @@ fn a_stanza_of_fwknop_is_read() {
     assert_eq!(office.access.unwrap().len(), 2);
     assert_eq!((office.allow, office.digest), (AllowIp::Source, Digest::Sha256));
     assert_eq!(names(SAVED.as_bytes()), ["Office"]);
-    assert_eq!(stanza(SAVED.as_bytes(), "home").unwrap_err(), RcError::Missing);
+    assert_eq!(stanza(SAVED.as_bytes(), "home").unwrap_err(), FwknoprcError::NoSuchStanza);
     let full = one(
         "ALLOW_IP 192.0.2.7 not read\nSPA_SERVER_PORT 4000\nSPA_SOURCE_PORT 53\nFW_TIMEOUT 60\nSPOOF_USER bob\n\
          TIME_OFFSET -90\nDIGEST_TYPE sha1\nHMAC_DIGEST_TYPE SHA512\nRAND_PORT N\nUSE_GPG N\nENCRYPTION_MODE CBC\n",
@@ -81,7 +83,7 @@ fn what_is_not_supported_is_refused_with_its_line() {
         ("KEY __CHANGEME__", "KEY: __CHANGEME__ is no key"),
     ] {
         match one(&format!("{line}\n")) {
-            Err(RcError::Line(4, said)) => assert!(said.starts_with(problem), "{line}: {said}"),
+            Err(FwknoprcError::Line(4, said)) => assert!(said.starts_with(problem), "{line}: {said}"),
             other => assert!(problem.is_empty(), "{line}: {other:?}"),
         }
     }
@@ -94,7 +96,7 @@ fn what_is_not_supported_is_refused_with_its_line() {
         ("KEY a\nHMAC_KEY b\nNAT_PORT 1\n", "NAT_PORT needs"),
         ("KEY a\nHMAC_KEY b\nNAT_PORT 1\nNAT_ACCESS h:2", "names a port, and NAT_PORT another"),
     ] {
-        let Err(RcError::Stanza(said)) = stanza(format!("[home]\n{text}").as_bytes(), "home") else {
+        let Err(FwknoprcError::Stanza(said)) = stanza(format!("[home]\n{text}").as_bytes(), "home") else {
             panic!("{text}")
         };
         assert!(said.contains(problem), "{text}: {said}");
@@ -116,9 +118,9 @@ fn no_message_shows_a_key() {
     }
 }
 
-fn asking(lines: &str) -> Asking {
+fn request(lines: &str) -> SpaRequest {
     let stanza = one(lines).unwrap();
-    Asking {
+    SpaRequest {
         keys: stanza.keys,
         digest: stanza.digest,
         user: "alice".to_owned(),
@@ -129,7 +131,7 @@ fn asking(lines: &str) -> Asking {
     }
 }
 
-const CHANCE: Chance = Chance { unix: 1_795_898_455, digits: [7; 16], salt: [9; 8] };
+const UNIQUE: UniqueValues = UniqueValues { unix: 1_795_898_455, digits: [7; 16], salt: [9; 8] };
 
 /// The same requests as those of fwknop's packets in the vectors.
 fn packets_ask_for_what_the_stanza_says() {
@@ -157,35 +159,36 @@ fn packets_ask_for_what_the_stanza_says() {
             Some(7),
         ),
     ] {
-        let asking = asking(lines);
-        let fields = asking.fields(address, CHANCE).unwrap();
+        let request = request(lines);
+        let fields = request.fields(address, UNIQUE).unwrap();
         assert_eq!((fields.kind, fields.nat.as_deref(), fields.timeout), (kind, nat, timeout), "{lines}");
         let RequestedAccess::Ports(ports) = &fields.message.access else { panic!("{lines}") };
         assert_eq!((ports.len(), ports[0].port, ports[0].protocol), (1, port, Protocol::Tcp), "{lines}");
-        let packet = asking.packet(&fields, CHANCE.salt).unwrap();
-        assert_eq!(asking.keys.open(packet.as_bytes()).unwrap().fields, fields, "{lines}");
+        let packet = request.packet(&fields, UNIQUE.salt).unwrap();
+        assert_eq!(request.keys.open(packet.as_bytes()).unwrap().fields, fields, "{lines}");
     }
-    let early = asking("ACCESS tcp/22\nTIME_OFFSET -90\n").fields(address, CHANCE).unwrap();
-    assert_eq!(early.time, CHANCE.unix - 90);
+    let early = request("ACCESS tcp/22\nTIME_OFFSET -90\n").fields(address, UNIQUE).unwrap();
+    assert_eq!(early.time, UNIQUE.unix - 90);
     assert_eq!((early.random.len(), early.version.as_str()), (16, "3.0.0"));
-    let unnamed = asking("ACCESS tcp/22,udp/5\nFW_TIMEOUT 9\n").fields(IpAddr::from([0; 4]), CHANCE).unwrap();
+    let unnamed =
+        request("ACCESS tcp/22,udp/5\nFW_TIMEOUT 9\n").fields(IpAddr::from([0; 4]), UNIQUE).unwrap();
     let wanted = "alice asks to let the sender's address in to tcp/22, udp/5 for 9 s, at 1795898455";
-    assert_eq!(Summary(&unnamed).to_string(), wanted);
+    assert_eq!(RequestSummary(&unnamed).to_string(), wanted);
     assert_eq!(
         (user_name("al ice"), user_name(r"DOMAIN\alice"), user_name("")),
         ("al ice", "NO_USER", "NO_USER")
     );
-    assert!((0..200_000).all(|random| random_port(random) >= 10_000));
+    assert!((0..200_000).all(|random| random_server_port(random) >= 10_000));
 }
 
 fn a_packet_that_servers_refuse_is_not_made() {
     let list = |count: u16| {
         let ports: Vec<String> = (0..count).map(|port| format!("tcp/{}", 10_000 + port)).collect();
-        asking(&format!("ACCESS {}\n", ports.join(",")))
+        request(&format!("ACCESS {}\n", ports.join(",")))
     };
     let unnamed = IpAddr::from([0; 4]);
     assert_eq!(list(11).check(unnamed), Ok(()));
-    assert!(matches!(list(13).check(unnamed), Err(AskingError::TooLong(bytes)) if bytes > MAX_PACKET));
-    let several = asking("ACCESS tcp/22,tcp/23\nNAT_ACCESS 10.1.2.3\n");
-    assert_eq!(several.check(unnamed), Err(AskingError::SeveralNat));
+    assert!(matches!(list(13).check(unnamed), Err(SpaRequestError::TooLong(bytes)) if bytes > MAX_PACKET));
+    let several = request("ACCESS tcp/22,tcp/23\nNAT_ACCESS 10.1.2.3\n");
+    assert_eq!(several.check(unnamed), Err(SpaRequestError::NatForSeveralPorts));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use knocking::door::rules::Prefixes;
 use knocking::engine::Engine;
-use knocking::plan::password::{self, Moment, SeenAs};
+use knocking::plan::password::{self, KnockTime, SourceLookup};
 use knocking::plan::stun::Stun;
 use knocking::time::Now;
 
@@ -106,24 +106,24 @@ fn permute(words: &mut [&'static str], first: usize, each: &mut dyn FnMut(&[&'st
 
 fn knocking_avoids_the_last_second_of_a_period() {
     let otp = otp("s,45,20000,off,tcp");
-    let at = |milliseconds| Moment::of(&otp, Duration::from_millis(milliseconds));
-    let now = |period| Moment { wait: Duration::ZERO, period };
+    let at = |milliseconds| KnockTime::next(&otp, Duration::from_millis(milliseconds));
+    let now = |period| KnockTime { wait: Duration::ZERO, period };
     assert_eq!((at(0), at(44_000), at(45_000), at(90_000)), (now(0), now(0), now(1), now(2)));
-    assert_eq!(at(44_001), Moment { wait: Duration::from_millis(999), period: 1 });
-    assert_eq!(at(89_999), Moment { wait: Duration::from_millis(1), period: 2 });
+    assert_eq!(at(44_001), KnockTime { wait: Duration::from_millis(999), period: 1 });
+    assert_eq!(at(89_999), KnockTime { wait: Duration::from_millis(1), period: 2 });
     // The time has come when the period has begun, unless the clock was set.
     let next = at(44_500);
-    let has_come = |milliseconds| next.has_come(&otp, Duration::from_millis(milliseconds));
+    let has_begun = |milliseconds| next.has_begun(&otp, Duration::from_millis(milliseconds));
     assert_eq!(
-        (has_come(44_999), has_come(45_000), has_come(89_999), has_come(90_000)),
+        (has_begun(44_999), has_begun(45_000), has_begun(89_999), has_begun(90_000)),
         (false, true, true, false)
     );
     // A period of one second is all last second: knock at the beginning of the next one.
     let short = crate::door::otp::otp("s,1,20000,off,tcp");
-    let moment = Moment::of(&short, Duration::from_millis(7_300));
-    assert_eq!(moment, Moment { wait: Duration::from_millis(700), period: 8 });
-    assert!(moment.has_come(&short, Duration::from_millis(8_001)));
-    assert_eq!(Moment::of(&short, Duration::from_secs(8)).period, 8);
+    let knock_time = KnockTime::next(&short, Duration::from_millis(7_300));
+    assert_eq!(knock_time, KnockTime { wait: Duration::from_millis(700), period: 8 });
+    assert!(knock_time.has_begun(&short, Duration::from_millis(8_001)));
+    assert_eq!(KnockTime::next(&short, Duration::from_secs(8)).period, 8);
 }
 
 fn a_stun_answer_is_believed_if_something_confirms_it() {
@@ -143,7 +143,7 @@ fn a_stun_answer_is_believed_if_something_confirms_it() {
         let addresses =
             |pair: &str| pair.split_once(' ').map(|(server, seen)| (ip(server), ip(seen))).unwrap();
         let answers: Vec<_> = answers.iter().map(|pair| addresses(pair)).collect();
-        let judged = Stun::parse(text).unwrap().judge(&answers);
+        let judged = Stun::parse(text).unwrap().confirm(&answers);
         let said = judged.map_or_else(|error| error.to_string(), |address| address.to_string());
         assert!(said.ends_with(wanted) || said.contains(wanted), "{text}: {said}");
         let is_accepted = wanted.parse::<std::net::IpAddr>().is_ok();
@@ -168,7 +168,7 @@ fn a_stun_answer_is_believed_if_something_confirms_it() {
         "fe80::1",
         "ff02::1",
     ] {
-        let judged = both.judge(&[(ip("192.0.2.1"), ip(address)), (ip("192.0.2.2"), ip(address))]);
+        let judged = both.confirm(&[(ip("192.0.2.1"), ip(address)), (ip("192.0.2.2"), ip(address))]);
         assert!(
             judged.is_err_and(|error| error.to_string().contains("no address of the internet")),
             "{address}"
@@ -178,19 +178,22 @@ fn a_stun_answer_is_believed_if_something_confirms_it() {
 
 fn source_ip_has_four_forms() {
     let stun = |name: &str, port| {
-        Some(SeenAs::Stun(Stun { servers: vec![(name.to_owned(), port)], expected: Prefixes::default() }))
+        Some(SourceLookup::Stun(Stun {
+            servers: vec![(name.to_owned(), port)],
+            expected: Prefixes::default(),
+        }))
     };
     let table = [
-        ("auto", Some(SeenAs::Auto)),
-        ("192.0.2.1", Some(SeenAs::Address(ip("192.0.2.1")))),
-        ("2001:db8::1", Some(SeenAs::Address(ip("2001:db8::1")))),
+        ("auto", Some(SourceLookup::Auto)),
+        ("192.0.2.1", Some(SourceLookup::Address(ip("192.0.2.1")))),
+        ("2001:db8::1", Some(SourceLookup::Address(ip("2001:db8::1")))),
         ("stun:example.org", stun("example.org", 3478)),
         ("stun:example.org:19302", stun("example.org", 19_302)),
         ("stun:192.0.2.1:99", stun("192.0.2.1", 99)),
         ("stun:2001:db8::1", stun("2001:db8::1", 3478)),
         ("stun:[2001:db8::1]", stun("2001:db8::1", 3478)),
         ("stun:[2001:db8::1]:99", stun("2001:db8::1", 99)),
-        ("command:echo ::1", Some(SeenAs::Command("echo ::1".to_owned()))),
+        ("command:echo ::1", Some(SourceLookup::Command("echo ::1".to_owned()))),
         ("", None),
         ("Auto", None),
         ("example.org", None),
@@ -206,7 +209,7 @@ fn source_ip_has_four_forms() {
         ("command: ", None),
     ];
     for (text, wanted) in table {
-        assert_eq!(SeenAs::parse(text), wanted, "{text:?}");
+        assert_eq!(SourceLookup::parse(text), wanted, "{text:?}");
     }
     let said = [
         (" 192.0.2.1 \nmore", Some("192.0.2.1")),
@@ -217,7 +220,7 @@ fn source_ip_has_four_forms() {
         ("", None),
     ];
     for (output, wanted) in said {
-        assert_eq!(password::printed_address(output.as_bytes()), wanted.map(ip), "{output:?}");
+        assert_eq!(password::parse_printed_address(output.as_bytes()), wanted.map(ip), "{output:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use knocking::plan::stun_message::{TransactionId, mapped, request};
+use knocking::plan::stun_message::{TransactionId, binding_request, mapped_address};
 
 use crate::random::Random;
 
@@ -30,13 +30,13 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 fn a_request_has_a_header_and_nothing_else() {
-    assert_eq!(request(ID), bytes("00010000 2112a442 b7e7a701bc34d686fa87dfae"));
+    assert_eq!(binding_request(ID), bytes("00010000 2112a442 b7e7a701bc34d686fa87dfae"));
 }
 
 fn the_answers_of_rfc_5769_are_read() {
     let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-    assert_eq!(mapped(&bytes(IPV4), ID), address("192.0.2.1"));
-    assert_eq!(mapped(&bytes(IPV6), ID), address("2001:db8:1234:5678:11:2233:4455:6677"));
+    assert_eq!(mapped_address(&bytes(IPV4), ID), address("192.0.2.1"));
+    assert_eq!(mapped_address(&bytes(IPV6), ID), address("2001:db8:1234:5678:11:2233:4455:6677"));
 }
 
 fn only_the_answer_to_this_request_counts() {
@@ -45,12 +45,12 @@ fn only_the_answer_to_this_request_counts() {
     for at in 0..20 {
         let mut changed = good.clone();
         changed[at] ^= 1;
-        assert_eq!(mapped(&changed, ID), None, "byte {at}");
+        assert_eq!(mapped_address(&changed, ID), None, "byte {at}");
     }
-    assert_eq!(mapped(&request(ID), ID), None, "our own request");
+    assert_eq!(mapped_address(&binding_request(ID), ID), None, "our own request");
     let mut longer = good;
     longer.push(0);
-    assert_eq!(mapped(&longer, ID), None, "more than the length says");
+    assert_eq!(mapped_address(&longer, ID), None, "more than the length says");
 }
 
 fn an_attribute_that_is_cut_off_is_none() {
@@ -60,11 +60,11 @@ fn an_attribute_that_is_cut_off_is_none() {
         let length = u16::try_from(end - 20).unwrap();
         cut[2..4].copy_from_slice(&length.to_be_bytes());
         let has_the_address = end >= 20 + 16 + 24;
-        assert_eq!(mapped(&cut, ID).is_some(), has_the_address, "{end} bytes");
+        assert_eq!(mapped_address(&cut, ID).is_some(), has_the_address, "{end} bytes");
     }
     // An address of 5 bytes, a family that does not exist, IPv6 in 4 bytes.
     for (from, to) in [("00200008", "00200009"), ("0001a147", "0003a147"), ("0001a147", "0002a147")] {
-        assert_eq!(mapped(&bytes(&IPV4.replace(from, to)), ID), None, "{to}");
+        assert_eq!(mapped_address(&bytes(&IPV4.replace(from, to)), ID), None, "{to}");
     }
 }
 
@@ -79,6 +79,6 @@ fn random_answers_are_no_answers() {
                 answer[at] = random.byte();
             }
         }
-        let _ = mapped(&answer, ID);
+        let _ = mapped_address(&answer, ID);
     }
 }

@@ -19,8 +19,8 @@ use crate::client::wanted::{Family, Options, Stages, Wait};
 use crate::client::{chance, output};
 use crate::door::knock::Protocol;
 use crate::door::sequence::Stage;
-use crate::plan::password::SeenAs;
-use crate::plan::{self, Asked, Errand, Port, Resolved};
+use crate::plan::password::SourceLookup;
+use crate::plan::{self, AddressedSequence, Port, RequestedStage, ResolvedStage};
 
 pub use one_time::Line;
 pub use password::advice;
@@ -55,9 +55,15 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
 ///
 /// # Errors
 /// A service is unknown, a one-time file has no usable line, or the source address cannot be determined.
-pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Errand>, Option<Line>), Failure> {
-    let alike = |stages: Vec<Resolved>| -> Vec<Errand> {
-        addresses.iter().map(|&address| Errand { address, stages: stages.clone(), allow_ip: None }).collect()
+pub fn errands(
+    options: &Options,
+    addresses: &[SocketAddr],
+) -> Result<(Vec<AddressedSequence>, Option<Line>), Failure> {
+    let alike = |stages: Vec<ResolvedStage>| -> Vec<AddressedSequence> {
+        addresses
+            .iter()
+            .map(|&address| AddressedSequence { address, stages: stages.clone(), allow_ip: None })
+            .collect()
     };
     Ok(match &options.stages {
         Stages::Typed(asked) | Stages::Profile(asked, _) => (alike(services(options, asked)?), None),
@@ -67,7 +73,7 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
         }
         Stages::Otp(password) => {
             let lists = password::lists(password, options, addresses)?;
-            let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| Errand {
+            let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| AddressedSequence {
                 address,
                 stages: made(options, &list),
                 allow_ip: None,
@@ -77,14 +83,14 @@ pub fn errands(options: &Options, addresses: &[SocketAddr]) -> Result<(Vec<Erran
         Stages::Single(single) => {
             let port = match single.port {
                 Some(port) => port,
-                None => plan::spa::random_port(u64::from_be_bytes(chance::bytes()?)),
+                None => plan::spa::random_server_port(u64::from_be_bytes(chance::bytes()?)),
             };
-            let stages = vec![Resolved::from(Stage { protocol: Protocol::Udp, port })];
+            let stages = vec![ResolvedStage::from(Stage { protocol: Protocol::Udp, port })];
             let errand = |&address: &SocketAddr| {
                 let allow_ip = allow_ip(single, options, address)?;
                 // Check here that the request fits into a packet, before anything is sent.
                 single.asking.check(allow_ip).map_err(Failure::refused)?;
-                Ok(Errand { address, stages: stages.clone(), allow_ip: Some(allow_ip) })
+                Ok(AddressedSequence { address, stages: stages.clone(), allow_ip: Some(allow_ip) })
             };
             (addresses.iter().map(errand).collect::<Result<_, Failure>>()?, None)
         }
@@ -111,23 +117,23 @@ fn allow_ip(single: &SinglePacket, options: &Options, destination: SocketAddr) -
         Allow::Sender if destination.is_ipv4() => Ok(Ipv4Addr::UNSPECIFIED.into()),
         Allow::Sender => Ok(Ipv6Addr::UNSPECIFIED.into()),
         // A fixed address may be of another family than the packet.
-        Allow::Seen(SeenAs::Address(address)) => Ok(*address),
-        Allow::Seen(seen_as) => source::towards(destination, seen_as, options, "--allow-ip"),
+        Allow::Seen(SourceLookup::Address(address)) => Ok(*address),
+        Allow::Seen(source_lookup) => source::towards(destination, source_lookup, options, "--allow-ip"),
     }
 }
 
 /// Resolves the stages of a one-time file or password. `-u` applies to them too.
-fn made(options: &Options, stages: &[Stage]) -> Vec<Resolved> {
+fn made(options: &Options, stages: &[Stage]) -> Vec<ResolvedStage> {
     let protocol = |stage: &Stage| match stage.protocol {
         Protocol::Tcp if options.udp => Protocol::Udp,
         protocol => protocol,
     };
-    stages.iter().map(|stage| Resolved::from(Stage { protocol: protocol(stage), ..*stage })).collect()
+    stages.iter().map(|stage| ResolvedStage::from(Stage { protocol: protocol(stage), ..*stage })).collect()
 }
 
 /// Resolves the stages of a command line or profile by looking up their services.
-fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure> {
-    let one = |(index, asked): (usize, &Asked)| {
+fn services(options: &Options, asked: &[RequestedStage]) -> Result<Vec<ResolvedStage>, Failure> {
+    let one = |(index, asked): (usize, &RequestedStage)| {
         let port = match asked.port {
             Port::Number(number) => number,
             Port::Service => {
@@ -141,13 +147,13 @@ fn services(options: &Options, asked: &[Asked]) -> Result<Vec<Resolved>, Failure
             }
         };
         let stage = Stage { protocol: asked.protocol, port };
-        Ok(Resolved { stage, flags: asked.flags, text: asked.text.clone() })
+        Ok(ResolvedStage { stage, flags: asked.flags, text: asked.text.clone() })
     };
     asked.iter().enumerate().map(one).collect()
 }
 
 /// The message of knock 0.8; it names a port only if one was typed.
-fn unresolved(options: &Options, asked: Option<&Asked>, reason: &str) -> Failure {
+fn unresolved(options: &Options, asked: Option<&RequestedStage>, reason: &str) -> Failure {
     let port = asked.map(|asked| format!(" on port {}", asked.text)).unwrap_or_default();
     Failure::new(
         Status::Refused,

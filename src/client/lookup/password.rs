@@ -10,7 +10,7 @@ use crate::client::wanted::password::Password;
 use crate::client::{clock, output};
 use crate::door::otp::Otp;
 use crate::door::sequence::Stage;
-use crate::plan::password::{ClockOffset, Moment};
+use crate::plan::password::{ClockOffset, KnockTime};
 
 /// How often to wait for the next period before knocking regardless; the clock may be set meanwhile.
 const WAITS: u32 = 3;
@@ -28,7 +28,9 @@ pub fn lists(
     let sources: Vec<Option<IpAddr>> = if otp.is_protected() {
         addresses
             .iter()
-            .map(|&address| source::towards(address, &password.seen_as, options, "--source-ip").map(Some))
+            .map(|&address| {
+                source::towards(address, &password.source_lookup, options, "--source-ip").map(Some)
+            })
             .collect::<Result<_, _>>()?
     } else {
         addresses.iter().map(|_| None).collect()
@@ -63,24 +65,24 @@ pub fn advice(otp: &Otp, offset: ClockOffset) -> String {
 
 /// Waits until it is time to knock, and returns the period.
 fn await_period(otp: &Otp, offset: ClockOffset) -> u64 {
-    let mut moment = Moment::of(otp, clock::unix(offset));
+    let mut knock_time = KnockTime::next(otp, clock::unix(offset));
     for _ in 0..WAITS {
-        if moment.wait.is_zero() {
+        if knock_time.wait.is_zero() {
             break;
         }
         let is_shown = output::is_terminal();
         if is_shown {
             output::progress("\rwaiting for the next period ");
         }
-        thread::sleep(moment.wait);
+        thread::sleep(knock_time.wait);
         if is_shown {
             output::progress("\r\x1b[K");
         }
         let now = clock::unix(offset);
-        if moment.has_come(otp, now) {
+        if knock_time.has_begun(otp, now) {
             break;
         }
-        moment = Moment::of(otp, now);
+        knock_time = KnockTime::next(otp, now);
     }
-    moment.period
+    knock_time.period
 }

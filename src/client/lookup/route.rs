@@ -8,7 +8,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
 use crate::client::system;
-use crate::plan::shape::{self, Route};
+use crate::plan::packet_template::{self, Route};
 use crate::reason::reason;
 
 /// The MTU to assume if the system does not report one: that of Ethernet.
@@ -69,5 +69,5 @@ fn window_scale() -> u8 {
         fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()
     };
     let largest = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/core/rmem_max"].map(last_number);
-    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, shape::window_scale)
+    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, packet_template::window_scale)
 }

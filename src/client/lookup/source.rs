@@ -8,7 +8,7 @@ use crate::client::failure::Failure;
 use crate::client::lookup::{route, stun};
 use crate::client::system;
 use crate::client::wanted::Options;
-use crate::plan::password::{SeenAs, printed_address};
+use crate::plan::password::{SourceLookup, parse_printed_address};
 use crate::plan::stun::{Stun, StunError};
 use crate::reason::reason;
 
@@ -18,15 +18,15 @@ use crate::reason::reason;
 /// The address cannot be determined, or is of the other family.
 pub fn towards(
     destination: SocketAddr,
-    seen_as: &SeenAs,
+    source_lookup: &SourceLookup,
     options: &Options,
     option: &str,
 ) -> Result<IpAddr, Failure> {
-    let source = match seen_as {
-        SeenAs::Auto => own(destination, options)?,
-        SeenAs::Address(address) => *address,
-        SeenAs::Stun(stun) => reported(stun, destination.is_ipv4(), option)?,
-        SeenAs::Command(command) => printed(command, option)?,
+    let source = match source_lookup {
+        SourceLookup::Auto => own(destination, options)?,
+        SourceLookup::Address(address) => *address,
+        SourceLookup::Stun(stun) => reported(stun, destination.is_ipv4(), option)?,
+        SourceLookup::Command(command) => printed(command, option)?,
     };
     if source.is_ipv4() == destination.is_ipv4() {
         return Ok(source);
@@ -38,7 +38,7 @@ pub fn towards(
 /// The source address of packets to the destination: the spoofed one, or the one of the route.
 fn own(destination: SocketAddr, options: &Options) -> Result<IpAddr, Failure> {
     let raw = options.raw.as_ref();
-    let spoofed = raw.and_then(|raw| raw.shape.source).filter(|it| it.is_ipv4() == destination.is_ipv4());
+    let spoofed = raw.and_then(|raw| raw.template.source).filter(|it| it.is_ipv4() == destination.is_ipv4());
     if let Some(source) = spoofed {
         return Ok(source);
     }
@@ -54,7 +54,7 @@ fn reported(stun: &Stun, over_v4: bool, option: &str) -> Result<IpAddr, Failure>
             .map_err(|problem| Failure::refused(format_args!("{option}: stun:{server}:{port}: {problem}")))
     };
     let answers = stun.servers.iter().map(answer).collect::<Result<Vec<_>, _>>()?;
-    stun.judge(&answers).map_err(refuse)
+    stun.confirm(&answers).map_err(refuse)
 }
 
 /// The address on the first line of a command's output.
@@ -67,5 +67,5 @@ fn printed(command: &str, option: &str) -> Result<IpAddr, Failure> {
     if !output.status.success() {
         return Err(refuse(&format!("it failed ({})", output.status)));
     }
-    printed_address(&output.stdout).ok_or_else(|| refuse("its first line is no IP address"))
+    parse_printed_address(&output.stdout).ok_or_else(|| refuse("its first line is no IP address"))
 }

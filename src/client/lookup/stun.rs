@@ -41,7 +41,7 @@ fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     let id = identifier();
-    let request = stun_message::request(id);
+    let request = stun_message::binding_request(id);
     let mut answer = [0; MAX_ANSWER];
     for patience in PATIENCE {
         let end = Instant::now() + patience;
@@ -59,7 +59,9 @@ fn exchange(server: SocketAddr) -> io::Result<IpAddr> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 length => length?,
             };
-            if let Some(address) = answer.get(..length).and_then(|answer| stun_message::mapped(answer, id)) {
+            if let Some(address) =
+                answer.get(..length).and_then(|answer| stun_message::mapped_address(answer, id))
+            {
                 return Ok(address);
             }
         }

@@ -22,8 +22,8 @@ use crate::client::wanted::{Options, Purpose, Raw, Stages};
 use crate::client::{chance, output};
 use crate::door::knock::Protocol;
 use crate::packet::describe::{Dissection, flag_names};
-use crate::plan::shape::{Data, Shape, SourcePort};
-use crate::plan::{self, Errand, Planned, in_milliseconds};
+use crate::plan::packet_template::{PacketTemplate, PayloadSource, SourcePort};
+use crate::plan::{self, AddressedSequence, PlannedKnock, format_milliseconds};
 use crate::reason::reason;
 
 /// More bytes than fit into a packet.
@@ -32,14 +32,14 @@ const MAX_DATA: u64 = 0x1_0000;
 /// Sequences that can be sent repeatedly.
 pub struct Knocking<'a> {
     options: &'a Options,
-    errands: Vec<Errand>,
+    errands: Vec<AddressedSequence>,
     random: Box<dyn FnMut() -> u64>,
     crafting: Option<Crafting>,
 }
 
 /// Additional state for raw packets.
 struct Crafting {
-    shape: Shape,
+    template: PacketTemplate,
     sender: Sender,
     recording: Option<Recording>,
     /// The number of packets built so far.
@@ -54,7 +54,7 @@ impl<'a> Knocking<'a> {
     /// # Errors
     /// Raw packets or pings are not permitted, a file cannot be read or written, or a spoofed source is of
     /// the wrong family.
-    pub fn prepare(options: &'a Options, errands: Vec<Errand>) -> Result<Knocking<'a>, Failure> {
+    pub fn prepare(options: &'a Options, errands: Vec<AddressedSequence>) -> Result<Knocking<'a>, Failure> {
         let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
         let crafting = if let Some(raw) = &options.raw {
             Some(Crafting::prepare(raw, options, &addresses)?)
@@ -69,7 +69,7 @@ impl<'a> Knocking<'a> {
     }
 
     /// Replaces the sequences; the addresses must be the same.
-    pub fn renew(&mut self, errands: Vec<Errand>) {
+    pub fn renew(&mut self, errands: Vec<AddressedSequence>) {
         self.errands = errands;
     }
 
@@ -79,7 +79,7 @@ impl<'a> Knocking<'a> {
     /// A raw packet could not be sent, or no socket could be opened.
     pub fn send(&mut self) -> Result<(), Failure> {
         for _ in 0..self.options.rounds {
-            for planned in plan::round(&self.errands, self.options.pace, &mut self.random) {
+            for planned in plan::plan_round(&self.errands, self.options.pace, &mut self.random) {
                 match &mut self.crafting {
                     Some(crafting) => crafting.knock(&planned, self.options, &mut self.random)?,
                     None => plain(&planned, self.options)?,
@@ -95,7 +95,7 @@ impl<'a> Knocking<'a> {
 
 /// Builds the single packet for this knock; `None` for knocks of a sequence.
 fn single_packet<'a>(
-    planned: &Planned,
+    planned: &PlannedKnock,
     options: &'a Options,
 ) -> Result<Option<(&'a SinglePacket, Made)>, Failure> {
     match (&options.stages, planned.allow_ip) {
@@ -107,16 +107,17 @@ fn single_packet<'a>(
 }
 
 /// Checks whether the pings among the stages are permitted.
-fn check_pings(options: &Options, errands: &[Errand]) -> Result<(), Failure> {
-    let has_ping =
-        |errand: &&Errand| errand.stages.iter().any(|resolved| resolved.stage.protocol == Protocol::Icmp);
+fn check_pings(options: &Options, errands: &[AddressedSequence]) -> Result<(), Failure> {
+    let has_ping = |errand: &&AddressedSequence| {
+        errand.stages.iter().any(|resolved| resolved.stage.protocol == Protocol::Icmp)
+    };
     if options.purpose != Purpose::Send {
         return Ok(());
     }
     errands.iter().filter(has_ping).try_for_each(|errand| ping::check(errand.address))
 }
 
-fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
+fn plain(planned: &PlannedKnock, options: &Options) -> Result<(), Failure> {
     let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
     let interface = options.interface.as_deref();
     if let Some((single, Made { packet, summary })) = single_packet(planned, options)? {
@@ -150,14 +151,14 @@ fn plain(planned: &Planned, options: &Options) -> Result<(), Failure> {
 
 impl Crafting {
     fn prepare(raw: &Raw, options: &Options, addresses: &[SocketAddr]) -> Result<Crafting, Failure> {
-        let mut shape = raw.shape.clone();
-        shape.data = match &raw.data {
+        let mut template = raw.template.clone();
+        template.data = match &raw.data {
             None => None,
-            Some(Data::Bytes(bytes)) => Some(bytes.clone()),
-            Some(Data::Path(path)) => Some(read(path)?),
+            Some(PayloadSource::Bytes(bytes)) => Some(bytes.clone()),
+            Some(PayloadSource::Path(path)) => Some(read(path)?),
         };
         for address in addresses {
-            if shape.source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+            if template.source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
                 let to = address.ip();
                 return Err(Failure::refused(format_args!("--source is of another family than {to}")));
             }
@@ -167,39 +168,39 @@ impl Crafting {
             sender.open(addresses)?;
         }
         for &address in addresses {
-            sender.route(address, shape.source)?;
+            sender.route(address, template.source)?;
         }
         let recording = match &raw.pcap {
             Some(path) => Some(Recording::create(path)?),
             None => None,
         };
-        Ok(Crafting { shape, sender, recording, made: 0, skipped: Duration::ZERO })
+        Ok(Crafting { template, sender, recording, made: 0, skipped: Duration::ZERO })
     }
 
     fn knock(
         &mut self,
-        planned: &Planned,
+        planned: &PlannedKnock,
         options: &Options,
         mut random: &mut dyn FnMut() -> u64,
     ) -> Result<(), Failure> {
         let resolved = &planned.resolved;
-        let route = self.sender.route(planned.destination, self.shape.source)?;
+        let route = self.sender.route(planned.destination, self.template.source)?;
         let single = single_packet(planned, options)?;
         if let Some((single, Made { packet, .. })) = &single {
             // In a dry run, print dummy data: the real packet could open the door.
             let is_sent = options.purpose == Purpose::Send;
             let shown = || vec![b'x'; packet.len()];
-            self.shape.data = Some(if is_sent { packet.clone().into_bytes() } else { shown() });
-            if let (Some(port), SourcePort::Ephemeral) = (single.source_port, self.shape.source_port) {
-                self.shape.source_port = SourcePort::Fixed(port);
+            self.template.data = Some(if is_sent { packet.clone().into_bytes() } else { shown() });
+            if let (Some(port), SourcePort::Ephemeral) = (single.source_port, self.template.source_port) {
+                self.template.source_port = SourcePort::Fixed(port);
             }
         }
-        let packet = self.shape.packet(resolved.stage, resolved.flags, &route, &mut random);
+        let packet = self.template.packet(resolved.stage, resolved.flags, &route, &mut random);
         let bytes =
             packet.build().map_err(|error| Failure::new(Status::NotSent, format_args!("error: {error}")))?;
         self.made = self.made.saturating_add(1);
         let flags = match resolved.stage.protocol {
-            Protocol::Tcp => format!(" ({})", flag_names(resolved.flags.unwrap_or(self.shape.flags))),
+            Protocol::Tcp => format!(" ({})", flag_names(resolved.flags.unwrap_or(self.template.flags))),
             Protocol::Udp | Protocol::Icmp => String::new(),
         };
         let asks = single.map(|(_, made)| format!(": {}", made.summary)).unwrap_or_default();
@@ -213,7 +214,7 @@ impl Crafting {
         )
         .to_string();
         if options.purpose == Purpose::DryRun {
-            let after = in_milliseconds(self.skipped);
+            let after = format_milliseconds(self.skipped);
             output::say(format_args!("packet {}: {said}, after {after} ms", self.made));
             output::print(Dissection(&bytes));
         } else {

@@ -30,7 +30,7 @@ pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) 
     destination.set_port(0);
     // The kernel replaces the identifier on ping sockets, so that several programs can ping at once.
     let identifier = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
-    let message = ping::message(destination.ip(), identifier, length);
+    let message = ping::echo_request(destination.ip(), identifier, length);
     let _unreachable = socket.send_to(&message, &SockAddr::from(destination));
     Ok(())
 }
@@ -42,7 +42,7 @@ pub fn knock(mut destination: SocketAddr, length: u16, interface: Option<&str>) 
 /// Windows rejects the request. An unreachable destination is not an error.
 #[cfg(windows)]
 pub fn knock(destination: SocketAddr, length: u16, _: Option<&str>) -> io::Result<()> {
-    system::ping(destination, ping::data(length))
+    system::ping(destination, ping::echo_data(length))
 }
 
 /// Checks before the first knock that pings are permitted.

@@ -15,7 +15,7 @@ use crate::client::failure::{Failure, Status};
 use crate::client::lookup::route;
 use crate::client::send::connect::no_interface;
 use crate::client::system;
-use crate::plan::shape::Route;
+use crate::plan::packet_template::Route;
 use crate::reason::reason;
 
 /// The protocol number for packets with an IP header.

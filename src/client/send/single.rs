@@ -6,7 +6,7 @@ use crate::client::failure::Failure;
 use crate::client::wanted::single::SinglePacket;
 use crate::client::{chance, clock};
 use crate::plan::password::ClockOffset;
-use crate::plan::spa::{Chance, Summary};
+use crate::plan::spa::{RequestSummary, UniqueValues};
 
 /// A packet that is ready to send.
 pub struct Made {
@@ -21,9 +21,12 @@ pub struct Made {
 /// # Errors
 /// The request does not fit into a packet, or the system has no random source.
 pub fn make(single: &SinglePacket, allow_ip: IpAddr, offset: ClockOffset) -> Result<Made, Failure> {
-    let chance =
-        Chance { unix: clock::unix(offset).as_secs(), digits: chance::bytes()?, salt: chance::bytes()? };
+    let chance = UniqueValues {
+        unix: clock::unix(offset).as_secs(),
+        digits: chance::bytes()?,
+        salt: chance::bytes()?,
+    };
     let fields = single.asking.fields(allow_ip, chance).map_err(Failure::refused)?;
     let packet = single.asking.packet(&fields, chance.salt).map_err(Failure::refused)?;
-    Ok(Made { packet, summary: Summary(&fields).to_string() })
+    Ok(Made { packet, summary: RequestSummary(&fields).to_string() })
 }

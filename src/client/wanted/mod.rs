@@ -16,7 +16,7 @@ use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
 use crate::door::knock::Protocol;
 use crate::plan::password::ClockOffset;
-use crate::plan::{self, Asked, Manner, Pace};
+use crate::plan::{self, Pace, ParseOptions, RequestedStage};
 
 use password::Password;
 use single::SinglePacket;
@@ -83,9 +83,9 @@ pub enum Purpose {
 #[derive(Debug)]
 pub enum Stages {
     /// The command line; messages may repeat the ports.
-    Typed(Vec<Asked>),
+    Typed(Vec<RequestedStage>),
     /// A profile, with the place in its file; messages must not repeat the ports.
-    Profile(Vec<Asked>, String),
+    Profile(Vec<RequestedStage>, String),
     /// The next unused line of this one-time file.
     OneTime(PathBuf),
     /// A one-time password, computed from a seed and the time.
@@ -123,14 +123,14 @@ impl Options {
 pub fn read(input: &Completed) -> Result<Options, Failure> {
     let typed = &input.typed;
     // Checked first, as in knock 0.8.
-    let delay = plan::delay(&typed.text("delay").unwrap_or_default())
+    let delay = plan::parse_delay(&typed.text("delay").unwrap_or_default())
         .map_err(|problem| Failure::refused(format_args!("{}{problem}", input.place(&["delay"]))))?;
     let raw = raw::read(input)?;
     let jitter = milliseconds(input, "jitter")?.unwrap_or_default();
     // At most one of them is set: the last one on the command line.
     let families = [("ipv4", Family::V4), ("ipv6", Family::V6), ("both", Family::Both)];
     let family = families.into_iter().find(|(name, _)| typed.has(name)).map(|(_, family)| family);
-    let manner = Manner {
+    let manner = ParseOptions {
         udp: typed.has("udp"),
         raw: raw.is_some(),
         // knock 0.8 had neither raw packets nor profiles, so no script relies on lenient parsing here.
@@ -196,7 +196,7 @@ fn clock_offset(input: &Completed, stages: &Stages) -> Result<ClockOffset, Failu
     })
 }
 
-fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
+fn stages(input: &Completed, manner: ParseOptions) -> Result<Stages, Failure> {
     let words = input.typed.words();
     let ports = words.get(1..).unwrap_or_default();
     let has_sequence = !ports.is_empty() || input.setting("sequence").is_some();
@@ -231,7 +231,7 @@ fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
     }
     let Some(found) = &input.profile else {
         let words: Vec<_> = ports.iter().map(|word| word.to_string_lossy()).collect();
-        return Asked::parse_words(&words, manner).map(Stages::Typed).map_err(Failure::refused);
+        return RequestedStage::parse_words(&words, manner).map(Stages::Typed).map_err(Failure::refused);
     };
     let (path, name) = (found.path.display(), &found.profile.name);
     let Some(setting) = input.setting("sequence") else {
@@ -241,9 +241,9 @@ fn stages(input: &Completed, manner: Manner) -> Result<Stages, Failure> {
         )));
     };
     let place = format!("{path}: line {}: sequence: ", setting.line);
-    match Asked::parse_list(setting.value().unwrap_or_default(), manner) {
+    match RequestedStage::parse_list(setting.value().unwrap_or_default(), manner) {
         Ok(asked) => Ok(Stages::Profile(asked, place)),
-        Err(error) => Err(Failure::refused(format_args!("{place}{}", error.discreet()))),
+        Err(error) => Err(Failure::refused(format_args!("{place}{}", error.redacted()))),
     }
 }
 

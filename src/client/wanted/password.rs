@@ -16,7 +16,7 @@ use crate::client::{output, secret};
 use crate::config::{Config, Reading};
 use crate::door::lock::Lock;
 use crate::door::otp::{Otp, digest_from_word};
-use crate::plan::password::{self, SeenAs};
+use crate::plan::password::{self, SourceLookup};
 use crate::reason::reason;
 
 /// The options that supply a password.
@@ -26,7 +26,7 @@ const SOURCES: [&str; 3] = ["otp", "otp-file", "config"];
 #[derive(Debug)]
 pub struct Password {
     pub otp: Otp,
-    pub seen_as: SeenAs,
+    pub source_lookup: SourceLookup,
 }
 
 /// Reads the password given by the command line or the profile; `None` if neither gives one.
@@ -42,14 +42,14 @@ pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
         })?),
         None => None,
     };
-    let seen_as = match typed.text("source-ip") {
-        Some(text) => SeenAs::parse(&text).ok_or_else(|| {
+    let source_lookup = match typed.text("source-ip") {
+        Some(text) => SourceLookup::parse(&text).ok_or_else(|| {
             let name = input.name("source-ip");
             Failure::refused(format_args!(
                 "{name}: '{text}' is not auto, an address, 'stun:SERVER stun:SERVER', 'stun:SERVER ADDRESS[/LENGTH]' or command:CMD"
             ))
         })?,
-        None => SeenAs::default(),
+        None => SourceLookup::default(),
     };
     let Some(mut otp) = chosen(input)? else {
         let needless = ["otp-digest", "source-ip", "door"].into_iter().find(|name| typed.has(name));
@@ -58,7 +58,7 @@ pub fn read(input: &Completed) -> Result<Option<Password>, Failure> {
         return Err(Failure::refused(format_args!("{} needs {needed}", input.name(option))));
     };
     otp.digest = digest.unwrap_or(otp.digest);
-    Ok(Some(Password { otp, seen_as }))
+    Ok(Some(Password { otp, source_lookup }))
 }
 
 fn chosen(input: &Completed) -> Result<Option<Otp>, Failure> {

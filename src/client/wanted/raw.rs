@@ -8,13 +8,13 @@ use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
 use crate::client::wanted::values::number;
 use crate::plan;
-use crate::plan::shape::{self, Data, Shape, SourcePort};
+use crate::plan::packet_template::{self, PacketTemplate, PayloadSource, SourcePort};
 
 /// How to build and record raw packets.
 #[derive(Debug)]
 pub struct Raw {
-    pub shape: Shape,
-    pub data: Option<Data>,
+    pub template: PacketTemplate,
+    pub data: Option<PayloadSource>,
     pub pcap: Option<PathBuf>,
 }
 
@@ -31,18 +31,19 @@ pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
             None => Ok(None),
         };
     }
-    let mut shape = Shape { bad_checksum: typed.has("bad-checksum"), ..Shape::default() };
+    let mut template =
+        PacketTemplate { bad_checksum: typed.has("bad-checksum"), ..PacketTemplate::default() };
     if let Some(text) = typed.text("flags") {
-        shape.flags = plan::flags(&text)
+        template.flags = plan::parse_flags(&text)
             .map_err(|error| Failure::refused(format_args!("{}{error}", input.place(&["flags"]))))?;
     }
     if let Some(text) = typed.text("source") {
         let address: IpAddr = text.parse().map_err(|_| {
             Failure::refused(format_args!("{}: '{text}' is no IP address", input.name("source")))
         })?;
-        shape.source = Some(address);
+        template.source = Some(address);
     }
-    shape.source_port = match typed.text("source-port").as_deref() {
+    template.source_port = match typed.text("source-port").as_deref() {
         Some("random") => SourcePort::Random,
         Some(_) => number(input, "source-port", 0, u16::MAX)?.map(SourcePort::Fixed).unwrap_or_default(),
         None => SourcePort::Ephemeral,
@@ -51,13 +52,13 @@ pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
         let place = input.place(&["dscp", "tos"]);
         return Err(Failure::refused(format_args!("{place}--tos and --dscp exclude each other")));
     }
-    shape.tos = match number(input, "dscp", 0, 63_u8)? {
+    template.tos = match number(input, "dscp", 0, 63_u8)? {
         Some(dscp) => dscp << 2,
         None => number(input, "tos", 0, u8::MAX)?.unwrap_or(0),
     };
-    shape.ttl = number(input, "ttl", 0, u8::MAX)?.unwrap_or(shape.ttl);
-    shape.id = number(input, "id", 0, u16::MAX)?;
-    shape.dont_fragment = match typed.text("df").as_deref() {
+    template.ttl = number(input, "ttl", 0, u8::MAX)?.unwrap_or(template.ttl);
+    template.id = number(input, "id", 0, u16::MAX)?;
+    template.dont_fragment = match typed.text("df").as_deref() {
         None | Some("yes" | "true" | "on" | "1") => true,
         Some("no" | "false" | "off" | "0") => false,
         Some(text) => {
@@ -65,17 +66,17 @@ pub fn read(input: &Completed) -> Result<Option<Raw>, Failure> {
             return Err(Failure::refused(format_args!("{name}: '{text}' is neither yes nor no")));
         }
     };
-    shape.sequence = number(input, "seq", 0, u32::MAX)?;
-    shape.acknowledgment = number(input, "ack-seq", 0, u32::MAX)?.unwrap_or(0);
-    shape.window = number(input, "window", 0, u16::MAX)?;
-    shape.urgent = number(input, "urgent", 0, u16::MAX)?.unwrap_or(0);
-    shape.mss = number(input, "mss", 0, u16::MAX)?;
+    template.sequence = number(input, "seq", 0, u32::MAX)?;
+    template.acknowledgment = number(input, "ack-seq", 0, u32::MAX)?.unwrap_or(0);
+    template.window = number(input, "window", 0, u16::MAX)?;
+    template.urgent = number(input, "urgent", 0, u16::MAX)?.unwrap_or(0);
+    template.mss = number(input, "mss", 0, u16::MAX)?;
     let data = match typed.value("data") {
         Some(data) => Some(
-            shape::data(data.as_encoded_bytes())
+            packet_template::parse_payload(data.as_encoded_bytes())
                 .map_err(|problem| Failure::refused(format_args!("{}: {problem}", input.name("data"))))?,
         ),
         None => None,
     };
-    Ok(Some(Raw { shape, data, pcap: typed.value("pcap").map(PathBuf::from) }))
+    Ok(Some(Raw { template, data, pcap: typed.value("pcap").map(PathBuf::from) }))
 }

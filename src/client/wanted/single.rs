@@ -11,8 +11,8 @@ use crate::client::profiles::Completed;
 use crate::client::{secret, system};
 use crate::door::spa::fields::{self, is_user};
 use crate::plan::fwknoprc::{self, AllowIp};
-use crate::plan::password::SeenAs;
-use crate::plan::spa::{Asking, NO_USER, user_name};
+use crate::plan::password::SourceLookup;
+use crate::plan::spa::{NO_USER, SpaRequest, user_name};
 use crate::reason::reason;
 
 /// Options that need a stanza.
@@ -23,7 +23,7 @@ const RC_FILE: &str = ".fwknoprc";
 /// A single packet, to be built when it is sent.
 #[derive(Debug)]
 pub struct SinglePacket {
-    pub asking: Asking,
+    pub asking: SpaRequest,
     pub allow: Allow,
     /// The destination host.
     pub server: String,
@@ -39,7 +39,7 @@ pub enum Allow {
     /// The packet's source address.
     Sender,
     /// The address determined in this way.
-    Seen(SeenAs),
+    Seen(SourceLookup),
 }
 
 /// Reads the single packet named by the command line or the profile; `None` if neither names a stanza.
@@ -76,13 +76,13 @@ pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
     };
     let allow = match (typed.text("allow-ip").as_deref(), stanza.allow) {
         (Some("source"), _) | (None, AllowIp::Source) => Allow::Sender,
-        (Some(word), _) => Allow::Seen(SeenAs::parse(word).ok_or_else(|| {
+        (Some(word), _) => Allow::Seen(SourceLookup::parse(word).ok_or_else(|| {
             let option = input.name("allow-ip");
             Failure::refused(format_args!(
                 "{option}: '{word}' is not source, auto, an address, 'stun:SERVER stun:SERVER', 'stun:SERVER ADDRESS[/LENGTH]' or command:CMD"
             ))
         })?),
-        (None, AllowIp::Address(address)) => Allow::Seen(SeenAs::Address(address)),
+        (None, AllowIp::Address(address)) => Allow::Seen(SourceLookup::Address(address)),
         (None, AllowIp::Resolve) => {
             return Err(refuse(
                 "it asks a web page for our address, which knock does not do: \
@@ -90,7 +90,7 @@ pub fn read(input: &Completed) -> Result<Option<SinglePacket>, Failure> {
             ));
         }
     };
-    let asking = Asking {
+    let asking = SpaRequest {
         keys: stanza.keys,
         digest: stanza.digest,
         user: match stanza.user {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client::failure::Failure;
 use crate::client::profiles::Completed;
-use crate::plan::decimal;
+use crate::plan::parse_decimal;
 
 /// The largest value in seconds (a day), and in milliseconds.
 const MAX_AMOUNT: u32 = 86_400;
@@ -51,7 +51,7 @@ pub fn seconds(input: &Completed, option: &str) -> Result<Option<Duration>, Fail
 
 fn amount(input: &Completed, option: &str, units: &str, unit: Duration) -> Result<Option<Duration>, Failure> {
     let Some(text) = input.typed.text(option) else { return Ok(None) };
-    let amount = decimal(&text, unit).filter(|&amount| amount <= unit * MAX_AMOUNT);
+    let amount = parse_decimal(&text, unit).filter(|&amount| amount <= unit * MAX_AMOUNT);
     amount.map(Some).ok_or_else(|| {
         let name = input.name(option);
         Failure::refused(format_args!("{name}: '{text}' is not between 0 and {MAX_AMOUNT} {units}"))

@@ -9,9 +9,9 @@ use std::time::Duration;
 use knocking::door::lock::{Lock, OneTime, one_time_lines};
 use knocking::door::otp::Otp;
 use knocking::door::sequence::{MAX_STAGES, Sequence, atoi};
-use knocking::plan::password::{self, Moment, SeenAs, only_line, printed_address};
-use knocking::plan::shape;
-use knocking::plan::{Asked, Manner, Pace, delay};
+use knocking::plan::packet_template;
+use knocking::plan::password::{self, KnockTime, SourceLookup, only_line, parse_printed_address};
+use knocking::plan::{Pace, ParseOptions, RequestedStage, parse_delay};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 
@@ -70,9 +70,9 @@ fn one_time_password(text: &[u8]) {
         assert_eq!(otp.first_stage(period), list.first().copied());
     }
     for unix in [Duration::ZERO, Duration::from_millis(1_700_000_039_500), Duration::MAX] {
-        let moment = Moment::of(&otp, unix);
-        assert!(moment.has_come(&otp, unix.saturating_add(moment.wait)), "{moment:?}");
-        assert!(otp.accepted(unix).contains(&moment.period) || otp.window == 0);
+        let knock_time = KnockTime::next(&otp, unix);
+        assert!(knock_time.has_begun(&otp, unix.saturating_add(knock_time.wait)), "{knock_time:?}");
+        assert!(otp.accepted(unix).contains(&knock_time.period) || otp.window == 0);
     }
     // The identity does not depend on the window.
     let mut other = otp.clone();
@@ -82,21 +82,21 @@ fn one_time_password(text: &[u8]) {
 
 fn client(text: &str) {
     for bits in 0..8 {
-        let manner = Manner { udp: bits & 1 != 0, raw: bits & 2 != 0, strict: bits & 4 != 0 };
-        let one = Asked::parse(text, manner);
+        let options = ParseOptions { udp: bits & 1 != 0, raw: bits & 2 != 0, strict: bits & 4 != 0 };
+        let one = RequestedStage::parse(text, options);
         match &one {
             Ok(asked) => assert!(text.starts_with(&asked.text)),
-            Err(error) => assert!(!error.to_string().is_empty() && !error.discreet().is_empty()),
+            Err(error) => assert!(!error.to_string().is_empty() && !error.redacted().is_empty()),
         }
-        if let (Ok(list), false) = (Asked::parse_list(text, manner), text.contains(',')) {
+        if let (Ok(list), false) = (RequestedStage::parse_list(text, options), text.contains(',')) {
             assert_eq!(list.len(), 1);
         }
     }
-    if let Ok(delay) = delay(text) {
+    if let Ok(delay) = parse_delay(text) {
         let pace = Pace { delay, jitter: delay };
         assert!([0, 7, u64::MAX].iter().all(|&random| pace.pause(random) >= delay));
     }
-    let _ = SeenAs::parse(text);
+    let _ = SourceLookup::parse(text);
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -105,5 +105,5 @@ fuzz_target!(|bytes: &[u8]| {
     client(&text);
     one_time(bytes);
     one_time_password(bytes);
-    let _ = (shape::data(bytes), only_line(bytes), printed_address(bytes));
+    let _ = (packet_template::parse_payload(bytes), only_line(bytes), parse_printed_address(bytes));
 });

@@ -14,7 +14,7 @@ use knocking::door::spa::replay::{MOST, Used};
 use knocking::door::spa::request::Grants;
 use knocking::door::spa::sealed::{Keys, UncheckedPacket};
 use knocking::plan::fwknoprc;
-use knocking::plan::spa::Summary;
+use knocking::plan::spa::RequestSummary;
 use libfuzzer_sys::fuzz_target;
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(b"key", b"hmac key", Digest::Sha256).expect("keys"));
@@ -43,7 +43,7 @@ fn text(bytes: &[u8]) {
     }
     // An address is written in the usual form, which may be longer than it was.
     assert!(opened.is_ok() || packet.len() < 140, "{opened:?}");
-    assert!(!Summary(&fields).to_string().contains('\n'));
+    assert!(!RequestSummary(&fields).to_string().contains('\n'));
     let sender = IpAddr::from([192, 0, 2, 1]);
     let text = "SOURCE ANY\nKEY key\nHMAC_KEY hmac key\n";
     for terms in access_file(text.as_bytes()).expect("a good file") {

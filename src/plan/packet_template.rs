@@ -1,4 +1,4 @@
-//! The header fields of raw packets: those that the user sets, and defaults for the rest.
+//! The template of raw packets: the header fields that the user sets, and defaults for the rest.
 //!
 //! The defaults imitate a Linux host that opens a connection, so that firewalls and middleboxes treat a
 //! crafted SYN like any other.
@@ -13,11 +13,11 @@ use crate::packet::{IPV4_HEADER, IPV6_HEADER};
 use crate::plan::ping;
 
 /// The source ports of Linux' outgoing connections (`net.ipv4.ip_local_port_range`).
-const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
+const EPHEMERAL_PORTS: RangeInclusive<u16> = 32768..=60999;
 /// The source ports that need no privilege.
-const UNPRIVILEGED: RangeInclusive<u16> = 1024..=65535;
-/// The default payload of a UDP knock.
-const DATAGRAM: &[u8] = &[0];
+const UNPRIVILEGED_PORTS: RangeInclusive<u16> = 1024..=65535;
+/// The payload of a UDP knock, unless another one is set.
+pub const DEFAULT_UDP_PAYLOAD: &[u8] = &[0];
 
 /// The source port of raw packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,16 +33,16 @@ pub enum SourcePort {
 
 /// The source of a packet's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Data {
+pub enum PayloadSource {
     /// These bytes.
     Bytes(Vec<u8>),
     /// The content of the file at this path.
     Path(String),
 }
 
-/// The fields of raw packets; `None` selects the default.
+/// What raw packets have in common: their header fields and payload; `None` selects the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct PacketTemplate {
     /// The TCP flags of stages without their own.
     pub flags: Flags,
     /// A spoofed source address, in place of the route's.
@@ -73,9 +73,9 @@ pub struct Shape {
     pub bad_checksum: bool,
 }
 
-impl Default for Shape {
-    fn default() -> Shape {
-        Shape {
+impl Default for PacketTemplate {
+    fn default() -> PacketTemplate {
+        PacketTemplate {
             flags: Flags::SYN,
             source: None,
             source_port: SourcePort::Ephemeral,
@@ -115,7 +115,7 @@ pub fn window_scale(buffer: u64) -> u8 {
     u8::try_from(bits.saturating_sub(15).min(14)).unwrap_or_default()
 }
 
-impl Shape {
+impl PacketTemplate {
     /// Builds the packet for `stage` along `route`; `flags` are the stage's own flags.
     ///
     /// `random` returns unpredictable numbers.
@@ -127,26 +127,28 @@ impl Shape {
         random: &mut dyn FnMut() -> u64,
     ) -> Packet {
         let source_port = match self.source_port {
-            SourcePort::Ephemeral => pick(random(), &EPHEMERAL),
-            SourcePort::Random => pick(random(), &UNPRIVILEGED),
+            SourcePort::Ephemeral => random_in(random(), &EPHEMERAL_PORTS),
+            SourcePort::Random => random_in(random(), &UNPRIVILEGED_PORTS),
             SourcePort::Fixed(port) => port,
         };
-        let asked = |usual: &[u8]| self.data.clone().unwrap_or_else(|| usual.to_vec());
+        let payload = |default: &[u8]| self.data.clone().unwrap_or_else(|| default.to_vec());
         let (segment, data) = match stage.protocol {
-            Protocol::Tcp => (Segment::Tcp(self.tcp(flags.unwrap_or(self.flags), route, random)), asked(&[])),
-            Protocol::Udp => (Segment::Udp, asked(DATAGRAM)),
-            Protocol::Icmp => (Segment::Echo, ping::data(stage.port)),
+            Protocol::Tcp => {
+                (Segment::Tcp(self.tcp(flags.unwrap_or(self.flags), route, random)), payload(&[]))
+            }
+            Protocol::Udp => (Segment::Udp, payload(DEFAULT_UDP_PAYLOAD)),
+            Protocol::Icmp => (Segment::Echo, ping::echo_data(stage.port)),
         };
-        let port = if stage.protocol == Protocol::Icmp { ping::FIRST } else { stage.port };
+        let port = if stage.protocol == Protocol::Icmp { ping::FIRST_SEQUENCE_NUMBER } else { stage.port };
         Packet {
             source: self.source.unwrap_or(route.source),
             destination: route.destination,
             tos: self.tos,
             ttl: self.ttl,
             // The kernel replaces an identification of zero by one of its own.
-            id: self.id.unwrap_or_else(|| pick(random(), &(1..=u16::MAX))),
+            id: self.id.unwrap_or_else(|| random_in(random(), &(1..=u16::MAX))),
             dont_fragment: self.dont_fragment,
-            flow_label: word(random()) & 0xf_ffff,
+            flow_label: random_u32(random()) & 0xf_ffff,
             source_port,
             port,
             segment,
@@ -160,21 +162,21 @@ impl Shape {
             IpAddr::V4(_) => IPV4_HEADER + TCP_HEADER,
             IpAddr::V6(_) => IPV6_HEADER + TCP_HEADER,
         };
-        let room = usize::try_from(route.mtu).unwrap_or(usize::MAX).saturating_sub(headers);
-        let mss = self.mss.unwrap_or(u16::try_from(room).unwrap_or(u16::MAX)).max(1);
+        let max_payload = usize::try_from(route.mtu).unwrap_or(usize::MAX).saturating_sub(headers);
+        let mss = self.mss.unwrap_or(u16::try_from(max_payload).unwrap_or(u16::MAX)).max(1);
         // Linux sends these options in a SYN.
         let options = if flags.contains(Flags::SYN) {
             Options {
                 mss: Some(mss),
                 sack: true,
-                timestamp: Some(word(random())),
+                timestamp: Some(random_u32(random())),
                 window_scale: Some(route.window_scale),
             }
         } else {
             Options { mss: self.mss, ..Options::default() }
         };
         Tcp {
-            sequence: self.sequence.unwrap_or_else(|| word(random())),
+            sequence: self.sequence.unwrap_or_else(|| random_u32(random())),
             acknowledgment: self.acknowledgment,
             flags,
             // As many whole segments as fit: 64240 on Ethernet.
@@ -190,25 +192,25 @@ impl Shape {
 ///
 /// # Errors
 /// Digits that do not form whole bytes, a path that is not UTF-8, an invalid number or one that is too large.
-pub fn data(value: &[u8]) -> Result<Data, &'static str> {
-    let after = |prefix: &str| value.strip_prefix(prefix.as_bytes()).map(str::from_utf8);
-    if let Some(digits) = after("hex:") {
+pub fn parse_payload(value: &[u8]) -> Result<PayloadSource, &'static str> {
+    let after_prefix = |prefix: &str| value.strip_prefix(prefix.as_bytes()).map(str::from_utf8);
+    if let Some(digits) = after_prefix("hex:") {
         let digits = digits.map_err(|_| "not hexadecimal digits")?;
-        return bytes(digits).map(Data::Bytes).ok_or("not pairs of hexadecimal digits");
+        return parse_hex(digits).map(PayloadSource::Bytes).ok_or("not pairs of hexadecimal digits");
     }
-    if let Some(path) = after("file:") {
-        return path.map(|path| Data::Path(path.to_owned())).map_err(|_| "the path is not UTF-8");
+    if let Some(path) = after_prefix("file:") {
+        return path.map(|path| PayloadSource::Path(path.to_owned())).map_err(|_| "the path is not UTF-8");
     }
-    if let Some(size) = after("size:") {
+    if let Some(size) = after_prefix("size:") {
         let size: Option<u16> = size.ok().and_then(|size| size.parse().ok());
         return size
-            .map(|size| Data::Bytes(vec![0; size.into()]))
+            .map(|size| PayloadSource::Bytes(vec![0; size.into()]))
             .ok_or("the size is not between 0 and 65535");
     }
-    Ok(Data::Bytes(value.strip_prefix(b"text:").unwrap_or(value).to_vec()))
+    Ok(PayloadSource::Bytes(value.strip_prefix(b"text:").unwrap_or(value).to_vec()))
 }
 
-fn bytes(digits: &str) -> Option<Vec<u8>> {
+fn parse_hex(digits: &str) -> Option<Vec<u8>> {
     let values: Option<Vec<u8>> =
         digits.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
     let values = values?;
@@ -217,12 +219,12 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
 }
 
 /// The upper 32 bits of a random number.
-fn word(random: u64) -> u32 {
+fn random_u32(random: u64) -> u32 {
     u32::try_from(random >> 32).unwrap_or_default()
 }
 
 /// Maps a random number to a range. The remainder is slightly biased, which does not matter for a port.
-fn pick(random: u64, range: &RangeInclusive<u16>) -> u16 {
+fn random_in(random: u64, range: &RangeInclusive<u16>) -> u16 {
     let span = u64::from(range.end() - range.start()) + 1;
     range.start() + u16::try_from(random % span).unwrap_or_default()
 }
