@@ -1,6 +1,6 @@
 //! Stage 1: parses the command line as the `getopt_long` of knock 0.8 did.
 //!
-//! The values are parsed in `wanted`.
+//! The values are parsed in `options`.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,7 +8,7 @@ use crate::client::failure::{Failure, Status};
 use crate::command_line::{self, Choice, CommandLine, Takes, Unread};
 
 /// Options with a value that need `--raw`.
-pub(super) const RAW_VALUES: [&str; 15] = [
+pub(super) const RAW_VALUE_OPTIONS: [&str; 15] = [
     "flags",
     "source",
     "source-port",
@@ -80,24 +80,24 @@ pub const OPTIONS: &[Choice] = &[
 ];
 
 /// A parsed command line. It has no `Debug`: it may contain a seed.
-pub(super) enum Line {
+pub(super) enum Parsed {
     /// `-h`.
     Help,
     /// `-V`.
     Version,
     /// Anything else.
-    Typed(Typed),
+    Arguments(Arguments),
 }
 
 /// Parses a command line, whose first word is the program's name.
 ///
 /// # Errors
 /// Unknown options, and missing values.
-pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
+pub(super) fn read(line: &[OsString]) -> Result<Parsed, Failure> {
     match command_line::read("knock", OPTIONS, line) {
-        Ok(line) => Ok(Line::Typed(Typed(line))),
-        Err(Unread::Help) => Ok(Line::Help),
-        Err(Unread::Version) => Ok(Line::Version),
+        Ok(line) => Ok(Parsed::Arguments(Arguments(line))),
+        Err(Unread::Help) => Ok(Parsed::Help),
+        Err(Unread::Version) => Ok(Parsed::Version),
         Err(Unread::Wrong(mistake)) => {
             // The usage follows only where knock 0.8 printed it; elsewhere it would push the message off the
             // screen.
@@ -113,9 +113,9 @@ pub(super) fn read(line: &[OsString]) -> Result<Line, Failure> {
 
 /// The options and words of a command line.
 #[derive(Clone)]
-pub(super) struct Typed(CommandLine);
+pub(super) struct Arguments(CommandLine);
 
-impl Typed {
+impl Arguments {
     /// Whether this option is on the command line.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.has(name)
@@ -146,19 +146,19 @@ impl Typed {
 
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OptionKind {
     /// No value: it is on or off.
     Switch,
     /// A value.
     Value,
 }
 
-/// The kind of an option; `None` if profiles cannot set it.
-pub(super) fn kind(name: &str) -> Option<Kind> {
+/// The kind of an option in a profile; `None` if profiles cannot set it.
+pub(super) fn profile_option_kind(name: &str) -> Option<OptionKind> {
     match OPTIONS.iter().find(|option| option.long == name)?.takes {
         Takes::Nothing if matches!(name, "list" | "insecure" | "new-seed") => None,
-        Takes::Nothing => Some(Kind::Switch),
-        Takes::Value | Takes::ValueOr(_) => Some(Kind::Value),
+        Takes::Nothing => Some(OptionKind::Switch),
+        Takes::Value | Takes::ValueOr(_) => Some(OptionKind::Value),
         Takes::Help | Takes::Version => None,
     }
 }

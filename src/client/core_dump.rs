@@ -2,13 +2,13 @@
 //! elsewhere.
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{forbid, lifted};
+pub(super) use linux::{disable, with_original_limit};
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn forbid() {}
+pub(super) fn disable() {}
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn lifted<T>(start: impl FnOnce() -> T) -> T {
+pub(super) fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
@@ -20,23 +20,23 @@ mod linux {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     /// The limit on core dumps at the start of this process.
-    static LIMIT: OnceLock<Rlimit> = OnceLock::new();
+    static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 
     /// Disables core dumps of this process.
-    pub(in crate::client) fn forbid() {
+    pub(in crate::client) fn disable() {
         // Also covers dumps to a program (`core_pattern`), which ignores the limit.
         let _ = prctl::set_dumpable(false);
-        let maximum = LIMIT.get_or_init(|| getrlimit(Resource::Core)).maximum;
+        let maximum = ORIGINAL_LIMIT.get_or_init(|| getrlimit(Resource::Core)).maximum;
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     }
 
     /// Runs `start`, which starts a program of the user, under the original limit on core dumps.
-    pub(in crate::client) fn lifted<T>(start: impl FnOnce() -> T) -> T {
-        if let Some(limit) = LIMIT.get() {
+    pub(in crate::client) fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
+        if let Some(limit) = ORIGINAL_LIMIT.get() {
             let _ = setrlimit(Resource::Core, *limit);
         }
         let started = start();
-        forbid();
+        disable();
         started
     }
 }

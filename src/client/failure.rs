@@ -27,52 +27,52 @@ pub(super) enum Status {
 ///
 /// Boxed, as most functions of the client return it: each `?` moves only a pointer.
 #[derive(Debug)]
-pub(super) struct Failure(Box<Parts>);
+pub(super) struct Failure(Box<FailureDetails>);
 
 #[derive(Debug)]
-struct Parts {
+struct FailureDetails {
     status: Status,
     message: Option<String>,
-    usage: bool,
+    shows_usage: bool,
 }
 
 impl Failure {
     /// A failure with this message.
     pub(super) fn new(status: Status, message: impl fmt::Display) -> Failure {
-        Failure::of(status, &message)
+        Failure::from_display(status, &message)
     }
 
-    fn of(status: Status, message: &dyn fmt::Display) -> Failure {
-        Failure(Box::new(Parts { status, message: Some(message.to_string()), usage: false }))
+    fn from_display(status: Status, message: &dyn fmt::Display) -> Failure {
+        Failure(Box::new(FailureDetails { status, message: Some(message.to_string()), shows_usage: false }))
     }
 
     /// An invalid value, an unusable file, or an unknown name.
     pub(super) fn refused(message: impl fmt::Display) -> Failure {
-        Failure::of(Status::Refused, &format_args!("error: {message}"))
+        Failure::from_display(Status::Refused, &format_args!("error: {message}"))
     }
 
     /// An incomplete or wrong command line: prints the message, if any, and the usage.
     pub(super) fn usage(message: Option<String>) -> Failure {
-        Failure(Box::new(Parts { status: Status::Refused, message, usage: true }))
+        Failure(Box::new(FailureDetails { status: Status::Refused, message, shows_usage: true }))
     }
 
     /// Several failures, one per line; the exit code is 1.
-    pub(super) fn all(failures: Vec<Failure>) -> Failure {
+    pub(super) fn combined(failures: Vec<Failure>) -> Failure {
         let messages: Vec<String> = failures.into_iter().filter_map(|failure| failure.0.message).collect();
         Failure::new(Status::Refused, messages.join("\n"))
     }
 
     /// Prints the message and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        let Parts { status, message, usage } = &*self.0;
+        let FailureDetails { status, message, shows_usage } = &*self.0;
         if let Some(message) = message {
-            output::complain(message);
+            output::print_error(message);
         }
-        if *usage {
+        if *shows_usage {
             output::print(USAGE);
             // Repeat the message on a terminal, where the usage may have pushed it off the screen.
-            if let Some(message) = message.as_ref().filter(|_| output::is_terminal()) {
-                output::complain(message);
+            if let Some(message) = message.as_ref().filter(|_| output::stderr_is_terminal()) {
+                output::print_error(message);
             }
         }
         ExitCode::from(*status as u8)

@@ -1,8 +1,8 @@
 //! `--list`: all profiles, and the mistakes in them.
 
 use crate::client::failure::Failure;
-use crate::client::profiles::{self, Found};
-use crate::client::{output, wanted};
+use crate::client::profiles::{self, FoundProfile};
+use crate::client::{options, output};
 
 /// Prints the name, host and file of every profile, but no sequence.
 ///
@@ -13,15 +13,17 @@ pub(super) fn show(insecure: bool) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for profiles in profiles::all(insecure) {
         match profiles {
-            Ok(profiles) => failures.extend(profiles.into_iter().filter_map(|found| one(found).err())),
+            Ok(profiles) => {
+                failures.extend(profiles.into_iter().filter_map(|found| list_profile(found).err()));
+            }
             Err(failure) => failures.push(failure),
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(Failure::all(failures)) }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::combined(failures)) }
 }
 
-fn one(found: Found) -> Result<(), Failure> {
+fn list_profile(found: FoundProfile) -> Result<(), Failure> {
     let profile = &found.profile;
-    output::say(format_args!("{:<15} {:<30} {}", profile.name, profile.host(), found.path.display()));
-    wanted::read(&found.alone()?).map(drop)
+    output::print_line(format_args!("{:<15} {:<30} {}", profile.name, profile.host(), found.path.display()));
+    options::read(&found.without_command_line()?).map(drop)
 }

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use crate::client::system;
 
 /// Prints a line on standard output.
-pub(super) fn say(line: impl Display) {
+pub(super) fn print_line(line: impl Display) {
     write(&mut io::stdout(), &format_args!("{line}\n"));
 }
 
@@ -20,30 +20,30 @@ pub(super) fn print(text: impl Display) {
 }
 
 /// Prints a line on standard error.
-pub(super) fn complain(line: impl Display) {
+pub(super) fn print_error(line: impl Display) {
     write(&mut io::stderr(), &format_args!("{line}\n"));
 }
 
-/// Prints a progress message: on standard output, or on standard error if standard output `is_taken` by data.
-pub(super) fn note(is_taken: bool, line: impl Display) {
-    if is_taken { complain(line) } else { say(line) }
+/// Prints a line on standard output, or on standard error if standard output carries data.
+pub(super) fn print_info(stdout_is_taken: bool, line: impl Display) {
+    if stdout_is_taken { print_error(line) } else { print_line(line) }
 }
 
 /// Standard output as an unbuffered file.
 ///
 /// # Errors
 /// Standard output is closed.
-pub(super) fn unbuffered() -> io::Result<File> {
+pub(super) fn unbuffered_stdout() -> io::Result<File> {
     system::duplicate(&io::stdout())
 }
 
 /// Whether standard error is a terminal.
-pub(super) fn is_terminal() -> bool {
+pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
 /// Prints part of a line on standard error, which is a terminal.
-pub(super) fn progress(text: impl Display) {
+pub(super) fn print_progress(text: impl Display) {
     write(&mut io::stderr(), &text);
 }
 

@@ -8,32 +8,32 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::client::cli::{self, Kind, Typed};
+use crate::client::cli::{self, Arguments, OptionKind};
 use crate::client::failure::Failure;
 use crate::client::{secret, system};
 use crate::plan::profile::{self, Profile, Setting};
 use crate::reason::reason;
 
 /// Options that supply a sequence; without any of them, a single word names a profile.
-const SEQUENCES: [&str; 5] = ["one-time-sequences", "otp", "otp-file", "config", "stanza"];
+const SEQUENCE_OPTIONS: [&str; 5] = ["one-time-sequences", "otp", "otp-file", "config", "stanza"];
 
 /// A command line, completed by the profile that it names.
-pub(super) struct Completed {
+pub(super) struct CompletedArguments {
     /// The options of the profile, overridden by those of the command line.
-    pub(super) typed: Typed,
+    pub(super) arguments: Arguments,
     /// The profile with the host and the sequence; `None` if the command line has them.
-    pub(super) profile: Option<Found>,
+    pub(super) profile: Option<FoundProfile>,
     /// The command line alone.
-    by_hand: Typed,
+    command_line: Arguments,
 }
 
 /// A profile and its file.
-pub(super) struct Found {
+pub(super) struct FoundProfile {
     pub(super) profile: Profile,
     pub(super) path: PathBuf,
 }
 
-impl Completed {
+impl CompletedArguments {
     /// The host to knock at.
     pub(super) fn host(&self) -> String {
         match &self.profile {
@@ -46,7 +46,7 @@ impl Completed {
     pub(super) fn named_host(&self) -> Option<String> {
         match &self.profile {
             Some(found) => found.profile.setting("host")?.value().map(str::to_owned),
-            None => self.typed.words().first().map(|it| it.to_string_lossy().into_owned()),
+            None => self.arguments.words().first().map(|it| it.to_string_lossy().into_owned()),
         }
     }
 
@@ -56,22 +56,22 @@ impl Completed {
     }
 
     /// The name of an option for an error message: `--ttl`, or `PATH: line 7: ttl` if the profile sets it.
-    pub(super) fn name(&self, option: &str) -> String {
-        match self.place(&[option]) {
-            place if place.is_empty() => format!("--{option}"),
-            place => format!("{place}{option}"),
+    pub(super) fn option_name(&self, option: &str) -> String {
+        match self.location(&[option]) {
+            location if location.is_empty() => format!("--{option}"),
+            location => format!("{location}{option}"),
         }
     }
 
     /// `PATH: line 7: ` for the first of these settings that comes from the profile; empty if the command
     /// line overrides all of them.
-    pub(super) fn place(&self, settings: &[&str]) -> String {
-        let of_profile = settings.iter().filter(|name| !self.by_hand.has(name));
-        let place = |found: &Found| {
+    pub(super) fn location(&self, settings: &[&str]) -> String {
+        let of_profile = settings.iter().filter(|name| !self.command_line.has(name));
+        let location = |found: &FoundProfile| {
             let line = of_profile.clone().find_map(|name| found.profile.setting(name))?.line;
             Some(format!("{}: line {line}: ", found.path.display()))
         };
-        self.profile.as_ref().and_then(place).unwrap_or_default()
+        self.profile.as_ref().and_then(location).unwrap_or_default()
     }
 }
 
@@ -79,19 +79,19 @@ impl Completed {
 ///
 /// # Errors
 /// The command line has nothing to knock, the profile does not exist, or its file is not safe to use.
-pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Failure> {
-    let words = typed.words();
+pub(super) fn complete(line: &[OsString], arguments: Arguments) -> Result<CompletedArguments, Failure> {
+    let words = arguments.words();
     // A stanza names its own host.
-    if words.is_empty() && typed.has("stanza") {
-        return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
+    if words.is_empty() && arguments.has("stanza") {
+        return Ok(CompletedArguments { command_line: arguments.clone(), arguments, profile: None });
     }
     let Some(name) = words.first().map(|word| word.to_string_lossy()) else {
         return Err(Failure::usage(None));
     };
-    if words.len() > 1 || SEQUENCES.into_iter().any(|name| typed.has(name)) {
-        return Ok(Completed { by_hand: typed.clone(), typed, profile: None });
+    if words.len() > 1 || SEQUENCE_OPTIONS.into_iter().any(|name| arguments.has(name)) {
+        return Ok(CompletedArguments { command_line: arguments.clone(), arguments, profile: None });
     }
-    let Some(found) = find(&name, typed.has("insecure"))? else {
+    let Some(found) = find(&name, arguments.has("insecure"))? else {
         let paths: Vec<String> = paths().iter().map(|path| path.display().to_string()).collect();
         let paths = paths.join(" or ");
         let problem = format!("no ports, and no profile '{name}' in {paths}");
@@ -99,23 +99,23 @@ pub(super) fn complete(line: &[OsString], typed: Typed) -> Result<Completed, Fai
         if name.parse::<IpAddr>().is_ok() {
             return Err(Failure::usage(Some(format!("error: {problem}"))));
         }
-        let others: Vec<Found> =
-            all(typed.has("insecure")).into_iter().filter_map(Result::ok).flatten().collect();
-        let near = profile::nearest(&name, others.iter().map(|found| &*found.profile.name));
-        let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
-        return Err(Failure::refused(format_args!("{problem}{near} (see knock --help)")));
+        let others: Vec<FoundProfile> =
+            all(arguments.has("insecure")).into_iter().filter_map(Result::ok).flatten().collect();
+        let nearest = profile::nearest(&name, others.iter().map(|found| &*found.profile.name));
+        let hint = nearest.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+        return Err(Failure::refused(format_args!("{problem}{hint} (see knock --help)")));
     };
-    found.complete(line, typed)
+    found.complete(line, arguments)
 }
 
 /// The profile files, in order of preference.
 fn paths() -> Vec<PathBuf> {
-    let (own, system) = system::profile_files();
-    own.into_iter().chain([system]).collect()
+    let (user, system) = system::profile_files();
+    user.into_iter().chain([system]).collect()
 }
 
 /// Finds a profile by name; the user's own file takes precedence.
-fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
+fn find(name: &str, insecure: bool) -> Result<Option<FoundProfile>, Failure> {
     for path in paths() {
         let mut named = read(&path, insecure)?.into_iter().filter(|found| found.profile.name == name);
         if let Some(found) = named.next() {
@@ -129,13 +129,13 @@ fn find(name: &str, insecure: bool) -> Result<Option<Found>, Failure> {
 }
 
 /// All profiles, file by file.
-pub(super) fn all(insecure: bool) -> Vec<Result<Vec<Found>, Failure>> {
+pub(super) fn all(insecure: bool) -> Vec<Result<Vec<FoundProfile>, Failure>> {
     paths().iter().map(|path| read(path, insecure)).collect()
 }
 
 /// Reads the profiles of one file; none if it does not exist, or if it is the system's file and not readable
 /// by us.
-fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
+fn read(path: &Path, insecure: bool) -> Result<Vec<FoundProfile>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
     let mut file = match File::open(path) {
@@ -148,22 +148,22 @@ fn read(path: &Path, insecure: bool) -> Result<Vec<Found>, Failure> {
         }
         Err(error) => return Err(failed(error)),
     };
-    let text = secret::private(&mut file, path, insecure)?;
+    let text = secret::read_private(&mut file, path, insecure)?;
     let profiles =
         profile::parse(&text).map_err(|error| Failure::refused(format_args!("{shown}: {error}")))?;
-    Ok(profiles.into_iter().map(|profile| Found { profile, path: path.to_owned() }).collect())
+    Ok(profiles.into_iter().map(|profile| FoundProfile { profile, path: path.to_owned() }).collect())
 }
 
-impl Found {
+impl FoundProfile {
     /// The profile with an empty command line.
     ///
     /// # Errors
     /// Its section has a mistake.
-    pub(super) fn alone(self) -> Result<Completed, Failure> {
+    pub(super) fn without_command_line(self) -> Result<CompletedArguments, Failure> {
         let line = [OsString::from("knock")];
         match cli::read(&line)? {
-            cli::Line::Typed(typed) => self.complete(&line, typed),
-            cli::Line::Help | cli::Line::Version => Err(Failure::usage(None)),
+            cli::Parsed::Arguments(arguments) => self.complete(&line, arguments),
+            cli::Parsed::Help | cli::Parsed::Version => Err(Failure::usage(None)),
         }
     }
 
@@ -175,13 +175,15 @@ impl Found {
     }
 
     /// The options of the profile, overridden by a command line.
-    fn complete(self, line: &[OsString], by_hand: Typed) -> Result<Completed, Failure> {
+    fn complete(self, line: &[OsString], command_line: Arguments) -> Result<CompletedArguments, Failure> {
         let mut words: Vec<OsString> = line.iter().take(1).cloned().collect();
         words.extend(self.options()?);
         words.extend(line.iter().skip(1).cloned());
         match cli::read(&words)? {
-            cli::Line::Typed(typed) => Ok(Completed { typed, profile: Some(self), by_hand }),
-            cli::Line::Help | cli::Line::Version => Err(Failure::usage(None)),
+            cli::Parsed::Arguments(arguments) => {
+                Ok(CompletedArguments { arguments, profile: Some(self), command_line })
+            }
+            cli::Parsed::Help | cli::Parsed::Version => Err(Failure::usage(None)),
         }
     }
 
@@ -199,8 +201,8 @@ impl Found {
                 Err(Failure::refused(format_args!("{path}: line {line}: {problem}")))
             };
             // These three are not passed as options: they stay in memory that is zeroed on drop.
-            let is_ours = matches!(key, "host" | "sequence" | "otp");
-            let kind = if is_ours { Some(Kind::Value) } else { cli::kind(key) };
+            let stays_in_profile = matches!(key, "host" | "sequence" | "otp");
+            let kind = if stays_in_profile { Some(OptionKind::Value) } else { cli::profile_option_kind(key) };
             match (kind, setting.value()) {
                 // A key that does not look like an option may be a seed whose name is missing; do not show
                 // it.
@@ -208,16 +210,16 @@ impl Found {
                     return refuse(&format!("unknown setting '{key}'"));
                 }
                 (None, _) => return refuse("unknown setting"),
-                (Some(Kind::Value), None) => return refuse(&format!("'{key}' needs a value")),
-                (Some(Kind::Value), Some(_)) if is_ours => {}
-                (Some(Kind::Value), Some(value)) => options.push(format!("--{key}={value}").into()),
-                (Some(Kind::Switch), None | Some("yes" | "true" | "on" | "1")) => {
+                (Some(OptionKind::Value), None) => return refuse(&format!("'{key}' needs a value")),
+                (Some(OptionKind::Value), Some(_)) if stays_in_profile => {}
+                (Some(OptionKind::Value), Some(value)) => options.push(format!("--{key}={value}").into()),
+                (Some(OptionKind::Switch), None | Some("yes" | "true" | "on" | "1")) => {
                     options.push(format!("--{key}").into());
                 }
-                (Some(Kind::Switch), Some("no" | "false" | "off" | "0")) => {
+                (Some(OptionKind::Switch), Some("no" | "false" | "off" | "0")) => {
                     options.retain(|option| *option != *format!("--{key}"));
                 }
-                (Some(Kind::Switch), Some(_)) => return refuse(&format!("'{key}' is yes or no")),
+                (Some(OptionKind::Switch), Some(_)) => return refuse(&format!("'{key}' is yes or no")),
             }
         }
         Ok(options)

@@ -11,7 +11,7 @@ use crate::client::system::{self, Access};
 use crate::reason::reason;
 
 /// The longest such file in bytes, far more than any configuration needs.
-const MAX_FILE: u64 = 0x10_0000;
+const MAX_FILE_SIZE: u64 = 0x10_0000;
 
 /// Reads a file into a single buffer that is zeroed on drop.
 ///
@@ -19,10 +19,10 @@ const MAX_FILE: u64 = 0x10_0000;
 /// The file cannot be read, or is longer than 1 MiB.
 pub(super) fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
     // Allocate enough at once: a growing buffer leaves copies behind.
-    let expected = usize::try_from(file.metadata()?.len().min(MAX_FILE)).unwrap_or(0);
+    let expected = usize::try_from(file.metadata()?.len().min(MAX_FILE_SIZE)).unwrap_or(0);
     let mut text = Zeroizing::new(Vec::with_capacity(expected + 4096));
-    file.take(MAX_FILE + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_FILE_SIZE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 /// Reads a file that only its owner may access, unless `insecure`. Even then it must not belong to another
@@ -30,7 +30,11 @@ pub(super) fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
 ///
 /// # Errors
 /// Others can access the file, or it cannot be read.
-pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn read_private(
+    file: &mut File,
+    path: &Path,
+    insecure: bool,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
     let access = Access::of(file, path).map_err(failed)?;
@@ -38,10 +42,10 @@ pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Ze
     if let Some(fault) = faults.iter().find(|fault| fault.is_owner()) {
         return Err(Failure::refused(format_args!("{shown}: {fault}")));
     }
-    if access.others_use() && !insecure {
-        let (words, remedy) = (access.words(), Access::remedy(path));
+    if access.others_have_access() && !insecure {
+        let (description, remedy) = (access.description(), Access::remedy(path));
         return Err(Failure::refused(format_args!(
-            "{shown}: others may use this file ({words}), and it holds secrets; {remedy}, or use --insecure"
+            "{shown}: others may use this file ({description}), and it holds secrets; {remedy}, or use --insecure"
         )));
     }
     match faults.first().filter(|_| !insecure) {
@@ -54,7 +58,7 @@ pub(super) fn private(file: &mut File, path: &Path, insecure: bool) -> Result<Ze
 ///
 /// # Errors
 /// A sentence that says who else can write it, and how to fix that.
-pub(super) fn check(file: &File, path: &Path, insecure: bool) -> Result<(), String> {
+pub(super) fn check_writers(file: &File, path: &Path, insecure: bool) -> Result<(), String> {
     let shown = path.display();
     let faults = system::faults(file, path).map_err(|error| format!("{shown}: {}", reason(&error)))?;
     match faults.first().filter(|_| !insecure) {

@@ -7,7 +7,7 @@ use std::thread;
 use crate::client::{output, system};
 
 /// The size of the copy buffer in bytes: the capacity of a pipe.
-const BUFFER: usize = 65_536;
+const BUFFER_SIZE: usize = 65_536;
 
 /// Copies in both directions until the peer closes the connection.
 ///
@@ -15,10 +15,10 @@ const BUFFER: usize = 65_536;
 ///
 /// # Errors
 /// Standard input or output is closed, or the connection broke.
-pub fn join(stream: &TcpStream) -> io::Result<()> {
+pub fn relay(stream: &TcpStream) -> io::Result<()> {
     // Duplicates of the descriptors, because std's handles are buffered.
     let input = system::duplicate(&io::stdin())?;
-    let to_user = output::unbuffered()?;
+    let to_user = output::unbuffered_stdout()?;
     let (to_host, from_host) = (stream.try_clone()?, stream.try_clone()?);
     // The only thread of this program. A poll loop would have to set O_NONBLOCK on standard input and output,
     // which would affect every other program that has the same terminal or pipe open.
@@ -38,7 +38,7 @@ pub fn join(stream: &TcpStream) -> io::Result<()> {
 /// Not `io::copy`, which uses splice(2): on Linux 6.18 a splice from a pipe may keep sleeping after data
 /// arrived in the pipe, and ssh would wait for an answer to data that was never sent.
 fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; BUFFER_SIZE];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),

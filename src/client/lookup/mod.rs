@@ -14,15 +14,15 @@ mod stun;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::client::failure::{Failure, Status};
-use crate::client::wanted::single::{Allow, SinglePacket};
-use crate::client::wanted::{Family, Options, Stages, Wait};
-use crate::client::{chance, output};
+use crate::client::options::single::{AllowedAddress, SinglePacket};
+use crate::client::options::{Family, Options, StageSource, WaitOptions};
+use crate::client::{output, random};
 use crate::door::knock::Protocol;
 use crate::door::sequence::Stage;
 use crate::plan::password::SourceLookup;
 use crate::plan::{self, AddressedSequence, Port, RequestedStage, ResolvedStage};
 
-pub use one_time::Line;
+pub use one_time::OneTimeLine;
 pub use password::advice;
 
 /// The addresses to knock at, with port 0: the first one, or with `--both` the first one of each family.
@@ -32,10 +32,13 @@ pub use password::advice;
 pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     let found = resolve::host(&options.host, options.family).map_err(|reason| {
         let first = match &options.stages {
-            Stages::Typed(asked) => asked.first(),
-            Stages::Profile(..) | Stages::OneTime(_) | Stages::Otp(_) | Stages::Single(_) => None,
+            StageSource::CommandLine(requested) => requested.first(),
+            StageSource::Profile(..)
+            | StageSource::OneTime(_)
+            | StageSource::Otp(_)
+            | StageSource::SinglePacket(_) => None,
         };
-        unresolved(options, first, &reason)
+        resolve_failure(options, first, &reason)
     })?;
     if options.family != Family::Both {
         return Ok(found.into_iter().take(1).collect());
@@ -43,7 +46,7 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
     if options.verbose {
         let all: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
         let line = format_args!("addresses of {}: {}", options.host, all.join(" "));
-        output::note(options.takes_stdout(), line);
+        output::print_info(options.takes_stdout(), line);
     }
     let v4 = found.iter().find(|address| address.is_ipv4());
     let v6 = found.iter().find(|address| address.is_ipv6());
@@ -55,44 +58,46 @@ pub fn addresses(options: &Options) -> Result<Vec<SocketAddr>, Failure> {
 ///
 /// # Errors
 /// A service is unknown, a one-time file has no usable line, or the source address cannot be determined.
-pub fn errands(
+pub fn sequences(
     options: &Options,
     addresses: &[SocketAddr],
-) -> Result<(Vec<AddressedSequence>, Option<Line>), Failure> {
-    let alike = |stages: Vec<ResolvedStage>| -> Vec<AddressedSequence> {
+) -> Result<(Vec<AddressedSequence>, Option<OneTimeLine>), Failure> {
+    let same_for_all = |stages: Vec<ResolvedStage>| -> Vec<AddressedSequence> {
         addresses
             .iter()
             .map(|&address| AddressedSequence { address, stages: stages.clone(), allow_ip: None })
             .collect()
     };
     Ok(match &options.stages {
-        Stages::Typed(asked) | Stages::Profile(asked, _) => (alike(services(options, asked)?), None),
-        Stages::OneTime(path) => {
-            let line = Line::take(path, options.insecure)?;
-            (alike(made(options, line.sequence.stages())), Some(line))
+        StageSource::CommandLine(requested) | StageSource::Profile(requested, _) => {
+            (same_for_all(resolve_services(options, requested)?), None)
         }
-        Stages::Otp(password) => {
+        StageSource::OneTime(path) => {
+            let line = OneTimeLine::take(path, options.insecure)?;
+            (same_for_all(resolve_numbers(options, line.sequence.stages())), Some(line))
+        }
+        StageSource::Otp(password) => {
             let lists = password::lists(password, options, addresses)?;
-            let errand = |(&address, list): (&SocketAddr, Vec<Stage>)| AddressedSequence {
+            let sequence = |(&address, list): (&SocketAddr, Vec<Stage>)| AddressedSequence {
                 address,
-                stages: made(options, &list),
+                stages: resolve_numbers(options, &list),
                 allow_ip: None,
             };
-            (addresses.iter().zip(lists).map(errand).collect(), None)
+            (addresses.iter().zip(lists).map(sequence).collect(), None)
         }
-        Stages::Single(single) => {
+        StageSource::SinglePacket(single) => {
             let port = match single.port {
                 Some(port) => port,
-                None => plan::spa::random_server_port(u64::from_be_bytes(chance::bytes()?)),
+                None => plan::spa::random_server_port(u64::from_be_bytes(random::bytes()?)),
             };
             let stages = vec![ResolvedStage::from(Stage { protocol: Protocol::Udp, port })];
-            let errand = |&address: &SocketAddr| {
-                let allow_ip = allow_ip(single, options, address)?;
+            let sequence = |&address: &SocketAddr| {
+                let allow_ip = resolve_allow_ip(single, options, address)?;
                 // Check here that the request fits into a packet, before anything is sent.
-                single.asking.check(allow_ip).map_err(Failure::refused)?;
+                single.request.check(allow_ip).map_err(Failure::refused)?;
                 Ok(AddressedSequence { address, stages: stages.clone(), allow_ip: Some(allow_ip) })
             };
-            (addresses.iter().map(errand).collect::<Result<_, Failure>>()?, None)
+            (addresses.iter().map(sequence).collect::<Result<_, Failure>>()?, None)
         }
     })
 }
@@ -101,7 +106,7 @@ pub fn errands(
 ///
 /// # Errors
 /// The service is unknown.
-pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failure> {
+pub fn wait_addresses(wait: &WaitOptions, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failure> {
     let port = match wait.port.parse() {
         Ok(number) => number,
         Err(_) => resolve::service(&wait.port, wait.protocol)
@@ -112,18 +117,24 @@ pub fn awaited(wait: &Wait, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>,
 
 /// The address that a single packet to `destination` asks to let in; the unspecified address stands for the
 /// packet's source.
-fn allow_ip(single: &SinglePacket, options: &Options, destination: SocketAddr) -> Result<IpAddr, Failure> {
-    match &single.allow {
-        Allow::Sender if destination.is_ipv4() => Ok(Ipv4Addr::UNSPECIFIED.into()),
-        Allow::Sender => Ok(Ipv6Addr::UNSPECIFIED.into()),
+fn resolve_allow_ip(
+    single: &SinglePacket,
+    options: &Options,
+    destination: SocketAddr,
+) -> Result<IpAddr, Failure> {
+    match &single.allowed_address {
+        AllowedAddress::Sender if destination.is_ipv4() => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        AllowedAddress::Sender => Ok(Ipv6Addr::UNSPECIFIED.into()),
         // A fixed address may be of another family than the packet.
-        Allow::Seen(SourceLookup::Address(address)) => Ok(*address),
-        Allow::Seen(source_lookup) => source::towards(destination, source_lookup, options, "--allow-ip"),
+        AllowedAddress::Lookup(SourceLookup::Address(address)) => Ok(*address),
+        AllowedAddress::Lookup(source_lookup) => {
+            source::seen_from(destination, source_lookup, options, "--allow-ip")
+        }
     }
 }
 
 /// Resolves the stages of a one-time file or password. `-u` applies to them too.
-fn made(options: &Options, stages: &[Stage]) -> Vec<ResolvedStage> {
+fn resolve_numbers(options: &Options, stages: &[Stage]) -> Vec<ResolvedStage> {
     let protocol = |stage: &Stage| match stage.protocol {
         Protocol::Tcp if options.udp => Protocol::Udp,
         protocol => protocol,
@@ -132,29 +143,29 @@ fn made(options: &Options, stages: &[Stage]) -> Vec<ResolvedStage> {
 }
 
 /// Resolves the stages of a command line or profile by looking up their services.
-fn services(options: &Options, asked: &[RequestedStage]) -> Result<Vec<ResolvedStage>, Failure> {
-    let one = |(index, asked): (usize, &RequestedStage)| {
-        let port = match asked.port {
+fn resolve_services(options: &Options, requested: &[RequestedStage]) -> Result<Vec<ResolvedStage>, Failure> {
+    let one = |(index, requested): (usize, &RequestedStage)| {
+        let port = match requested.port {
             Port::Number(number) => number,
             Port::Service => {
-                resolve::service(&asked.text, asked.protocol).map_err(|reason| match &options.stages {
-                    Stages::Profile(_, place) => Failure::refused(format_args!(
-                        "{place}port {} of it is neither a number nor a service that this system knows: {reason}",
+                resolve::service(&requested.text, requested.protocol).map_err(|reason| match &options.stages {
+                    StageSource::Profile(_, location) => Failure::refused(format_args!(
+                        "{location}port {} of it is neither a number nor a service that this system knows: {reason}",
                         index + 1
                     )),
-                    _ => unresolved(options, Some(asked), &reason),
+                    _ => resolve_failure(options, Some(requested), &reason),
                 })?
             }
         };
-        let stage = Stage { protocol: asked.protocol, port };
-        Ok(ResolvedStage { stage, flags: asked.flags, text: asked.text.clone() })
+        let stage = Stage { protocol: requested.protocol, port };
+        Ok(ResolvedStage { stage, flags: requested.flags, text: requested.text.clone() })
     };
-    asked.iter().enumerate().map(one).collect()
+    requested.iter().enumerate().map(one).collect()
 }
 
 /// The message of knock 0.8; it names a port only if one was typed.
-fn unresolved(options: &Options, asked: Option<&RequestedStage>, reason: &str) -> Failure {
-    let port = asked.map(|asked| format!(" on port {}", asked.text)).unwrap_or_default();
+fn resolve_failure(options: &Options, requested: Option<&RequestedStage>, reason: &str) -> Failure {
+    let port = requested.map(|requested| format!(" on port {}", requested.text)).unwrap_or_default();
     Failure::new(
         Status::Refused,
         format_args!("Failed to resolve hostname '{}'{port}\ngetaddrinfo: {reason}", options.host),

@@ -13,7 +13,7 @@ use crate::reason::reason;
 
 /// The first unused line of a file. The file is locked until the line is struck or dropped.
 #[derive(Debug)]
-pub struct Line {
+pub struct OneTimeLine {
     path: PathBuf,
     file: File,
     /// The byte offset of the line in the file.
@@ -22,26 +22,26 @@ pub struct Line {
     pub sequence: Sequence,
 }
 
-impl Line {
+impl OneTimeLine {
     /// Takes the first usable line. Waits while another client holds the lock.
     ///
     /// # Errors
     /// The file cannot be opened for reading and writing, others can write it (unless `insecure`), or it has
     /// no usable line left.
-    pub fn take(path: &Path, insecure: bool) -> Result<Line, Failure> {
+    pub fn take(path: &Path, insecure: bool) -> Result<OneTimeLine, Failure> {
         let shown = path.display();
         let failed = |error: io::Error| Failure::refused(format_args!("{shown}: {}", reason(&error)));
         let mut file = lock(path).map_err(failed)?;
-        secret::check(&file, path, insecure).map_err(Failure::refused)?;
+        secret::check_writers(&file, path, insecure).map_err(Failure::refused)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         for line in one_time_lines(&text) {
             if let Ok(sequence) = line.sequence {
-                return Ok(Line { path: path.to_owned(), file, offset: line.offset, sequence });
+                return Ok(OneTimeLine { path: path.to_owned(), file, offset: line.offset, sequence });
             }
             // Do not show the line itself: it may be a sequence with a typo.
-            let before = text.iter().take(line.offset).filter(|&&byte| byte == b'\n').count();
-            output::complain(format_args!("{shown}: line {} is no sequence, skipped", before + 1));
+            let lines_before = text.iter().take(line.offset).filter(|&&byte| byte == b'\n').count();
+            output::print_error(format_args!("{shown}: line {} is no sequence, skipped", lines_before + 1));
         }
         Err(Failure::refused(format_args!("{shown}: no unused sequence left")))
     }

@@ -5,15 +5,15 @@ use std::thread;
 
 use crate::client::failure::Failure;
 use crate::client::lookup::source;
-use crate::client::wanted::Options;
-use crate::client::wanted::password::Password;
+use crate::client::options::Options;
+use crate::client::options::password::Password;
 use crate::client::{clock, output};
 use crate::door::otp::Otp;
 use crate::door::sequence::Stage;
 use crate::plan::password::{ClockOffset, KnockTime};
 
 /// How often to wait for the next period before knocking regardless; the clock may be set meanwhile.
-const WAITS: u32 = 3;
+const MAX_WAITS: u32 = 3;
 
 /// The list for each address, all of the same period. May wait for the next period.
 ///
@@ -29,7 +29,7 @@ pub fn lists(
         addresses
             .iter()
             .map(|&address| {
-                source::towards(address, &password.source_lookup, options, "--source-ip").map(Some)
+                source::seen_from(address, &password.source_lookup, options, "--source-ip").map(Some)
             })
             .collect::<Result<_, _>>()?
     } else {
@@ -44,7 +44,7 @@ pub fn lists(
                 .saturating_sub(clock::unix(options.clock_offset))
                 .as_secs();
             let line = format_args!("one-time password for {seen}, period {period} ({left} s left)");
-            output::note(options.takes_stdout(), line);
+            output::print_info(options.takes_stdout(), line);
         }
         // Without IP protection, the list does not depend on the address.
         otp.list(period, source.unwrap_or(address.ip()))
@@ -66,17 +66,17 @@ pub fn advice(otp: &Otp, offset: ClockOffset) -> String {
 /// Waits until it is time to knock, and returns the period.
 fn await_period(otp: &Otp, offset: ClockOffset) -> u64 {
     let mut knock_time = KnockTime::next(otp, clock::unix(offset));
-    for _ in 0..WAITS {
+    for _ in 0..MAX_WAITS {
         if knock_time.wait.is_zero() {
             break;
         }
-        let is_shown = output::is_terminal();
+        let is_shown = output::stderr_is_terminal();
         if is_shown {
-            output::progress("\rwaiting for the next period ");
+            output::print_progress("\rwaiting for the next period ");
         }
         thread::sleep(knock_time.wait);
         if is_shown {
-            output::progress("\r\x1b[K");
+            output::print_progress("\r\x1b[K");
         }
         let now = clock::unix(offset);
         if knock_time.has_begun(otp, now) {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo};
 
-use crate::client::wanted::Family;
+use crate::client::options::Family;
 use crate::door::knock::Protocol;
 
 /// The addresses of a host with port 0, in the resolver's order; at least one.
@@ -19,7 +19,7 @@ pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
     let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let name = inner.filter(|name| name.contains(':')).unwrap_or(name);
     if let Ok(address) = name.parse::<IpAddr>() {
-        if fits(address, family) {
+        if is_of_family(address, family) {
             return Ok(vec![SocketAddr::new(address, 0)]);
         }
         return Err("Address family for hostname not supported".to_owned());
@@ -30,7 +30,7 @@ pub fn host(name: &str, family: Family) -> Result<Vec<SocketAddr>, String> {
         Family::V6 => AddrFamily::Inet6.into(),
     };
     let hints = AddrInfoHints { address, socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
-    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(message)?;
+    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(resolver_message)?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for entry in found.flatten() {
         if !addresses.contains(&entry.sockaddr) {
@@ -53,19 +53,19 @@ pub fn service(name: &str, protocol: Protocol) -> Result<u16, String> {
     }
     let look_up = |socktype: SockType| {
         let hints = AddrInfoHints { socktype: socktype.into(), ..AddrInfoHints::default() };
-        getaddrinfo(None, Some(name), Some(hints)).map_err(message)
+        getaddrinfo(None, Some(name), Some(hints)).map_err(resolver_message)
     };
-    let (own, other) = match protocol {
+    let (socket_type, other_type) = match protocol {
         Protocol::Tcp => (SockType::Stream, SockType::DGram),
         Protocol::Udp | Protocol::Icmp => (SockType::DGram, SockType::Stream),
     };
     // A knock may use either protocol, whichever the service is registered for.
-    let mut found = look_up(own).or_else(|reason| look_up(other).map_err(|_| reason))?;
+    let mut found = look_up(socket_type).or_else(|reason| look_up(other_type).map_err(|_| reason))?;
     found.find_map(Result::ok).map(|entry| entry.sockaddr.port()).ok_or_else(|| "no such service".to_owned())
 }
 
 /// The resolver's message, without the prefix that `dns-lookup` adds.
-fn message(error: LookupError) -> String {
+fn resolver_message(error: LookupError) -> String {
     let text = io::Error::from(error).to_string();
     match text.split_once("information: ") {
         Some((_, reason)) => reason.to_owned(),
@@ -73,7 +73,7 @@ fn message(error: LookupError) -> String {
     }
 }
 
-fn fits(address: IpAddr, family: Family) -> bool {
+fn is_of_family(address: IpAddr, family: Family) -> bool {
     match family {
         Family::Any | Family::Both => true,
         Family::V4 => address.is_ipv4(),

@@ -12,9 +12,9 @@ use crate::plan::packet_template::{self, Route};
 use crate::reason::reason;
 
 /// The MTU to assume if the system does not report one: that of Ethernet.
-const USUAL_MTU: u32 = 1500;
+const DEFAULT_MTU: u32 = 1500;
 /// The window scale to assume if the system does not report one: that of a receive buffer of 6 MB.
-const USUAL_WINDOW_SCALE: u8 = 7;
+const DEFAULT_WINDOW_SCALE: u8 = 7;
 
 /// Finds the route to a destination, through the given interface if any. Sends nothing.
 ///
@@ -27,11 +27,14 @@ pub fn find(
     interface: Option<&str>,
     spoofed: Option<IpAddr>,
 ) -> Result<Route, Failure> {
-    match (ask(destination, interface), spoofed) {
+    match (query_kernel(destination, interface), spoofed) {
         (Ok(route), _) => Ok(route),
-        (Err(_), Some(source)) => {
-            Ok(Route { source, destination: destination.ip(), mtu: USUAL_MTU, window_scale: window_scale() })
-        }
+        (Err(_), Some(source)) => Ok(Route {
+            source,
+            destination: destination.ip(),
+            mtu: DEFAULT_MTU,
+            window_scale: window_scale(),
+        }),
         (Err(error), None) => {
             let (to, why) = (destination.ip(), reason(&error));
             Err(Failure::new(Status::NotSent, format_args!("error: no way to {to}: {why}")))
@@ -40,7 +43,7 @@ pub fn find(
 }
 
 /// Connects a datagram socket to the destination and reads its source address and the MTU of the route.
-fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
+fn query_kernel(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
     if let Some(name) = interface {
         system::bind_interface(&socket, name)?;
@@ -57,7 +60,7 @@ fn ask(destination: SocketAddr, interface: Option<&str>) -> io::Result<Route> {
     Ok(Route {
         source,
         destination: destination.ip(),
-        mtu: system::path_mtu(&socket).unwrap_or(USUAL_MTU),
+        mtu: system::path_mtu(&socket).unwrap_or(DEFAULT_MTU),
         window_scale: window_scale(),
     })
 }
@@ -69,5 +72,5 @@ fn window_scale() -> u8 {
         fs::read_to_string(path).ok()?.split_whitespace().next_back()?.parse().ok()
     };
     let largest = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/core/rmem_max"].map(last_number);
-    largest.into_iter().flatten().max().map_or(USUAL_WINDOW_SCALE, packet_template::window_scale)
+    largest.into_iter().flatten().max().map_or(DEFAULT_WINDOW_SCALE, packet_template::window_scale)
 }

@@ -11,12 +11,9 @@ use crate::client::system;
 use crate::door::knock::Protocol;
 use crate::reason::reason;
 
-/// The payload of a plain UDP knock.
-pub const DATAGRAM: &[u8] = &[0];
-
-/// The source port and interface of a plain knock.
+/// The source port and the interface that the socket of a plain knock is bound to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Way<'a> {
+pub struct SocketBinding<'a> {
     /// The source port of a datagram; `None` lets the system choose.
     pub source_port: Option<u16>,
     /// The interface; `None` lets the route decide.
@@ -31,11 +28,11 @@ pub fn check_interface(interface: Option<&str>, addresses: &[SocketAddr]) -> Res
     let (Some(name), Some(&address)) = (interface, addresses.first()) else { return Ok(()) };
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None);
     let bound = socket.and_then(|socket| system::bind_interface(&socket, name));
-    bound.map_err(|error| no_interface(name, &error))
+    bound.map_err(|error| interface_failure(name, &error))
 }
 
 /// The error for an interface that cannot be used.
-pub fn no_interface(name: &str, error: &io::Error) -> Failure {
+pub fn interface_failure(name: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::Unsupported {
         return Failure::refused(format_args!("--interface works on Linux only"));
     }
@@ -52,17 +49,22 @@ pub fn no_interface(name: &str, error: &io::Error) -> Failure {
 /// # Errors
 /// The socket cannot be opened (out of descriptors, address family not supported) or bound to the interface
 /// or port.
-pub fn knock(destination: SocketAddr, protocol: Protocol, data: &[u8], way: Way<'_>) -> io::Result<()> {
+pub fn knock(
+    destination: SocketAddr,
+    protocol: Protocol,
+    data: &[u8],
+    binding: SocketBinding<'_>,
+) -> io::Result<()> {
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM,
         Protocol::Udp => Type::DGRAM,
-        Protocol::Icmp => return ping::knock(destination, destination.port(), way.interface),
+        Protocol::Icmp => return ping::knock(destination, destination.port(), binding.interface),
     };
     let socket = Socket::new(Domain::for_address(destination), kind, None)?;
-    if let Some(name) = way.interface {
+    if let Some(name) = binding.interface {
         system::bind_interface(&socket, name)?;
     }
-    if let Some(port) = way.source_port {
+    if let Some(port) = binding.source_port {
         let any = match destination {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

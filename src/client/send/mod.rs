@@ -13,64 +13,67 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::client::failure::{Failure, Status};
-use crate::client::send::connect::Way;
-use crate::client::send::pcap::Recording;
-use crate::client::send::raw::Sender;
-use crate::client::send::single::Made;
-use crate::client::wanted::single::SinglePacket;
-use crate::client::wanted::{Options, Purpose, Raw, Stages};
-use crate::client::{chance, output};
+use crate::client::options::single::SinglePacket;
+use crate::client::options::{Mode, Options, Raw, StageSource};
+use crate::client::send::connect::SocketBinding;
+use crate::client::send::pcap::CaptureFile;
+use crate::client::send::raw::RawSender;
+use crate::client::send::single::BuiltPacket;
+use crate::client::{output, random};
 use crate::door::knock::Protocol;
 use crate::packet::describe::{Dissection, flag_names};
-use crate::plan::packet_template::{PacketTemplate, PayloadSource, SourcePort};
+use crate::plan::packet_template::{DEFAULT_UDP_PAYLOAD, PacketTemplate, PayloadSource, SourcePort};
 use crate::plan::{self, AddressedSequence, PlannedKnock, format_milliseconds};
 use crate::reason::reason;
 
 /// More bytes than fit into a packet.
-const MAX_DATA: u64 = 0x1_0000;
+const MAX_PAYLOAD_FILE: u64 = 0x1_0000;
 
 /// Sequences that can be sent repeatedly.
-pub struct Knocking<'a> {
+pub struct SequenceSender<'a> {
     options: &'a Options,
-    errands: Vec<AddressedSequence>,
+    sequences: Vec<AddressedSequence>,
     random: Box<dyn FnMut() -> u64>,
-    crafting: Option<Crafting>,
+    raw_state: Option<RawPacketState>,
 }
 
 /// Additional state for raw packets.
-struct Crafting {
+struct RawPacketState {
     template: PacketTemplate,
-    sender: Sender,
-    recording: Option<Recording>,
+    raw_sender: RawSender,
+    capture_file: Option<CaptureFile>,
     /// The number of packets built so far.
-    made: u64,
+    packets_built: u64,
     /// In a dry run, the sum of all pauses so far.
-    skipped: Duration,
+    skipped_pauses: Duration,
 }
 
-impl<'a> Knocking<'a> {
+impl<'a> SequenceSender<'a> {
     /// Opens all sockets and files that may fail. Sends nothing.
     ///
     /// # Errors
     /// Raw packets or pings are not permitted, a file cannot be read or written, or a spoofed source is of
     /// the wrong family.
-    pub fn prepare(options: &'a Options, errands: Vec<AddressedSequence>) -> Result<Knocking<'a>, Failure> {
-        let addresses: Vec<SocketAddr> = errands.iter().map(|errand| errand.address).collect();
-        let crafting = if let Some(raw) = &options.raw {
-            Some(Crafting::prepare(raw, options, &addresses)?)
+    pub fn prepare(
+        options: &'a Options,
+        sequences: Vec<AddressedSequence>,
+    ) -> Result<SequenceSender<'a>, Failure> {
+        let addresses: Vec<SocketAddr> = sequences.iter().map(|sequence| sequence.address).collect();
+        let raw_state = if let Some(raw) = &options.raw {
+            Some(RawPacketState::prepare(raw, options, &addresses)?)
         } else {
-            if options.purpose == Purpose::Send {
+            if options.mode == Mode::Send {
                 connect::check_interface(options.interface.as_deref(), &addresses)?;
             }
-            check_pings(options, &errands)?;
+            check_pings(options, &sequences)?;
             None
         };
-        Ok(Knocking { options, errands, random: Box::new(chance::numbers()), crafting })
+        Ok(SequenceSender { options, sequences, random: Box::new(random::numbers()), raw_state })
     }
 
     /// Replaces the sequences; the addresses must be the same.
-    pub fn renew(&mut self, errands: Vec<AddressedSequence>) {
-        self.errands = errands;
+    pub fn replace_sequences(&mut self, sequences: Vec<AddressedSequence>) {
+        self.sequences = sequences;
     }
 
     /// Sends all rounds or, in a dry run, prints them.
@@ -79,12 +82,12 @@ impl<'a> Knocking<'a> {
     /// A raw packet could not be sent, or no socket could be opened.
     pub fn send(&mut self) -> Result<(), Failure> {
         for _ in 0..self.options.rounds {
-            for planned in plan::plan_round(&self.errands, self.options.pace, &mut self.random) {
-                match &mut self.crafting {
-                    Some(crafting) => crafting.knock(&planned, self.options, &mut self.random)?,
-                    None => plain(&planned, self.options)?,
+            for planned in plan::plan_round(&self.sequences, self.options.pace, &mut self.random) {
+                match &mut self.raw_state {
+                    Some(raw_state) => raw_state.send_raw(&planned, self.options, &mut self.random)?,
+                    None => send_plain(&planned, self.options)?,
                 }
-                if self.options.purpose == Purpose::Send && !planned.pause.is_zero() {
+                if self.options.mode == Mode::Send && !planned.pause.is_zero() {
                     thread::sleep(planned.pause);
                 }
             }
@@ -97,65 +100,66 @@ impl<'a> Knocking<'a> {
 fn single_packet<'a>(
     planned: &PlannedKnock,
     options: &'a Options,
-) -> Result<Option<(&'a SinglePacket, Made)>, Failure> {
+) -> Result<Option<(&'a SinglePacket, BuiltPacket)>, Failure> {
     match (&options.stages, planned.allow_ip) {
-        (Stages::Single(single), Some(allow_ip)) => {
-            Ok(Some((single, single::make(single, allow_ip, options.clock_offset)?)))
+        (StageSource::SinglePacket(single), Some(allow_ip)) => {
+            Ok(Some((single, single::build(single, allow_ip, options.clock_offset)?)))
         }
         _ => Ok(None),
     }
 }
 
 /// Checks whether the pings among the stages are permitted.
-fn check_pings(options: &Options, errands: &[AddressedSequence]) -> Result<(), Failure> {
-    let has_ping = |errand: &&AddressedSequence| {
-        errand.stages.iter().any(|resolved| resolved.stage.protocol == Protocol::Icmp)
+fn check_pings(options: &Options, sequences: &[AddressedSequence]) -> Result<(), Failure> {
+    let has_ping = |sequence: &&AddressedSequence| {
+        sequence.stages.iter().any(|resolved| resolved.stage.protocol == Protocol::Icmp)
     };
-    if options.purpose != Purpose::Send {
+    if options.mode != Mode::Send {
         return Ok(());
     }
-    errands.iter().filter(has_ping).try_for_each(|errand| ping::check(errand.address))
+    sequences.iter().filter(has_ping).try_for_each(|sequence| ping::check(sequence.address))
 }
 
-fn plain(planned: &PlannedKnock, options: &Options) -> Result<(), Failure> {
+fn send_plain(planned: &PlannedKnock, options: &Options) -> Result<(), Failure> {
     let (protocol, address) = (planned.resolved.stage.protocol, planned.destination.ip());
     let interface = options.interface.as_deref();
-    if let Some((single, Made { packet, summary })) = single_packet(planned, options)? {
-        let said = format!("a packet of {} bytes to udp {}: {summary}", packet.len(), planned.destination);
-        if options.purpose == Purpose::DryRun {
-            output::say(format_args!("would send {said}"));
+    if let Some((single, BuiltPacket { packet, summary })) = single_packet(planned, options)? {
+        let description =
+            format!("a packet of {} bytes to udp {}: {summary}", packet.len(), planned.destination);
+        if options.mode == Mode::DryRun {
+            output::print_line(format_args!("would send {description}"));
             return Ok(());
         }
         if options.verbose {
-            output::note(options.takes_stdout(), format_args!("sending {said}"));
+            output::print_info(options.takes_stdout(), format_args!("sending {description}"));
         }
-        let way = Way { source_port: single.source_port, interface };
-        return connect::knock(planned.destination, protocol, packet.as_bytes(), way)
+        let binding = SocketBinding { source_port: single.source_port, interface };
+        return connect::knock(planned.destination, protocol, packet.as_bytes(), binding)
             .map_err(|error| Failure::refused(format_args!("cannot send the packet: {}", reason(&error))));
     }
-    if options.purpose == Purpose::DryRun {
-        output::say(format_args!("would hit {protocol} {address}:{}", planned.resolved.text));
+    if options.mode == Mode::DryRun {
+        output::print_line(format_args!("would hit {protocol} {address}:{}", planned.resolved.text));
         return Ok(());
     }
     if options.verbose {
-        output::note(
+        output::print_info(
             options.takes_stdout(),
             format_args!("hitting {protocol} {address}:{}", planned.resolved.text),
         );
     }
-    let way = Way { source_port: None, interface };
-    connect::knock(planned.destination, protocol, connect::DATAGRAM, way).map_err(|error| {
+    let binding = SocketBinding { source_port: None, interface };
+    connect::knock(planned.destination, protocol, DEFAULT_UDP_PAYLOAD, binding).map_err(|error| {
         Failure::refused(format_args!("cannot open a {protocol} socket: {}", reason(&error)))
     })
 }
 
-impl Crafting {
-    fn prepare(raw: &Raw, options: &Options, addresses: &[SocketAddr]) -> Result<Crafting, Failure> {
+impl RawPacketState {
+    fn prepare(raw: &Raw, options: &Options, addresses: &[SocketAddr]) -> Result<RawPacketState, Failure> {
         let mut template = raw.template.clone();
         template.data = match &raw.data {
             None => None,
             Some(PayloadSource::Bytes(bytes)) => Some(bytes.clone()),
-            Some(PayloadSource::Path(path)) => Some(read(path)?),
+            Some(PayloadSource::Path(path)) => Some(read_payload(path)?),
         };
         for address in addresses {
             if template.source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
@@ -163,34 +167,40 @@ impl Crafting {
                 return Err(Failure::refused(format_args!("--source is of another family than {to}")));
             }
         }
-        let mut sender = Sender::new(options.interface.clone());
-        if options.purpose == Purpose::Send {
-            sender.open(addresses)?;
+        let mut raw_sender = RawSender::new(options.interface.clone());
+        if options.mode == Mode::Send {
+            raw_sender.open(addresses)?;
         }
         for &address in addresses {
-            sender.route(address, template.source)?;
+            raw_sender.route(address, template.source)?;
         }
-        let recording = match &raw.pcap {
-            Some(path) => Some(Recording::create(path)?),
+        let capture_file = match &raw.pcap {
+            Some(path) => Some(CaptureFile::create(path)?),
             None => None,
         };
-        Ok(Crafting { template, sender, recording, made: 0, skipped: Duration::ZERO })
+        Ok(RawPacketState {
+            template,
+            raw_sender,
+            capture_file,
+            packets_built: 0,
+            skipped_pauses: Duration::ZERO,
+        })
     }
 
-    fn knock(
+    fn send_raw(
         &mut self,
         planned: &PlannedKnock,
         options: &Options,
         mut random: &mut dyn FnMut() -> u64,
     ) -> Result<(), Failure> {
         let resolved = &planned.resolved;
-        let route = self.sender.route(planned.destination, self.template.source)?;
+        let route = self.raw_sender.route(planned.destination, self.template.source)?;
         let single = single_packet(planned, options)?;
-        if let Some((single, Made { packet, .. })) = &single {
+        if let Some((single, BuiltPacket { packet, .. })) = &single {
             // In a dry run, print dummy data: the real packet could open the door.
-            let is_sent = options.purpose == Purpose::Send;
-            let shown = || vec![b'x'; packet.len()];
-            self.template.data = Some(if is_sent { packet.clone().into_bytes() } else { shown() });
+            let is_sent = options.mode == Mode::Send;
+            let dummy = || vec![b'x'; packet.len()];
+            self.template.data = Some(if is_sent { packet.clone().into_bytes() } else { dummy() });
             if let (Some(port), SourcePort::Ephemeral) = (single.source_port, self.template.source_port) {
                 self.template.source_port = SourcePort::Fixed(port);
             }
@@ -198,14 +208,14 @@ impl Crafting {
         let packet = self.template.packet(resolved.stage, resolved.flags, &route, &mut random);
         let bytes =
             packet.build().map_err(|error| Failure::new(Status::NotSent, format_args!("error: {error}")))?;
-        self.made = self.made.saturating_add(1);
+        self.packets_built = self.packets_built.saturating_add(1);
         let flags = match resolved.stage.protocol {
             Protocol::Tcp => format!(" ({})", flag_names(resolved.flags.unwrap_or(self.template.flags))),
             Protocol::Udp | Protocol::Icmp => String::new(),
         };
-        let asks = single.map(|(_, made)| format!(": {}", made.summary)).unwrap_or_default();
-        let said = format_args!(
-            "{} {}:{}{flags} from {}:{}{asks}",
+        let request = single.map(|(_, built)| format!(": {}", built.summary)).unwrap_or_default();
+        let description = format_args!(
+            "{} {}:{}{flags} from {}:{}{request}",
             resolved.stage.protocol,
             planned.destination.ip(),
             resolved.text,
@@ -213,31 +223,34 @@ impl Crafting {
             packet.source_port
         )
         .to_string();
-        if options.purpose == Purpose::DryRun {
-            let after = format_milliseconds(self.skipped);
-            output::say(format_args!("packet {}: {said}, after {after} ms", self.made));
+        if options.mode == Mode::DryRun {
+            let after = format_milliseconds(self.skipped_pauses);
+            output::print_line(format_args!(
+                "packet {}: {description}, after {after} ms",
+                self.packets_built
+            ));
             output::print(Dissection(&bytes));
         } else {
             if options.verbose {
-                output::note(options.takes_stdout(), format_args!("hitting {said}"));
+                output::print_info(options.takes_stdout(), format_args!("hitting {description}"));
             }
-            self.sender.send(&bytes, planned.destination)?;
+            self.raw_sender.send(&bytes, planned.destination)?;
         }
-        if let Some(recording) = &mut self.recording {
-            recording.write(&bytes, SystemTime::now() + self.skipped)?;
+        if let Some(capture_file) = &mut self.capture_file {
+            capture_file.write(&bytes, SystemTime::now() + self.skipped_pauses)?;
         }
-        if options.purpose == Purpose::DryRun {
-            self.skipped = self.skipped.saturating_add(planned.pause);
+        if options.mode == Mode::DryRun {
+            self.skipped_pauses = self.skipped_pauses.saturating_add(planned.pause);
         }
         Ok(())
     }
 }
 
 /// Reads a file up to the size of a packet.
-fn read(path: &str) -> Result<Vec<u8>, Failure> {
+fn read_payload(path: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_DATA).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_PAYLOAD_FILE).read_to_end(&mut bytes))
         .map_err(|error| Failure::refused(format_args!("--data: {path}: {}", reason(&error))))?;
     Ok(bytes)
 }

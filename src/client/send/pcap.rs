@@ -13,28 +13,28 @@ const MAGIC: u32 = 0xa1b2_c3d4;
 /// The version of the format, 2.4, as two 16-bit numbers.
 const VERSION: u32 = 2 << 16 | 4;
 /// The snapshot length: the largest that readers accept (`MAXIMUM_SNAPLEN` of libpcap).
-const LONGEST_PACKET: u32 = 262_144;
-/// `LINKTYPE_RAW`: each packet starts with its IP header.
-const RAW_IP: u32 = 101;
+const SNAPSHOT_LENGTH: u32 = 262_144;
+/// The link type: each packet starts with its IP header.
+const LINKTYPE_RAW: u32 = 101;
 
 /// A capture file of IP packets without link-layer headers. Its numbers are in network byte order.
 #[derive(Debug)]
-pub struct Recording {
+pub struct CaptureFile {
     file: File,
     path: PathBuf,
 }
 
-impl Recording {
+impl CaptureFile {
     /// Creates a capture file, or truncates an existing one. It is readable by its owner only, because it
     /// contains a sequence.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path) -> Result<Recording, Failure> {
-        let file = system::create_private(path).map_err(|error| failed(path, &error))?;
-        let mut recording = Recording { file, path: path.to_owned() };
-        recording.append(&[MAGIC, VERSION, 0, 0, LONGEST_PACKET, RAW_IP], &[])?;
-        Ok(recording)
+    pub fn create(path: &Path) -> Result<CaptureFile, Failure> {
+        let file = system::create_private(path).map_err(|error| pcap_failure(path, &error))?;
+        let mut capture_file = CaptureFile { file, path: path.to_owned() };
+        capture_file.append(&[MAGIC, VERSION, 0, 0, SNAPSHOT_LENGTH, LINKTYPE_RAW], &[])?;
+        Ok(capture_file)
     }
 
     /// Appends one IP packet.
@@ -52,12 +52,12 @@ impl Recording {
     /// Writes numbers and bytes with a single write, so that a pipe's reader or a full disk has whole packets
     /// only.
     fn append(&mut self, numbers: &[u32], bytes: &[u8]) -> Result<(), Failure> {
-        let mut piece: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
-        piece.extend_from_slice(bytes);
-        self.file.write_all(&piece).map_err(|error| failed(&self.path, &error))
+        let mut record: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        record.extend_from_slice(bytes);
+        self.file.write_all(&record).map_err(|error| pcap_failure(&self.path, &error))
     }
 }
 
-fn failed(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+fn pcap_failure(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::refused(format_args!("--pcap: {}: {error}", path.display()))
 }

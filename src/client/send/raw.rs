@@ -13,27 +13,27 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::client::failure::{Failure, Status};
 use crate::client::lookup::route;
-use crate::client::send::connect::no_interface;
+use crate::client::send::connect::interface_failure;
 use crate::client::system;
 use crate::plan::packet_template::Route;
 use crate::reason::reason;
 
 /// The protocol number for packets with an IP header.
-const HEADER_INCLUDED: i32 = 255;
+const IPPROTO_RAW: i32 = 255;
 
 /// Sends IP packets through one socket per address family.
 #[derive(Debug, Default)]
-pub struct Sender {
+pub struct RawSender {
     interface: Option<String>,
     v4: Option<Socket>,
     v6: Option<Socket>,
     routes: LiteMap<SocketAddr, Route>,
 }
 
-impl Sender {
+impl RawSender {
     /// A sender through this interface; `None` lets the route decide.
-    pub fn new(interface: Option<String>) -> Sender {
-        Sender { interface, ..Sender::default() }
+    pub fn new(interface: Option<String>) -> RawSender {
+        RawSender { interface, ..RawSender::default() }
     }
 
     /// Opens the sockets for these destinations, so that a missing privilege is reported before the first
@@ -57,9 +57,9 @@ impl Sender {
                 let opened = Socket::new(
                     Domain::for_address(*destination),
                     Type::RAW,
-                    Some(Protocol::from(HEADER_INCLUDED)),
+                    Some(Protocol::from(IPPROTO_RAW)),
                 )
-                .map_err(|error| not_opened(&error))?;
+                .map_err(|error| open_failure(&error))?;
                 bind_interface(&opened, self.interface.as_deref())?;
                 *socket = Some(opened);
             }
@@ -109,7 +109,7 @@ impl Sender {
     }
 }
 
-fn not_opened(error: &io::Error) -> Failure {
+fn open_failure(error: &io::Error) -> Failure {
     let words = reason(error);
     if error.kind() == io::ErrorKind::PermissionDenied {
         let program =
@@ -129,9 +129,9 @@ fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), Failur
     let Some(name) = interface else { return Ok(()) };
     system::bind_interface(socket, name).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
-            not_opened(&error)
+            open_failure(&error)
         } else {
-            no_interface(name, &error)
+            interface_failure(name, &error)
         }
     })
 }

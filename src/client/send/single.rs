@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use crate::client::failure::Failure;
-use crate::client::wanted::single::SinglePacket;
-use crate::client::{chance, clock};
+use crate::client::options::single::SinglePacket;
+use crate::client::{clock, random};
 use crate::plan::password::ClockOffset;
 use crate::plan::spa::{RequestSummary, UniqueValues};
 
 /// A packet that is ready to send.
-pub struct Made {
+pub struct BuiltPacket {
     /// The payload of the datagram.
     pub packet: String,
     /// A description of the request, without keys.
@@ -20,13 +20,13 @@ pub struct Made {
 ///
 /// # Errors
 /// The request does not fit into a packet, or the system has no random source.
-pub fn make(single: &SinglePacket, allow_ip: IpAddr, offset: ClockOffset) -> Result<Made, Failure> {
-    let chance = UniqueValues {
+pub fn build(single: &SinglePacket, allow_ip: IpAddr, offset: ClockOffset) -> Result<BuiltPacket, Failure> {
+    let unique = UniqueValues {
         unix: clock::unix(offset).as_secs(),
-        digits: chance::bytes()?,
-        salt: chance::bytes()?,
+        digits: random::bytes()?,
+        salt: random::bytes()?,
     };
-    let fields = single.asking.fields(allow_ip, chance).map_err(Failure::refused)?;
-    let packet = single.asking.packet(&fields, chance.salt).map_err(Failure::refused)?;
-    Ok(Made { packet, summary: RequestSummary(&fields).to_string() })
+    let fields = single.request.fields(allow_ip, unique).map_err(Failure::refused)?;
+    let packet = single.request.packet(&fields, unique.salt).map_err(Failure::refused)?;
+    Ok(BuiltPacket { packet, summary: RequestSummary(&fields).to_string() })
 }

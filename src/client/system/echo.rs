@@ -20,17 +20,17 @@ use windows_sys::Win32::NetworkManagement::IpHelper::{
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
 
-/// The room for one reply besides its data, in bytes: the reply's header (at most 40), an ICMP error (8) and
+/// The space for one reply besides its data, in bytes: the reply's header (at most 40), an ICMP error (8) and
 /// an I/O status block (16), rounded up.
-const ANSWER: usize = 128;
+const REPLY_OVERHEAD: usize = 128;
 /// How long Windows waits for the reply, in ms.
-const TIMEOUT: u32 = 1000;
+const REPLY_TIMEOUT_MS: u32 = 1000;
 /// How long we wait for the reply, in ms, so that the request has left before the next knock.
-const PATIENCE: u32 = 100;
+const MAX_WAIT_MS: u32 = 100;
 
 /// Errors that mean a router's or the destination's ICMP error, or no reply at all. Any other error is local:
 /// no request was sent.
-const UNREACHABLE: [u32; 9] = [
+const UNREACHABLE_ERRORS: [u32; 9] = [
     IP_DEST_NET_UNREACHABLE,
     IP_DEST_HOST_UNREACHABLE,
     IP_DEST_PROT_UNREACHABLE,
@@ -47,7 +47,7 @@ const UNREACHABLE: [u32; 9] = [
 /// # Errors
 /// Windows lacks the ICMP API or the address family.
 pub fn check_pings(destination: IpAddr) -> io::Result<()> {
-    Requests::open(destination).map(drop)
+    IcmpHandle::open(destination).map(drop)
 }
 
 /// Sends one echo request with this data, and waits briefly for the reply. The port is ignored.
@@ -56,15 +56,15 @@ pub fn check_pings(destination: IpAddr) -> io::Result<()> {
 /// Windows rejects the request. An unreachable destination is not an error.
 pub fn ping(mut destination: SocketAddr, data: Vec<u8>) -> io::Result<()> {
     destination.set_port(0);
-    let mut pending = Pending {
-        requests: Requests::open(destination.ip())?,
+    let mut pending = PendingRequest {
+        icmp: IcmpHandle::open(destination.ip())?,
         event: Event::new()?,
-        answer: vec![0; (ANSWER + data.len()).div_ceil(size_of::<u64>())],
+        reply: vec![0; (REPLY_OVERHEAD + data.len()).div_ceil(size_of::<u64>())],
         data,
         from: Box::new(SockAddr::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))),
         to: Box::new(SockAddr::from(destination)),
     };
-    if pending.send(destination)? && !pending.event.is_signaled_within(PATIENCE) {
+    if pending.send(destination)? && !pending.event.is_signaled_within(MAX_WAIT_MS) {
         // Windows may still write the reply and signal the event, so leak the buffers: at most 3 kB for each
         // unanswered ping of a program that sends a few.
         mem::forget(pending);
@@ -75,24 +75,24 @@ pub fn ping(mut destination: SocketAddr, data: Vec<u8>) -> io::Result<()> {
 /// Whether a request failed because its destination is unreachable, or was answered by an ICMP error.
 fn is_unreachable(error: &io::Error) -> bool {
     let code = error.raw_os_error().and_then(|code| u32::try_from(code).ok());
-    code.is_some_and(|code| UNREACHABLE.contains(&code))
+    code.is_some_and(|code| UNREACHABLE_ERRORS.contains(&code))
         || matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
 }
 
 /// A request, with everything that Windows uses until the reply.
-struct Pending {
-    requests: Requests,
+struct PendingRequest {
+    icmp: IcmpHandle,
     event: Event,
     data: Vec<u8>,
     /// Made of u64, as Windows writes aligned structures into it.
-    answer: Vec<u64>,
+    reply: Vec<u64>,
     /// The addresses of an IPv6 request. Boxed, because the documentation does not say that Windows copies
     /// them.
     from: Box<SockAddr>,
     to: Box<SockAddr>,
 }
 
-impl Pending {
+impl PendingRequest {
     /// Hands the request to Windows. If this returns true, Windows uses this value until the event is
     /// signaled.
     ///
@@ -100,21 +100,31 @@ impl Pending {
     /// The data is too long, or Windows rejects the request.
     fn send(&mut self, destination: SocketAddr) -> io::Result<bool> {
         let length = u16::try_from(self.data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let room =
-            u32::try_from(size_of_val(self.answer.as_slice())).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let Pending { requests: Requests(requests), event: Event(event), data, answer, from, to } = self;
-        let (data, answer) = (data.as_ptr().cast::<c_void>(), answer.as_mut_ptr().cast::<c_void>());
+        let reply_size =
+            u32::try_from(size_of_val(self.reply.as_slice())).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let PendingRequest { icmp: IcmpHandle(icmp), event: Event(event), data, reply, from, to } = self;
+        let (data, reply) = (data.as_ptr().cast::<c_void>(), reply.as_mut_ptr().cast::<c_void>());
         let (routine, context, options) = (None, ptr::null(), ptr::null());
-        let answers = match destination {
+        let replies = match destination {
             SocketAddr::V4(v4) => {
                 let (from, to) = (0, u32::from_ne_bytes(v4.ip().octets()));
-                // SAFETY: both handles are open. `data` and `answer` have the lengths passed with them, and
+                // SAFETY: both handles are open. `data` and `reply` have the lengths passed with them, and
                 // the caller keeps them and the handles until the event is signaled. With an event there is
                 // no callback, and the options may be null.
                 unsafe {
                     IcmpSendEcho2Ex(
-                        *requests, *event, routine, context, from, to, data, length, options, answer, room,
-                        TIMEOUT,
+                        *icmp,
+                        *event,
+                        routine,
+                        context,
+                        from,
+                        to,
+                        data,
+                        length,
+                        options,
+                        reply,
+                        reply_size,
+                        REPLY_TIMEOUT_MS,
                     )
                 }
             }
@@ -123,26 +133,36 @@ impl Pending {
                 // SAFETY: as above; both addresses are IPv6 and live as long as the data.
                 unsafe {
                     Icmp6SendEcho2(
-                        *requests, *event, routine, context, from, to, data, length, options, answer, room,
-                        TIMEOUT,
+                        *icmp,
+                        *event,
+                        routine,
+                        context,
+                        from,
+                        to,
+                        data,
+                        length,
+                        options,
+                        reply,
+                        reply_size,
+                        REPLY_TIMEOUT_MS,
                     )
                 }
             }
         };
         let error = io::Error::last_os_error();
         let code = error.raw_os_error().and_then(|code| u32::try_from(code).ok());
-        if answers == 0 && code == Some(ERROR_IO_PENDING) {
+        if replies == 0 && code == Some(ERROR_IO_PENDING) {
             return Ok(true);
         }
-        if answers > 0 || is_unreachable(&error) { Ok(false) } else { Err(error) }
+        if replies > 0 || is_unreachable(&error) { Ok(false) } else { Err(error) }
     }
 }
 
 /// An ICMP handle for one address family.
-struct Requests(HANDLE);
+struct IcmpHandle(HANDLE);
 
-impl Requests {
-    fn open(destination: IpAddr) -> io::Result<Requests> {
+impl IcmpHandle {
+    fn open(destination: IpAddr) -> io::Result<IcmpHandle> {
         // SAFETY: these functions take no arguments, and the returned handle is checked.
         let handle = unsafe {
             match destination {
@@ -150,11 +170,11 @@ impl Requests {
                 IpAddr::V6(_) => Icmp6CreateFile(),
             }
         };
-        if handle == INVALID_HANDLE_VALUE { Err(io::Error::last_os_error()) } else { Ok(Requests(handle)) }
+        if handle == INVALID_HANDLE_VALUE { Err(io::Error::last_os_error()) } else { Ok(IcmpHandle(handle)) }
     }
 }
 
-impl Drop for Requests {
+impl Drop for IcmpHandle {
     fn drop(&mut self) {
         // SAFETY: the handle is open, and nothing else uses it.
         unsafe { IcmpCloseHandle(self.0) };

@@ -16,7 +16,7 @@ use nix::unistd::{Uid, User, geteuid};
 use crate::trust::{self, Facts, Fault, Owners};
 
 /// The system's profile file.
-const SYSTEM: &str =
+const SYSTEM_PROFILE_FILE: &str =
     if cfg!(target_os = "freebsd") { "/usr/local/etc/knock.conf" } else { "/etc/knock.conf" };
 
 /// The shell for command lines, and its option.
@@ -26,8 +26,8 @@ pub const SHELL: (&str, &str) = ("sh", "-c");
 pub fn profile_files() -> (Option<PathBuf>, PathBuf) {
     // The XDG Base Directory Specification requires relative paths to be ignored.
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
-    (own.map(|folder| folder.join("knock.conf")), PathBuf::from(SYSTEM))
+    let user = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
+    (user.map(|folder| folder.join("knock.conf")), PathBuf::from(SYSTEM_PROFILE_FILE))
 }
 
 /// The permissions of group and others on an open file.
@@ -46,17 +46,17 @@ impl Access {
     }
 
     /// Whether group or others can read the file.
-    pub fn others_read(self) -> bool {
+    pub fn others_can_read(self) -> bool {
         self.mode & 0o044 != 0
     }
 
     /// Whether group or others have any permission.
-    pub fn others_use(self) -> bool {
+    pub fn others_have_access(self) -> bool {
         self.mode & 0o077 != 0
     }
 
     /// The permissions in words, for a message.
-    pub fn words(self) -> String {
+    pub fn description(self) -> String {
         format!("mode {:03o}", self.mode)
     }
 

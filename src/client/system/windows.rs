@@ -39,17 +39,17 @@ impl Access {
     }
 
     /// Whether others can read the file.
-    pub fn others_read(self) -> bool {
+    pub fn others_can_read(self) -> bool {
         self.is_shared
     }
 
     /// Whether others have any permission.
-    pub fn others_use(self) -> bool {
+    pub fn others_have_access(self) -> bool {
         self.is_shared
     }
 
     /// The permissions in words, for a message.
-    pub fn words(self) -> String {
+    pub fn description(self) -> String {
         "it is not in your user folder".to_owned()
     }
 
