@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 
 use crate::client::failure::{Failure, Status};
-use crate::command_line::{self, Choice, CommandLine, Takes, Unread};
+use crate::command_line::{self, CommandLine, CommandLineError, OptionAction, OptionSpec};
 
 /// Options with a value that need `--raw`.
 pub(super) const RAW_VALUE_OPTIONS: [&str; 15] = [
@@ -27,56 +27,56 @@ pub(super) const RAW_VALUE_OPTIONS: [&str; 15] = [
 ];
 
 /// The options. The shell completions are generated from them.
-pub const OPTIONS: &[Choice] = &[
-    Choice::switch("udp").short('u').first().old(),
-    Choice::value("delay").short('d').first().old(),
-    Choice::switch("ipv4").short('4').alternative().old(),
-    Choice::switch("ipv6").short('6').alternative().old(),
-    Choice::switch("verbose").short('v').old(),
-    Choice::new("version", Takes::Version).short('V').old(),
-    Choice::new("help", Takes::Help).short('h').old(),
-    Choice::switch("both").alternative(),
-    Choice::value("jitter"),
-    Choice::value("count"),
-    Choice::value("one-time-sequences"),
-    Choice::value("wait"),
-    Choice::value("timeout"),
-    Choice::value("retries"),
-    Choice::value("proxy"),
-    Choice::value("otp"),
-    Choice::value("otp-file"),
-    Choice::value("otp-digest"),
-    Choice::value("source-ip"),
-    Choice::value("clock-offset"),
-    Choice::value("config"),
-    Choice::value("door"),
-    Choice::value("stanza").short('n'),
-    Choice::value("interface").short('i'),
-    Choice::value("fwknoprc"),
-    Choice::value("spa"),
-    Choice::value("allow-ip"),
-    Choice::switch("list"),
-    Choice::switch("insecure"),
-    Choice::switch("dry-run"),
-    Choice::switch("print"),
-    Choice::switch("new-seed"),
-    Choice::switch("raw"),
-    Choice::switch("bad-checksum"),
-    Choice::value("flags"),
-    Choice::value("source"),
-    Choice::value("source-port"),
-    Choice::value("ttl"),
-    Choice::value("tos"),
-    Choice::value("dscp"),
-    Choice::value("id"),
-    Choice::value("seq"),
-    Choice::value("ack-seq"),
-    Choice::value("window"),
-    Choice::value("urgent"),
-    Choice::value("mss"),
-    Choice::value("data"),
-    Choice::value("pcap"),
-    Choice::new("df", Takes::ValueOr("yes")),
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::switch("udp").short('u').letter_alias().in_0_8(),
+    OptionSpec::value("delay").short('d').letter_alias().in_0_8(),
+    OptionSpec::switch("ipv4").short('4').alternative().in_0_8(),
+    OptionSpec::switch("ipv6").short('6').alternative().in_0_8(),
+    OptionSpec::switch("verbose").short('v').in_0_8(),
+    OptionSpec::new("version", OptionAction::Version).short('V').in_0_8(),
+    OptionSpec::new("help", OptionAction::Help).short('h').in_0_8(),
+    OptionSpec::switch("both").alternative(),
+    OptionSpec::value("jitter"),
+    OptionSpec::value("count"),
+    OptionSpec::value("one-time-sequences"),
+    OptionSpec::value("wait"),
+    OptionSpec::value("timeout"),
+    OptionSpec::value("retries"),
+    OptionSpec::value("proxy"),
+    OptionSpec::value("otp"),
+    OptionSpec::value("otp-file"),
+    OptionSpec::value("otp-digest"),
+    OptionSpec::value("source-ip"),
+    OptionSpec::value("clock-offset"),
+    OptionSpec::value("config"),
+    OptionSpec::value("door"),
+    OptionSpec::value("stanza").short('n'),
+    OptionSpec::value("interface").short('i'),
+    OptionSpec::value("fwknoprc"),
+    OptionSpec::value("spa"),
+    OptionSpec::value("allow-ip"),
+    OptionSpec::switch("list"),
+    OptionSpec::switch("insecure"),
+    OptionSpec::switch("dry-run"),
+    OptionSpec::switch("print"),
+    OptionSpec::switch("new-seed"),
+    OptionSpec::switch("raw"),
+    OptionSpec::switch("bad-checksum"),
+    OptionSpec::value("flags"),
+    OptionSpec::value("source"),
+    OptionSpec::value("source-port"),
+    OptionSpec::value("ttl"),
+    OptionSpec::value("tos"),
+    OptionSpec::value("dscp"),
+    OptionSpec::value("id"),
+    OptionSpec::value("seq"),
+    OptionSpec::value("ack-seq"),
+    OptionSpec::value("window"),
+    OptionSpec::value("urgent"),
+    OptionSpec::value("mss"),
+    OptionSpec::value("data"),
+    OptionSpec::value("pcap"),
+    OptionSpec::new("df", OptionAction::ValueOr("yes")),
 ];
 
 /// A parsed command line. It has no `Debug`: it may contain a seed.
@@ -96,13 +96,13 @@ pub(super) enum Parsed {
 pub(super) fn read(line: &[OsString]) -> Result<Parsed, Failure> {
     match command_line::read("knock", OPTIONS, line) {
         Ok(line) => Ok(Parsed::Arguments(Arguments(line))),
-        Err(Unread::Help) => Ok(Parsed::Help),
-        Err(Unread::Version) => Ok(Parsed::Version),
-        Err(Unread::Wrong(mistake)) => {
+        Err(CommandLineError::Help) => Ok(Parsed::Help),
+        Err(CommandLineError::Version) => Ok(Parsed::Version),
+        Err(CommandLineError::Invalid(mistake)) => {
             // The usage follows only where knock 0.8 printed it; elsewhere it would push the message off the
             // screen.
             let message = format!("knock: {}", mistake.message);
-            Err(if mistake.is_old {
+            Err(if mistake.is_in_0_8 {
                 Failure::usage(Some(message))
             } else {
                 Failure::new(Status::Refused, message)
@@ -155,10 +155,10 @@ pub(super) enum OptionKind {
 
 /// The kind of an option in a profile; `None` if profiles cannot set it.
 pub(super) fn profile_option_kind(name: &str) -> Option<OptionKind> {
-    match OPTIONS.iter().find(|option| option.long == name)?.takes {
-        Takes::Nothing if matches!(name, "list" | "insecure" | "new-seed") => None,
-        Takes::Nothing => Some(OptionKind::Switch),
-        Takes::Value | Takes::ValueOr(_) => Some(OptionKind::Value),
-        Takes::Help | Takes::Version => None,
+    match OPTIONS.iter().find(|option| option.long == name)?.action {
+        OptionAction::Switch if matches!(name, "list" | "insecure" | "new-seed") => None,
+        OptionAction::Switch => Some(OptionKind::Switch),
+        OptionAction::Value | OptionAction::ValueOr(_) => Some(OptionKind::Value),
+        OptionAction::Help | OptionAction::Version => None,
     }
 }

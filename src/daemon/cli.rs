@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::command_line::{self, Choice, CommandLine, Mistake, Takes, Unread};
-use crate::new_door::{Kind, Wish};
+use crate::command_line::{self, CommandLine, CommandLineError, OptionAction, OptionSpec, UsageError};
+use crate::new_door::{LockKind, NewDoorRequest};
 
 /// The usage text, for `-h` and after errors.
 pub const USAGE: &str = "\
@@ -50,7 +50,7 @@ pub const VERSION: &str = concat!(
 );
 
 /// The default address of the page that knocks (`--web`).
-const PAGE: &str = "knock.html";
+const DEFAULT_PAGE: &str = "knock.html";
 
 /// The default config file.
 pub const CONFIG_FILE: &str = "/etc/knockd.conf";
@@ -60,7 +60,7 @@ pub const PID_FILE: &str = "/var/run/knockd.pid";
 
 /// The output format of `--status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum StatusFormat {
     /// A table, for people.
     Table,
     /// `--json`.
@@ -73,7 +73,7 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDoor {
     /// The door.
-    pub wish: Wish,
+    pub request: NewDoorRequest,
     /// `--qr`: show QR codes as well.
     pub shows_codes: bool,
 }
@@ -105,7 +105,7 @@ pub struct Arguments {
     /// `--check`.
     pub check: bool,
     /// `--status`, and the output format.
-    pub status: Option<Form>,
+    pub status: Option<StatusFormat>,
     /// `--simulate`: the capture file; `-` is standard input.
     pub simulate: Option<PathBuf>,
     /// `--address`: the addresses of the host in the capture.
@@ -142,91 +142,93 @@ impl Arguments {
     }
 }
 
-/// What to do instead of running.
+/// What to print when knockd exits at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub enum EarlyExit {
     /// Print this to standard output, and exit with 0.
     Print(&'static str),
     /// The command line has an error that knockd 0.8 rejects too: print this reason, then the usage.
-    Refuse(String),
+    ErrorWithUsage(String),
     /// An option that knockd 0.8 does not have is wrong: print this reason alone, so that no usage scrolls it
     /// off the screen.
-    Explain(String),
+    Error(String),
 }
 
 /// Options whose value must be UTF-8.
-const TEXTS: [&str; 6] = ["interface", "address", "new-door", "host", "port", "web"];
+const UTF8_OPTIONS: [&str; 6] = ["interface", "address", "new-door", "host", "port", "web"];
 
 /// The option that marks the background process of `-d`.
 pub const LAUNCHED: &str = "--launched-by-knockd";
 const LAUNCHED_NAME: &str = "launched-by-knockd";
 
 /// The options; a test compares the manual with them.
-pub const OPTIONS: &[Choice] = &[
-    Choice::value("interface").short('i').old(),
-    Choice::switch("daemon").short('d').old(),
-    Choice::value("config").short('c').first().old(),
-    Choice::switch("debug").short('D').old(),
-    Choice::switch("lookup").short('l').old(),
-    Choice::value("pidfile").short('p').first().old(),
-    Choice::value("logfile").short('g').old(),
-    Choice::switch("verbose").short('v').old(),
-    Choice::switch("only-ip-v4").short('4').first().old(),
-    Choice::switch("single"),
-    Choice::switch("check"),
-    Choice::switch("status"),
-    Choice::value("simulate"),
-    Choice::value("address"),
-    Choice::switch("json"),
-    Choice::switch("metrics"),
-    Choice::switch("guard"),
-    Choice::switch("unguard"),
-    Choice::value("new-door"),
-    Choice::switch("otp"),
-    Choice::switch("spa"),
-    Choice::value("host"),
-    Choice::value("port"),
-    Choice::new("web", Takes::ValueOr(PAGE)),
-    Choice::switch("qr"),
-    Choice::switch("all-directives"),
-    Choice::new("version", Takes::Version).short('V').old(),
-    Choice::new("help", Takes::Help).short('h').first().old(),
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::value("interface").short('i').in_0_8(),
+    OptionSpec::switch("daemon").short('d').in_0_8(),
+    OptionSpec::value("config").short('c').letter_alias().in_0_8(),
+    OptionSpec::switch("debug").short('D').in_0_8(),
+    OptionSpec::switch("lookup").short('l').in_0_8(),
+    OptionSpec::value("pidfile").short('p').letter_alias().in_0_8(),
+    OptionSpec::value("logfile").short('g').in_0_8(),
+    OptionSpec::switch("verbose").short('v').in_0_8(),
+    OptionSpec::switch("only-ip-v4").short('4').letter_alias().in_0_8(),
+    OptionSpec::switch("single"),
+    OptionSpec::switch("check"),
+    OptionSpec::switch("status"),
+    OptionSpec::value("simulate"),
+    OptionSpec::value("address"),
+    OptionSpec::switch("json"),
+    OptionSpec::switch("metrics"),
+    OptionSpec::switch("guard"),
+    OptionSpec::switch("unguard"),
+    OptionSpec::value("new-door"),
+    OptionSpec::switch("otp"),
+    OptionSpec::switch("spa"),
+    OptionSpec::value("host"),
+    OptionSpec::value("port"),
+    OptionSpec::new("web", OptionAction::ValueOr(DEFAULT_PAGE)),
+    OptionSpec::switch("qr"),
+    OptionSpec::switch("all-directives"),
+    OptionSpec::new("version", OptionAction::Version).short('V').in_0_8(),
+    OptionSpec::new("help", OptionAction::Help).short('h').letter_alias().in_0_8(),
     // From knockd 0.8.2 (PR 84); has no effect: memory use is always low.
-    Choice::switch("save-mem").short('s').hidden(),
-    Choice::switch(LAUNCHED_NAME).hidden(),
+    OptionSpec::switch("save-mem").short('s').hidden(),
+    OptionSpec::switch(LAUNCHED_NAME).hidden(),
 ];
 
 /// Reads the command line, including the program's name.
 ///
 /// # Errors
-/// [`Instead`] tells what to do instead.
-pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
-    let line = command_line::read("knockd", OPTIONS, words).map_err(|unread| match unread {
-        Unread::Help => Instead::Print(USAGE),
-        Unread::Version => Instead::Print(VERSION),
-        Unread::Wrong(mistake) => refused(&mistake),
+/// [`EarlyExit`] says what to print.
+pub fn parse(words: &[OsString]) -> Result<Arguments, EarlyExit> {
+    let line = command_line::read("knockd", OPTIONS, words).map_err(|error| match error {
+        CommandLineError::Help => EarlyExit::Print(USAGE),
+        CommandLineError::Version => EarlyExit::Print(VERSION),
+        CommandLineError::Invalid(error) => usage_error(&error),
     })?;
-    if TEXTS.into_iter().any(|name| line.value(name).is_some_and(|value| value.to_str().is_none())) {
-        return Err(Instead::Refuse("knockd: invalid UTF-8 was detected in one or more arguments".into()));
+    if UTF8_OPTIONS.into_iter().any(|name| line.value(name).is_some_and(|value| value.to_str().is_none())) {
+        return Err(EarlyExit::ErrorWithUsage(
+            "knockd: invalid UTF-8 was detected in one or more arguments".into(),
+        ));
     }
     let path = |name| line.value(name).map(PathBuf::from);
-    let form = match (line.has("json"), line.has("metrics")) {
+    let format = match (line.has("json"), line.has("metrics")) {
         (true, true) => {
-            return Err(Instead::Explain("knockd: --json and --metrics exclude each other".into()));
+            return Err(EarlyExit::Error("knockd: --json and --metrics exclude each other".into()));
         }
-        (true, false) => Some(Form::Json),
-        (false, true) => Some(Form::Metrics),
+        (true, false) => Some(StatusFormat::Json),
+        (false, true) => Some(StatusFormat::Metrics),
         (false, false) => None,
     };
-    if form.is_some() && !line.has("status") {
-        return Err(Instead::Explain("knockd: --json and --metrics belong to --status".into()));
+    if format.is_some() && !line.has("status") {
+        return Err(EarlyExit::Error("knockd: --json and --metrics belong to --status".into()));
     }
     let addresses = text(&line, "address").unwrap_or_default();
     let addresses = addresses.split([',', ' ']).filter(|word| !word.is_empty()).map(|word| {
         let address = word.parse();
-        address.map_err(|_| Instead::Explain(format!("knockd: --address: '{word}' is not an IP address")))
+        address.map_err(|_| EarlyExit::Error(format!("knockd: --address: '{word}' is not an IP address")))
     });
-    let addresses = addresses.collect::<Result<Vec<IpAddr>, Instead>>()?;
+    let addresses = addresses.collect::<Result<Vec<IpAddr>, EarlyExit>>()?;
     let non_empty = |path: &PathBuf| !path.as_os_str().is_empty();
     Ok(Arguments {
         interface: text(&line, "interface"),
@@ -240,7 +242,7 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
         only_v4: line.has("only-ip-v4"),
         single: line.has("single"),
         check: line.has("check"),
-        status: line.has("status").then_some(form.unwrap_or(Form::Table)),
+        status: line.has("status").then_some(format.unwrap_or(StatusFormat::Table)),
         simulate: path("simulate").filter(non_empty),
         addresses,
         new_door: new_door(&line)?,
@@ -255,8 +257,8 @@ pub fn parse(words: &[OsString]) -> Result<Arguments, Instead> {
 }
 
 /// The door that `--new-door` and its options describe.
-fn new_door(line: &CommandLine) -> Result<Option<NewDoor>, Instead> {
-    let refuse = |why: String| Err(Instead::Explain(format!("knockd: {why}")));
+fn new_door(line: &CommandLine) -> Result<Option<NewDoor>, EarlyExit> {
+    let refuse = |why: String| Err(EarlyExit::Error(format!("knockd: {why}")));
     let Some(name) = text(line, "new-door") else {
         return match ["otp", "spa", "host", "port", "web", "qr"].iter().find(|name| line.has(name)) {
             Some(option) => refuse(format!("--{option} belongs to --new-door")),
@@ -269,29 +271,29 @@ fn new_door(line: &CommandLine) -> Result<Option<NewDoor>, Instead> {
     }
     let kind = match (line.has("otp"), line.has("spa")) {
         (true, true) => return refuse("--otp and --spa exclude each other".to_owned()),
-        (true, false) => Kind::Otp,
-        (false, true) => Kind::Spa,
-        (false, false) => Kind::Sequence,
+        (true, false) => LockKind::Otp,
+        (false, true) => LockKind::Spa,
+        (false, false) => LockKind::Sequence,
     };
     let port = text(line, "port").unwrap_or_else(|| "22".to_owned());
     let Some(port) = port.parse().ok().filter(|port| *port != 0) else {
         return refuse(format!("--port: '{port}' is not a number from 1 to 65535"));
     };
-    let wish = Wish { name, kind, host: text(line, "host"), port, page: text(line, "web") };
-    Ok(Some(NewDoor { wish, shows_codes: line.has("qr") }))
+    let request = NewDoorRequest { name, kind, host: text(line, "host"), port, page: text(line, "web") };
+    Ok(Some(NewDoor { request, shows_codes: line.has("qr") }))
 }
 
-/// The value of one of [`TEXTS`].
+/// The value of one of [`UTF8_OPTIONS`].
 fn text(line: &CommandLine, name: &str) -> Option<String> {
     line.value(name).and_then(OsStr::to_str).map(str::to_owned)
 }
 
-fn refused(mistake: &Mistake) -> Instead {
+fn usage_error(error: &UsageError) -> EarlyExit {
     // PR 76 of knockd added this option for debug output of TCP flags.
-    let hint = match mistake.message.as_str() {
+    let hint = match error.message.as_str() {
         "invalid option -- 'F'" => "; -D prints the packets and why they do not fit",
         _ => "",
     };
-    let said = format!("knockd: {}{hint}", mistake.message);
-    if mistake.is_old { Instead::Refuse(said) } else { Instead::Explain(said) }
+    let message = format!("knockd: {}{hint}", error.message);
+    if error.is_in_0_8 { EarlyExit::ErrorWithUsage(message) } else { EarlyExit::Error(message) }
 }

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use crate::config::directives;
 
-use cli::Instead;
+use cli::EarlyExit;
 use log::{names, output};
 use processes::Role;
 
@@ -64,23 +64,23 @@ pub fn main() -> ExitCode {
     }
     let mut arguments = match cli::parse(&words) {
         Ok(arguments) => arguments,
-        Err(Instead::Print(text)) => {
+        Err(EarlyExit::Print(text)) => {
             output::print(text);
             return ExitCode::SUCCESS;
         }
-        Err(Instead::Refuse(why)) => {
+        Err(EarlyExit::ErrorWithUsage(why)) => {
             output::complain(&why);
             output::print(cli::USAGE);
             return ExitCode::FAILURE;
         }
-        Err(Instead::Explain(why)) => {
+        Err(EarlyExit::Error(why)) => {
             output::complain(&why);
             return ExitCode::FAILURE;
         }
     };
     arguments.anchor_paths();
-    if let Some(form) = arguments.status {
-        return status::ask::main(&arguments, form);
+    if let Some(format) = arguments.status {
+        return status::ask::main(&arguments, format);
     }
     if let Some(file) = &arguments.simulate {
         return simulate::main(&arguments, file);

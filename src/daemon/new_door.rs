@@ -11,7 +11,7 @@ use crate::daemon::doorkeeper::nftables;
 use crate::daemon::load::load;
 use crate::daemon::log::output;
 use crate::firewall::refusal::Refusal;
-use crate::new_door::{Beside, Firewall, NewDoor, code, ports};
+use crate::new_door::{Firewall, NewDoor, OtherFirewall, code, ports};
 use crate::octets;
 
 /// Prints the requested door: returns 0, or 1 if it cannot be made.
@@ -43,11 +43,11 @@ fn make(arguments: &Arguments, wanted: &Wanted) -> Result<NewDoor, String> {
     } else {
         Config::default()
     };
-    wanted.wish.check(&config)?;
-    let mut taken = ports::of_config(&config);
-    taken.push(wanted.wish.port);
-    taken.extend(ports::of_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
-    wanted.wish.make(&firewall(&config), &taken, &mut |bytes| {
+    wanted.request.check(&config)?;
+    let mut taken = ports::in_config(&config);
+    taken.push(wanted.request.port);
+    taken.extend(ports::in_services(&fs::read_to_string("/etc/services").unwrap_or_default()));
+    wanted.request.generate(&firewall(&config), &taken, &mut |bytes| {
         getrandom::fill(bytes).map_err(|error| format!("the system gives no random numbers: {error}"))
     })
 }
@@ -61,19 +61,19 @@ fn firewall(config: &Config) -> Firewall {
         Ok(Some(sets)) => Firewall::Sets(sets),
         Err(Refusal::NoNftables) => Firewall::Script,
         // Also without the permission to ask.
-        Ok(None) | Err(_) => Firewall::Guard(beside()),
+        Ok(None) | Err(_) => Firewall::Guard(other_firewall()),
     }
 }
 
-/// The firewall of this host, beside our guard.
-fn beside() -> Beside {
+/// The other firewall of this host, next to our guard.
+fn other_firewall() -> OtherFirewall {
     let ufw = fs::read_to_string("/etc/ufw/ufw.conf").unwrap_or_default();
     if ufw.lines().any(|line| line.trim().eq_ignore_ascii_case("ENABLED=yes")) {
-        Beside::Ufw
+        OtherFirewall::Ufw
     } else if is_running("firewalld") {
-        Beside::Firewalld
+        OtherFirewall::Firewalld
     } else {
-        Beside::Unknown
+        OtherFirewall::Unknown
     }
 }
 

@@ -12,22 +12,22 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::door::seed::{SEED_BYTES, new_seed};
-use crate::new_door::ports::Source;
+use crate::new_door::ports::RandomSource;
 
 /// The period of one-time lists, in seconds.
-const PERIOD: u16 = 60;
+const OTP_PERIOD: u16 = 60;
 /// The delay between knocks in ms, so that the network does not reorder them.
-const DELAY: u16 = 20;
+const KNOCK_DELAY_MS: u16 = 20;
 /// The longest name of a door, in bytes.
-const LONGEST_NAME: usize = 100;
+const MAX_NAME: usize = 100;
 /// Give up after this many guessable seeds.
-const ATTEMPTS: usize = 100;
+const MAX_SEED_ATTEMPTS: usize = 100;
 /// The placeholder for an unknown host.
-const SERVER: &str = "SERVER";
+const HOST_PLACEHOLDER: &str = "SERVER";
 
 /// The kind of lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum LockKind {
     /// A sequence of ports.
     #[default]
     Sequence,
@@ -43,7 +43,7 @@ pub enum Firewall {
     /// The guard or the sets that the configuration has already.
     Configured,
     /// The guard, to be switched on.
-    Guard(Beside),
+    Guard(OtherFirewall),
     /// Sets in the user's own rules; this is the value of `Nft_Set`.
     Sets(&'static str),
     /// The helper script, for kernels without nftables.
@@ -52,7 +52,7 @@ pub enum Firewall {
 
 /// Another firewall next to the guard, which must also let the port through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
+pub enum OtherFirewall {
     /// None that we recognise.
     Unknown,
     /// ufw is active.
@@ -63,11 +63,11 @@ pub enum Beside {
 
 /// The user's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct NewDoorRequest {
     /// The door's name.
     pub name: String,
     /// The kind of lock.
-    pub kind: Kind,
+    pub kind: LockKind,
     /// The server's name or address as clients know it.
     pub host: Option<String>,
     /// The TCP port behind the door.
@@ -92,21 +92,18 @@ pub struct NewDoor {
     pub link: Option<Zeroizing<String>>,
 }
 
-impl Wish {
+impl NewDoorRequest {
     /// Checks the request against the existing doors.
     ///
     /// # Errors
     /// The first thing wrong with the request, as a sentence for the user.
     pub fn check(&self, config: &Config) -> Result<(), String> {
         let name = &self.name;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if name.is_empty()
-            || name.len() > LONGEST_NAME
-            || name.starts_with('-')
-            || !name.chars().all(is_plain)
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.len() > MAX_NAME || name.starts_with('-') || !name.chars().all(is_allowed)
         {
             return Err(format!(
-                "'{name}' cannot be the name of a door here: use up to {LONGEST_NAME} letters, digits, dots, \
+                "'{name}' cannot be the name of a door here: use up to {MAX_NAME} letters, digits, dots, \
                  hyphens and underscores"
             ));
         }
@@ -117,11 +114,13 @@ impl Wish {
         if config.doors.iter().any(|door| door.name.eq_ignore_ascii_case(name)) {
             return Err(format!("the configuration has a door '{name}' already"));
         }
-        let is_of_hosts = |c: char| c.is_alphanumeric() || ".-_:%".contains(c);
-        if let Some(host) = self.host.as_ref().filter(|it| it.is_empty() || !it.chars().all(is_of_hosts)) {
+        let is_host_character = |c: char| c.is_alphanumeric() || ".-_:%".contains(c);
+        if let Some(host) =
+            self.host.as_ref().filter(|it| it.is_empty() || !it.chars().all(is_host_character))
+        {
             return Err(format!("--host: '{host}' is not a host name or an IP address"));
         }
-        if self.kind == Kind::Spa && self.page.is_some() {
+        if self.kind == LockKind::Spa && self.page.is_some() {
             return Err("--web: a browser cannot send single packets; use a sequence or --otp".to_owned());
         }
         Ok(())
@@ -131,14 +130,20 @@ impl Wish {
     ///
     /// # Errors
     /// The random source fails, or too few ports are free.
-    pub fn make(&self, firewall: &Firewall, taken: &[u16], random: Source<'_>) -> Result<NewDoor, String> {
+    pub fn generate(
+        &self,
+        firewall: &Firewall,
+        taken: &[u16],
+        random: RandomSource<'_>,
+    ) -> Result<NewDoor, String> {
         let (lock, knock, link) = match self.kind {
-            Kind::Sequence => self.sequence(taken, random)?,
-            Kind::Otp => self.otp(taken, random)?,
-            Kind::Spa => return self.single_packet(firewall, random),
+            LockKind::Sequence => self.sequence(taken, random)?,
+            LockKind::Otp => self.otp(taken, random)?,
+            LockKind::Spa => return self.single_packet(firewall, random),
         };
         let host = self.host();
-        let profile = Zeroizing::new(format!("[{}]\nhost = {host}\n{}delay = {DELAY}\n", self.name, *knock));
+        let profile =
+            Zeroizing::new(format!("[{}]\nhost = {host}\n{}delay = {KNOCK_DELAY_MS}\n", self.name, *knock));
         let link = self.page.as_ref().map(|page| {
             let host = host.replace('%', "%25");
             Zeroizing::new(format!("{page}#name={}&host={host}{}", self.name, *link))
@@ -153,8 +158,7 @@ impl Wish {
         })
     }
 
-    /// The lines for the server, the lines for the client, and the end of the URL's fragment.
-    fn sequence(&self, taken: &[u16], random: Source<'_>) -> Result<Lines, String> {
+    fn sequence(&self, taken: &[u16], random: RandomSource<'_>) -> Result<LockLines, String> {
         let sequence = ports::sequence(self.page.is_some(), taken, random)?;
         Ok((
             Zeroizing::new(format!("    Sequence = {}\n", *sequence)),
@@ -163,11 +167,11 @@ impl Wish {
         ))
     }
 
-    fn otp(&self, taken: &[u16], random: Source<'_>) -> Result<Lines, String> {
-        let base = ports::base(taken, random)?;
+    fn otp(&self, taken: &[u16], random: RandomSource<'_>) -> Result<LockLines, String> {
+        let base = ports::otp_base(taken, random)?;
         let seed = seed(random)?;
         let protocols = if self.page.is_some() { "tcp,tcp,tcp,tcp,tcp" } else { "tcp,udp,tcp,udp,tcp" };
-        let otp = Zeroizing::new(format!("{},{PERIOD},{base},off,{protocols}", *seed));
+        let otp = Zeroizing::new(format!("{},{OTP_PERIOD},{base},off,{protocols}", *seed));
         Ok((
             Zeroizing::new(format!("    OTP = {}\n    OTP_Digest = sha256\n", *otp)),
             Zeroizing::new(format!("otp = {}\notp_digest = sha256\n", *otp)),
@@ -175,11 +179,11 @@ impl Wish {
         ))
     }
 
-    fn single_packet(&self, firewall: &Firewall, random: Source<'_>) -> Result<NewDoor, String> {
-        let (key, authenticator) = (key(32, random)?, key(64, random)?);
+    fn single_packet(&self, firewall: &Firewall, random: RandomSource<'_>) -> Result<NewDoor, String> {
+        let (key, hmac_key) = (key(32, random)?, key(64, random)?);
         let lock = Zeroizing::new(format!(
             "    SPA_Key_Base64 = {}\n    SPA_HMAC_Key_Base64 = {}\n    SPA_Open = tcp/{}\n",
-            *key, *authenticator, self.port
+            *key, *hmac_key, self.port
         ));
         let profile = Zeroizing::new(format!(
             "[{}]\nSPA_SERVER {}\nACCESS tcp/{}\nALLOW_IP source\nKEY_BASE64 {}\nUSE_HMAC Y\nHMAC_KEY_BASE64 {}\n",
@@ -187,20 +191,20 @@ impl Wish {
             self.host(),
             self.port,
             *key,
-            *authenticator
+            *hmac_key
         ));
         Ok(NewDoor {
             section: self.section(firewall, &lock),
             client_file: ".fwknoprc",
             profile: self.with_comment(&profile),
             command: format!("knock -n {} --wait {}", self.name, self.port),
-            code: Zeroizing::new(format!("KEY_BASE64:{} HMAC_KEY_BASE64:{}", *key, *authenticator)),
+            code: Zeroizing::new(format!("KEY_BASE64:{} HMAC_KEY_BASE64:{}", *key, *hmac_key)),
             link: None,
         })
     }
 
     fn host(&self) -> &str {
-        self.host.as_deref().unwrap_or(SERVER)
+        self.host.as_deref().unwrap_or(HOST_PLACEHOLDER)
     }
 
     /// The profile; if the host is unknown, preceded by a comment that asks for it.
@@ -213,11 +217,13 @@ impl Wish {
         let (name, port) = (&self.name, self.port);
         let options = match firewall {
             Firewall::Configured => String::new(),
-            Firewall::Guard(beside) => {
-                let comment = match beside {
-                    Beside::Unknown => "If there is another firewall, it has to let them through.".to_owned(),
-                    Beside::Ufw => format!("ufw has to let them through: ufw allow {port}/tcp"),
-                    Beside::Firewalld => format!(
+            Firewall::Guard(other_firewall) => {
+                let comment = match other_firewall {
+                    OtherFirewall::Unknown => {
+                        "If there is another firewall, it has to let them through.".to_owned()
+                    }
+                    OtherFirewall::Ufw => format!("ufw has to let them through: ufw allow {port}/tcp"),
+                    OtherFirewall::Firewalld => format!(
                         "firewalld has to let\n    # them through: firewall-cmd --permanent --add-port={port}/tcp; \
                          firewall-cmd --reload"
                     ),
@@ -244,12 +250,13 @@ impl Wish {
     }
 }
 
-type Lines = (Zeroizing<String>, Zeroizing<String>, Zeroizing<String>);
+/// The lines for the server, the lines for the client, and the end of the URL's fragment.
+type LockLines = (Zeroizing<String>, Zeroizing<String>, Zeroizing<String>);
 
 /// Generates a seed that is hard to guess.
-fn seed(random: Source<'_>) -> Result<Zeroizing<String>, String> {
+fn seed(random: RandomSource<'_>) -> Result<Zeroizing<String>, String> {
     let mut bytes = Zeroizing::new([0; SEED_BYTES]);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_SEED_ATTEMPTS {
         random(&mut *bytes)?;
         if let Some(seed) = new_seed(&bytes) {
             return Ok(seed);
@@ -259,7 +266,7 @@ fn seed(random: Source<'_>) -> Result<Zeroizing<String>, String> {
 }
 
 /// Generates a key of `length` random bytes, in base64.
-fn key(length: usize, random: Source<'_>) -> Result<Zeroizing<String>, String> {
+fn key(length: usize, random: RandomSource<'_>) -> Result<Zeroizing<String>, String> {
     let mut bytes = Zeroizing::new(vec![0; length]);
     random(&mut bytes)?;
     Ok(Zeroizing::new(BASE64_STANDARD.encode(&*bytes)))

@@ -9,16 +9,16 @@ use crate::door::lock::Lock;
 use crate::door::otp::SPREAD;
 
 /// Fills a buffer with unpredictable bytes, or returns why it cannot.
-pub type Source<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), String>;
+pub type RandomSource<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), String>;
 
 /// How many knocks open a generated door.
 const STAGES: usize = 5;
 /// The ports for knocks: above the reserved ones, below the range for outgoing connections.
 const PORTS: RangeInclusive<u16> = 1024..=32_767;
 /// The base ports for one-time lists, which use this port and the 255 above it.
-const BASES: RangeInclusive<u16> = 20_000..=60_000;
+const OTP_BASES: RangeInclusive<u16> = 20_000..=60_000;
 /// Give up after this many attempts: too few ports are free.
-const ATTEMPTS: usize = 10_000;
+const MAX_ATTEMPTS: usize = 10_000;
 
 /// The ports above 1023 that browsers do not connect to ("bad ports" of the Fetch standard).
 const BLOCKED_BY_BROWSERS: [u16; 19] = [
@@ -28,7 +28,7 @@ const BLOCKED_BY_BROWSERS: [u16; 19] = [
 
 /// The ports that the doors of a configuration listen to or open.
 #[must_use]
-pub fn of_config(config: &Config) -> Vec<u16> {
+pub fn in_config(config: &Config) -> Vec<u16> {
     let mut ports = Vec::new();
     for door in &config.doors {
         match &door.lock {
@@ -47,7 +47,7 @@ pub fn of_config(config: &Config) -> Vec<u16> {
 
 /// The ports that have a name in `/etc/services`, given its text.
 #[must_use]
-pub fn of_services(text: &str) -> Vec<u16> {
+pub fn in_services(text: &str) -> Vec<u16> {
     let port = |line: &str| line.split_whitespace().nth(1)?.split('/').next()?.parse().ok();
     text.lines().filter(|line| !line.starts_with('#')).filter_map(port).collect()
 }
@@ -57,19 +57,19 @@ pub fn of_services(text: &str) -> Vec<u16> {
 pub(super) fn sequence(
     is_for_browsers: bool,
     taken: &[u16],
-    random: Source<'_>,
+    random: RandomSource<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let is_free =
         |port: &u16| PORTS.contains(port) && !taken.contains(port) && !BLOCKED_BY_BROWSERS.contains(port);
     let mut ports: Zeroizing<Vec<u16>> = Zeroizing::new(Vec::with_capacity(STAGES));
-    for _ in 0..ATTEMPTS {
-        let port = number(random)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let port = random_u16(random)?;
         if is_free(&port) && !ports.contains(&port) {
             ports.push(port);
         }
         if ports.len() == STAGES {
             if !ports.is_sorted() && !ports.iter().rev().is_sorted() {
-                return written(&ports, is_for_browsers, random);
+                return with_protocols(&ports, is_for_browsers, random);
             }
             ports.clear();
         }
@@ -78,11 +78,15 @@ pub(super) fn sequence(
 }
 
 /// Adds protocols to the ports: at least one stage each of TCP and UDP, or TCP only for browsers.
-fn written(ports: &[u16], is_for_browsers: bool, random: Source<'_>) -> Result<Zeroizing<String>, String> {
+fn with_protocols(
+    ports: &[u16],
+    is_for_browsers: bool,
+    random: RandomSource<'_>,
+) -> Result<Zeroizing<String>, String> {
     let all = (1 << ports.len()) - 1;
     let mut udp = 0;
     while !is_for_browsers && (udp == 0 || udp == all) {
-        udp = number(random)? & all;
+        udp = random_u16(random)? & all;
     }
     let mut text = Zeroizing::new(String::with_capacity(ports.len() * "65535:udp,".len()));
     for (index, port) in ports.iter().enumerate() {
@@ -98,18 +102,18 @@ fn written(ports: &[u16], is_for_browsers: bool, random: Source<'_>) -> Result<Z
 }
 
 /// Chooses a base whose one-time lists use none of the ports in `taken`.
-pub(super) fn base(taken: &[u16], random: Source<'_>) -> Result<u16, String> {
-    for _ in 0..ATTEMPTS {
-        let base = number(random)?;
+pub(super) fn otp_base(taken: &[u16], random: RandomSource<'_>) -> Result<u16, String> {
+    for _ in 0..MAX_ATTEMPTS {
+        let base = random_u16(random)?;
         let lists = base..=base.saturating_add(SPREAD);
-        if BASES.contains(&base) && !taken.iter().any(|port| lists.contains(port)) {
+        if OTP_BASES.contains(&base) && !taken.iter().any(|port| lists.contains(port)) {
             return Ok(base);
         }
     }
     Err("too few ports are free".to_owned())
 }
 
-fn number(random: Source<'_>) -> Result<u16, String> {
+fn random_u16(random: RandomSource<'_>) -> Result<u16, String> {
     let mut bytes = [0; 2];
     random(&mut bytes)?;
     Ok(u16::from_ne_bytes(bytes))

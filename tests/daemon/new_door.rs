@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use knocking::door::lock::Lock;
-use knocking::new_door::{Beside, Firewall, Kind, Wish};
+use knocking::new_door::{Firewall, LockKind, NewDoorRequest, OtherFirewall};
 use rqrr::PreparedImage;
 
 use crate::client::around::{KNOCK, ends};
@@ -240,18 +240,18 @@ fn others_who_can_read_it_are_pointed_out() {
     ends(&make("022"), 0, "warning: this goes to a file that others can read; umask 077 prevents that\n");
 }
 
-fn wish(kind: Kind, page: Option<&str>) -> Wish {
-    Wish { name: "d".to_owned(), kind, host: None, port: 22, page: page.map(str::to_owned) }
+fn request(kind: LockKind, page: Option<&str>) -> NewDoorRequest {
+    NewDoorRequest { name: "d".to_owned(), kind, host: None, port: 22, page: page.map(str::to_owned) }
 }
 
 /// A door made with these random numbers, and its lock.
 #[track_caller]
-fn lock(wish: &Wish, firewall: &Firewall, taken: &[u16], random: &Random) -> Lock {
+fn lock(request: &NewDoorRequest, firewall: &Firewall, taken: &[u16], random: &Random) -> Lock {
     let mut fill = |bytes: &mut [u8]| {
         bytes.fill_with(|| random.byte());
         Ok(())
     };
-    let section = wish.make(firewall, taken, &mut fill).expect("a door").section;
+    let section = request.generate(firewall, taken, &mut fill).expect("a door").section;
     let config = parse(&section, &mut |_| {}).unwrap_or_else(|why| panic!("{why}: {}", *section));
     let mut warnings = config.warnings();
     warnings.retain(|warning| !format!("{warning}").ends_with(OFF));
@@ -267,9 +267,10 @@ fn ports_are_random_and_free() {
     let mut seen = HashSet::new();
     for round in 0..200 {
         let page = (round % 2 == 0).then_some("knock.html");
-        let firewall = Firewall::Guard(Beside::Unknown);
-        let lock_of = |kind| lock(&wish(kind, page), &firewall, &taken, &random);
-        let (Lock::Fixed(sequence), Lock::Otp(otp)) = (lock_of(Kind::Sequence), lock_of(Kind::Otp)) else {
+        let firewall = Firewall::Guard(OtherFirewall::Unknown);
+        let lock_of = |kind| lock(&request(kind, page), &firewall, &taken, &random);
+        let (Lock::Fixed(sequence), Lock::Otp(otp)) = (lock_of(LockKind::Sequence), lock_of(LockKind::Otp))
+        else {
             panic!("other locks");
         };
         let ports: Vec<u16> = sequence.stages().iter().map(|stage| stage.port).collect();
@@ -284,10 +285,11 @@ fn ports_are_random_and_free() {
         assert!(seen.insert(ports));
     }
     let all: Vec<u16> = (0..=u16::MAX).collect();
-    for kind in [Kind::Sequence, Kind::Otp] {
-        let result = wish(kind, None).make(&Firewall::Configured, &all, &mut |_| Ok(()));
+    for kind in [LockKind::Sequence, LockKind::Otp] {
+        let result = request(kind, None).generate(&Firewall::Configured, &all, &mut |_| Ok(()));
         assert_eq!(result.err().as_deref(), Some("too few ports are free"));
-        let result = wish(kind, None).make(&Firewall::Configured, &all, &mut |_| Err("none".to_owned()));
+        let result =
+            request(kind, None).generate(&Firewall::Configured, &all, &mut |_| Err("none".to_owned()));
         assert_eq!(result.err().as_deref(), Some("none"));
     }
 }
@@ -303,18 +305,19 @@ fn unfit_ports_are_passed_over() {
         bytes.copy_from_slice(&number.to_ne_bytes());
         Ok(())
     };
-    let made = wish(Kind::Sequence, Some("knock.html")).make(&Firewall::Configured, &[7777], &mut next);
+    let made =
+        request(LockKind::Sequence, Some("knock.html")).generate(&Firewall::Configured, &[7777], &mut next);
     let profile = made.map_or_else(|why| panic!("{why}"), |door| door.profile);
     assert!(profile.contains("\nsequence = 7004,7001,7003,7002,7005\n"), "{}", *profile);
 }
 
 fn every_firewall_gets_a_door_without_warnings() {
     let random = Random::new();
-    let guards = [Beside::Unknown, Beside::Ufw, Beside::Firewalld].map(Firewall::Guard);
+    let guards = [OtherFirewall::Unknown, OtherFirewall::Ufw, OtherFirewall::Firewalld].map(Firewall::Guard);
     let others = [Firewall::Sets("inet filter knockd4 knockd6"), Firewall::Script];
     for firewall in guards.iter().chain(&others) {
-        for kind in [Kind::Sequence, Kind::Otp, Kind::Spa] {
-            lock(&wish(kind, None), firewall, &[], &random);
+        for kind in [LockKind::Sequence, LockKind::Otp, LockKind::Spa] {
+            lock(&request(kind, None), firewall, &[], &random);
         }
     }
 }

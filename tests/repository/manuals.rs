@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use knocking::command_line::Choice;
+use knocking::command_line::OptionSpec;
 use knocking::config::directives::{DIRECTIVES, Place};
 use knocking::daemon;
 use knocking::status::keys::{DOORKEEPER, WATCHER};
@@ -67,8 +67,8 @@ fn named_options(page: &str) -> BTreeSet<String> {
 }
 
 /// `-i` and `--interface` of each option that is not hidden.
-fn options(choices: &[Choice]) -> BTreeSet<String> {
-    let shown = choices.iter().filter(|choice| !choice.is_hidden);
+fn options(options: &[OptionSpec]) -> BTreeSet<String> {
+    let shown = options.iter().filter(|option| !option.is_hidden);
     shown
         .flat_map(|choice| {
             let short = choice.short.map(|letter| format!("-{letter}"));

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::syntax::{self, Item};
-use crate::daemon::cli::{Arguments, Form};
+use crate::daemon::cli::{Arguments, StatusFormat};
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log::output;
 use crate::daemon::poll::{poll_timeout, wait_for};
@@ -42,10 +42,10 @@ enum Silence {
     Failed(io::Error),
 }
 
-/// Asks the daemon, and shows the answer in this form. The exit code is 0 if both processes answer, 1 if one
+/// Asks the daemon, and shows the answer in this format. The exit code is 0 if both processes answer, 1 if one
 /// does not, 3 if there is no daemon.
 #[must_use]
-pub fn main(arguments: &Arguments, form: Form) -> ExitCode {
+pub fn main(arguments: &Arguments, format: StatusFormat) -> ExitCode {
     let path = match socket_path(arguments) {
         Ok(Some(path)) => path,
         Ok(None) => {
@@ -81,7 +81,7 @@ pub fn main(arguments: &Arguments, form: Form) -> ExitCode {
     }
     let (watcher, doorkeeper) = (watcher.ok(), doorkeeper.ok());
     if watcher.is_some() || doorkeeper.is_some() {
-        output::print(&show(watcher.as_ref(), doorkeeper.as_ref(), form));
+        output::print(&show(watcher.as_ref(), doorkeeper.as_ref(), format));
     }
     code
 }
@@ -101,11 +101,11 @@ fn sentence(silence: &Silence, what: &str, path: &Path) -> String {
     }
 }
 
-fn show(watcher: Option<&Half>, doorkeeper: Option<&Half>, form: Form) -> String {
-    match form {
-        Form::Json => half::json(watcher, doorkeeper),
-        Form::Metrics => metrics::text(watcher, doorkeeper),
-        Form::Table => {
+fn show(watcher: Option<&Half>, doorkeeper: Option<&Half>, format: StatusFormat) -> String {
+    match format {
+        StatusFormat::Json => half::json(watcher, doorkeeper),
+        StatusFormat::Metrics => metrics::text(watcher, doorkeeper),
+        StatusFormat::Table => {
             let zone = Zone::local();
             let config = doorkeeper.and_then(|half| Some((half.get("config")?, half.number("config_read")?)));
             let has_changed = config.is_some_and(|(path, read)| {
