@@ -1,4 +1,4 @@
-//! The doorkeeper's half of the status: which doors are open, and the outcome of its commands.
+//! The doorkeeper's part of the status: which doors are open, and the outcome of its commands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::opening::event::Event;
 use crate::opening::state::Admitted;
 use crate::opening::{Action, Openings, Phase};
 use crate::protocol::confinement::Confined;
-use crate::status::facts::{Facts, unix_of, word};
+use crate::status::writer::{StatusWriter, uptime_to_unix, yes_or_no};
 use crate::time::Now;
 
 /// The doorkeeper's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub struct DoorkeeperCounters {
     /// The time when the configuration in force was read, as Unix time.
     pub config_read: Duration,
     /// The time of the last reload as Unix time, and its error if it failed.
@@ -30,37 +30,37 @@ pub struct Ledger {
     pub resolver_confined: Option<Confined>,
     /// How many commands were killed after their timeout.
     pub commands_killed: u64,
-    doors: LiteMap<Arc<str>, Counts>,
+    doors: LiteMap<Arc<str>, DoorCounters>,
 }
 
 /// The counters of one door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
+struct DoorCounters {
     commands_run: u64,
     commands_failed: u64,
     packets_refused: u64,
 }
 
-impl Ledger {
+impl DoorkeeperCounters {
     /// Counts an action that is about to be carried out.
-    pub fn note(&mut self, action: &Action) {
+    pub fn count_action(&mut self, action: &Action) {
         match action {
-            Action::Run(job) => self.counts(&job.door).commands_run += 1,
+            Action::Run(job) => self.of_door(&job.door).commands_run += 1,
             Action::Kill(_) => self.commands_killed += 1,
-            Action::Tell(event) => self.note_event(event),
+            Action::Tell(event) => self.count_event(event),
         }
     }
 
     /// Counts an event.
-    pub fn note_event(&mut self, event: &Event) {
+    pub fn count_event(&mut self, event: &Event) {
         match event {
-            Event::Unsuccessful { door, .. } => self.counts(door).commands_failed += 1,
-            Event::Refused { door, .. } => self.counts(door).packets_refused += 1,
+            Event::Unsuccessful { door, .. } => self.of_door(door).commands_failed += 1,
+            Event::Refused { door, .. } => self.of_door(door).packets_refused += 1,
             _ => {}
         }
     }
 
-    fn counts(&mut self, door: &Arc<str>) -> &mut Counts {
+    fn of_door(&mut self, door: &Arc<str>) -> &mut DoorCounters {
         self.doors.entry(door.clone()).or_default()
     }
 }
@@ -74,73 +74,76 @@ pub struct StateFile<'a> {
     pub is_ok: bool,
 }
 
-/// Adds the doorkeeper's facts to those that both processes report.
-pub fn tell(
-    facts: &mut Facts,
-    ledger: &Ledger,
+/// Adds the doorkeeper's lines to those that both processes write.
+pub fn write_status(
+    writer: &mut StatusWriter,
+    counters: &DoorkeeperCounters,
     (config, watcher, file): (&Path, Option<u32>, StateFile<'_>),
     (openings, admitted): (&Openings, &[Admitted]),
     now: Now,
 ) {
-    facts.tell("config", config.display());
-    facts.tell("config_read", ledger.config_read.as_secs());
-    if let Some((time, error)) = &ledger.last_reload {
-        facts.tell("last_reload", time.as_secs());
-        facts.tell("last_reload_ok", word(error.is_none()));
-        facts.tell_if("last_reload_error", error.as_ref());
+    writer.add("config", config.display());
+    writer.add("config_read", counters.config_read.as_secs());
+    if let Some((time, error)) = &counters.last_reload {
+        writer.add("last_reload", time.as_secs());
+        writer.add("last_reload_ok", yes_or_no(error.is_none()));
+        writer.add_some("last_reload_error", error.as_ref());
     }
-    facts.tell("log_lines_left_out", ledger.lines_left_out);
-    facts.tell_if("watcher_pid", watcher);
-    facts.tell("watcher_restarts", ledger.watcher_restarts);
-    facts.tell_if("watcher_confined", ledger.watcher_confined.as_ref());
-    facts.tell_if("resolver_confined", ledger.resolver_confined.as_ref());
-    facts.tell_if("state_file", file.path.map(Path::display));
-    facts.tell("state_file_ok", word(file.is_ok));
-    let sum = |count: fn(&Counts) -> u64| ledger.doors.values().map(count).sum::<u64>();
-    facts.tell("commands_run", sum(|it| it.commands_run));
-    facts.tell("commands_failed", sum(|it| it.commands_failed));
-    facts.tell("commands_killed", ledger.commands_killed);
-    facts.tell("commands_running", openings.running());
-    tell_openings(facts, openings, now);
+    writer.add("log_lines_left_out", counters.lines_left_out);
+    writer.add_some("watcher_pid", watcher);
+    writer.add("watcher_restarts", counters.watcher_restarts);
+    writer.add_some("watcher_confined", counters.watcher_confined.as_ref());
+    writer.add_some("resolver_confined", counters.resolver_confined.as_ref());
+    writer.add_some("state_file", file.path.map(Path::display));
+    writer.add("state_file_ok", yes_or_no(file.is_ok));
+    let sum = |count: fn(&DoorCounters) -> u64| counters.doors.values().map(count).sum::<u64>();
+    writer.add("commands_run", sum(|it| it.commands_run));
+    writer.add("commands_failed", sum(|it| it.commands_failed));
+    writer.add("commands_killed", counters.commands_killed);
+    writer.add("commands_running", openings.running());
+    write_openings(writer, openings, now);
     for it in admitted {
-        facts.tell("open", &it.id.door);
-        facts.tell("open.ip", it.id.knocker);
-        facts.tell("open.by", "kernel");
-        facts.tell("open.phase", "open");
+        writer.add("open", &it.id.door);
+        writer.add("open.ip", it.id.knocker);
+        writer.add("open.by", "kernel");
+        writer.add("open.phase", "open");
         let since = it.until.zip(it.after).and_then(|(until, after)| until.checked_sub(after));
-        facts.tell_if("open.since", since.map(|since| unix_of(since, now)));
-        tell_end(facts, it.until, now);
+        writer.add_some("open.since", since.map(|since| uptime_to_unix(since, now)));
+        write_end(writer, it.until, now);
     }
-    for (name, counts) in &ledger.doors {
-        facts.tell("door", name);
-        facts.tell("door.commands_run", counts.commands_run);
-        facts.tell("door.commands_failed", counts.commands_failed);
-        facts.tell("door.packets_refused", counts.packets_refused);
+    for (name, counts) in &counters.doors {
+        writer.add("door", name);
+        writer.add("door.commands_run", counts.commands_run);
+        writer.add("door.commands_failed", counts.commands_failed);
+        writer.add("door.packets_refused", counts.packets_refused);
     }
 }
 
-fn tell_openings(facts: &mut Facts, openings: &Openings, now: Now) {
+fn write_openings(writer: &mut StatusWriter, openings: &Openings, now: Now) {
     for (phase, stop) in openings.standing() {
         let word = match phase {
             Phase::Opening(_) => "opening",
             Phase::Open => "open",
             Phase::Closing(_) => "closing",
         };
-        facts.tell("open", &stop.door);
-        facts.tell("open.ip", stop.knocker);
-        facts.tell("open.by", "command");
-        facts.tell("open.phase", word);
+        writer.add("open", &stop.door);
+        writer.add("open.ip", stop.knocker);
+        writer.add("open.by", "command");
+        writer.add("open.phase", word);
         if let Phase::Open = phase {
-            facts.tell_if("open.since", stop.due.checked_sub(stop.after).map(|since| unix_of(since, now)));
-            tell_end(facts, Some(stop.due), now);
+            writer.add_some(
+                "open.since",
+                stop.due.checked_sub(stop.after).map(|since| uptime_to_unix(since, now)),
+            );
+            write_end(writer, Some(stop.due), now);
         }
     }
 }
 
-fn tell_end(facts: &mut Facts, until: Option<Duration>, now: Now) {
+fn write_end(writer: &mut StatusWriter, until: Option<Duration>, now: Now) {
     if let Some(until) = until {
-        facts.tell("open.until", unix_of(until, now));
+        writer.add("open.until", uptime_to_unix(until, now));
         let left = until.saturating_sub(now.uptime).as_millis().div_ceil(1000);
-        facts.tell("open.seconds_left", left);
+        writer.add("open.seconds_left", left);
     }
 }

@@ -3,7 +3,7 @@
 
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueType {
     /// A text.
     Text,
     /// A whole number: a count, seconds (`..._seconds`), or a time in seconds since 1970.
@@ -12,7 +12,7 @@ pub enum Kind {
     Flag,
 }
 
-/// One key.
+/// One key of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The name of its list in JSON; the first key of a list starts an item.
@@ -22,86 +22,86 @@ pub struct Key {
     /// The name in JSON.
     pub name: &'static str,
     /// The type of its value.
-    pub kind: Kind,
+    pub value_type: ValueType,
 }
 
-use Kind::{Flag, Number, Text};
+use ValueType::{Flag, Number, Text};
 
-const fn one(name: &'static str, kind: Kind) -> Key {
-    Key { list: None, line: name, name, kind }
+const fn single(name: &'static str, value_type: ValueType) -> Key {
+    Key { list: None, line: name, name, value_type }
 }
 
-const fn item(list: &'static str, line: &'static str, name: &'static str, kind: Kind) -> Key {
-    Key { list: Some(list), line, name, kind }
+const fn in_list(list: &'static str, line: &'static str, name: &'static str, value_type: ValueType) -> Key {
+    Key { list: Some(list), line, name, value_type }
 }
 
 /// The keys of the watcher.
 #[rustfmt::skip]
-pub const WATCHER: &[Key] = &[
-    one("version", Text),
-    one("pid", Number),
-    one("started", Number),
-    one("up_seconds", Number),
-    one("addresses", Number),
-    one("attempts", Number),
-    one("attempts_most", Number),
-    one("pushed_out", Number),
-    one("packets", Number),
-    item("interfaces", "interface", "name", Text),
-    item("interfaces", "interface.state", "state", Text),
-    item("interfaces", "interface.ring", "ring", Flag),
-    item("interfaces", "interface.packets", "packets", Number),
-    item("interfaces", "interface.dropped", "dropped", Number),
-    item("doors", "door", "name", Text),
-    item("doors", "door.kind", "kind", Text),
-    item("doors", "door.lines_left", "lines_left", Number),
-    item("doors", "door.period_seconds", "period_seconds", Number),
-    item("doors", "door.begun", "begun", Number),
-    item("doors", "door.failed", "failed", Number),
-    item("doors", "door.expired", "expired", Number),
-    item("doors", "door.pushed_out", "pushed_out", Number),
-    item("doors", "door.ignored", "ignored", Number),
-    item("doors", "door.wrong_list", "wrong_list", Number),
-    item("doors", "door.forged", "forged", Number),
-    item("doors", "door.repeated_packets", "repeated_packets", Number),
-    item("doors", "door.opened", "opened", Number),
-    item("doors", "door.last_opened", "last_opened", Number),
+pub const WATCHER_KEYS: &[Key] = &[
+    single("version", Text),
+    single("pid", Number),
+    single("started", Number),
+    single("up_seconds", Number),
+    single("addresses", Number),
+    single("attempts", Number),
+    single("attempts_most", Number),
+    single("pushed_out", Number),
+    single("packets", Number),
+    in_list("interfaces", "interface", "name", Text),
+    in_list("interfaces", "interface.state", "state", Text),
+    in_list("interfaces", "interface.ring", "ring", Flag),
+    in_list("interfaces", "interface.packets", "packets", Number),
+    in_list("interfaces", "interface.dropped", "dropped", Number),
+    in_list("doors", "door", "name", Text),
+    in_list("doors", "door.kind", "kind", Text),
+    in_list("doors", "door.lines_left", "lines_left", Number),
+    in_list("doors", "door.period_seconds", "period_seconds", Number),
+    in_list("doors", "door.begun", "begun", Number),
+    in_list("doors", "door.failed", "failed", Number),
+    in_list("doors", "door.expired", "expired", Number),
+    in_list("doors", "door.pushed_out", "pushed_out", Number),
+    in_list("doors", "door.ignored", "ignored", Number),
+    in_list("doors", "door.wrong_list", "wrong_list", Number),
+    in_list("doors", "door.forged", "forged", Number),
+    in_list("doors", "door.repeated_packets", "repeated_packets", Number),
+    in_list("doors", "door.opened", "opened", Number),
+    in_list("doors", "door.last_opened", "last_opened", Number),
 ];
 
 /// The keys of the doorkeeper.
 #[rustfmt::skip]
-pub const DOORKEEPER: &[Key] = &[
-    one("version", Text),
-    one("pid", Number),
-    one("started", Number),
-    one("up_seconds", Number),
-    one("fleet_connected", Flag),
-    one("fleet_waiting", Number),
-    one("config", Text),
-    one("config_read", Number),
-    one("last_reload", Number),
-    one("last_reload_ok", Flag),
-    one("last_reload_error", Text),
-    one("log_lines_left_out", Number),
-    one("watcher_pid", Number),
-    one("watcher_restarts", Number),
-    one("watcher_confined", Text),
-    one("resolver_confined", Text),
-    one("state_file", Text),
-    one("state_file_ok", Flag),
-    one("commands_run", Number),
-    one("commands_failed", Number),
-    one("commands_killed", Number),
-    one("commands_running", Number),
-    item("open", "open", "door", Text),
-    item("open", "open.ip", "ip", Text),
-    item("open", "open.by", "by", Text),
-    item("open", "open.phase", "phase", Text),
-    item("open", "open.since", "since", Number),
-    item("open", "open.until", "until", Number),
-    item("open", "open.seconds_left", "seconds_left", Number),
-    item("doors", "door", "name", Text),
-    item("doors", "door.commands_run", "commands_run", Number),
-    item("doors", "door.commands_failed", "commands_failed", Number),
-    item("doors", "door.packets_refused", "packets_refused", Number),
+pub const DOORKEEPER_KEYS: &[Key] = &[
+    single("version", Text),
+    single("pid", Number),
+    single("started", Number),
+    single("up_seconds", Number),
+    single("fleet_connected", Flag),
+    single("fleet_waiting", Number),
+    single("config", Text),
+    single("config_read", Number),
+    single("last_reload", Number),
+    single("last_reload_ok", Flag),
+    single("last_reload_error", Text),
+    single("log_lines_left_out", Number),
+    single("watcher_pid", Number),
+    single("watcher_restarts", Number),
+    single("watcher_confined", Text),
+    single("resolver_confined", Text),
+    single("state_file", Text),
+    single("state_file_ok", Flag),
+    single("commands_run", Number),
+    single("commands_failed", Number),
+    single("commands_killed", Number),
+    single("commands_running", Number),
+    in_list("open", "open", "door", Text),
+    in_list("open", "open.ip", "ip", Text),
+    in_list("open", "open.by", "by", Text),
+    in_list("open", "open.phase", "phase", Text),
+    in_list("open", "open.since", "since", Number),
+    in_list("open", "open.until", "until", Number),
+    in_list("open", "open.seconds_left", "seconds_left", Number),
+    in_list("doors", "door", "name", Text),
+    in_list("doors", "door.commands_run", "commands_run", Number),
+    in_list("doors", "door.commands_failed", "commands_failed", Number),
+    in_list("doors", "door.packets_refused", "packets_refused", Number),
 ];

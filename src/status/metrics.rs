@@ -5,7 +5,7 @@ use std::fmt::Write;
 use litemap::LiteMap;
 
 use crate::octets;
-use crate::status::half::{Half, Item};
+use crate::status::process_status::{Item, ProcessStatus};
 
 /// Labels, and a value if it is known.
 type Sample = (String, Option<u64>);
@@ -34,7 +34,7 @@ impl Metrics {
 }
 
 /// The outcomes of attempts, and of knocks that began none: the key of the status, and the label.
-const ENDS: [(&str, &str); 8] = [
+const OUTCOMES: [(&str, &str); 8] = [
     ("door.opened", "opened"),
     ("door.failed", "failed"),
     ("door.expired", "expired"),
@@ -45,32 +45,32 @@ const ENDS: [(&str, &str); 8] = [
     ("door.repeated_packets", "repeated_packets"),
 ];
 
-/// Formats the metrics of both halves. A door has series once something has happened at it.
+/// Formats the metrics of both processes. A door has series once something has happened at it.
 #[must_use]
-pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
+pub fn text(watcher: Option<&ProcessStatus>, doorkeeper: Option<&ProcessStatus>) -> String {
     let mut metrics = Metrics(String::new());
-    let up = |half: Option<&Half>| Some(half.is_some().into());
+    let up = |status: Option<&ProcessStatus>| Some(status.is_some().into());
     metrics.add(
         "knockd_up",
         "Whether this process of knockd answers.",
         &[("{process=\"watcher\"}".into(), up(watcher)), ("{process=\"doorkeeper\"}".into(), up(doorkeeper))],
     );
-    let version = watcher.or(doorkeeper).and_then(|half| half.get("version"));
+    let version = watcher.or(doorkeeper).and_then(|status| status.get("version"));
     let labels = label("version", version.unwrap_or_default());
     metrics.add("knockd_build_info", "The version of knockd.", &[(labels, version.map(|_| 1))]);
-    if let Some(half) = doorkeeper {
-        of_doorkeeper(&mut metrics, half);
+    if let Some(status) = doorkeeper {
+        add_doorkeeper(&mut metrics, status);
     }
-    if let Some(half) = watcher {
-        of_watcher(&mut metrics, half);
+    if let Some(status) = watcher {
+        add_watcher(&mut metrics, status);
     }
     metrics.0
 }
 
-fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
-    let number = |key| half.number(key);
+fn add_doorkeeper(metrics: &mut Metrics, status: &ProcessStatus) {
+    let number = |key| status.number(key);
     metrics.add_one("knockd_start_time_seconds", "When the daemon started, as Unix time.", number("started"));
-    let is_ok = half.get("last_reload_ok").is_none_or(|word| word == "yes");
+    let is_ok = status.get("last_reload_ok").is_none_or(|word| word == "yes");
     metrics.add_one(
         "knockd_last_reload_successful",
         "Whether the configuration was in order when it was read last.",
@@ -92,8 +92,8 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
         "Watchers started in place of one that ended.",
         number("watcher_restarts"),
     );
-    let is_there = half.get("fleet_connected").map(|word| (word == "yes").into());
-    metrics.add_one("knockd_fleet_connected", "Whether the program of the fleet is connected.", is_there);
+    let is_connected = status.get("fleet_connected").map(|word| (word == "yes").into());
+    metrics.add_one("knockd_fleet_connected", "Whether the program of the fleet is connected.", is_connected);
     metrics.add_one("knockd_fleet_waiting", "Messages that wait for it.", number("fleet_waiting"));
     metrics.add_one("knockd_commands_running", "Commands that run now.", number("commands_running"));
     metrics.add_one(
@@ -103,8 +103,8 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
     );
     // A door that has run a command keeps its series while it is closed.
     let mut open: LiteMap<&str, u64> =
-        half.items("door").filter_map(|item| Some((item.get("door")?, 0))).collect();
-    for name in half.items("open").filter_map(|item| item.get("open")) {
+        status.items("door").filter_map(|item| Some((item.get("door")?, 0))).collect();
+    for name in status.items("open").filter_map(|item| item.get("open")) {
         *open.entry(name).or_default() += 1;
     }
     let open: Vec<Sample> =
@@ -119,11 +119,11 @@ fn of_doorkeeper(metrics: &mut Metrics, half: &Half) {
             "Single packets made with the keys that opened nothing.",
         ),
     ] {
-        metrics.add(name, help, &samples(half, "door", key));
+        metrics.add(name, help, &samples(status, "door", key));
     }
 }
 
-fn of_watcher(metrics: &mut Metrics, half: &Half) {
+fn add_watcher(metrics: &mut Metrics, status: &ProcessStatus) {
     let is_up = |item: Item<'_>| {
         let is_up = item.get("interface.state") == Some("listening");
         Some((label("interface", item.get("interface")?), Some(is_up.into())))
@@ -131,31 +131,32 @@ fn of_watcher(metrics: &mut Metrics, half: &Half) {
     metrics.add(
         "knockd_interface_up",
         "Whether the interface can be listened on.",
-        &half.items("interface").filter_map(is_up).collect::<Vec<Sample>>(),
+        &status.items("interface").filter_map(is_up).collect::<Vec<Sample>>(),
     );
     metrics.add(
         "knockd_packets_total",
         "Packets that passed the filter.",
-        &samples(half, "interface", "interface.packets"),
+        &samples(status, "interface", "interface.packets"),
     );
     metrics.add(
         "knockd_packets_dropped_total",
         "Packets that passed the filter and were lost for want of room.",
-        &samples(half, "interface", "interface.dropped"),
+        &samples(status, "interface", "interface.dropped"),
     );
-    metrics.add_one("knockd_attempts", "Attempts under way.", half.number("attempts"));
-    let doors =
-        by_name(half, "door", &["door.begun"].into_iter().chain(ENDS.map(|it| it.0)).collect::<Vec<_>>());
+    metrics.add_one("knockd_attempts", "Attempts under way.", status.number("attempts"));
+    let doors = counts_by_name(
+        status,
+        "door",
+        &["door.begun"].into_iter().chain(OUTCOMES.map(|it| it.0)).collect::<Vec<_>>(),
+    );
     let mut begun = Vec::new();
     let mut ended = Vec::new();
     for (name, counts) in doors.into_iter().filter(|(_, counts)| counts.iter().any(|&count| count > 0)) {
         let mut counts = counts.into_iter();
         begun.push((label("door", name), counts.next()));
-        ended.extend(
-            ENDS.into_iter().zip(counts).map(|((_, how), count)| {
-                (format!("{{door=\"{}\",how=\"{how}\"}}", escaped(name)), Some(count))
-            }),
-        );
+        ended.extend(OUTCOMES.into_iter().zip(counts).map(|((_, how), count)| {
+            (format!("{{door=\"{}\",how=\"{how}\"}}", escape_label(name)), Some(count))
+        }));
     }
     metrics.add("knockd_attempts_begun_total", "Attempts that began.", &begun);
     metrics.add(
@@ -166,15 +167,15 @@ fn of_watcher(metrics: &mut Metrics, half: &Half) {
 }
 
 /// One sample for each item of a list, labelled with the item's name.
-fn samples(half: &Half, first: &str, key: &str) -> Vec<Sample> {
+fn samples(status: &ProcessStatus, first: &str, key: &str) -> Vec<Sample> {
     let of = |item: Item<'_>| Some((label(first, item.get(first)?), item.number(key)));
-    half.items(first).filter_map(of).collect()
+    status.items(first).filter_map(of).collect()
 }
 
 /// The counters of each door. Doors of the same name share a series.
-fn by_name<'a>(half: &'a Half, first: &str, keys: &[&str]) -> LiteMap<&'a str, Vec<u64>> {
+fn counts_by_name<'a>(status: &'a ProcessStatus, first: &str, keys: &[&str]) -> LiteMap<&'a str, Vec<u64>> {
     let mut doors: LiteMap<&str, Vec<u64>> = LiteMap::new();
-    for item in half.items(first) {
+    for item in status.items(first) {
         let Some(name) = item.get(first) else { continue };
         let counts = doors.entry(name).or_insert_with(|| vec![0; keys.len()]);
         for (count, key) in counts.iter_mut().zip(keys) {
@@ -185,9 +186,9 @@ fn by_name<'a>(half: &'a Half, first: &str, keys: &[&str]) -> LiteMap<&'a str, V
 }
 
 fn label(name: &str, value: &str) -> String {
-    format!("{{{name}=\"{}\"}}", escaped(value))
+    format!("{{{name}=\"{}\"}}", escape_label(value))
 }
 
-fn escaped(value: &str) -> String {
+fn escape_label(value: &str) -> String {
     octets::lossy(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

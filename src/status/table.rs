@@ -3,74 +3,82 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::status::half::{Half, Item};
+use crate::status::process_status::{Item, ProcessStatus};
 
 /// Additional input for the table.
-pub struct Surroundings<'a> {
+pub struct TableContext<'a> {
     /// Formats a Unix time as local time, to the minute.
-    pub clock: &'a dyn Fn(u64) -> String,
+    pub format_time: &'a dyn Fn(u64) -> String,
     /// Whether the configuration file changed after it was read.
-    pub has_changed: bool,
+    pub config_has_changed: bool,
 }
 
 /// Formats the table.
 #[must_use]
-pub fn text(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surroundings<'_>) -> String {
+pub fn text(
+    watcher: Option<&ProcessStatus>,
+    doorkeeper: Option<&ProcessStatus>,
+    context: &TableContext<'_>,
+) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{}", head(watcher, doorkeeper));
-    if let Some(half) = doorkeeper {
-        let _ = writeln!(text, "  config     {}", config(half, around));
+    let _ = writeln!(text, "{}", heading(watcher, doorkeeper));
+    if let Some(status) = doorkeeper {
+        let _ = writeln!(text, "  config     {}", config(status, context));
         for (process, key) in [("watcher", "watcher_confined"), ("resolver", "resolver_confined")] {
-            if let Some(confined) = half.get(key) {
+            if let Some(confined) = status.get(key) {
                 let _ = writeln!(text, "  confined   {process}: {confined}");
             }
         }
     }
     match watcher {
-        Some(half) => {
-            let _ = writeln!(text, "  listening  {}", listening(half));
-            let _ = writeln!(text, "  attempts   {}", attempts(half));
+        Some(status) => {
+            let _ = writeln!(text, "  listening  {}", listening(status));
+            let _ = writeln!(text, "  attempts   {}", attempts(status));
         }
         None => text.push_str("  listening  the watcher does not answer\n"),
     }
     match doorkeeper {
-        Some(half) => {
-            let _ = writeln!(text, "  commands   {}", commands(half));
-            let _ = writeln!(text, "  state      {}", state(half));
-            if let Some(fleet) = fleet(half) {
+        Some(status) => {
+            let _ = writeln!(text, "  commands   {}", commands(status));
+            let _ = writeln!(text, "  state      {}", state(status));
+            if let Some(fleet) = fleet(status) {
                 let _ = writeln!(text, "  fleet      {fleet}");
             }
         }
         None => text.push_str("  commands   the doorkeeper does not answer\n"),
     }
-    if let Some(lines) = doorkeeper.and_then(|half| half.number("log_lines_left_out")).filter(|it| *it > 0) {
+    if let Some(lines) =
+        doorkeeper.and_then(|status| status.number("log_lines_left_out")).filter(|it| *it > 0)
+    {
         let _ = writeln!(text, "  log        {lines} lines left out, they came too fast");
     }
     text.push('\n');
-    text.push_str(&doors(watcher, doorkeeper, around));
+    text.push_str(&doors(watcher, doorkeeper, context));
     text
 }
 
-fn head(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
-    let half = doorkeeper.or(watcher);
-    let version = half.and_then(|half| half.get("version")).unwrap_or("?");
-    let up = half.and_then(|half| half.number("up_seconds")).map(lasting).unwrap_or_default();
-    let pid = |half: Option<&Half>| half.and_then(|half| half.get("pid")).unwrap_or("?").to_owned();
+fn heading(watcher: Option<&ProcessStatus>, doorkeeper: Option<&ProcessStatus>) -> String {
+    let status = doorkeeper.or(watcher);
+    let version = status.and_then(|status| status.get("version")).unwrap_or("?");
+    let up = status.and_then(|status| status.number("up_seconds")).map(format_uptime).unwrap_or_default();
+    let pid = |status: Option<&ProcessStatus>| {
+        status.and_then(|status| status.get("pid")).unwrap_or("?").to_owned()
+    };
     format!("knockd {version}, up {up}, pid {} (watcher {})", pid(doorkeeper), pid(watcher))
 }
 
-fn config(half: &Half, around: &Surroundings<'_>) -> String {
-    let clock = |key| half.number(key).map(around.clock).unwrap_or_default();
-    let mut text = format!("{}, read {}", half.get("config").unwrap_or("?"), clock("config_read"));
-    if let Some(error) = half.get("last_reload_error") {
-        let _ = write!(text, "; refused {}: {error}", clock("last_reload"));
-    } else if around.has_changed {
+fn config(status: &ProcessStatus, context: &TableContext<'_>) -> String {
+    let time = |key| status.number(key).map(context.format_time).unwrap_or_default();
+    let mut text = format!("{}, read {}", status.get("config").unwrap_or("?"), time("config_read"));
+    if let Some(error) = status.get("last_reload_error") {
+        let _ = write!(text, "; refused {}: {error}", time("last_reload"));
+    } else if context.config_has_changed {
         text.push_str("; changed since then (SIGHUP reads it)");
     }
     text
 }
 
-fn listening(half: &Half) -> String {
+fn listening(status: &ProcessStatus) -> String {
     let one = |item: Item<'_>| {
         let name = item.get("interface").unwrap_or("?").to_owned();
         match item.get("interface.state") {
@@ -79,24 +87,24 @@ fn listening(half: &Half) -> String {
             state => format!("{name} (waiting: {})", state.unwrap_or("?")),
         }
     };
-    let names: Vec<String> = half.items("interface").map(one).collect();
-    let dropped: u64 = half.items("interface").filter_map(|item| item.number("interface.dropped")).sum();
+    let names: Vec<String> = status.items("interface").map(one).collect();
+    let dropped: u64 = status.items("interface").filter_map(|item| item.number("interface.dropped")).sum();
     format!(
         "{}; {} packets, {dropped} dropped; {} own addresses",
         names.join(", "),
-        half.number("packets").unwrap_or_default(),
-        half.number("addresses").unwrap_or_default()
+        status.number("packets").unwrap_or_default(),
+        status.number("addresses").unwrap_or_default()
     )
 }
 
-fn attempts(half: &Half) -> String {
-    let number = |key| half.number(key).unwrap_or_default();
-    let (now, most, out) = (number("attempts"), number("attempts_most"), number("pushed_out"));
-    format!("{now} under way, {most} at most, {out} pushed out")
+fn attempts(status: &ProcessStatus) -> String {
+    let number = |key| status.number(key).unwrap_or_default();
+    let (current, maximum, pushed_out) = (number("attempts"), number("attempts_most"), number("pushed_out"));
+    format!("{current} under way, {maximum} at most, {pushed_out} pushed out")
 }
 
-fn commands(half: &Half) -> String {
-    let number = |key| half.number(key).unwrap_or_default();
+fn commands(status: &ProcessStatus) -> String {
+    let number = |key| status.number(key).unwrap_or_default();
     format!(
         "{} run, {} failed, {} killed, {} running",
         number("commands_run"),
@@ -106,33 +114,37 @@ fn commands(half: &Half) -> String {
     )
 }
 
-fn state(half: &Half) -> String {
-    match half.get("state_file") {
-        Some(path) if half.get("state_file_ok") == Some("yes") => format!("{path}, in order"),
+fn state(status: &ProcessStatus) -> String {
+    match status.get("state_file") {
+        Some(path) if status.get("state_file_ok") == Some("yes") => format!("{path}, in order"),
         Some(path) => format!("{path}, cannot be written"),
         None => "no state file: doors stay open if the daemon is killed".to_owned(),
     }
 }
 
 /// Whether the program of a fleet is connected, and how many messages wait for it; `None` without a fleet.
-fn fleet(half: &Half) -> Option<String> {
-    let is_there = half.get("fleet_connected")? == "yes";
-    let waiting = half.number("fleet_waiting").unwrap_or_default();
-    let words = if is_there { "connected" } else { "knockd-fleet is not connected" };
+fn fleet(status: &ProcessStatus) -> Option<String> {
+    let is_connected = status.get("fleet_connected")? == "yes";
+    let waiting = status.number("fleet_waiting").unwrap_or_default();
+    let words = if is_connected { "connected" } else { "knockd-fleet is not connected" };
     Some(format!("{words}, {waiting} messages wait"))
 }
 
 /// The columns after the door's name.
 const COLUMNS: [&str; 7] = ["kind", "begun", "failed", "expired", "refused", "opened", "last"];
 
-fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surroundings<'_>) -> String {
+fn doors(
+    watcher: Option<&ProcessStatus>,
+    doorkeeper: Option<&ProcessStatus>,
+    context: &TableContext<'_>,
+) -> String {
     let title = |title: &str| title.to_owned();
     let mut rows: Vec<[String; 9]> = Vec::new();
     let mut head: Vec<String> = std::iter::once("door").chain(COLUMNS).map(title).collect();
     head.push("open for".to_owned());
     rows.extend(<[String; 9]>::try_from(head));
     let mut shown: Vec<&str> = Vec::new();
-    for item in watcher.into_iter().flat_map(|half| half.items("door")) {
+    for item in watcher.into_iter().flat_map(|status| status.items("door")) {
         let name = item.get("door").unwrap_or("?");
         // Show the openings of doors with the same name only once.
         let open = if shown.contains(&name) { Vec::new() } else { open_for(name, doorkeeper) };
@@ -142,7 +154,7 @@ fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surrounding
             + number("door.wrong_list")
             + number("door.forged")
             + number("door.repeated_packets");
-        let last = item.number("door.last_opened").map_or_else(|| "-".to_owned(), around.clock);
+        let last = item.number("door.last_opened").map_or_else(|| "-".to_owned(), context.format_time);
         let count = |key| number(key).to_string();
         let mut open = open.into_iter();
         rows.push([
@@ -156,28 +168,29 @@ fn doors(watcher: Option<&Half>, doorkeeper: Option<&Half>, around: &Surrounding
             last,
             open.next().unwrap_or_else(|| "-".to_owned()),
         ]);
-        rows.extend(open.map(only_open));
+        rows.extend(open.map(continuation_row));
     }
-    // Doors that are still open, but were removed from the configuration or lack the watcher's half.
+    // Doors that are still open, but are no longer in the configuration, or all of them if the watcher did
+    // not answer.
     let names: Vec<&str> = doorkeeper
         .into_iter()
-        .flat_map(|half| half.items("open"))
+        .flat_map(|status| status.items("open"))
         .filter_map(|item| item.get("open"))
         .collect();
     for name in names {
         if !shown.contains(&name) {
             shown.push(name);
             rows.extend(open_for(name, doorkeeper).into_iter().map(|open| {
-                let mut row = only_open(open);
+                let mut row = continuation_row(open);
                 name.clone_into(&mut row[0]);
                 row
             }));
         }
     }
-    aligned(&rows)
+    align_columns(&rows)
 }
 
-fn only_open(open: String) -> [String; 9] {
+fn continuation_row(open: String) -> [String; 9] {
     let mut row: [String; 9] = Default::default();
     row[8] = open;
     row
@@ -194,8 +207,8 @@ fn kind(item: Item<'_>) -> String {
 }
 
 /// Who a door is open for, and for how long.
-fn open_for(name: &str, doorkeeper: Option<&Half>) -> Vec<String> {
-    let items = doorkeeper.into_iter().flat_map(|half| half.items("open"));
+fn open_for(name: &str, doorkeeper: Option<&ProcessStatus>) -> Vec<String> {
+    let items = doorkeeper.into_iter().flat_map(|status| status.items("open"));
     let of_door = items.filter(|item| item.get("open") == Some(name));
     let words = |item: Item<'_>| {
         let how = match (item.get("open.phase"), item.number("open.seconds_left")) {
@@ -210,7 +223,7 @@ fn open_for(name: &str, doorkeeper: Option<&Half>) -> Vec<String> {
 }
 
 /// Aligns the columns; numbers are right-aligned.
-fn aligned(rows: &[[String; 9]]) -> String {
+fn align_columns(rows: &[[String; 9]]) -> String {
     let mut widths = [0; 9];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -232,25 +245,25 @@ fn aligned(rows: &[[String; 9]]) -> String {
     text
 }
 
-/// Formats one half as lines for the log: its general state, and each door with events.
+/// Formats the status of one process as lines for the log: its general state, and each door with events.
 #[must_use]
-pub fn log_lines(half: &Half, is_watcher: bool) -> Vec<String> {
-    let up = half.number("up_seconds").map(lasting).unwrap_or_default();
-    let pid = half.get("pid").unwrap_or("?");
+pub fn log_lines(status: &ProcessStatus, is_watcher: bool) -> Vec<String> {
+    let up = status.number("up_seconds").map(format_uptime).unwrap_or_default();
+    let pid = status.get("pid").unwrap_or("?");
     if !is_watcher {
         let mut lines = vec![format!(
             "status: doorkeeper {pid} up {up}, commands: {}, state file: {}",
-            commands(half),
-            state(half)
+            commands(status),
+            state(status)
         )];
-        lines.extend(fleet(half).map(|fleet| format!("status: fleet: {fleet}")));
-        if let Some(error) = half.get("last_reload_error") {
+        lines.extend(fleet(status).map(|fleet| format!("status: fleet: {fleet}")));
+        if let Some(error) = status.get("last_reload_error") {
             lines.push(format!("status: the last reload was refused: {error}"));
         }
-        let mut names: Vec<&str> = half.items("open").filter_map(|item| item.get("open")).collect();
+        let mut names: Vec<&str> = status.items("open").filter_map(|item| item.get("open")).collect();
         names.dedup();
         let open = |name: &str| -> Vec<String> {
-            open_for(name, Some(half))
+            open_for(name, Some(status))
                 .into_iter()
                 .map(|it| format!("status: door {name} open for {it}"))
                 .collect()
@@ -266,26 +279,26 @@ pub fn log_lines(half: &Half, is_watcher: bool) -> Vec<String> {
     }
     let mut lines = vec![format!(
         "status: watcher {pid} up {up}, listening: {}, attempts: {}",
-        listening(half),
-        attempts(half)
+        listening(status),
+        attempts(status)
     )];
     let counts = ["begun", "failed", "expired", "pushed_out", "ignored", "wrong_list", "forged", "opened"];
-    for item in half.items("door") {
-        let told: Vec<String> = counts
+    for item in status.items("door") {
+        let counted: Vec<String> = counts
             .iter()
             .filter_map(|&name| Some((name, item.number(&format!("door.{name}"))?)))
             .filter(|it| it.1 > 0)
             .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
             .collect();
-        if !told.is_empty() {
-            lines.push(format!("status: door {}: {}", item.get("door").unwrap_or("?"), told.join(", ")));
+        if !counted.is_empty() {
+            lines.push(format!("status: door {}: {}", item.get("door").unwrap_or("?"), counted.join(", ")));
         }
     }
     lines
 }
 
 /// `3 days 4:05`, `4:05:06`.
-fn lasting(seconds: u64) -> String {
+fn format_uptime(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, Duration::from_secs(seconds % 86_400).as_secs());
     let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
     match days {

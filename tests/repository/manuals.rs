@@ -6,7 +6,7 @@ use std::path::Path;
 use knocking::command_line::OptionSpec;
 use knocking::config::directives::{DIRECTIVES, Place};
 use knocking::daemon;
-use knocking::status::keys::{DOORKEEPER, WATCHER};
+use knocking::status::keys::{DOORKEEPER_KEYS, WATCHER_KEYS};
 
 use crate::support::folder::read;
 use crate::support::namespace::Namespace;
@@ -97,7 +97,7 @@ fn options_of_knockd() {
 fn keys_of_the_status() {
     let page = page("knockd.1");
     let status = section(&page, "STATUS");
-    for (half, keys) in [("watcher", WATCHER), ("doorkeeper", DOORKEEPER)] {
+    for (half, keys) in [("watcher", WATCHER_KEYS), ("doorkeeper", DOORKEEPER_KEYS)] {
         let mut objects: Vec<(String, Vec<&str>)> = vec![(half.to_owned(), Vec::new())];
         for key in keys {
             let Some(list) = key.list else {

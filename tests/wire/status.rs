@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
-use knocking::status::keys::{DOORKEEPER, Key, Kind, WATCHER};
+use knocking::status::keys::{DOORKEEPER_KEYS, Key, ValueType, WATCHER_KEYS};
 use nix::sys::signal::Signal;
 use tinyjson::JsonValue;
 
@@ -183,7 +183,7 @@ fn a_reload_with_a_mistake_is_told() {
     assert!(holds_within(seconds(30.0), is_ok), "{}", daemon.said());
 }
 
-/// Every key of the table, and no other, with values of its kind.
+/// Every key of the table, and no other, with values of its type.
 fn the_json_form_has_the_documented_keys() {
     let world = World::new();
     let doors = format!(
@@ -202,7 +202,7 @@ fn the_json_form_has_the_documented_keys() {
     daemon.kill(Signal::SIGHUP);
     daemon.wait_for("re-reading");
     let status = json(&world, &daemon);
-    for (half, keys) in [("watcher", WATCHER), ("doorkeeper", DOORKEEPER)] {
+    for (half, keys) in [("watcher", WATCHER_KEYS), ("doorkeeper", DOORKEEPER_KEYS)] {
         let half = member(&status, half);
         let mut names: Vec<&str> = keys.iter().filter(|key| key.list.is_none()).map(|key| key.name).collect();
         names.extend(keys.iter().filter_map(|key| key.list));
@@ -245,10 +245,10 @@ fn expect_members(value: &JsonValue, names: &[&str]) {
 #[track_caller]
 fn expect_kind(value: &JsonValue, key: &Key) {
     let value = member(value, key.name);
-    let fits = match key.kind {
-        Kind::Text => value.is_string(),
-        Kind::Number => value.is_number(),
-        Kind::Flag => value.is_bool(),
+    let fits = match key.value_type {
+        ValueType::Text => value.is_string(),
+        ValueType::Number => value.is_number(),
+        ValueType::Flag => value.is_bool(),
     };
     assert!(fits || value.is_null(), "{}: {value:?}", key.name);
 }

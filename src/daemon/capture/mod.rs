@@ -17,7 +17,7 @@ use crate::filter::interest::Interest;
 use crate::filter::interfaces::{AUTO, EVERY, Interface, Layout, Scene, State, Status, Wanted};
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::protocol::messages::Report;
-use crate::status::watcher::Standing;
+use crate::status::watcher::InterfaceStatus;
 
 /// Delay before the next try after a failure: no netlink notification may ever come for it.
 const RETRY: Duration = Duration::from_secs(1);
@@ -251,10 +251,10 @@ impl Captures {
     }
 
     /// For each requested interface: its state, and how many packets it has received and dropped.
-    pub fn standing(&mut self) -> Vec<Standing> {
+    pub fn interface_statuses(&mut self) -> Vec<InterfaceStatus> {
         let open = &mut self.open;
         let of = |status: &Status| {
-            let mut standing = Standing {
+            let mut total = InterfaceStatus {
                 name: status.what.clone(),
                 state: status.state,
                 has_ring: false,
@@ -264,11 +264,11 @@ impl Captures {
             let is_its = |index: u32| index == EVERY || status.indexes.contains(&index);
             for capture in open.iter_mut().filter(|capture| is_its(capture.interface.index)) {
                 let (packets, dropped) = capture.count();
-                standing.has_ring |= capture.has_ring();
-                standing.packets += packets;
-                standing.dropped += dropped;
+                total.has_ring |= capture.has_ring();
+                total.packets += packets;
+                total.dropped += dropped;
             }
-            standing
+            total
         };
         self.layout.status.iter().map(of).collect()
     }

@@ -153,14 +153,15 @@ impl Doorkeeper {
             self.take_actions(now);
             self.acknowledge();
             self.attend_to_heir(now);
-            self.attend_to_status(now);
+            self.serve_status(now);
             let left_out_of = [
                 self.refusal_log_limit.take_suppressed_if_due(now.uptime),
                 self.watcher_log_limit.take_suppressed_if_due(now.uptime),
                 self.status_log_limit.take_suppressed_if_due(now.uptime),
             ];
             for lines in left_out_of.into_iter().flatten() {
-                self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
+                self.status.counters.lines_left_out =
+                    self.status.counters.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
             self.opening_log.report_due(&mut self.log, now);
@@ -291,7 +292,7 @@ impl Doorkeeper {
         // Commands that end meanwhile add actions for the log.
         while !self.actions.is_empty() {
             for action in std::mem::take(&mut self.actions) {
-                self.status.ledger.note(&action);
+                self.status.counters.count_action(&action);
                 match action {
                     Action::Tell(event) => self.opening_log.write(event, &mut self.log, now),
                     Action::Run(job) => self.start(job, now),

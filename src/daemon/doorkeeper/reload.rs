@@ -158,7 +158,7 @@ impl Doorkeeper {
             // Lists that were used up since it was sent.
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);
-            self.status.ledger.config_read = now().unix;
+            self.status.counters.config_read = now().unix;
             self.opening_log.adopt(&self.config.doors);
             self.buckets.clear();
             self.heir.replace();
@@ -209,7 +209,7 @@ impl Doorkeeper {
         match started {
             Ok(()) => {
                 self.has_lost_watcher = false;
-                self.status.ledger.watcher_restarts += 1;
+                self.status.counters.watcher_restarts += 1;
                 self.status.watcher_answer = None;
             }
             Err(error) => self.log.complain(&format!("could not start the watcher: {}", reason(&error))),

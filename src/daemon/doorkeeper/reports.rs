@@ -101,7 +101,8 @@ impl Doorkeeper {
                 }
             }
             Report::LeftOut(lines) => {
-                self.status.ledger.lines_left_out = self.status.ledger.lines_left_out.saturating_add(lines);
+                self.status.counters.lines_left_out =
+                    self.status.counters.lines_left_out.saturating_add(lines);
                 self.log.tell(Notice::LeftOut, [left_out(lines)]);
             }
             Report::Told(line) => {
@@ -125,10 +126,10 @@ impl Doorkeeper {
             Report::Confined(confined) => {
                 if let Some(missing) = confined.missing().filter(|_| self.watcher.is_strict()) {
                     self.log.complain(&StartError::Confinement("watcher", missing).to_string());
-                } else if self.status.ledger.watcher_confined.as_ref() != Some(&confined) {
+                } else if self.status.counters.watcher_confined.as_ref() != Some(&confined) {
                     self.log.say(&format!("watcher: {confined}"));
                 }
-                self.status.ledger.watcher_confined = Some(confined);
+                self.status.counters.watcher_confined = Some(confined);
             }
             Report::Panicked(text) => self.log.complain(&format!("the watcher has a fault: {text}")),
             Report::Explained(text, is_end) => self.log.explain(text, is_end, now),

@@ -38,7 +38,7 @@ impl Doorkeeper {
                 }
                 let Some(name) = self.config.doors.get(door).map(|door| door.name.clone()) else { return };
                 let event = Event::Refused { door: name, knocker: *sender, why };
-                self.status.ledger.note_event(&event);
+                self.status.counters.count_event(&event);
                 if self.refusal_log_limit.admits(now.uptime) {
                     self.log.event(event, now);
                 }

@@ -175,7 +175,7 @@ impl Doorkeeper {
                     if let Some(missing) = confined.missing().filter(|_| self.watcher.is_strict()) {
                         return Err(StartError::Confinement("watcher", missing));
                     }
-                    self.status.ledger.watcher_confined = Some(confined);
+                    self.status.counters.watcher_confined = Some(confined);
                 }
                 Received::Message(report, _) => self.handle_report(report),
                 Received::Nonsense => {}
@@ -220,10 +220,10 @@ impl Doorkeeper {
         let words = words(interfaces.iter().map(|(what, state)| (what.as_str(), *state)), &wanted);
         output::say(&format!("{words}..."));
         self.log.note(Notice::Start, &format!("starting up, {words}"));
-        self.status.ledger.resolver_confined = self.log.resolver(Duration::ZERO);
-        let ledger = &self.status.ledger;
+        self.status.counters.resolver_confined = self.log.resolver(Duration::ZERO);
+        let counters = &self.status.counters;
         for (name, confined) in
-            [("watcher", &ledger.watcher_confined), ("resolver", &ledger.resolver_confined)]
+            [("watcher", &counters.watcher_confined), ("resolver", &counters.resolver_confined)]
         {
             // If nothing is missing, -v prints what knockd 0.8 did.
             if let Some(confined) = confined.as_ref().filter(|it| it.missing().is_some()) {

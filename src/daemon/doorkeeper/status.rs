@@ -12,10 +12,10 @@ use crate::daemon::status::place::Paths;
 use crate::opening::entry::Notice;
 use crate::protocol::messages::Order;
 use crate::reason::reason;
-use crate::status::doorkeeper::{StateFile, tell};
-use crate::status::facts::{Facts, word};
-use crate::status::half::Half;
+use crate::status::doorkeeper::{StateFile, write_status};
+use crate::status::process_status::ProcessStatus;
 use crate::status::table;
+use crate::status::writer::{StatusWriter, yes_or_no};
 use crate::time::Now;
 
 /// How often, and at which interval, to retry while another daemon that is about to end has the sockets.
@@ -60,17 +60,17 @@ impl Doorkeeper {
     }
 
     /// Answers status requests.
-    pub(super) fn attend_to_status(&mut self, now: Now) {
+    pub(super) fn serve_status(&mut self, now: Now) {
         if let Some((_, retries_left)) = self.status.next_try.take_if(|(at, _)| *at <= now.uptime) {
             self.open_sockets(retries_left);
         }
         let mut readers = std::mem::take(&mut self.status.readers);
-        readers.attend(now, || self.facts(now));
+        readers.serve(now, || self.status_text(now));
         self.status.readers = readers;
-        self.status.watcher_readers.write_on(now);
+        self.status.watcher_readers.continue_writing(now);
         if self.status.watcher_answer.is_none()
             && self.watcher.is_up()
-            && self.status.watcher_readers.has_caller()
+            && self.status.watcher_readers.has_waiting_reader()
         {
             self.ask_watcher();
         }
@@ -94,30 +94,30 @@ impl Doorkeeper {
         self.status.watcher_readers.answer(now, || String::from_utf8_lossy(&text).into_owned());
     }
 
-    fn facts(&self, now: Now) -> String {
-        let mut facts = Facts::of_process(std::process::id(), self.status.started, now);
+    fn status_text(&self, now: Now) -> String {
+        let mut writer = StatusWriter::for_process(std::process::id(), self.status.started, now);
         if let Some(fleet) = &self.fleet {
-            facts.tell("fleet_connected", word(fleet.has_peer()));
-            facts.tell("fleet_waiting", fleet.waiting());
+            writer.add("fleet_connected", yes_or_no(fleet.has_peer()));
+            writer.add("fleet_waiting", fleet.waiting());
         }
         let (path, is_ok) = self.memory.file_status();
-        let around = (self.arguments.config.as_path(), self.watcher.pid(), StateFile { path, is_ok });
+        let process = (self.arguments.config.as_path(), self.watcher.pid(), StateFile { path, is_ok });
         let admitted = self.memory.admitted();
-        tell(&mut facts, &self.status.ledger, around, (&self.openings, &admitted), now);
-        facts.end()
+        write_status(&mut writer, &self.status.counters, process, (&self.openings, &admitted), now);
+        writer.finish()
     }
 
     /// SIGUSR1: writes the status of both processes to the log.
     pub(super) fn log_status(&mut self) {
-        let half = Half::read(self.facts(now()).as_bytes()).unwrap_or_default();
-        self.log.tell(Notice::Status, table::log_lines(&half, false));
+        let status = ProcessStatus::parse(self.status_text(now()).as_bytes()).unwrap_or_default();
+        self.log.tell(Notice::Status, table::log_lines(&status, false));
         self.watcher.send(Order::Tell, None);
     }
 
     /// Records the result of a SIGHUP for the status.
     pub(super) fn note_reload(&mut self, error: Option<&StartError>) {
         let unix = now().unix;
-        self.status.ledger.last_reload = Some((unix, error.map(without_secrets)));
+        self.status.counters.last_reload = Some((unix, error.map(without_secrets)));
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use nix::poll::PollFlags;
 use socket2::Type;
 
-use crate::daemon::status::answers::Answers;
 use crate::daemon::status::place::{Paths, Place, listen};
-use crate::status::doorkeeper::Ledger;
+use crate::daemon::status::server::StatusServer;
+use crate::status::doorkeeper::DoorkeeperCounters;
 use crate::time::Now;
 
 /// The sockets, the counters, and the readers.
@@ -20,14 +20,14 @@ pub(super) struct Status {
     /// When this process started.
     pub(super) started: Now,
     /// The counters.
-    pub(super) ledger: Ledger,
+    pub(super) counters: DoorkeeperCounters,
     /// Readers of the doorkeeper's status.
-    pub(super) readers: Answers,
+    pub(super) readers: StatusServer,
     /// The configured path of the sockets; `None` without status sockets.
     pub(super) path: Option<PathBuf>,
     places: Vec<Place>,
     /// Readers of the watcher's status.
-    pub(super) watcher_readers: Answers,
+    pub(super) watcher_readers: StatusServer,
     /// The file that the watcher is writing its status to.
     pub(super) watcher_answer: Option<OwnedFd>,
     /// When to retry opening the sockets, as uptime, and how many retries are left.
@@ -39,11 +39,11 @@ impl Status {
     pub(super) fn new(now: Now) -> Status {
         Status {
             started: now,
-            ledger: Ledger::default(),
-            readers: Answers::default(),
+            counters: DoorkeeperCounters::default(),
+            readers: StatusServer::default(),
             path: None,
             places: Vec::new(),
-            watcher_readers: Answers::default(),
+            watcher_readers: StatusServer::default(),
             watcher_answer: None,
             next_try: None,
         }

@@ -18,22 +18,22 @@ use crate::daemon::log::output;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::status::place::Paths;
 use crate::reason::reason;
-use crate::status::half::{self, Half};
+use crate::status::process_status::{self, ProcessStatus};
 use crate::status::{metrics, table};
 
 /// Time limit for the daemon's answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon to reconnect to a socket whose backlog is full.
-const PAUSE: Duration = Duration::from_millis(50);
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 /// The longest answer to read, in bytes: a hundred thousand doors.
-const LONGEST: usize = 64 << 20;
+const MAX_ANSWER: usize = 64 << 20;
 
 /// The exit codes, as in the LSB for the status of a service.
 const ONE_DOES_NOT_ANSWER: u8 = 1;
 const NOT_RUNNING: u8 = 3;
 
 /// Why a process does not answer.
-enum Silence {
+enum AskError {
     /// No process listens at the socket.
     NotRunning,
     /// The answer did not arrive in time, or is incomplete or too long.
@@ -59,11 +59,11 @@ pub fn main(arguments: &Arguments, format: StatusFormat) -> ExitCode {
         }
     };
     let paths = Paths::of(&path);
-    let deadline = now().uptime.saturating_add(PATIENCE);
+    let deadline = now().uptime.saturating_add(ANSWER_TIMEOUT);
     // First the process whose answer is more useful alone. Each has time of its own.
     let doorkeeper = ask(&paths.doorkeeper, deadline);
-    let watcher = ask(&paths.watcher, deadline.max(now().uptime.saturating_add(PATIENCE / 5)));
-    if matches!((&watcher, &doorkeeper), (Err(Silence::NotRunning), Err(Silence::NotRunning))) {
+    let watcher = ask(&paths.watcher, deadline.max(now().uptime.saturating_add(ANSWER_TIMEOUT / 5)));
+    if matches!((&watcher, &doorkeeper), (Err(AskError::NotRunning), Err(AskError::NotRunning))) {
         output::complain(&format!(
             "knockd is not running: nobody answers at {}; a daemon with another -c or -p answers elsewhere",
             path.display()
@@ -74,8 +74,8 @@ pub fn main(arguments: &Arguments, format: StatusFormat) -> ExitCode {
     for (answer, what, path) in
         [(&watcher, "watcher", &paths.watcher), (&doorkeeper, "doorkeeper", &paths.doorkeeper)]
     {
-        if let Err(silence) = answer {
-            output::complain(&sentence(silence, what, path));
+        if let Err(error) = answer {
+            output::complain(&error_message(error, what, path));
             code = ExitCode::from(ONE_DOES_NOT_ANSWER);
         }
     }
@@ -86,36 +86,43 @@ pub fn main(arguments: &Arguments, format: StatusFormat) -> ExitCode {
     code
 }
 
-fn sentence(silence: &Silence, what: &str, path: &Path) -> String {
+fn error_message(error: &AskError, what: &str, path: &Path) -> String {
     let path = path.display();
-    match silence {
-        Silence::NotRunning => format!("the {what} does not run: nobody answers at {path}"),
-        Silence::TooSlow => format!("the {what} does not answer at {path}, or not within {PATIENCE:?}"),
-        Silence::Failed(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+    match error {
+        AskError::NotRunning => format!("the {what} does not run: nobody answers at {path}"),
+        AskError::TooSlow => {
+            format!("the {what} does not answer at {path}, or not within {ANSWER_TIMEOUT:?}")
+        }
+        AskError::Failed(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(
                 "could not ask the {what} at {path}: {}; only root and the user of knockd may",
                 reason(error)
             )
         }
-        Silence::Failed(error) => format!("could not ask the {what} at {path}: {}", reason(error)),
+        AskError::Failed(error) => format!("could not ask the {what} at {path}: {}", reason(error)),
     }
 }
 
-fn show(watcher: Option<&Half>, doorkeeper: Option<&Half>, format: StatusFormat) -> String {
+fn show(watcher: Option<&ProcessStatus>, doorkeeper: Option<&ProcessStatus>, format: StatusFormat) -> String {
     match format {
-        StatusFormat::Json => half::json(watcher, doorkeeper),
+        StatusFormat::Json => process_status::json(watcher, doorkeeper),
         StatusFormat::Metrics => metrics::text(watcher, doorkeeper),
         StatusFormat::Table => {
             let zone = Zone::local();
-            let config = doorkeeper.and_then(|half| Some((half.get("config")?, half.number("config_read")?)));
-            let has_changed = config.is_some_and(|(path, read)| {
+            let config =
+                doorkeeper.and_then(|status| Some((status.get("config")?, status.number("config_read")?)));
+            let config_has_changed = config.is_some_and(|(path, read)| {
                 let changed = std::fs::metadata(path).and_then(|it| it.modified()).ok();
                 changed
                     .and_then(|it| it.duration_since(UNIX_EPOCH).ok())
                     .is_some_and(|it| it.as_secs() > read)
             });
-            let clock = |unix: u64| zone.to_the_minute(Duration::from_secs(unix));
-            table::text(watcher, doorkeeper, &table::Surroundings { clock: &clock, has_changed })
+            let format_time = |unix: u64| zone.to_the_minute(Duration::from_secs(unix));
+            table::text(
+                watcher,
+                doorkeeper,
+                &table::TableContext { format_time: &format_time, config_has_changed },
+            )
         }
     }
 }
@@ -123,13 +130,13 @@ fn show(watcher: Option<&Half>, doorkeeper: Option<&Half>, format: StatusFormat)
 /// The status socket of the daemon that this command line means; `None` if its configuration has none. A
 /// faulty configuration is accepted: that is when people ask.
 fn socket_path(arguments: &Arguments) -> Result<Option<PathBuf>, String> {
-    let beside = |pid_file: &Path| {
+    let next_to_pid_file = |pid_file: &Path| {
         let mut path = pid_file.as_os_str().to_owned();
         path.push(".status");
         Some(PathBuf::from(path))
     };
     if arguments.is_pid_file_given && !arguments.is_config_given {
-        return Ok(beside(&arguments.pid_file));
+        return Ok(next_to_pid_file(&arguments.pid_file));
     }
     let mut text = Vec::new();
     let read = File::open(&arguments.config).and_then(|mut file| file.read_to_end(&mut text));
@@ -155,50 +162,50 @@ fn socket_path(arguments: &Arguments) -> Result<Option<PathBuf>, String> {
             _ => {}
         }
     }
-    Ok(socket.unwrap_or_else(|| beside(pid_file.as_deref().unwrap_or(&arguments.pid_file))))
+    Ok(socket.unwrap_or_else(|| next_to_pid_file(pid_file.as_deref().unwrap_or(&arguments.pid_file))))
 }
 
 /// The answer at this socket.
-fn ask(path: &Path, deadline: Duration) -> Result<Half, Silence> {
+fn ask(path: &Path, deadline: Duration) -> Result<ProcessStatus, AskError> {
     let mut stream = connect(path, deadline)?;
     let mut text = Vec::new();
-    let mut piece = [0; 16 << 10];
+    let mut buffer = [0; 16 << 10];
     loop {
-        match stream.read(&mut piece) {
-            Ok(0) => return Half::read(&text).ok_or(Silence::TooSlow),
-            Ok(length) if text.len() + length <= LONGEST => {
-                text.extend_from_slice(piece.get(..length).unwrap_or_default());
+        match stream.read(&mut buffer) {
+            Ok(0) => return ProcessStatus::parse(&text).ok_or(AskError::TooSlow),
+            Ok(length) if text.len() + length <= MAX_ANSWER => {
+                text.extend_from_slice(buffer.get(..length).unwrap_or_default());
             }
-            Ok(_) => return Err(Silence::TooSlow),
+            Ok(_) => return Err(AskError::TooSlow),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if now().uptime >= deadline {
-                    return Err(Silence::TooSlow);
+                    return Err(AskError::TooSlow);
                 }
                 let mut ready = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
                 wait_for(&mut ready, poll_timeout(Some(deadline), now()));
             }
-            Err(error) => return Err(Silence::Failed(error)),
+            Err(error) => return Err(AskError::Failed(error)),
         }
     }
 }
 
-fn connect(path: &Path, deadline: Duration) -> Result<Socket, Silence> {
-    let address = SockAddr::unix(path).map_err(Silence::Failed)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(Silence::Failed)?;
-    socket.set_nonblocking(true).map_err(Silence::Failed)?;
+fn connect(path: &Path, deadline: Duration) -> Result<Socket, AskError> {
+    let address = SockAddr::unix(path).map_err(AskError::Failed)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(AskError::Failed)?;
+    socket.set_nonblocking(true).map_err(AskError::Failed)?;
     loop {
         match socket.connect(&address) {
             Ok(()) => return Ok(socket),
             // The backlog is full.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && now().uptime < deadline => {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(RECONNECT_DELAY);
             }
             Err(error) => {
                 return Err(match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Silence::NotRunning,
-                    io::ErrorKind::WouldBlock => Silence::TooSlow,
-                    _ => Silence::Failed(error),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning,
+                    io::ErrorKind::WouldBlock => AskError::TooSlow,
+                    _ => AskError::Failed(error),
                 });
             }
         }

@@ -8,27 +8,37 @@ use std::os::fd::OwnedFd;
 use crate::daemon::messages;
 use crate::daemon::watcher::Watcher;
 use crate::protocol::messages::Report;
-use crate::status::facts::Facts;
-use crate::status::half::Half;
+use crate::status::process_status::ProcessStatus;
+use crate::status::writer::StatusWriter;
 use crate::status::{table, watcher};
 use crate::time::Now;
 
 impl Watcher {
     /// Writes the status into a memfd.
     pub(super) fn describe(&mut self, file: OwnedFd, now: Now) {
-        let mut facts = Facts::of_process(std::process::id(), self.started, now);
-        watcher::tell(&mut facts, &self.engine, self.captures.here().len(), &self.captures.standing());
+        let mut writer = StatusWriter::for_process(std::process::id(), self.started, now);
+        watcher::write_status(
+            &mut writer,
+            &self.engine,
+            self.captures.here().len(),
+            &self.captures.interface_statuses(),
+        );
         // If a write fails the text is incomplete, which the reader notices.
-        let _ = messages::write_all(file, facts.end().as_bytes());
+        let _ = messages::write_all(file, writer.finish().as_bytes());
         self.link.described();
     }
 
     /// Writes the status to the log.
     pub(super) fn tell_log(&mut self, now: Now) {
-        let mut facts = Facts::of_process(std::process::id(), self.started, now);
-        watcher::tell(&mut facts, &self.engine, self.captures.here().len(), &self.captures.standing());
-        let half = Half::read(facts.end().as_bytes()).unwrap_or_default();
-        for line in table::log_lines(&half, true) {
+        let mut writer = StatusWriter::for_process(std::process::id(), self.started, now);
+        watcher::write_status(
+            &mut writer,
+            &self.engine,
+            self.captures.here().len(),
+            &self.captures.interface_statuses(),
+        );
+        let status = ProcessStatus::parse(writer.finish().as_bytes()).unwrap_or_default();
+        for line in table::log_lines(&status, true) {
             self.link.say(Report::Told(line));
         }
     }

@@ -13,17 +13,17 @@ use rustix::net::{SendFlags, Shutdown, SocketFlags, accept_with, send, shutdown}
 use crate::time::Now;
 
 /// Maximum number of readers served at the same time.
-const READERS: usize = 4;
+const MAX_READERS: usize = 4;
 /// Time limit for a reader.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Delay after a failed accept(2), e.g. for lack of descriptors.
-const PAUSE: Duration = Duration::from_secs(1);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum number of connections answered in one turn of the loop.
-const BATCH: usize = 16;
+const MAX_ACCEPTS_PER_TURN: usize = 16;
 
 /// The status socket of a process, and its readers.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub struct StatusServer {
     listener: Option<OwnedFd>,
     readers: Vec<Reader>,
     /// After a failed accept(2): when to try again, as uptime.
@@ -36,35 +36,35 @@ struct Reader {
     stream: OwnedFd,
     rest: Vec<u8>,
     /// Deadline for the reader, as uptime.
-    until: Duration,
+    deadline: Duration,
 }
 
-impl Answers {
+impl StatusServer {
     /// Listens at this socket from now on; at none if `None`.
     pub fn listen_at(&mut self, listener: Option<OwnedFd>) {
         self.listener = listener;
         self.next_try = None;
     }
 
-    /// The descriptors to poll: the listener if `may_come` and there is room for a reader, and readers with
+    /// The descriptors to poll: the listener if `accepts` and there is room for a reader, and readers with
     /// unsent text.
-    pub fn descriptors(&self, may_come: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let may_come = may_come && self.readers.len() < READERS && self.next_try.is_none();
-        let listener = self.listener.as_ref().filter(|_| may_come).map(|fd| (fd.as_fd(), PollFlags::POLLIN));
+    pub fn descriptors(&self, accepts: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let accepts = accepts && self.readers.len() < MAX_READERS && self.next_try.is_none();
+        let listener = self.listener.as_ref().filter(|_| accepts).map(|fd| (fd.as_fd(), PollFlags::POLLIN));
         let readers = self.readers.iter().map(|reader| (reader.stream.as_fd(), PollFlags::POLLOUT));
         listener.into_iter().chain(readers)
     }
 
-    /// When to call [`attend`](Self::attend) even if no descriptor is ready, as uptime.
+    /// When to call [`serve`](Self::serve) even if no descriptor is ready, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.readers.iter().map(|reader| reader.until).chain(self.next_try).min()
+        self.readers.iter().map(|reader| reader.deadline).chain(self.next_try).min()
     }
 
     /// Whether a connection is waiting that can be answered now.
     #[must_use]
-    pub fn has_caller(&self) -> bool {
-        let can_answer = self.readers.len() < READERS && self.next_try.is_none();
+    pub fn has_waiting_reader(&self) -> bool {
+        let can_answer = self.readers.len() < MAX_READERS && self.next_try.is_none();
         let listener = self.listener.as_ref().filter(|_| can_answer);
         listener.is_some_and(|listener| {
             let mut descriptors = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
@@ -72,33 +72,33 @@ impl Answers {
         })
     }
 
-    /// Continues the answers that are not finished, and answers new connections with what `tell` returns.
-    pub fn attend(&mut self, now: Now, tell: impl FnMut() -> String) {
-        self.write_on(now);
-        self.answer(now, tell);
+    /// Continues the answers that are not finished, and answers new connections with what `status` returns.
+    pub fn serve(&mut self, now: Now, status: impl FnMut() -> String) {
+        self.continue_writing(now);
+        self.answer(now, status);
     }
 
     /// Continues the unfinished answers.
-    pub fn write_on(&mut self, now: Now) {
-        self.readers.retain_mut(|reader| reader.until > now.uptime && !reader.is_served());
+    pub fn continue_writing(&mut self, now: Now) {
+        self.readers.retain_mut(|reader| reader.deadline > now.uptime && !reader.is_served());
         if self.next_try.is_some_and(|at| at <= now.uptime) {
             self.next_try = None;
         }
     }
 
-    /// Answers new connections with what `tell` returns.
-    pub fn answer(&mut self, now: Now, mut tell: impl FnMut() -> String) {
+    /// Answers new connections with what `status` returns.
+    pub fn answer(&mut self, now: Now, mut status: impl FnMut() -> String) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.next_try.is_none()) else { return };
-        for _ in 0..BATCH {
-            if self.readers.len() >= READERS {
+        for _ in 0..MAX_ACCEPTS_PER_TURN {
+            if self.readers.len() >= MAX_READERS {
                 return;
             }
             match accept_with(listener, SocketFlags::CLOEXEC) {
                 Ok(stream) => {
                     // Refuses what the reader writes, so that it takes up no memory.
                     let _ = shutdown(&stream, Shutdown::Read);
-                    let until = now.uptime.saturating_add(PATIENCE);
-                    let mut reader = Reader { stream, rest: tell().into_bytes(), until };
+                    let deadline = now.uptime.saturating_add(READER_TIMEOUT);
+                    let mut reader = Reader { stream, rest: status().into_bytes(), deadline };
                     if !reader.is_served() {
                         self.readers.push(reader);
                     }
@@ -106,7 +106,7 @@ impl Answers {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return,
                 Err(_) => {
-                    self.next_try = Some(now.uptime.saturating_add(PAUSE));
+                    self.next_try = Some(now.uptime.saturating_add(ACCEPT_RETRY_DELAY));
                     return;
                 }
             }

@@ -1,31 +1,31 @@
 //! Parses the status of one process, and formats both as JSON.
 
 use crate::json;
-use crate::status::facts::END;
-use crate::status::keys::{DOORKEEPER, Key, Kind, WATCHER};
+use crate::status::keys::{DOORKEEPER_KEYS, Key, ValueType, WATCHER_KEYS};
+use crate::status::writer::END_LINE;
 
 /// The status of one process, in the order of its lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Half(Vec<(String, String)>);
+pub struct ProcessStatus(Vec<(String, String)>);
 
 /// One item of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'a>(&'a [(String, String)]);
 
-impl Half {
+impl ProcessStatus {
     /// Parses the lines; `None` unless they are complete. Bytes that are not UTF-8 become U+FFFD and control
     /// characters become question marks, as the output may go to a terminal.
     #[must_use]
-    pub fn read(text: &[u8]) -> Option<Half> {
+    pub fn parse(text: &[u8]) -> Option<ProcessStatus> {
         let text = String::from_utf8_lossy(text);
-        let mut facts = Vec::new();
+        let mut entries = Vec::new();
         for line in text.split_terminator('\n') {
-            if line == END {
-                return Some(Half(facts));
+            if line == END_LINE {
+                return Some(ProcessStatus(entries));
             }
             let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
             let (key, value) = line.split_once(' ')?;
-            facts.push((key.to_owned(), value.to_owned()));
+            entries.push((key.to_owned(), value.to_owned()));
         }
         None
     }
@@ -57,11 +57,13 @@ impl Half {
         let mut members: Vec<(&str, String)> = Vec::new();
         for key in keys {
             match key.list {
-                None => members.push((key.name, value(key, self.get(key.line)))),
+                None => members.push((key.name, json_value(key, self.get(key.line)))),
                 Some(list) if members.iter().all(|(name, _)| *name != list) => {
                     let of_list: Vec<&Key> = keys.iter().filter(|key| key.list == Some(list)).collect();
                     let object = |item: Item<'_>| {
-                        json::object(of_list.iter().map(|key| (key.name, value(key, item.get(key.line)))))
+                        json::object(
+                            of_list.iter().map(|key| (key.name, json_value(key, item.get(key.line)))),
+                        )
                     };
                     let items: Vec<String> = self.items(key.line).map(object).collect();
                     members.push((list, json::array(&items)));
@@ -87,23 +89,26 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The value of a key in JSON; `null` if it is absent or of another kind.
-fn value(key: &Key, value: Option<&str>) -> String {
-    let told = value.and_then(|value| match key.kind {
-        Kind::Text => Some(json::string(value)),
-        Kind::Number => value.parse::<u64>().ok().map(|number| number.to_string()),
-        Kind::Flag => match value {
+/// The value of a key in JSON; `null` if it is absent or of another type.
+fn json_value(key: &Key, value: Option<&str>) -> String {
+    let json = value.and_then(|value| match key.value_type {
+        ValueType::Text => Some(json::string(value)),
+        ValueType::Number => value.parse::<u64>().ok().map(|number| number.to_string()),
+        ValueType::Flag => match value {
             "yes" => Some("true".to_owned()),
             "no" => Some("false".to_owned()),
             _ => None,
         },
     });
-    told.unwrap_or_else(|| "null".to_owned())
+    json.unwrap_or_else(|| "null".to_owned())
 }
 
-/// Formats both halves as one JSON object; a half that did not answer is `null`.
+/// Formats the status of both processes as one JSON object; `null` for a process that did not answer.
 #[must_use]
-pub fn json(watcher: Option<&Half>, doorkeeper: Option<&Half>) -> String {
-    let of = |half: Option<&Half>, keys| half.map_or_else(|| "null".to_owned(), |half| half.json(keys));
-    json::object([("watcher", of(watcher, WATCHER)), ("doorkeeper", of(doorkeeper, DOORKEEPER))]) + "\n"
+pub fn json(watcher: Option<&ProcessStatus>, doorkeeper: Option<&ProcessStatus>) -> String {
+    let of = |status: Option<&ProcessStatus>, keys| {
+        status.map_or_else(|| "null".to_owned(), |status| status.json(keys))
+    };
+    json::object([("watcher", of(watcher, WATCHER_KEYS)), ("doorkeeper", of(doorkeeper, DOORKEEPER_KEYS))])
+        + "\n"
 }
