@@ -27,6 +27,7 @@
 //!
 //! The table is always replaced as a whole, in one transaction, with all elements of its sets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -367,12 +368,18 @@ fn is_plain(name: &str) -> bool {
         && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// The sets of these doors for IPv4 and for IPv6, in the order of the doors.
+#[must_use]
+pub fn sets_of(doors: &[Door]) -> Vec<[Arc<SetName>; 2]> {
+    let sets = |name: String| [false, true].map(|is_v6| Arc::new(set_name(&name, is_v6)));
+    names(doors).into_iter().map(sets).collect()
+}
+
 fn plain_set_name(door: &str, is_v6: bool) -> String {
     format!("{door}{}", if is_v6 { 6 } else { 4 })
 }
 
 /// The set of the guard for a door, by the name that [`names`] gave it.
-#[must_use]
-pub fn set_name(door: &str, is_v6: bool) -> SetName {
+fn set_name(door: &str, is_v6: bool) -> SetName {
     SetName { family: FAMILY, table: TABLE.to_owned(), set: plain_set_name(door, is_v6) }
 }

@@ -48,9 +48,9 @@ pub(in crate::daemon::doorkeeper) struct Firewall {
     pub(super) guard: Option<Guard>,
     /// The lock file that marks the guard as ours, where the kernel has no persistent table owners.
     pub(super) guard_lock: Option<File>,
-    /// The names of the guard's sets, by door.
-    pub(super) guard_sets: Vec<String>,
-    pub(super) users_sets: LiteMap<SetName, UsersSet>,
+    /// The guard's sets for IPv4 and IPv6, by door.
+    pub(super) guard_sets: Vec<[Arc<SetName>; 2]>,
+    pub(super) users_sets: LiteMap<Arc<SetName>, UsersSet>,
     pub(in crate::daemon::doorkeeper) admissions: Admissions,
     pub(super) disconnects: Disconnects,
     /// The openings that an earlier process recorded, until they are taken over.
@@ -251,8 +251,9 @@ impl Firewall {
         let network = door.rules.open.network(knocker);
         let mut set_elements = Vec::new();
         let mut tells_ports = false;
-        if let Some(name) = self.guard_sets.get(number).filter(|_| open.is_guarded && self.guard.is_some()) {
-            let set = Arc::new(guard::set_name(name, is_v6));
+        let has_guard = open.is_guarded && self.guard.is_some();
+        if let Some([v4, v6]) = self.guard_sets.get(number).filter(|_| has_guard) {
+            let set = if is_v6 { v6 } else { v4 }.clone();
             set_elements.push(SetElement { set, element: Element::of_network(network) });
             tells_ports = true;
         }
@@ -262,9 +263,10 @@ impl Firewall {
             None => return Err(format!("nft_set names no set for IPv{}", if is_v6 { 6 } else { 4 })),
             Some(name) => name,
         };
-        match self.users_sets.get(users).and_then(|it| it.description) {
-            Some(description) => {
-                let set = Arc::new(users.clone());
+        let index = self.users_sets.find_index(users).ok();
+        let known = index.and_then(|index| self.users_sets.get_indexed(index));
+        match known.and_then(|(set, it)| Some((set, it.description?))) {
+            Some((set, description)) => {
                 let elements = Element::all(network, ports, &description).into_iter();
                 set_elements.extend(elements.map(|element| SetElement { set: set.clone(), element }));
                 Ok((set_elements, !tells_ports && description.form == Form::Address))
@@ -275,7 +277,7 @@ impl Firewall {
 
     /// Checks the sets that the configuration names.
     fn check_sets(&mut self, config: &Config, messages: &mut Vec<LogMessage>) -> Result<(), String> {
-        let mut sets = LiteMap::new();
+        let mut sets: LiteMap<Arc<SetName>, UsersSet> = LiteMap::new();
         let mut wrong = Vec::new();
         let doors = config.doors.iter().filter(|door| door.open.is_some());
         for (door, (name, is_v6)) in
@@ -288,11 +290,12 @@ impl Firewall {
                             messages.push(LogMessage::Line(interval_warning(name)));
                         }
                         let set = UsersSet { is_v6, description: Some(description), handles: Some(handles) };
-                        sets.insert(name.clone(), set);
+                        sets.insert(Arc::new(name.clone()), set);
                     }
                     Err(why) => {
                         wrong.push(why);
-                        sets.insert(name.clone(), UsersSet { is_v6, description: None, handles: None });
+                        let set = UsersSet { is_v6, description: None, handles: None };
+                        sets.insert(Arc::new(name.clone()), set);
                     }
                 }
             }

@@ -42,7 +42,7 @@ impl Firewall {
         let except: Vec<IpNet> = config.options.guard_except.prefixes().to_vec();
         let earlier = self.guard.take();
         let guard = Guard::of(&config.doors, &except);
-        self.guard_sets = guard::names(&config.doors);
+        self.guard_sets = guard::sets_of(&config.doors);
         let Some(guard) = guard else {
             if earlier.is_some() {
                 self.remove_guard(messages);
@@ -170,11 +170,10 @@ impl Firewall {
         now: Now,
         messages: &mut Vec<LogMessage>,
     ) {
-        let names = std::mem::take(&mut self.guard_sets);
-        for (door, name) in config.doors.iter().zip(&names) {
-            for is_v6 in [false, true] {
-                let set = Arc::new(guard::set_name(name, is_v6));
-                for (element, left) in elements.get(&*set).into_iter().flatten() {
+        let guard_sets = std::mem::take(&mut self.guard_sets);
+        for (door, sets) in config.doors.iter().zip(&guard_sets) {
+            for set in sets {
+                for (element, left) in elements.get(&**set).into_iter().flatten() {
                     let Some(address) = element.key.address() else { continue };
                     // If a prefix is let in, only the state file tells who knocked.
                     let network = door.rules.open.network(address);
@@ -188,7 +187,7 @@ impl Firewall {
                 }
             }
         }
-        self.guard_sets = names;
+        self.guard_sets = guard_sets;
     }
 
     /// Reads notifications of changes by others, and repairs the guard and the user's sets.
@@ -221,7 +220,7 @@ impl Firewall {
 
     /// Puts elements back into sets that were recreated, and reports a missing set once.
     fn recheck_sets(&mut self, messages: &mut Vec<LogMessage>) {
-        let names: Vec<SetName> = self.users_sets.keys().cloned().collect();
+        let names: Vec<Arc<SetName>> = self.users_sets.keys().cloned().collect();
         for name in names {
             let Some(set) = self.users_sets.get(&name) else { continue };
             let (is_v6, before) = (set.is_v6, set.handles);
@@ -232,7 +231,7 @@ impl Firewall {
             }
             match found {
                 Ok((_, handles)) if Some(handles) != before => {
-                    let count = self.put_back(|set_element| *set_element.set == name);
+                    let count = self.put_back(|set_element| set_element.set == name);
                     self.admissions.record_recreated(&name, handles);
                     let open = if count == 1 { "element is" } else { "elements are" };
                     messages.push(LogMessage::Line(format!(
