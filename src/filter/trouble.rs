@@ -134,6 +134,9 @@ pub enum Trouble {
     Filter(Code),
     /// An interface cannot be listened on.
     Capture(CaptureError),
+    /// The packets of an interface are still read from its socket and not from a ring, or the other way
+    /// round, because this operation failed.
+    Switch(String, Operation, Code),
 }
 
 impl fmt::Display for Trouble {
@@ -142,6 +145,13 @@ impl fmt::Display for Trouble {
             Trouble::ListInterfaces(code) => write!(f, "could not look at the interfaces: {code}"),
             Trouble::Filter(code) => write!(f, "could not renew the packet filter: {code}"),
             Trouble::Capture(error) => error.fmt(f),
+            Trouble::Switch(interface, operation, code) => {
+                write!(
+                    f,
+                    "could not switch {interface} between socket and ring: {}: {code}",
+                    operation.words()
+                )
+            }
         }
     }
 }

@@ -201,6 +201,9 @@ impl Crossing for Report {
             Report::Trouble(Trouble::ListInterfaces(code)) => Writer::new(8).byte(0).code(*code),
             Report::Trouble(Trouble::Filter(code)) => Writer::new(8).byte(1).code(*code),
             Report::Trouble(Trouble::Capture(error)) => Writer::new(8).byte(2).capture(error),
+            Report::Trouble(Trouble::Switch(interface, operation, code)) => {
+                Writer::new(8).byte(3).text(interface).operation(*operation).code(*code)
+            }
             Report::SocketWanted => Writer::new(9),
             Report::Explained(text, is_end) => Writer::new(10).text(text).byte((*is_end).into()),
             Report::Told(text) => Writer::new(12).text(text),
@@ -254,6 +257,7 @@ impl Crossing for Report {
                 0 => Trouble::ListInterfaces(reader.code()?),
                 1 => Trouble::Filter(reader.code()?),
                 2 => Trouble::Capture(reader.capture()?),
+                3 => Trouble::Switch(reader.text()?, reader.operation()?, reader.code()?),
                 _ => return None,
             }),
             9 => Report::SocketWanted,

@@ -91,14 +91,13 @@ impl Writer {
             CaptureProblem::Missing(names) => writer.byte(0).text(names),
             CaptureProblem::NoDefaultRoute(names) => writer.byte(1).text(names),
             CaptureProblem::Down => writer.byte(2),
-            CaptureProblem::Failed(operation, code) => {
-                let place = Operation::ALL.iter().position(|it| it == operation);
-                writer
-                    .byte(3)
-                    .byte(place.and_then(|it| u8::try_from(it).ok()).unwrap_or_default())
-                    .code(*code)
-            }
+            CaptureProblem::Failed(operation, code) => writer.byte(3).operation(*operation).code(*code),
         }
+    }
+
+    pub(super) fn operation(self, operation: Operation) -> Writer {
+        let place = Operation::ALL.iter().position(|it| *it == operation);
+        self.byte(place.and_then(|it| u8::try_from(it).ok()).unwrap_or_default())
     }
 }
 
@@ -154,12 +153,13 @@ impl<'a> Reader<'a> {
             0 => CaptureProblem::Missing(self.text()?),
             1 => CaptureProblem::NoDefaultRoute(self.text()?),
             2 => CaptureProblem::Down,
-            3 => {
-                let operation = *Operation::ALL.get(usize::from(self.byte()?))?;
-                CaptureProblem::Failed(operation, self.code()?)
-            }
+            3 => CaptureProblem::Failed(self.operation()?, self.code()?),
             _ => return None,
         };
         Some(CaptureError { interface, problem })
+    }
+
+    pub(super) fn operation(&mut self) -> Option<Operation> {
+        Operation::ALL.get(usize::from(self.byte()?)).copied()
     }
 }

@@ -66,6 +66,7 @@ fn reports(random: &Random) -> Vec<Report> {
     ];
     for operation in Operation::ALL {
         reports.push(Report::Refused(capture(CaptureProblem::Failed(operation, Code(12)))));
+        reports.push(Report::Trouble(Trouble::Switch("eth0".to_owned(), operation, Code(24))));
     }
     for state in [State::Ready, State::NoCarrier, State::Down, State::Missing] {
         reports.push(Report::Interface("br-läñ".to_owned(), state, random.once_in(2)));

@@ -14,7 +14,7 @@ use knocking::daemon::capture::socket::{Capture, Taken, bare};
 use knocking::filter::bursts::RING_KEPT;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::Wanted;
-use knocking::filter::trouble::Code;
+use knocking::filter::trouble::{Code, Operation, Trouble};
 
 use crate::support::capture::Sender;
 use crate::support::daemon::RunningDaemon;
@@ -48,14 +48,19 @@ fn opens(world: &World, daemon: &RunningDaemon<'_>, source: &str) {
 
 /// First knocks of strangers, until a ring is used or three seconds are over.
 fn flood_until_ring(world: &World, daemon: &RunningDaemon<'_>) -> bool {
+    flood_until(world, seconds(3.0), || has_ring(daemon))
+}
+
+/// First knocks of strangers, until the condition holds or the time is over; returns whether it holds.
+fn flood_until(world: &World, time: Duration, holds: impl Fn() -> bool) -> bool {
     let mut n = 0_u32;
-    holds_within(seconds(3.0), || {
+    holds_within(time, || {
         for _ in 0..500 {
             n += 1;
             let [_, a, b, c] = n.to_be_bytes();
             world.send([tcp(KNOCKS[0]).from(&format!("11.{a}.{b}.{c}"))]);
         }
-        has_ring(daemon)
+        holds()
     })
 }
 
@@ -209,11 +214,22 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         capture.bursts.record(1, true, later);
         assert_eq!(capture.next_change(), Some(Duration::ZERO));
         // The interface is not there any more.
-        capture.interface.index = 4_000_000;
-        capture.change(&layout, &interest, later, &mut sockets);
+        let index = std::mem::replace(&mut capture.interface.index, 4_000_000);
+        let is_told = |trouble| matches!(trouble, Some(Trouble::Switch(name, Operation::Bind, _)) if name == SERVER_LINK);
+        assert!(is_told(capture.change(&layout, &interest, later, &mut sockets)));
         assert!(capture.has_ring() && !capture.is_to_change(later));
         assert_eq!(capture.next_change(), Some(later + RING_KEPT));
-        assert!(capture.is_to_change(later + RING_KEPT));
+        let later = later + RING_KEPT;
+        assert!(capture.is_to_change(later));
+        // It is told once, until a change succeeds.
+        assert_eq!(capture.change(&layout, &interest, later, &mut sockets), None);
+        assert!(capture.has_ring());
+        capture.interface.index = index;
+        assert_eq!(capture.change(&layout, &interest, later, &mut sockets), None);
+        assert!(!capture.has_ring());
+        assert!(matches!(capture.take(), Taken::Nothing));
+        capture.interface.index = 4_000_000;
+        assert!(is_told(capture.change(&layout, &interest, later, &mut sockets)));
     });
 }
 
@@ -222,6 +238,11 @@ fn without_a_ring_it_goes_on() {
     let daemon = world.knockd(DOOR).start();
     // No further descriptor, and so no second socket.
     limit_descriptors(&daemon, None);
+    let line =
+        format!("could not switch {SERVER_LINK} between socket and ring: packet socket: Too many open files");
+    let is_told = flood_until(&world, seconds(30.0), || daemon.raw_log().contains(&line));
+    assert!(is_told, "{}", daemon.said());
     assert!(!flood_until_ring(&world, &daemon), "a ring without a descriptor");
     opens(&world, &daemon, "10.77.0.12");
+    assert_eq!(daemon.raw_log().matches(&line).count(), 1, "{}", daemon.raw_log());
 }

@@ -218,18 +218,17 @@ impl Captures {
         Some(Report::Trouble(Trouble::Filter(Code::of(&error))))
     }
 
-    /// Switches this capture between socket and ring when its packet rate asks for it.
+    /// Switches this capture between socket and ring when its packet rate asks for it. Returns a report of
+    /// the first failure since a success.
     pub fn adapt(
         &mut self,
         place: usize,
         uptime: Duration,
         interest: impl FnOnce() -> Interest,
         sockets: &mut Sockets<'_>,
-    ) {
-        let capture = self.open.get_mut(place).filter(|capture| capture.is_to_change(uptime));
-        if let Some(capture) = capture {
-            capture.change(&self.layout, &interest(), uptime, sockets);
-        }
+    ) -> Option<Report> {
+        let capture = self.open.get_mut(place).filter(|capture| capture.is_to_change(uptime))?;
+        capture.change(&self.layout, &interest(), uptime, sockets).map(Report::Trouble)
     }
 
     /// When to [`adapt`](Self::adapt) a capture even if no packet comes, as uptime.

@@ -22,7 +22,7 @@ use crate::filter::bpf::Instruction;
 use crate::filter::bursts::{BurstDetector, RING_KEPT};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{Interface, Layout};
-use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation};
+use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use crate::filter::{self, MAX_INSTRUCTIONS, Surroundings, WHOLE_SNAPSHOT};
 use crate::packet;
 
@@ -60,6 +60,8 @@ pub struct Capture {
     earlier: Option<(Way, bool)>,
     /// When a switch may be tried next, as uptime; later after a failure.
     next_try: Duration,
+    /// The last switch failed.
+    has_failed: bool,
     only_v4: bool,
     /// Whole packets are needed, not only their headers.
     wants_whole: bool,
@@ -116,6 +118,7 @@ impl Capture {
                 way,
                 earlier: None,
                 next_try: Duration::ZERO,
+                has_failed: false,
                 only_v4,
                 wants_whole: interest.has_single_packets(),
                 counted: (0, 0),
@@ -165,17 +168,17 @@ impl Capture {
 
     /// Switches between socket and ring. No packet is lost if the buffer holds those of the switch (some ten
     /// milliseconds), and none comes twice. If the switch fails (no memory, no descriptor, a kernel without
-    /// rings), the capture goes on as before and tries again later. Does nothing while the previous socket
-    /// still holds packets.
+    /// rings), the capture goes on as before and tries again later; the first failure since a success is
+    /// returned. Does nothing while the previous socket still holds packets.
     pub fn change(
         &mut self,
         layout: &Layout,
         interest: &Interest,
         uptime: Duration,
         sockets: &mut Sockets<'_>,
-    ) {
+    ) -> Option<Trouble> {
         if self.has_left() {
-            return;
+            return None;
         }
         // Closed first: as the first member of the group it would receive packets again.
         self.earlier = None;
@@ -189,12 +192,17 @@ impl Capture {
                 .map_err(because(Operation::Fanout))?;
             Ok(new)
         });
+        let had_failed = std::mem::replace(&mut self.has_failed, new.is_err());
         match new {
             Ok(new) => {
                 self.count();
                 self.earlier = Some((std::mem::replace(&mut self.way, new), true));
+                None
             }
-            Err(_) => self.next_try = uptime.saturating_add(RING_KEPT),
+            Err((operation, code)) => {
+                self.next_try = uptime.saturating_add(RING_KEPT);
+                (!had_failed).then(|| Trouble::Switch(self.interface.name.clone(), operation, code))
+            }
         }
     }
 

@@ -338,7 +338,8 @@ impl Watcher {
             self.change_at_last = None;
         }
         let interest = || Interest::of(self.engine.doors(), AHEAD);
-        self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
+        let report = self.captures.adapt(place, now.uptime, interest, &mut || self.link.packet_socket());
+        self.say_all(report);
     }
 
     /// Gives up the rings of captures whose flood is over.

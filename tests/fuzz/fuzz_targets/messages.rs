@@ -85,7 +85,9 @@ fuzz_target!(|input: Input| {
             }
         }
         Input::Capture(interface, names, operation, code) => {
-            let failed = CaptureProblem::Failed(one(&Operation::ALL, operation), Code(code));
+            let (operation, code) = (one(&Operation::ALL, operation), Code(code));
+            crosses(&Report::Trouble(Trouble::Switch(plain(&interface), operation, code)));
+            let failed = CaptureProblem::Failed(operation, code);
             let (missing, no_route) =
                 (CaptureProblem::Missing(plain(&names)), CaptureProblem::NoDefaultRoute(plain(&names)));
             for problem in [failed, missing, no_route, CaptureProblem::Down] {
