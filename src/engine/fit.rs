@@ -1,5 +1,7 @@
 //! How a packet fits the attempts known to this gateway, which decides whether the fleet shares it.
 
+use std::net::IpAddr;
+
 use crate::door::Door;
 use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::Lock;
@@ -32,102 +34,64 @@ impl Engine {
             return false;
         }
         self.update_otp_doors(now);
-        let attempts = self.candidates_of(knock);
-        let is_known = if attempts.is_empty() {
-            let mut firsts = std::mem::take(&mut self.firsts);
-            self.first_stages.doors_at(Stage::of(knock), knock.destination, own, &mut firsts);
-            self.firsts = firsts;
-            !self.firsts.is_empty()
-        } else {
-            attempts.iter().any(|candidate| self.continues(knock, *candidate))
-        };
-        let mut is_later = |door: &Door| {
+        self.first_stages.doors_at(Stage::of(knock), knock.destination, own, &mut self.firsts);
+        if !self.firsts.is_empty() || self.continued_by(knock).is_some() {
+            return false;
+        }
+        self.doors.iter().any(|door| {
             let fits = door.accepts_destination(knock.destination, own) && door.packet_rule().allows(knock);
             fits && door.rules.admit(knock.source) && has_later_stage(&door.lock, knock, now, may_derive)
-        };
-        !is_known && self.doors.iter().any(&mut is_later)
+        })
     }
 
-    /// The stages reached by the furthest attempt of the knock's source, as knocks to share; with `must_fit`,
-    /// only attempts that the knock continues are considered. An attempt stores only its stages, so the TCP
-    /// flags and the UDP length are set to values that the door accepts.
+    /// The stages reached by the attempt that this knock continues, as knocks to share. An attempt stores only
+    /// its stages, so the TCP flags and the UDP length are set to values that the door accepts.
     #[must_use]
-    pub fn stages_reached_as_knocks(&self, knock: &Knock, must_fit: bool) -> Vec<SharedKnock> {
-        let mut furthest: Option<Candidate> = None;
-        for candidate in self.candidates_of(knock) {
-            let is_further = furthest.is_none_or(|it| it.reached <= candidate.reached);
-            if is_further && (!must_fit || self.continues(knock, candidate)) {
-                furthest = Some(candidate);
-            }
-        }
-        let mut reached = Vec::new();
-        let Some((candidate, door)) = furthest.and_then(|it| Some((it, self.door_of(it)?))) else {
-            return reached;
-        };
+    pub fn stages_before(&self, knock: &Knock) -> Vec<SharedKnock> {
+        let mut stages = Vec::new();
+        let Some((door, Candidate { reached, turn, .. })) = self.continued_by(knock) else { return stages };
         let rule = door.packet_rule();
-        for index in 0..usize::from(candidate.reached) {
-            let Some(stage) = door.lock.stage(candidate.turn, knock.source, index) else { continue };
-            let knock = Knock {
-                protocol: stage.protocol,
-                port: stage.port,
-                flags: (stage.protocol == Protocol::Tcp).then_some(rule.flags.set),
-                udp_length: (stage.protocol == Protocol::Udp)
-                    .then(|| rule.udp_length.map_or(0, |(least, _)| least)),
-                ..*knock
-            };
-            let (is_first, is_last) = (index == 0, index + 1 == candidate.reached.into());
-            reached.push(SharedKnock { knock, part: Part::Before { is_first, is_last }, is_own: false });
+        for index in 0..reached {
+            let Some(stage) = door.lock.stage(turn, knock.source, index.into()) else { continue };
+            let Stage { protocol, port } = stage;
+            let is_udp = protocol == Protocol::Udp;
+            let flags = (protocol == Protocol::Tcp).then_some(rule.flags.set);
+            let udp_length = is_udp.then(|| rule.udp_length.map_or(0, |(least, _)| least));
+            let knock = Knock { protocol, port, flags, udp_length, ..*knock };
+            let part = Part::Before { is_first: index == 0, is_last: index + 1 == reached };
+            stages.push(SharedKnock { knock, part, is_own: false });
         }
-        reached
+        stages
     }
 
-    /// Ends, without events, all attempts of the knock's source at doors that accept its destination.
-    pub fn end_attempts_silently(&mut self, knock: &Knock) {
-        let mut next = self.attempts.first_of(knock.source);
-        while let Some(id) = next {
-            next = self.attempts.next_of(id);
-            let mut left = Vec::new();
-            for candidate in self.attempts.candidates(id) {
-                if !self.is_meant(knock, *candidate) {
-                    left.push(*candidate);
-                }
-            }
-            self.attempts.keep(id, &left, self.shortest_timeout(&left));
+    /// Ends all attempts of this source, without events.
+    pub fn forget_attempts(&mut self, source: IpAddr) {
+        while let Some(id) = self.attempts.first_of(source) {
+            self.attempts.remove(id);
         }
     }
 
-    /// What the attempts of the knock's source may open, at doors that accept its destination.
-    fn candidates_of(&self, knock: &Knock) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        let mut next = self.attempts.first_of(knock.source);
-        while let Some(id) = next {
-            next = self.attempts.next_of(id);
-            for candidate in self.attempts.candidates(id) {
-                if self.is_meant(knock, *candidate) {
-                    candidates.push(*candidate);
-                }
-            }
-        }
-        candidates
-    }
-
-    fn door_of(&self, candidate: Candidate) -> Option<&Door> {
-        self.doors.get(candidate.door as usize)
-    }
-
-    /// Whether the door accepts the destination of the knock.
-    fn is_meant(&self, knock: &Knock, candidate: Candidate) -> bool {
+    /// The furthest attempt of the knock's source of which the knock is the next stage, or a repeat of the last
+    /// one where duplicates are allowed.
+    fn continued_by(&self, knock: &Knock) -> Option<(&Door, Candidate)> {
         let own = self.is_here(knock.destination);
-        self.door_of(candidate).is_some_and(|door| door.accepts_destination(knock.destination, own))
-    }
-
-    /// Whether the knock is the next stage of the attempt, or a repeat of the last one where duplicates are
-    /// allowed.
-    fn continues(&self, knock: &Knock, candidate: Candidate) -> bool {
-        let Some(door) = self.door_of(candidate) else { return false };
-        let reached = usize::from(candidate.reached);
-        let is_stage = |index| door.lock.stage(candidate.turn, knock.source, index) == Some(Stage::of(knock));
-        is_stage(reached) || door.rules.allows_duplicates && is_stage(reached - 1)
+        let mut furthest: Option<(&Door, Candidate)> = None;
+        let mut next = self.attempts.first_of(knock.source);
+        while let Some(id) = next {
+            next = self.attempts.next_of(id);
+            for &candidate in self.attempts.candidates(id) {
+                let Some(door) = self.doors.get(candidate.door as usize) else { continue };
+                let reached = usize::from(candidate.reached);
+                let is_stage =
+                    |index| door.lock.stage(candidate.turn, knock.source, index) == Some(Stage::of(knock));
+                let fits = is_stage(reached) || door.rules.allows_duplicates && is_stage(reached - 1);
+                let is_further = furthest.is_none_or(|(_, it)| it.reached <= candidate.reached);
+                if fits && is_further && door.accepts_destination(knock.destination, own) {
+                    furthest = Some((door, candidate));
+                }
+            }
+        }
+        furthest
     }
 }
 

@@ -8,7 +8,7 @@ use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::engine::Engine;
-use knocking::engine::sharing::{MOST_SHARED, MOST_SOURCES, Part, SharedKnock, Sharing};
+use knocking::engine::sharing::{MOST_KEPT, MOST_SHARED, Part, SharedKnock, Sharing};
 use knocking::opening::event::Event;
 use knocking::time::Now;
 
@@ -156,11 +156,12 @@ impl Fleet {
     /// A knock arrives at a gateway, and what comes of it is heard everywhere.
     fn arrive(&mut self, place: usize, knock: &Knock, now: Now) {
         let Gateway { engine, sharing, events } = &mut self.gateways[place];
-        let shared = sharing.knocks_to_share(engine, knock, now);
-        if shared.is_empty() {
+        let is_shared = sharing.admits(engine, knock, now);
+        if !is_shared {
             engine.observe(knock, now, events);
         }
-        let mut waiting: Vec<(usize, SharedKnock)> = shared.into_iter().map(|it| (place, it)).collect();
+        let new = SharedKnock { knock: *knock, part: Part::Now, is_own: false };
+        let mut waiting: Vec<(usize, SharedKnock)> = is_shared.then_some((place, new)).into_iter().collect();
         while !waiting.is_empty() {
             let (from, knock) = waiting.remove(0);
             self.log.push((now, knock));
@@ -253,7 +254,7 @@ fn the_tokens_bound_what_is_shared() {
     }
     assert_eq!(fleet.log.len(), MOST_SHARED as usize);
     // The sources that are kept are bounded too: a later one is among them.
-    assert!(fleet.log.len() <= MOST_SOURCES);
+    assert!(fleet.log.len() <= MOST_KEPT);
     for (number, second) in (7001..=7004).zip(2..) {
         fleet.arrive(usize::from(number) % 3, &tcp("10.0.0.2", number), after(second * 1000));
     }

@@ -41,7 +41,7 @@ use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime};
 use crate::engine::Engine;
-use crate::engine::sharing::{SharedKnock, Sharing};
+use crate::engine::sharing::{Part, SharedKnock, Sharing};
 use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
@@ -270,14 +270,15 @@ impl Watcher {
                     if self.explains {
                         self.explain_packet(&knock, link_header, now);
                     }
-                    let shared = self.sharing.knocks_to_share(&mut self.engine, &knock, now);
-                    if shared.is_empty() {
+                    if self.sharing.admits(&mut self.engine, &knock, now) {
+                        let shared = SharedKnock { knock, part: Part::Now, is_own: false };
+                        self.link.say(Report::Shared(shared));
+                    } else {
                         let attempts = self.attempts_to_explain(&knock);
                         self.limit_steps(now);
                         self.engine.observe(&knock, now, events);
                         self.explain_failures(&attempts, &knock, events);
                     }
-                    self.share(shared);
                     self.handle_all(events, now);
                     self.look_at_datagram(place, &knock, now);
                 }
@@ -294,14 +295,10 @@ impl Watcher {
         let mut events = Vec::new();
         self.limit_steps(now);
         let shared = self.sharing.observe_shared(&mut self.engine, knock, now, &mut events);
-        self.share(shared);
-        self.handle_all(&mut events, now);
-    }
-
-    fn share(&mut self, knocks: Vec<SharedKnock>) {
-        for knock in knocks {
+        for knock in shared {
             self.link.say(Report::Shared(knock));
         }
+        self.handle_all(&mut events, now);
     }
 
     /// Passes on a single packet if its HMAC is right.

@@ -78,11 +78,12 @@ fuzz_target!(|steps: Vec<Step>| {
                 let place = usize::from(place) % gateways.len();
                 let Gateway { engine, sharing, events } = &mut gateways[place];
                 let knock = packet(source, port, is_tcp);
-                let shared = sharing.knocks_to_share(engine, &knock, now);
-                if shared.is_empty() {
+                let is_shared = sharing.admits(engine, &knock, now);
+                if !is_shared {
                     engine.observe(&knock, now, events);
                 }
-                waiting.extend(shared.into_iter().map(|it| (place, it)));
+                let new = SharedKnock { knock, part: Part::Now, is_own: false };
+                waiting.extend(is_shared.then_some((place, new)));
             }
             Step::Forged { source, port, is_tcp, before } => {
                 let part = before.map_or(Part::Now, |(is_first, is_last)| Part::Before { is_first, is_last });
