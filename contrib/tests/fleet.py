@@ -450,13 +450,12 @@ class Key:
         add(at + 8, counter * 1000 + (1_000_000 if made else 0))
         add(at + 16, made)
         message = at + 24 + 24
-        add(message + 24, shape)
-        add(message + 8, 1 if number is None else number)
+        add(message + 17, shape)
+        add(message + 9, 1 if number is None else number)
         if door:
-            plain[message + 4] = len(door)
-            plain[message + 72 : message + 200] = door.ljust(128, b"\0")
+            plain[message + 60 :] = struct.pack("<H", len(door)) + door
         if knocker:
-            plain[message + 40 : message + 44] = knocker
+            plain[message + 51 : message + 55] = knocker
         return bytes(plain) + cls.mac(bytes(plain))
 
 

@@ -46,15 +46,22 @@ pub fn transmit(
     message: &impl Crossing,
     descriptor: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
+    transmit_bytes(socket, &message.encode(), descriptor)
+}
+
+/// Sends an encoded message like [`transmit`].
+///
+/// # Errors
+/// The same.
+pub fn transmit_bytes(socket: &OwnedFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = descriptor.map(|descriptor| [descriptor]);
     if let Some(descriptors) = &descriptors {
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     }
-    let bytes = message.encode();
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, flags)?;
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)?;
     Ok(())
 }
 

@@ -15,30 +15,28 @@ const LINES: Duration = Duration::from_hours(30 * 24);
 /// How far the clocks of members may be apart, beside what a door accepts anyway, in seconds.
 const SLACK: u64 = 60;
 
-/// A fingerprint of what a door is: its name, its kind of lock, and of one-time ports their periods and whose they are. No
-/// secret is in it, nor times and commands, in which the members may differ.
+/// What a door is, besides its name: its kind of lock, and of one-time ports their periods and whose they are. No secret is
+/// in it, nor times and commands, in which the members may differ.
 #[must_use]
 pub fn shape(door: &Door) -> u64 {
-    let (kind, period, is_protected) = match &door.lock {
-        Lock::Fixed(_) => (0, 0, false),
-        Lock::OneTime(_) => (1, 0, false),
-        Lock::Otp(lock) => (2, door.lock.period().as_secs(), lock.otp.is_protected()),
-        Lock::Spa(_) => (3, 0, false),
-    };
-    let mut text = Vec::from(door.name.as_bytes());
-    text.extend([0, kind, is_protected.into()]);
-    text.extend(period.to_le_bytes());
-    u64::from_le_bytes(first(&text))
+    match &door.lock {
+        Lock::Fixed(_) => 0,
+        Lock::OneTime(_) => 1,
+        Lock::Spa(_) => 2,
+        Lock::Otp(lock) => 3 + u64::from(lock.otp.is_protected()) + (door.lock.period().as_secs() << 8),
+    }
 }
 
-/// The shapes of all doors in one.
+/// A fingerprint of all doors: of their names and shapes.
 #[must_use]
 pub fn shape_of_all(doors: &[Door]) -> u64 {
-    let mut shapes = Vec::new();
+    let mut text = Vec::new();
     for door in doors {
-        shapes.extend(shape(door).to_le_bytes());
+        text.extend(door.name.as_bytes());
+        text.push(0);
+        text.extend(shape(door).to_le_bytes());
     }
-    u64::from_le_bytes(first(&shapes))
+    u64::from_le_bytes(first(&text))
 }
 
 /// What an opening of this door uses up, and how long that must be remembered from this Unix time on (in seconds);

@@ -1,24 +1,31 @@
 //! The messages between the doorkeeper and the fleet's program.
 //!
-//! | offset | bytes | field |
+//! | kind | message | fields |
 //! |---|---|---|
-//! | 0 | 1 | kind: 1 `Hello`, 2 `Opened`, 3 `Ask`, 4 `Knock`, 16 `Open`, 17 `Yes`, 18 `No`, 19 `Unknown`, 20 `Passes` |
-//! | 1 | 1 | 4 or 6: the family of the address; 0 if the kind is not about an opening |
-//! | 2 | 1 | 6 (TCP) or 17 (UDP) if a single packet asked for one port; otherwise 0 |
-//! | 3 | 1 | 1 if the opening has an end, 0 if it is only a command that runs |
-//! | 4 | 1 | length of the door's name, 1 to 127 |
-//! | 5 | 1 | length of the name in a single packet, at most 48 |
-//! | 6 | 2 | the port that a single packet asked for; otherwise 0 |
-//! | 8 | 8 | number of the opening; of `Hello`, the version; of `Passes`, 1 or 0 |
-//! | 16 | 8 | turn: which use of the lock; of a single packet, its time |
-//! | 24 | 8 | shape of the door; of `Hello`, of all doors |
-//! | 32 | 8 | what is left of its time, in milliseconds; of `Ask`, how long the mark must be remembered |
-//! | 40 | 16 | the knocker's address; of IPv4, four bytes and twelve zeros |
-//! | 56 | 16 | the mark: what was used up; zero if nothing was |
-//! | 72 | 128 | the door's name, then zeros |
-//! | 200 | 48 | the name in the single packet, then zeros |
+//! | 1 | `Hello` | version; the shapes of all doors (8 bytes each) |
+//! | 2 | `Opened` | an opening |
+//! | 3 | `Ask` | an opening |
+//! | 4 | `Open` | an opening |
+//! | 5, 6, 7 | `Yes`, `No`, `Unknown` | the number of the question (8) |
+//! | 8 | `Passes` | 1 or 0 (1) |
+//! | 9 | `Knock` | the knock, see `protocol/shared_knock.rs` |
 //!
-//! A `Knock` has nothing of this but its kind. At offset 8 follows the knock, see `protocol/shared_knock.rs`, then zeros.
+//! The kind is one byte. An opening has these fields:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 8 | what is left of its time, in milliseconds; of `Ask`, how long the mark must be remembered |
+//! | 8 | its number |
+//! | 8 | the shape of the door |
+//! | 8 | turn: which use of the lock; of a single packet, its time |
+//! | 16 | the mark: what was used up; zeros if nothing was |
+//! | 1 | 1 if the opening has an end, 0 if it is only a command that runs |
+//! | 5 or 17 | the knocker's address: 4 or 6, then its bytes |
+//! | 1 | 6 (TCP) or 17 (UDP) if a single packet asked for one port; otherwise 0 |
+//! | 2 | that port; otherwise 0 |
+//! | 2 + n | the name in the single packet, behind its length |
+//! | 2 + n | the door's name, behind its length |
+//!
 //! Numbers are little-endian.
 
 use std::net::IpAddr;
@@ -30,20 +37,15 @@ use crate::door::lock::Turn;
 use crate::door::sequence::Stage;
 use crate::door::spa::fields::is_user;
 use crate::engine::sharing::SharedKnock;
-use crate::octets;
 use crate::protocol::bytes::Reader;
-use crate::protocol::messages::Crossing;
+use crate::protocol::messages::{Crossing, only_spelling};
 use crate::protocol::shared_knock;
+use crate::protocol::values::Writer;
 
-/// The bytes of every message.
-pub const LENGTH: usize = 248;
+/// The most bytes of a message: the longest name of a door has 127 characters, of up to 4 bytes each.
+pub const LONGEST: usize = 640;
 /// What `Hello` says: changes with the messages.
-pub const VERSION: u64 = 1;
-
-/// Where the name of a door begins; the last byte of the field stays zero.
-const NAME: usize = 72;
-/// Where the name in a single packet begins.
-const USER: usize = 200;
+pub const VERSION: u64 = 2;
 
 /// What was used up: different for each one-time line, list and single packet. All zeros is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,21 +91,23 @@ pub enum Message {
     No(u64),
     /// That cannot be found out now.
     Unknown(u64),
-    /// A knock for all members; from the peer, of any of them.
-    Knock(SharedKnock),
     /// Whether knocks are passed on.
     Passes(bool),
+    /// A knock for all members; from the peer, of any of them.
+    Knock(SharedKnock),
 }
 
-const HELLO: u8 = 1;
-const OPENED: u8 = 2;
-const ASK: u8 = 3;
-const KNOCK: u8 = 4;
-const OPEN: u8 = 16;
-const YES: u8 = 17;
-const NO: u8 = 18;
-const UNKNOWN: u8 = 19;
-const PASSES: u8 = 20;
+/// The kinds of messages about openings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum About {
+    /// [`Message::Opened`].
+    Opened = 2,
+    /// [`Message::Ask`].
+    Ask = 3,
+    /// [`Message::Open`].
+    Open = 4,
+}
 
 impl Message {
     /// The opening that it is about, if it carries one.
@@ -132,122 +136,79 @@ impl Message {
 
 impl Crossing for Message {
     fn encode(&self) -> Vec<u8> {
-        let (kind, number, shape) = match self {
-            Message::Hello(version, shape) => (HELLO, *version, *shape),
-            Message::Opened(it) => (OPENED, it.number, it.shape),
-            Message::Ask(it) => (ASK, it.number, it.shape),
-            Message::Open(it) => (OPEN, it.number, it.shape),
-            Message::Yes(number) => (YES, *number, 0),
-            Message::No(number) => (NO, *number, 0),
-            Message::Unknown(number) => (UNKNOWN, *number, 0),
-            Message::Passes(is_on) => (PASSES, (*is_on).into(), 0),
-            Message::Knock(knock) => {
-                let mut out = vec![KNOCK];
-                out.resize(8, 0);
-                shared_knock::write(&mut out, knock);
-                out.resize(LENGTH, 0);
-                return out;
-            }
-        };
-        let mut out = [0; LENGTH];
-        out[0] = kind;
-        out[8..16].copy_from_slice(&number.to_le_bytes());
-        out[24..32].copy_from_slice(&shape.to_le_bytes());
-        if let Some(it) = self.shared() {
-            it.write(&mut out);
+        match self {
+            Message::Hello(version, shape) => Writer::new(1).long(*version).long(*shape).0,
+            Message::Opened(it) => it.encode(About::Opened),
+            Message::Ask(it) => it.encode(About::Ask),
+            Message::Open(it) => it.encode(About::Open),
+            Message::Yes(number) => Writer::new(5).long(*number).0,
+            Message::No(number) => Writer::new(6).long(*number).0,
+            Message::Unknown(number) => Writer::new(7).long(*number).0,
+            Message::Passes(is_on) => Writer::new(8).byte((*is_on).into()).0,
+            Message::Knock(knock) => Writer::new(9).knock(knock).0,
         }
-        out.to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Option<Message> {
-        let message = read(bytes.try_into().ok()?)?;
-        (message.encode() == bytes).then_some(message)
+        let mut reader = Reader(bytes);
+        let message = match reader.byte()? {
+            1 => Message::Hello(reader.long()?, reader.long()?),
+            2 => Message::Opened(Shared::read(&mut reader)?),
+            3 => Message::Ask(Shared::read(&mut reader)?),
+            4 => Message::Open(Shared::read(&mut reader)?),
+            5 => Message::Yes(reader.long()?),
+            6 => Message::No(reader.long()?),
+            7 => Message::Unknown(reader.long()?),
+            8 => Message::Passes(reader.flag()?),
+            9 => Message::Knock(shared_knock::read(&mut reader)?),
+            _ => return None,
+        };
+        only_spelling(message, bytes)
     }
 }
 
 impl Shared {
-    /// Writes the fields that only openings have.
-    fn write(&self, out: &mut [u8; LENGTH]) {
-        let small = |length: usize| u8::try_from(length).unwrap_or(u8::MAX);
-        let name = octets::bytes(&self.door);
-        match self.knocker {
-            IpAddr::V4(address) => {
-                out[1] = 4;
-                out[40..44].copy_from_slice(&address.octets());
-            }
-            IpAddr::V6(address) => {
-                out[1] = 6;
-                out[40..56].copy_from_slice(&address.octets());
-            }
+    /// The message about this opening.
+    #[must_use]
+    pub fn encode(&self, about: About) -> Vec<u8> {
+        let mut writer = Writer::new(about as u8);
+        for number in [0, self.number, self.shape, self.turn.0] {
+            writer = writer.long(number);
         }
-        out[3] = self.has_end.into();
-        out[4] = small(name.len());
-        if let Some((user, port)) = &self.access {
-            out[2] = port.protocol.number(true);
-            out[5] = small(user.len());
-            out[6..8].copy_from_slice(&port.port.to_le_bytes());
-            put(&mut out[USER..], user.as_bytes());
+        writer.0.extend(self.mark.0);
+        writer = writer.byte(self.has_end.into()).address(self.knocker);
+        let (protocol, port, user) = match &self.access {
+            Some((user, Stage { protocol, port })) => (protocol.number(true), *port, user.as_str()),
+            None => (0, 0, ""),
+        };
+        writer = writer.byte(protocol);
+        writer.0.extend(port.to_le_bytes());
+        let mut bytes = writer.bytes(user.as_bytes()).bytes(self.door.as_bytes()).0;
+        set_time(&mut bytes, self.time);
+        bytes
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Shared> {
+        let time = Duration::from_millis(reader.long()?);
+        let (number, shape, turn) = (reader.long()?, reader.long()?, Turn(reader.long()?));
+        let (mark, has_end) = (Mark(reader.take()?), reader.flag()?);
+        let knocker = reader.canonical_address()?;
+        let (protocol, port) = (reader.byte()?, u16::from_le_bytes(reader.take()?));
+        let (user, door) = (reader.text()?, reader.text()?);
+        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|it| it.number(true) == protocol);
+        let access = protocol.map(|protocol| (user, Stage { protocol, port }));
+        let is_doubtful = |(user, stage): &(String, Stage)| stage.port == 0 || !is_user(user);
+        if access.as_ref().is_some_and(is_doubtful) {
+            return None;
         }
-        out[16..24].copy_from_slice(&self.turn.0.to_le_bytes());
-        let time = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
-        out[32..40].copy_from_slice(&time.to_le_bytes());
-        out[56..72].copy_from_slice(&self.mark.0);
-        put(&mut out[NAME..USER], &name);
+        Some(Shared { number, door: door.into(), shape, knocker, turn, mark, time, has_end, access })
     }
 }
 
-/// Puts the bytes into a field, as far as they fit.
-fn put(field: &mut [u8], bytes: &[u8]) {
-    field.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-}
-
-/// What the bytes say, if those that count are in order.
-fn read(bytes: &[u8; LENGTH]) -> Option<Message> {
-    let ([head, number, turn, shape, time, ..], _) = bytes.as_chunks::<8>() else { return None };
-    let [kind, family, protocol, has_end, name, user, port @ ..] = *head;
-    let [number, turn, shape, time] = [number, turn, shape, time].map(|it| u64::from_le_bytes(*it));
-    match kind {
-        HELLO => return Some(Message::Hello(number, shape)),
-        YES => return Some(Message::Yes(number)),
-        NO => return Some(Message::No(number)),
-        UNKNOWN => return Some(Message::Unknown(number)),
-        PASSES => return Some(Message::Passes(number != 0)),
-        KNOCK => return shared_knock::read(&mut Reader(&bytes[8..])).map(Message::Knock),
-        _ => {}
-    }
-    let knocker = match family {
-        4 => IpAddr::from(*bytes[40..].first_chunk::<4>()?),
-        6 => IpAddr::from(*bytes[40..].first_chunk::<16>()?),
-        _ => return None,
-    };
-    let door = bytes[NAME..USER - 1].get(..name.into()).filter(|name| !name.is_empty())?;
-    let user = std::str::from_utf8(bytes[USER..].get(..user.into())?).ok()?;
-    let protocol = match protocol {
-        0 => None,
-        6 => Some(Protocol::Tcp),
-        17 => Some(Protocol::Udp),
-        _ => return None,
-    };
-    let port = u16::from_le_bytes(port);
-    if protocol.is_some() && (port == 0 || !is_user(user)) {
-        return None;
-    }
-    let shared = Shared {
-        number,
-        door: octets::text(door).into(),
-        shape,
-        // An IPv4 address does not come in the clothes of IPv6.
-        knocker: Some(knocker).filter(|knocker| knocker.to_canonical() == *knocker)?,
-        turn: Turn(turn),
-        mark: Mark(*bytes[56..].first_chunk()?),
-        time: Duration::from_millis(time),
-        has_end: has_end != 0,
-        access: protocol.map(|protocol| (user.to_owned(), Stage { protocol, port })),
-    };
-    match kind {
-        OPENED => Some(Message::Opened(shared)),
-        ASK => Some(Message::Ask(shared)),
-        OPEN => Some(Message::Open(shared)),
-        _ => None,
+/// Replaces what is left of the time in a message about an opening.
+pub fn set_time(message: &mut [u8], left: Duration) {
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    if let Some(field) = message.get_mut(1..9) {
+        field.copy_from_slice(&left.to_le_bytes());
     }
 }

@@ -2,7 +2,7 @@
 //! openings wait for an answer.
 //!
 //! ```text
-//!  knocks --> watcher --> doorkeeper <== messages of 248 bytes, one socket ==> knockd-fleet <--TCP--> engine
+//!  knocks --> watcher --> doorkeeper <== messages, one socket ==> knockd-fleet <--TCP--> engine
 //! ```
 //!
 //! With `Fleet_Socket` the doorkeeper listens at a socket in the file system (`SOCK_SEQPACKET`, mode 0600). One peer at a
@@ -10,9 +10,9 @@
 //! nothing of the engine; `contrib/fleet` has the program that does. Without `Fleet_Socket` none of this exists: no
 //! descriptor, no message, no wait.
 //!
-//! **Messages** ([`message`]). All have the same size and the same fields; what a kind does not use is zero. Each has one
-//! spelling: what does not encode to the bytes that it was decoded from is no message, and ends the connection. Doors go by
-//! name, so that the files of the members may differ in other doors, and that a reload changes nothing here.
+//! **Messages** ([`message`]). Each has one spelling: what does not encode to the bytes that it was decoded from is no
+//! message, and ends the connection. Doors go by name, so that the files of the members may differ in other doors, and that
+//! a reload changes nothing here.
 //!
 //! | from | message | meaning |
 //! |---|---|---|
@@ -38,7 +38,8 @@
 //!
 //! **Spending.** What can be used once (a line of a one-time file, a list of one-time ports, a single packet) is used up here
 //! first, on disk, as without a fleet; then the fleet is asked. The opening waits for the answer, and nothing else does.
-//! After 300 ms, or at once if there is no peer or it says `Unknown`, `Fleet_Spent` decides. The question stays queued for the
+//! After 300 ms, or at once if there is no peer, it says `Unknown`, or another configuration comes into force, `Fleet_Spent`
+//! decides. The question stays queued for the
 //! engine either way. A member that receives an `Open` uses up its turn too: strikes the line, remembers the list or the packet,
 //! begins the cooldown, and tells the watcher.
 //!
@@ -48,9 +49,8 @@
 //! **Time.** Messages carry what is left of an opening's time in milliseconds, never a time of day: no clock of a member
 //! matters to another one.
 //!
-//! **Who waits for whom.** Nobody. What the socket has no room for waits in a [`queue`](waiting::Queue) of
-//! [`waiting::MOST_QUEUED`] messages; the oldest is dropped when it is full, and those whose time is over. It also keeps what
-//! happened while there was no peer.
+//! **Who waits for whom.** Nobody. What the socket has no room for waits in a queue of [`waiting::MOST_QUEUED`] messages; the
+//! oldest is dropped when it is full, and those whose time is over. It also keeps what happened while there was no peer.
 
 pub mod marks;
 pub mod message;

@@ -1,9 +1,6 @@
-//! What waits: openings for the answer of the fleet, messages for their way there; and which openings were seen.
+//! Openings that wait for the answer of the fleet, and the numbers of those that were seen.
 
-use std::collections::VecDeque;
 use std::time::Duration;
-
-use crate::fleet::message::Message;
 
 /// How long the fleet has to answer.
 pub const PATIENCE: Duration = Duration::from_millis(300);
@@ -13,7 +10,7 @@ pub const MOST_HELD: usize = 256;
 pub const MOST_QUEUED: usize = 1024;
 /// The numbers of how many openings are remembered.
 pub const MOST_RECENT: usize = 4096;
-/// Nothing is opened for less than this.
+/// Nothing is opened for less than this, and no message is sent that has less time left.
 pub const LEAST: Duration = Duration::from_secs(1);
 
 /// Openings that wait for an answer, in the order in which it is due. There are few of them.
@@ -55,60 +52,6 @@ impl<T> Held<T> {
     pub fn next_deadline(&self) -> Option<Duration> {
         self.0.first().map(|(_, at, _)| *at)
     }
-}
-
-/// Messages on their way to the fleet, each with the uptime at which its time is over.
-#[derive(Debug, Default)]
-pub struct Queue(VecDeque<(Duration, Message)>);
-
-impl Queue {
-    /// A message is to be sent; the oldest one is dropped if too many wait.
-    pub fn push(&mut self, message: Message, uptime: Duration) {
-        if self.0.len() >= MOST_QUEUED {
-            self.0.pop_front();
-        }
-        self.0.push_back((end_of(&message, uptime), message));
-    }
-
-    /// Takes the next message, with what is left of its time at this uptime.
-    pub fn take(&mut self, uptime: Duration) -> Option<Message> {
-        while let Some((end, message)) = self.0.pop_front() {
-            let left = end.saturating_sub(uptime);
-            if message.shared().is_none() || left >= LEAST {
-                return Some(message.lasting(left));
-            }
-        }
-        None
-    }
-
-    /// A message that was taken at this uptime could not be sent: it is the next one again, unless too many wait.
-    pub fn put_back(&mut self, message: Message, uptime: Duration) {
-        if self.0.len() < MOST_QUEUED {
-            self.0.push_front((end_of(&message, uptime), message));
-        }
-    }
-
-    /// All that waits, with the time that was left when it was put here.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
-        self.0.iter().map(|(_, message)| message)
-    }
-
-    /// How many wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// When the time of a message is over that has this uptime.
-fn end_of(message: &Message, uptime: Duration) -> Duration {
-    message.shared().map_or(Duration::MAX, |it| uptime.saturating_add(it.time))
 }
 
 /// The numbers of the last openings.

@@ -155,7 +155,7 @@ fn number_of(state: State) -> u8 {
 }
 
 /// The decoded message, if its encoding equals the bytes.
-fn only_spelling<T: Crossing>(message: T, bytes: &[u8]) -> Option<T> {
+pub(crate) fn only_spelling<T: Crossing>(message: T, bytes: &[u8]) -> Option<T> {
     (message.encode() == bytes).then_some(message)
 }
 

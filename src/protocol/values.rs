@@ -17,17 +17,17 @@ pub const LONGEST_TEXT: usize = 1024;
 const USUAL_LENGTH: usize = 64;
 
 /// A message under construction.
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
-    pub(super) fn new(kind: u8) -> Writer {
+    pub(crate) fn new(kind: u8) -> Writer {
         // Nearly every message fits; growing from a byte would take a handful of reallocations.
         let mut bytes = Vec::with_capacity(USUAL_LENGTH);
         bytes.push(kind);
         Writer(bytes)
     }
 
-    pub(super) fn byte(mut self, byte: u8) -> Writer {
+    pub(crate) fn byte(mut self, byte: u8) -> Writer {
         self.0.push(byte);
         self
     }
@@ -37,7 +37,7 @@ impl Writer {
         self
     }
 
-    pub(super) fn long(mut self, long: u64) -> Writer {
+    pub(crate) fn long(mut self, long: u64) -> Writer {
         self.0.extend(long.to_le_bytes());
         self
     }
@@ -51,7 +51,7 @@ impl Writer {
         self.word(code.0.cast_unsigned())
     }
 
-    pub(super) fn address(mut self, address: IpAddr) -> Writer {
+    pub(crate) fn address(mut self, address: IpAddr) -> Writer {
         bytes::address(&mut self.0, address);
         self
     }
@@ -60,13 +60,13 @@ impl Writer {
         self.bytes(plain(text).as_bytes())
     }
 
-    pub(super) fn bytes(mut self, bytes: &[u8]) -> Writer {
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Writer {
         self.0.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.0.extend(bytes);
         self
     }
 
-    pub(super) fn knock(mut self, knock: &SharedKnock) -> Writer {
+    pub(crate) fn knock(mut self, knock: &SharedKnock) -> Writer {
         shared_knock::write(&mut self.0, knock);
         self
     }
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
         self.word().map(|word| Code(word.cast_signed()))
     }
 
-    pub(super) fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         std::str::from_utf8(self.short_bytes()?).ok().map(str::to_owned)
     }
 

@@ -14,7 +14,7 @@ use knocking::door::knock::{Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::sequence::Stage;
 use knocking::engine::sharing::{Part, SharedKnock};
-use knocking::fleet::message::{LENGTH, Mark, Message, Shared, VERSION};
+use knocking::fleet::message::{LONGEST, Mark, Message, Shared, VERSION};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
 
@@ -626,7 +626,7 @@ fn what_is_doubtful_opens_nothing() {
 fn nonsense_ends_the_connection_and_nothing_else() {
     let world = World::new();
     let daemon = world.knockd(DOOR).options(FLEET).start();
-    for bytes in [vec![0; LENGTH], vec![16; LENGTH], vec![1], vec![7; LENGTH + 1], vec![7; 100_000]] {
+    for bytes in [vec![0; LONGEST], vec![4; LONGEST], vec![1], vec![7; 10], vec![7; 100_000]] {
         let peer = Peer::at(&daemon.folder.join("fleet"));
         assert!(matches!(peer.next(), Some(Message::Hello(..))));
         send(peer.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).unwrap();

@@ -6,6 +6,7 @@
 //! | [`record`] | the authenticated records that members exchange through the engine |
 //! | [`clock`] | the engine's clock between readings |
 //! | [`ledger`] | the records seen, the marks used up, and the known members |
+//! | [`queue`] | messages that wait for the engine |
 //! | [`report`] | `--status`: the status of a member, as text and as JSON |
 //! | [`shared`] | the state shared by the threads |
 //! | [`engine`] | connections to the engine, and its commands |
@@ -16,7 +17,7 @@
 //! | [`status`] | the status socket |
 //! | [`log`] | lines on standard error |
 //!
-//! The first five do no I/O and read no clock.
+//! The first six do no I/O and read no clock.
 //!
 //! The messages to knockd and their rules are in `knocking::fleet`; this documentation covers the engine.
 //!
@@ -58,6 +59,7 @@ pub mod engine;
 pub mod knockd;
 pub mod ledger;
 pub mod log;
+pub mod queue;
 pub mod reader;
 pub mod record;
 pub mod report;

@@ -3,7 +3,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 2 | `kf` |
-//! | 2 | 1 | version: 1 |
+//! | 2 | 1 | version: 2 |
 //! | 3 | 1 | kind: 1 opening, 2 heartbeat, 3 knock |
 //! | 4 | 1 | length of the member's name, 1 to 32 |
 //! | 5 | n | the member's name: letters, digits, `.`, `-` and `_` |
@@ -12,11 +12,11 @@
 //! | | 8 | creation time in microseconds since 1970, by the engine's clock |
 //! | opening | 16 | the name of the spent key; zeros if nothing was used up |
 //! | | 8 | how long to keep that key, in seconds |
-//! | | 248 | the message `Open` to knockd, with the time left when the record was made |
+//! | | n | the message `Open` to knockd, with the time left when the record was made |
 //! | heartbeat | 8 | the number of openings the member has sent |
 //! | | 8 | the number of messages that wait there |
 //! | | 8 | the shapes of all doors of its knockd; 0 if knockd is not connected |
-//! | knock | 248 | the message `Knock` to knockd |
+//! | knock | n | the message `Knock` to knockd |
 //! | end | 32 | HMAC-SHA256 with the fleet's key over `knockd-fleet 1`, 0, the fleet's name, 0 and all preceding bytes |
 //!
 //! Numbers are little-endian. Each record has exactly one encoding.
@@ -25,18 +25,18 @@ use std::time::Duration;
 
 use knocking::door::digest::{Digest, Keyed};
 use knocking::engine::sharing::SharedKnock;
-use knocking::fleet::message::{LENGTH, Mark, Message, Shared};
+use knocking::fleet::message::{LONGEST as MESSAGE, Mark, Message, Shared};
 use knocking::protocol::messages::Crossing;
 
 /// The longest record in bytes; longer ones are rejected unread.
-pub const LONGEST: usize = 5 + MAX_MEMBER + 24 + 24 + LENGTH + MAC;
+pub const LONGEST: usize = 5 + MAX_MEMBER + 24 + 24 + MESSAGE + MAC;
 /// The longest name of a member, in bytes.
 pub const MAX_MEMBER: usize = 32;
 /// How far the engine's clock may have been set back since a record was made, in microseconds.
 pub const TOLERANCE: u64 = 2_000_000;
 
 const MAC: usize = 32;
-const TITLE: &[u8] = b"kf\x01";
+const TITLE: &[u8] = b"kf\x02";
 const OPENED: u8 = 1;
 const ALIVE: u8 = 2;
 const KNOCKED: u8 = 3;
@@ -226,6 +226,10 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
     fn number(&mut self) -> Option<u64> {
         self.take().map(u64::from_le_bytes)
     }
@@ -240,7 +244,7 @@ fn read(plain: &[u8]) -> Option<Record> {
     let body = match kind {
         OPENED => {
             let (name, seconds) = (reader.take()?, reader.number()?);
-            let Some(Message::Open(shared)) = Message::decode(reader.slice(LENGTH)?) else { return None };
+            let Some(Message::Open(shared)) = Message::decode(reader.rest()) else { return None };
             Body::Opened { shared, spent: (name != [0; 16]).then_some(Spent { name, seconds }) }
         }
         ALIVE => Body::Alive(Alive {
@@ -249,7 +253,7 @@ fn read(plain: &[u8]) -> Option<Record> {
             shape: reader.number()?,
         }),
         KNOCKED => {
-            let Some(Message::Knock(knock)) = Message::decode(reader.slice(LENGTH)?) else { return None };
+            let Some(Message::Knock(knock)) = Message::decode(reader.rest()) else { return None };
             Body::Knocked(knock)
         }
         _ => return None,

@@ -4,12 +4,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use knocking::fleet::message::Message;
-use knocking::fleet::waiting::Queue;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::{Delays, Members, Seen, Spends, Told};
 use crate::log::say;
+use crate::queue::Queue;
 use crate::record::Key;
 use crate::report::Report;
 use crate::socket::Socket;

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use knocking::fleet::message::{LENGTH, Message};
+use knocking::fleet::message::{LONGEST, Message};
 use knocking::protocol::messages::Crossing;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
@@ -39,7 +39,7 @@ impl Socket {
     /// Waits for a message; `None` if knockd has disconnected or sent anything else.
     #[must_use]
     pub fn hear(&self) -> Option<Message> {
-        let mut bytes = [0; LENGTH + 1];
+        let mut bytes = [0; LONGEST + 1];
         loop {
             match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
                 Ok(length) => return bytes.get(..length).and_then(Message::decode),

@@ -3,8 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::PollFlags;
@@ -17,8 +16,8 @@ use crate::daemon::messages::{self, Received};
 use crate::daemon::status::place::{Place, listen};
 use crate::door::spa::sealed::PacketId;
 use crate::engine::single_packets::Granted;
-use crate::fleet::message::Message;
-use crate::fleet::waiting::{Held, Queue, Recent};
+use crate::fleet::message::{About, Message, Shared, set_time};
+use crate::fleet::waiting::{Held, LEAST, MOST_QUEUED, Recent};
 use crate::opening::event::Opening;
 use crate::time::Now;
 
@@ -27,44 +26,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What opens a door that can be opened once.
 #[derive(Debug)]
-pub(super) enum Knocked {
-    /// A sequence.
-    Sequence(Opening),
-    /// A single packet.
-    Packet(Box<Granted>),
+pub(super) struct Knocked {
+    /// The opening; the turn of a single packet is its time.
+    pub(super) opening: Opening,
+    /// The single packet, if it was one.
+    pub(super) granted: Option<Box<Granted>>,
 }
 
 impl Knocked {
-    /// The door, who knocked, and which use of the lock it is; of a single packet its time.
-    pub(super) fn opening(&self) -> Opening {
-        match self {
-            Knocked::Sequence(opening) => *opening,
-            Knocked::Packet(granted) => granted.opening(),
-        }
-    }
-
     /// The single packet, if it was one.
     pub(super) fn packet(&self) -> Option<PacketId> {
-        match self {
-            Knocked::Sequence(_) => None,
-            Knocked::Packet(granted) => Some(granted.id),
-        }
+        self.granted.as_ref().map(|granted| granted.id)
     }
-}
-
-/// An opening that waits for an answer of the fleet.
-#[derive(Debug)]
-pub(super) struct HeldOpening {
-    /// The door's name: its number may change meanwhile.
-    pub(super) door: Arc<str>,
-    /// What opens it.
-    pub(super) knocked: Knocked,
 }
 
 /// The fleet, as the doorkeeper sees it.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    path: PathBuf,
+    /// Where it is served.
+    pub(super) path: PathBuf,
     /// The socket, with its place in the file system.
     listener: Option<(OwnedFd, Place)>,
     /// When to try again to make it, as uptime.
@@ -74,22 +54,14 @@ pub(super) struct Fleet {
     peer: Option<OwnedFd>,
     /// The peer passes knocks on.
     pub(super) passes_knocks: bool,
-    queue: Queue,
+    /// Messages about openings on their way to the peer, each with the uptime at which its time is over.
+    queue: Vec<(Duration, Vec<u8>)>,
     /// Openings that wait for an answer.
-    pub(super) held: Held<HeldOpening>,
+    pub(super) held: Held<Knocked>,
     /// Openings that were made or seen.
     pub(super) recent: Recent,
     random: RandomState,
     numbers: u64,
-}
-
-/// What became of somebody who connected.
-#[derive(Debug)]
-pub(super) enum Caller {
-    /// It is the peer now.
-    Taken,
-    /// It belongs to this user, who may not speak here.
-    Refused(u32),
 }
 
 impl Fleet {
@@ -102,17 +74,12 @@ impl Fleet {
             is_in_trouble: false,
             peer: None,
             passes_knocks: false,
-            queue: Queue::default(),
+            queue: Vec::new(),
             held: Held::default(),
             recent: Recent::default(),
             random: RandomState::new(),
             numbers: 0,
         }
-    }
-
-    /// Where it is served.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Makes the socket if that is due.
@@ -138,15 +105,10 @@ impl Fleet {
 
     /// What to wait for: a connection while there is no peer, or what the peer says and takes.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        match (&self.peer, &self.listener) {
-            (Some(peer), _) => {
-                let mut events = PollFlags::POLLIN;
-                events.set(PollFlags::POLLOUT, !self.queue.is_empty());
-                Some((peer.as_fd(), events))
-            }
-            (None, Some((listener, _))) => Some((listener.as_fd(), PollFlags::POLLIN)),
-            (None, None) => None,
-        }
+        let mut events = PollFlags::POLLIN;
+        events.set(PollFlags::POLLOUT, self.has_peer() && !self.queue.is_empty());
+        let listener = self.listener.as_ref().map(|(listener, _)| listener);
+        self.peer.as_ref().or(listener).map(|socket| (socket.as_fd(), events))
     }
 
     /// When to look after it though nothing is ready, as uptime.
@@ -164,16 +126,21 @@ impl Fleet {
         self.queue.len()
     }
 
-    /// Accepts a connection, if there is no peer yet.
-    pub(super) fn accept(&mut self) -> Option<Caller> {
-        let (listener, _) = self.listener.as_ref().filter(|_| self.peer.is_none())?;
-        let peer = accept_with(listener, SocketFlags::CLOEXEC).ok()?;
+    /// Accepts a connection, if there is no peer yet; whether there is one now.
+    ///
+    /// # Errors
+    /// The user whose connection was refused.
+    pub(super) fn accept(&mut self) -> Result<bool, u32> {
+        let Some((listener, _)) = self.listener.as_ref().filter(|_| self.peer.is_none()) else {
+            return Ok(false);
+        };
+        let Ok(peer) = accept_with(listener, SocketFlags::CLOEXEC) else { return Ok(false) };
         let user = socket_peercred(&peer).map_or(u32::MAX, |who| who.uid.as_raw());
         if user != 0 && user != geteuid().as_raw() {
-            return Some(Caller::Refused(user));
+            return Err(user);
         }
         self.peer = Some(peer);
-        Some(Caller::Taken)
+        Ok(true)
     }
 
     /// The peer is gone, or is not listened to any more.
@@ -195,19 +162,25 @@ impl Fleet {
         }
     }
 
-    /// Sends a message now, or when there is a peer that has room for it.
-    pub(super) fn say(&mut self, message: Message, now: Now) {
-        self.queue.push(message, now.uptime);
+    /// Sends a message now, or when there is a peer that has room for it. The oldest one is dropped if too many wait.
+    pub(super) fn say(&mut self, about: About, shared: &Shared, now: Now) {
+        if self.queue.len() >= MOST_QUEUED {
+            self.queue.remove(0);
+        }
+        self.queue.push((now.uptime.saturating_add(shared.time), shared.encode(about)));
         self.flush(now);
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends what waits and has time left, as far as there is room.
     pub(super) fn flush(&mut self, now: Now) {
         let Some(peer) = &self.peer else { return };
-        while let Some(message) = self.queue.take(now.uptime) {
-            if messages::transmit(peer, &message, None).is_err() {
-                return self.queue.put_back(message, now.uptime);
+        while let Some((end, message)) = self.queue.first_mut() {
+            let left = end.saturating_sub(now.uptime);
+            set_time(message, left);
+            if left >= LEAST && messages::transmit_bytes(peer, message, None).is_err() {
+                return;
             }
+            self.queue.remove(0);
         }
     }
 

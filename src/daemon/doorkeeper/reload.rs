@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -155,6 +156,8 @@ impl Doorkeeper {
         let Some(PendingConfig { config, bundle }) = self.pending_config.take() else { return };
         self.bundle = Some(bundle);
         if let Some(mut config) = config {
+            // Openings that wait for the fleet are those of the configuration in force.
+            self.settle_until(Duration::MAX, now());
             // Lists that were used up since it was sent.
             inherit_spent(&self.config.doors, &mut config.doors);
             let before = std::mem::replace(&mut self.config, config);

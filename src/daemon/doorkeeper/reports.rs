@@ -213,7 +213,7 @@ impl Doorkeeper {
             Lock::Fixed(_) | Lock::Spa(_) => {}
         }
         if is_admitted {
-            self.open_once(Knocked::Sequence(opening), now);
+            self.open_once(Knocked { opening, granted: None }, now);
         } else {
             // It is used up, though nothing opens: the answer does not matter.
             self.ask(opening, None, now);

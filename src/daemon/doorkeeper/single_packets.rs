@@ -31,7 +31,10 @@ impl Doorkeeper {
             used.map(|()| granted).map_err(|why| Refused { door: *door, why, used_up: None })
         });
         match granted {
-            Ok(granted) => self.open_once(Knocked::Packet(Box::new(granted)), now),
+            Ok(granted) => {
+                let knocked = Knocked { opening: granted.opening(), granted: Some(Box::new(granted)) };
+                self.open_once(knocked, now);
+            }
             Err(Refused { door, why, used_up }) if why.is_authentic() => {
                 if let Some(packet) = used_up {
                     self.use_up_packet(packet, *sender, now);
