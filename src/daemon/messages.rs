@@ -94,7 +94,7 @@ pub fn receive<T: Crossing>(socket: &OwnedFd) -> Received<T> {
 
 /// Receives one message into the buffer, without blocking; returns its length. A message that is too long
 /// fills the buffer.
-fn receive_bytes(socket: &OwnedFd, bytes: &mut [u8]) -> Received<usize> {
+pub fn receive_bytes(socket: &OwnedFd, bytes: &mut [u8]) -> Received<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

@@ -165,6 +165,12 @@ impl Otp {
         now.saturating_sub(window)..=now.saturating_add(window)
     }
 
+    /// How long a list may be accepted anywhere, if clocks differ by less than a period.
+    #[must_use]
+    pub fn longest_life(&self) -> Duration {
+        self.begins(2 * u64::from(self.window) + 3)
+    }
+
     /// The length of a period in seconds.
     #[must_use]
     pub fn change_time(&self) -> u16 {

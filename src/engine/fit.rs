@@ -71,27 +71,22 @@ impl Engine {
         }
     }
 
-    /// The furthest attempt of the knock's source of which the knock is the next stage, or a repeat of the last
-    /// one where duplicates are allowed.
+    /// An attempt of the knock's source of which the knock is the next stage, or a repeat of the last one where
+    /// duplicates are allowed.
     fn continued_by(&self, knock: &Knock) -> Option<(&Door, Candidate)> {
         let own = self.is_here(knock.destination);
-        let mut furthest: Option<(&Door, Candidate)> = None;
-        let mut next = self.attempts.first_of(knock.source);
-        while let Some(id) = next {
-            next = self.attempts.next_of(id);
-            for &candidate in self.attempts.candidates(id) {
-                let Some(door) = self.doors.get(candidate.door as usize) else { continue };
-                let reached = usize::from(candidate.reached);
-                let is_stage =
-                    |index| door.lock.stage(candidate.turn, knock.source, index) == Some(Stage::of(knock));
-                let fits = is_stage(reached) || door.rules.allows_duplicates && is_stage(reached - 1);
-                let is_further = furthest.is_none_or(|(_, it)| it.reached <= candidate.reached);
-                if fits && is_further && door.accepts_destination(knock.destination, own) {
-                    furthest = Some((door, candidate));
-                }
+        for candidate in self.candidates_of(knock.source) {
+            let Candidate { door, reached, turn } = candidate;
+            let Some(door) = self.doors.get(door as usize) else { continue };
+            let first = reached - u8::from(door.rules.allows_duplicates);
+            let mut stages = (first..=reached).map(|index| door.lock.stage(turn, knock.source, index.into()));
+            if stages.any(|stage| stage == Some(Stage::of(knock)))
+                && door.accepts_destination(knock.destination, own)
+            {
+                return Some((door, candidate));
             }
         }
-        furthest
+        None
     }
 }
 

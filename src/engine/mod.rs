@@ -222,12 +222,21 @@ impl Engine {
 
     /// The attempts of a knocker: the door, how many stages it reached, and the stage that it waits for.
     pub fn progress(&self, knocker: IpAddr) -> impl Iterator<Item = (usize, usize, Option<Stage>)> {
-        let ids = std::iter::successors(self.attempts.first_of(knocker), |&id| self.attempts.next_of(id));
-        let candidates = ids.flat_map(|id| self.attempts.candidates(id));
-        candidates.filter_map(move |&Candidate { door, reached, turn }| {
+        self.candidates_of(knocker).into_iter().filter_map(move |Candidate { door, reached, turn }| {
             let next = self.doors.get(door as usize)?.lock.stage(turn, knocker, reached.into());
             Some((door as usize, reached.into(), next))
         })
+    }
+
+    /// What the attempts of a knocker may open.
+    fn candidates_of(&self, knocker: IpAddr) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        let mut next = self.attempts.first_of(knocker);
+        while let Some(id) = next {
+            next = self.attempts.next_of(id);
+            candidates.extend_from_slice(self.attempts.candidates(id));
+        }
+        candidates
     }
 
     /// Whether this is one of this host's addresses.

@@ -143,7 +143,9 @@ impl Sharing {
             }
         }
         if has_opened {
-            self.kept.retain(|(it, _)| it.knock.source != knock.source);
+            for (_, until) in self.kept.iter_mut().filter(|(it, _)| it.knock.source == knock.source) {
+                *until = Duration::ZERO;
+            }
         }
         before
     }

@@ -18,7 +18,7 @@
 //! | 8 | its number |
 //! | 8 | the shape of the door |
 //! | 8 | turn: which use of the lock; of a single packet, its time |
-//! | 16 | the mark: what was used up; zeros if nothing was |
+//! | 16 | the mark: of what one use is used up; zeros if nothing is |
 //! | 1 | 1 if the opening has an end, 0 if it is only a command that runs |
 //! | 5 or 17 | the knocker's address: 4 or 6, then its bytes |
 //! | 1 | 6 (TCP) or 17 (UDP) if a single packet asked for one port; otherwise 0 |
@@ -37,7 +37,7 @@ use crate::door::lock::Turn;
 use crate::door::sequence::Stage;
 use crate::door::spa::fields::is_user;
 use crate::engine::sharing::SharedKnock;
-use crate::protocol::bytes::Reader;
+use crate::protocol::bytes::{self, Reader};
 use crate::protocol::messages::{Crossing, only_spelling};
 use crate::protocol::shared_knock;
 use crate::protocol::values::Writer;
@@ -47,7 +47,9 @@ pub const LONGEST: usize = 640;
 /// What `Hello` says: changes with the messages.
 pub const VERSION: u64 = 2;
 
-/// What was used up: different for each one-time line, list and single packet. All zeros is nothing.
+/// Of what one use is used up: the identity of a door's lists of one-time ports, or of a single packet; ones for the lines of
+/// a one-time file, zeros if nothing is used up. Which use it is, says the turn and, where each address has lists of its own,
+/// the knocker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub [u8; 16]);
 
@@ -64,7 +66,7 @@ pub struct Shared {
     pub knocker: IpAddr,
     /// Which use of the lock; the time of a single packet.
     pub turn: Turn,
-    /// What was used up.
+    /// Of what one use is used up.
     pub mark: Mark,
     /// What is left of its time, in whole milliseconds; how long the mark must be remembered, in a question.
     pub time: Duration,
@@ -97,17 +99,24 @@ pub enum Message {
     Knock(SharedKnock),
 }
 
-/// The kinds of messages about openings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum About {
-    /// [`Message::Opened`].
-    Opened = 2,
-    /// [`Message::Ask`].
-    Ask = 3,
-    /// [`Message::Open`].
-    Open = 4,
-}
+/// The kind of [`Message::Hello`].
+pub const HELLO: u8 = 1;
+/// The kind of [`Message::Opened`].
+pub const OPENED: u8 = 2;
+/// The kind of [`Message::Ask`].
+pub const ASK: u8 = 3;
+/// The kind of [`Message::Open`].
+pub const OPEN: u8 = 4;
+/// The kind of [`Message::Yes`].
+pub const YES: u8 = 5;
+/// The kind of [`Message::No`].
+pub const NO: u8 = 6;
+/// The kind of [`Message::Unknown`].
+pub const UNKNOWN: u8 = 7;
+/// The kind of [`Message::Passes`].
+pub const PASSES: u8 = 8;
+/// The kind of [`Message::Knock`].
+pub const KNOCK: u8 = 9;
 
 impl Message {
     /// The opening that it is about, if it carries one.
@@ -137,30 +146,30 @@ impl Message {
 impl Crossing for Message {
     fn encode(&self) -> Vec<u8> {
         match self {
-            Message::Hello(version, shape) => Writer::new(1).long(*version).long(*shape).0,
-            Message::Opened(it) => it.encode(About::Opened),
-            Message::Ask(it) => it.encode(About::Ask),
-            Message::Open(it) => it.encode(About::Open),
-            Message::Yes(number) => Writer::new(5).long(*number).0,
-            Message::No(number) => Writer::new(6).long(*number).0,
-            Message::Unknown(number) => Writer::new(7).long(*number).0,
-            Message::Passes(is_on) => Writer::new(8).byte((*is_on).into()).0,
-            Message::Knock(knock) => Writer::new(9).knock(knock).0,
+            Message::Hello(version, shape) => hello(*version, *shape),
+            Message::Opened(it) => it.encode(OPENED),
+            Message::Ask(it) => it.encode(ASK),
+            Message::Open(it) => it.encode(OPEN),
+            Message::Yes(number) => Writer::new(YES).long(*number).0,
+            Message::No(number) => Writer::new(NO).long(*number).0,
+            Message::Unknown(number) => Writer::new(UNKNOWN).long(*number).0,
+            Message::Passes(is_on) => Writer::new(PASSES).byte((*is_on).into()).0,
+            Message::Knock(knock) => self::knock(knock),
         }
     }
 
     fn decode(bytes: &[u8]) -> Option<Message> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
-            1 => Message::Hello(reader.long()?, reader.long()?),
-            2 => Message::Opened(Shared::read(&mut reader)?),
-            3 => Message::Ask(Shared::read(&mut reader)?),
-            4 => Message::Open(Shared::read(&mut reader)?),
-            5 => Message::Yes(reader.long()?),
-            6 => Message::No(reader.long()?),
-            7 => Message::Unknown(reader.long()?),
-            8 => Message::Passes(reader.flag()?),
-            9 => Message::Knock(shared_knock::read(&mut reader)?),
+            HELLO => Message::Hello(reader.long()?, reader.long()?),
+            OPENED => Message::Opened(Shared::decode(bytes)?),
+            ASK => Message::Ask(Shared::decode(bytes)?),
+            OPEN => Message::Open(Shared::decode(bytes)?),
+            YES => Message::Yes(reader.long()?),
+            NO => Message::No(reader.long()?),
+            UNKNOWN => Message::Unknown(reader.long()?),
+            PASSES => Message::Passes(reader.flag()?),
+            KNOCK => Message::Knock(shared_knock::read(&mut reader)?),
             _ => return None,
         };
         only_spelling(message, bytes)
@@ -168,41 +177,72 @@ impl Crossing for Message {
 }
 
 impl Shared {
-    /// The message about this opening.
+    /// The message of this kind about the opening.
     #[must_use]
-    pub fn encode(&self, about: About) -> Vec<u8> {
-        let mut writer = Writer::new(about as u8);
-        for number in [0, self.number, self.shape, self.turn.0] {
-            writer = writer.long(number);
+    pub fn encode(&self, kind: u8) -> Vec<u8> {
+        let mut out = vec![kind];
+        let time = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
+        for number in [time, self.number, self.shape, self.turn.0] {
+            out.extend_from_slice(&number.to_le_bytes());
         }
-        writer.0.extend(self.mark.0);
-        writer = writer.byte(self.has_end.into()).address(self.knocker);
+        out.extend_from_slice(&self.mark.0);
+        out.push(self.has_end.into());
+        bytes::address(&mut out, self.knocker);
         let (protocol, port, user) = match &self.access {
             Some((user, Stage { protocol, port })) => (protocol.number(true), *port, user.as_str()),
             None => (0, 0, ""),
         };
-        writer = writer.byte(protocol);
-        writer.0.extend(port.to_le_bytes());
-        let mut bytes = writer.bytes(user.as_bytes()).bytes(self.door.as_bytes()).0;
-        set_time(&mut bytes, self.time);
-        bytes
+        let [low, high] = port.to_le_bytes();
+        out.extend_from_slice(&[protocol, low, high]);
+        Writer(out).bytes(user.as_bytes()).bytes(self.door.as_bytes()).0
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<Shared> {
-        let time = Duration::from_millis(reader.long()?);
-        let (number, shape, turn) = (reader.long()?, reader.long()?, Turn(reader.long()?));
-        let (mark, has_end) = (Mark(reader.take()?), reader.flag()?);
+    /// The opening that a message is about; none if the bytes are no such message.
+    #[must_use]
+    pub fn decode(message: &[u8]) -> Option<Shared> {
+        let mut reader = Reader(message.get(1..)?);
+        let [time, number, shape, turn] = [reader.long()?, reader.long()?, reader.long()?, reader.long()?];
+        let (mark, has_end) = (Mark(reader.take()?), reader.byte()?);
         let knocker = reader.canonical_address()?;
         let (protocol, port) = (reader.byte()?, u16::from_le_bytes(reader.take()?));
-        let (user, door) = (reader.text()?, reader.text()?);
-        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|it| it.number(true) == protocol);
-        let access = protocol.map(|protocol| (user, Stage { protocol, port }));
-        let is_doubtful = |(user, stage): &(String, Stage)| stage.port == 0 || !is_user(user);
-        if access.as_ref().is_some_and(is_doubtful) {
+        let [user, door] = [reader.str()?, reader.str()?];
+        let asked = [Protocol::Tcp, Protocol::Udp].into_iter().find(|it| it.number(true) == protocol);
+        let is_asked = port != 0 && is_user(user);
+        let is_nothing = protocol == 0 && port == 0 && user.is_empty();
+        if has_end > 1 || !reader.0.is_empty() || !(if asked.is_some() { is_asked } else { is_nothing }) {
             return None;
         }
-        Some(Shared { number, door: door.into(), shape, knocker, turn, mark, time, has_end, access })
+        Some(Shared {
+            number,
+            door: door.into(),
+            shape,
+            knocker,
+            turn: Turn(turn),
+            mark,
+            time: Duration::from_millis(time),
+            has_end: has_end > 0,
+            access: asked.map(|protocol| (user.to_owned(), Stage { protocol, port })),
+        })
     }
+}
+
+/// The message [`Message::Hello`].
+#[must_use]
+pub fn hello(version: u64, shape: u64) -> Vec<u8> {
+    Writer::new(HELLO).long(version).long(shape).0
+}
+
+/// The message [`Message::Knock`].
+#[must_use]
+pub fn knock(knock: &SharedKnock) -> Vec<u8> {
+    Writer::new(KNOCK).knock(knock).0
+}
+
+/// The knock in a message [`Message::Knock`]; none if the bytes are no such message.
+#[must_use]
+pub fn knock_in(bytes: &[u8]) -> Option<SharedKnock> {
+    let read = shared_knock::read(&mut Reader(bytes.get(1..)?))?;
+    (knock(&read) == bytes).then_some(read)
 }
 
 /// Replaces what is left of the time in a message about an opening.

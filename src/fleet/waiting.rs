@@ -4,8 +4,6 @@ use std::time::Duration;
 
 /// How long the fleet has to answer.
 pub const PATIENCE: Duration = Duration::from_millis(300);
-/// How many openings may wait for an answer; for more, none is waited for.
-pub const MOST_HELD: usize = 256;
 /// How many messages may wait for their way to the fleet.
 pub const MOST_QUEUED: usize = 1024;
 /// The numbers of how many openings are remembered.
@@ -13,7 +11,8 @@ pub const MOST_RECENT: usize = 4096;
 /// Nothing is opened for less than this, and no message is sent that has less time left.
 pub const LEAST: Duration = Duration::from_secs(1);
 
-/// Openings that wait for an answer, in the order in which it is due. There are few of them.
+/// Openings that wait for an answer, in the order in which it is due. There are few of them, because none waits for
+/// longer than that.
 #[derive(Debug)]
 pub struct Held<T>(Vec<(u64, Duration, T)>);
 
@@ -24,12 +23,6 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    /// Whether no more may wait.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.0.len() >= MOST_HELD
-    }
-
     /// An opening of this number waits from this uptime on.
     pub fn hold(&mut self, number: u64, uptime: Duration, opening: T) {
         self.0.push((number, uptime.saturating_add(PATIENCE), opening));

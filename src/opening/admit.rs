@@ -15,10 +15,12 @@ use crate::opening::running::{Planned, Role};
 use crate::opening::standing::{Access, Change, Key, Phase, Stop};
 use crate::time::Now;
 
-/// The directions in which the end of an opening may be moved.
+/// The directions in which the end of an opening that is open already may be moved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moves {
+    /// It was opened at another member of the fleet.
     Later,
+    /// It was knocked here.
     Both,
 }
 
@@ -65,15 +67,10 @@ impl Openings {
         left: Duration,
         now: Now,
     ) -> Vec<Action> {
-        let port = asked.as_ref().map(|(_, port)| *port);
-        if self.is_open(&door.name, knocker, port) {
-            self.close_after((door, knocker, port), left, Moves::Later, now);
-            return Vec::new();
-        }
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         let access = asked.map(|(user, port)| Box::new(Access { user, port, seconds }));
-        self.open_for((door, knocker), access, left, now)
+        self.open_for((door, knocker), access, (left, Moves::Later), now)
     }
 
     fn admit_to(
@@ -85,14 +82,14 @@ impl Openings {
     ) -> Vec<Action> {
         let asked_for = access.as_ref().map(|access| Duration::from_secs(access.seconds.into()));
         let after = asked_for.unwrap_or_else(|| door.cmd_timeout());
-        self.open_for((door, knocker), access, after, now)
+        self.open_for((door, knocker), access, (after, Moves::Both), now)
     }
 
     fn open_for(
         &mut self,
         (door, knocker): (&Door, IpAddr),
         access: Option<Box<Access>>,
-        after: Duration,
+        (after, moves): (Duration, Moves),
         now: Now,
     ) -> Vec<Action> {
         let Some(start) = door.start_for(knocker) else { return Vec::new() };
@@ -101,8 +98,9 @@ impl Openings {
             return vec![Action::Tell(Event::StopTooLong)];
         };
         let port = access.as_ref().map(|access| access.port);
-        if door.reopen != Reopen::Run && self.is_open(&door.name, knocker, port) {
-            return self.reopen(door, knocker, port, after, now);
+        let runs_again = moves == Moves::Both && door.reopen == Reopen::Run;
+        if !runs_again && self.is_open(&door.name, knocker, port) {
+            return self.reopen((door, knocker, port), (after, moves), now);
         }
         let variables = variables(&door.name, knocker, access.as_deref());
         let id = self.next_id();
@@ -137,15 +135,16 @@ impl Openings {
     /// Handles a knock on a door that is open already, and that is not opened again.
     fn reopen(
         &mut self,
-        door: &Door,
-        knocker: IpAddr,
-        port: Option<Stage>,
-        after: Duration,
+        (door, knocker, port): (&Door, IpAddr, Option<Stage>),
+        (after, moves): (Duration, Moves),
         now: Now,
     ) -> Vec<Action> {
         let is_extended = door.reopen == Reopen::Extend;
-        if is_extended {
-            self.close_after((door, knocker, port), after, Moves::Both, now);
+        if is_extended || moves == Moves::Later {
+            self.close_after((door, knocker, port), after, moves, now);
+        }
+        if moves == Moves::Later {
+            return Vec::new();
         }
         vec![Action::Tell(Event::AlreadyOpen { door: door.name.clone(), knocker, is_extended })]
     }

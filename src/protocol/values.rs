@@ -118,8 +118,12 @@ impl<'a> Reader<'a> {
         self.word().map(|word| Code(word.cast_signed()))
     }
 
-    pub(crate) fn text(&mut self) -> Option<String> {
-        std::str::from_utf8(self.short_bytes()?).ok().map(str::to_owned)
+    pub(super) fn text(&mut self) -> Option<String> {
+        self.str().map(str::to_owned)
+    }
+
+    pub(crate) fn str(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.short_bytes()?).ok()
     }
 
     /// At most 65,535 bytes, preceded by their length in two bytes.

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use knocking::door::digest::{Digest, Keyed};
 use knocking::engine::sharing::SharedKnock;
-use knocking::fleet::message::{LONGEST as MESSAGE, Mark, Message, Shared};
+use knocking::fleet::marks::use_of;
+use knocking::fleet::message::{LONGEST as MESSAGE, Message, Shared};
 use knocking::protocol::messages::Crossing;
 
 /// The longest record in bytes; longer ones are rejected unread.
@@ -115,11 +116,12 @@ impl Key {
         Key { keyed: Keyed::new(Digest::Sha256, key), fleet: fleet.to_owned() }
     }
 
-    /// The name of the spent key for a mark. It reveals nothing about the lock to those who can read the
-    /// engine.
+    /// The name of the spent key for what an opening used up; zeros if it used up nothing. It reveals nothing
+    /// about the lock to those who can read the engine.
     #[must_use]
-    pub fn spent(&self, mark: Mark) -> [u8; 16] {
-        let code = self.keyed.code(&[b"knockd-fleet 1 spent\0", self.fleet.as_bytes(), b"\0", &mark.0]);
+    pub fn spent(&self, opening: &Shared) -> [u8; 16] {
+        let Some(used) = use_of(opening) else { return [0; 16] };
+        let code = self.keyed.code(&[b"knockd-fleet 2 spent\0", self.fleet.as_bytes(), b"\0", &used]);
         code.first_chunk().copied().unwrap_or_default()
     }
 
@@ -268,6 +270,7 @@ mod tests {
     use knocking::door::knock::{Flags, Knock, Protocol};
     use knocking::door::lock::Turn;
     use knocking::engine::sharing::Part;
+    use knocking::fleet::message::Mark;
 
     fn records() -> Vec<Record> {
         let shared = Shared {
@@ -400,9 +403,12 @@ mod tests {
 
     #[test]
     fn spent_names_depend_on_the_key() {
-        let mark = Mark([5; 16]);
-        assert_eq!(key().spent(mark), key().spent(mark));
-        assert_ne!(key().spent(mark), key().spent(Mark([6; 16])));
-        assert_ne!(key().spent(mark), Key::new(b"another key, of enough bytes....", "home").spent(mark));
+        let Body::Opened { shared: nothing, .. } = &records()[0].body else { panic!("no opening") };
+        assert_eq!(key().spent(nothing), [0; 16]);
+        let used = Shared { mark: Mark([5; 16]), ..nothing.clone() };
+        assert_eq!(key().spent(&used), key().spent(&used));
+        assert_ne!(key().spent(&used), key().spent(&Shared { mark: Mark([6; 16]), ..used.clone() }));
+        assert_ne!(key().spent(&used), key().spent(&Shared { turn: Turn(1), ..used.clone() }));
+        assert_ne!(key().spent(&used), Key::new(b"another key, of enough bytes....", "home").spent(&used));
     }
 }

@@ -196,7 +196,7 @@ impl Sender<'_> {
         let shared = self.shared;
         match message {
             Message::Ask(question) => {
-                let name = shared.key.spent(question.mark);
+                let name = shared.key.spent(question);
                 let user = format!("{} {:x} {:x}", shared.member, shared.session, question.number);
                 let is_first = engine.spend(name, &user, question.time.as_secs())?;
                 let now = shared.engine_time().unwrap_or_default();
@@ -216,7 +216,7 @@ impl Sender<'_> {
             Message::Opened(opening) => {
                 let mut opening = opening.clone();
                 let now = shared.engine_time().unwrap_or_default();
-                let name = shared.key.spent(opening.mark);
+                let name = shared.key.spent(&opening);
                 let left = shared.state().spends.left(&name, now);
                 let spent = left.map(|seconds| Spent { name, seconds });
                 // The mark identifies a single packet to the other members; for other locks the turn is

@@ -1,6 +1,5 @@
 //! The socket at which the program of a fleet is served, and what waits there: see [`crate::fleet`].
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use crate::daemon::messages::{self, Received};
 use crate::daemon::status::place::{Place, listen};
 use crate::door::spa::sealed::PacketId;
 use crate::engine::single_packets::Granted;
-use crate::fleet::message::{About, Message, Shared, set_time};
+use crate::fleet::message::{Shared, set_time};
 use crate::fleet::waiting::{Held, LEAST, MOST_QUEUED, Recent};
 use crate::opening::event::Opening;
 use crate::time::Now;
@@ -47,10 +46,8 @@ pub(super) struct Fleet {
     pub(super) path: PathBuf,
     /// The socket, with its place in the file system.
     listener: Option<(OwnedFd, Place)>,
-    /// When to try again to make it, as uptime.
+    /// When to try to make it, as uptime; zero is the first time.
     next_try: Option<Duration>,
-    /// It could not be made, and that was said.
-    is_in_trouble: bool,
     peer: Option<OwnedFd>,
     /// The peer passes knocks on.
     pub(super) passes_knocks: bool,
@@ -60,25 +57,23 @@ pub(super) struct Fleet {
     pub(super) held: Held<Knocked>,
     /// Openings that were made or seen.
     pub(super) recent: Recent,
-    random: RandomState,
-    numbers: u64,
+    /// The number of the last opening; the first one is random.
+    number: u64,
 }
 
 impl Fleet {
-    /// One that is to be served at this path.
-    pub(super) fn new(path: PathBuf) -> Fleet {
+    /// One that is to be served at this path. Openings are numbered from `number`, which is random.
+    pub(super) fn new(path: PathBuf, number: u64) -> Fleet {
         Fleet {
             path,
             listener: None,
             next_try: Some(Duration::ZERO),
-            is_in_trouble: false,
             peer: None,
             passes_knocks: false,
             queue: Vec::new(),
             held: Held::default(),
             recent: Recent::default(),
-            random: RandomState::new(),
-            numbers: 0,
+            number,
         }
     }
 
@@ -87,20 +82,17 @@ impl Fleet {
     /// # Errors
     /// What the operating system says; once, until it can be made.
     pub(super) fn listen(&mut self, now: Now) -> io::Result<()> {
-        if self.next_try.take_if(|at| *at <= now.uptime).is_none() {
-            return Ok(());
-        }
+        let Some(tried) = self.next_try.take_if(|at| *at <= now.uptime) else { return Ok(()) };
         match listen(&self.path, Type::SEQPACKET) {
-            Ok(listener) => {
-                self.listener = Some(listener);
-                self.is_in_trouble = false;
-                Ok(())
-            }
+            Ok(listener) => self.listener = Some(listener),
             Err(error) => {
                 self.next_try = Some(now.uptime.saturating_add(PAUSE));
-                if std::mem::replace(&mut self.is_in_trouble, true) { Ok(()) } else { Err(error) }
+                if tried.is_zero() {
+                    return Err(error);
+                }
             }
         }
+        Ok(())
     }
 
     /// What to wait for: a connection while there is no peer, or what the peer says and takes.
@@ -148,26 +140,26 @@ impl Fleet {
         (self.peer, self.passes_knocks) = (None, false);
     }
 
-    /// Takes one message.
-    pub(super) fn receive(&self) -> Received<Message> {
-        self.peer.as_ref().map_or(Received::Nothing, messages::receive)
+    /// Takes one message; returns its length.
+    pub(super) fn receive(&self, bytes: &mut [u8]) -> Received<usize> {
+        self.peer.as_ref().map_or(Received::Nothing, |peer| messages::receive_bytes(peer, bytes))
     }
 
     /// Says something to the peer now or never, in front of all else: a greeting or a knock.
-    pub(super) fn say_now(&self, message: &Message) {
+    pub(super) fn say_now(&self, message: &[u8]) {
         // For a greeting there is room: nothing was sent yet, or little since. A peer that misses a later one shows older
         // shapes. A knock that comes late is of no use.
         if let Some(peer) = &self.peer {
-            let _ = messages::transmit(peer, message, None);
+            let _ = messages::transmit_bytes(peer, message, None);
         }
     }
 
     /// Sends a message now, or when there is a peer that has room for it. The oldest one is dropped if too many wait.
-    pub(super) fn say(&mut self, about: About, shared: &Shared, now: Now) {
+    pub(super) fn say(&mut self, kind: u8, shared: &Shared, now: Now) {
         if self.queue.len() >= MOST_QUEUED {
             self.queue.remove(0);
         }
-        self.queue.push((now.uptime.saturating_add(shared.time), shared.encode(about)));
+        self.queue.push((now.uptime.saturating_add(shared.time), shared.encode(kind)));
         self.flush(now);
     }
 
@@ -184,9 +176,9 @@ impl Fleet {
         }
     }
 
-    /// A number that no other opening has.
+    /// A number that no other opening of the fleet has.
     pub(super) fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.random.hash_one(self.numbers)
+        self.number = self.number.wrapping_add(1);
+        self.number
     }
 }

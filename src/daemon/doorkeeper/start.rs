@@ -292,7 +292,7 @@ impl Doorkeeper {
 }
 
 /// A random number, different in every process.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     let mut bytes = [0; 8];
     // Without /dev/urandom the hasher's seed will do.
     match File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)) {

@@ -13,7 +13,7 @@ use knocking::door::sequence::Stage;
 use knocking::engine::sharing::{Part, SharedKnock};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
-use knocking::fleet::message::{LONGEST, Mark, Message, Shared};
+use knocking::fleet::message::{self, Mark, Message, Shared};
 use knocking::octets;
 use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
@@ -176,7 +176,7 @@ fuzz_target!(|input: Input| {
             for message in
                 [Message::Opened(shared.clone()), Message::Ask(shared.clone()), Message::Open(shared)]
             {
-                assert!(message.encode().len() <= LONGEST);
+                assert!(message.encode().len() <= message::LONGEST);
                 crosses(&message);
             }
             crosses(&Message::Hello(number, number.rotate_left(3)));

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::daemon::doorkeeper::fleet_socket::{Fleet, Knocked};
+use crate::daemon::doorkeeper::start::random;
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::Received;
 use crate::door::Door;
@@ -13,7 +14,9 @@ use crate::door::spa::request::Request;
 use crate::door::spa::sealed::PacketId;
 use crate::engine::sharing::SharedKnock;
 use crate::fleet::marks::{shape, shape_of_all, used_up};
-use crate::fleet::message::{About, Mark, Message, Shared, VERSION};
+use crate::fleet::message::{
+    self, ASK, KNOCK, LONGEST, Mark, NO, OPEN, OPENED, PASSES, Shared, UNKNOWN, VERSION, YES,
+};
 use crate::octets;
 use crate::opening::event::{Event, Opening};
 use crate::protocol::messages::Order;
@@ -28,7 +31,7 @@ impl Doorkeeper {
     pub(super) fn open_fleet(&mut self, now: Now) {
         let path = &self.config.options.fleet_socket;
         if self.fleet.as_ref().map(|fleet| &fleet.path) != path.as_ref() {
-            self.fleet = path.clone().map(|path| Box::new(Fleet::new(path)));
+            self.fleet = path.clone().map(|path| Box::new(Fleet::new(path, random())));
         }
         self.greet_fleet();
         self.attend_to_fleet(now);
@@ -43,7 +46,7 @@ impl Doorkeeper {
     /// Tells the peer, if there is one, which doors there are.
     fn greet_fleet(&self) {
         if let Some(fleet) = &self.fleet {
-            fleet.say_now(&Message::Hello(VERSION, shape_of_all(&self.config.doors)));
+            fleet.say_now(&message::hello(VERSION, shape_of_all(&self.config.doors)));
         }
     }
 
@@ -58,7 +61,7 @@ impl Doorkeeper {
     /// The watcher has a knock for the fleet.
     pub(super) fn share_knock(&self, knock: SharedKnock) {
         if let Some(fleet) = self.fleet.as_ref().filter(|fleet| fleet.passes_knocks) {
-            fleet.say_now(&Message::Knock(knock));
+            fleet.say_now(&message::knock(&knock));
         }
     }
 
@@ -80,20 +83,23 @@ impl Doorkeeper {
             }
             Ok(false) | Err(_) => {}
         }
+        let mut bytes = [0; LONGEST + 1];
         for _ in 0..BATCH {
             let Some(fleet) = &self.fleet else { return };
-            match fleet.receive() {
-                Received::Message(message, _) => self.hear_fleet(message, now),
+            let text = match fleet.receive(&mut bytes) {
                 Received::Nothing => break,
-                Received::Nonsense => {
-                    self.log.complain("the fleet says what is no message: is its version that of knockd?");
-                    self.lose_fleet(now);
+                Received::Closed => "the fleet is gone",
+                Received::Message(length, _)
+                    if self.hear_fleet(bytes.get(..length).unwrap_or_default(), now).is_some() =>
+                {
+                    continue;
                 }
-                Received::Closed => {
-                    self.log.line("the fleet is gone");
-                    self.lose_fleet(now);
+                Received::Message(..) | Received::Nonsense => {
+                    "the fleet says what is no message: is its version that of knockd?"
                 }
-            }
+            };
+            self.log.complain(text);
+            self.lose_fleet(now);
         }
         if let Some(fleet) = &mut self.fleet {
             fleet.flush(now);
@@ -122,26 +128,39 @@ impl Doorkeeper {
         }
     }
 
-    fn hear_fleet(&mut self, message: Message, now: Now) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let (number, is_unused) = match message {
-            Message::Yes(number) => (number, Some(true)),
-            Message::No(number) => (number, Some(false)),
-            Message::Unknown(number) => (number, None),
-            Message::Open(shared) => return self.follow(shared, now),
-            Message::Passes(is_on) => {
-                fleet.passes_knocks = is_on;
-                return self.tell_watcher_of_fleet();
+    /// Does what a message says; none if it is no message.
+    fn hear_fleet(&mut self, message: &[u8], now: Now) -> Option<()> {
+        let fleet = self.fleet.as_mut()?;
+        let (&kind, rest) = message.split_first()?;
+        match kind {
+            YES | NO | UNKNOWN => {
+                let number = u64::from_le_bytes(rest.try_into().ok()?);
+                let is_unused = (kind != UNKNOWN).then_some(kind == YES);
+                if let Some(held) = fleet.held.answered(number) {
+                    self.settle(&held, is_unused, now);
+                }
             }
-            Message::Knock(knock) if self.config.options.shares_knocks => {
-                return self.watcher.send(Order::Heard(knock), None);
+            OPEN => {
+                self.follow(&Shared::decode(message)?, now);
             }
-            // These are ours to say; a knock, if knocks are not shared here.
-            Message::Hello(..) | Message::Opened(_) | Message::Ask(_) | Message::Knock(_) => return,
-        };
-        if let Some(held) = fleet.held.answered(number) {
-            self.settle(&held, is_unused, now);
+            PASSES => {
+                fleet.passes_knocks = match rest {
+                    [0] => false,
+                    [1] => true,
+                    _ => return None,
+                };
+                self.tell_watcher_of_fleet();
+            }
+            KNOCK => {
+                let knock = message::knock_in(message)?;
+                if self.config.options.shares_knocks {
+                    self.watcher.send(Order::Heard(knock), None);
+                }
+            }
+            // All else is ours to say.
+            _ => return None,
         }
+        Some(())
     }
 
     /// Opens a door for what was just used up here, unless that was used at another member: asks the fleet, if there is one,
@@ -149,7 +168,7 @@ impl Doorkeeper {
     pub(super) fn open_once(&mut self, knocked: Knocked, now: Now) {
         let number = self.ask(knocked.opening, knocked.packet(), now);
         match (&mut self.fleet, number) {
-            (Some(fleet), Some(number)) if fleet.has_peer() && !fleet.held.is_full() => {
+            (Some(fleet), Some(number)) if fleet.has_peer() => {
                 fleet.held.hold(number, now.uptime, knocked);
             }
             (_, number) => self.settle(&knocked, number.is_none().then_some(true), now),
@@ -159,11 +178,11 @@ impl Doorkeeper {
     /// Asks whether what this opening used up was used before at any member; from now on it counts as used there. Returns
     /// the number of the question; none if there is no fleet, or it can be used again.
     pub(super) fn ask(&mut self, opening: Opening, packet: Option<PacketId>, now: Now) -> Option<u64> {
-        let question = self.to_share(opening, packet, now)?;
+        let question = self.describe(opening, packet, now)?;
         if question.mark == Mark::default() {
             return None;
         }
-        self.fleet.as_mut()?.say(About::Ask, &question, now);
+        self.fleet.as_mut()?.say(ASK, &question, now);
         Some(question.number)
     }
 
@@ -172,18 +191,19 @@ impl Doorkeeper {
         let Opening { door, knocker, .. } = knocked.opening;
         let Some(Door { name, rules, .. }) = self.config.doors.get(door) else { return };
         let door = name.clone();
-        match (is_unused, &knocked.granted) {
-            (Some(false), _) => self.log.event(Event::UsedElsewhere { door, knocker }, now),
-            (None, _) if rules.needs_fleet => self.log.event(Event::FleetSilent { door, knocker }, now),
-            (_, Some(granted)) => self.open_for(granted, now),
-            (_, None) => self.let_in(knocked.opening, now),
-        }
+        let event = match (is_unused, &knocked.granted) {
+            (Some(false), _) => Event::UsedElsewhere { door, knocker },
+            (None, _) if rules.needs_fleet => Event::FleetSilent { door, knocker },
+            (_, Some(granted)) => return self.open_for(granted, now),
+            (_, None) => return self.let_in(knocked.opening, now),
+        };
+        self.log.event(event, now);
     }
 
     /// A door was opened here: tells the fleet. Of a single packet, `asked` is what it asked for: each port is told by
     /// itself.
     pub(super) fn share(&mut self, opening: Opening, asked: Option<(PacketId, &Request)>, now: Now) {
-        let Some(mut shared) = self.to_share(opening, asked.map(|(id, _)| id), now) else { return };
+        let Some(mut shared) = self.describe(opening, asked.map(|(id, _)| id), now) else { return };
         let Some(door) = self.config.doors.get(opening.door) else { return };
         let Some(fleet) = &mut self.fleet else { return };
         shared.has_end = has_end(door, opening.knocker);
@@ -193,7 +213,7 @@ impl Doorkeeper {
         let mut tell = |access| {
             (shared.access, shared.number) = (access, fleet.number());
             fleet.recent.is_new(shared.number);
-            fleet.say(About::Opened, &shared, now);
+            fleet.say(OPENED, &shared, now);
         };
         let Some((_, request)) = asked else { return tell(None) };
         for port in &request.ports {
@@ -203,11 +223,11 @@ impl Doorkeeper {
 
     /// An opening as the fleet has to know it, with a new number, and with what it used up and how long that must be
     /// remembered; none if there is no fleet.
-    fn to_share(&mut self, opening: Opening, packet: Option<PacketId>, now: Now) -> Option<Shared> {
+    fn describe(&mut self, opening: Opening, packet: Option<PacketId>, now: Now) -> Option<Shared> {
         let door = self.config.doors.get(opening.door)?;
         let fleet = self.fleet.as_mut()?;
         let Opening { knocker, turn, .. } = opening;
-        let (mark, time) = used_up(door, (turn, knocker), packet, now.unix.as_secs()).unwrap_or_default();
+        let (mark, time) = used_up(door, turn, packet, now.unix.as_secs()).unwrap_or_default();
         Some(Shared {
             number: fleet.number(),
             door: door.name.clone(),

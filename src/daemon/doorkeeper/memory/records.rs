@@ -2,17 +2,15 @@
 //! packets.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::daemon::doorkeeper::memory::Memory;
 use crate::door::Door;
 use crate::door::lock::Turn;
-use crate::door::sequence::Stage;
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::sealed::PacketId;
 use crate::door::tries;
-use crate::opening::admissions::{Admission, AdmissionId, Step};
+use crate::opening::admissions::{Admission, Step};
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown};
 use crate::time::Now;
@@ -45,26 +43,6 @@ impl Memory {
     /// The doors known to be open in the kernel.
     pub(in crate::daemon::doorkeeper) fn admitted(&self) -> Vec<Admitted> {
         self.admitted.values().map(|it| (**it).clone()).collect()
-    }
-
-    /// The uptime until which this door is open in the kernel for a knocker, for `port` if given;
-    /// [`Duration::MAX`] if it stays open for ever.
-    pub(in crate::daemon::doorkeeper) fn end_of(
-        &self,
-        door: &str,
-        knocker: IpAddr,
-        port: Option<Stage>,
-    ) -> Option<Duration> {
-        let is_match = |id: &AdmissionId| {
-            let has_port =
-                |port: Stage| id.ports.iter().any(|ports| ports.contains(port.protocol, port.port));
-            *id.door == *door && id.knocker == knocker && port.is_none_or(has_port)
-        };
-        let mut end = None;
-        for it in self.admitted.values().filter(|it| is_match(&it.id)) {
-            end = end.max(Some(it.until.unwrap_or(Duration::MAX)));
-        }
-        end
     }
 
     /// Records that a door was opened or closed in the kernel.
