@@ -12,15 +12,15 @@ use crate::daemon::core_dump;
 use crate::daemon::load::load;
 use crate::daemon::log::output;
 use crate::reason::reason;
-use crate::simulation::capture::{Capture, Format};
-use crate::simulation::play::{Play, Refusal, Wishes};
-use crate::simulation::steps::{Deed, Step};
+use crate::simulation::capture::{CaptureReader, FileFormat};
+use crate::simulation::simulator::{Simulator, SimulatorOptions, StepError};
+use crate::simulation::steps::{Step, TimedStep};
 
 /// The exit code if no door opened.
 const NOTHING_OPENED: u8 = 3;
 
 /// The most bytes that are read of a file with lines.
-const LONGEST: u64 = 64 << 20;
+const MAX_TEXT: u64 = 64 << 20;
 
 /// Plays the file: returns 0 if a door opened, 3 if none did, 1 if something cannot be read.
 #[must_use]
@@ -34,8 +34,11 @@ pub fn main(arguments: &Arguments, file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let wishes =
-        Wishes { explains: arguments.debug, here: arguments.addresses.clone(), only_v4: arguments.only_v4 };
+    let options = SimulatorOptions {
+        explains: arguments.debug,
+        here: arguments.addresses.clone(),
+        only_v4: arguments.only_v4,
+    };
     let input: Box<dyn Read> = if file.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
@@ -47,87 +50,91 @@ pub fn main(arguments: &Arguments, file: &Path) -> ExitCode {
             }
         }
     };
-    match play(config, wishes, BufReader::new(input)) {
+    match play(config, options, BufReader::new(input)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOTHING_OPENED),
-        Err(sentence) => {
-            output::complain(&format!("{}: {sentence}", file.display()));
+        Err(message) => {
+            output::complain(&format!("{}: {message}", file.display()));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Plays it; returns whether a door opened.
-fn play(config: Config, wishes: Wishes, mut input: BufReader<Box<dyn Read>>) -> Result<bool, String> {
-    let mut play = Play::new(config, wishes);
+fn play(
+    config: Config,
+    options: SimulatorOptions,
+    mut input: BufReader<Box<dyn Read>>,
+) -> Result<bool, String> {
+    let mut simulator = Simulator::new(config, options);
     let start = input.fill_buf().map_err(|error| reason(&error))?;
-    let result = match Format::of(start) {
-        Format::Pcap => play_capture(&mut play, input),
-        Format::PcapNg => Err(
+    let result = match FileFormat::detect(start) {
+        FileFormat::Pcap => play_capture(&mut simulator, input),
+        FileFormat::PcapNg => Err(
             "is a pcapng file, which is not read here; tcpdump -r FILE -w FILE.pcap makes a pcap file of it"
                 .to_owned(),
         ),
-        Format::Lines => play_lines(&mut play, input),
+        FileFormat::Lines => play_lines(&mut simulator, input),
     };
     if result.is_ok() {
-        play.end();
+        simulator.finish();
     }
-    show(&mut play);
-    result.map(|()| play.has_opened())
+    show(&mut simulator);
+    result.map(|()| simulator.has_opened())
 }
 
-fn play_capture(play: &mut Play, input: impl Read) -> Result<(), String> {
-    let mut capture = Capture::open(input).map_err(|error| error.to_string())?;
+fn play_capture(simulator: &mut Simulator, input: impl Read) -> Result<(), String> {
+    let mut capture = CaptureReader::open(input).map_err(|error| error.to_string())?;
     let mut number = 0_u64;
     while let Some(packet) =
         capture.next_packet().map_err(|error| format!("packet {}: {error}", number + 1))?
     {
         number += 1;
-        play.packet(packet.unix, packet.ip.as_deref());
-        show(play);
+        simulator.play_packet(packet.unix, packet.ip.as_deref());
+        show(simulator);
     }
     Ok(())
 }
 
-fn play_lines(play: &mut Play, input: impl Read) -> Result<(), String> {
+fn play_lines(simulator: &mut Simulator, input: impl Read) -> Result<(), String> {
     let mut text = Vec::new();
-    let read = input.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| reason(&error))?;
-    if u64::try_from(read).unwrap_or(u64::MAX) > LONGEST {
+    let read = input.take(MAX_TEXT + 1).read_to_end(&mut text).map_err(|error| reason(&error))?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > MAX_TEXT {
         return Err("is too long for lines, and no pcap file".to_owned());
     }
     let text = String::from_utf8_lossy(&text);
     // A scenario begins with doors and their files, up to the last line of this kind.
-    let above = text.lines().collect::<Vec<_>>().iter().rposition(|line| line.trim_end() == "---");
+    let separator = text.lines().collect::<Vec<_>>().iter().rposition(|line| line.trim_end() == "---");
     let mut steps = Vec::new();
-    for (number, line) in (1..).zip(text.lines()).skip(above.map_or(0, |at| at + 1)) {
-        let Some(text) = Step::text_of(line) else { continue };
-        let step = Step::read(text).ok_or_else(|| {
+    for (number, line) in (1..).zip(text.lines()).skip(separator.map_or(0, |at| at + 1)) {
+        let Some(text) = Step::without_expectation(line) else { continue };
+        let step = Step::parse(text).ok_or_else(|| {
             format!(
                 "line {number}: '{text}' is not understood: write SECONDS SOURCE > DESTINATION tcp PORT syn"
             )
         })?;
         steps.push((number, step));
     }
-    if steps.iter().any(|(_, step)| matches!(step, Step::At(_, Deed::Ended(..)))) {
-        play.wait_for_endings();
+    if steps.iter().any(|(_, step)| matches!(step, Step::At(_, TimedStep::Ended(..)))) {
+        simulator.expect_command_ends();
     }
     for (number, step) in steps {
-        play.step(step).map_err(|refusal| {
-            let why = match refusal {
-                Refusal::GoesBack => "its time is before that of the line above",
-                Refusal::NoCommand => "no such command runs then",
-                Refusal::NoDoor => "there is no door of this name",
-                Refusal::NotSo => "that is not so",
+        simulator.play_step(step).map_err(|error| {
+            let why = match error {
+                StepError::TimeGoesBack => "its time is before that of the line above",
+                StepError::NoSuchCommand => "no such command runs then",
+                StepError::NoSuchDoor => "there is no door of this name",
+                StepError::AssertionFailed => "that is not so",
             };
             format!("line {number}: {why}")
         })?;
-        show(play);
+        show(simulator);
     }
     Ok(())
 }
 
-fn show(play: &mut Play) {
-    for line in play.take_lines() {
+fn show(simulator: &mut Simulator) {
+    for line in simulator.take_lines() {
         output::print(&format!("{line}\n"));
     }
 }

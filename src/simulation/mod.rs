@@ -6,6 +6,6 @@
 //! command ends at once with exit code 0.
 
 pub mod capture;
-pub mod play;
+mod explanation;
+pub mod simulator;
 pub mod steps;
-mod why;

@@ -29,16 +29,16 @@ pub enum Step<'a> {
     /// This host's addresses.
     Addresses(Vec<IpAddr>),
     /// A change of the wall clock.
-    Clock(Clock),
+    Clock(ClockChange),
     /// Show the output of `-D`.
     Debug,
-    /// An event at this time after the start.
-    At(Duration, Deed<'a>),
+    /// An event, or an assertion, at this time after the start.
+    At(Duration, TimedStep<'a>),
 }
 
 /// A change of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
+pub enum ClockChange {
     /// Moved forward.
     Forward(Duration),
     /// Moved back.
@@ -47,9 +47,9 @@ pub enum Clock {
     Set(Duration),
 }
 
-/// An event.
+/// What happens at a time after the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deed<'a> {
+pub enum TimedStep<'a> {
     /// A packet arrives.
     Packet(Knock),
     /// Only the time advances.
@@ -61,7 +61,7 @@ pub enum Deed<'a> {
         /// Doors due within this time stay open until then; all others close at once.
         grace: Duration,
         /// How long to wait for running start commands.
-        patience: Duration,
+        start_timeout: Duration,
     },
     /// A used line of a door was struck; the lines that are left, or `None` if the file is unreadable.
     Struck(&'a str, Option<String>),
@@ -72,14 +72,14 @@ pub enum Deed<'a> {
 impl<'a> Step<'a> {
     /// Strips the expectation from a line; `None` if nothing is left, or for a comment.
     #[must_use]
-    pub fn text_of(line: &'a str) -> Option<&'a str> {
+    pub fn without_expectation(line: &'a str) -> Option<&'a str> {
         let text = line.split_once("=>").map_or(line, |(text, _)| text).trim();
         (!text.is_empty() && !text.starts_with('#')).then_some(text)
     }
 
     /// Parses the text of a line; `None` if it is not in this language.
     #[must_use]
-    pub fn read(text: &'a str) -> Option<Step<'a>> {
+    pub fn parse(text: &'a str) -> Option<Step<'a>> {
         let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         Some(match first {
@@ -87,24 +87,24 @@ impl<'a> Step<'a> {
                 let addresses = rest.split_whitespace().map(|word| word.parse().ok());
                 Step::Addresses(addresses.collect::<Option<_>>()?)
             }
-            "clock" => Step::Clock(clock(rest)?),
+            "clock" => Step::Clock(parse_clock_change(rest)?),
             "debug" if rest.is_empty() => Step::Debug,
-            time => Step::At(seconds(time)?, deed(rest)?),
+            time => Step::At(parse_seconds(time)?, parse_timed_step(rest)?),
         })
     }
 }
 
-fn clock(to: &str) -> Option<Clock> {
+fn parse_clock_change(to: &str) -> Option<ClockChange> {
     let whole = |text: &str| text.parse().ok().map(Duration::from_secs);
     match to.as_bytes().first()? {
-        b'+' => to.get(1..).and_then(whole).map(Clock::Forward),
-        b'-' => to.get(1..).and_then(whole).map(Clock::Back),
-        _ => whole(to).map(Clock::Set),
+        b'+' => to.get(1..).and_then(whole).map(ClockChange::Forward),
+        b'-' => to.get(1..).and_then(whole).map(ClockChange::Back),
+        _ => whole(to).map(ClockChange::Set),
     }
 }
 
 /// Parses seconds with decimals. Avoids floating point, whose code would be a thirtieth of a small program.
-fn seconds(text: &str) -> Option<Duration> {
+fn parse_seconds(text: &str) -> Option<Duration> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(whole) || !is_number(decimals) || decimals.len() > 9 {
@@ -114,20 +114,23 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::new(whole.parse().ok()?, nanoseconds))
 }
 
-fn deed(what: &str) -> Option<Deed<'_>> {
+fn parse_timed_step(what: &str) -> Option<TimedStep<'_>> {
     if what.is_empty() {
-        return Some(Deed::Wait);
+        return Some(TimedStep::Wait);
     }
     if what.contains('>') {
-        return knock(what).map(Deed::Packet);
+        return parse_knock(what).map(TimedStep::Packet);
     }
     if let Some(times) = what.strip_prefix("finish ") {
-        let (grace, patience) = times.split_once(' ')?;
-        return Some(Deed::Finish { grace: seconds(grace)?, patience: seconds(patience)? });
+        let (grace, start_timeout) = times.split_once(' ')?;
+        return Some(TimedStep::Finish {
+            grace: parse_seconds(grace)?,
+            start_timeout: parse_seconds(start_timeout)?,
+        });
     }
     if let Some((door, left)) = what.strip_prefix("struck ").and_then(|rest| rest.split_once(':')) {
         let left = left.trim();
-        return Some(Deed::Struck(door, (left != "unreadable").then(|| left.replace(';', "\n"))));
+        return Some(TimedStep::Struck(door, (left != "unreadable").then(|| left.replace(';', "\n"))));
     }
     if let Some((how, command)) = what.split_once(':') {
         let ending = match how.split_once(' ')? {
@@ -136,16 +139,16 @@ fn deed(what: &str) -> Option<Deed<'_>> {
             ("not", "started") => Ending::NotStarted,
             _ => return None,
         };
-        return Some(Deed::Ended(ending, command.trim()));
+        return Some(TimedStep::Ended(ending, command.trim()));
     }
     match what {
-        "closed" => Some(Deed::Closed(true)),
-        "not closed" => Some(Deed::Closed(false)),
+        "closed" => Some(TimedStep::Closed(true)),
+        "not closed" => Some(TimedStep::Closed(false)),
         _ => None,
     }
 }
 
-fn knock(text: &str) -> Option<Knock> {
+fn parse_knock(text: &str) -> Option<Knock> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [source, ">", destination, protocol, port, flags @ ..] = words.as_slice() else { return None };
     let protocol = Protocol::from_word(protocol)?;
@@ -181,10 +184,10 @@ mod tests {
 
     #[test]
     fn times_are_exact() {
-        let read = |text| Step::read(text);
-        assert_eq!(read("0.4"), Some(Step::At(Duration::from_millis(400), Deed::Wait)));
-        assert_eq!(read("25"), Some(Step::At(Duration::from_secs(25), Deed::Wait)));
-        assert_eq!(read("1.000000001"), Some(Step::At(Duration::new(1, 1), Deed::Wait)));
+        let read = |text| Step::parse(text);
+        assert_eq!(read("0.4"), Some(Step::At(Duration::from_millis(400), TimedStep::Wait)));
+        assert_eq!(read("25"), Some(Step::At(Duration::from_secs(25), TimedStep::Wait)));
+        assert_eq!(read("1.000000001"), Some(Step::At(Duration::new(1, 1), TimedStep::Wait)));
         for text in ["1.0000000001", "1e3", ".5", "1.", "-1", "nan", "18446744073709551616"] {
             assert_eq!(read(text), None, "{text}");
         }
@@ -195,9 +198,9 @@ mod tests {
         for text in
             ["x", "1 a > b tcp 1 syn", "1 10.0.0.1 > 10.0.0.2 tcp 1", "1 ended: x", "clock", "clock +"]
         {
-            assert_eq!(Step::read(text), None, "{text}");
+            assert_eq!(Step::parse(text), None, "{text}");
         }
-        assert_eq!(Step::text_of("  # 1"), None);
-        assert_eq!(Step::text_of("1  closed  => whatever"), Some("1  closed"));
+        assert_eq!(Step::without_expectation("  # 1"), None);
+        assert_eq!(Step::without_expectation("1  closed  => whatever"), Some("1  closed"));
     }
 }

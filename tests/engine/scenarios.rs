@@ -26,7 +26,7 @@ use knocking::engine::Engine;
 use knocking::opening::event::Event;
 use knocking::opening::log_limit::{Cause, dropped};
 use knocking::opening::{Action, Ending, Job, Openings};
-use knocking::simulation::steps::{Clock, Deed, Step};
+use knocking::simulation::steps::{ClockChange, Step, TimedStep};
 use knocking::time::Now;
 use libtest_mimic::Trial;
 
@@ -81,7 +81,7 @@ fn play(text: &str) {
     let mut scene = Scene::of(&doors, &files);
     for Scripted { line, what, expected } in steps {
         scene.told.clear();
-        scene.step(Step::read(what).unwrap_or_else(|| panic!("line {line}: '{what}' is no step")));
+        scene.step(Step::parse(what).unwrap_or_else(|| panic!("line {line}: '{what}' is no step")));
         // A line with an empty command ends in a blank, which cannot be seen in a file.
         let told: Vec<&str> = scene.told.iter().map(|line| line.trim_end()).collect();
         assert!(told == expected, "line {line}: {what}\n  expected {expected:#?}\n  and got {told:#?}");
@@ -131,39 +131,39 @@ impl Scene {
     fn step(&mut self, step: Step<'_>) {
         match step {
             Step::Addresses(here) => self.engine.relocate(here),
-            Step::Clock(Clock::Set(unix)) => self.now.unix = unix,
-            Step::Clock(Clock::Forward(time)) => self.now.unix += time,
-            Step::Clock(Clock::Back(time)) => {
+            Step::Clock(ClockChange::Set(unix)) => self.now.unix = unix,
+            Step::Clock(ClockChange::Forward(time)) => self.now.unix += time,
+            Step::Clock(ClockChange::Back(time)) => {
                 self.now.unix = self.now.unix.checked_sub(time).expect("a time after 1970");
             }
             Step::Debug => {
                 self.debug = true;
                 self.engine.explain_flags();
             }
-            Step::At(time, deed) => {
+            Step::At(time, step) => {
                 let uptime = BOOTED + time;
                 let passed = uptime.checked_sub(self.now.uptime).expect("time does not go back");
                 self.now = Now { uptime, unix: self.now.unix + passed };
-                self.at_this_time(deed);
+                self.at_this_time(step);
             }
         }
     }
 
-    fn at_this_time(&mut self, deed: Deed<'_>) {
-        match deed {
-            Deed::Wait => self.wake_up(),
-            Deed::Packet(knock) => {
+    fn at_this_time(&mut self, step: TimedStep<'_>) {
+        match step {
+            TimedStep::Wait => self.wake_up(),
+            TimedStep::Packet(knock) => {
                 let mut events = Vec::new();
                 self.engine.observe(&knock, self.now, &mut events);
                 self.engine_says(events);
             }
-            Deed::Finish { grace, patience } => {
-                let given_up = self.openings.finish(grace, patience, self.now);
+            TimedStep::Finish { grace, start_timeout } => {
+                let given_up = self.openings.finish(grace, start_timeout, self.now);
                 self.told.extend(given_up.iter().map(|(door, count)| dropped(door, Cause::End, *count)));
             }
-            Deed::Struck(door, left) => self.strike(door, left),
-            Deed::Ended(ending, command) => self.end(ending, command),
-            Deed::Closed(is_closed) => assert_eq!(self.openings.are_closed(), is_closed),
+            TimedStep::Struck(door, left) => self.strike(door, left),
+            TimedStep::Ended(ending, command) => self.end(ending, command),
+            TimedStep::Closed(is_closed) => assert_eq!(self.openings.are_closed(), is_closed),
         }
     }
 

@@ -3,9 +3,9 @@
 #![no_main]
 
 use knocking::config::{Config, Reading};
-use knocking::simulation::capture::{Capture, Format};
-use knocking::simulation::play::{Play, Wishes};
-use knocking::simulation::steps::{Deed, Step};
+use knocking::simulation::capture::{CaptureReader, FileFormat};
+use knocking::simulation::simulator::{Simulator, SimulatorOptions};
+use knocking::simulation::steps::{Step, TimedStep};
 use libfuzzer_sys::fuzz_target;
 
 const DOORS: &str = "[fixed]\nsequence = 7000,8000:udp,9000\ntcpflags = syn\nstart_command = start\n\
@@ -25,12 +25,12 @@ fn config() -> Config {
 }
 
 /// Plays the packets up to the first that is damaged.
-fn play_capture(play: &mut Play, data: &[u8]) -> usize {
-    let Ok(mut capture) = Capture::open(data) else { return 0 };
+fn play_capture(simulator: &mut Simulator, data: &[u8]) -> usize {
+    let Ok(mut capture) = CaptureReader::open(data) else { return 0 };
     let mut packets = 0;
     while let Ok(Some(packet)) = capture.next_packet() {
         assert!(packet.ip.as_ref().is_none_or(|ip| ip.len() <= data.len()));
-        play.packet(packet.unix, packet.ip.as_deref());
+        simulator.play_packet(packet.unix, packet.ip.as_deref());
         packets += 1;
         if packets == MOST {
             break;
@@ -40,17 +40,17 @@ fn play_capture(play: &mut Play, data: &[u8]) -> usize {
 }
 
 /// Plays the lines up to the first that is not understood or cannot be.
-fn play_lines(play: &mut Play, data: &[u8]) -> usize {
+fn play_lines(simulator: &mut Simulator, data: &[u8]) -> usize {
     let text = String::from_utf8_lossy(data);
-    let steps = text.lines().filter_map(Step::text_of).take(MOST);
-    let steps: Vec<Step> = steps.map_while(Step::read).collect();
-    if steps.iter().any(|step| matches!(step, Step::At(_, Deed::Ended(..)))) {
-        play.wait_for_endings();
+    let steps = text.lines().filter_map(Step::without_expectation).take(MOST);
+    let steps: Vec<Step> = steps.map_while(Step::parse).collect();
+    if steps.iter().any(|step| matches!(step, Step::At(_, TimedStep::Ended(..)))) {
+        simulator.expect_command_ends();
     }
     let mut packets = 0;
     for step in steps {
-        let is_packet = matches!(step, Step::At(_, Deed::Packet(_)));
-        if play.step(step).is_err() {
+        let is_packet = matches!(step, Step::At(_, TimedStep::Packet(_)));
+        if simulator.play_step(step).is_err() {
             break;
         }
         packets += usize::from(is_packet);
@@ -59,18 +59,19 @@ fn play_lines(play: &mut Play, data: &[u8]) -> usize {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let mut play = Play::new(config(), Wishes { explains: true, ..Wishes::default() });
-    let packets = match Format::of(data) {
-        Format::Pcap => play_capture(&mut play, data),
-        Format::Lines => play_lines(&mut play, data),
-        Format::PcapNg => return,
+    let mut simulator =
+        Simulator::new(config(), SimulatorOptions { explains: true, ..SimulatorOptions::default() });
+    let packets = match FileFormat::detect(data) {
+        FileFormat::Pcap => play_capture(&mut simulator, data),
+        FileFormat::Lines => play_lines(&mut simulator, data),
+        FileFormat::PcapNg => return,
     };
-    play.end();
-    let lines = play.take_lines();
+    simulator.finish();
+    let lines = simulator.take_lines();
     let plural = if packets == 1 { "" } else { "s" };
     let sum = format!("{packets} packet{plural}, ");
     assert!(lines.iter().any(|line| line.starts_with(&sum)), "{sum}: {lines:#?}");
     let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
-    assert_eq!(play.has_opened(), count(": OPEN SESAME") > 0, "{lines:#?}");
+    assert_eq!(simulator.has_opened(), count(": OPEN SESAME") > 0, "{lines:#?}");
     assert!(count("would run command: start") >= count(": OPEN SESAME"), "{lines:#?}");
 });

@@ -13,9 +13,9 @@ use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::single_packets::{Granted, Verdict, grant};
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::{Cause, dropped};
-use crate::simulation::play::Play;
+use crate::simulation::simulator::Simulator;
 
-impl Play {
+impl Simulator {
     /// Judges a datagram as the watcher does, and grants its request as the doorkeeper does.
     pub(super) fn single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) {
         let door = match self.engine.judge_single_packet(knock, packet) {
@@ -36,10 +36,10 @@ impl Play {
         let arrival =
             Arrival { sender: knock.source, destination: knock.destination, unix: now.unix.as_secs() };
         let cooldowns = &self.cooldowns;
-        let is_resting = |door: &Door, who: IpAddr| {
+        let is_in_cooldown = |door: &Door, who: IpAddr| {
             cooldowns.iter().any(|(name, of, until)| *until > now.uptime && *of == who && *name == door.name)
         };
-        match grant(self.engine.doors(), &self.used, door, arrival, packet.payload(), &is_resting) {
+        match grant(self.engine.doors(), &self.used, door, arrival, packet.payload(), &is_in_cooldown) {
             Ok(Granted { door: index, request, time, id }) => {
                 let Some(door) = self.engine.doors().get(index).cloned() else { return };
                 // A simulation does not fill this.
@@ -50,19 +50,19 @@ impl Play {
                     self.cooldowns.push((door.name.clone(), request.address, until));
                 }
                 if !self.buckets.admit(index, &door, Duration::ZERO, now.uptime) {
-                    return self.say(&dropped(&door.name, Cause::Rate, 1));
+                    return self.add_line(&dropped(&door.name, Cause::Rate, 1));
                 }
                 if !self.openings.have_room_for(&door, request.address, &request.ports) {
-                    return self.say(&dropped(&door.name, Cause::Queue, 1));
+                    return self.add_line(&dropped(&door.name, Cause::Queue, 1));
                 }
                 let opening = Opening { door: index, knocker: request.address, turn: Turn::default() };
-                self.openings_made += 1;
-                self.say_event(&Event::Opened { door: door.name.clone(), opening });
+                self.doors_opened += 1;
+                self.add_event(&Event::Opened { door: door.name.clone(), opening });
                 let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
-                let asked: Vec<Ports> = request.ports.iter().map(port).collect();
-                self.open_in_kernel(&door, request.address, &asked, request.seconds);
+                let requested: Vec<Ports> = request.ports.iter().map(port).collect();
+                self.open_in_kernel(&door, request.address, &requested, request.seconds);
                 let actions = self.openings.grant(&door, &request, now);
-                self.take(actions);
+                self.perform(actions);
             }
             Err(refused) => {
                 if let Some(packet) = refused.used_up {
@@ -72,7 +72,7 @@ impl Play {
                     return;
                 };
                 if refused.why.is_authentic() {
-                    self.say_event(&Event::Refused { door: name, knocker: knock.source, why: refused.why });
+                    self.add_event(&Event::Refused { door: name, knocker: knock.source, why: refused.why });
                 } else {
                     self.explain(|| format!("{name}: refused, {}", refused.why));
                 }

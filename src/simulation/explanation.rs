@@ -9,40 +9,40 @@ use crate::engine::tally::Tally;
 use crate::opening::event::Event;
 
 /// The state of the engine before the packet.
-pub(super) struct Before {
+pub(super) struct StateBefore {
     attempts: Vec<(usize, usize, Option<Stage>)>,
     tallies: Vec<Tally>,
     is_here: bool,
     is_of_interest: bool,
-    would_be: bool,
+    would_be_of_interest_here: bool,
 }
 
-impl Before {
-    pub(super) fn of(engine: &Engine, knock: &Knock) -> Before {
-        Before {
+impl StateBefore {
+    pub(super) fn of(engine: &Engine, knock: &Knock) -> StateBefore {
+        StateBefore {
             attempts: engine.progress(knock.source).collect(),
             tallies: engine.tallies().to_vec(),
             is_here: engine.is_here(knock.destination),
             is_of_interest: engine.may_be_stage(knock),
-            would_be: engine.may_affect_attempts_if_here(knock),
+            would_be_of_interest_here: engine.may_affect_attempts_if_here(knock),
         }
     }
 }
 
 /// The explanations for a packet; empty if the log is sufficient.
-pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &[Event]) -> Vec<String> {
+pub(super) fn explain(before: &StateBefore, engine: &Engine, knock: &Knock, events: &[Event]) -> Vec<String> {
     let got = Stage::of(knock);
     let mut sentences: Vec<String> = Vec::new();
     for event in events {
         match event {
             Event::Failed { door, stage, .. } => {
-                let waited = before.attempts.iter().find_map(|&(index, reached, next)| {
+                let expected = before.attempts.iter().find_map(|&(index, reached, next)| {
                     let is_it =
                         reached == *stage && engine.doors().get(index).is_some_and(|it| it.name == *door);
                     next.filter(|_| is_it)
                 });
-                let waited = waited.map_or_else(|| "another knock".to_owned(), |stage| stage.to_string());
-                sentences.push(format!("{door}: failed: stage {} is {waited}, got {got}", stage + 1));
+                let expected = expected.map_or_else(|| "another knock".to_owned(), |stage| stage.to_string());
+                sentences.push(format!("{door}: failed: stage {} is {expected}, got {got}", stage + 1));
             }
             Event::Unfit { .. } => sentences.extend(
                 event.debug_line().map(|line| format!("flags: {}", line.trim_end_matches(", ignoring..."))),
@@ -51,14 +51,14 @@ pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &
         }
     }
     let counted = engine.doors().iter().zip(engine.tallies()).zip(&before.tallies);
-    for ((door, now), then) in counted {
-        if now.ignored > then.ignored {
+    for ((door, after), earlier) in counted {
+        if after.ignored > earlier.ignored {
             sentences.push(format!(
                 "{}: ignored: Cooldown, Allow or Deny keeps {} out for now",
                 door.name, knock.source
             ));
         }
-        if now.wrong_list > then.wrong_list {
+        if after.wrong_list > earlier.wrong_list {
             sentences.push(format!("{}: this list was used before", door.name));
         }
     }
@@ -69,10 +69,10 @@ pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &
         format!("{got} begins no sequence, and {} has no attempt under way", knock.source)
     } else if before.is_of_interest {
         format!("{got} is left alone: the attempts of {} are for another address", knock.source)
-    } else if before.would_be && !before.is_here {
+    } else if before.would_be_of_interest_here && !before.is_here {
         format!("not of interest: {} is no address of this host, nor a Target with {got}", knock.destination)
-    } else if let Some(door) = engine.doors().iter().find(|door| has(door, knock)) {
-        unfit(door, knock)
+    } else if let Some(door) = engine.doors().iter().find(|door| has_stage(door, knock)) {
+        unmet_rule(door, knock)
     } else {
         format!("not of interest: no door has {got}")
     });
@@ -80,7 +80,7 @@ pub(super) fn explain(before: &Before, engine: &Engine, knock: &Knock, events: &
 }
 
 /// Whether this stage occurs in a sequence that opens the door now.
-fn has(door: &Door, knock: &Knock) -> bool {
+fn has_stage(door: &Door, knock: &Knock) -> bool {
     match &door.lock {
         Lock::Otp(lock) => lock.otp.can_have(Stage::of(knock)),
         lock => lock.current_sequence().is_some_and(|it| it.stages().contains(&Stage::of(knock))),
@@ -88,7 +88,7 @@ fn has(door: &Door, knock: &Knock) -> bool {
 }
 
 /// The requirements of a door that a packet with the right port does not meet.
-fn unfit(door: &Door, knock: &Knock) -> String {
+fn unmet_rule(door: &Door, knock: &Knock) -> String {
     let name = &door.name;
     if knock.protocol == Protocol::Udp {
         return format!("not of interest: {name} wants a datagram of another length (UDP_Length)");
