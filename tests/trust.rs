@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use knocking::trust::{Facts, Owners, faults};
+use knocking::trust::{FileMetadata, TrustedOwners, faults};
 
 trials![
     only_root_and_the_user_own_what_is_trusted,
@@ -16,15 +16,15 @@ trials![
 const ALL: &str = "         0          0 4294967295\n";
 const ONE: &str = "         0       1000          1\n";
 
-fn fact(owner: u32, mode: u32, target: Option<&str>) -> Facts {
-    Facts { owner, mode, target: target.map(PathBuf::from) }
+fn fact(owner: u32, mode: u32, target: Option<&str>) -> FileMetadata {
+    FileMetadata { owner, mode, target: target.map(PathBuf::from) }
 }
 
 /// What is said of a path in a made-up tree for user `us`.
-fn said(path: &str, us: u32, tree: &[(&str, Facts)]) -> Vec<String> {
-    let tree: HashMap<&str, Facts> = tree.iter().cloned().collect();
+fn said(path: &str, us: u32, tree: &[(&str, FileMetadata)]) -> Vec<String> {
+    let tree: HashMap<&str, FileMetadata> = tree.iter().cloned().collect();
     let look = |path: &Path| tree.get(path.to_str().unwrap()).cloned();
-    faults(Path::new(path), Owners::new(us, ALL), look).iter().map(ToString::to_string).collect()
+    faults(Path::new(path), TrustedOwners::new(us, ALL), look).iter().map(ToString::to_string).collect()
 }
 
 fn only_root_and_the_user_own_what_is_trusted() {
@@ -78,7 +78,7 @@ fn a_circle_of_links_ends() {
 
 fn the_users_that_a_namespace_lacks_are_trusted() {
     for (map, is_trusted) in [(ALL, false), (ONE, true), ("", false), ("0 1000 1\n1 100000 65536\n", false)] {
-        assert_eq!(Owners::new(0, map).include(65534), is_trusted, "{map}");
-        assert!(Owners::new(0, map).include(0) && !Owners::new(0, map).include(1000));
+        assert_eq!(TrustedOwners::new(0, map).include(65534), is_trusted, "{map}");
+        assert!(TrustedOwners::new(0, map).include(0) && !TrustedOwners::new(0, map).include(1000));
     }
 }

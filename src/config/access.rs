@@ -13,7 +13,7 @@ use crate::config::reading::{Note, Reading};
 use crate::config::syntax::trim;
 use crate::door::rules::Prefixes;
 use crate::door::spa::fields;
-use crate::door::spa::request::{Grants, Terms};
+use crate::door::spa::request::{RequestablePorts, Terms};
 use crate::octets;
 
 /// The time in seconds for which fwknopd opens ports by default.
@@ -40,8 +40,8 @@ struct Stanza {
     keys: KeyDraft,
     sources: Option<Prefixes>,
     destinations: Option<Prefixes>,
-    open: Option<Grants>,
-    restricted: Grants,
+    open: Option<RequestablePorts>,
+    restricted: RequestablePorts,
     user: Option<String>,
     requires_source: bool,
     timeout: u32,
@@ -175,7 +175,7 @@ impl Stanza {
             sources,
             destinations: None,
             open: None,
-            restricted: Grants::default(),
+            restricted: RequestablePorts::default(),
             user: None,
             requires_source: false,
             timeout: DEFAULT_TIMEOUT,
@@ -283,7 +283,7 @@ impl Stanza {
         }
         Ok(Terms {
             keys: self.keys.finish()?,
-            open: self.open.unwrap_or_else(Grants::everything),
+            open: self.open.unwrap_or_else(RequestablePorts::everything),
             restricted: self.restricted,
             users: self.user.map(|user| vec![user]),
             requires_source: self.requires_source,
@@ -306,7 +306,7 @@ fn prefixes(value: &[u8]) -> Result<Option<Prefixes>, &'static str> {
 }
 
 /// Parses a list of ports as fwknop writes them, with or without blanks; fwknop has no ranges.
-fn grants(text: &str) -> Result<Grants, &'static str> {
+fn grants(text: &str) -> Result<RequestablePorts, &'static str> {
     let list: Vec<&str> = text.split(',').map(str::trim).collect();
     let ports = fields::ports(&list.join(",").to_ascii_lowercase());
     let ports = ports.ok_or("is not a list of ports such as tcp/22, udp/53 (fwknop has no ranges)")?;

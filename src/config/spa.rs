@@ -1,7 +1,7 @@
 //! The single-packet directives of a door, and the lock built from them.
 
 use crate::door::digest::Digest;
-use crate::door::spa::request::{Grants, SpaLock, Terms};
+use crate::door::spa::request::{RequestablePorts, SpaLock, Terms};
 use crate::door::spa::sealed::Keys;
 use crate::door::spa::{DEFAULT_MAX_AGE, DEFAULT_PORT};
 
@@ -25,7 +25,7 @@ pub(super) struct OwnTerms {
     pub(super) key: Option<Key>,
     pub(super) hmac_key: Option<Key>,
     pub(super) digest: Option<Digest>,
-    pub(super) open: Option<Grants>,
+    pub(super) open: Option<RequestablePorts>,
     pub(super) users: Option<Vec<String>>,
     pub(super) requires_source: bool,
     pub(super) max_timeout: Option<u32>,
@@ -59,7 +59,7 @@ impl OwnTerms {
         Ok(Terms {
             keys: Keys::new(&key, &hmac_key, digest).map_err(|error| error.to_string())?,
             open: self.open.ok_or("SPA_Open must say what may be asked for, such as tcp/22 or any")?,
-            restricted: Grants::default(),
+            restricted: RequestablePorts::default(),
             users: self.users,
             requires_source: self.requires_source,
             sources: None,

@@ -14,7 +14,7 @@ use crate::config::spa::{OwnTerms, SpaDraft};
 use crate::config::value::Value;
 use crate::door::digest::Digest;
 use crate::door::spa::fields::is_user;
-use crate::door::spa::request::Grants;
+use crate::door::spa::request::RequestablePorts;
 
 type Outcome = Result<(), Problem>;
 
@@ -100,7 +100,8 @@ pub(super) fn hmac_digest(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mu
 }
 
 pub(super) fn open(draft: &mut Draft<'_>, value: &Value<'_>, reading: &mut Reading<'_>) -> Outcome {
-    let open = value.parse("any, or a list of ports such as tcp/22, udp/8000-8010", Grants::parse)?;
+    let open =
+        value.parse("any, or a list of ports such as tcp/22, udp/8000-8010", RequestablePorts::parse)?;
     begin_own(draft, "spa_open", &value.text(), reading).open = Some(open);
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, absolute};
 
 use zeroize::Zeroizing;
 
-use crate::trust::{self, Facts, Fault, Owners};
+use crate::trust::{self, Fault, FileMetadata, TrustedOwners};
 
 /// An open file that passed the checks.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Trusted> {
     let owners = owners();
     let mut faults = trust::faults(&absolute(path)?, owners, look);
     // The open file is checked too, in case it was replaced in between.
-    let opened = Facts { target: None, ..facts(path, &file.metadata()?) };
+    let opened = FileMetadata { target: None, ..file_metadata(path, &file.metadata()?) };
     faults.extend(owners.fault(path, &opened).filter(|_| faults.is_empty()));
     match faults.iter().find(|fault| !fault.is_group()) {
         Some(fault) => Err(io::Error::other(fault.to_string())),
@@ -53,18 +53,18 @@ pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Trusted> {
 
 /// The owner and mode of one path component, for [`trust::faults`].
 #[must_use]
-pub fn look(path: &Path) -> Option<Facts> {
-    fs::symlink_metadata(path).ok().map(|it| facts(path, &it))
+pub fn look(path: &Path) -> Option<FileMetadata> {
+    fs::symlink_metadata(path).ok().map(|it| file_metadata(path, &it))
 }
 
 /// The users whose files are trusted.
 #[must_use]
-pub fn owners() -> Owners {
+pub fn owners() -> TrustedOwners {
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    Owners::new(nix::unistd::geteuid().as_raw(), &uid_map)
+    TrustedOwners::new(nix::unistd::geteuid().as_raw(), &uid_map)
 }
 
-fn facts(path: &Path, it: &Metadata) -> Facts {
+fn file_metadata(path: &Path, it: &Metadata) -> FileMetadata {
     let target = it.is_symlink().then(|| fs::read_link(path).ok()).flatten();
-    Facts { owner: it.uid(), mode: it.mode(), target }
+    FileMetadata { owner: it.uid(), mode: it.mode(), target }
 }

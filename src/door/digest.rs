@@ -80,11 +80,11 @@ impl Digest {
 
 /// An HMAC (RFC 2104) whose key is set up. To use it again costs a third less than to begin with the key.
 #[derive(Clone)]
-pub struct Keyed(Option<State>);
+pub struct HmacKey(Option<HmacState>);
 
-/// What the key has become, by hash function.
+/// The state of the HMAC after its key, by hash function.
 #[derive(Clone)]
-enum State {
+enum HmacState {
     Md5(HmacReset<Md5>),
     Sha1(HmacReset<Sha1>),
     Sha256(HmacReset<Sha256>),
@@ -92,25 +92,25 @@ enum State {
     Sha512(HmacReset<Sha512>),
 }
 
-impl fmt::Debug for Keyed {
+impl fmt::Debug for HmacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keyed(not shown)")
+        f.write_str("HmacKey(not shown)")
     }
 }
 
-impl Keyed {
+impl HmacKey {
     /// Sets up a key, of any length.
     #[must_use]
-    pub fn new(digest: Digest, key: &[u8]) -> Keyed {
+    pub fn new(digest: Digest, key: &[u8]) -> HmacKey {
         // HMAC takes keys of any length. Should the crate ever refuse one, nothing has the right code.
         let state = match digest {
-            Digest::Md5 => HmacReset::new_from_slice(key).map(State::Md5),
-            Digest::Sha1 => HmacReset::new_from_slice(key).map(State::Sha1),
-            Digest::Sha256 => HmacReset::new_from_slice(key).map(State::Sha256),
-            Digest::Sha384 => HmacReset::new_from_slice(key).map(State::Sha384),
-            Digest::Sha512 => HmacReset::new_from_slice(key).map(State::Sha512),
+            Digest::Md5 => HmacReset::new_from_slice(key).map(HmacState::Md5),
+            Digest::Sha1 => HmacReset::new_from_slice(key).map(HmacState::Sha1),
+            Digest::Sha256 => HmacReset::new_from_slice(key).map(HmacState::Sha256),
+            Digest::Sha384 => HmacReset::new_from_slice(key).map(HmacState::Sha384),
+            Digest::Sha512 => HmacReset::new_from_slice(key).map(HmacState::Sha512),
         };
-        Keyed(state.ok())
+        HmacKey(state.ok())
     }
 
     /// The code of a message, given in parts.
@@ -118,15 +118,15 @@ impl Keyed {
     pub fn code(&self, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         fn finish<M: Mac + Clone>(state: &M, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
             let mut mac = state.clone();
-            feed(&mut mac, parts);
+            update(&mut mac, parts);
             Zeroizing::new(mac.finalize().into_bytes().to_vec())
         }
         match &self.0 {
-            Some(State::Md5(state)) => finish(state, parts),
-            Some(State::Sha1(state)) => finish(state, parts),
-            Some(State::Sha256(state)) => finish(state, parts),
-            Some(State::Sha384(state)) => finish(state, parts),
-            Some(State::Sha512(state)) => finish(state, parts),
+            Some(HmacState::Md5(state)) => finish(state, parts),
+            Some(HmacState::Sha1(state)) => finish(state, parts),
+            Some(HmacState::Sha256(state)) => finish(state, parts),
+            Some(HmacState::Sha384(state)) => finish(state, parts),
+            Some(HmacState::Sha512(state)) => finish(state, parts),
             None => Zeroizing::default(),
         }
     }
@@ -138,11 +138,11 @@ impl Keyed {
     #[must_use]
     pub fn verifies(&mut self, parts: &[&[u8]], code: &[u8]) -> bool {
         match &mut self.0 {
-            Some(State::Md5(state)) => check(state, parts, code),
-            Some(State::Sha1(state)) => check(state, parts, code),
-            Some(State::Sha256(state)) => check_sha256(state, parts, code),
-            Some(State::Sha384(state)) => check(state, parts, code),
-            Some(State::Sha512(state)) => check(state, parts, code),
+            Some(HmacState::Md5(state)) => check(state, parts, code),
+            Some(HmacState::Sha1(state)) => check(state, parts, code),
+            Some(HmacState::Sha256(state)) => check_sha256(state, parts, code),
+            Some(HmacState::Sha384(state)) => check(state, parts, code),
+            Some(HmacState::Sha512(state)) => check(state, parts, code),
             None => false,
         }
     }
@@ -163,11 +163,11 @@ fn check<M: Mac + FixedOutputReset>(state: &mut M, parts: &[&[u8]], code: &[u8])
     if code.len() != M::output_size() {
         return false;
     }
-    feed(state, parts);
+    update(state, parts);
     state.verify_slice_reset(code).is_ok()
 }
 
-fn feed<M: Mac>(mac: &mut M, parts: &[&[u8]]) {
+fn update<M: Mac>(mac: &mut M, parts: &[&[u8]]) {
     for part in parts {
         mac.update(part);
     }

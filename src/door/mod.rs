@@ -184,7 +184,7 @@ impl Door {
     /// The start command for a knocker of this address family; `None` also if it is empty.
     #[must_use]
     pub fn start_for(&self, knocker: IpAddr) -> Option<&Template> {
-        pick(knocker, self.start.as_ref(), self.start6.as_ref()).filter(|template| !template.is_empty())
+        for_family(knocker, self.start.as_ref(), self.start6.as_ref()).filter(|template| !template.is_empty())
     }
 
     /// Whether some knocker can make it run a start command: it has one, and has sequences left.
@@ -199,7 +199,7 @@ impl Door {
     /// its log lines.
     #[must_use]
     pub fn stop_for(&self, knocker: IpAddr) -> Option<&Template> {
-        pick(knocker, self.stop.as_ref(), self.stop6.as_ref())
+        for_family(knocker, self.stop.as_ref(), self.stop6.as_ref())
     }
 }
 
@@ -207,7 +207,7 @@ fn seconds(number: i32) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(0))
 }
 
-fn pick<'a>(
+fn for_family<'a>(
     knocker: IpAddr,
     plain: Option<&'a Template>,
     for_v6: Option<&'a Template>,
@@ -250,12 +250,12 @@ impl Template {
     /// # Errors
     /// [`TooLong`] beyond [`MAX_COMMAND`] bytes.
     pub fn fill(&self, knocker: IpAddr) -> Result<Vec<u8>, TooLong> {
-        const MARK: &[u8] = b"%IP%";
+        const PLACEHOLDER: &[u8] = b"%IP%";
         let address = knocker.to_string();
         let mut filled = Vec::with_capacity(self.0.len() + address.len());
         let mut rest = &*self.0;
         while let Some(byte) = rest.first() {
-            if let Some(after) = rest.strip_prefix(MARK) {
+            if let Some(after) = rest.strip_prefix(PLACEHOLDER) {
                 filled.extend_from_slice(address.as_bytes());
                 rest = after;
             } else {

@@ -38,7 +38,7 @@ pub struct OpenRules {
 }
 
 /// The prefix lengths, for IPv4 and IPv6, of a single address.
-pub const WHOLE: (u8, u8) = (32, 128);
+pub const SINGLE_ADDRESS: (u8, u8) = (32, 128);
 
 impl Default for OpenRules {
     fn default() -> OpenRules {
@@ -47,7 +47,7 @@ impl Default for OpenRules {
             closes_on_stop: false,
             closes_established: false,
             closes_on_disconnect: false,
-            prefixes: WHOLE,
+            prefixes: SINGLE_ADDRESS,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::door::digest::{Digest, Keyed};
+use crate::door::digest::{Digest, HmacKey};
 use crate::door::knock::Protocol;
 use crate::door::seed::{MAX_SEED, Seed};
 use crate::door::sequence::{MAX_STAGES, Stage};
@@ -25,7 +25,7 @@ pub const DEFAULT_WINDOW: u16 = 1;
 /// The most neighbouring periods that may be configured.
 pub const MAX_WINDOW: u16 = 100;
 /// The ports of a list lie between the base and this many above it.
-pub const SPREAD: u16 = 255;
+pub const MAX_PORT_OFFSET: u16 = 255;
 /// Digest bytes repeat after this many stages. The last one is always 0: SHA-1, the first digest, has
 /// one byte less.
 const STAGES_PER_DIGEST: usize = 21;
@@ -113,13 +113,13 @@ impl Otp {
         let is_protected = match word(fields.next().ok_or(OtpError::Missing("on or off"))?) {
             on if on == "ON" => true,
             off if off == "OFF" => false,
-            other => return Err(OtpError::Protection(harmless(other, seed.bytes()))),
+            other => return Err(OtpError::Protection(quotable(other, seed.bytes()))),
         };
         let mut protocols = Vec::new();
         for field in fields {
             let name = word(field);
             let Some(protocol) = Protocol::with_ports(&name) else {
-                return Err(OtpError::Protocol(harmless(name, seed.bytes())));
+                return Err(OtpError::Protocol(quotable(name, seed.bytes())));
             };
             if protocols.len() == MAX_STAGES {
                 return Err(OtpError::TooMany);
@@ -222,7 +222,7 @@ impl Otp {
     /// or two if it wraps at 65536.
     #[must_use]
     pub fn ranges(&self) -> Vec<(Protocol, u16, u16)> {
-        let (low, high) = (self.base, self.base.wrapping_add(SPREAD));
+        let (low, high) = (self.base, self.base.wrapping_add(MAX_PORT_OFFSET));
         let mut ranges = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             if !self.protocols.contains(&protocol) {
@@ -240,14 +240,14 @@ impl Otp {
     /// Whether a list can have this stage.
     #[must_use]
     pub fn can_have(&self, stage: Stage) -> bool {
-        self.protocols.contains(&stage.protocol) && stage.port.wrapping_sub(self.base) <= SPREAD
+        self.protocols.contains(&stage.protocol) && stage.port.wrapping_sub(self.base) <= MAX_PORT_OFFSET
     }
 
     /// A fingerprint of everything that determines the lists; it reveals nothing about the seed.
     #[must_use]
     pub fn identity(&self) -> u64 {
         let text = format!("identity {self} {}", self.digest.word());
-        let digest = Keyed::new(Digest::Sha256, self.seed.bytes()).code(&[text.as_bytes()]);
+        let digest = HmacKey::new(Digest::Sha256, self.seed.bytes()).code(&[text.as_bytes()]);
         digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
     }
 
@@ -264,7 +264,7 @@ impl Otp {
         if let Some(address) = address {
             key.extend_from_slice(address.to_string().as_bytes());
         }
-        Keyed::new(self.digest, &key).code(&[period.to_string().as_bytes()])
+        HmacKey::new(self.digest, &key).code(&[period.to_string().as_bytes()])
     }
 }
 
@@ -286,9 +286,9 @@ fn word(field: &[u8]) -> String {
 
 /// The word, if a message may quote it. If the fields are in the wrong order, a field after the first can be
 /// the seed: only a short word of letters is quoted, and only if the first field looks like a seed.
-fn harmless(word: String, seed: &[u8]) -> Option<String> {
-    const LONGEST: usize = 8;
-    let is_word = word.len() <= LONGEST && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+fn quotable(word: String, seed: &[u8]) -> Option<String> {
+    const MAX_QUOTED: usize = 8;
+    let is_word = word.len() <= MAX_QUOTED && word.bytes().all(|byte| byte.is_ascii_alphabetic());
     let is_mixed_up = ["on", "off", "tcp", "udp"].iter().any(|it| seed.eq_ignore_ascii_case(it.as_bytes()))
         || seed.iter().all(u8::is_ascii_digit);
     Some(word).filter(|_| is_word && !is_mixed_up)

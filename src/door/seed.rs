@@ -8,27 +8,27 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use crate::door::digest::{Digest, Keyed};
+use crate::door::digest::{Digest, HmacKey};
 
 /// The longest seed, in bytes.
 pub const MAX_SEED: usize = 31;
 /// How many random bytes a new seed is made of: 144 bits.
 pub const SEED_BYTES: usize = 18;
 /// A seed with less than this can be guessed by anyone who overheard one list.
-pub const ENOUGH_BITS: u32 = 80;
+pub const MIN_SEED_BITS: u32 = 80;
 /// Bits are counted in fixed point, with this many parts to a bit: floating point would link the C library's
 /// logarithm.
-const BIT: u32 = 1 << 16;
+const PARTS_PER_BIT: u32 = 1 << 16;
 /// A word of a language counts for 13 bits, as one drawn from a list of some 8,000...
-const WORD: u32 = 13 * BIT;
+const WORD_PARTS: u32 = 13 * PARTS_PER_BIT;
 /// ... or for 2.2 bits a letter (rounded up), if it is long: then it is several words, or a sentence.
-const LETTER: u32 = BIT * 11 / 5 + 1;
+const LETTER_PARTS: u32 = PARTS_PER_BIT * 11 / 5 + 1;
 /// The fewest letters of a word; a random seed has shorter runs of letters by chance.
-const SHORTEST_WORD: usize = 6;
+const MIN_WORD: usize = 6;
 /// The same for a word between blanks, hyphens and the like.
-const SHORTEST_WORD_APART: usize = 3;
+const MIN_SEPARATE_WORD: usize = 3;
 /// The most vowels or consonants in a row in a word; random letters seldom keep to it.
-const LONGEST_CLUSTER: usize = 3;
+const MAX_CLUSTER: usize = 3;
 
 /// A new seed in the form in which it is written: letters, digits, hyphens and underscores. The bytes must be
 /// random. One in several hundred looks like words, and `--check` would call it guessable: then the result is
@@ -36,7 +36,7 @@ const LONGEST_CLUSTER: usize = 3;
 #[must_use]
 pub fn new_seed(random: &[u8; SEED_BYTES]) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(random));
-    let is_good = Seed::new(text.as_bytes()).is_some_and(|seed| seed.bits() >= ENOUGH_BITS);
+    let is_good = Seed::new(text.as_bytes()).is_some_and(|seed| seed.bits() >= MIN_SEED_BITS);
     is_good.then_some(text)
 }
 
@@ -66,7 +66,7 @@ impl Seed {
     /// A fingerprint, equal for equal seeds only; it reveals nothing about the seed.
     #[must_use]
     pub fn fingerprint(&self) -> Vec<u8> {
-        Keyed::new(Digest::Sha256, &self.0).code(&[b"seed"]).to_vec()
+        HmacKey::new(Digest::Sha256, &self.0).code(&[b"seed"]).to_vec()
     }
 
     /// The approximate number of bits to guess for an attacker who knows how the seed was made: from which
@@ -80,22 +80,23 @@ impl Seed {
         let different = Zeroizing::new(std::array::from_fn::<bool, 256, _>(|byte| {
             u8::try_from(byte).is_ok_and(|byte| seed.contains(&byte))
         }));
-        let different = different.iter().filter(|&&is_there| is_there).count();
-        let one = logarithm(u32::try_from(different).unwrap_or(u32::MAX));
+        let different = different.iter().filter(|&&occurs| occurs).count();
+        let character_parts = logarithm(u32::try_from(different).unwrap_or(u32::MAX));
         let mut parts = 0;
         let mut at = 0;
         while let Some(rest) = seed.get(at..).filter(|rest| !rest.is_empty()) {
             let before = at.checked_sub(1).and_then(|before| seed.get(before)).copied();
-            if let Some(length) = word(before, rest) {
+            if let Some(length) = word_length(before, rest) {
                 let letters = u32::try_from(length).unwrap_or(u32::MAX);
-                parts += WORD.max(letters.saturating_mul(LETTER));
+                parts += WORD_PARTS.max(letters.saturating_mul(LETTER_PARTS));
                 at += length;
             } else {
-                parts += if is_expected(seed, at) { one.min(BIT) } else { one };
+                parts +=
+                    if is_expected(seed, at) { character_parts.min(PARTS_PER_BIT) } else { character_parts };
                 at += 1;
             }
         }
-        parts / BIT
+        parts / PARTS_PER_BIT
     }
 }
 
@@ -106,7 +107,7 @@ fn logarithm(number: u32) -> u32 {
     // the square is 2 or more, the next binary digit of the logarithm is 1.
     let mut rest = u64::from(number) << (31 - whole);
     let mut parts = whole;
-    for _ in 0..BIT.ilog2() {
+    for _ in 0..PARTS_PER_BIT.ilog2() {
         rest = (rest * rest) >> 31;
         let digit = rest >> 32;
         rest >>= digit;
@@ -116,7 +117,7 @@ fn logarithm(number: u32) -> u32 {
 }
 
 /// The length in letters of the word that begins here; `None` if no word does.
-fn word(before: Option<u8>, text: &[u8]) -> Option<usize> {
+fn word_length(before: Option<u8>, text: &[u8]) -> Option<usize> {
     let (first, rest) = text.split_first()?;
     let is_in_the_middle = before.is_some_and(|it| {
         if first.is_ascii_lowercase() { it.is_ascii_alphabetic() } else { it.is_ascii_uppercase() }
@@ -125,15 +126,15 @@ fn word(before: Option<u8>, text: &[u8]) -> Option<usize> {
         return None;
     }
     let is_upper = first.is_ascii_uppercase() && rest.first().is_some_and(u8::is_ascii_uppercase);
-    let is_more = |byte: &&u8| if is_upper { byte.is_ascii_uppercase() } else { byte.is_ascii_lowercase() };
-    let length = 1 + rest.iter().take_while(is_more).count();
+    let continues = |byte: &&u8| if is_upper { byte.is_ascii_uppercase() } else { byte.is_ascii_lowercase() };
+    let length = 1 + rest.iter().take_while(continues).count();
     let is_vowel = |byte: u8| b"aeiouy".contains(&byte.to_ascii_lowercase());
     let mut clusters = text.get(..length)?.chunk_by(|a, b| is_vowel(*a) == is_vowel(*b));
-    let is_speakable = clusters.all(|cluster| cluster.len() <= LONGEST_CLUSTER);
+    let is_pronounceable = clusters.all(|cluster| cluster.len() <= MAX_CLUSTER);
     let stands_apart =
         [before, text.get(length).copied()].into_iter().flatten().all(|it| !it.is_ascii_alphanumeric());
-    let shortest = if stands_apart { SHORTEST_WORD_APART } else { SHORTEST_WORD };
-    (is_speakable && length >= shortest).then_some(length)
+    let shortest = if stands_apart { MIN_SEPARATE_WORD } else { MIN_WORD };
+    (is_pronounceable && length >= shortest).then_some(length)
 }
 
 /// Whether the byte at this place follows from those before it: as the next one of a run, or as the end of a
@@ -150,13 +151,13 @@ fn is_expected(seed: &[u8], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{BIT, logarithm};
+    use super::{PARTS_PER_BIT, logarithm};
 
     #[test]
     fn logarithms_are_exact_to_the_last_part() {
-        assert_eq!([0, 1, 2, 16].map(logarithm), [0, 0, BIT, 4 * BIT]);
+        assert_eq!([0, 1, 2, 16].map(logarithm), [0, 0, PARTS_PER_BIT, 4 * PARTS_PER_BIT]);
         for number in 1..=256 {
-            let exact = f64::from(number).log2() * f64::from(BIT);
+            let exact = f64::from(number).log2() * f64::from(PARTS_PER_BIT);
             let parts = f64::from(logarithm(number));
             assert!(parts <= exact && parts > exact - 1.001, "{number}: {parts}, not {exact}");
         }

@@ -13,7 +13,7 @@ const MERGE_ABOVE: usize = 256;
 /// How many lists are remembered individually. Beyond that, all lists of the oldest period and of earlier
 /// ones count as spent: a door that is opened from this many addresses in one period stays closed to others
 /// until the next period.
-const MOST: usize = 65_536;
+const MAX_LISTS: usize = 65_536;
 
 /// The spent lists of one lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Spent {
         let surplus = self.lists.len().saturating_sub(MERGE_ABOVE);
         let old = self.lists.iter().take(surplus).take_while(|list| list.0 < accepted).count();
         self.floor = self.floor.max(self.lists.drain(..old).map(|list| list.0).next_back());
-        if let Some(&(oldest, _)) = self.lists.first().filter(|_| self.lists.len() > MOST) {
+        if let Some(&(oldest, _)) = self.lists.first().filter(|_| self.lists.len() > MAX_LISTS) {
             self.raise_floor(oldest);
             self.lists.retain(|list| list.0 > oldest);
         }

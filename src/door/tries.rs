@@ -13,17 +13,17 @@ use std::net::{IpAddr, Ipv6Addr};
 pub const DEFAULT_TRIES: u8 = 3;
 /// How many sources are kept for all doors together, each with a period: as many /64 networks as an IPv6 /48
 /// has. They take some 4 MB.
-const MOST: usize = 65_536;
+const MAX_SOURCES: usize = 65_536;
 /// The least number of sources kept for each door, however many doors there are.
-const LEAST_SHARE: usize = 256;
+const MIN_SOURCES_PER_LOCK: usize = 256;
 /// A full table forgets one in this many entries at once, so that not every new source costs a search.
-const FORGOTTEN: usize = 8;
+const EVICTED_SHARE: usize = 8;
 
 /// The tries at the lists of one lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tries {
     counts: BTreeMap<(u64, IpAddr), u8>,
-    most: usize,
+    capacity: usize,
 }
 
 impl Default for Tries {
@@ -49,7 +49,7 @@ impl Tries {
     /// An empty table; `locks` tables share the space for all doors.
     #[must_use]
     pub fn shared_by(locks: usize) -> Tries {
-        Tries { counts: BTreeMap::new(), most: (MOST / locks.max(1)).max(LEAST_SHARE) }
+        Tries { counts: BTreeMap::new(), capacity: (MAX_SOURCES / locks.max(1)).max(MIN_SOURCES_PER_LOCK) }
     }
 
     /// How many tries this knocker's source had at the list of a period.
@@ -69,7 +69,7 @@ impl Tries {
     /// Raises the number of tries to `count`, unless it is higher already.
     pub fn set(&mut self, period: u64, knocker: IpAddr, count: u8, accepted: u64) {
         let key = (period, source(knocker));
-        if !self.counts.contains_key(&key) && self.counts.len() >= self.most {
+        if !self.counts.contains_key(&key) && self.counts.len() >= self.capacity {
             self.make_room(accepted);
         }
         let known = self.counts.entry(key).or_default();
@@ -79,16 +79,16 @@ impl Tries {
     /// Forgets tries at lists that are no longer accepted. If that is not enough, forgets the sources with
     /// the fewest tries: to be forgotten, a source has to fill the table with others that have as many.
     fn make_room(&mut self, accepted: u64) {
-        let wanted = self.most - self.most / FORGOTTEN;
+        let target = self.capacity - self.capacity / EVICTED_SHARE;
         self.counts.retain(|(period, _), _| *period >= accepted);
-        let mut too_many = self.counts.len().saturating_sub(wanted);
+        let mut surplus = self.counts.len().saturating_sub(target);
         for fewest in 0..=u8::MAX {
             self.counts.retain(|_, count| {
-                let goes = *count == fewest && too_many > 0;
-                too_many -= usize::from(goes);
-                !goes
+                let is_evicted = *count == fewest && surplus > 0;
+                surplus -= usize::from(is_evicted);
+                !is_evicted
             });
-            if too_many == 0 {
+            if surplus == 0 {
                 return;
             }
         }

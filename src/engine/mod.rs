@@ -31,7 +31,7 @@ use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
-use crate::engine::single_packets::{Gates, Verdict};
+use crate::engine::single_packets::{HmacVerifiers, Verdict};
 use crate::engine::steps::Steps;
 use crate::engine::strays::Strays;
 use crate::engine::tally::Tally;
@@ -61,7 +61,7 @@ pub struct Engine {
     here: Vec<u128>,
     interest: Interest,
     first_stages: FirstStages,
-    gates: Gates,
+    verifiers: HmacVerifiers,
     /// The doors whose sequences change with the time.
     otp_doors: Vec<u32>,
     /// The Unix times for which `first_stages` is up to date.
@@ -111,7 +111,7 @@ impl Engine {
         let mut engine = Engine {
             otp_doors: (0..).zip(&doors).filter(|(_, door)| is_otp(door)).map(|(index, _)| index).collect(),
             interest: Interest::of(&doors, 0),
-            gates: Gates::of(&doors),
+            verifiers: HmacVerifiers::of(&doors),
             tallies: vec![Tally::default(); doors.len()],
             most_attempts: 0,
             strays: Strays::of(&doors),
@@ -189,10 +189,10 @@ impl Engine {
         self.steps.take_suppressed()
     }
 
-    /// Checks a datagram against the gates of single-packet doors, and counts the result.
+    /// Checks a datagram against the verifiers of single-packet doors, and counts the result.
     pub fn judge_single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) -> Verdict {
         let own = self.is_here(knock.destination);
-        let verdict = self.gates.judge(knock, packet, own);
+        let verdict = self.verifiers.judge(knock, packet, own);
         let counted = match verdict {
             Verdict::Wrong { door, .. } | Verdict::Repeated(door) => self.tallies.get_mut(door),
             Verdict::Stray | Verdict::Passed(_) => None,

@@ -15,27 +15,27 @@ use crate::door::lock::{Lock, Turn};
 use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::request::{Arrival, Request, SpaLock, is_in_time};
-use crate::door::spa::sealed::{Gate, PacketId, UncheckedPacket};
+use crate::door::spa::sealed::{HmacVerifier, PacketId, UncheckedPacket};
 use crate::opening::event::Opening;
 use crate::sorted;
 
 /// How many passed packets are remembered, so that a packet sent again and again does not reach the
 /// doorkeeper.
-const PASSED: usize = 4096;
+const MAX_PASSED: usize = 4096;
 
-/// The gates of all doors that accept single packets.
+/// The verifiers of all doors that accept single packets.
 #[derive(Clone, Debug, Default)]
-pub struct Gates {
-    by_port: LiteMap<u16, Vec<GateOfDoor>>,
+pub struct HmacVerifiers {
+    by_port: LiteMap<u16, Vec<DoorVerifier>>,
     passed: PassedPackets,
 }
 
 #[derive(Clone, Debug)]
-struct GateOfDoor {
+struct DoorVerifier {
     door: usize,
     target: Option<IpAddr>,
     logs_failures: bool,
-    gate: Gate,
+    verifier: HmacVerifier,
 }
 
 /// The watcher's decision on a datagram.
@@ -43,16 +43,16 @@ struct GateOfDoor {
 pub enum Verdict {
     /// No door listens for it.
     Stray,
-    /// It fails the HMAC check of every gate.
+    /// It fails the HMAC check of every verifier.
     Wrong {
         /// The first door that it may have been meant for.
         door: usize,
         /// The first such door with `Log_Failures`, if there is one.
         reporter: Option<usize>,
     },
-    /// This door's gate has accepted the same packet before.
+    /// This door's verifier has accepted the same packet before.
     Repeated(usize),
-    /// This door's gate accepts it, for the first time.
+    /// This door's verifier accepts it, for the first time.
     Passed(usize),
 }
 
@@ -73,7 +73,7 @@ impl PassedPackets {
             return false;
         }
         self.order.push_back(id);
-        if self.order.len() > PASSED
+        if self.order.len() > MAX_PASSED
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.retain(|it| *it != oldest);
@@ -82,40 +82,41 @@ impl PassedPackets {
     }
 }
 
-impl Gates {
-    /// The gates of these doors, in their order.
+impl HmacVerifiers {
+    /// The verifiers of these doors, in their order.
     #[must_use]
-    pub fn of(doors: &[Door]) -> Gates {
-        let mut gates = Gates::default();
+    pub fn of(doors: &[Door]) -> HmacVerifiers {
+        let mut verifiers = HmacVerifiers::default();
         for (index, door) in doors.iter().enumerate() {
             let Lock::Spa(lock) = &door.lock else { continue };
-            let gates = gates.by_port.entry(lock.port).or_default();
-            gates.extend(lock.terms.iter().map(|terms| GateOfDoor {
+            let verifiers = verifiers.by_port.entry(lock.port).or_default();
+            verifiers.extend(lock.terms.iter().map(|terms| DoorVerifier {
                 door: index,
                 target: door.target,
                 logs_failures: door.rules.logs_failures,
-                gate: terms.keys.gate().clone(),
+                verifier: terms.keys.verifier().clone(),
             }));
         }
-        gates
+        verifiers
     }
 
     /// Decides on a datagram; `own` says whether its destination is one of this host's addresses.
     pub fn judge(&mut self, knock: &Knock, packet: &UncheckedPacket, own: bool) -> Verdict {
-        let Some(gates) = self.by_port.get_mut(&knock.port) else { return Verdict::Stray };
-        let is_meant = |gate: &&mut GateOfDoor| gate.target.map_or(own, |target| target == knock.destination);
-        let mut gates = gates.iter_mut().filter(is_meant).peekable();
-        let Some(door) = gates.peek().map(|gate| gate.door) else { return Verdict::Stray };
+        let Some(verifiers) = self.by_port.get_mut(&knock.port) else { return Verdict::Stray };
+        let is_meant =
+            |verifier: &&mut DoorVerifier| verifier.target.map_or(own, |target| target == knock.destination);
+        let mut verifiers = verifiers.iter_mut().filter(is_meant).peekable();
+        let Some(door) = verifiers.peek().map(|verifier| verifier.door) else { return Verdict::Stray };
         let mut reporter = None;
-        for gate in gates {
-            if gate.gate.check(packet).is_ok() {
+        for verifier in verifiers {
+            if verifier.verifier.check(packet).is_ok() {
                 return if self.passed.insert(packet.payload()) {
-                    Verdict::Passed(gate.door)
+                    Verdict::Passed(verifier.door)
                 } else {
-                    Verdict::Repeated(gate.door)
+                    Verdict::Repeated(verifier.door)
                 };
             }
-            reporter = reporter.or(gate.logs_failures.then_some(gate.door));
+            reporter = reporter.or(verifier.logs_failures.then_some(verifier.door));
         }
         Verdict::Wrong { door, reporter }
     }

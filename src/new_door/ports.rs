@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::door::lock::Lock;
-use crate::door::otp::SPREAD;
+use crate::door::otp::MAX_PORT_OFFSET;
 
 /// Fills a buffer with unpredictable bytes, or returns why it cannot.
 pub type RandomSource<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), String>;
@@ -105,7 +105,7 @@ fn with_protocols(
 pub(super) fn otp_base(taken: &[u16], random: RandomSource<'_>) -> Result<u16, String> {
     for _ in 0..MAX_ATTEMPTS {
         let base = random_u16(random)?;
-        let lists = base..=base.saturating_add(SPREAD);
+        let lists = base..=base.saturating_add(MAX_PORT_OFFSET);
         if OTP_BASES.contains(&base) && !taken.iter().any(|port| lists.contains(port)) {
             return Ok(base);
         }

@@ -120,14 +120,14 @@ pub enum CraftError {
     /// It has this many bytes, too many for the length field of IP.
     TooLong(usize),
     /// One address is IPv4, the other is IPv6.
-    Families,
+    MixedFamilies,
 }
 
 impl fmt::Display for CraftError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CraftError::TooLong(length) => write!(f, "a packet of {length} bytes is too long for IP"),
-            CraftError::Families => f.write_str("source and destination are not of one address family"),
+            CraftError::MixedFamilies => f.write_str("source and destination are not of one address family"),
         }
     }
 }
@@ -161,8 +161,8 @@ impl Packet {
             Segment::Udp => 6,
             Segment::Echo => 2,
         };
-        if let Some(place) = segment.get_mut(at..at + 2) {
-            place.copy_from_slice(&self.sent_checksum(sum).to_be_bytes());
+        if let Some(field) = segment.get_mut(at..at + 2) {
+            field.copy_from_slice(&self.sent_checksum(sum).to_be_bytes());
         }
         let mut bytes = self.ip_header(segment.len())?;
         bytes.append(&mut segment);
@@ -217,7 +217,7 @@ impl Packet {
                 bytes.extend(length(segment)?.to_be_bytes());
                 bytes.extend([0, 0, 0, protocol]);
             }
-            _ => return Err(CraftError::Families),
+            _ => return Err(CraftError::MixedFamilies),
         }
         Ok(bytes)
     }
@@ -235,8 +235,8 @@ impl Packet {
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
                 let sum = checksum(&[&bytes]);
-                if let Some(place) = bytes.get_mut(10..12) {
-                    place.copy_from_slice(&sum.to_be_bytes());
+                if let Some(field) = bytes.get_mut(10..12) {
+                    field.copy_from_slice(&sum.to_be_bytes());
                 }
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
@@ -247,19 +247,19 @@ impl Packet {
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
             }
-            _ => return Err(CraftError::Families),
+            _ => return Err(CraftError::MixedFamilies),
         }
         Ok(bytes)
     }
 
     /// The checksum to send, given the correct one.
-    fn sent_checksum(&self, right: u16) -> u16 {
+    fn sent_checksum(&self, correct: u16) -> u16 {
         // A UDP checksum of 0 means "none" (RFC 768), which IPv6 forbids.
-        let right = if matches!(self.segment, Segment::Udp) && right == 0 { 0xffff } else { right };
+        let correct = if matches!(self.segment, Segment::Udp) && correct == 0 { 0xffff } else { correct };
         if !self.bad_checksum {
-            return right;
+            return correct;
         }
-        match right ^ 0x0100 {
+        match correct ^ 0x0100 {
             0 => 0x0200,
             wrong => wrong,
         }

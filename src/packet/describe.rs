@@ -18,7 +18,7 @@ impl fmt::Display for Dissection<'_> {
         // `None` means that the bytes ended too early; the fields before that are in `fields`.
         let _cut = reader.packet();
         f.write_str(&fields)?;
-        hex(self.0, f)
+        hex_dump(self.0, f)
     }
 }
 
@@ -43,23 +43,23 @@ impl Reader<'_> {
         Some(*taken)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    fn read_u8(&mut self) -> Option<u8> {
         self.take::<1>().map(u8::from_be_bytes)
     }
 
-    fn half(&mut self) -> Option<u16> {
+    fn read_u16(&mut self) -> Option<u16> {
         self.take().map(u16::from_be_bytes)
     }
 
-    fn word(&mut self) -> Option<u32> {
+    fn read_u32(&mut self) -> Option<u32> {
         self.take().map(u32::from_be_bytes)
     }
 
     fn field(&mut self, layer: &str, name: &str, value: impl fmt::Display) {
-        self.add(layer, name, &value);
+        self.write_field(layer, name, &value);
     }
 
-    fn add(&mut self, layer: &str, name: &str, value: &dyn fmt::Display) {
+    fn write_field(&mut self, layer: &str, name: &str, value: &dyn fmt::Display) {
         let _ = writeln!(self.out, "  {layer:<4} {name:<16} {value}");
     }
 
@@ -84,17 +84,17 @@ impl Reader<'_> {
     }
 
     fn ipv4(&mut self) -> Option<u8> {
-        let first = self.byte()?;
+        let first = self.read_u8()?;
         let header = usize::from(first & 0x0f) * 4;
         self.field("ip", "version", first >> 4);
         self.field("ip", "header length", header);
-        let tos = self.byte()?;
+        let tos = self.read_u8()?;
         self.field("ip", "tos", format_args!("0x{tos:02x} (dscp {})", tos >> 2));
-        let length = self.half()?;
+        let length = self.read_u16()?;
         self.field("ip", "total length", length);
-        let id = self.half()?;
+        let id = self.read_u16()?;
         self.field("ip", "identification", format_args!("0x{id:04x}"));
-        let fragment = self.half()?;
+        let fragment = self.read_u16()?;
         let bits = match fragment >> 13 {
             0 => "none",
             2 => "df",
@@ -102,11 +102,11 @@ impl Reader<'_> {
         };
         self.field("ip", "flags", bits);
         self.field("ip", "fragment offset", (fragment & 0x1fff) * 8);
-        let ttl = self.byte()?;
+        let ttl = self.read_u8()?;
         self.field("ip", "ttl", ttl);
-        let protocol = self.byte()?;
+        let protocol = self.read_u8()?;
         self.field("ip", "protocol", protocol);
-        let checksum = self.half()?;
+        let checksum = self.read_u16()?;
         self.field("ip", "checksum", format_args!("0x{checksum:04x}"));
         let source = Ipv4Addr::from(self.take::<4>()?);
         self.field("ip", "source", source);
@@ -117,7 +117,7 @@ impl Reader<'_> {
     }
 
     fn ipv6(&mut self) -> Option<u8> {
-        let first = self.word()?;
+        let first = self.read_u32()?;
         self.field("ip", "version", first >> 28);
         self.field(
             "ip",
@@ -125,11 +125,11 @@ impl Reader<'_> {
             format_args!("0x{:02x} (dscp {})", first >> 20 & 0xff, first >> 22 & 0x3f),
         );
         self.field("ip", "flow label", format_args!("0x{:05x}", first & 0xf_ffff));
-        let length = self.half()?;
+        let length = self.read_u16()?;
         self.field("ip", "payload length", length);
-        let protocol = self.byte()?;
+        let protocol = self.read_u8()?;
         self.field("ip", "next header", protocol);
-        let limit = self.byte()?;
+        let limit = self.read_u8()?;
         self.field("ip", "hop limit", limit);
         let source = Ipv6Addr::from(self.take::<16>()?);
         self.field("ip", "source", source);
@@ -139,52 +139,52 @@ impl Reader<'_> {
     }
 
     fn ports(&mut self, layer: &str) -> Option<()> {
-        let source = self.half()?;
+        let source = self.read_u16()?;
         self.field(layer, "source port", source);
-        let destination = self.half()?;
+        let destination = self.read_u16()?;
         self.field(layer, "destination port", destination);
         Some(())
     }
 
     fn udp(&mut self) -> Option<()> {
         self.ports("udp")?;
-        let length = self.half()?;
+        let length = self.read_u16()?;
         self.field("udp", "length", length);
-        let checksum = self.half()?;
+        let checksum = self.read_u16()?;
         self.field("udp", "checksum", format_args!("0x{checksum:04x}"));
         Some(())
     }
 
     fn icmp(&mut self) -> Option<()> {
-        let kind = self.byte()?;
+        let kind = self.read_u8()?;
         let is_request = [true, false].map(Protocol::echo_request).contains(&kind);
         self.field("icmp", "type", format_args!("{kind}{}", if is_request { " (echo request)" } else { "" }));
-        let code = self.byte()?;
+        let code = self.read_u8()?;
         self.field("icmp", "code", code);
-        let checksum = self.half()?;
+        let checksum = self.read_u16()?;
         self.field("icmp", "checksum", format_args!("0x{checksum:04x}"));
-        let identifier = self.half()?;
+        let identifier = self.read_u16()?;
         self.field("icmp", "identifier", identifier);
-        let sequence = self.half()?;
+        let sequence = self.read_u16()?;
         self.field("icmp", "sequence", sequence);
         Some(())
     }
 
     fn tcp(&mut self) -> Option<()> {
         self.ports("tcp")?;
-        let sequence = self.word()?;
+        let sequence = self.read_u32()?;
         self.field("tcp", "sequence", sequence);
-        let acknowledgment = self.word()?;
+        let acknowledgment = self.read_u32()?;
         self.field("tcp", "acknowledgment", acknowledgment);
-        let header = usize::from(self.byte()? >> 4) * 4;
+        let header = usize::from(self.read_u8()? >> 4) * 4;
         self.field("tcp", "header length", header);
-        let flags = Flags(self.byte()?);
+        let flags = Flags(self.read_u8()?);
         self.field("tcp", "flags", flag_names(flags));
-        let window = self.half()?;
+        let window = self.read_u16()?;
         self.field("tcp", "window", window);
-        let checksum = self.half()?;
+        let checksum = self.read_u16()?;
         self.field("tcp", "checksum", format_args!("0x{checksum:04x}"));
-        let urgent = self.half()?;
+        let urgent = self.read_u16()?;
         self.field("tcp", "urgent pointer", urgent);
         let (options, rest) = self.bytes.split_at_checked(header.checked_sub(20)?)?;
         self.bytes = rest;
@@ -192,12 +192,12 @@ impl Reader<'_> {
     }
 
     fn options(&mut self) -> Option<()> {
-        while let Some(kind) = self.byte() {
+        while let Some(kind) = self.read_u8() {
             match kind {
                 0 => return Some(()),
                 1 => self.field("tcp", "option", "nop"),
                 _ => {
-                    let length = usize::from(self.byte()?).checked_sub(2)?;
+                    let length = usize::from(self.read_u8()?).checked_sub(2)?;
                     let (value, rest) = self.bytes.split_at_checked(length)?;
                     self.bytes = rest;
                     self.option(kind, value);
@@ -216,7 +216,7 @@ impl Reader<'_> {
             (4, []) => self.field("tcp", "option", "sack permitted"),
             (8, value) if value.len() == 8 => {
                 let mut reader = Reader { bytes: value, out: &mut String::new() };
-                let (value, echo) = (reader.word().unwrap_or(0), reader.word().unwrap_or(0));
+                let (value, echo) = (reader.read_u32().unwrap_or(0), reader.read_u32().unwrap_or(0));
                 self.field("tcp", "option", format_args!("timestamp {value} echo {echo}"));
             }
             _ => self.field("tcp", "option", format_args!("kind {kind}")),
@@ -225,7 +225,7 @@ impl Reader<'_> {
 }
 
 /// A hex dump, sixteen bytes a line: offset, bytes, printable ASCII.
-fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn hex_dump(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (index, row) in bytes.chunks(16).enumerate() {
         write!(f, "  {:04x}  ", index * 16)?;
         for at in 0..16 {

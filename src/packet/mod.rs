@@ -29,9 +29,9 @@ pub const IPV6_HEADER: usize = 40;
 pub const IPV4_HEADER: usize = 20;
 
 /// Byte of the TCP header whose upper half is the header's length in words (RFC 9293, 3.1).
-const TCP_OFFSET: usize = 12;
+const TCP_DATA_OFFSET: usize = 12;
 /// The length of a TCP header without options in words.
-const TCP_WORDS: u8 = 5;
+const MIN_TCP_WORDS: u8 = 5;
 /// Byte of the TCP header that holds the flags (RFC 9293, 3.1).
 const TCP_FLAGS: usize = 13;
 
@@ -41,7 +41,7 @@ const UDP_LENGTH: usize = 4;
 const UDP_HEADER: u16 = 8;
 
 /// Reads the big-endian 16-bit word at `at`.
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
+fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
@@ -105,15 +105,15 @@ fn has_source_route(mut options: &[u8]) -> bool {
 pub fn payload(ip: &[u8]) -> Option<&[u8]> {
     let (header, end, protocol) = match ip.first()? >> 4 {
         // Neither more fragments nor a fragment offset.
-        4 if word(ip, 6)? << 2 == 0 => {
+        4 if read_u16(ip, 6)? << 2 == 0 => {
             let header = usize::from(ip.first()? & 0x0f) * 4;
-            (header, usize::from(word(ip, 2)?), *ip.get(9)?)
+            (header, usize::from(read_u16(ip, 2)?), *ip.get(9)?)
         }
-        6 => (IPV6_HEADER, IPV6_HEADER + usize::from(word(ip, 4)?), *ip.get(6)?),
+        6 => (IPV6_HEADER, IPV6_HEADER + usize::from(read_u16(ip, 4)?), *ip.get(6)?),
         _ => return None,
     };
     let datagram = ip.get(header..end).filter(|_| protocol == Protocol::Udp.number(true))?;
-    datagram.get(usize::from(UDP_HEADER)..usize::from(word(datagram, UDP_LENGTH)?))
+    datagram.get(usize::from(UDP_HEADER)..usize::from(read_u16(datagram, UDP_LENGTH)?))
 }
 
 fn parse_v4(ip: &[u8]) -> Option<Knock> {
@@ -126,13 +126,13 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
     if checksum::checksum(&[header_bytes]) != 0 || has_source_route(header_bytes.get(IPV4_HEADER..)?) {
         return None;
     }
-    let total = usize::from(word(ip, 2)?);
-    let fragment = word(ip, 6)?;
+    let total = usize::from(read_u16(ip, 2)?);
+    let fragment = read_u16(ip, 6)?;
     let (fragment_offset, more_fragments) = (fragment & 0x1fff, fragment & 0x2000 != 0);
     if fragment_offset != 0 {
         return None;
     }
-    let protocol = protocol(*ip.get(9)?, true)?;
+    let protocol = known_protocol(*ip.get(9)?, true)?;
     let source: [u8; 4] = *ip.get(12..)?.first_chunk()?;
     let destination: [u8; 4] = *ip.get(16..)?.first_chunk()?;
     let (source, destination) = (Ipv4Addr::from(source).into(), Ipv4Addr::from(destination).into());
@@ -141,42 +141,48 @@ fn parse_v4(ip: &[u8]) -> Option<Knock> {
     let bytes = ip.get(header..total.min(ip.len()))?;
     let whole = total.checked_sub(header)?;
     if protocol == Protocol::Icmp {
-        return echo_request(bytes, Some(whole).filter(|_| !more_fragments)?, source, destination, total);
+        return parse_echo_request(
+            bytes,
+            Some(whole).filter(|_| !more_fragments)?,
+            source,
+            destination,
+            total,
+        );
     }
-    segment(bytes, protocol, source, destination, total)
+    parse_segment(bytes, protocol, source, destination, total)
         // A first fragment is shorter than the datagram claims.
-        .filter(|knock| more_fragments || has_its_datagram(knock, bytes, whole))
+        .filter(|knock| more_fragments || has_valid_udp_length(knock, bytes, whole))
 }
 
 fn parse_v6(ip: &[u8]) -> Option<Knock> {
-    let payload = usize::from(word(ip, 4)?);
-    let protocol = protocol(*ip.get(6)?, false)?;
+    let payload = usize::from(read_u16(ip, 4)?);
+    let protocol = known_protocol(*ip.get(6)?, false)?;
     let source: [u8; 16] = *ip.get(8..)?.first_chunk()?;
     let destination: [u8; 16] = *ip.get(24..)?.first_chunk()?;
     let length = IPV6_HEADER + payload;
     let (source, destination) = (Ipv6Addr::from(source).into(), Ipv6Addr::from(destination).into());
     let bytes = ip.get(IPV6_HEADER..length.min(ip.len()))?;
     if protocol == Protocol::Icmp {
-        return echo_request(bytes, payload, source, destination, length);
+        return parse_echo_request(bytes, payload, source, destination, length);
     }
-    segment(bytes, protocol, source, destination, length)
-        .filter(|knock| has_its_datagram(knock, bytes, payload))
+    parse_segment(bytes, protocol, source, destination, length)
+        .filter(|knock| has_valid_udp_length(knock, bytes, payload))
 }
 
 /// Whether the length in a UDP header is that of a datagram within `whole` bytes; true for other
 /// protocols, and where the length is cut off.
-fn has_its_datagram(knock: &Knock, bytes: &[u8], whole: usize) -> bool {
-    let claimed = word(bytes, UDP_LENGTH).filter(|_| knock.protocol == Protocol::Udp);
+fn has_valid_udp_length(knock: &Knock, bytes: &[u8], whole: usize) -> bool {
+    let claimed = read_u16(bytes, UDP_LENGTH).filter(|_| knock.protocol == Protocol::Udp);
     claimed.is_none_or(|claimed| claimed >= UDP_HEADER && usize::from(claimed) <= whole)
 }
 
-fn protocol(number: u8, is_v4: bool) -> Option<Protocol> {
+fn known_protocol(number: u8, is_v4: bool) -> Option<Protocol> {
     let all = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
     all.into_iter().find(|protocol| protocol.number(is_v4) == number)
 }
 
 /// An echo request that is `whole` bytes long according to the IP header.
-fn echo_request(
+fn parse_echo_request(
     bytes: &[u8],
     whole: usize,
     source: IpAddr,
@@ -200,14 +206,14 @@ fn echo_request(
     })
 }
 
-fn segment(
+fn parse_segment(
     bytes: &[u8],
     protocol: Protocol,
     source: IpAddr,
     destination: IpAddr,
     length: usize,
 ) -> Option<Knock> {
-    let is_cut_short = || bytes.get(TCP_OFFSET).is_some_and(|byte| byte >> 4 < TCP_WORDS);
+    let is_cut_short = || bytes.get(TCP_DATA_OFFSET).is_some_and(|byte| byte >> 4 < MIN_TCP_WORDS);
     if !is_possible_source(source) || (protocol == Protocol::Tcp && is_cut_short()) {
         return None;
     }
@@ -217,14 +223,14 @@ fn segment(
     };
     let udp_length = match protocol {
         Protocol::Tcp | Protocol::Icmp => None,
-        Protocol::Udp => word(bytes, UDP_LENGTH).and_then(|length| length.checked_sub(UDP_HEADER)),
+        Protocol::Udp => read_u16(bytes, UDP_LENGTH).and_then(|length| length.checked_sub(UDP_HEADER)),
     };
     Some(Knock {
         source,
-        source_port: word(bytes, 0)?,
+        source_port: read_u16(bytes, 0)?,
         destination,
         protocol,
-        port: word(bytes, 2)?,
+        port: read_u16(bytes, 2)?,
         flags,
         udp_length,
         length: u32::try_from(length).unwrap_or(u32::MAX),

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use knocking::door::digest::{Digest, Keyed};
+use knocking::door::digest::{Digest, HmacKey};
 use knocking::door::knock::Protocol;
 use knocking::door::sequence::Stage;
 use knocking::door::spa::Refusal;
 use knocking::door::spa::fields::{Fields, Kind, Message, RequestedAccess};
-use knocking::door::spa::replay::{MOST, Used};
-use knocking::door::spa::request::{Grants, SpaLock, Terms, is_in_time};
+use knocking::door::spa::replay::{MAX_PACKETS, Used};
+use knocking::door::spa::request::{RequestablePorts, SpaLock, Terms, is_in_time};
 use knocking::door::spa::sealed::{Keys, PacketId};
 use tinyjson::JsonValue;
 
@@ -263,8 +263,8 @@ pub fn fields(address_text: &str, ports: Vec<Stage>) -> Fields {
 pub fn terms(open: &str) -> Terms {
     Terms {
         keys: Keys::new(b"key", b"hmac key", Digest::Sha256).unwrap(),
-        open: Grants::parse(open).unwrap(),
-        restricted: Grants::default(),
+        open: RequestablePorts::parse(open).unwrap(),
+        restricted: RequestablePorts::default(),
         users: None,
         requires_source: false,
         sources: None,
@@ -320,7 +320,7 @@ fn requests_are_granted_as_a_whole() {
 
 fn what_a_packet_could_open_at_most() {
     let everybody = Terms {
-        restricted: Grants::parse("tcp/25").unwrap(),
+        restricted: RequestablePorts::parse("tcp/25").unwrap(),
         timeout: Some(20),
         expires: Some(1_000),
         ..terms("tcp/22-80")
@@ -345,12 +345,12 @@ fn what_a_packet_could_open_at_most() {
 }
 
 fn grants_are_ports_and_ranges() {
-    let grants = Grants::parse("tcp/22,UDP/8000-8010").unwrap();
+    let grants = RequestablePorts::parse("tcp/22,UDP/8000-8010").unwrap();
     assert!(grants.contains(tcp(22)) && !grants.contains(tcp(8000)));
     assert!(grants.contains(Stage { protocol: Protocol::Udp, port: 8010 }));
-    assert!(Grants::parse("any").unwrap().contains(tcp(1)));
+    assert!(RequestablePorts::parse("any").unwrap().contains(tcp(1)));
     for bad in ["", "22", "tcp/", "tcp/0", "tcp/65536", "tcp/30-22", "icmp/1", "tcp/22,", "tcp/22 udp/5"] {
-        assert_eq!(Grants::parse(bad), None, "{bad}");
+        assert_eq!(RequestablePorts::parse(bad), None, "{bad}");
     }
 }
 
@@ -371,16 +371,16 @@ fn used_packets_stay_used() {
     assert_eq!(used.insert(1000, id(1), 120, 1000), Err(Refusal::Replay));
     assert_eq!(used.insert(999, id(4), 120, 1000), Err(Refusal::Replay));
     assert_eq!(used.floor(), Some(1120));
-    for number in 10..10 + MOST - 1 {
+    for number in 10..10 + MAX_PACKETS - 1 {
         assert_eq!(used.insert(1300, id(number), 120, 1300), Ok(()));
     }
     assert_eq!(used.insert(1300, id(9999), 120, 1300), Err(Refusal::Full));
-    assert_eq!(used.packets().count(), MOST);
+    assert_eq!(used.packets().count(), MAX_PACKETS);
     let mut later = Used::default();
     later.merge(used.packets(), used.floor());
     assert_eq!(later, used);
     later.merge([(1, id(9999))], None);
-    assert_eq!((later.packets().count(), later.floor()), (MOST, Some(1120)));
+    assert_eq!((later.packets().count(), later.floor()), (MAX_PACKETS, Some(1120)));
 }
 
 fn keys_appear_in_no_text() {
@@ -393,7 +393,7 @@ fn keys_appear_in_no_text() {
 fn a_code_is_judged_alike_whatever_came_before() {
     let (message, other): ([&[u8]; 2], [&[u8]; 1]) = ([b"a message ", &[7; 300]], [b"another"]);
     for digest in Digest::ALL {
-        let mut keyed = Keyed::new(digest, b"a key");
+        let mut keyed = HmacKey::new(digest, b"a key");
         let code = keyed.code(&message);
         let short = &code[1..];
         for _ in 0..3 {

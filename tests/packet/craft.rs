@@ -175,7 +175,7 @@ fn impossible_packets_are_errors() {
     assert_eq!(packet.build(), Err(CraftError::TooLong(65_536)));
     packet.data.clear();
     packet.source = ip("::1");
-    assert_eq!(packet.build(), Err(CraftError::Families));
+    assert_eq!(packet.build(), Err(CraftError::MixedFamilies));
 }
 
 fn options_are_in_the_order_of_linux() {

@@ -23,7 +23,7 @@
 
 use std::time::Duration;
 
-use knocking::door::digest::{Digest, Keyed};
+use knocking::door::digest::{Digest, HmacKey};
 use knocking::engine::sharing::SharedKnock;
 use knocking::fleet::marks::use_of;
 use knocking::fleet::message::{LONGEST as MESSAGE, Message, Shared};
@@ -96,7 +96,7 @@ pub struct Alive {
 /// The fleet's key and name.
 #[derive(Clone, Debug)]
 pub struct Key {
-    keyed: Keyed,
+    keyed: HmacKey,
     fleet: String,
 }
 
@@ -113,7 +113,7 @@ impl Key {
     /// The key of a fleet.
     #[must_use]
     pub fn new(key: &[u8], fleet: &str) -> Key {
-        Key { keyed: Keyed::new(Digest::Sha256, key), fleet: fleet.to_owned() }
+        Key { keyed: HmacKey::new(Digest::Sha256, key), fleet: fleet.to_owned() }
     }
 
     /// The name of the spent key for what an opening used up; zeros if it used up nothing. It reveals nothing

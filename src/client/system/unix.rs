@@ -13,7 +13,7 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User, geteuid};
 
-use crate::trust::{self, Facts, Fault, Owners};
+use crate::trust::{self, Fault, FileMetadata, TrustedOwners};
 
 /// The system's profile file.
 const SYSTEM_PROFILE_FILE: &str =
@@ -73,20 +73,20 @@ impl Access {
 pub fn faults(file: &File, path: &Path) -> io::Result<Vec<Fault>> {
     // Only Linux has this file.
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let owners = Owners::new(geteuid().as_raw(), &uid_map);
+    let owners = TrustedOwners::new(geteuid().as_raw(), &uid_map);
     // The folders of an Android app belong to the system, which keeps other apps out of them.
-    let look = |path: &Path| fs::symlink_metadata(path).ok().map(|it| facts(path, &it));
+    let lstat = |path: &Path| fs::symlink_metadata(path).ok().map(|it| file_metadata(path, &it));
     let mut faults =
-        if cfg!(target_os = "android") { Vec::new() } else { trust::faults(&absolute(path)?, owners, look) };
+        if cfg!(target_os = "android") { Vec::new() } else { trust::faults(&absolute(path)?, owners, lstat) };
     // Check the open file too, as the path could lead to another file by now.
-    let opened = Facts { target: None, ..facts(path, &file.metadata()?) };
+    let opened = FileMetadata { target: None, ..file_metadata(path, &file.metadata()?) };
     faults.extend(owners.fault(path, &opened).filter(|_| faults.is_empty()));
     Ok(faults)
 }
 
-fn facts(path: &Path, it: &Metadata) -> Facts {
+fn file_metadata(path: &Path, it: &Metadata) -> FileMetadata {
     let target = it.is_symlink().then(|| fs::read_link(path).ok()).flatten();
-    Facts { owner: it.uid(), mode: it.mode(), target }
+    FileMetadata { owner: it.uid(), mode: it.mode(), target }
 }
 
 /// Whether the path still leads to this open file.

@@ -6,7 +6,7 @@ use crate::config::warnings::warning::Warning;
 use crate::door::Door;
 use crate::door::knock::{Flags, Protocol};
 use crate::door::lock::Lock;
-use crate::door::seed::ENOUGH_BITS;
+use crate::door::seed::MIN_SEED_BITS;
 use crate::door::sequence::{Sequence, Stage};
 use crate::octets;
 
@@ -153,7 +153,7 @@ fn time_of_for_ever(door: &Door) -> Option<Warning> {
 /// An eavesdropper with one list can test guesses of the seed offline.
 fn guessable_seed(door: &Door) -> Option<Warning> {
     let Lock::Otp(lock) = &door.lock else { return None };
-    (lock.otp.seed().bits() < ENOUGH_BITS).then(|| {
+    (lock.otp.seed().bits() < MIN_SEED_BITS).then(|| {
         Warning::new(format!("Whoever overhears one list of door '{}' can guess its seed", door.name))
             .instead("take the output of `knock --new-seed` for it")
     })

@@ -279,16 +279,16 @@ pub fn ports(list: &str) -> Option<Vec<Stage>> {
 /// Whether fwknopd accepts this user name, and the name cannot mislead in a log or a shell.
 #[must_use]
 pub fn is_user(name: &str) -> bool {
-    let is_good = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"*+,/:;<=>?[\\]|".contains(&byte);
-    !name.is_empty() && name.len() <= MAX_USER && name.bytes().all(is_good)
+    let is_allowed = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"*+,/:;<=>?[\\]|".contains(&byte);
+    !name.is_empty() && name.len() <= MAX_USER && name.bytes().all(is_allowed)
 }
 
 /// Reads `HOST,PORT`, or `HOST:PORT` as on a command line.
 #[must_use]
 pub fn nat_access(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once([',', ':'])?;
-    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    if host.is_empty() || !host.bytes().all(is_good) || port.len() > 5 || !is_digits(port) {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    if host.is_empty() || !host.bytes().all(is_allowed) || port.len() > 5 || !is_digits(port) {
         return None;
     }
     Some((host, port.parse().ok().filter(|&port| port != 0)?))

@@ -8,7 +8,7 @@ use super::sealed::PacketId;
 use crate::sorted;
 
 /// The most packets that are remembered. Only holders of keys can fill it.
-pub const MOST: usize = 4096;
+pub const MAX_PACKETS: usize = 4096;
 
 /// The packets used at any door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,14 +30,14 @@ impl Used {
     /// 1970).
     ///
     /// # Errors
-    /// [`Refusal::Replay`] if it was used before. [`Refusal::Full`] if [`MOST`] packets are remembered: the
-    /// packet must not be used then.
+    /// [`Refusal::Replay`] if it was used before. [`Refusal::Full`] if [`MAX_PACKETS`] packets are remembered:
+    /// the packet must not be used then.
     pub fn insert(&mut self, time: u64, id: PacketId, max_age: u32, unix: u64) -> Result<(), Refusal> {
         self.forget(unix.saturating_sub(max_age.into()));
         if self.contains(time, id) {
             return Err(Refusal::Replay);
         }
-        if self.packets.len() >= MOST {
+        if self.packets.len() >= MAX_PACKETS {
             return Err(Refusal::Full);
         }
         sorted::insert(&mut self.packets, (time, id));
@@ -77,6 +77,6 @@ impl Used {
         sorted::sort(&mut self.packets);
         self.floor = self.floor.max(floor);
         // Beyond the limit, the oldest packets become part of the floor.
-        self.forget_first(self.packets.len().saturating_sub(MOST));
+        self.forget_first(self.packets.len().saturating_sub(MAX_PACKETS));
     }
 }

@@ -26,9 +26,9 @@ pub struct Terms {
     /// Both keys.
     pub keys: Keys,
     /// The ports that may be requested.
-    pub open: Grants,
+    pub open: RequestablePorts,
     /// The ports that may not be requested, even if `open` contains them.
-    pub restricted: Grants,
+    pub restricted: RequestablePorts,
     /// The users who may send packets; `None` is everybody.
     pub users: Option<Vec<String>>,
     /// The packet must name the address to let in.
@@ -47,20 +47,20 @@ pub struct Terms {
 
 /// Ports that may be requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(Vec<(Protocol, u16, u16)>);
+pub struct RequestablePorts(Vec<(Protocol, u16, u16)>);
 
-impl Grants {
+impl RequestablePorts {
     /// Every port of both protocols.
     #[must_use]
-    pub fn everything() -> Grants {
-        Grants(vec![(Protocol::Tcp, 1, u16::MAX), (Protocol::Udp, 1, u16::MAX)])
+    pub fn everything() -> RequestablePorts {
+        RequestablePorts(vec![(Protocol::Tcp, 1, u16::MAX), (Protocol::Udp, 1, u16::MAX)])
     }
 
     /// Reads `tcp/22, udp/51820, tcp/8000-8010`, or `any`.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Grants> {
+    pub fn parse(text: &str) -> Option<RequestablePorts> {
         if text.trim().eq_ignore_ascii_case("any") {
-            return Some(Grants::everything());
+            return Some(RequestablePorts::everything());
         }
         let range = |item: &str| {
             let (protocol, ports) = item.trim().split_once('/')?;
@@ -68,7 +68,7 @@ impl Grants {
             let (low, high) = (low.parse().ok()?, high.parse().ok()?);
             (low != 0 && low <= high).then_some((Protocol::with_ports(protocol)?, low, high))
         };
-        text.split(',').map(range).collect::<Option<Vec<_>>>().map(Grants)
+        text.split(',').map(range).collect::<Option<Vec<_>>>().map(RequestablePorts)
     }
 
     /// Whether this port is among them.
@@ -86,9 +86,9 @@ impl Grants {
     }
 }
 
-impl FromIterator<Stage> for Grants {
-    fn from_iter<T: IntoIterator<Item = Stage>>(ports: T) -> Grants {
-        Grants(ports.into_iter().map(|Stage { protocol, port }| (protocol, port, port)).collect())
+impl FromIterator<Stage> for RequestablePorts {
+    fn from_iter<T: IntoIterator<Item = Stage>>(ports: T) -> RequestablePorts {
+        RequestablePorts(ports.into_iter().map(|Stage { protocol, port }| (protocol, port, port)).collect())
     }
 }
 
@@ -147,8 +147,8 @@ impl Terms {
 
     /// The most seconds for which ports are opened, whatever a packet asks for.
     fn longest(&self, door_timeout: u32) -> u32 {
-        let usual = self.timeout.unwrap_or(door_timeout);
-        usual.max(self.max_timeout.unwrap_or(usual))
+        let default = self.timeout.unwrap_or(door_timeout);
+        default.max(self.max_timeout.unwrap_or(default))
     }
 
     /// Checks that the keys are valid when a packet arrives, for its sender and its destination.
@@ -192,16 +192,17 @@ impl Terms {
         if ports.iter().any(|&port| !self.grant_port(port)) {
             return Err(Refusal::Port);
         }
-        let mut once = Vec::with_capacity(ports.len());
+        let mut distinct = Vec::with_capacity(ports.len());
         for port in ports {
-            if !once.contains(port) {
-                once.push(*port);
+            if !distinct.contains(port) {
+                distinct.push(*port);
             }
         }
-        let asked = fields.timeout.filter(|&seconds| seconds > 0);
-        let usual = self.timeout.unwrap_or(door_timeout);
-        let seconds = asked.map_or(self.timeout, |asked| Some(asked.min(self.max_timeout.unwrap_or(usual))));
-        Ok(Request { address, user: fields.user.clone(), ports: once, seconds })
+        let requested = fields.timeout.filter(|&seconds| seconds > 0);
+        let default = self.timeout.unwrap_or(door_timeout);
+        let seconds = requested
+            .map_or(self.timeout, |requested| Some(requested.min(self.max_timeout.unwrap_or(default))));
+        Ok(Request { address, user: fields.user.clone(), ports: distinct, seconds })
     }
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::fields::Fields;
 use super::{MAX_HMAC_KEY, MAX_KEY, Refusal, base64, base64_length, bytes, bytes_into, may_be_single_packet};
-use crate::door::digest::{Digest, Keyed};
+use crate::door::digest::{Digest, HmacKey};
 
 /// The start of the base64 of [`MAGIC`] and whatever follows; it is not transmitted.
 const PREFIX: &str = "U2FsdGVkX1";
@@ -20,7 +20,7 @@ const PADDED_PREFIX: &[u8; 16] = b"\0\0\0\0\0\0U2FsdGVkX1";
 /// The magic number of OpenSSL's salted encryption.
 const MAGIC: &[u8; 8] = b"Salted__";
 /// The length of the longest HMAC, in bytes.
-const MAX_CODE: usize = Digest::Sha512.bytes();
+const MAX_HMAC: usize = Digest::Sha512.bytes();
 /// The length of an AES block, in bytes.
 const BLOCK: usize = 16;
 
@@ -79,7 +79,7 @@ impl UncheckedPacket {
 
 /// A decrypted packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct DecryptedPacket {
     /// Its text.
     pub fields: Fields,
     /// Its identity.
@@ -110,21 +110,21 @@ impl std::error::Error for KeyError {}
 
 /// Computes and checks the HMAC of packets, without the encryption key.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct HmacVerifier {
     digest: Digest,
-    keyed: Keyed,
+    key: HmacKey,
 }
 
-impl Gate {
-    /// A gate with this key.
+impl HmacVerifier {
+    /// A verifier with this key.
     ///
     /// # Errors
     /// [`KeyError::Hmac`].
-    pub fn new(key: &[u8], digest: Digest) -> Result<Gate, KeyError> {
+    pub fn new(key: &[u8], digest: Digest) -> Result<HmacVerifier, KeyError> {
         if key.is_empty() || key.len() > MAX_HMAC_KEY {
             return Err(KeyError::Hmac);
         }
-        Ok(Gate { digest, keyed: Keyed::new(digest, key) })
+        Ok(HmacVerifier { digest, key: HmacKey::new(digest, key) })
     }
 
     /// The base64 of the encrypted data, if the HMAC after it is correct.
@@ -135,9 +135,9 @@ impl Gate {
         let text = packet.text();
         let at = text.len().checked_sub(base64_length(self.digest.bytes())).filter(|&at| is_data_length(at));
         let (data, code) = at.and_then(|at| text.split_at_checked(at)).ok_or(Refusal::Length)?;
-        let mut room = [0; MAX_CODE];
+        let mut room = [0; MAX_HMAC];
         let code = bytes_into(code, &mut room).ok_or(Refusal::Hmac)?;
-        if self.keyed.verifies(&[data], code) { Ok(data) } else { Err(Refusal::Hmac) }
+        if self.key.verifies(&[data], code) { Ok(data) } else { Err(Refusal::Hmac) }
     }
 }
 
@@ -145,7 +145,7 @@ impl Gate {
 #[derive(Clone)]
 pub struct Keys {
     key: Zeroizing<Vec<u8>>,
-    gate: Gate,
+    verifier: HmacVerifier,
 }
 
 impl fmt::Debug for Keys {
@@ -163,13 +163,13 @@ impl Keys {
         if key.is_empty() || key.len() > MAX_KEY {
             return Err(KeyError::Encryption);
         }
-        Ok(Keys { key: Zeroizing::new(key.to_vec()), gate: Gate::new(hmac_key, digest)? })
+        Ok(Keys { key: Zeroizing::new(key.to_vec()), verifier: HmacVerifier::new(hmac_key, digest)? })
     }
 
     /// The part that checks the HMAC.
     #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.gate
+    pub fn verifier(&self) -> &HmacVerifier {
+        &self.verifier
     }
 
     /// Encrypts and authenticates these fields. `salt` must be random.
@@ -181,7 +181,7 @@ impl Keys {
         let secret = secret.encrypt_padded_vec::<Pkcs7>(&text);
         let raw = base64(&[&MAGIC[..], &salt, &secret].concat());
         let data = raw.strip_prefix(PREFIX).unwrap_or(&raw);
-        let code = self.gate.keyed.code(&[PREFIX.as_bytes(), data.as_bytes()]);
+        let code = self.verifier.key.code(&[PREFIX.as_bytes(), data.as_bytes()]);
         format!("{data}{}", base64(&code))
     }
 
@@ -189,9 +189,9 @@ impl Keys {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn open(&self, packet: &[u8]) -> Result<Opened, Refusal> {
+    pub fn open(&self, packet: &[u8]) -> Result<DecryptedPacket, Refusal> {
         let unchecked = UncheckedPacket::of(packet).ok_or(Refusal::Length)?;
-        let raw = bytes(self.gate.clone().check(&unchecked)?).ok_or(Refusal::Base64)?;
+        let raw = bytes(self.verifier.clone().check(&unchecked)?).ok_or(Refusal::Base64)?;
         let sealed = raw.strip_prefix(MAGIC).ok_or(Refusal::Base64)?;
         let id = Digest::Sha256.of(sealed).first_chunk().copied().map(PacketId).ok_or(Refusal::Base64)?;
         let (&salt, secret) = sealed.split_first_chunk().ok_or(Refusal::Base64)?;
@@ -200,7 +200,7 @@ impl Keys {
         let plain = cbc::Decryptor::<Aes256>::new((&*key).into(), (&*block).into())
             .decrypt_padded::<Pkcs7>(&mut text)
             .map_err(|_| Refusal::Padding)?;
-        Ok(Opened { fields: Fields::parse(plain)?, id, salt })
+        Ok(DecryptedPacket { fields: Fields::parse(plain)?, id, salt })
     }
 
     /// The AES key and initialisation vector of a packet: three rounds of MD5 over the result of the round

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use knocking::config::{Reading, access, fwknop};
 use knocking::door::digest::Digest;
 use knocking::door::spa::fields::Fields;
-use knocking::door::spa::replay::{MOST, Used};
-use knocking::door::spa::request::Grants;
+use knocking::door::spa::replay::{MAX_PACKETS, Used};
+use knocking::door::spa::request::RequestablePorts;
 use knocking::door::spa::sealed::{Keys, UncheckedPacket};
 use knocking::plan::fwknoprc;
 use knocking::plan::spa::RequestSummary;
@@ -23,7 +23,7 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(b"key", b"hmac key", Di
 fn packet(bytes: &[u8]) {
     assert!(KEYS.open(bytes).is_err(), "a packet that nobody made");
     let unchecked = UncheckedPacket::of(bytes);
-    assert!(unchecked.is_none_or(|it| KEYS.gate().clone().check(&it).is_err()));
+    assert!(unchecked.is_none_or(|it| KEYS.verifier().clone().check(&it).is_err()));
 }
 
 /// The text of a packet that somebody with the keys made.
@@ -38,7 +38,8 @@ fn text(bytes: &[u8]) {
         let mut used = Used::default();
         assert_eq!(used.insert(fields.time, opened.id, 120, fields.time), Ok(()));
         assert!(
-            used.insert(fields.time, opened.id, 120, fields.time).is_err() && used.packets().count() <= MOST
+            used.insert(fields.time, opened.id, 120, fields.time).is_err()
+                && used.packets().count() <= MAX_PACKETS
         );
     }
     // An address is written in the usual form, which may be longer than it was.
@@ -79,7 +80,7 @@ fn files(bytes: &[u8]) {
         }
     }
     if let Ok(text) = str::from_utf8(bytes) {
-        let _ = Grants::parse(text);
+        let _ = RequestablePorts::parse(text);
     }
 }
 

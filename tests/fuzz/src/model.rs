@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use knocking::door::knock::{Flags, Knock, PacketRule, Protocol};
-use knocking::door::otp::{Otp, SPREAD};
+use knocking::door::otp::{MAX_PORT_OFFSET, Otp};
 use knocking::door::sequence::Stage;
 use knocking::door::tries::{DEFAULT_TRIES, source};
 use knocking::opening::event::Event;
@@ -135,7 +135,7 @@ impl Plain {
                 let mut fields = text.split(',').skip(2);
                 let base: u16 = fields.next().and_then(|field| field.parse().ok()).expect("a base");
                 let has_protocol = fields.any(|field| Protocol::with_ports(field) == Some(stage.protocol));
-                has_protocol && stage.port.wrapping_sub(base) <= SPREAD
+                has_protocol && stage.port.wrapping_sub(base) <= MAX_PORT_OFFSET
             }
             _ => self.line().is_some_and(|line| line.contains(&stage)),
         }

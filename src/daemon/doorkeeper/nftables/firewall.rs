@@ -14,7 +14,7 @@ use crate::daemon::doorkeeper::nftables::disconnects::{self, Disconnects};
 use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::socket::Nftables;
 use crate::door::Door;
-use crate::door::open::{Open, SetName, WHOLE};
+use crate::door::open::{Open, SINGLE_ADDRESS, SetName};
 use crate::door::ports::Ports;
 use crate::firewall::element::Element;
 use crate::firewall::guard::{self, Abilities, Guard};
@@ -362,8 +362,11 @@ fn interval_warning(name: &SetName) -> String {
 
 /// Why a door cannot use a set; `None` if it can.
 fn unfit_for(door: &Door, name: &SetName, is_v6: bool, set: &Description) -> Option<String> {
-    let (bits, whole) =
-        if is_v6 { (door.rules.open.prefixes.1, WHOLE.1) } else { (door.rules.open.prefixes.0, WHOLE.0) };
+    let (bits, whole) = if is_v6 {
+        (door.rules.open.prefixes.1, SINGLE_ADDRESS.1)
+    } else {
+        (door.rules.open.prefixes.0, SINGLE_ADDRESS.0)
+    };
     if bits != whole && !set.has_intervals {
         return Some(format!(
             "door {}: open_prefix{} needs a set that holds ranges; add 'interval' to the flags of {name}",
