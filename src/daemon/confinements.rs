@@ -6,13 +6,13 @@ use crate::config::Options;
 use crate::protocol::confinement::Confinement;
 
 /// The user of the watcher, unless the configuration names another; nobody if it does not exist.
-const OURS: &str = "knockd";
+const WATCHER_USER: &str = "knockd";
 /// The user of the resolver. It differs from the watcher's: a process of the same user could interfere with
 /// it.
 const NOBODY: &str = "nobody";
 const ROOT: &str = "root";
 /// User and group IDs if the system has no user nobody (the kernel's overflow user).
-const OVERFLOW: (u32, u32) = (65_534, 65_534);
+const OVERFLOW_IDS: (u32, u32) = (65_534, 65_534);
 
 /// The confinements of both processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Confinements {
     /// # Errors
     /// The name in `User`, if there is no such user.
     pub fn of(options: &Options) -> Result<Confinements, String> {
-        let nobody = find(NOBODY).unwrap_or(OVERFLOW);
+        let nobody = find(NOBODY).unwrap_or(OVERFLOW_IDS);
         let (watcher, resolver) = match &options.user {
             Some(name) => {
                 let root = (name == ROOT).then_some((0, 0));
@@ -37,7 +37,7 @@ impl Confinements {
                 let is_root = Uid::from_raw(user.0).is_root();
                 if is_root { (None, None) } else { (Some(user), Some(nobody)) }
             }
-            None => (Some(find(OURS).unwrap_or(nobody)), Some(nobody)),
+            None => (Some(find(WATCHER_USER).unwrap_or(nobody)), Some(nobody)),
         };
         let confinement = |identity| Confinement { identity, sandbox: options.sandbox };
         Ok(Confinements { watcher: confinement(watcher), resolver: confinement(resolver) })

@@ -46,7 +46,7 @@ use log::{names, output};
 use processes::Role;
 
 /// How long the end waits for slow readers of standard output and standard error.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Main function of knockd, and of its other processes: the program's name and command line tell which one to
 /// run.
@@ -111,6 +111,6 @@ pub fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     });
-    output::drain(clock::now().uptime.saturating_add(LAST_WORDS));
+    output::drain(clock::now().uptime.saturating_add(OUTPUT_DRAIN_TIMEOUT));
     code
 }

@@ -11,7 +11,7 @@ use crate::daemon::trusted::{self, Trusted};
 use crate::door::lock::{Turn, one_time_lines};
 
 /// How often to open the file again when it keeps being replaced.
-const TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 
 /// Opens a one-time sequence file for reading and writing: a line that cannot be struck must not open a door.
 ///
@@ -43,7 +43,7 @@ pub fn strike(path: &Path, turn: Turn) -> io::Result<()> {
 
 /// The same; calls `struck` after each line it struck, before it checks whether the file was replaced.
 fn strike_and(path: &Path, turn: Turn, mut struck: impl FnMut()) -> io::Result<()> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         let mut opened = open(path)?;
         let text = opened.read()?;
         let line = one_time_lines(&text)

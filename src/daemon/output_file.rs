@@ -11,9 +11,9 @@ use crate::daemon::trusted;
 use crate::trust;
 
 /// How often to retry while a file keeps appearing and disappearing.
-const TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 /// The mode bits that let group or others write.
-const SHARED: u32 = 0o022;
+const OTHERS_WRITE: u32 = 0o022;
 
 /// Opens a file for writing. A new one gets the mode `mode` whatever the umask is; an existing one keeps its
 /// mode. A symbolic link is followed if root or we own it.
@@ -21,7 +21,7 @@ const SHARED: u32 = 0o022;
 /// # Errors
 /// Any error of the system calls; of the kind `Other`, a sentence about what a stranger put at the path.
 pub fn open(path: &Path, options: &OpenOptions, flags: i32, mode: u32) -> io::Result<File> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         let mut new = options.clone();
         // `O_CREAT | O_EXCL` follows no symbolic link.
         match new.create_new(true).mode(mode).custom_flags(flags).open(path) {
@@ -69,5 +69,5 @@ fn open_existing(path: &Path, options: &OpenOptions, flags: i32, mode: u32) -> i
 /// Whether other users can create files in the folder of this path.
 fn is_shared(path: &Path) -> bool {
     let folder = fs::canonicalize(path).ok().and_then(|path| fs::metadata(path.parent()?).ok());
-    folder.is_some_and(|it| it.mode() & SHARED != 0 || !trusted::owners().include(it.uid()))
+    folder.is_some_and(|it| it.mode() & OTHERS_WRITE != 0 || !trusted::owners().include(it.uid()))
 }

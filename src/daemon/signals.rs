@@ -14,7 +14,7 @@ use signal_hook::low_level::pipe;
 /// The signals that arrived since the last call of [`Signals::take`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a signal of its own")]
-pub struct Came {
+pub struct ReceivedSignals {
     /// SIGTERM or SIGINT: end.
     pub end: bool,
     /// SIGHUP: read the configuration again.
@@ -53,8 +53,8 @@ pub fn ignore_none() {
 /// Listens for SIGTERM, SIGINT, SIGHUP, SIGCHLD and SIGUSR1.
 #[derive(Debug)]
 pub struct Signals {
-    doorbell: UnixStream,
-    ringer: UnixStream,
+    wakeup_reader: UnixStream,
+    wakeup_writer: UnixStream,
     end: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     child: Arc<AtomicBool>,
@@ -67,12 +67,12 @@ impl Signals {
     /// # Errors
     /// Any error of the system calls, e.g. too many open files.
     pub fn new() -> io::Result<Signals> {
-        let (doorbell, ringer) = UnixStream::pair()?;
-        doorbell.set_nonblocking(true)?;
-        ringer.set_nonblocking(true)?;
+        let (wakeup_reader, wakeup_writer) = UnixStream::pair()?;
+        wakeup_reader.set_nonblocking(true)?;
+        wakeup_writer.set_nonblocking(true)?;
         let signals = Signals {
-            doorbell,
-            ringer,
+            wakeup_reader,
+            wakeup_writer,
             end: Arc::default(),
             reload: Arc::default(),
             child: Arc::default(),
@@ -85,9 +85,9 @@ impl Signals {
             (SIGCHLD, &signals.child),
             (SIGUSR1, &signals.tell),
         ] {
-            // In this order: the flag is set before the doorbell becomes readable.
+            // In this order: the flag is set before the descriptor becomes readable.
             signal_hook::flag::register(signal, Arc::clone(flag))?;
-            pipe::register(signal, signals.ringer.try_clone()?)?;
+            pipe::register(signal, signals.wakeup_writer.try_clone()?)?;
         }
         // SIGXFSZ (RLIMIT_FSIZE): the write then fails with an error that is reported. SIGUSR2 means nothing
         // to us, but would end the process by default. Commands get the default actions again.
@@ -99,37 +99,37 @@ impl Signals {
 
     /// Readable when a signal arrived.
     #[must_use]
-    pub fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.wakeup_reader.as_fd()
     }
 
-    /// Whether SIGTERM or SIGINT arrived. Consumes no signal, but empties the doorbell until the next one;
-    /// [`Signals::ring`] makes up for that.
+    /// Whether SIGTERM or SIGINT arrived. Consumes no signal, but drains the descriptor until the next one;
+    /// [`Signals::wake`] makes up for that.
     pub fn is_end_wanted(&mut self) -> bool {
-        self.quiet();
+        self.drain_wakeups();
         self.end.load(Ordering::SeqCst)
     }
 
-    /// Makes the doorbell readable, as a signal does.
-    pub fn ring(&mut self) {
+    /// Makes the descriptor readable, as a signal does.
+    pub fn wake(&mut self) {
         // A full pipe is readable already.
-        let _ = self.ringer.write(&[0]);
+        let _ = self.wakeup_writer.write(&[0]);
     }
 
-    fn quiet(&mut self) {
-        let mut rings = [0; 64];
-        while matches!(self.doorbell.read(&mut rings), Ok(count) if count > 0) {}
+    fn drain_wakeups(&mut self) {
+        let mut bytes = [0; 64];
+        while matches!(self.wakeup_reader.read(&mut bytes), Ok(count) if count > 0) {}
     }
 
     /// The signals that arrived since the last call.
-    pub fn take(&mut self) -> Came {
-        self.quiet();
-        let lower = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
-        Came {
-            end: lower(&self.end),
-            reload: lower(&self.reload),
-            child: lower(&self.child),
-            tell: lower(&self.tell),
+    pub fn take(&mut self) -> ReceivedSignals {
+        self.drain_wakeups();
+        let take_flag = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
+        ReceivedSignals {
+            end: take_flag(&self.end),
+            reload: take_flag(&self.reload),
+            child: take_flag(&self.child),
+            tell: take_flag(&self.tell),
         }
     }
 }

@@ -131,10 +131,10 @@ impl HmacKey {
         }
     }
 
-    /// Whether this is the code of a message, given in parts. Takes the same time wherever they differ.
+    /// Whether this is the code of a message, given in parts. Takes constant time, wherever the two differ.
     ///
-    /// Computes in place, and then the state is that of the key alone again: to copy the state first, and to zero the
-    /// copy, takes as long as a block of the hash.
+    /// Computes in place and resets the state to that of the key alone. Copying the state first, and zeroing
+    /// the copy, would take as long as a block of the hash.
     #[must_use]
     pub fn verifies(&mut self, parts: &[&[u8]], code: &[u8]) -> bool {
         match &mut self.0 {

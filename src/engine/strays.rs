@@ -14,17 +14,17 @@ use crate::door::sequence::{MAX_STAGES, Stage};
 use crate::time::Now;
 
 /// How many knockers are kept; a new one replaces the one that has been silent for longest.
-const MOST_KNOCKERS: usize = 64;
+const MAX_KNOCKERS: usize = 64;
 /// How many knocks of each are kept: the longest list of an OTP door with IP protection.
-const MOST_KNOCKS: usize = 2 * MAX_STAGES;
+const MAX_KNOCKS: usize = 2 * MAX_STAGES;
 /// How many doors are examined.
-const MOST_DOORS: usize = 64;
+const MAX_DOORS: usize = 64;
 /// How many periods before and after the current one are examined.
-const MOST_PERIODS: u64 = 10;
+const MAX_PERIOD_OFFSET: u64 = 10;
 /// How long after its last knock a knocker is examined: by then its list should be complete.
-const PAUSE: Duration = Duration::from_secs(1);
+const EXAMINATION_DELAY: Duration = Duration::from_secs(1);
 /// How long knocks are kept after the last one.
-const MEMORY: Duration = Duration::from_secs(30);
+const RETENTION: Duration = Duration::from_secs(30);
 
 /// The knocks of one knocker.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Strays {
     pub fn of(doors: &[Door]) -> Strays {
         let is_meant = |door: &Door| door.rules.logs_failures && matches!(door.lock, Lock::Otp(_));
         let doors = (0..).zip(doors).filter(|(_, door)| is_meant(door)).map(|(index, _)| index);
-        Strays { doors: doors.take(MOST_DOORS).collect(), ..Strays::default() }
+        Strays { doors: doors.take(MAX_DOORS).collect(), ..Strays::default() }
     }
 
     /// Records a knock.
@@ -66,14 +66,14 @@ impl Strays {
         let fresh = || Stray { knocker, knocks: VecDeque::new(), last: now, is_examined: true };
         let mut stray = self.take(knocker).unwrap_or_else(fresh);
         if stray.knocks.back() != Some(&stage) {
-            if stray.knocks.len() == MOST_KNOCKS {
+            if stray.knocks.len() == MAX_KNOCKS {
                 stray.knocks.pop_front();
             }
             stray.knocks.push_back(stage);
             stray.is_examined = false;
         }
         stray.last = now;
-        if self.knockers.len() == MOST_KNOCKERS {
+        if self.knockers.len() == MAX_KNOCKERS {
             self.knockers.pop_front();
         }
         self.knockers.push_back(stray);
@@ -93,7 +93,7 @@ impl Strays {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let waits = self.knockers.iter().find(|stray| !stray.is_examined)?;
-        Some(waits.last.uptime.saturating_add(PAUSE).max(self.next_look))
+        Some(waits.last.uptime.saturating_add(EXAMINATION_DELAY).max(self.next_look))
     }
 
     /// Examines one knocker whose list is complete. Returns the door that the list was meant for, the
@@ -102,12 +102,12 @@ impl Strays {
         if self.next_deadline().is_none_or(|at| at > now.uptime) {
             return None;
         }
-        while self.knockers.front().is_some_and(|it| it.last.uptime.saturating_add(MEMORY) <= now.uptime)
+        while self.knockers.front().is_some_and(|it| it.last.uptime.saturating_add(RETENTION) <= now.uptime)
             && self.knockers.front().is_some_and(|it| it.is_examined)
         {
             self.knockers.pop_front();
         }
-        self.next_look = now.uptime.saturating_add(PAUSE);
+        self.next_look = now.uptime.saturating_add(EXAMINATION_DELAY);
         let stray = self.knockers.iter_mut().find(|stray| !stray.is_examined)?;
         stray.is_examined = true;
         let knocker = stray.knocker;
@@ -131,7 +131,7 @@ fn misfit(lock: &OtpLock, stray: &Stray) -> Option<Misfit> {
     if otp.stages() < 2 || knocks.len() < 2 {
         return None;
     }
-    let periods = now.saturating_sub(MOST_PERIODS)..=now.saturating_add(MOST_PERIODS);
+    let periods = now.saturating_sub(MAX_PERIOD_OFFSET)..=now.saturating_add(MAX_PERIOD_OFFSET);
     let is_meant = |period: &u64| {
         let mut list = otp.list(*period, stray.knocker);
         list.dedup();

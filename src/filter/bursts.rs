@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 /// How long packets of a burst are batched.
-pub const BATCH: Duration = Duration::from_millis(2);
+pub const BATCH_TIME: Duration = Duration::from_millis(2);
 /// Reads that follow each other within this time are close.
-const CLOSE: Duration = Duration::from_micros(500);
+const CLOSE_INTERVAL: Duration = Duration::from_micros(500);
 /// This many close reads in a row start a burst; a usual sequence is over before that.
 const BURST_READS: u32 = 8;
 /// A batch of fewer packets than this ends the burst.
@@ -19,11 +19,11 @@ const MIN_BATCH: usize = 4;
 /// The length of the windows in which packets are counted.
 const WINDOW: Duration = Duration::from_millis(100);
 /// A ring pays off from this many packets in a window (10,000 a second).
-const RING_FROM: usize = 1000;
-/// More packets than this in a window (1,000 a second) keep a ring for another [`RING_KEPT`].
-const RING_ABOVE: usize = 100;
+const RING_START_PACKETS: usize = 1000;
+/// More packets than this in a window (1,000 a second) keep a ring for another [`RING_HOLD_TIME`].
+const RING_KEEP_PACKETS: usize = 100;
 /// How long the rate must stay low before a ring is given up.
-pub const RING_KEPT: Duration = Duration::from_mins(1);
+pub const RING_HOLD_TIME: Duration = Duration::from_mins(1);
 
 /// Measures the packets of one interface. Times are uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct BurstDetector {
     window: Duration,
     count: usize,
     /// When the rate was last high enough for a ring; `None` while no ring pays off.
-    busy: Option<Duration>,
+    last_busy: Option<Duration>,
 }
 
 impl BurstDetector {
@@ -51,12 +51,12 @@ impl BurstDetector {
         let is_burst = if self.batch_end.is_some() {
             count >= MIN_BATCH
         } else {
-            let is_close = count > 0 && since <= CLOSE;
+            let is_close = count > 0 && since <= CLOSE_INTERVAL;
             self.close_reads = if is_close { self.close_reads.saturating_add(1) } else { 0 };
             self.close_reads >= BURST_READS
         };
         if is_burst {
-            self.batch_end = Some(uptime.saturating_add(BATCH));
+            self.batch_end = Some(uptime.saturating_add(BATCH_TIME));
         } else if self.batch_end.take().is_some() {
             self.close_reads = 0;
         }
@@ -77,7 +77,7 @@ impl BurstDetector {
     /// When a ring stops paying off if the rate stays low, as uptime.
     #[must_use]
     pub fn ring_end(&self) -> Option<Duration> {
-        self.busy.map(|busy| busy.saturating_add(RING_KEPT))
+        self.last_busy.map(|last_busy| last_busy.saturating_add(RING_HOLD_TIME))
     }
 
     fn count_in_window(&mut self, count: usize, uptime: Duration) {
@@ -85,16 +85,16 @@ impl BurstDetector {
             (self.window, self.count) = (uptime, 0);
         }
         self.count = self.count.saturating_add(count);
-        let is_busy = match self.busy {
-            None => self.count >= RING_FROM,
-            Some(busy) if uptime >= busy.saturating_add(RING_KEPT) => {
-                self.busy = None;
-                self.count >= RING_FROM
+        let is_busy = match self.last_busy {
+            None => self.count >= RING_START_PACKETS,
+            Some(last_busy) if uptime >= last_busy.saturating_add(RING_HOLD_TIME) => {
+                self.last_busy = None;
+                self.count >= RING_START_PACKETS
             }
-            Some(_) => self.count > RING_ABOVE,
+            Some(_) => self.count > RING_KEEP_PACKETS,
         };
         if is_busy {
-            self.busy = Some(uptime);
+            self.last_busy = Some(uptime);
         }
     }
 }

@@ -15,8 +15,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use knocking::config::Sandbox;
 use knocking::daemon::messages::pair;
+use knocking::daemon::sandbox::confined_process::{ConfinedProcess, Descriptors};
 use knocking::daemon::sandbox::enter;
-use knocking::daemon::sandbox::tenant::{Descriptors, Tenant};
 use knocking::filter::bpf::{Assembler, JUMP_EQUAL, LD_WORD};
 use knocking::protocol::confinement::Confinement;
 use nix::errno::Errno;
@@ -67,12 +67,14 @@ pub fn main() -> Option<ExitCode> {
     // SAFETY: the address is as long as it says.
     let bound = unsafe { libc::bind(frames.as_raw_fd(), (&raw const loopback).cast(), length) };
     assert_eq!(bound, 0, "{}", Errno::last());
-    let tenant = match role {
-        "watcher" => Tenant::Watcher(Descriptors { links: [link.as_fd(), link.as_fd()], survey: None }),
-        _ => Tenant::Resolver,
+    let process = match role {
+        "watcher" => {
+            ConfinedProcess::Watcher(Descriptors { links: [link.as_fd(), link.as_fd()], survey: None })
+        }
+        _ => ConfinedProcess::Resolver,
     };
     let identity = (sandbox != Sandbox::No).then_some(NOBODY);
-    let confined = enter(&Confinement { identity, sandbox }, &tenant);
+    let confined = enter(&Confinement { identity, sandbox }, &process);
     let say = |line: &str| {
         let sent =
             sendmsg::<()>(link.as_raw_fd(), &[IoSlice::new(line.as_bytes())], &[], MsgFlags::empty(), None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knocking::filter::bursts::{BATCH, BurstDetector, RING_KEPT};
+use knocking::filter::bursts::{BATCH_TIME, BurstDetector, RING_HOLD_TIME};
 
 trials![
     a_knock_is_never_delayed,
@@ -28,11 +28,11 @@ fn reads(bursts: &mut BurstDetector, count: u64, apart: u64) -> Duration {
 
 /// Records one second of packets at this rate, read in batches; returns its end.
 fn second_of(bursts: &mut BurstDetector, per_second: u64, begin: Duration) -> Duration {
-    let batches = Duration::from_secs(1).as_micros() / BATCH.as_micros();
+    let batches = Duration::from_secs(1).as_micros() / BATCH_TIME.as_micros();
     let each = usize::try_from(per_second / u64::try_from(batches).unwrap()).unwrap();
     let mut uptime = begin;
     for _ in 0..batches {
-        uptime += BATCH;
+        uptime += BATCH_TIME;
         bursts.record(each, true, uptime);
     }
     uptime
@@ -53,19 +53,19 @@ fn a_knock_is_never_delayed() {
 fn close_packets_are_batched() {
     let mut bursts = BurstDetector::default();
     let last = reads(&mut bursts, 9, 50);
-    assert_eq!(bursts.batch_end(), Some(last + BATCH));
+    assert_eq!(bursts.batch_end(), Some(last + BATCH_TIME));
 }
 
 fn batching_lasts_while_batches_are_large() {
     let mut bursts = BurstDetector::default();
     let last = reads(&mut bursts, 9, 50);
-    bursts.record(40, true, last + BATCH);
-    assert_eq!(bursts.batch_end(), Some(last + 2 * BATCH));
-    bursts.record(3, true, last + 2 * BATCH);
+    bursts.record(40, true, last + BATCH_TIME);
+    assert_eq!(bursts.batch_end(), Some(last + 2 * BATCH_TIME));
+    bursts.record(3, true, last + 2 * BATCH_TIME);
     assert_eq!(bursts.batch_end(), None);
     // Then it takes as many close reads as before to start the next burst.
     for read in 1..8 {
-        bursts.record(1, true, last + 2 * BATCH + Duration::from_micros(read * 10));
+        bursts.record(1, true, last + 2 * BATCH_TIME + Duration::from_micros(read * 10));
         assert_eq!(bursts.batch_end(), None, "{read}");
     }
 }
@@ -73,8 +73,8 @@ fn batching_lasts_while_batches_are_large() {
 fn a_queue_that_was_not_emptied_is_read_at_once() {
     let mut bursts = BurstDetector::default();
     let last = reads(&mut bursts, 9, 50);
-    bursts.record(256, false, last + BATCH);
-    assert!(bursts.batch_end().is_none_or(|end| end <= last + BATCH), "{bursts:?}");
+    bursts.record(256, false, last + BATCH_TIME);
+    assert!(bursts.batch_end().is_none_or(|end| end <= last + BATCH_TIME), "{bursts:?}");
 }
 
 fn a_ring_pays_from_ten_thousand_packets_a_second() {
@@ -95,18 +95,18 @@ fn a_short_burst_pays_no_ring() {
 fn a_ring_is_given_up_after_a_calm_minute() {
     let mut bursts = BurstDetector::default();
     let busy = second_of(&mut bursts, 20_000, micros(0));
-    assert_eq!(bursts.ring_end(), Some(busy + RING_KEPT));
+    assert_eq!(bursts.ring_end(), Some(busy + RING_HOLD_TIME));
     let nearly = busy + Duration::from_secs(59);
     assert!(bursts.wants_ring(nearly));
-    assert!(!bursts.wants_ring(busy + RING_KEPT));
+    assert!(!bursts.wants_ring(busy + RING_HOLD_TIME));
     // More than 1,000 packets a second postpone that, fewer do not.
     bursts.record(100, true, nearly);
-    assert_eq!(bursts.ring_end(), Some(busy + RING_KEPT));
+    assert_eq!(bursts.ring_end(), Some(busy + RING_HOLD_TIME));
     let nearly = nearly + Duration::from_millis(500);
     bursts.record(101, true, nearly);
-    assert_eq!(bursts.ring_end(), Some(nearly + RING_KEPT));
+    assert_eq!(bursts.ring_end(), Some(nearly + RING_HOLD_TIME));
     // Once given up, a ring pays again only from 10,000 a second on.
-    let later = nearly + 2 * RING_KEPT;
+    let later = nearly + 2 * RING_HOLD_TIME;
     bursts.record(200, true, later);
     assert!(!bursts.wants_ring(later));
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use knocking::config::{Config, Reading};
 use knocking::daemon::capture::netlink;
 use knocking::daemon::capture::socket::{Capture, Taken, bare};
-use knocking::filter::bursts::RING_KEPT;
+use knocking::filter::bursts::RING_HOLD_TIME;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::Wanted;
 use knocking::filter::trouble::{Code, Operation, Trouble};
@@ -179,9 +179,9 @@ fn a_ring_is_given_back_after_a_calm_minute() {
     let daemon = world.knockd(DOOR).start();
     assert!(flood_until_ring(&world, &daemon), "a flood, and no ring");
     // The flood may have taken breath.
-    pause(RING_KEPT.as_secs_f64() / 2.0);
+    pause(RING_HOLD_TIME.as_secs_f64() / 2.0);
     assert!(has_ring(&daemon), "the ring is given back at once");
-    assert!(holds_within(RING_KEPT + seconds(15.0), || !has_ring(&daemon)), "the ring is kept");
+    assert!(holds_within(RING_HOLD_TIME + seconds(15.0), || !has_ring(&daemon)), "the ring is kept");
     opens(&world, &daemon, "10.77.0.12");
 }
 
@@ -207,7 +207,7 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         assert!(capture.has_ring() && !capture.is_to_change(second));
         // Nothing is left from before the change.
         assert!(matches!(capture.take(), Taken::Nothing));
-        let later = second + RING_KEPT;
+        let later = second + RING_HOLD_TIME;
         assert_eq!(capture.next_change(), Some(later));
         assert!(capture.is_to_change(later));
         // Nothing to wait for, once they come thin again.
@@ -218,8 +218,8 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         let is_told = |trouble| matches!(trouble, Some(Trouble::Switch(name, Operation::Bind, _)) if name == SERVER_LINK);
         assert!(is_told(capture.change(&layout, &interest, later, &mut sockets)));
         assert!(capture.has_ring() && !capture.is_to_change(later));
-        assert_eq!(capture.next_change(), Some(later + RING_KEPT));
-        let later = later + RING_KEPT;
+        assert_eq!(capture.next_change(), Some(later + RING_HOLD_TIME));
+        let later = later + RING_HOLD_TIME;
         assert!(capture.is_to_change(later));
         // It is told once, until a change succeeds.
         assert_eq!(capture.change(&layout, &interest, later, &mut sockets), None);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::daemon::capture::netlink::{Doorbell, Ring, Survey};
+use crate::daemon::capture::netlink::{ChangeListener, InterfaceChanges, Survey};
 use crate::daemon::capture::socket::{Capture, Sockets};
 use crate::daemon::clock::now;
 use crate::filter::interest::Interest;
@@ -35,7 +35,7 @@ struct Failed {
 /// The two rtnetlink sockets: one to ask for interfaces, addresses and routes, one for notifications.
 pub struct Netlink {
     survey: Survey,
-    doorbell: Doorbell,
+    change_listener: ChangeListener,
 }
 
 impl Netlink {
@@ -44,7 +44,7 @@ impl Netlink {
     /// # Errors
     /// Errors of `socket(2)` and `setsockopt(2)`.
     pub fn open() -> io::Result<Netlink> {
-        Ok(Netlink { survey: Survey::new()?, doorbell: Doorbell::new()? })
+        Ok(Netlink { survey: Survey::new()?, change_listener: ChangeListener::new()? })
     }
 
     /// The socket for requests.
@@ -55,8 +55,8 @@ impl Netlink {
 
     /// The socket for notifications.
     #[must_use]
-    pub fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+    pub fn change_listener(&self) -> BorrowedFd<'_> {
+        self.change_listener.as_fd()
     }
 }
 
@@ -90,7 +90,7 @@ impl Captures {
         };
         // In this order: a change after the survey causes a notification.
         let mut netlink = netlink.map_err(look)?;
-        netlink.doorbell.listen(wanted.follows_routes()).map_err(look)?;
+        netlink.change_listener.listen(wanted.follows_routes()).map_err(look)?;
         let scene = netlink.survey.scene(wanted.follows_routes()).map_err(look)?;
         let layout = wanted.layout(&scene);
         let stands_at = |state| layout.status.iter().find(|it| it.state == state && !waits);
@@ -112,22 +112,27 @@ impl Captures {
     /// Changes the wanted interfaces, and returns reports of what changed.
     pub fn want(&mut self, wanted: Wanted, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
         if wanted == self.wanted {
-            return self.look(&Ring::default(), interest, sockets);
+            return self.look(&InterfaceChanges::default(), interest, sockets);
         }
-        if let Err(error) = self.netlink.doorbell.listen(wanted.follows_routes()) {
+        if let Err(error) = self.netlink.change_listener.listen(wanted.follows_routes()) {
             return vec![Report::Trouble(Trouble::ListInterfaces(Code::of(&error)))];
         }
         self.wanted = wanted;
         self.layout.status.clear();
-        self.look(&Ring::default(), interest, sockets)
+        self.look(&InterfaceChanges::default(), interest, sockets)
     }
 
     /// Surveys the interfaces, opens and closes captures to match, and returns reports of what changed.
-    pub fn look(&mut self, ring: &Ring, interest: &Interest, sockets: &mut Sockets<'_>) -> Vec<Report> {
+    pub fn look(
+        &mut self,
+        changes: &InterfaceChanges,
+        interest: &Interest,
+        sockets: &mut Sockets<'_>,
+    ) -> Vec<Report> {
         let was_blind = self.failed.as_ref().is_some_and(|failed| failed.is_blind);
         match self.netlink.survey.scene(self.wanted.follows_routes()) {
-            Ok(scene) if was_blind => self.settle(&Ring::of_anything(), &scene, interest, sockets),
-            Ok(scene) => self.settle(ring, &scene, interest, sockets),
+            Ok(scene) if was_blind => self.settle(&InterfaceChanges::unknown(), &scene, interest, sockets),
+            Ok(scene) => self.settle(changes, &scene, interest, sockets),
             Err(error) => self.try_again(vec![Trouble::ListInterfaces(Code::of(&error))], true),
         }
     }
@@ -140,7 +145,7 @@ impl Captures {
         sockets: &mut Sockets<'_>,
     ) -> Vec<Report> {
         let is_due = self.next_look().is_some_and(|next| next <= uptime);
-        if is_due { self.look(&Ring::default(), interest, sockets) } else { Vec::new() }
+        if is_due { self.look(&InterfaceChanges::default(), interest, sockets) } else { Vec::new() }
     }
 
     /// When to call [`Captures::look_again`], as uptime.
@@ -159,7 +164,7 @@ impl Captures {
 
     fn settle(
         &mut self,
-        ring: &Ring,
+        changes: &InterfaceChanges,
         scene: &Scene,
         interest: &Interest,
         sockets: &mut Sockets<'_>,
@@ -168,7 +173,7 @@ impl Captures {
         let mut reports = Vec::new();
         self.open.retain(|Capture { interface, .. }| {
             layout.indexes.contains(&interface.index)
-                && (interface.index == EVERY || !ring.removed(interface.index))
+                && (interface.index == EVERY || !changes.removed(interface.index))
         });
         let has_changed = layout.here != self.layout.here || layout.count_once != self.layout.count_once;
         for capture in &mut self.open {
@@ -239,8 +244,8 @@ impl Captures {
 
     /// The socket with notifications of changes.
     #[must_use]
-    pub fn doorbell(&self) -> &Doorbell {
-        &self.netlink.doorbell
+    pub fn change_listener(&self) -> &ChangeListener {
+        &self.netlink.change_listener
     }
 
     /// This host's addresses: the destinations of knocks.

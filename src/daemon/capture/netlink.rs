@@ -22,9 +22,9 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use crate::filter::interfaces::{Interface, Kind, Scene};
 
 /// Buffer for one datagram of a dump, in bytes: the most that the kernel puts into one.
-const ANSWER: usize = 1 << 15;
+const DUMP_BUFFER: usize = 1 << 15;
 /// The most datagrams that are read in one go.
-const RINGS: usize = 1024;
+const MAX_DATAGRAMS: usize = 1024;
 
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -106,8 +106,8 @@ impl Survey {
         each: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
         self.question = self.question.wrapping_add(1);
-        let mut buffer = vec![0; ANSWER];
-        self.take_the_rest(&mut buffer);
+        let mut buffer = vec![0; DUMP_BUFFER];
+        self.discard_pending(&mut buffer);
         let mut request = vec![0; HEADER];
         request.extend_from_slice(body);
         let length = u32::try_from(request.len()).map_err(io::Error::other)?;
@@ -142,8 +142,8 @@ impl Survey {
     }
 
     /// Discards the rest of a dump that failed: the kernel starts no other dump before it is read.
-    fn take_the_rest(&self, buffer: &mut [u8]) {
-        for _ in 0..RINGS {
+    fn discard_pending(&self, buffer: &mut [u8]) {
+        for _ in 0..MAX_DATAGRAMS {
             match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 // A datagram, or the notice that some did not fit into the receive buffer.
                 Ok(1..) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
@@ -161,17 +161,17 @@ impl AsFd for Survey {
 
 /// Receives notifications of changes of interfaces, addresses and, on demand, default routes.
 #[derive(Debug)]
-pub struct Doorbell {
+pub struct ChangeListener {
     socket: OwnedFd,
 }
 
-impl Doorbell {
+impl ChangeListener {
     /// Opens the socket; it belongs to no multicast group yet.
     ///
     /// # Errors
     /// Errors of the socket calls, or the error that the kernel answers.
-    pub fn new() -> io::Result<Doorbell> {
-        Ok(Doorbell { socket: open()? })
+    pub fn new() -> io::Result<ChangeListener> {
+        Ok(ChangeListener { socket: open()? })
     }
 
     /// Joins the multicast groups of these changes.
@@ -186,50 +186,55 @@ impl Doorbell {
     }
 
     /// The notifications since the last call; `None` if there were none that matter.
-    pub fn rang(&self) -> Option<Ring> {
-        let mut ring = None;
+    pub fn read_changes(&self) -> Option<InterfaceChanges> {
+        let mut changes = None;
         // Longer messages are truncated; the part that is parsed is at the beginning.
         let mut buffer = [0; 512];
-        for _ in 0..RINGS {
+        for _ in 0..MAX_DATAGRAMS {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
                     let message = buffer.get(..length).unwrap_or_default();
                     if concerns_us(message) {
-                        ring.get_or_insert_with(Ring::default).gone.extend(gone(message));
+                        changes
+                            .get_or_insert_with(InterfaceChanges::default)
+                            .removed
+                            .extend(removed_interface(message));
                     }
                 }
                 // The receive buffer overflowed: notifications were lost.
-                Err(Errno::ENOBUFS) => ring.get_or_insert_with(Ring::default).is_incomplete = true,
+                Err(Errno::ENOBUFS) => {
+                    changes.get_or_insert_with(InterfaceChanges::default).is_incomplete = true;
+                }
                 Err(Errno::EINTR) => {}
                 Err(_) => break,
             }
         }
-        ring
+        changes
     }
 }
 
-/// What notifications tell beyond the next survey: which interfaces were removed meanwhile.
+/// What notifications report and the next survey does not: which interfaces were removed meanwhile.
 #[derive(Clone, Debug, Default)]
-pub struct Ring {
-    gone: Vec<u32>,
+pub struct InterfaceChanges {
+    removed: Vec<u32>,
     is_incomplete: bool,
 }
 
-impl Ring {
+impl InterfaceChanges {
     /// Any interface may have been removed: notifications were lost.
     #[must_use]
-    pub fn of_anything() -> Ring {
-        Ring { gone: Vec::new(), is_incomplete: true }
+    pub fn unknown() -> InterfaceChanges {
+        InterfaceChanges { removed: Vec::new(), is_incomplete: true }
     }
 
     /// Whether this interface may have been removed. One with the same index would then be another.
     #[must_use]
     pub fn removed(&self, index: u32) -> bool {
-        self.is_incomplete || self.gone.contains(&index)
+        self.is_incomplete || self.removed.contains(&index)
     }
 }
 
-impl AsFd for Doorbell {
+impl AsFd for ChangeListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -243,7 +248,7 @@ fn concerns_us(message: &[u8]) -> bool {
 }
 
 /// The index of the interface that this message reports as removed.
-fn gone(message: &[u8]) -> Option<u32> {
+fn removed_interface(message: &[u8]) -> Option<u32> {
     const UNSPECIFIED: u8 = 0;
     // A port that leaves its bridge causes an `RTM_DELLINK` of family `AF_BRIDGE`; the interface itself
     // stays.

@@ -19,7 +19,7 @@ use crate::daemon::capture::ring::{self, Ring};
 use crate::door::knock::Knock;
 use crate::door::spa::sealed::UncheckedPacket;
 use crate::filter::bpf::Instruction;
-use crate::filter::bursts::{BurstDetector, RING_KEPT};
+use crate::filter::bursts::{BurstDetector, RING_HOLD_TIME};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{Interface, Layout};
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
@@ -200,7 +200,7 @@ impl Capture {
                 None
             }
             Err((operation, code)) => {
-                self.next_try = uptime.saturating_add(RING_KEPT);
+                self.next_try = uptime.saturating_add(RING_HOLD_TIME);
                 (!had_failed).then(|| Trouble::Switch(self.interface.name.clone(), operation, code))
             }
         }

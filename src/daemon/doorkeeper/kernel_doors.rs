@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::daemon::clock::now;
 use crate::daemon::doorkeeper::nftables::{Firewall, LogMessage};
-use crate::daemon::doorkeeper::{Doorkeeper, MOST_BATCHES};
+use crate::daemon::doorkeeper::{Doorkeeper, MAX_BATCHES};
 use crate::daemon::error::StartError;
 use crate::door::ports::Ports;
 use crate::opening::admissions::{AdmissionId, Step};
@@ -100,7 +100,7 @@ impl Doorkeeper {
     /// Handles reports and opens doors in the kernel in batches while more come: writing the log and the
     /// state after each batch would delay the next knockers.
     pub(super) fn take_openings(&mut self) {
-        for _ in 0..MOST_BATCHES {
+        for _ in 0..MAX_BATCHES {
             self.handle_reports();
             if !self.commit(now()) {
                 return;

@@ -66,7 +66,7 @@ const BATCH: usize = 256;
 /// The same when doors open in nftables: one transaction opens them all.
 const BATCH_FOR_KERNEL: usize = 1024;
 /// Maximum number of batches handled in one turn of the loop while each of them opens a door in nftables.
-const MOST_BATCHES: usize = 4;
+const MAX_BATCHES: usize = 4;
 
 /// The doorkeeper.
 #[expect(clippy::struct_excessive_bools, reason = "independent flags")]
@@ -242,7 +242,7 @@ impl Doorkeeper {
         ];
         let timeout = poll_timeout(deadlines.into_iter().flatten().min(), now);
         let descriptors = [
-            Some((signals.doorbell(), PollFlags::POLLIN)),
+            Some((signals.descriptor(), PollFlags::POLLIN)),
             self.watcher.descriptor(),
             self.log.names().map(|fd| (fd, PollFlags::POLLIN)),
             self.memory.lock_watch().map(|fd| (fd, PollFlags::POLLIN)),

@@ -120,7 +120,7 @@ pub fn main(arguments: Arguments) -> Result<(), StartError> {
     }
     doorkeeper.begin(&interfaces, messages);
     // For signals that arrived during the start.
-    signals.ring();
+    signals.wake();
     doorkeeper.run(&mut signals);
     doorkeeper.end(pid_file)
 }
@@ -180,8 +180,8 @@ impl Doorkeeper {
                 Received::Message(report, _) => self.handle_report(report),
                 Received::Nonsense => {}
                 Received::Nothing => {
-                    let bell = (signals.doorbell(), PollFlags::POLLIN);
-                    let descriptors = self.watcher.descriptor().into_iter().chain([bell]);
+                    let signal = (signals.descriptor(), PollFlags::POLLIN);
+                    let descriptors = self.watcher.descriptor().into_iter().chain([signal]);
                     let mut descriptors: Vec<PollFd<'_>> =
                         descriptors.map(|(fd, events)| PollFd::new(fd, events)).collect();
                     wait_for(&mut descriptors, poll_timeout(Some(deadline), now()));

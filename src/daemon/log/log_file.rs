@@ -14,9 +14,9 @@ use crate::reason::reason;
 use crate::time::Now;
 
 /// Delay between attempts to open the file.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The most bytes of lines that one write appends: a pipe takes this many in one piece (`PIPE_BUF`).
-const TOGETHER: usize = 4096;
+const REOPEN_DELAY: Duration = Duration::from_secs(1);
+/// The most bytes that one write appends: a pipe takes this many atomically (`PIPE_BUF`).
+const MAX_WRITE: usize = 4096;
 
 /// A log file.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub struct LogFile {
     missing: u64,
     has_complained: bool,
     /// Complete lines for the next write.
-    gathered: String,
-    /// The number of lines in `gathered`.
+    buffer: String,
+    /// The number of lines in `buffer`.
     lines: u64,
 }
 
@@ -48,7 +48,7 @@ impl LogFile {
             file,
             next_try: Duration::ZERO,
             missing: 0,
-            gathered: String::new(),
+            buffer: String::new(),
             lines: 0,
         };
         (log, result)
@@ -63,21 +63,21 @@ impl LogFile {
     /// Adds a line in its final form (`shown`) to those that [`LogFile::write_out`] appends. `show` formats
     /// the line about missing lines that may have to precede it.
     pub fn add(&mut self, shown: &str, show: impl FnOnce(&str) -> String, now: Now) {
-        if self.gathered.len() + shown.len() > TOGETHER {
+        if self.buffer.len() + shown.len() > MAX_WRITE {
             self.write_out(now);
         }
         if self.lines == 0 && self.missing > 0 {
             let lines = if self.missing == 1 { "line" } else { "lines" };
-            self.gathered += &show(&format!("{} {lines} could not be written here", self.missing));
-            self.gathered.push('\n');
+            self.buffer += &show(&format!("{} {lines} could not be written here", self.missing));
+            self.buffer.push('\n');
         }
         self.lines += 1;
-        self.gathered += shown;
+        self.buffer += shown;
     }
 
     /// Appends the added lines, in one write.
     pub fn write_out(&mut self, now: Now) {
-        let (text, lines) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.lines));
+        let (text, lines) = (std::mem::take(&mut self.buffer), std::mem::take(&mut self.lines));
         if lines == 0 {
             return;
         }
@@ -102,7 +102,7 @@ impl LogFile {
             if now.uptime < self.next_try {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            self.next_try = now.uptime.saturating_add(PAUSE);
+            self.next_try = now.uptime.saturating_add(REOPEN_DELAY);
             self.file = Some(Outlet::append(&self.path)?);
         }
         let Some(file) = &mut self.file else { return Ok(()) };

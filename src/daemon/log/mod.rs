@@ -23,7 +23,7 @@ use crate::config::{LogFormat, Options};
 use crate::daemon::clock::{Zone, now};
 use crate::daemon::log::journal::Journal;
 use crate::daemon::log::log_file::LogFile;
-use crate::daemon::log::names::{Answer, Names, PATIENCE};
+use crate::daemon::log::names::{Answer, LOOKUP_TIMEOUT, Names};
 use crate::daemon::log::output::{complain, explain_piece, say, says};
 use crate::daemon::log::syslog::Syslog;
 use crate::daemon::poll::{poll_timeout, wait_for};
@@ -260,14 +260,14 @@ impl Log {
     /// When to call [`Log::settle`] at the latest, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.waiting.front().map(|(_, since)| since.uptime + PATIENCE)
+        self.waiting.front().map(|(_, since)| since.uptime + LOOKUP_TIMEOUT)
     }
 
     /// Writes the lines whose name has arrived, or has taken too long.
     pub fn settle(&mut self, now: Now) {
         if let Some(names) = &mut self.names {
-            names.take(now);
-            if names.are_gone() {
+            names.read_answers(now);
+            if names.has_ended() {
                 self.names = None;
                 self.next_names = Some(now.uptime.saturating_add(RESOLVER_PAUSE));
                 self.complain("the resolver ended unexpectedly: another is started when it is needed");
@@ -302,7 +302,7 @@ impl Log {
         while !self.is_held
             && let Some((entry, since)) = self.waiting.pop_front()
         {
-            let may_wait = since.uptime + PATIENCE > now.uptime;
+            let may_wait = since.uptime + LOOKUP_TIMEOUT > now.uptime;
             if let Some(entry) = self.write_entry(entry, since, now, may_wait) {
                 self.waiting.push_front((entry, since));
                 break;
@@ -322,8 +322,8 @@ impl Log {
     fn write_entry(&mut self, entry: Entry, since: Now, now: Now, may_wait: bool) -> Option<Entry> {
         match entry {
             Entry::Event(event) => match self.name_for(&event, now) {
-                Answer::Asked if may_wait => return Some(Entry::Event(event)),
-                Answer::Asked => self.write_event(&event, None, since),
+                Answer::Pending if may_wait => return Some(Entry::Event(event)),
+                Answer::Pending => self.write_event(&event, None, since),
                 Answer::Known(name) => self.write_event(&event, name.as_deref(), since),
             },
             Entry::Said(notice, text) => say(&self.shown(&LogEntry::of_notice(notice, &text), since)),

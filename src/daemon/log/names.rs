@@ -23,22 +23,22 @@ use crate::daemon::pages;
 use crate::daemon::poll::{poll_timeout, wait_for};
 use crate::daemon::processes::{self, Role, Sibling};
 use crate::daemon::sandbox;
-use crate::daemon::sandbox::tenant::Tenant;
+use crate::daemon::sandbox::confined_process::ConfinedProcess;
 use crate::daemon::signals;
 use crate::protocol::confinement::{Confined, Confinement};
 use crate::protocol::messages::{Crossing, Report};
 use crate::time::Now;
 
 /// How long a line waits for its name.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a name, or the absence of one, is cached.
-const MEMORY: Duration = Duration::from_mins(5);
+const CACHE_TIME: Duration = Duration::from_mins(5);
 /// The most names that are cached.
-const MOST_KNOWN: usize = 1024;
+const MAX_CACHED: usize = 1024;
 /// The most lookups in progress; further knockers are shown by address.
-const MOST_ASKED: usize = 64;
+const MAX_LOOKUPS: usize = 64;
 /// The longest host name (RFC 1035, 2.3.4).
-const LONGEST: usize = 255;
+const MAX_HOST_NAME: usize = 255;
 
 /// What is known of a knocker's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Answer {
     /// The name, or `None` if the address has none.
     Known(Option<String>),
     /// The lookup is in progress.
-    Asked,
+    Pending,
 }
 
 /// The cached names, and the resolver process.
@@ -56,10 +56,10 @@ pub struct Names {
     resolver: Option<Sibling>,
     /// Its confinement, the first thing it reports.
     confined: Option<Confined>,
-    known: LiteMap<IpAddr, (Option<String>, Duration)>,
+    cache: LiteMap<IpAddr, (Option<String>, Duration)>,
     /// The addresses being looked up: the process answers every request.
-    asked: Vec<IpAddr>,
-    is_gone: bool,
+    pending: Vec<IpAddr>,
+    has_ended: bool,
 }
 
 impl Names {
@@ -72,21 +72,21 @@ impl Names {
         Ok(Names {
             resolver: Some(resolver),
             confined: None,
-            known: LiteMap::new(),
-            asked: Vec::new(),
-            is_gone: false,
+            cache: LiteMap::new(),
+            pending: Vec::new(),
+            has_ended: false,
         })
     }
 
     /// The confinement that the process reports, waiting for the report until this uptime.
     pub fn confined(&mut self, deadline: Duration) -> Option<&Confined> {
-        while self.confined.is_none() && !self.is_gone && now().uptime < deadline {
+        while self.confined.is_none() && !self.has_ended && now().uptime < deadline {
             let descriptor = self.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             wait_for(
                 descriptor.into_iter().collect::<Vec<_>>().as_mut_slice(),
                 poll_timeout(Some(deadline), now()),
             );
-            self.take(now());
+            self.read_answers(now());
         }
         self.confined.as_ref()
     }
@@ -95,37 +95,37 @@ impl Names {
     pub fn ask(&mut self, knocker: IpAddr, now: Now) -> Answer {
         // An IPv4-mapped IPv6 address is looked up as IPv4.
         let knocker = knocker.to_canonical();
-        if let Some((name, until)) = self.known.get(&knocker)
+        if let Some((name, until)) = self.cache.get(&knocker)
             && *until > now.uptime
         {
             return Answer::Known(name.clone());
         }
-        if self.asked.contains(&knocker) {
-            return Answer::Asked;
+        if self.pending.contains(&knocker) {
+            return Answer::Pending;
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        if self.asked.len() >= MOST_ASKED || send(self.socket(), &octets(knocker), flags).is_err() {
+        if self.pending.len() >= MAX_LOOKUPS || send(self.socket(), &octets(knocker), flags).is_err() {
             return Answer::Known(None);
         }
-        self.asked.push(knocker);
-        Answer::Asked
+        self.pending.push(knocker);
+        Answer::Pending
     }
 
     /// Whether the process has ended; no answer will come then.
     #[must_use]
-    pub fn are_gone(&self) -> bool {
-        self.is_gone
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Reads the answers of the process.
-    pub fn take(&mut self, now: Now) {
-        let mut answer = [0; 16 + LONGEST];
+    pub fn read_answers(&mut self, now: Now) {
+        let mut answer = [0; 16 + MAX_HOST_NAME];
         loop {
             match recv(self.socket(), &mut answer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length @ 1..) if self.confined.is_none() => {
                     let Some(Some(Report::Confined(confined))) = answer.get(..length).map(Report::decode)
                     else {
-                        self.is_gone = true;
+                        self.has_ended = true;
                         return;
                     };
                     self.confined = Some(confined);
@@ -134,17 +134,17 @@ impl Names {
                     let Some((address, rest)) = answer.split_first_chunk::<16>() else { return };
                     let knocker = Ipv6Addr::from(*address).to_canonical();
                     let name = rest.get(..length - 16).unwrap_or_default();
-                    self.asked.retain(|it| *it != knocker);
-                    if self.known.len() >= MOST_KNOWN {
-                        self.known.clear();
+                    self.pending.retain(|it| *it != knocker);
+                    if self.cache.len() >= MAX_CACHED {
+                        self.cache.clear();
                     }
-                    self.known.insert(knocker, (host_name(name), now.uptime + MEMORY));
+                    self.cache.insert(knocker, (host_name(name), now.uptime + CACHE_TIME));
                 }
                 // Not a valid answer.
                 Ok(1..) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 Ok(0) | Err(_) => {
-                    self.is_gone = true;
+                    self.has_ended = true;
                     return;
                 }
             }
@@ -180,8 +180,8 @@ fn octets(address: IpAddr) -> [u8; 16] {
 
 /// The name, if it may be shown in a log.
 fn host_name(bytes: &[u8]) -> Option<String> {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if bytes.is_empty() || !bytes.iter().all(is_plain) {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if bytes.is_empty() || !bytes.iter().all(is_allowed) {
         return None;
     }
     let name = String::from_utf8_lossy(bytes).into_owned();
@@ -196,10 +196,10 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     signals::ignore_all();
     let Some((_, confinement)) = processes::split_confinement(words) else { return ExitCode::FAILURE };
     let Ok(socket) = processes::accept_alone() else { return ExitCode::FAILURE };
-    let confined = sandbox::enter(&confinement, &Tenant::Resolver);
+    let confined = sandbox::enter(&confinement, &ConfinedProcess::Resolver);
     let is_refused = confinement.sandbox == Sandbox::Require && confined.missing().is_some();
-    let is_told = messages::transmit(&socket, &Report::Confined(confined), None);
-    if is_refused || is_told.is_err() {
+    let report_sent = messages::transmit(&socket, &Report::Confined(confined), None);
+    if is_refused || report_sent.is_err() {
         return ExitCode::FAILURE;
     }
     pages::release_code();
@@ -212,7 +212,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         }
         let knocker = Ipv6Addr::from(request).to_canonical();
         let name = dns_lookup::lookup_addr(&knocker).unwrap_or_default();
-        let answer: Vec<u8> = request.iter().chain(name.as_bytes().iter().take(LONGEST)).copied().collect();
+        let answer: Vec<u8> =
+            request.iter().chain(name.as_bytes().iter().take(MAX_HOST_NAME)).copied().collect();
         if send(socket.as_raw_fd(), &answer, MsgFlags::MSG_NOSIGNAL).is_err() {
             return ExitCode::SUCCESS;
         }

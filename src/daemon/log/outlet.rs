@@ -20,13 +20,13 @@ use crate::daemon::output_file;
 /// The mode of a new file: the log shows who knocks, which is not for everybody.
 const MODE: u32 = 0o640;
 /// The most bytes that are kept.
-const MOST: usize = 4 << 20;
+const MAX_WAITING_BYTES: usize = 4 << 20;
 /// Bytes that a pipe ready for writing takes without blocking (`PIPE_BUF`).
-const PIECE: usize = 4096;
+const PIPE_BUF: usize = 4096;
 
 /// How writing is kept from blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum WriteMethod {
     /// A regular file never blocks.
     Plain,
     /// Our own open file description, with `O_NONBLOCK`.
@@ -35,14 +35,14 @@ enum Way {
     Socket,
     /// An open file description shared with other processes, which may rely on blocking: `poll` is asked
     /// first.
-    AskFirst,
+    PollFirst,
 }
 
 /// A destination, and the records that wait for it.
 #[derive(Debug)]
 pub struct Outlet {
     file: File,
-    way: Way,
+    method: WriteMethod,
     /// Waiting records; the written part of the first is removed.
     waiting: VecDeque<Vec<u8>>,
     bytes: usize,
@@ -58,8 +58,8 @@ impl Outlet {
     /// See [`output_file::open`]; `ENXIO` for a pipe that nobody reads.
     pub fn append(path: &Path) -> io::Result<Outlet> {
         let file = output_file::open(path, OpenOptions::new().append(true), O_NONBLOCK | O_NOCTTY, MODE)?;
-        let way = if file.metadata()?.is_file() { Way::Plain } else { Way::NonBlocking };
-        Ok(Outlet::new(file, way))
+        let method = if file.metadata()?.is_file() { WriteMethod::Plain } else { WriteMethod::NonBlocking };
+        Ok(Outlet::new(file, method))
     }
 
     /// One of our standard streams, which other processes share.
@@ -70,25 +70,28 @@ impl Outlet {
         let file = File::from(descriptor.try_clone_to_owned()?);
         let kind = file.metadata()?.file_type();
         if kind.is_file() {
-            return Ok(Outlet::new(file, Way::Plain));
+            return Ok(Outlet::new(file, WriteMethod::Plain));
         }
         if kind.is_socket() {
-            return Ok(Outlet::new(file, Way::Socket));
+            return Ok(Outlet::new(file, WriteMethod::Socket));
         }
         // Opened again through /proc: `O_NONBLOCK` would apply to everybody who shares the description.
         let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let own = OpenOptions::new().write(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path);
-        Ok(own.map_or_else(|_| Outlet::new(file, Way::AskFirst), |own| Outlet::new(own, Way::NonBlocking)))
+        Ok(own.map_or_else(
+            |_| Outlet::new(file, WriteMethod::PollFirst),
+            |own| Outlet::new(own, WriteMethod::NonBlocking),
+        ))
     }
 
     /// A connected socket.
     #[must_use]
     pub fn socket(socket: OwnedFd) -> Outlet {
-        Outlet::new(File::from(socket), Way::Socket)
+        Outlet::new(File::from(socket), WriteMethod::Socket)
     }
 
-    fn new(file: File, way: Way) -> Outlet {
-        Outlet { file, way, waiting: VecDeque::new(), bytes: 0, is_torn: false }
+    fn new(file: File, method: WriteMethod) -> Outlet {
+        Outlet { file, method, waiting: VecDeque::new(), bytes: 0, is_torn: false }
     }
 
     /// The destination's descriptor.
@@ -103,10 +106,10 @@ impl Outlet {
     /// The record is lost: `WouldBlock` if too much is waiting already, or any error of the write.
     pub fn write(&mut self, record: &[u8]) -> io::Result<()> {
         self.flush()?;
-        if self.waiting.is_empty() && self.way == Way::Plain {
+        if self.waiting.is_empty() && self.method == WriteMethod::Plain {
             return self.write_plain(record);
         }
-        if self.bytes + record.len() > MOST {
+        if self.bytes + record.len() > MAX_WAITING_BYTES {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.bytes += record.len();
@@ -135,7 +138,7 @@ impl Outlet {
     /// Any error of the write; the waiting records are lost then.
     pub fn flush(&mut self) -> io::Result<()> {
         while let Some(record) = self.waiting.front_mut() {
-            match write_some(&self.file, self.way, record) {
+            match write_some(&self.file, self.method, record) {
                 Ok(written) => {
                     self.bytes -= written;
                     record.drain(..written);
@@ -162,15 +165,17 @@ impl Outlet {
     }
 }
 
-fn write_some(mut file: &File, way: Way, record: &[u8]) -> io::Result<usize> {
-    match way {
-        Way::Plain | Way::NonBlocking => file.write(record),
-        Way::Socket => Ok(send(file.as_raw_fd(), record, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?),
-        Way::AskFirst => {
+fn write_some(mut file: &File, method: WriteMethod, record: &[u8]) -> io::Result<usize> {
+    match method {
+        WriteMethod::Plain | WriteMethod::NonBlocking => file.write(record),
+        WriteMethod::Socket => {
+            Ok(send(file.as_raw_fd(), record, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
+        }
+        WriteMethod::PollFirst => {
             let mut room = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
             match poll(&mut room, PollTimeout::ZERO) {
                 Ok(0) | Err(Errno::EINTR) => Err(io::ErrorKind::WouldBlock.into()),
-                Ok(_) => file.write(record.get(..PIECE).unwrap_or(record)),
+                Ok(_) => file.write(record.get(..PIPE_BUF).unwrap_or(record)),
                 Err(errno) => Err(errno.into()),
             }
         }

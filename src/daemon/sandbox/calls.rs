@@ -16,11 +16,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc::{self, c_int, c_long};
 
+use crate::daemon::sandbox::confined_process::{ConfinedProcess, Descriptors};
 use crate::daemon::sandbox::numbers::{
     ABOUT_SOCKETS, CLIENT, CLOCK, CLOSE, FCNTL, FILES, IOCTL, MAP, MEMORY, OPEN, OPENAT, POLL, READ, READ_AT,
     RECEIVE, RUNTIME, SEND, SENDMSG, SETSOCKOPT, SLEEP, SOCKET, WRITE_AT,
 };
-use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
 
 /// An allowed system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +47,10 @@ pub enum Test {
 
 /// The system calls of this process, the most frequent first.
 #[must_use]
-pub fn of(tenant: &Tenant<'_>) -> Vec<Call> {
-    match tenant {
-        Tenant::Watcher(descriptors) => of_watcher(descriptors),
-        Tenant::Resolver => of_resolver(),
+pub fn of(process: &ConfinedProcess<'_>) -> Vec<Call> {
+    match process {
+        ConfinedProcess::Watcher(descriptors) => of_watcher(descriptors),
+        ConfinedProcess::Resolver => of_resolver(),
     }
 }
 

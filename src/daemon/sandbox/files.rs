@@ -10,29 +10,29 @@ use landlock::{
 use nix::errno::Errno;
 use nix::unistd::mkdtemp;
 
-use crate::daemon::sandbox::tenant::Tenant;
+use crate::daemon::sandbox::confined_process::ConfinedProcess;
 use crate::filter::trouble::Code;
 use crate::protocol::confinement::Outcome;
 
 /// The newest Landlock ABI that we use; an older kernel restricts the rights that it knows.
-const RIGHTS: ABI = ABI::V6;
+const LANDLOCK_ABI: ABI = ABI::V6;
 
 /// Where the C library finds its configuration for looking up names, the sockets of services for it, and its
 /// own modules.
-const FOR_NAMES: [&str; 8] =
+const RESOLVER_PATHS: [&str; 8] =
     ["/etc", "/lib", "/lib64", "/usr", "/run", "/var/run", "/nix/store", "/gnu/store"];
 /// Often a link into another folder, where the file gets replaced.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Folders in which a short-lived empty folder may be created.
-const ROOMS: [&str; 4] = ["/run", "/dev/shm", "/var/run", "/tmp"];
+const TEMPORARY_FOLDERS: [&str; 4] = ["/run", "/dev/shm", "/var/run", "/tmp"];
 
 /// Forbids opening files from now on, except those that the resolver needs.
-pub(super) fn close(tenant: &Tenant<'_>) -> Outcome {
-    match restrict(tenant) {
+pub(super) fn close(process: &ConfinedProcess<'_>) -> Outcome {
+    match restrict(process) {
         Ok(None) => Outcome::Done,
-        Ok(Some(why)) => match tenant {
-            Tenant::Watcher(_) if empty_root().is_ok() => Outcome::Otherwise,
+        Ok(Some(why)) => match process {
+            ConfinedProcess::Watcher(_) if empty_root().is_ok() => Outcome::Otherwise,
             _ => Outcome::Failed(why),
         },
         Err(error) => Outcome::Failed(Code(*landlock::Errno::from(error))),
@@ -40,19 +40,19 @@ pub(super) fn close(tenant: &Tenant<'_>) -> Outcome {
 }
 
 /// Restricts this process with Landlock. Returns the reason if the kernel cannot do it.
-fn restrict(tenant: &Tenant<'_>) -> Result<Option<Code>, RulesetError> {
-    let ruleset = Ruleset::default().handle_access(AccessFs::from_all(RIGHTS))?;
+fn restrict(process: &ConfinedProcess<'_>) -> Result<Option<Code>, RulesetError> {
+    let ruleset = Ruleset::default().handle_access(AccessFs::from_all(LANDLOCK_ABI))?;
     let ruleset = ruleset.scope(BitFlags::from(Scope::Signal))?;
-    let status = match tenant {
-        Tenant::Watcher(_) => {
-            let ruleset = ruleset.handle_access(AccessNet::from_all(RIGHTS))?;
+    let status = match process {
+        ConfinedProcess::Watcher(_) => {
+            let ruleset = ruleset.handle_access(AccessNet::from_all(LANDLOCK_ABI))?;
             ruleset.scope(BitFlags::from(Scope::AbstractUnixSocket))?.create()?.restrict_self()?
         }
-        Tenant::Resolver => {
+        ConfinedProcess::Resolver => {
             let read = AccessFs::ReadFile | AccessFs::ReadDir;
             let folder = std::fs::canonicalize(RESOLV_CONF).ok();
             let folder = folder.as_deref().and_then(Path::parent).map(PathBuf::from);
-            let folders = FOR_NAMES.into_iter().map(PathBuf::from).chain(folder);
+            let folders = RESOLVER_PATHS.into_iter().map(PathBuf::from).chain(folder);
             ruleset.create()?.add_rules(path_beneath_rules(folders, read))?.restrict_self()?
         }
     };
@@ -67,8 +67,8 @@ fn restrict(tenant: &Tenant<'_>) -> Result<Option<Code>, RulesetError> {
 /// removed.
 fn empty_root() -> io::Result<()> {
     let mut error = io::Error::from(io::ErrorKind::NotFound);
-    for room in ROOMS {
-        match mkdtemp(&Path::new(room).join("knockd-XXXXXX")) {
+    for parent in TEMPORARY_FOLDERS {
+        match mkdtemp(&Path::new(parent).join("knockd-XXXXXX")) {
             Ok(folder) => {
                 let entered = std::env::set_current_dir(&folder);
                 std::fs::remove_dir(&folder)?;

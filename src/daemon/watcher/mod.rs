@@ -25,7 +25,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
 use crate::config::Sandbox;
-use crate::daemon::capture::netlink::Ring;
+use crate::daemon::capture::netlink::InterfaceChanges;
 use crate::daemon::capture::socket::Taken;
 use crate::daemon::capture::{Captures, Netlink};
 use crate::daemon::cli;
@@ -35,7 +35,7 @@ use crate::daemon::messages;
 use crate::daemon::poll::{poll_timeout, rest_for};
 use crate::daemon::processes;
 use crate::daemon::sandbox;
-use crate::daemon::sandbox::tenant::{Descriptors, Tenant};
+use crate::daemon::sandbox::confined_process::{ConfinedProcess, Descriptors};
 use crate::daemon::signals;
 use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
@@ -130,7 +130,7 @@ fn start(words: Vec<OsString>) -> Option<Watcher> {
     let mut link = Link::new(socket);
     let confined = sandbox::enter(
         &confinement,
-        &Tenant::Watcher(Descriptors {
+        &ConfinedProcess::Watcher(Descriptors {
             links: [link.descriptor(), last_words.as_fd()],
             survey: prepared.netlink.as_ref().ok().map(Netlink::survey),
         }),
@@ -152,9 +152,9 @@ impl Watcher {
             let now = now();
             self.sum_up(now);
             if ready.interfaces
-                && let Some(ring) = self.captures.doorbell().rang()
+                && let Some(changes) = self.captures.change_listener().read_changes()
             {
-                self.look_around(&ring);
+                self.look_around(&changes);
             }
             if self.captures.next_look().is_some_and(|at| at <= now.uptime) {
                 let interest = Interest::of(self.engine.doors(), AHEAD);
@@ -207,7 +207,7 @@ impl Watcher {
         };
         let mut descriptors = vec![
             PollFd::new(self.link.descriptor(), self.link.events()),
-            PollFd::new(self.captures.doorbell().as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.captures.change_listener().as_fd(), PollFlags::POLLIN),
         ];
         let usr1 = self.usr1.as_ref().map(|usr1| (usr1.as_fd(), PollFlags::POLLIN));
         let has_usr1 = usr1.is_some();
@@ -216,7 +216,7 @@ impl Watcher {
         // stay fixed.
         descriptors.extend(self.captures.descriptors().map(|(fd, rest)| match rest {
             None => PollFd::new(fd, PollFlags::POLLIN),
-            Some(_) => PollFd::new(self.captures.doorbell().as_fd(), PollFlags::empty()),
+            Some(_) => PollFd::new(self.captures.change_listener().as_fd(), PollFlags::empty()),
         }));
         let is_told = rest_for(&mut descriptors, timeout);
         let mut ready = descriptors.iter().map(|it| !is_told || it.any().unwrap_or(true));
@@ -349,9 +349,9 @@ impl Watcher {
     }
 
     /// Follows changes of interfaces, addresses or routes; attempts in progress continue.
-    fn look_around(&mut self, ring: &Ring) {
+    fn look_around(&mut self, changes: &InterfaceChanges) {
         let interest = Interest::of(self.engine.doors(), AHEAD);
-        let reports = self.captures.look(ring, &interest, &mut || self.link.packet_socket());
+        let reports = self.captures.look(changes, &interest, &mut || self.link.packet_socket());
         self.engine.relocate(self.captures.here().iter().copied());
         self.say_all(reports);
     }

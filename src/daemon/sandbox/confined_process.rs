@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 /// The process to confine.
 #[derive(Clone, Copy, Debug)]
-pub enum Tenant<'a> {
+pub enum ConfinedProcess<'a> {
     /// Receives packets.
     Watcher(Descriptors<'a>),
     /// Looks up names with the C library.
