@@ -32,7 +32,7 @@ impl Digest {
     /// Every hash function, the shortest first.
     pub const ALL: [Digest; 5] = [Digest::Md5, Digest::Sha1, Digest::Sha256, Digest::Sha384, Digest::Sha512];
 
-    /// What it is called in a configuration.
+    /// Its name in a configuration.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Digest {
         Digest::ALL.into_iter().find(|digest| digest.word().eq_ignore_ascii_case(word))
     }
 
-    /// How many bytes the hash has, with a key or without.
+    /// The length of the hash in bytes, with or without a key.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -78,7 +78,7 @@ impl Digest {
     }
 }
 
-/// An HMAC (RFC 2104) whose key is set up. To use it again costs a third less than to begin with the key.
+/// A key that is set up for HMAC (RFC 2104). Reusing it costs a third less than setting it up again.
 #[derive(Clone)]
 pub struct HmacKey(Option<HmacState>);
 
@@ -102,7 +102,7 @@ impl HmacKey {
     /// Sets up a key, of any length.
     #[must_use]
     pub fn new(digest: Digest, key: &[u8]) -> HmacKey {
-        // HMAC takes keys of any length. Should the crate ever refuse one, nothing has the right code.
+        // HMAC accepts keys of any length. If the crate ever rejects one, no code is correct.
         let state = match digest {
             Digest::Md5 => HmacReset::new_from_slice(key).map(HmacState::Md5),
             Digest::Sha1 => HmacReset::new_from_slice(key).map(HmacState::Sha1),

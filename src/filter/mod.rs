@@ -45,7 +45,7 @@ pub const WHOLE_SNAPSHOT: u32 = 1168;
 
 /// The properties of this host that the program depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct HostProperties<'a> {
     /// The addresses of this host that knocks may be sent to.
     pub here: &'a [IpAddr],
     /// The index of the loopback interface, if it is captured: every packet appears there twice, once as an
@@ -68,19 +68,19 @@ const MAX_INTERFACES: usize = 1024;
 /// The program for an interest, at most `budget` instructions long if that is possible (everything
 /// but the ports takes about 200, and with many addresses up to 600).
 #[must_use]
-pub fn program(interest: &Interest, around: Surroundings<'_>, budget: usize) -> Vec<Instruction> {
+pub fn program(interest: &Interest, host: HostProperties<'_>, budget: usize) -> Vec<Instruction> {
     let budget = budget.min(MAX_INSTRUCTIONS);
     let ports = PortPlan::exact(interest);
     // An interval takes at least one instruction.
     if ports.intervals.len() < budget {
         for leaf in [4, 8, 16] {
-            let program = assemble(interest, &ports, around, leaf);
+            let program = assemble(interest, &ports, host, leaf);
             if program.len() <= budget {
                 return program;
             }
         }
     }
-    merged_program(interest, &ports, around, budget)
+    merged_program(interest, &ports, host, budget)
 }
 
 /// The program that rejects all packets.
@@ -95,19 +95,19 @@ pub fn reject_all() -> Vec<Instruction> {
 fn merged_program(
     interest: &Interest,
     ports: &PortPlan,
-    around: Surroundings<'_>,
+    host: HostProperties<'_>,
     budget: usize,
 ) -> Vec<Instruction> {
     /// How many interval counts to try, each closer to the budget.
     const TRIES: usize = 6;
     let gaps = ports.gaps();
-    let mut best = assemble(interest, &ports.coarser(&gaps, 1), around, 8);
+    let mut best = assemble(interest, &ports.coarser(&gaps, 1), host, 8);
     let mut count = budget.min(ports.intervals.len()) / 3;
     for _ in 0..TRIES {
         if count <= 1 {
             break;
         }
-        let program = assemble(interest, &ports.coarser(&gaps, count), around, 8);
+        let program = assemble(interest, &ports.coarser(&gaps, count), host, 8);
         let length = program.len();
         if length <= budget {
             // The last 1 % is not worth another try.
@@ -125,7 +125,7 @@ fn merged_program(
     best
 }
 
-fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf: usize) -> Vec<Instruction> {
+fn assemble(interest: &Interest, plan: &PortPlan, host: HostProperties<'_>, leaf: usize) -> Vec<Instruction> {
     let mut code = Assembler::default();
     let reject = code.finish(0);
     let accept_whole = interest.has_single_packets().then(|| code.finish(WHOLE_SNAPSHOT));
@@ -168,15 +168,15 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
         .into_iter()
         .fold(reject, |otherwise, (number, found)| code.branch(JUMP_EQUAL, number.into(), found, otherwise));
 
-    let here = if interest.is_at_own_addresses() { around.here } else { &[] };
+    let here = if interest.is_at_own_addresses() { host.here } else { &[] };
     let places = Places {
         here,
         targets: interest.targets().filter(|target| !here.contains(target)).collect(),
-        own: around.count_once.map_or(around.here, |count_once| &count_once.own),
+        own: host.count_once.map_or(host.here, |count_once| &count_once.own),
     };
     let v4 = v4_packet(&mut code, &places, transport, reject);
     let v4 = from_sources(&mut code, interest, true, v4, reject);
-    let v6 = if around.only_v4 {
+    let v6 = if host.only_v4 {
         reject
     } else {
         let v6 = v6_packet(&mut code, &places, transport, reject);
@@ -185,10 +185,10 @@ fn assemble(interest: &Interest, plan: &PortPlan, around: Surroundings<'_>, leaf
 
     let arriving = untagged(&mut code, v4, v6, reject);
     let mut entry = arriving;
-    if let Some(count_once) = around.count_once {
-        let leaving = leaving(&mut code, interest, around.only_v4, count_once, transport, reject);
+    if let Some(count_once) = host.count_once {
+        let leaving = leaving(&mut code, interest, host.only_v4, count_once, transport, reject);
         entry = each_once(&mut code, count_once, arriving, leaving, reject);
-    } else if let Some(index) = around.loopback {
+    } else if let Some(index) = host.loopback {
         let link = code.branch(JUMP_EQUAL, index, reject, arriving);
         let link = code.then(LD_WORD, INTERFACE, link);
         let direction = code.branch(JUMP_EQUAL, PACKET_OUTGOING, link, arriving);

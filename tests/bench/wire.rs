@@ -3,7 +3,7 @@
 use divan::{Bencher, black_box};
 use knocking::door::knock::Flags;
 use knocking::filter::interest::Interest;
-use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
+use knocking::filter::{HostProperties, MAX_INSTRUCTIONS, program};
 use knocking::packet;
 use knocking::packet::craft::{Options, Packet, Segment, Tcp};
 
@@ -39,8 +39,8 @@ fn parse(bencher: Bencher) {
 fn assemble(bencher: Bencher, text: &str) {
     let interest = Interest::of(&doors(text), 0);
     let here = [here()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
-    bencher.bench_local(|| program(black_box(&interest), around, MAX_INSTRUCTIONS));
+    let host = HostProperties { here: &here, loopback: None, only_v4: false, count_once: None };
+    bencher.bench_local(|| program(black_box(&interest), host, MAX_INSTRUCTIONS));
 }
 
 #[divan::bench(args = [1, 1000, 5000])]

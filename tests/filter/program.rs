@@ -12,7 +12,7 @@ use knocking::door::lock::Lock;
 use knocking::filter::bpf::Instruction;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::CountOnce;
-use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, WHOLE_SNAPSHOT, program};
+use knocking::filter::{HostProperties, MAX_INSTRUCTIONS, SNAPSHOT, WHOLE_SNAPSHOT, program};
 use knocking::packet::{parse, payload};
 
 use crate::filter::bpf::{Kernel, load};
@@ -117,8 +117,8 @@ strict_except = ",
         World { doors: doors(&text), here, ports, places, random }
     }
 
-    fn around(&self) -> Surroundings<'_> {
-        Surroundings { here: &self.here, loopback: None, only_v4: false, count_once: None }
+    fn host(&self) -> HostProperties<'_> {
+        HostProperties { here: &self.here, loopback: None, only_v4: false, count_once: None }
     }
 
     fn packet(&self) -> Packet {
@@ -214,7 +214,7 @@ fn everything_of_interest_passes() {
         let world = World::new(Random::new());
         let interest = Interest::of(&world.doors, 0);
         let budget = *world.random.pick(&[0, 10, 100, 300, MAX_INSTRUCTIONS]);
-        let program = program(&interest, world.around(), budget);
+        let program = program(&interest, world.host(), budget);
         check(&program);
         for _ in 0..100 {
             let ip = world.packet().ip();
@@ -237,7 +237,7 @@ fn nothing_else_passes_within_the_budget() {
     for _ in 0..200 {
         let world = World::new(Random::new());
         let interest = Interest::of(&world.doors, 0);
-        let program = program(&interest, world.around(), MAX_INSTRUCTIONS);
+        let program = program(&interest, world.host(), MAX_INSTRUCTIONS);
         let has_own_door = world.doors.iter().any(|door| door.target.is_none());
         for _ in 0..200 {
             let mut ip = world.packet().ip();
@@ -276,8 +276,8 @@ fn single_packets_pass_by_length_and_first_byte() {
         let doors = crate::config::file::accepted(&text).doors;
         let interest = Interest::of(&doors, 0);
         let here = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
-        let program = program(&interest, around, MAX_INSTRUCTIONS);
+        let host = HostProperties { here: &here, loopback: None, only_v4: false, count_once: None };
+        let program = program(&interest, host, MAX_INSTRUCTIONS);
         check(&program);
         assert!(load(&program));
         for first in 0..=255_u8 {
@@ -307,7 +307,7 @@ fn the_kernel_agrees() {
     for _ in 0..60 {
         let world = World::new(Random::new());
         let budget = *world.random.pick(&[60, MAX_INSTRUCTIONS]);
-        let program = program(&Interest::of(&world.doors, 0), world.around(), budget);
+        let program = program(&Interest::of(&world.doors, 0), world.host(), budget);
         assert!(load(&program), "no memory for {} instructions", program.len());
         let kernels = [0x0800, 0x86dd].map(|ether_type| (ether_type, Kernel::with(&program, ether_type)));
         for _ in 0..60 {
@@ -316,8 +316,8 @@ fn the_kernel_agrees() {
                 ip.truncate(1 + world.random.below(ip.len()));
             }
             for (ether_type, kernel) in &kernels {
-                let around = Around { ether_type: *ether_type, ..Around::of(&ip) };
-                assert_eq!(kernel.passes(&ip), passes(&program, &ip, around), "{ip:x?}");
+                let host = Around { ether_type: *ether_type, ..Around::of(&ip) };
+                assert_eq!(kernel.passes(&ip), passes(&program, &ip, host), "{ip:x?}");
             }
         }
     }
@@ -327,10 +327,10 @@ fn a_small_budget_merges_ports() {
     let (doors, knocks) = many_doors(400, "tcpflags = syn");
     let interest = Interest::of(&doors, 0);
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
+    let host = HostProperties { here: &here, loopback: None, only_v4: false, count_once: None };
     let mut passed_before = usize::MAX;
     for budget in [0, 1, 50, 64, 100, 128, 200, 500, 1000, 2000, 4000, usize::MAX] {
-        let program = program(&interest, around, budget);
+        let program = program(&interest, host, budget);
         check(&program);
         assert!(program.len() <= budget.max(80), "{} instructions for {budget}", program.len());
         assert!(load(&program), "the kernel has no memory for {} instructions", program.len());
@@ -348,8 +348,8 @@ fn a_small_budget_merges_ports() {
 fn five_thousand_doors_fit() {
     let (doors, knocks) = many_doors(5000, "tcpflags = syn");
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, count_once: None };
-    let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
+    let host = HostProperties { here: &here, loopback: Some(1), only_v4: false, count_once: None };
+    let program = program(&Interest::of(&doors, 0), host, MAX_INSTRUCTIONS);
     check(&program);
     assert!(program.len() > MAX_INSTRUCTIONS / 2, "{} of {MAX_INSTRUCTIONS} used", program.len());
     for &port in &knocks {
@@ -361,7 +361,7 @@ fn five_thousand_doors_fit() {
     // If the kernel lacks memory for a filter, the daemon halves the budget until the filter fits.
     let interest = Interest::of(&doors, 0);
     let mut budgets = std::iter::successors(Some(MAX_INSTRUCTIONS), |budget| Some(budget / 2)).take(5);
-    assert!(budgets.any(|budget| load(&knocking::filter::program(&interest, around, budget))));
+    assert!(budgets.any(|budget| load(&knocking::filter::program(&interest, host, budget))));
 }
 
 fn flag_rules_of_many_kinds() {
@@ -385,7 +385,7 @@ fn flag_rules_of_many_kinds() {
     let (interest, here) = (Interest::of(&doors, 0), [SERVER.parse().unwrap()]);
     let program = program(
         &interest,
-        Surroundings { here: &here, loopback: None, only_v4: false, count_once: None },
+        HostProperties { here: &here, loopback: None, only_v4: false, count_once: None },
         4096,
     );
     assert!(load(&program));
@@ -405,8 +405,8 @@ fn many_addresses_are_not_checked() {
         let v4 = (0..count).map(|i| IpAddr::from((0x0a00_0000_u32 + i).to_be_bytes()));
         let v6 = (0..count).map(|i| IpAddr::from((0xfd00 << 112_u32 | u128::from(i)).to_be_bytes()));
         let here: Vec<IpAddr> = v4.chain(v6).collect();
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
-        let program = program(&Interest::of(&doors, 0), around, MAX_INSTRUCTIONS);
+        let host = HostProperties { here: &here, loopback: None, only_v4: false, count_once: None };
+        let program = program(&Interest::of(&doors, 0), host, MAX_INSTRUCTIONS);
         check(&program);
         assert!(program.len() < 700, "{} instructions for {count} addresses", program.len());
         for (address, from, most) in [("10.9.9.9", CLIENT, 64), ("fd00::9:9", CLIENT6, 16)] {
@@ -458,9 +458,9 @@ fn with_several_interfaces_each_packet_passes_once() {
             counted_elsewhere: hidden.clone(),
             outgoing_counted_elsewhere: vec![1, 9],
         };
-        let around =
-            Surroundings { here: &here, loopback: None, only_v4: false, count_once: Some(&count_once) };
-        let program = program(&interest, around, MAX_INSTRUCTIONS);
+        let host =
+            HostProperties { here: &here, loopback: None, only_v4: false, count_once: Some(&count_once) };
+        let program = program(&interest, host, MAX_INSTRUCTIONS);
         check(&program);
         assert!(load(&program));
         let pass = |packet: &Packet, packet_type: u32, interface: u32| {
@@ -514,8 +514,8 @@ fn interest_can_include_later_lines() {
 fn without_doors_no_packet_passes() {
     let here = [SERVER.parse().unwrap()];
     for budget in [0, 100, MAX_INSTRUCTIONS] {
-        let around = Surroundings { here: &here, loopback: Some(1), only_v4: false, count_once: None };
-        let program = program(&Interest::of(&[], 0), around, budget);
+        let host = HostProperties { here: &here, loopback: Some(1), only_v4: false, count_once: None };
+        let program = program(&Interest::of(&[], 0), host, budget);
         check(&program);
         assert!(load(&program));
         assert!((0..1000).all(|port| !passes(&program, &tcp(port).ip(), Around::of(&[]))));
@@ -525,9 +525,9 @@ fn without_doors_no_packet_passes() {
 /// The kernel runs the program for every packet of the interface.
 fn programs_are_short() {
     let here: [IpAddr; 2] = [SERVER.parse().unwrap(), SERVER6.parse().unwrap()];
-    let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
+    let host = HostProperties { here: &here, loopback: None, only_v4: false, count_once: None };
     for (doors, most) in [(1, 80), (16, 170), (250, 1500)] {
-        let length = program(&Interest::of(&many_doors(doors, "").0, 0), around, MAX_INSTRUCTIONS).len();
+        let length = program(&Interest::of(&many_doors(doors, "").0, 0), host, MAX_INSTRUCTIONS).len();
         assert!(length <= most, "{length} instructions for {} ports", doors * 4);
     }
 }
@@ -546,7 +546,7 @@ fn simple(loopback: Option<u32>, only_v4: bool) -> Vec<Instruction> {
     let interest = Interest::of(&doors("[d]\nsequence = 7000,8000:udp\ntcpflags = syn\n"), 0);
     let program = program(
         &interest,
-        Surroundings { here: &here, loopback, only_v4, count_once: None },
+        HostProperties { here: &here, loopback, only_v4, count_once: None },
         MAX_INSTRUCTIONS,
     );
     check(&program);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use knocking::config::{Config, Reading};
 use knocking::daemon::capture::netlink;
-use knocking::daemon::capture::socket::{Capture, Taken, bare};
+use knocking::daemon::capture::socket::{Capture, Taken, open_unbound};
 use knocking::filter::bursts::RING_HOLD_TIME;
 use knocking::filter::interest::Interest;
 use knocking::filter::interfaces::Wanted;
@@ -110,7 +110,7 @@ fn packets_come_once(between: u32, left: u32) {
             let scene = netlink::scene(false).expect("the interfaces");
             let layout = Wanted::parse(SERVER_LINK).expect("an interface").layout(&scene);
             let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
-            let mut sockets = || bare().map_err(|error| Code::of(&error));
+            let mut sockets = || open_unbound().map_err(|error| Code::of(&error));
             let mut capture =
                 Capture::open(interface, &layout, &interest, false, &mut sockets).expect("a capture");
             let (mut sources, mut changes) = (Vec::new(), Vec::new());
@@ -196,7 +196,7 @@ fn what_cannot_be_given_back_is_tried_again_later() {
         let scene = netlink::scene(false).expect("the interfaces");
         let layout = Wanted::parse(SERVER_LINK).expect("an interface").layout(&scene);
         let interface = scene.interfaces.iter().find(|it| it.name == SERVER_LINK).expect("ours").clone();
-        let mut sockets = || bare().map_err(|error| Code::of(&error));
+        let mut sockets = || open_unbound().map_err(|error| Code::of(&error));
         let mut capture =
             Capture::open(interface, &layout, &interest, false, &mut sockets).expect("a capture");
         let second = Duration::from_secs(1);

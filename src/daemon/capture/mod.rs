@@ -20,14 +20,14 @@ use crate::protocol::messages::Report;
 use crate::status::watcher::InterfaceStatus;
 
 /// Delay before the next try after a failure: no netlink notification may ever come for it.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The last survey or capture that failed.
-struct Failed {
+struct PendingRetry {
     /// The troubles that were reported.
-    said: Vec<Trouble>,
+    reported: Vec<Trouble>,
     /// The survey itself failed, so the notifications that caused it are lost.
-    is_blind: bool,
+    survey_failed: bool,
     /// When to try again, as uptime.
     next: Duration,
 }
@@ -67,7 +67,7 @@ pub struct Captures {
     layout: Layout,
     open: Vec<Capture>,
     only_v4: bool,
-    failed: Option<Failed>,
+    failed: Option<PendingRetry>,
 }
 
 impl Captures {
@@ -85,16 +85,16 @@ impl Captures {
         sockets: &mut Sockets<'_>,
     ) -> Result<Captures, CaptureError> {
         let fail = |interface: &str, problem| CaptureError { interface: interface.to_owned(), problem };
-        let look = |error| {
+        let survey_error = |error| {
             fail(&wanted.to_string(), CaptureProblem::Failed(Operation::Interfaces, Code::of(&error)))
         };
         // In this order: a change after the survey causes a notification.
-        let mut netlink = netlink.map_err(look)?;
-        netlink.change_listener.listen(wanted.follows_routes()).map_err(look)?;
-        let scene = netlink.survey.scene(wanted.follows_routes()).map_err(look)?;
+        let mut netlink = netlink.map_err(survey_error)?;
+        netlink.change_listener.listen(wanted.follows_routes()).map_err(survey_error)?;
+        let scene = netlink.survey.scene(wanted.follows_routes()).map_err(survey_error)?;
         let layout = wanted.layout(&scene);
-        let stands_at = |state| layout.status.iter().find(|it| it.state == state && !waits);
-        if let Some(Status { what, .. }) = stands_at(State::Missing) {
+        let first_in_state = |state| layout.status.iter().find(|it| it.state == state && !waits);
+        if let Some(Status { what, .. }) = first_in_state(State::Missing) {
             let is_auto = what == AUTO;
             let problem = if is_auto { CaptureProblem::NoDefaultRoute } else { CaptureProblem::Missing };
             return Err(fail(what, problem(scene.names().join(", "))));
@@ -103,7 +103,7 @@ impl Captures {
         for &index in &layout.indexes {
             open.push(Capture::open(find(&scene, index), &layout, interest, only_v4, sockets)?);
         }
-        if let Some(status) = stands_at(State::Down) {
+        if let Some(status) = first_in_state(State::Down) {
             return Err(fail(&status.what, CaptureProblem::Down));
         }
         Ok(Captures { wanted, netlink, layout, open, only_v4, failed: None })
@@ -129,11 +129,13 @@ impl Captures {
         interest: &Interest,
         sockets: &mut Sockets<'_>,
     ) -> Vec<Report> {
-        let was_blind = self.failed.as_ref().is_some_and(|failed| failed.is_blind);
+        let survey_had_failed = self.failed.as_ref().is_some_and(|failed| failed.survey_failed);
         match self.netlink.survey.scene(self.wanted.follows_routes()) {
-            Ok(scene) if was_blind => self.settle(&InterfaceChanges::unknown(), &scene, interest, sockets),
-            Ok(scene) => self.settle(changes, &scene, interest, sockets),
-            Err(error) => self.try_again(vec![Trouble::ListInterfaces(Code::of(&error))], true),
+            Ok(scene) if survey_had_failed => {
+                self.apply_scene(&InterfaceChanges::unknown(), &scene, interest, sockets)
+            }
+            Ok(scene) => self.apply_scene(changes, &scene, interest, sockets),
+            Err(error) => self.retry_later(vec![Trouble::ListInterfaces(Code::of(&error))], true),
         }
     }
 
@@ -155,14 +157,18 @@ impl Captures {
     }
 
     /// Stores the failure for the next try, and returns the reports that are new since the last one.
-    fn try_again(&mut self, troubles: Vec<Trouble>, is_blind: bool) -> Vec<Report> {
-        let said = self.failed.take().map(|before| before.said).unwrap_or_default();
-        let new = troubles.iter().filter(|it| !said.contains(it)).cloned().map(Report::Trouble).collect();
-        self.failed = Some(Failed { said: troubles, is_blind, next: now().uptime.saturating_add(RETRY) });
+    fn retry_later(&mut self, troubles: Vec<Trouble>, survey_failed: bool) -> Vec<Report> {
+        let reported = self.failed.take().map(|before| before.reported).unwrap_or_default();
+        let new = troubles.iter().filter(|it| !reported.contains(it)).cloned().map(Report::Trouble).collect();
+        self.failed = Some(PendingRetry {
+            reported: troubles,
+            survey_failed,
+            next: now().uptime.saturating_add(RETRY_DELAY),
+        });
         new
     }
 
-    fn settle(
+    fn apply_scene(
         &mut self,
         changes: &InterfaceChanges,
         scene: &Scene,
@@ -211,7 +217,7 @@ impl Captures {
         if complaints.is_empty() {
             self.failed = None;
         } else {
-            reports.extend(self.try_again(complaints, false));
+            reports.extend(self.retry_later(complaints, false));
         }
         reports
     }

@@ -23,7 +23,7 @@ use crate::filter::bursts::{BurstDetector, RING_HOLD_TIME};
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::{Interface, Layout};
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
-use crate::filter::{self, MAX_INSTRUCTIONS, Surroundings, WHOLE_SNAPSHOT};
+use crate::filter::{self, HostProperties, MAX_INSTRUCTIONS, WHOLE_SNAPSHOT};
 use crate::packet;
 
 /// Receive buffer in bytes; the kernel counts its own overhead too.
@@ -40,7 +40,7 @@ pub type Sockets<'a> = dyn FnMut() -> Result<OwnedFd, Code> + 'a;
 ///
 /// # Errors
 /// Errors of `socket(2)`, e.g. `EPERM` without `CAP_NET_RAW`.
-pub fn bare() -> io::Result<OwnedFd> {
+pub fn open_unbound() -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
     // A larger buffer than `rmem_max` needs CAP_NET_ADMIN; without it the default limit has to do.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
@@ -55,9 +55,9 @@ pub struct Capture {
     pub interface: Interface,
     /// Measures the packet rate.
     pub bursts: BurstDetector,
-    way: Way,
+    socket: PacketSocket,
     /// After a switch: the previous socket, and whether it may still hold packets.
-    earlier: Option<(Way, bool)>,
+    previous: Option<(PacketSocket, bool)>,
     /// When a switch may be tried next, as uptime; later after a failure.
     next_try: Duration,
     /// The last switch failed.
@@ -73,12 +73,12 @@ pub struct Capture {
 }
 
 /// Names the operation that failed.
-fn because(operation: Operation) -> impl Fn(io::Error) -> (Operation, Code) {
+fn failed_at(operation: Operation) -> impl Fn(io::Error) -> (Operation, Code) {
     move |error| (operation, Code::of(&error))
 }
 
 /// A packet socket, and what its packets are read with.
-struct Way {
+struct PacketSocket {
     /// A duplicate of the descriptor that pnet has.
     control: Socket,
     receiver: Box<dyn DataLinkReceiver>,
@@ -108,15 +108,15 @@ impl Capture {
         only_v4: bool,
         sockets: &mut Sockets<'_>,
     ) -> Result<Capture, CaptureError> {
-        let way = Way::open(&interface, None, sockets, &|socket| {
-            attach(socket, &programs(&interface, layout, interest, only_v4))
+        let socket = PacketSocket::open(&interface, None, sockets, &|control| {
+            attach(control, &programs(&interface, layout, interest, only_v4))
         });
-        match way {
-            Ok(way) => Ok(Capture {
+        match socket {
+            Ok(socket) => Ok(Capture {
                 interface,
                 bursts: BurstDetector::default(),
-                way,
-                earlier: None,
+                socket,
+                previous: None,
                 next_try: Duration::ZERO,
                 has_failed: false,
                 only_v4,
@@ -137,26 +137,27 @@ impl Capture {
     /// Errors of `setsockopt(2)`; the previous filter stays in force.
     pub fn set_interest(&mut self, layout: &Layout, interest: &Interest) -> io::Result<()> {
         self.wants_whole = interest.has_single_packets();
-        attach(&self.way.control, &programs(&self.interface, layout, interest, self.only_v4))
+        attach(&self.socket.control, &programs(&self.interface, layout, interest, self.only_v4))
     }
 
     /// Whether the packet rate asks for a switch between socket and ring.
     #[must_use]
     pub fn is_to_change(&self, uptime: Duration) -> bool {
-        let is_ring_short = self.wants_whole && self.way.ring.as_ref().is_some_and(|ring| !ring.is_whole());
+        let is_ring_short =
+            self.wants_whole && self.socket.ring.as_ref().is_some_and(|ring| !ring.is_whole());
         let is_wanted = self.bursts.wants_ring(uptime) != self.has_ring() || is_ring_short;
-        is_wanted && self.next_try <= uptime && !self.has_left()
+        is_wanted && self.next_try <= uptime && !self.previous_may_have_packets()
     }
 
     /// Whether the previous socket may still hold packets.
-    fn has_left(&self) -> bool {
-        matches!(self.earlier, Some((_, true)))
+    fn previous_may_have_packets(&self) -> bool {
+        matches!(self.previous, Some((_, true)))
     }
 
     /// Whether packets are read from a ring.
     #[must_use]
     pub fn has_ring(&self) -> bool {
-        self.way.ring.is_some()
+        self.socket.ring.is_some()
     }
 
     /// When [`is_to_change`](Self::is_to_change) may become true without a packet, as uptime.
@@ -177,26 +178,26 @@ impl Capture {
         uptime: Duration,
         sockets: &mut Sockets<'_>,
     ) -> Option<Trouble> {
-        if self.has_left() {
+        if self.previous_may_have_packets() {
             return None;
         }
         // Closed first: as the first member of the group it would receive packets again.
-        self.earlier = None;
+        self.previous = None;
         let with_ring = (!self.has_ring()).then_some(interest.has_single_packets());
         // The new socket rejects every packet until it is in the group.
-        let new = Way::open(&self.interface, with_ring, sockets, &deafen).and_then(|new| {
+        let new = PacketSocket::open(&self.interface, with_ring, sockets, &deafen).and_then(|new| {
             let programs = programs(&self.interface, layout, interest, self.only_v4);
-            ring::share(&self.way.control, &new.control)
+            ring::share(&self.socket.control, &new.control)
                 .and_then(|()| attach(&new.control, &programs))
-                .and_then(|()| ring::hand_over(&self.way.control))
-                .map_err(because(Operation::Fanout))?;
+                .and_then(|()| ring::hand_over(&self.socket.control))
+                .map_err(failed_at(Operation::Fanout))?;
             Ok(new)
         });
         let had_failed = std::mem::replace(&mut self.has_failed, new.is_err());
         match new {
             Ok(new) => {
                 self.count();
-                self.earlier = Some((std::mem::replace(&mut self.way, new), true));
+                self.previous = Some((std::mem::replace(&mut self.socket, new), true));
                 None
             }
             Err((operation, code)) => {
@@ -209,7 +210,7 @@ impl Capture {
     /// How many packets were received so far, and how many were dropped because the buffer was full.
     pub fn count(&mut self) -> (u64, u64) {
         // The kernel resets its counters with each read.
-        if let Ok((all, lost)) = ring::statistics(&self.way.control) {
+        if let Ok((all, lost)) = ring::statistics(&self.socket.control) {
             self.counted.0 += u64::from(all.saturating_sub(lost));
             self.counted.1 += u64::from(lost);
         }
@@ -220,7 +221,7 @@ impl Capture {
     #[must_use]
     pub fn rest(&self) -> Option<Duration> {
         // The previous socket may hold packets that no event announces.
-        if self.earlier.is_some() { Some(Duration::ZERO) } else { self.bursts.batch_end() }
+        if self.previous.is_some() { Some(Duration::ZERO) } else { self.bursts.batch_end() }
     }
 
     /// The last packet that was [taken](Self::take), if it is a datagram that may be a single packet.
@@ -231,25 +232,25 @@ impl Capture {
 
     /// Takes the next waiting packet.
     pub fn take(&mut self) -> Taken {
-        if let Some((earlier, may_have_some)) = &mut self.earlier
-            && *may_have_some
+        if let Some((previous, may_have_packets)) = &mut self.previous
+            && *may_have_packets
         {
-            let taken = earlier.take(&mut self.datagram);
-            *may_have_some = !matches!(taken, Taken::Nothing);
-            if *may_have_some {
-                return taken;
+            let result = previous.take(&mut self.datagram);
+            *may_have_packets = !matches!(result, Taken::Nothing);
+            if *may_have_packets {
+                return result;
             }
         }
-        let taken = self.way.take(&mut self.datagram);
-        if matches!(taken, Taken::Nothing) {
+        let result = self.socket.take(&mut self.datagram);
+        if matches!(result, Taken::Nothing) {
             // Closed only now: closing a packet socket takes the kernel some ten milliseconds.
-            self.earlier = None;
+            self.previous = None;
         }
-        taken
+        result
     }
 }
 
-impl Way {
+impl PacketSocket {
     /// Prepares a socket, gives it a ring on demand (`Some(true)` for whole packets), and binds it. An error
     /// names the operation that failed.
     fn open(
@@ -257,14 +258,14 @@ impl Way {
         with_ring: Option<bool>,
         sockets: &mut Sockets<'_>,
         prepare: &dyn Fn(&Socket) -> io::Result<()>,
-    ) -> Result<Way, (Operation, Code)> {
+    ) -> Result<PacketSocket, (Operation, Code)> {
         let control = Socket::from(sockets().map_err(|code| (Operation::Socket, code))?);
-        prepare(&control).map_err(because(Operation::Filter))?;
+        prepare(&control).map_err(failed_at(Operation::Filter))?;
         let ring = with_ring
             .map(|is_whole| Ring::of(&control, is_whole))
             .transpose()
-            .map_err(because(Operation::Ring))?;
-        let socket = control.try_clone().map_err(because(Operation::Socket))?;
+            .map_err(failed_at(Operation::Ring))?;
+        let socket = control.try_clone().map_err(failed_at(Operation::Socket))?;
         let config = datalink::Config {
             read_timeout: Some(Duration::ZERO),
             read_buffer_size: WHOLE_SNAPSHOT as usize,
@@ -282,9 +283,9 @@ impl Way {
             ips: Vec::new(),
             flags: 0,
         };
-        match datalink::channel(&link, config).map_err(because(Operation::Bind))? {
-            Channel::Ethernet(_, receiver) => Ok(Way { control, receiver, ring }),
-            _ => Err(because(Operation::Bind)(io::ErrorKind::Unsupported.into())),
+        match datalink::channel(&link, config).map_err(failed_at(Operation::Bind))? {
+            Channel::Ethernet(_, receiver) => Ok(PacketSocket { control, receiver, ring }),
+            _ => Err(failed_at(Operation::Bind)(io::ErrorKind::Unsupported.into())),
         }
     }
 
@@ -317,7 +318,7 @@ impl Way {
 
 impl AsFd for Capture {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.way.control.as_fd()
+        self.socket.control.as_fd()
     }
 }
 
@@ -328,13 +329,13 @@ fn programs<'a>(
     interest: &'a Interest,
     only_v4: bool,
 ) -> impl Fn(usize) -> Vec<Instruction> + 'a {
-    let around = Surroundings {
+    let host = HostProperties {
         here: &layout.here,
         loopback: interface.is_loopback.then_some(interface.index),
         only_v4,
         count_once: layout.count_once.as_ref(),
     };
-    move |budget| filter::program(interest, around, budget)
+    move |budget| filter::program(interest, host, budget)
 }
 
 /// Attaches the program, or a coarser one where the kernel has no memory for the exact one

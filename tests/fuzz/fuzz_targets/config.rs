@@ -10,7 +10,7 @@ use fuzzing::interpreter::check;
 use knocking::config::{Config, ConfigError, Note, Reading, includes};
 use knocking::engine::Engine;
 use knocking::filter::interest::Interest;
-use knocking::filter::{MAX_INSTRUCTIONS, Surroundings, program};
+use knocking::filter::{HostProperties, MAX_INSTRUCTIONS, program};
 use knocking::plan::profile;
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
@@ -45,8 +45,8 @@ fn use_it(config: Config) {
         [(0, false, MAX_INSTRUCTIONS), (2, true, 300), (usize::MAX - 1, false, usize::MAX)]
     {
         let interest = Interest::of(&config.doors, ahead);
-        let around = Surroundings { here: &here, loopback: Some(1), only_v4, count_once: None };
-        check(&program(&interest, around, budget));
+        let host = HostProperties { here: &here, loopback: Some(1), only_v4, count_once: None };
+        check(&program(&interest, host, budget));
     }
     let _ = config.options.state_files(Path::new("/pid"));
     let mut engine = Engine::new(config.doors, here);

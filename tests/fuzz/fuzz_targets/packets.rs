@@ -11,7 +11,7 @@ use knocking::door::Door;
 use knocking::door::knock::Knock;
 use knocking::filter::bpf::Instruction;
 use knocking::filter::interest::Interest;
-use knocking::filter::{MAX_INSTRUCTIONS, SNAPSHOT, Surroundings, program};
+use knocking::filter::{HostProperties, MAX_INSTRUCTIONS, SNAPSHOT, program};
 use knocking::packet::checksum::checksum;
 use knocking::packet::describe::Dissection;
 use knocking::packet::{IPV4_HEADER, IPV6_HEADER, parse};
@@ -43,10 +43,10 @@ impl World {
     fn new(text: &&str) -> World {
         let doors = fuzzing::doors(text, &[]);
         let here: Vec<IpAddr> = HERE.iter().map(|text| text.parse().expect("an address")).collect();
-        let around = Surroundings { here: &here, loopback: None, only_v4: false, count_once: None };
+        let host = HostProperties { here: &here, loopback: None, only_v4: false, count_once: None };
         let interest = Interest::of(&doors, 0);
-        let exact = program(&interest, around, MAX_INSTRUCTIONS);
-        let coarse = program(&interest, around, 0);
+        let exact = program(&interest, host, MAX_INSTRUCTIONS);
+        let coarse = program(&interest, host, 0);
         check(&exact);
         check(&coarse);
         let each = doors.iter().map(|door| Interest::of(std::slice::from_ref(door), 0)).collect();
@@ -55,8 +55,8 @@ impl World {
 
     /// Checks that the filter and the parser agree on these bytes.
     fn try_on(&self, ip: &[u8], knock: Option<&Knock>) {
-        let around = Around::of(ip);
-        let (exact, coarse) = (passes(&self.exact, ip, around), passes(&self.coarse, ip, around));
+        let host = Around::of(ip);
+        let (exact, coarse) = (passes(&self.exact, ip, host), passes(&self.coarse, ip, host));
         assert!(coarse || !exact, "the coarse filter passes less");
         if let Some(knock) = knock {
             let own = self.here.contains(&knock.destination);
