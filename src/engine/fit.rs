@@ -38,10 +38,8 @@ impl Engine {
         if !self.firsts.is_empty() || self.continued_by(knock).is_some() {
             return false;
         }
-        self.doors.iter().any(|door| {
-            let fits = door.accepts_destination(knock.destination, own) && door.packet_rule().allows(knock);
-            fits && door.rules.admit(knock.source) && has_later_stage(&door.lock, knock, now, may_derive)
-        })
+        // Some door has this stage, at this destination and for such a packet.
+        self.doors.iter().any(|door| has_later_stage(&door.lock, knock, now, may_derive))
     }
 
     /// The stages reached by the attempt that this knock continues, as knocks to share. An attempt stores only
@@ -75,15 +73,17 @@ impl Engine {
     /// duplicates are allowed.
     fn continued_by(&self, knock: &Knock) -> Option<(&Door, Candidate)> {
         let own = self.is_here(knock.destination);
-        for candidate in self.candidates_of(knock.source) {
-            let Candidate { door, reached, turn } = candidate;
+        let candidates = self.candidates_of(knock.source);
+        for candidate in &candidates {
+            let &Candidate { door, reached, turn } = candidate;
             let Some(door) = self.doors.get(door as usize) else { continue };
-            let first = reached - u8::from(door.rules.allows_duplicates);
-            let mut stages = (first..=reached).map(|index| door.lock.stage(turn, knock.source, index.into()));
-            if stages.any(|stage| stage == Some(Stage::of(knock)))
-                && door.accepts_destination(knock.destination, own)
-            {
-                return Some((door, candidate));
+            let mut index = reached - u8::from(door.rules.allows_duplicates);
+            while index <= reached {
+                let stage = door.lock.stage(turn, knock.source, index.into());
+                if stage == Some(Stage::of(knock)) && door.accepts_destination(knock.destination, own) {
+                    return Some((door, *candidate));
+                }
+                index += 1;
             }
         }
         None

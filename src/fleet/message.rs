@@ -180,7 +180,7 @@ impl Shared {
     /// The message of this kind about the opening.
     #[must_use]
     pub fn encode(&self, kind: u8) -> Vec<u8> {
-        let mut out = vec![kind];
+        let mut out = Writer::new(kind).0;
         let time = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
         for number in [time, self.number, self.shape, self.turn.0] {
             out.extend_from_slice(&number.to_le_bytes());

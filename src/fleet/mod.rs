@@ -32,16 +32,15 @@
 //! restart of the daemon the state file takes the place of the numbers: a door that is open for this knocker gets a later
 //! end, if the fleet has one, and its start command is not run again.
 //!
-//! **Shapes.** Each message about a door carries what the door is ([`marks::shape`]): its name, its kind of lock, its periods.
+//! **Shapes.** Each message about a door carries its name and what it is ([`marks::shape`]): its kind of lock, its periods.
 //! An `Open` for a door that is something else here is refused, with a line in the log. So is one for a port that no key for
 //! single packets grants here; and no door opens for longer than for a knock here.
 //!
 //! **Spending.** What can be used once (a line of a one-time file, a list of one-time ports, a single packet) is used up here
 //! first, on disk, as without a fleet; then the fleet is asked. The opening waits for the answer, and nothing else does.
 //! After 300 ms, or at once if there is no peer, it says `Unknown`, or another configuration comes into force, `Fleet_Spent`
-//! decides. The question stays queued for the
-//! engine either way. A member that receives an `Open` uses up its turn too: strikes the line, remembers the list or the packet,
-//! begins the cooldown, and tells the watcher.
+//! decides. The question stays queued for the engine either way. A member that receives an `Open` uses up its turn too:
+//! strikes the line, remembers the list or the packet, begins the cooldown, and tells the watcher.
 //!
 //! **Knocks** ([`sharing`](crate::engine::sharing)). The watcher decides which are shared; the doorkeeper passes them on,
 //! now or never: one that comes late is of no use. They are not in the queue, and need no answer.

@@ -11,7 +11,7 @@ pub const MOST_RECENT: usize = 4096;
 /// Nothing is opened for less than this, and no message is sent that has less time left.
 pub const LEAST: Duration = Duration::from_secs(1);
 
-/// Openings that wait for an answer, in the order in which it is due. There are few of them, because none waits for
+/// Openings that wait for an answer, each with its number and the uptime until which it waits. There are few of them, because none waits for
 /// longer than that.
 #[derive(Debug)]
 pub struct Held<T>(Vec<(u64, Duration, T)>);
@@ -30,20 +30,23 @@ impl<T> Held<T> {
 
     /// The opening that was answered, if it waits still.
     pub fn answered(&mut self, number: u64) -> Option<T> {
-        let place = self.0.iter().position(|(its, ..)| *its == number)?;
-        Some(self.0.remove(place).2)
+        self.take(&|(its, ..)| *its == number)
     }
 
     /// An opening that has waited long enough at this uptime. At [`Duration::MAX`] that is each.
     pub fn overdue(&mut self, uptime: Duration) -> Option<T> {
-        self.next_deadline().filter(|at| *at <= uptime)?;
-        Some(self.0.remove(0).2)
+        self.take(&|(_, at, _)| *at <= uptime)
+    }
+
+    fn take(&mut self, is_it: &dyn Fn(&(u64, Duration, T)) -> bool) -> Option<T> {
+        let place = self.0.iter().position(is_it)?;
+        Some(self.0.swap_remove(place).2)
     }
 
     /// When the next one has waited long enough, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.0.first().map(|(_, at, _)| *at)
+        self.0.iter().map(|(_, at, _)| *at).min()
     }
 }
 

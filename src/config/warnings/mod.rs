@@ -36,7 +36,7 @@ pub(super) fn about_options(options: &Options, doors: &[Door]) -> Vec<Warning> {
     for check in guard::CHECKS {
         warnings.extend(check(options, doors));
     }
-    warnings.extend(fleet::nobody_to_ask(options, doors));
+    fleet::nobody_to_ask(options, doors, &mut warnings);
     warnings
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::capture::socket;
@@ -178,40 +179,25 @@ impl Doorkeeper {
             Ok(()) => {}
             Err(Doubt::Spent) => return,
             Err(doubt) => {
-                if self.watcher_log_limit.admits(now.uptime) {
-                    let knocker = opening.knocker;
-                    self.log.complain(&format!("{name}: an opening for {knocker} is refused: {doubt}"));
-                }
-                return;
+                return self.log_refusal(&name, "", opening.knocker, doubt.words(), now);
             }
         }
         // An intact watcher enforces the rate too. Checked before the line is used up: the default rate
         // depends on whether the current line is a single knock.
         let is_admitted =
             !is_over_rate && self.buckets.admit(opening.door, door, credible::DELAY, now.uptime);
-        let mut is_exhausted = false;
-        match &door.lock {
-            Lock::OneTime(lines) => {
-                let path = lines.path.clone();
-                match self.use_up_line(opening, now) {
-                    Ok(is_last) => is_exhausted = is_last,
-                    Err(error) => {
-                        return self.log.complain(&format!(
-                            "{name}: could not strike the used line in {}: {} --> the door stays shut",
-                            octets::path(&path),
-                            reason(&error)
-                        ));
-                    }
-                }
+        // Other sections of this name may have the same list: this knock opens them too, and the watcher
+        // reports them next.
+        let is_exhausted = match self.use_up(opening, now) {
+            Ok(is_exhausted) => is_exhausted,
+            Err((path, error)) => {
+                return self.log.complain(&format!(
+                    "{name}: could not strike the used line in {}: {} --> the door stays shut",
+                    octets::path(&path),
+                    reason(&error)
+                ));
             }
-            Lock::Otp(_) => {
-                // Other sections of this name may have the same list: this knock opens them too, and the
-                // watcher reports them next.
-                door.lock.spend(opening.turn, opening.knocker, now);
-                self.memory.spend(door, opening.turn, opening.knocker);
-            }
-            Lock::Fixed(_) | Lock::Spa(_) => {}
-        }
+        };
         if is_admitted {
             self.open_once(Knocked { opening, granted: None }, now);
         } else {
@@ -227,18 +213,29 @@ impl Doorkeeper {
         }
     }
 
-    /// Strikes the line of a one-time file that opened a door, on the disk first: a crash must not make it
-    /// valid again. Sends the watcher the remaining lines, and returns whether none is left.
+    /// Logs that an opening that a process reports is not credible. `whose` is empty or ends with a space.
+    pub(super) fn log_refusal(&mut self, door: &str, whose: &str, knocker: IpAddr, why: &str, now: Now) {
+        if self.watcher_log_limit.admits(now.uptime) {
+            self.log.complain(&format!("{door}: an opening {whose}for {knocker} is refused: {why}"));
+        }
+    }
+
+    /// Uses up the list or line that opened a door. A line is struck on the disk first: a crash must not make
+    /// it valid again. Then sends the watcher the remaining lines, and returns whether none is left.
     ///
     /// # Errors
-    /// The line could not be struck; `NotFound` if the file does not contain it.
-    pub(super) fn use_up_line(&mut self, opening: Opening, now: Now) -> io::Result<bool> {
+    /// The line could not be struck in this file; `NotFound` if it does not contain it.
+    pub(super) fn use_up(&mut self, opening: Opening, now: Now) -> Result<bool, (PathBuf, io::Error)> {
         let Some(door) = self.config.doors.get_mut(opening.door) else { return Ok(false) };
-        let Lock::OneTime(lines) = &door.lock else { return Ok(false) };
+        let Lock::OneTime(lines) = &door.lock else {
+            door.lock.spend(opening.turn, opening.knocker, now);
+            self.memory.spend(door, opening.turn, opening.knocker);
+            return Ok(false);
+        };
         let path = lines.path.clone();
         let struck = one_time::strike(&path, opening.turn);
         let text = one_time::read(&path);
-        let left = text.as_ref().ok().map(|text| OneTime::read(path, text, |_| {}));
+        let left = text.as_ref().ok().map(|text| OneTime::read(path.clone(), text, |_| {}));
         match left {
             Some(left) => door.lock = Lock::OneTime(Box::new(left)),
             None => door.lock.spend(opening.turn, opening.knocker, now),
@@ -249,7 +246,7 @@ impl Doorkeeper {
         {
             self.watcher.send(Order::Lines(self.desk.taken(), generation, opening.door), Some(text));
         }
-        struck.map(|()| is_exhausted)
+        struck.map(|()| is_exhausted).map_err(|error| (path, error))
     }
 
     /// Records an attempt to guess the second half of a one-time list.

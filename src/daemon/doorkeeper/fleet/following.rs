@@ -8,7 +8,7 @@ use crate::door::lock::Lock;
 use crate::door::spa::sealed::PacketId;
 use crate::door::{Door, spend_at_namesakes};
 use crate::fleet::marks::shape;
-use crate::fleet::message::{Mark, Shared};
+use crate::fleet::message::Shared;
 use crate::opening::Openings;
 use crate::opening::event::{Event, Opening};
 use crate::protocol::credible::{self, Doubt};
@@ -33,16 +33,21 @@ impl Doorkeeper {
         let left = match granted {
             Ok(left) => left,
             Err(why) => {
-                if self.watcher_log_limit.admits(now.uptime) {
-                    let name = &shared.door;
-                    let text = format!("{name}: an opening of the fleet for {knocker} is refused: {why}");
-                    self.log.complain(&text);
-                }
-                return;
+                return self.log_refusal(&shared.door, "of the fleet ", knocker, why, now);
             }
         };
         let opening = Opening { door: place, knocker, turn };
-        self.use_up_with_fleet(opening, shared.mark, now);
+        // It is used up here too, for both processes. A line that is not there was struck before; a packet that
+        // is used already, or that cannot be remembered, opens nothing here anyway.
+        let _ = self.use_up(opening, now);
+        spend_at_namesakes(&mut self.config.doors, place, turn, knocker, now);
+        if shared.access.is_some() {
+            let id = PacketId(shared.mark.0);
+            let _ = self.memory.use_packet(turn.0, id, self.longest_age(), now);
+        }
+        if let Some(generation) = self.desk.in_force() {
+            self.watcher.send(Order::Used(generation, opening), None);
+        }
         // The rate is kept where it was knocked.
         let time = shared.has_end.then_some(left);
         let event = Event::OpenedByFleet { door: shared.door.clone(), knocker, time };
@@ -51,34 +56,6 @@ impl Doorkeeper {
             openings.follow(door, knocker, shared.access.clone(), left, now)
         };
         self.open_door((opening, event), (port.as_slice(), Some(left)), &mut follow, now);
-    }
-
-    /// What an opening at another member used up is used up here, for both processes.
-    fn use_up_with_fleet(&mut self, opening: Opening, mark: Mark, now: Now) {
-        let max_age = self.longest_age();
-        let Some(door) = self.config.doors.get_mut(opening.door) else { return };
-        let Opening { door: place, knocker, turn } = opening;
-        match &door.lock {
-            Lock::Fixed(_) => {}
-            Lock::OneTime(_) => {
-                // A line that is not there was struck before.
-                let _ = self.use_up_line(opening, now);
-            }
-            Lock::Otp(lock) => {
-                if !lock.is_spent(turn, knocker) {
-                    door.lock.spend(turn, knocker, now);
-                    self.memory.spend(door, turn, knocker);
-                    spend_at_namesakes(&mut self.config.doors, place, turn, knocker, now);
-                }
-            }
-            Lock::Spa(_) => {
-                // One that is used already, or that cannot be remembered, opens nothing here anyway.
-                let _ = self.memory.use_packet(turn.0, PacketId(mark.0), max_age, now);
-            }
-        }
-        if let Some(generation) = self.desk.in_force() {
-            self.watcher.send(Order::Used(generation, opening), None);
-        }
     }
 }
 

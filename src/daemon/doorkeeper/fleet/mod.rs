@@ -30,7 +30,8 @@ impl Doorkeeper {
     /// Serves the fleet where the configuration in force says, if it does.
     pub(super) fn open_fleet(&mut self, now: Now) {
         let path = &self.config.options.fleet_socket;
-        if self.fleet.as_ref().map(|fleet| &fleet.path) != path.as_ref() {
+        let served = self.fleet.as_ref().map(|fleet| fleet.path.as_os_str());
+        if served != path.as_ref().map(|path| path.as_os_str()) {
             self.fleet = path.clone().map(|path| Box::new(Fleet::new(path, random())));
         }
         self.greet_fleet();
