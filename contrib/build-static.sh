@@ -8,13 +8,14 @@
 # The second form builds the tests alone, and prints the path of their program: what
 # contrib/test-kernels.sh runs on emulated machines.
 #
-# TARGET is x86_64, aarch64, armv7, riscv64, mips or mipsel (both soft float:
-# OpenWrt's ath79 and ramips); default: all of them. The files are
+# TARGET is x86_64, aarch64, armv7, riscv64, mips or mipsel (both soft float, with
+# MIPS16e: OpenWrt's ath79 and ramips); default: all of them. The files are
 # target/static/TARGET/knockd.
 #
 # It needs rustup, a C compiler, binutils, Python 3 (for zig, which provides the C
-# library for targets that Rust has none for) and util-linux. It installs targets
-# and rust-src of the Rust toolchain, and zig into target/static/tools. With
+# library for targets that Rust has none for) and util-linux; for MIPS also binutils
+# for it (binutils-mips-linux-gnu, binutils-mipsel-linux-gnu). It installs targets,
+# rust-src and llvm-tools of the Rust toolchain, and zig into target/static/tools. With
 # qemu-user-static it also runs each file, up to a real knock, and the tests of the
 # core, built for the same machine with the same linker and C library (packets,
 # filters, one-time passwords and others: MODULES below). UNTESTED=1 skips those
@@ -30,9 +31,10 @@
 # program also keeps memory use small: nearly all memory of an idle daemon is its code.
 #
 # All files are position-independent (except on MIPS, and where zig provides the C
-# library) with full RELRO and without an executable stack. They hold no path of this
-# machine: the same commit and toolchain (rust-toolchain.toml) give the same bytes in any
-# folder.
+# library) with full RELRO and without an executable stack. On MIPS nothing is relocated at the
+# start, which RELRO would protect afterwards. The files hold no path of this machine: the same
+# commit and toolchain (rust-toolchain.toml) give the same bytes in any folder; on MIPS, the same
+# release of binutils as well.
 #
 # Exit code: 0 if every file was built, passed, and is small enough.
 set -euo pipefail
@@ -259,6 +261,20 @@ cross() {
         for file in crt1.o libzigc.a libcompiler_rt.a; do own+=("-Clink-arg=$folder/$file"); done
     fi
     case $name in
+    mips*)
+        # MIPS16e code, a third smaller than MIPS32 code. It is generated when the program is linked.
+        # Delay slots get instructions from the next block too, and values are computed where LLVM's
+        # optimiser left them. Merging functions that differ in constants makes it larger.
+        export BINUTILS=$name-linux-gnu- LLVM=$sysroot/lib/rustlib/$host/bin
+        export LLC_OPTIONS="${small[*]/-enable-global-merge-func/} -disable-machine-sink -disable-mips-df-succbb-search=0"
+        has "${BINUTILS}ld" || die "${BINUTILS}ld is missing: apt-get install binutils-$name-linux-gnu"
+        [ -x "$LLVM/llc" ] || rustup -q component add llvm-tools ||
+            die "LLVM's llc is missing: rustup component add llvm-tools"
+        own+=("-Clinker=$PWD/contrib/mips16.py" -Clinker-flavor=ld.lld -Crelro-level=off)
+        # The tests as well: optimised for size, and as one unit.
+        [ "$verb" = rustc ] || own+=(-Clinker-plugin-lto)
+        export CARGO_PROFILE_TEST_OPT_LEVEL=z CARGO_PROFILE_TEST_LTO=fat CARGO_PROFILE_TEST_CODEGEN_UNITS=1
+        ;;
     # Instructions that address variables by a frame pointer are shorter, and code repeats more often
     # with it; functions that call none do without. In one that uses the red zone, each small constant
     # takes 10 bytes instead of 3.
@@ -305,7 +321,7 @@ core_tests() {
     [ -z "$emulator" ] || run=("$emulator")
     program=$(tests_of "$name") || { echo "$program"; return 1; }
     for module in "${MODULES[@]}"; do
-        said=$(timeout 300 "${run[@]}" "$program" "$module::" 2>&1) || {
+        said=$(timeout 900 "${run[@]}" "$program" "$module::" 2>&1) || {
             printf '%s\n' "$said" >&2
             echo "the tests of $module failed, see above"
             return 1
@@ -332,9 +348,13 @@ for name in "${targets[@]}"; do
     fi
     mkdir -p "$target/static/$name"
     file=$target/static/$name/knockd
-    # On MIPS, strip leaves a debugger table of 100 kB.
-    LD_LIBRARY_PATH=$sysroot/lib "$sysroot/lib/rustlib/$host/bin/rust-objcopy" --strip-all \
-        -R .pdr -R .mdebug.abi32 -R .comment "$target/$(triple "$name")/release/knockd" "$file"
+    # On MIPS, strip leaves a debugger table of 100 kB, and Rust's does not read what the binutils wrote.
+    case $name in
+    mips*) objcopy=$name-linux-gnu-objcopy ;;
+    *) objcopy=$sysroot/lib/rustlib/$host/bin/rust-objcopy ;;
+    esac
+    LD_LIBRARY_PATH=$sysroot/lib "$objcopy" --strip-all \
+        -R .pdr -R .mdebug.abi32 -R .gnu.attributes -R .comment "$target/$(triple "$name")/release/knockd" "$file"
     size=$(stat -c %s "$file")
 
     result='' ran=$(uname -m) emulator='' tests='-'
