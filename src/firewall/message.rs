@@ -18,12 +18,6 @@ pub const NFTABLES: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
-/// The initial capacity of attributes in bytes: the attributes of an element fit, so that opening a door grows
-/// no buffer.
-const USUAL_ATTRIBUTES: usize = 96;
-/// The same of a batch: it holds four elements.
-const USUAL_BATCH: usize = 512;
-
 /// The type of a message (`NFT_MSG_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,7 +52,7 @@ impl Attributes {
     /// An empty list.
     #[must_use]
     pub fn new() -> Attributes {
-        Attributes(Vec::with_capacity(USUAL_ATTRIBUTES))
+        Attributes::default()
     }
 
     /// The attributes as they go into a message.
@@ -190,8 +184,8 @@ impl Batch {
     /// An empty batch, whose messages are numbered from `first` on.
     #[must_use]
     pub fn new(first: u32) -> Batch {
-        let mut bytes = Vec::with_capacity(USUAL_BATCH);
-        push(&mut bytes, (BATCH_BEGIN, NLM_F_REQUEST, first), (0, NFTABLES), &Attributes::default());
+        let mut bytes = Vec::new();
+        push(&mut bytes, (BATCH_BEGIN, NLM_F_REQUEST, first), (0, NFTABLES), &Attributes::new());
         Batch { bytes, first, next: first.wrapping_add(1), last: None }
     }
 
@@ -231,7 +225,7 @@ impl Batch {
             head.set_flags(flags | NLM_F_ACK);
         }
         let last = self.next.wrapping_sub(1);
-        push(&mut self.bytes, (BATCH_END, NLM_F_REQUEST, self.next), (0, NFTABLES), &Attributes::default());
+        push(&mut self.bytes, (BATCH_END, NLM_F_REQUEST, self.next), (0, NFTABLES), &Attributes::new());
         (self.bytes, last)
     }
 }

@@ -13,18 +13,12 @@ use crate::protocol::shared_knock;
 /// The longest text in a message, in bytes; longer ones are truncated, or sent in pieces.
 pub const LONGEST_TEXT: usize = 1024;
 
-/// The length of most messages is below this, in bytes.
-const USUAL_LENGTH: usize = 64;
-
 /// A message under construction.
 pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
     pub(crate) fn new(kind: u8) -> Writer {
-        // Nearly every message fits; growing from a byte would take a handful of reallocations.
-        let mut bytes = Vec::with_capacity(USUAL_LENGTH);
-        bytes.push(kind);
-        Writer(bytes)
+        Writer(vec![kind])
     }
 
     pub(crate) fn byte(mut self, byte: u8) -> Writer {
