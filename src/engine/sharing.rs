@@ -12,6 +12,7 @@
 //! each knock is logged once, where it arrived.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::door::Door;
@@ -59,8 +60,8 @@ pub struct SharedKnock {
 pub struct Sharing {
     /// The fleet shares knocks.
     pub is_enabled: bool,
-    /// The last knocks of the log, each with the uptime until which it counts. The knocks of a source are
-    /// shared while one of them counts.
+    /// The last knocks of the log, by source, and those of a source in the order of the log; each with the
+    /// uptime until which it counts. The knocks of a source are shared while one of them counts.
     kept: Vec<(SharedKnock, Duration)>,
     rate: RateLimit,
     derivations: RateLimit,
@@ -120,9 +121,12 @@ impl Sharing {
         }
         let longest = engine.doors().iter().map(Door::seq_timeout).max().unwrap_or_default();
         if self.kept.len() >= MOST_KEPT {
-            self.kept.remove(0);
+            let oldest = self.kept.iter().enumerate().min_by_key(|(_, (_, until))| *until);
+            let place = oldest.map_or(0, |(place, _)| place);
+            self.kept.remove(place);
         }
-        self.kept.push((*shared, now.uptime.saturating_add(longest)));
+        let end = self.of_source(knock.source).end;
+        self.kept.insert(end, (*shared, now.uptime.saturating_add(longest)));
         let mut has_opened = false;
         let mut observe = |it: &SharedKnock| {
             let (first, steps) = (events.len(), engine.steps);
@@ -135,24 +139,34 @@ impl Sharing {
             }
         };
         observe(shared);
+        let of_source = self.of_source(knock.source);
+        let kept = self.kept.get_mut(of_source).unwrap_or_default();
         if matches!(part, Part::Before { is_last: true, .. }) {
-            for (it, until) in &self.kept {
-                if it.part == Part::Now && it.knock.source == knock.source && *until > now.uptime {
+            for (it, until) in &*kept {
+                if it.part == Part::Now && *until > now.uptime {
                     observe(it);
                 }
             }
         }
         if has_opened {
-            for (_, until) in self.kept.iter_mut().filter(|(it, _)| it.knock.source == knock.source) {
+            for (_, until) in kept {
                 *until = Duration::ZERO;
             }
         }
         before
     }
 
-    /// Whether the knocks of this source are shared.
+    /// Whether the knocks of this source are shared. Every packet of a flood asks for it.
     fn is_shared(&self, source: IpAddr, now: Now) -> bool {
-        self.kept.iter().any(|(it, until)| it.knock.source == source && *until > now.uptime)
+        let newest = self.kept.get(self.of_source(source)).and_then(<[_]>::last);
+        newest.is_some_and(|(_, until)| *until > now.uptime)
+    }
+
+    /// Where the knocks of this source are kept, or would be.
+    fn of_source(&self, source: IpAddr) -> Range<usize> {
+        let start = self.kept.partition_point(|(it, _)| it.knock.source < source);
+        let kept = self.kept.get(start..).unwrap_or_default();
+        start..start + kept.partition_point(|(it, _)| it.knock.source == source)
     }
 }
 

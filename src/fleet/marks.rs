@@ -18,8 +18,8 @@ const LINE: u64 = 1;
 /// The kind of lock in the shape of a door where each address has one-time lists of its own.
 const OWN_LISTS: u64 = 4;
 
-/// What a door is, besides its name: its kind of lock (the lowest byte), and of one-time ports their periods and whose they are. No secret is
-/// in it, nor times and commands, in which the members may differ.
+/// What a door is, besides its name: its kind of lock (the lowest byte), and of one-time ports their periods and
+/// whose they are. No secret is in it, nor times and commands, in which the members may differ.
 #[must_use]
 pub fn shape(door: &Door) -> u64 {
     match &door.lock {
@@ -46,8 +46,9 @@ pub fn shape_of_all(doors: &[Door]) -> u64 {
     hash
 }
 
-/// Of what an opening of this door uses up one use, and how long that must be remembered from this Unix time on (in seconds);
-/// nothing if it can be used again. Of a door for single packets, `packet` is the one, and its turn is its time.
+/// Of what an opening of this door uses up one use, and how long that must be remembered from this Unix time on (in
+/// seconds); nothing if it can be used again. Of a door for single packets, `packet` is the one, and its turn is its
+/// time.
 #[must_use]
 pub fn used_up(door: &Door, turn: Turn, packet: Option<PacketId>, unix: u64) -> Option<(Mark, Duration)> {
     let (mark, life) = match &door.lock {

@@ -47,16 +47,16 @@ pub const LONGEST: usize = 640;
 /// What `Hello` says: changes with the messages.
 pub const VERSION: u64 = 2;
 
-/// Of what one use is used up: the identity of a door's lists of one-time ports, or of a single packet; ones for the lines of
-/// a one-time file, zeros if nothing is used up. Which use it is, says the turn and, where each address has lists of its own,
-/// the knocker.
+/// Of what one use is used up: the identity of a door's lists of one-time ports, or of a single packet; ones for the
+/// lines of a one-time file, zeros if nothing is used up. Which use it is, the turn says and, where each address has
+/// lists of its own, the knocker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub [u8; 16]);
 
 /// An opening, as the fleet has to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
-    /// Drawn at random where it was knocked.
+    /// Counted where it was knocked, from a random number on.
     pub number: u64,
     /// The door's name.
     pub door: Arc<str>,

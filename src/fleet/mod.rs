@@ -26,7 +26,7 @@
 //! | peer | `Unknown` | the answer: the engine is out of reach |
 //! | peer | `Open` | a door was opened at another member; that much of its time is left |
 //!
-//! **Numbers.** Each opening has a random number, which it keeps on its way through the fleet. A member opens it once: it
+//! **Numbers.** Each opening has a number, counted from a random one on, which it keeps on its way through the fleet. A member opens it once: it
 //! remembers the numbers of the last [`waiting::MOST_RECENT`] openings, its own among them. A peer may therefore send
 //! everything that is still open as often as it likes; it sends what was knocked elsewhere after it has connected. After a
 //! restart of the daemon the state file takes the place of the numbers: a door that is open for this knocker gets a later

@@ -11,8 +11,8 @@ pub const MOST_RECENT: usize = 4096;
 /// Nothing is opened for less than this, and no message is sent that has less time left.
 pub const LEAST: Duration = Duration::from_secs(1);
 
-/// Openings that wait for an answer, each with its number and the uptime until which it waits. There are few of them, because none waits for
-/// longer than that.
+/// Openings that wait for an answer, each with its number and the uptime until which it waits. There are few of them,
+/// because none waits for longer than [`PATIENCE`].
 #[derive(Debug)]
 pub struct Held<T>(Vec<(u64, Duration, T)>);
 
