@@ -44,12 +44,19 @@ struct Arrival<'a> {
 impl Engine {
     /// Processes a packet and appends the resulting events to `events`, in order. The caller owns the vector,
     /// so that a flood does not allocate memory for each packet.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
         let own = self.is_here(knock.destination);
         let may_be_stage = self.interest.includes(knock, own);
-        if !may_be_stage && !self.interest.includes_hit(knock, own) {
-            return;
+        // Most packets of a flood of single packets end here.
+        if may_be_stage || self.interest.includes_hit(knock, own) {
+            self.apply(knock, own, may_be_stage, now, events);
         }
+    }
+
+    /// Processes a packet that may be a stage of some door, or fail an attempt at a strict one.
+    #[inline(never)]
+    fn apply(&mut self, knock: &Knock, own: bool, may_be_stage: bool, now: Now, events: &mut Vec<Event>) {
         self.update_otp_doors(now);
         self.expire(now, events);
         let mut arrival = Arrival {

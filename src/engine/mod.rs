@@ -190,6 +190,7 @@ impl Engine {
     }
 
     /// Checks a datagram against the verifiers of single-packet doors, and counts the result.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn judge_single_packet(&mut self, knock: &Knock, packet: &UncheckedPacket) -> Verdict {
         let own = self.is_here(knock.destination);
         let verdict = self.verifiers.judge(knock, packet, own);
@@ -241,6 +242,7 @@ impl Engine {
 
     /// Whether this is one of this host's addresses.
     #[must_use]
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn is_here(&self, address: IpAddr) -> bool {
         self.here.binary_search(&number(address)).is_ok()
     }

@@ -65,6 +65,11 @@ struct PassedPackets {
 }
 
 impl PassedPackets {
+    /// The decision on a packet that a door's verifier accepts.
+    fn verdict(&mut self, door: usize, packet: &UncheckedPacket) -> Verdict {
+        if self.insert(packet.payload()) { Verdict::Passed(door) } else { Verdict::Repeated(door) }
+    }
+
     /// Adds a packet. Returns whether it was new.
     fn insert(&mut self, packet: &[u8]) -> bool {
         let hash = Digest::Sha256.of(packet);
@@ -101,24 +106,21 @@ impl HmacVerifiers {
     }
 
     /// Decides on a datagram; `own` says whether its destination is one of this host's addresses.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn judge(&mut self, knock: &Knock, packet: &UncheckedPacket, own: bool) -> Verdict {
         let Some(verifiers) = self.by_port.get_mut(&knock.port) else { return Verdict::Stray };
-        let is_meant =
-            |verifier: &&mut DoorVerifier| verifier.target.map_or(own, |target| target == knock.destination);
-        let mut verifiers = verifiers.iter_mut().filter(is_meant).peekable();
-        let Some(door) = verifiers.peek().map(|verifier| verifier.door) else { return Verdict::Stray };
-        let mut reporter = None;
-        for verifier in verifiers {
-            if verifier.verifier.check(packet).is_ok() {
-                return if self.passed.insert(packet.payload()) {
-                    Verdict::Passed(verifier.door)
-                } else {
-                    Verdict::Repeated(verifier.door)
-                };
+        let (mut first, mut reporter) = (None, None);
+        for DoorVerifier { door, target, logs_failures, verifier } in verifiers {
+            if !target.map_or(own, |target| target == knock.destination) {
+                continue;
             }
-            reporter = reporter.or(verifier.logs_failures.then_some(verifier.door));
+            if verifier.check(packet).is_ok() {
+                return self.passed.verdict(*door, packet);
+            }
+            first = first.or(Some(*door));
+            reporter = reporter.or(logs_failures.then_some(*door));
         }
-        Verdict::Wrong { door, reporter }
+        first.map_or(Verdict::Stray, |door| Verdict::Wrong { door, reporter })
     }
 }
 

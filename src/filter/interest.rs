@@ -122,6 +122,7 @@ impl Ports {
         &self.rules
     }
 
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     fn includes(&self, knock: &Knock) -> bool {
         let at = self
             .intervals
@@ -155,6 +156,7 @@ impl Destinations {
         Destinations { here: Ports::of(&here), targets }
     }
 
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     fn include(&self, knock: &Knock, own: bool) -> bool {
         (own && self.here.includes(knock))
             || self.targets.get(&knock.destination).is_some_and(|ports| ports.includes(knock))
@@ -208,12 +210,14 @@ impl Interest {
     /// Whether a packet may be a knock; `own` says whether its destination is one of this host's
     /// addresses.
     #[must_use]
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn includes(&self, knock: &Knock, own: bool) -> bool {
         self.knocks.include(knock, own)
     }
 
     /// Whether a packet may fail an attempt on a strict door.
     #[must_use]
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn includes_hit(&self, knock: &Knock, own: bool) -> bool {
         self.hits.include(knock, own)
     }

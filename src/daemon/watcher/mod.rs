@@ -256,7 +256,11 @@ impl Watcher {
     }
 
     /// Handles waiting packets. `events` is an empty buffer for the events of one packet.
+    ///
+    /// A packet without events, such as a forged single packet, passes through little more than the checks.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     fn listen(&mut self, place: usize, events: &mut Vec<Event>, now: Now) {
+        self.limit_steps(now);
         let mut count = 0;
         let mut is_empty = false;
         while count < BATCH && !is_empty {
@@ -266,20 +270,16 @@ impl Watcher {
                 Taken::Other => count += 1,
                 Taken::Knock(knock) => {
                     count += 1;
-                    let link_header = capture.interface.link_header();
-                    if self.explains {
-                        self.explain_packet(&knock, link_header, now);
-                    }
-                    if self.sharing.admits(&mut self.engine, &knock, now) {
-                        let shared = SharedKnock { knock, part: Part::Now, is_own: false };
-                        self.link.say(Report::Shared(shared));
+                    let link_header = self.explains.then(|| capture.interface.link_header());
+                    if link_header.is_some() || self.sharing.is_enabled {
+                        self.observe_closely(knock, link_header, events, now);
                     } else {
-                        let attempts = self.attempts_to_explain(&knock);
-                        self.limit_steps(now);
                         self.engine.observe(&knock, now, events);
-                        self.explain_failures(&attempts, &knock, events);
                     }
-                    self.handle_all(events, now);
+                    if !events.is_empty() {
+                        self.handle_all(events, now);
+                        self.limit_steps(now);
+                    }
                     self.look_at_datagram(place, &knock, now);
                 }
             }
@@ -287,7 +287,26 @@ impl Watcher {
         if let Some(capture) = self.captures.at(place) {
             capture.bursts.record(count, is_empty, now.uptime);
         }
+        // Steps that were not reported, if there are any.
+        self.handle_all(events, now);
         self.adapt(place, now);
+    }
+
+    /// Processes a packet where packets are explained (`-D`), which takes the length of their link headers, or
+    /// where knocks are shared.
+    #[inline(never)]
+    fn observe_closely(&mut self, knock: Knock, link_header: Option<u64>, events: &mut Vec<Event>, now: Now) {
+        if let Some(link_header) = link_header {
+            self.explain_packet(&knock, link_header, now);
+        }
+        if self.sharing.admits(&mut self.engine, &knock, now) {
+            let shared = SharedKnock { knock, part: Part::Now, is_own: false };
+            self.link.say(Report::Shared(shared));
+        } else {
+            let attempts = self.attempts_to_explain(&knock);
+            self.engine.observe(&knock, now, events);
+            self.explain_failures(&attempts, &knock, events);
+        }
     }
 
     /// Handles a knock that another gateway of the fleet shared.
@@ -301,14 +320,25 @@ impl Watcher {
         self.handle_all(&mut events, now);
     }
 
-    /// Passes on a single packet if its HMAC is right.
+    /// Checks the last packet of a capture, if it is a datagram that may be a single packet.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     fn look_at_datagram(&mut self, place: usize, knock: &Knock, now: Now) {
         let Some(packet) = self.captures.at(place).and_then(|capture| capture.datagram()) else { return };
-        let (door, step) = match self.engine.judge_single_packet(knock, packet) {
+        match self.engine.judge_single_packet(knock, packet) {
+            Verdict::Stray | Verdict::Wrong { reporter: None, .. } => {}
+            verdict => self.follow(verdict, place, knock, now),
+        }
+    }
+
+    /// Passes on a single packet whose HMAC is right, and reports others.
+    #[inline(never)]
+    fn follow(&mut self, verdict: Verdict, place: usize, knock: &Knock, now: Now) {
+        let (door, step) = match verdict {
             Verdict::Stray | Verdict::Wrong { reporter: None, .. } => return,
             Verdict::Passed(door) => {
-                let (sender, destination, packet) =
-                    (knock.source, knock.destination, packet.payload().to_vec());
+                let packet = self.captures.at(place).and_then(|capture| capture.datagram());
+                let packet = packet.map(|packet| packet.payload().to_vec()).unwrap_or_default();
+                let (sender, destination) = (knock.source, knock.destination);
                 if !self.link.pass(SinglePacket { door, sender, destination, packet }) {
                     self.dropped.add(&door, Cause::Queue, now.uptime);
                 }

@@ -37,6 +37,8 @@ pub struct PacketId(pub [u8; 16]);
 /// It is stored after the prefix that is not transmitted, because the HMAC covers both: in one piece, they
 /// are hashed without a copy. Zeros before both put the payload at a multiple of 16 bytes, where copies are
 /// fastest.
+///
+/// Once there was a payload, the prefix stays.
 #[derive(Clone, Debug, Default)]
 pub struct UncheckedPacket(Vec<u8>);
 
@@ -51,10 +53,13 @@ impl UncheckedPacket {
 
     /// Replaces the datagram, in the same memory. Without a payload, or with one that cannot be a packet, the
     /// result is empty.
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn set(&mut self, payload: Option<&[u8]>) {
-        self.0.clear();
+        self.0.truncate(PADDED_PREFIX.len());
         if let Some(payload) = payload.filter(|it| may_be_single_packet(it)) {
-            self.0.extend_from_slice(PADDED_PREFIX);
+            if self.0.is_empty() {
+                self.0.extend_from_slice(PADDED_PREFIX);
+            }
             self.0.extend_from_slice(payload);
         }
     }
@@ -62,7 +67,7 @@ impl UncheckedPacket {
     /// Whether it holds no datagram.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.len() <= PADDED_PREFIX.len()
     }
 
     /// The payload of the datagram.
@@ -131,6 +136,7 @@ impl HmacVerifier {
     ///
     /// # Errors
     /// [`Refusal::Length`] and [`Refusal::Hmac`].
+    #[cfg_attr(has_optimize_attribute, optimize(speed))]
     pub fn check<'a>(&mut self, packet: &'a UncheckedPacket) -> Result<&'a [u8], Refusal> {
         let text = packet.text();
         let at = text.len().checked_sub(base64_length(self.digest.bytes())).filter(|&at| is_data_length(at));
