@@ -3,18 +3,18 @@
 //!
 //! A wake-up costs as much as ten packets. A knock must be answered at once, so the watcher wakes up for each
 //! packet. Only when packets follow each other faster than any knocker sends does it read them in batches,
-//! every two milliseconds.
+//! every four milliseconds.
 
 use std::time::Duration;
 
 /// How long packets of a burst are batched.
-pub const BATCH_TIME: Duration = Duration::from_millis(2);
+pub const BATCH_TIME: Duration = Duration::from_millis(4);
 /// Reads that follow each other within this time are close.
 const CLOSE_INTERVAL: Duration = Duration::from_micros(500);
 /// This many close reads in a row start a burst; a usual sequence is over before that.
 const BURST_READS: u32 = 8;
 /// A batch of fewer packets than this ends the burst.
-const MIN_BATCH: usize = 4;
+const MIN_BATCH: usize = 8;
 
 /// The length of the windows in which packets are counted.
 const WINDOW: Duration = Duration::from_millis(100);

@@ -50,8 +50,9 @@ use crate::protocol::messages::{Order, Report, SinglePacket, Step};
 use crate::protocol::values::plain;
 use crate::time::Now;
 
-/// The most packets that are handled before messages of the doorkeeper get their turn.
-const BATCH: usize = 256;
+/// The most packets that are handled before messages of the doorkeeper get their turn: more than come in a
+/// [`BATCH_TIME`](crate::filter::bursts::BATCH_TIME) at 100,000 a second.
+const BATCH: usize = 512;
 /// How many upcoming lines of a one-time file the kernel's filter includes, so that a quick knocker need not
 /// wait for a new filter.
 const AHEAD: usize = 4;
