@@ -170,7 +170,7 @@ def sharing(fleet):
     for gateway in fleet.gateways:
         gateway.options = KNOCKS
         gateway.start()
-    # Each daemon is told after its connection: then a knock that can only be a later one comes back.
+    # Each is connected: then a knock that can only be a later one is told to the others.
     probes = [f"10.90.0.{number}" for number in (251, 252, 253)]
     for address, gateway in zip(probes, fleet.gateways):
         fleet.world.client.ip(f"address add {address}/24 dev eth0")
@@ -211,7 +211,7 @@ def four_ports_of_which_each_goes_elsewhere(fleet):
                        if not all(f"{address}: four: opened tcp/" in it.log() for it in fleet.gateways)]
     assert within(lambda: not missing()), missing()
     assert fleet.count("four: OPEN SESAME") == 50, fleet.count("four: OPEN SESAME")
-    # Each knock makes one record at most, and each opening one; each is logged where it arrived, and nowhere else.
+    # Each knock makes one record at most, and each opening one; all is logged where the sequence began, and nowhere else.
     entries = fleet.engine.count("knocks") + fleet.engine.count() - before
     knocked = 4 * (50 + sum(50 - count for count in opened[:-1]))
     assert entries <= knocked + 50, (entries, opened)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::door::lock::Lock;
 use crate::door::spend_at_namesakes;
-use crate::engine::{Engine, tally};
+use crate::engine::{Engine, number, tally};
 use crate::opening::event::Opening;
 use crate::opening::state::inherit_spent;
 use crate::time::Now;
@@ -50,6 +50,7 @@ impl Engine {
     pub fn record_opening_elsewhere(&mut self, opening: &Opening, now: Now) {
         let Some(door) = self.doors.get_mut(opening.door) else { return };
         let (name, after) = (door.name.clone(), door.rules.cooldown);
+        self.sharing.forget(number(opening.knocker));
         if let Lock::Otp(_) = door.lock {
             door.lock.spend(opening.turn, opening.knocker, now);
             spend_at_namesakes(&mut self.doors, opening.door, opening.turn, opening.knocker, now);

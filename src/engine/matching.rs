@@ -8,14 +8,15 @@ use crate::door::lock::{Lock, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
 use crate::door::{Door, spend_at_namesakes};
-use crate::engine::Engine;
 use crate::engine::attempts::{AttemptId, Attempts, Candidate};
 use crate::engine::steps::Steps;
 use crate::engine::tally::Tally;
+use crate::engine::{Engine, number};
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
 
 /// A knock that is being processed, and its results so far.
+#[expect(clippy::struct_excessive_bools, reason = "two say what the packet is, two what became of it")]
 struct Arrival<'a> {
     knock: &'a Knock,
     /// Its destination is one of this host's addresses.
@@ -33,6 +34,8 @@ struct Arrival<'a> {
     /// failure to report if it advances none.
     current_door: Option<u32>,
     has_advanced: bool,
+    /// An attempt waited for it, or it repeats the last stage of one.
+    is_awaited: bool,
     failure: Option<(u32, Event)>,
     /// [`Event::Tried`] events, reported after the failures.
     tried: Vec<Event>,
@@ -43,20 +46,37 @@ struct Arrival<'a> {
 
 impl Engine {
     /// Processes a packet and appends the resulting events to `events`, in order. The caller owns the vector,
-    /// so that a flood does not allocate memory for each packet.
+    /// so that a flood does not allocate memory for each packet. Returns whether it is left over: some door
+    /// can use it, to advance or to fail an attempt, but no attempt waited for it.
+    pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) -> bool {
+        self.observe_from(true, knock, now, events)
+    }
+
+    /// Does the same. A packet that did not arrive `here` begins no attempt.
     #[cfg_attr(has_optimize_attribute, optimize(speed))]
-    pub fn observe(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
+    pub(super) fn observe_from(
+        &mut self,
+        here: bool,
+        knock: &Knock,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) -> bool {
         let own = self.is_here(knock.destination);
         let may_be_stage = self.interest.includes(knock, own);
         // Most packets of a flood of single packets end here.
-        if may_be_stage || self.interest.includes_hit(knock, own) {
-            self.apply(knock, own, may_be_stage, now, events);
-        }
+        (may_be_stage || self.interest.includes_hit(knock, own))
+            && self.apply(knock, (own, may_be_stage, may_be_stage && here), now, events)
     }
 
     /// Processes a packet that may be a stage of some door, or fail an attempt at a strict one.
     #[inline(never)]
-    fn apply(&mut self, knock: &Knock, own: bool, may_be_stage: bool, now: Now, events: &mut Vec<Event>) {
+    fn apply(
+        &mut self,
+        knock: &Knock,
+        (own, may_be_stage, may_begin): (bool, bool, bool),
+        now: Now,
+        events: &mut Vec<Event>,
+    ) -> bool {
         self.update_otp_doors(now);
         self.expire(now, events);
         let mut arrival = Arrival {
@@ -69,6 +89,7 @@ impl Engine {
             used: Vec::new(),
             current_door: None,
             has_advanced: false,
+            is_awaited: false,
             failure: None,
             tried: Vec::new(),
             tallies: std::mem::take(&mut self.tallies),
@@ -80,10 +101,10 @@ impl Engine {
             next = self.attempts.next_of(id);
             has_attempt |= self.apply_to_attempt(id, &mut arrival);
         }
-        if may_be_stage && !has_attempt {
+        if may_begin && !has_attempt {
             self.begin(&mut arrival);
         }
-        let has_opened = arrival.opened.is_some();
+        let (has_opened, is_left_over) = (arrival.opened.is_some(), !arrival.is_awaited);
         arrival.switch_to(None);
         arrival.events.append(&mut arrival.tried);
         (self.tallies, self.steps) = (arrival.tallies, arrival.steps);
@@ -96,6 +117,7 @@ impl Engine {
         } else if may_be_stage {
             self.strays.note(knock.source, Stage::of(knock), now);
         }
+        is_left_over
     }
 
     /// Advances an attempt of the knocker, leaves it alone or ends it, at each of its doors. Returns whether
@@ -141,6 +163,7 @@ impl Engine {
         let counts = arrival.may_be_stage && door.packet_rule().allows(knock);
         if !(counts && is_stage(stage)) {
             let is_repeat = door.rules.allows_duplicates && is_stage(stage - 1);
+            arrival.is_awaited |= is_repeat;
             if !is_repeat && (counts || door.fails_strict(knock)) {
                 arrival.failed(index, door, stage);
                 let tried = self.record_failed_attempt(index, turn, knock.source, stage, arrival.now);
@@ -152,6 +175,7 @@ impl Engine {
             }
             return (true, Some(candidate));
         }
+        arrival.is_awaited = true;
         arrival.advanced(index, door, stage + 1);
         if door.lock.length(turn, knock.source) == Some(stage + 1) {
             self.open(index, turn, arrival);
@@ -251,6 +275,7 @@ impl Engine {
         // The list is spent even if the rate limit refuses the opening: others may have overheard it.
         let (is_one_time, cooldown) = (matches!(door.lock, Lock::OneTime(_)), door.rules.cooldown);
         door.lock.spend(turn, knocker, arrival.now);
+        self.sharing.forget(number(knocker));
         arrival.used.push((index, turn));
         if is_admitted {
             let unix = arrival.now.unix;

@@ -10,7 +10,7 @@
 pub mod attempts;
 pub mod expiring_map;
 pub mod first_stages;
-pub mod fit;
+mod fit;
 mod inheritance;
 mod matching;
 pub mod sharing;
@@ -31,6 +31,7 @@ use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
+use crate::engine::sharing::Sharing;
 use crate::engine::single_packets::{HmacVerifiers, Verdict};
 use crate::engine::steps::Steps;
 use crate::engine::strays::Strays;
@@ -75,6 +76,8 @@ pub struct Engine {
     cooldowns: ExpiringMap<()>,
     /// The uptimes at which a knocker completed the sequence of a door with `Repeat`.
     repeats: ExpiringMap<Vec<Duration>>,
+    /// The knocks that are shared with other gateways.
+    sharing: Sharing,
     /// Limits how many steps of attempts are reported.
     steps: Steps,
     /// The counters of each door, in the order of `doors`.
@@ -122,6 +125,7 @@ impl Engine {
             attempts: Attempts::new(capacity),
             explains_flags: false,
             steps: Steps::default(),
+            sharing: Sharing::new(false),
             cooldowns: ExpiringMap::new(knockers_kept(capacity)),
             repeats: ExpiringMap::new(knockers_kept(capacity)),
             buckets: Buckets::default(),

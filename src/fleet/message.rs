@@ -6,9 +6,8 @@
 //! | 2 | `Opened` | an opening |
 //! | 3 | `Ask` | an opening |
 //! | 4 | `Open` | an opening |
-//! | 5, 6, 7 | `Yes`, `No`, `Unknown` | the number of the question (8) |
-//! | 8 | `Passes` | 1 or 0 (1) |
-//! | 9 | `Knock` | the knock, see `protocol/shared_knock.rs` |
+//! | 5, 6, 7 | `Answer`: yes, no, unknown | the number of the question (8) |
+//! | 8 | `Knock` | the knock, see `protocol/knock.rs` |
 //!
 //! The kind is one byte. An opening has these fields:
 //!
@@ -32,20 +31,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::door::knock::Protocol;
+use crate::door::knock::{Knock, Protocol};
 use crate::door::lock::Turn;
 use crate::door::sequence::Stage;
 use crate::door::spa::fields::is_user;
-use crate::engine::sharing::SharedKnock;
 use crate::protocol::bytes::{self, Reader};
 use crate::protocol::messages::{Crossing, only_spelling};
-use crate::protocol::shared_knock;
 use crate::protocol::values::Writer;
 
 /// The most bytes of a message: the longest name of a door has 127 characters, of up to 4 bytes each.
 pub const LONGEST: usize = 640;
 /// What `Hello` says: changes with the messages.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// Of what one use is used up: the identity of a door's lists of one-time ports, or of a single packet; ones for the
 /// lines of a one-time file, zeros if nothing is used up. Which use it is, the turn says and, where each address has
@@ -76,103 +73,111 @@ pub struct Shared {
     pub access: Option<(String, Stage)>,
 }
 
-/// Everything that is said.
+/// What knockd says to its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum FromKnockd {
     /// The version, and the shapes of all doors together.
     Hello(u64, u64),
     /// It was opened here.
     Opened(Shared),
     /// Whether its mark is used up.
     Ask(Shared),
-    /// It was opened elsewhere.
-    Open(Shared),
-    /// The mark of this opening is its own.
-    Yes(u64),
-    /// The mark of this opening was used up elsewhere.
-    No(u64),
-    /// That cannot be found out now.
-    Unknown(u64),
-    /// Whether knocks are passed on.
-    Passes(bool),
-    /// A knock for all members; from the peer, of any of them.
-    Knock(SharedKnock),
+    /// A knock that arrived here, and that other members may need.
+    Knock(Knock),
 }
 
-/// The kind of [`Message::Hello`].
-pub const HELLO: u8 = 1;
-/// The kind of [`Message::Opened`].
-pub const OPENED: u8 = 2;
-/// The kind of [`Message::Ask`].
-pub const ASK: u8 = 3;
-/// The kind of [`Message::Open`].
-pub const OPEN: u8 = 4;
-/// The kind of [`Message::Yes`].
-pub const YES: u8 = 5;
-/// The kind of [`Message::No`].
-pub const NO: u8 = 6;
-/// The kind of [`Message::Unknown`].
-pub const UNKNOWN: u8 = 7;
-/// The kind of [`Message::Passes`].
-pub const PASSES: u8 = 8;
-/// The kind of [`Message::Knock`].
-pub const KNOCK: u8 = 9;
+/// What the peer says to knockd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToKnockd {
+    /// It was opened elsewhere.
+    Open(Shared),
+    /// Whether the mark of the opening with this number is its own, or was used up elsewhere; none if that cannot
+    /// be found out now.
+    Answer(u64, Option<bool>),
+    /// A knock that arrived elsewhere.
+    Knock(Knock),
+}
 
-impl Message {
+const HELLO: u8 = 1;
+/// The kind of [`FromKnockd::Opened`].
+pub const OPENED: u8 = 2;
+/// The kind of [`FromKnockd::Ask`].
+pub const ASK: u8 = 3;
+const OPEN: u8 = 4;
+const YES: u8 = 5;
+const NO: u8 = 6;
+const UNKNOWN: u8 = 7;
+const KNOCK: u8 = 8;
+
+impl FromKnockd {
     /// The opening that it is about, if it carries one.
     #[must_use]
     pub fn shared(&self) -> Option<&Shared> {
         match self {
-            Message::Opened(shared) | Message::Ask(shared) | Message::Open(shared) => Some(shared),
-            Message::Hello(..)
-            | Message::Yes(_)
-            | Message::No(_)
-            | Message::Unknown(_)
-            | Message::Knock(_)
-            | Message::Passes(_) => None,
+            FromKnockd::Opened(shared) | FromKnockd::Ask(shared) => Some(shared),
+            FromKnockd::Hello(..) | FromKnockd::Knock(_) => None,
         }
     }
 
     /// The same with this much time left, if it carries an opening.
     #[must_use]
-    pub fn lasting(mut self, left: Duration) -> Message {
-        if let Message::Opened(it) | Message::Ask(it) | Message::Open(it) = &mut self {
+    pub fn lasting(mut self, left: Duration) -> FromKnockd {
+        if let FromKnockd::Opened(it) | FromKnockd::Ask(it) = &mut self {
             it.time = left;
         }
         self
     }
 }
 
-impl Crossing for Message {
+impl Crossing for FromKnockd {
     fn encode(&self) -> Vec<u8> {
         match self {
-            Message::Hello(version, shape) => hello(*version, *shape),
-            Message::Opened(it) => it.encode(OPENED),
-            Message::Ask(it) => it.encode(ASK),
-            Message::Open(it) => it.encode(OPEN),
-            Message::Yes(number) => Writer::new(YES).long(*number).0,
-            Message::No(number) => Writer::new(NO).long(*number).0,
-            Message::Unknown(number) => Writer::new(UNKNOWN).long(*number).0,
-            Message::Passes(is_on) => Writer::new(PASSES).byte((*is_on).into()).0,
-            Message::Knock(knock) => self::knock(knock),
+            FromKnockd::Hello(version, shape) => hello(*version, *shape),
+            FromKnockd::Opened(it) => it.encode(OPENED),
+            FromKnockd::Ask(it) => it.encode(ASK),
+            FromKnockd::Knock(it) => knock(it),
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Message> {
+    fn decode(bytes: &[u8]) -> Option<FromKnockd> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
-            HELLO => Message::Hello(reader.long()?, reader.long()?),
-            OPENED => Message::Opened(Shared::decode(bytes)?),
-            ASK => Message::Ask(Shared::decode(bytes)?),
-            OPEN => Message::Open(Shared::decode(bytes)?),
-            YES => Message::Yes(reader.long()?),
-            NO => Message::No(reader.long()?),
-            UNKNOWN => Message::Unknown(reader.long()?),
-            PASSES => Message::Passes(reader.flag()?),
-            KNOCK => Message::Knock(shared_knock::read(&mut reader)?),
+            HELLO => FromKnockd::Hello(reader.long()?, reader.long()?),
+            OPENED => FromKnockd::Opened(Shared::decode(reader.0)?),
+            ASK => FromKnockd::Ask(Shared::decode(reader.0)?),
+            KNOCK => FromKnockd::Knock(reader.knock()?),
             _ => return None,
         };
         only_spelling(message, bytes)
+    }
+}
+
+impl Crossing for ToKnockd {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            ToKnockd::Open(it) => it.encode(OPEN),
+            ToKnockd::Answer(number, Some(true)) => Writer::new(YES).long(*number).0,
+            ToKnockd::Answer(number, Some(false)) => Writer::new(NO).long(*number).0,
+            ToKnockd::Answer(number, None) => Writer::new(UNKNOWN).long(*number).0,
+            ToKnockd::Knock(it) => knock(it),
+        }
+    }
+
+    /// Without [`only_spelling`], which would bring all that encodes into knockd: each field is checked.
+    fn decode(bytes: &[u8]) -> Option<ToKnockd> {
+        let (&kind, rest) = bytes.split_first()?;
+        Some(match kind {
+            OPEN => ToKnockd::Open(Shared::decode(rest)?),
+            YES | NO | UNKNOWN => {
+                let number = u64::from_le_bytes(rest.try_into().ok()?);
+                ToKnockd::Answer(number, (kind != UNKNOWN).then_some(kind == YES))
+            }
+            KNOCK => {
+                let it = Reader(rest).knock()?;
+                ToKnockd::Knock((knock(&it) == bytes).then_some(it)?)
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -197,10 +202,9 @@ impl Shared {
         Writer(out).bytes(user.as_bytes()).bytes(self.door.as_bytes()).0
     }
 
-    /// The opening that a message is about; none if the bytes are no such message.
-    #[must_use]
-    pub fn decode(message: &[u8]) -> Option<Shared> {
-        let mut reader = Reader(message.get(1..)?);
+    /// The opening in a message, behind its kind.
+    fn decode(fields: &[u8]) -> Option<Shared> {
+        let mut reader = Reader(fields);
         let [time, number, shape, turn] = [reader.long()?, reader.long()?, reader.long()?, reader.long()?];
         let (mark, has_end) = (Mark(reader.take()?), reader.byte()?);
         let knocker = reader.canonical_address()?;
@@ -226,23 +230,16 @@ impl Shared {
     }
 }
 
-/// The message [`Message::Hello`].
+/// The message [`FromKnockd::Hello`].
 #[must_use]
 pub fn hello(version: u64, shape: u64) -> Vec<u8> {
     Writer::new(HELLO).long(version).long(shape).0
 }
 
-/// The message [`Message::Knock`].
+/// The message about a knock, in either direction.
 #[must_use]
-pub fn knock(knock: &SharedKnock) -> Vec<u8> {
+pub fn knock(knock: &Knock) -> Vec<u8> {
     Writer::new(KNOCK).knock(knock).0
-}
-
-/// The knock in a message [`Message::Knock`]; none if the bytes are no such message.
-#[must_use]
-pub fn knock_in(bytes: &[u8]) -> Option<SharedKnock> {
-    let read = shared_knock::read(&mut Reader(bytes.get(1..)?))?;
-    (knock(&read) == bytes).then_some(read)
 }
 
 /// Replaces what is left of the time in a message about an opening.

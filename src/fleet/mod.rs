@@ -19,11 +19,9 @@
 //! | doorkeeper | `Hello` | the first one: the version, and a fingerprint of all doors; again after each reload |
 //! | doorkeeper | `Ask` | is what this knock used up (the mark) used up anywhere? It counts as used from now on |
 //! | doorkeeper | `Opened` | a door was opened here, for that time |
-//! | doorkeeper | `Knock` | a knock arrived here that the other members need (`Fleet_Share = knocks`) |
-//! | peer | `Passes` | whether knocks are passed on now: the engine is in reach |
-//! | peer | `Knock` | a knock in the order of the engine's log, of this member or another |
-//! | peer | `Yes`, `No` | the answer: it was not used anywhere else, or it was |
-//! | peer | `Unknown` | the answer: the engine is out of reach |
+//! | doorkeeper | `Knock` | a knock arrived here that another member may need (`Fleet_Share = knocks`) |
+//! | peer | `Knock` | a knock that arrived at another member |
+//! | peer | `Answer` | it was not used anywhere else, or it was, or the engine is out of reach |
 //! | peer | `Open` | a door was opened at another member; that much of its time is left |
 //!
 //! **Numbers.** Each opening has a number, counted from a random one on, which it keeps on its way through the fleet. A member opens it once: it
@@ -38,12 +36,13 @@
 //!
 //! **Spending.** What can be used once (a line of a one-time file, a list of one-time ports, a single packet) is used up here
 //! first, on disk, as without a fleet; then the fleet is asked. The opening waits for the answer, and nothing else does.
-//! After 300 ms, or at once if there is no peer, it says `Unknown`, or another configuration comes into force, `Fleet_Spent`
+//! After 300 ms, or at once if there is no peer, the engine is out of reach, or another configuration comes into force, `Fleet_Spent`
 //! decides. The question stays queued for the engine either way. A member that receives an `Open` uses up its turn too:
 //! strikes the line, remembers the list or the packet, begins the cooldown, and tells the watcher.
 //!
-//! **Knocks** ([`sharing`](crate::engine::sharing)). The watcher decides which are shared; the doorkeeper passes them on,
-//! now or never: one that comes late is of no use. They are not in the queue, and need no answer.
+//! **Knocks** ([`sharing`](crate::engine::sharing)). The watcher decides which are shared, and what becomes of those that
+//! arrived elsewhere; the doorkeeper passes them on, now or never: one that comes late is of no use. They are not in the
+//! queue, and need no answer. Nor need the watcher know whether there is a peer: it processes each packet as it would alone.
 //!
 //! **Time.** Messages carry what is left of an opening's time in milliseconds, never a time of day: no clock of a member
 //! matters to another one.

@@ -7,17 +7,16 @@
 
 use std::net::IpAddr;
 
+use crate::door::knock::Knock;
 use crate::door::lock::Turn;
 use crate::door::misfit::Misfit;
 use crate::door::spa::may_be_single_packet;
-use crate::engine::sharing::SharedKnock;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::{CaptureError, Code, Trouble};
 use crate::opening::event::Opening;
 use crate::opening::log_limit::Cause;
 use crate::protocol::bytes::Reader;
 use crate::protocol::confinement::Confined;
-use crate::protocol::shared_knock;
 use crate::protocol::values::Writer;
 
 /// The longest message in bytes.
@@ -97,8 +96,8 @@ pub enum Report {
     Panicked(String),
     /// A fragment of a line for `-D`, and whether it completes the line.
     Explained(String, bool),
-    /// A knock to share with all members of the fleet.
-    Shared(SharedKnock),
+    /// A knock that other members of the fleet may need.
+    Shared(Knock),
 }
 
 /// A message from the doorkeeper. The descriptor that comes with some of them is given in brackets.
@@ -118,10 +117,8 @@ pub enum Order {
     Tell,
     /// A door was opened at another member of the fleet: mark its list as used, and start the cooldown.
     Used(Generation, Opening),
-    /// A knock that the fleet shares with us.
-    Heard(SharedKnock),
-    /// Whether to share knocks; off at first.
-    Share(bool),
+    /// A knock that arrived at another member of the fleet.
+    Heard(Knock),
     /// Send the remaining messages, and exit.
     Finish,
 }
@@ -272,7 +269,7 @@ impl Crossing for Report {
             12 => Report::Told(reader.text()?),
             15 => Report::Described,
             17 => Report::OverRate(reader.long()?, reader.generation()?, reader.opening()?),
-            18 => Report::Shared(shared_knock::read(&mut reader)?),
+            18 => Report::Shared(reader.knock()?),
             13 => Report::Confined(reader.confined()?),
             14 => Report::Panicked(reader.text()?),
             _ => return None,
@@ -295,7 +292,6 @@ impl Crossing for Order {
             Order::Tell => Writer::new(7),
             Order::Used(generation, opening) => Writer::new(8).word(generation.0).opening(&opening),
             Order::Heard(ref knock) => Writer::new(9).knock(knock),
-            Order::Share(is_on) => Writer::new(10).byte(is_on.into()),
         };
         writer.0
     }
@@ -311,8 +307,7 @@ impl Crossing for Order {
             6 => Order::Describe,
             7 => Order::Tell,
             8 => Order::Used(reader.generation()?, reader.opening()?),
-            9 => Order::Heard(shared_knock::read(&mut reader)?),
-            10 => Order::Share(reader.flag()?),
+            9 => Order::Heard(reader.knock()?),
             _ => return None,
         };
         only_spelling(order, bytes)

@@ -3,12 +3,10 @@
 use std::net::IpAddr;
 
 use crate::door::lock::Turn;
-use crate::engine::sharing::SharedKnock;
 use crate::filter::trouble::{CaptureError, CaptureProblem, Code, Operation};
 use crate::opening::event::Opening;
 use crate::protocol::bytes::{self, Reader};
 use crate::protocol::confinement::{Confined, Outcome};
-use crate::protocol::shared_knock;
 
 /// The longest text in a message, in bytes; longer ones are truncated, or sent in pieces.
 pub const LONGEST_TEXT: usize = 1024;
@@ -57,11 +55,6 @@ impl Writer {
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Writer {
         self.0.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.0.extend(bytes);
-        self
-    }
-
-    pub(crate) fn knock(mut self, knock: &SharedKnock) -> Writer {
-        shared_knock::write(&mut self.0, knock);
         self
     }
 

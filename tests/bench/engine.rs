@@ -57,6 +57,34 @@ fn flood_of_first_knocks(bencher: Bencher, doors: &str) {
     bencher.bench_local(|| observe(&mut engine, black_box(&next()), noon(), &mut events));
 }
 
+/// The same at a gateway that shares knocks: these are not shared.
+#[divan::bench(args = DOORS)]
+fn shared_flood_of_first_knocks(bencher: Bencher, doors: u32) {
+    flood_of_unshared(bencher, &fixed(doors), 1000, MAX_ATTEMPTS);
+}
+
+/// Later knocks, each from a new knocker: as many are shared as may be.
+#[divan::bench(args = DOORS)]
+fn shared_flood_of_later_knocks(bencher: Bencher, doors: u32) {
+    flood_of_unshared(bencher, &fixed(doors), 27_014, 10_000);
+}
+
+fn flood_of_unshared(bencher: Bencher, doors: &str, port: u16, before: usize) {
+    let mut engine = engine(doors);
+    engine.share_knocks(true);
+    let mut number = 0;
+    let mut events = Vec::new();
+    let mut arrive = || {
+        number += 1;
+        let knock = knock(knocker(number), tcp(port));
+        observe(&mut engine, black_box(&knock), noon(), &mut events) && engine.may_share(&knock, noon())
+    };
+    for _ in 0..before {
+        arrive();
+    }
+    bencher.bench_local(arrive);
+}
+
 /// A port of the range that is on no list.
 #[divan::bench(args = DOORS)]
 fn otp_wrong_port(bencher: Bencher, doors: u32) {

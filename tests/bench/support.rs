@@ -80,9 +80,9 @@ pub fn noon() -> Now {
 }
 
 /// Processes a packet as the daemon does, after the events of the previous one were drained.
-pub fn observe(engine: &mut Engine, knock: &Knock, now: Now, events: &mut Vec<Event>) {
+pub fn observe(engine: &mut Engine, knock: &Knock, now: Now, events: &mut Vec<Event>) -> bool {
     events.clear();
-    engine.observe(knock, now, black_box(events));
+    engine.observe(knock, now, black_box(events))
 }
 
 /// A configuration of so many doors with a fixed sequence.

@@ -12,7 +12,6 @@ use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::misfit::Misfit;
 use knocking::door::spa::{MAX_PACKET, MIN_PACKET};
-use knocking::engine::sharing::{self, SharedKnock};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
 use knocking::opening::event::Opening;
@@ -77,7 +76,7 @@ fn reports(random: &Random) -> Vec<Report> {
         reports.push(Report::Confined(Confined { user: generation.0, outcomes }));
     }
     reports.push(Report::Panicked("index out of bounds".to_owned()));
-    reports.push(Report::Shared(shared(random)));
+    reports.push(Report::Shared(knock(random)));
     for text in ["0.0.0.0", "255.255.255.255", "::", "2001:db8::1", "::10.0.0.1"] {
         let knocker: IpAddr = text.parse().unwrap();
         let opening = Opening { door, knocker, turn: Turn(random.number()) };
@@ -116,15 +115,14 @@ fn orders(random: &Random) -> Vec<Order> {
         Order::Describe,
         Order::Tell,
         Order::Used(generation, opening),
-        Order::Share(random.once_in(2)),
-        Order::Heard(shared(random)),
+        Order::Heard(knock(random)),
     ]
 }
 
-fn shared(random: &Random) -> SharedKnock {
+fn knock(random: &Random) -> Knock {
     let address = || *random.pick(&["10.0.0.2", "2001:db8::2"].map(|text| text.parse::<IpAddr>().unwrap()));
     let protocol = *random.pick(&[Protocol::Tcp, Protocol::Udp, Protocol::Icmp]);
-    let knock = Knock {
+    Knock {
         source: address(),
         source_port: 0,
         destination: address(),
@@ -133,10 +131,7 @@ fn shared(random: &Random) -> SharedKnock {
         flags: (protocol == Protocol::Tcp).then_some(Flags(random.byte())),
         udp_length: (protocol == Protocol::Udp).then_some(random.port()),
         length: 0,
-    };
-    let before = sharing::Part::Before { is_first: random.once_in(2), is_last: random.once_in(2) };
-    let part = if random.once_in(2) { before } else { sharing::Part::Now };
-    SharedKnock { knock, part, is_own: random.once_in(2) }
+    }
 }
 
 fn what_is_encoded_is_decoded() {

@@ -1,4 +1,4 @@
-//! Sequences whose knocks arrive at different gateways, as values: three engines, one log.
+//! Sequences whose knocks arrive at different gateways, as values: three engines that tell each other.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::engine::Engine;
-use knocking::engine::sharing::{MOST_KEPT, MOST_SHARED, Part, SharedKnock, Sharing};
+use knocking::engine::sharing::MOST_SHARED;
 use knocking::opening::event::Event;
 use knocking::time::Now;
 
@@ -16,6 +16,7 @@ use crate::random::Random;
 
 trials![
     a_sequence_opens_wherever_its_knocks_arrive,
+    a_sequence_opens_wherever_its_knocks_arrive_that_has_a_port_twice,
     a_sequence_at_one_gateway_is_not_shared,
     first_knocks_are_not_shared,
     a_flood_of_first_knocks_hides_no_knock,
@@ -24,16 +25,21 @@ trials![
     a_list_of_one_time_ports_opens_once,
     a_wrong_knock_ends_the_attempt_everywhere,
     another_try_begins_anew,
+    wrong_knocks_of_a_known_source_are_shared,
+    whom_a_gateway_refuses_is_not_shared,
+    two_beginnings_open_at_least_once,
+    what_came_before_the_beginning_opens_nothing,
+    what_is_told_begins_nothing,
     without_a_fleet_each_is_alone,
-    the_same_log_gives_the_same_events,
-    old_knocks_are_not_repeated,
-    what_is_told_elsewhere_takes_no_room_in_the_log,
 ];
 
 const DOORS: &str = "[four]\nsequence = 7001,7002,7003,7004\ntcpflags = syn,!ack\ncommand = x\n\
     [mixed]\nsequence = 7001,8002:udp,8003:udp\nudp_length = 4-9\ntcpflags = syn\ncommand = x\n\
     [otp]\notp = a seed of some length,3600,20000,off,udp,udp,udp\ncommand = x\n\
-    [lines]\nsequence = 9001:udp,9002:udp\ncommand = x\n";
+    [lines]\nsequence = 9001:udp,9002:udp\ncommand = x\n\
+    [twice]\nsequence = 9101,9102,9101,9103\ncommand = x\n\
+    [strict]\nsequence = 9201,9202,9203\ntcpflags = syn\nstrict = yes\ncommand = x\n\
+    [denied]\nsequence = 9301,9302\ndeny = 10.0.0.66\ncommand = x\n";
 const HERE: &str = "10.99.0.1";
 const START: Now = Now { uptime: Duration::from_secs(1000), unix: Duration::from_secs(1_700_000_000) };
 
@@ -83,50 +89,18 @@ fn a_flood_of_first_knocks_hides_no_knock() {
     assert_eq!(fleet.openings(), 1);
 }
 
-/// Knocks of a source that was not known are repeated behind the stages that it reached elsewhere, but no older ones than
-/// an attempt may take.
-fn old_knocks_are_not_repeated() {
-    for (pause, openings) in [(1_000, 1), (26_000, 0)] {
-        let mut gateway = Gateway::new(true);
-        let mut hear = |port, part, time| {
-            let shared = SharedKnock { knock: tcp("10.0.0.2", port), part, is_own: true };
-            gateway.hear(&shared, after(time));
-        };
-        hear(7002, Part::Now, 0);
-        hear(7003, Part::Now, pause / 2);
-        hear(7004, Part::Now, pause - 1);
-        hear(7001, Part::Before { is_first: true, is_last: true }, pause);
-        assert_eq!(gateway.openings(), openings, "after {pause} ms");
-    }
-}
-
-fn what_is_told_elsewhere_takes_no_room_in_the_log() {
-    let mut gateway = Gateway::new(true);
-    gateway.engine.limit_steps(Some(1));
-    let mut hear = |port, part, is_own| {
-        let knock = tcp("10.0.0.2", port);
-        gateway.hear(&SharedKnock { knock, part, is_own }, after(0));
-    };
-    hear(7001, Part::Before { is_first: true, is_last: true }, false);
-    hear(7002, Part::Now, false);
-    hear(7003, Part::Now, true);
-    assert_eq!(gateway.engine.take_suppressed_steps(), 0);
-    assert_eq!(gateway.lines(), ["10.0.0.2: four: Stage 3"]);
-}
-
 /// A gateway, and what happened there.
 struct Gateway {
     engine: Engine,
-    sharing: Sharing,
     events: Vec<Event>,
 }
 
 impl Gateway {
     fn new(is_on: bool) -> Gateway {
-        let mut sharing = Sharing::default();
-        sharing.set_enabled(is_on);
         let here: IpAddr = HERE.parse().unwrap();
-        Gateway { engine: Engine::new(doors(), [here]), sharing, events: Vec::new() }
+        let mut engine = Engine::new(doors(), [here]);
+        engine.share_knocks(is_on);
+        Gateway { engine, events: Vec::new() }
     }
 
     fn openings(&self) -> usize {
@@ -136,16 +110,12 @@ impl Gateway {
     fn lines(&self) -> Vec<String> {
         self.events.iter().filter_map(|event| event.line(None)).collect()
     }
-
-    fn hear(&mut self, knock: &SharedKnock, now: Now) -> Vec<SharedKnock> {
-        self.sharing.observe_shared(&mut self.engine, knock, now, &mut self.events)
-    }
 }
 
-/// Gateways and the log that they share.
+/// Gateways, and the knocks that they shared.
 struct Fleet {
     gateways: Vec<Gateway>,
-    log: Vec<(Now, SharedKnock)>,
+    log: Vec<Knock>,
 }
 
 impl Fleet {
@@ -153,21 +123,30 @@ impl Fleet {
         Fleet { gateways: (0..3).map(|_| Gateway::new(is_on)).collect(), log: Vec::new() }
     }
 
-    /// A knock arrives at a gateway, and what comes of it is heard everywhere.
+    /// A knock arrives at a gateway, and the others hear of it and of what it opened.
     fn arrive(&mut self, place: usize, knock: &Knock, now: Now) {
-        let Gateway { engine, sharing, events } = &mut self.gateways[place];
-        let is_shared = sharing.admits(engine, knock, now);
-        if !is_shared {
-            engine.observe(knock, now, events);
+        let before: Vec<usize> = self.gateways.iter().map(|it| it.events.len()).collect();
+        let Gateway { engine, events } = &mut self.gateways[place];
+        let is_left_over = engine.observe(knock, now, events);
+        if is_left_over && engine.may_share(knock, now) {
+            self.log.push(*knock);
+            for (_, Gateway { engine, events }) in
+                self.gateways.iter_mut().enumerate().filter(|(other, _)| *other != place)
+            {
+                engine.observe_elsewhere(knock, now, events);
+            }
         }
-        let new = SharedKnock { knock: *knock, part: Part::Now, is_own: false };
-        let mut waiting: Vec<(usize, SharedKnock)> = is_shared.then_some((place, new)).into_iter().collect();
-        while !waiting.is_empty() {
-            let (from, knock) = waiting.remove(0);
-            self.log.push((now, knock));
-            for (place, gateway) in self.gateways.iter_mut().enumerate() {
-                let more = gateway.hear(&SharedKnock { is_own: place == from, ..knock }, now);
-                waiting.extend(more.into_iter().map(|it| (place, it)));
+        let opened = |(it, before): (&Gateway, &usize)| {
+            it.events[*before..].iter().find_map(|event| match event {
+                Event::Opened { opening, .. } => Some(*opening),
+                _ => None,
+            })
+        };
+        let opened: Vec<_> = self.gateways.iter().zip(&before).map(opened).collect();
+        for (place, opening) in opened.into_iter().enumerate() {
+            let Some(opening) = opening else { continue };
+            for (_, it) in self.gateways.iter_mut().enumerate().filter(|(other, _)| *other != place) {
+                it.engine.record_opening_elsewhere(&opening, now);
             }
         }
     }
@@ -190,20 +169,31 @@ fn a_sequence_opens_wherever_its_knocks_arrive() {
             fleet.arrive(place, &tcp("10.0.0.2", 7001 + number), after(20 * u64::from(number)));
         }
         assert_eq!(fleet.openings(), 1, "{places:?}");
-        assert_eq!(
-            fleet.gateways[places[3]].openings(),
-            1,
-            "{places:?}: it opens where the last one arrived"
-        );
-        assert!(fleet.log.len() <= 4, "{places:?}: {:?}", fleet.log);
+        let first = &fleet.gateways[places[0]];
+        assert_eq!(first.openings(), 1, "{places:?}: it opens where the first one arrived");
+        assert!(fleet.log.len() <= 3, "{places:?}: {:?}", fleet.log);
         for stage in 1..=4 {
             let line = format!("10.0.0.2: four: Stage {stage}");
             assert_eq!(fleet.count(&line), 1, "{places:?}: {line}");
+            assert!(first.lines().contains(&line), "{places:?}: {line}");
         }
         // The next knock begins anew everywhere.
         let before = fleet.log.len();
         fleet.arrive(0, &tcp("10.0.0.2", 7001), after(100));
         assert_eq!(fleet.log.len(), before);
+    }
+}
+
+fn a_sequence_opens_wherever_its_knocks_arrive_that_has_a_port_twice() {
+    for way in 0..81_usize {
+        let mut fleet = Fleet::new(true);
+        let places = [way % 3, way / 3 % 3, way / 9 % 3, way / 27];
+        for (place, port) in places.into_iter().zip([9101, 9102, 9101, 9103]) {
+            fleet.arrive(place, &tcp("10.0.0.2", port), START);
+        }
+        // A first knock of somebody of whom the fleet has not heard is not shared: then the third is not.
+        let is_seen = places[1] != places[0] || places[2] == places[0];
+        assert_eq!(fleet.openings(), usize::from(is_seen), "{places:?}");
     }
 }
 
@@ -253,8 +243,6 @@ fn the_tokens_bound_what_is_shared() {
         fleet.arrive(0, &packet(source, Protocol::Tcp, 7002), START);
     }
     assert_eq!(fleet.log.len(), MOST_SHARED as usize);
-    // The sources that are kept are bounded too: a later one is among them.
-    assert!(fleet.log.len() <= MOST_KEPT);
     for (number, second) in (7001..=7004).zip(2..) {
         fleet.arrive(usize::from(number) % 3, &tcp("10.0.0.2", number), after(second * 1000));
     }
@@ -309,40 +297,67 @@ fn without_a_fleet_each_is_alone() {
     // Switched off in the middle of an attempt: what one gateway sees counts again.
     let mut fleet = Fleet::new(true);
     fleet.arrive(0, &tcp("10.0.0.2", 7002), START);
-    fleet.gateways.iter_mut().for_each(|it| it.sharing.set_enabled(false));
+    fleet.gateways.iter_mut().for_each(|it| it.engine.share_knocks(false));
     for port in 7001..=7004 {
         fleet.arrive(0, &tcp("10.0.0.2", port), after(10));
     }
     assert_eq!((fleet.openings(), fleet.log.len()), (1, 1));
 }
 
-/// 10,000 random knocks of a few sources, one log, three members that read it.
-fn the_same_log_gives_the_same_events() {
+fn wrong_knocks_of_a_known_source_are_shared() {
+    for (wrong, is_fatal) in
+        [(tcp("10.0.0.2", 7001), true), (tcp("10.0.0.2", 22), true), (tcp("10.0.0.3", 22), false)]
+    {
+        let mut fleet = Fleet::new(true);
+        fleet.arrive(0, &tcp("10.0.0.2", 9201), START);
+        fleet.arrive(1, &tcp("10.0.0.2", 9202), START);
+        fleet.arrive(2, &wrong, START);
+        fleet.arrive(1, &tcp("10.0.0.2", 9203), START);
+        assert_eq!(fleet.openings(), usize::from(!is_fatal), "{wrong:?}");
+    }
+}
+
+fn whom_a_gateway_refuses_is_not_shared() {
+    let mut fleet = Fleet::new(true);
+    fleet.arrive(0, &tcp("10.0.0.66", 9302), START);
+    assert_eq!(fleet.log, []);
+    fleet.arrive(0, &tcp("10.0.0.67", 9302), START);
+    assert_eq!(fleet.log.len(), 1);
+}
+
+/// An attempt that came to nothing and is not over elsewhere does not keep the next one from opening the door.
+fn two_beginnings_open_at_least_once() {
+    for way in 0..243_usize {
+        let mut fleet = Fleet::new(true);
+        let places = [way % 3, way / 3 % 3, way / 9 % 3, way / 27 % 3, way / 81];
+        fleet.arrive(places[4], &tcp("10.0.0.2", 7001), START);
+        // Where it began before, the first knock is a wrong one, as at a gateway that is alone.
+        if places[0] == places[4] {
+            continue;
+        }
+        for (number, place) in (0..).zip(&places[..4]) {
+            fleet.arrive(*place, &tcp("10.0.0.2", 7001 + number), after(20 * u64::from(number)));
+        }
+        assert!((1..=2).contains(&fleet.openings()), "{places:?}: {}", fleet.openings());
+    }
+}
+
+fn what_came_before_the_beginning_opens_nothing() {
+    let mut fleet = Fleet::new(true);
+    for (place, port) in [(1, 7002), (2, 7003), (1, 7004), (0, 7001)] {
+        fleet.arrive(place, &tcp("10.0.0.2", port), START);
+    }
+    assert_eq!((fleet.openings(), fleet.log.len()), (0, 4));
+}
+
+fn what_is_told_begins_nothing() {
+    let mut gateway = Gateway::new(true);
     let random = Random::new();
-    let sources: Vec<IpAddr> = (2..12).map(|last| IpAddr::from([10, 0, 0, last])).collect();
-    let ports = [7001, 7002, 7003, 7004, 8002, 8003, 9001, 9002];
-    let mut members: Vec<Gateway> = (0..3).map(|_| Gateway::new(true)).collect();
-    let mut now = START;
     for _ in 0..10_000 {
         let protocol = *random.pick(&[Protocol::Tcp, Protocol::Udp]);
-        let knock = packet(*random.pick(&sources), protocol, *random.pick(&ports));
-        let part = if random.once_in(4) {
-            Part::Before { is_first: random.once_in(2), is_last: random.once_in(2) }
-        } else {
-            Part::Now
-        };
-        let pause = Duration::from_millis(random.number() % if random.once_in(50) { 30_000 } else { 50 });
-        now = Now { uptime: now.uptime + pause, unix: now.unix + pause };
-        let shared = SharedKnock { knock, part, is_own: true };
-        let answers = members.iter_mut().map(|member| member.hear(&shared, now));
-        let answers: Vec<_> = answers.collect();
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        let port = *random.pick(&[7001, 7002, 7003, 7004, 8002, 8003, 9001, 9002, 9101, 9102, 9103]);
+        let source = IpAddr::from([10, 0, random.byte(), random.byte()]);
+        gateway.engine.observe_elsewhere(&packet(source, protocol, port), START, &mut gateway.events);
     }
-    let lines = members[0].lines();
-    assert!(members[0].openings() > 10, "{}", members[0].openings());
-    assert!(members.iter().all(|member| member.lines() == lines));
-    for source in sources {
-        let progress = |it: &Gateway| it.engine.progress(source).collect::<Vec<_>>();
-        assert!(members.iter().all(|member| progress(member) == progress(&members[0])));
-    }
+    assert_eq!((gateway.engine.attempts(), gateway.lines()), (0, Vec::new()));
 }

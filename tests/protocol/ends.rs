@@ -329,7 +329,6 @@ impl World {
             | Order::Tell
             | Order::Used(..)
             | Order::Heard(_)
-            | Order::Share(_)
             | Order::Finish => {}
         }
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::sequence::Stage;
-use knocking::engine::sharing::{Part, SharedKnock};
-use knocking::fleet::message::{self, LONGEST, Mark, Message, Shared, VERSION, knock_in};
+use knocking::fleet::message::{FromKnockd, LONGEST, Mark, Shared, ToKnockd, VERSION};
 use knocking::fleet::waiting::{Held, MOST_RECENT, PATIENCE, Recent};
 use knocking::protocol::messages::Crossing;
 
@@ -37,19 +36,20 @@ fn shared(number: u64, time: Duration) -> Shared {
 }
 
 /// Messages of each kind.
-fn messages(random: &Random) -> Vec<Message> {
+fn messages(random: &Random) -> (Vec<FromKnockd>, Vec<ToKnockd>) {
     let number = random.number();
-    let mut all = vec![
-        Message::Hello(VERSION, random.number()),
-        Message::Yes(number),
-        Message::No(number),
-        Message::Unknown(number),
-    ];
+    let mut from = vec![FromKnockd::Hello(VERSION, random.number())];
+    let mut to: Vec<ToKnockd> =
+        [Some(true), Some(false), None].map(|answer| ToKnockd::Answer(number, answer)).into();
     let port = Stage { protocol: Protocol::Udp, port: 51820 };
+    let (longest, odd) = ("d".repeat(127), knocking::octets::text(&[0xff; 127]));
     for (knocker, door, access) in [
         ("192.0.2.7", "ssh", None),
         ("2001:db8::7", "a door with a longer name", Some(("anna".to_owned(), port))),
         ("::", "x", Some(("n".repeat(48), Stage { protocol: Protocol::Tcp, port: 1 }))),
+        ("::", &longest, None),
+        // Bytes that are not UTF-8, as a configuration may have them.
+        ("::", &odd, None),
     ] {
         let shared = Shared {
             door: door.into(),
@@ -61,7 +61,8 @@ fn messages(random: &Random) -> Vec<Message> {
             access,
             ..shared(number, Duration::from_millis(random.number() >> 20))
         };
-        all.extend([Message::Opened(shared.clone()), Message::Ask(shared.clone()), Message::Open(shared)]);
+        from.extend([FromKnockd::Opened(shared.clone()), FromKnockd::Ask(shared.clone())]);
+        to.push(ToKnockd::Open(shared));
     }
     for knocker in ["192.0.2.7", "2001:db8::7"] {
         let knock = Knock {
@@ -74,63 +75,83 @@ fn messages(random: &Random) -> Vec<Message> {
             udp_length: None,
             length: 0,
         };
-        let before = Part::Before { is_first: random.once_in(2), is_last: random.once_in(2) };
-        all.push(Message::Knock(SharedKnock { knock, part: before, is_own: random.once_in(2) }));
-        let knock = Knock { protocol: Protocol::Udp, flags: None, udp_length: Some(random.port()), ..knock };
-        all.push(Message::Knock(SharedKnock { knock, part: Part::Now, is_own: false }));
+        for knock in [
+            knock,
+            Knock { protocol: Protocol::Udp, flags: None, udp_length: Some(random.port()), ..knock },
+            Knock { protocol: Protocol::Icmp, flags: None, ..knock },
+        ] {
+            from.push(FromKnockd::Knock(knock));
+            to.push(ToKnockd::Knock(knock));
+        }
     }
-    all.push(Message::Passes(random.once_in(2)));
-    let longest = Shared { door: "d".repeat(127).into(), ..shared(number, Duration::ZERO) };
-    // Bytes that are not UTF-8, as a configuration may have them.
-    let odd = Shared { door: knocking::octets::text(&[0xff; 127]).into(), ..shared(number, Duration::ZERO) };
-    all.extend([Message::Open(longest), Message::Open(odd)]);
-    all
+    (from, to)
 }
 
 fn what_is_encoded_is_decoded() {
     let random = Random::new();
     for _ in 0..100 {
-        for message in messages(&random) {
-            let bytes = message.encode();
-            assert!(bytes.len() <= LONGEST, "{message:?}");
-            assert_eq!(Message::decode(&bytes), Some(message));
+        let (from, to) = messages(&random);
+        for message in &from {
+            crosses(message);
+        }
+        for message in &to {
+            crosses(message);
         }
     }
+}
+
+fn crosses<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
+    let bytes = message.encode();
+    assert!(bytes.len() <= LONGEST, "{message:?}");
+    assert_eq!(T::decode(&bytes).as_ref(), Some(message));
 }
 
 /// A changed byte makes another message, with another spelling, or none: never the same.
 fn every_message_has_one_spelling() {
     let random = Random::new();
-    for message in messages(&random) {
-        let bytes = message.encode();
-        for place in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[place] ^= 1 << random.below(8);
-            // What the doorkeeper reads, it reads by itself.
-            let opening = Shared::decode(&changed).map(|it| it.encode(changed[0]));
-            assert!(opening.is_none_or(|it| it == changed), "byte {place}");
-            let knock = knock_in(&changed).map(|it| message::knock(&it));
-            assert!(knock.is_none_or(|it| it == changed), "byte {place}");
-            if let Some(other) = Message::decode(&changed) {
-                assert_ne!(other, message, "byte {place}");
-                assert_eq!(other.encode(), changed, "byte {place}");
-            }
+    let (from, to) = messages(&random);
+    for message in &from {
+        has_one_spelling(message, &random);
+    }
+    for message in &to {
+        has_one_spelling(message, &random);
+    }
+}
+
+fn has_one_spelling<T: Crossing + PartialEq + std::fmt::Debug>(message: &T, random: &Random) {
+    let bytes = message.encode();
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 1 << random.below(8);
+        if let Some(other) = T::decode(&changed) {
+            assert_ne!(other, *message, "byte {place}");
+            assert_eq!(other.encode(), changed, "byte {place}");
         }
     }
 }
 
 fn an_address_has_one_spelling() {
     let knocker: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
-    let bytes = Message::Open(Shared { knocker, ..shared(1, Duration::ZERO) }).encode();
-    assert_eq!(Message::decode(&bytes), None);
+    let bytes = ToKnockd::Open(Shared { knocker, ..shared(1, Duration::ZERO) }).encode();
+    assert_eq!(ToKnockd::decode(&bytes), None);
 }
 
 fn other_sizes_are_no_message() {
-    let bytes = Message::Open(shared(1, Duration::ZERO)).encode();
-    for length in 0..bytes.len() {
-        assert_eq!(Message::decode(&bytes[..length]), None, "{length} bytes");
+    let (from, to) = messages(&Random::new());
+    for message in &from {
+        has_one_size(message);
     }
-    assert_eq!(Message::decode(&[bytes, vec![0]].concat()), None);
+    for message in &to {
+        has_one_size(message);
+    }
+}
+
+fn has_one_size<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
+    let bytes = message.encode();
+    for length in 0..bytes.len() {
+        assert_eq!(T::decode(&bytes[..length]), None, "{length} bytes of {message:?}");
+    }
+    assert_eq!(T::decode(&[bytes, vec![0]].concat()), None, "{message:?}");
 }
 
 fn an_answer_comes_once_and_in_time() {

@@ -3,7 +3,7 @@
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use knocking::fleet::message::{Message, VERSION};
+use knocking::fleet::message::{FromKnockd, ToKnockd, VERSION};
 
 use crate::log::say;
 use crate::shared::Shared;
@@ -12,7 +12,7 @@ use crate::socket::Socket;
 /// The pause before reconnecting to knockd.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Connects to knockd, again and again, and forwards its messages.
-pub fn run(shared: &Shared, sender: &Sender<Message>) {
+pub fn run(shared: &Shared, sender: &Sender<FromKnockd>) {
     let path = &shared.config.socket;
     let mut is_missed = false;
     loop {
@@ -34,11 +34,11 @@ pub fn run(shared: &Shared, sender: &Sender<Message>) {
     }
 }
 
-fn serve(shared: &Shared, sender: &Sender<Message>, socket: &Socket) {
+fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) {
     let mut is_greeted = false;
     while let Some(message) = socket.hear() {
         match message {
-            Message::Hello(VERSION, shape) => {
+            FromKnockd::Hello(VERSION, shape) => {
                 let mut state = shared.state();
                 state.shape = shape;
                 if !is_greeted {
@@ -48,30 +48,25 @@ fn serve(shared: &Shared, sender: &Sender<Message>, socket: &Socket) {
                 }
                 is_greeted = true;
             }
-            Message::Hello(version, _) => {
+            FromKnockd::Hello(version, _) => {
                 return say(&format!("knockd speaks version {version}, this program {VERSION}"));
             }
-            Message::Ask(question) if !shared.config.shares(&question.door) => {
-                socket.say(&Message::Yes(question.number));
+            FromKnockd::Ask(question) if !shared.config.shares(&question.door) => {
+                socket.say(&ToKnockd::Answer(question.number, Some(true)));
             }
-            Message::Opened(opening) if !shared.config.shares(&opening.door) => {}
-            Message::Ask(question) => {
+            FromKnockd::Opened(opening) if !shared.config.shares(&opening.door) => {}
+            FromKnockd::Ask(question) => {
                 let is_in_reach = shared.state().is_in_reach;
                 if is_in_reach {
-                    let _ = sender.send(Message::Ask(question));
+                    let _ = sender.send(FromKnockd::Ask(question));
                 } else {
-                    socket.say(&Message::Unknown(question.number));
-                    shared.wait(Message::Ask(question));
+                    socket.say(&ToKnockd::Answer(question.number, None));
+                    shared.wait(FromKnockd::Ask(question));
                 }
             }
-            Message::Opened(_) | Message::Knock(_) => {
+            FromKnockd::Opened(_) | FromKnockd::Knock(_) => {
                 let _ = sender.send(message);
             }
-            Message::Passes(_)
-            | Message::Open(_)
-            | Message::Yes(_)
-            | Message::No(_)
-            | Message::Unknown(_) => {}
         }
     }
     say("knockd is gone");

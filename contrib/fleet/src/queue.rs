@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use knocking::fleet::message::Message;
+use knocking::fleet::message::FromKnockd;
 use knocking::fleet::waiting::{LEAST, MOST_QUEUED};
 
 /// Messages on their way to the engine, each with the uptime at which its time is over.
 #[derive(Debug, Default)]
-pub struct Queue(VecDeque<(Duration, Message)>);
+pub struct Queue(VecDeque<(Duration, FromKnockd)>);
 
 impl Queue {
     /// A message is to be sent; the oldest one is dropped if too many wait.
-    pub fn push(&mut self, message: Message, uptime: Duration) {
+    pub fn push(&mut self, message: FromKnockd, uptime: Duration) {
         if self.0.len() >= MOST_QUEUED {
             self.0.pop_front();
         }
@@ -20,7 +20,7 @@ impl Queue {
     }
 
     /// Takes the next message, with what is left of its time at this uptime.
-    pub fn take(&mut self, uptime: Duration) -> Option<Message> {
+    pub fn take(&mut self, uptime: Duration) -> Option<FromKnockd> {
         while let Some((end, message)) = self.0.pop_front() {
             let left = end.saturating_sub(uptime);
             if message.shared().is_none() || left >= LEAST {
@@ -31,14 +31,14 @@ impl Queue {
     }
 
     /// A message that was taken at this uptime could not be sent: it is the next one again, unless too many wait.
-    pub fn put_back(&mut self, message: Message, uptime: Duration) {
+    pub fn put_back(&mut self, message: FromKnockd, uptime: Duration) {
         if self.0.len() < MOST_QUEUED {
             self.0.push_front((end_of(&message, uptime), message));
         }
     }
 
     /// All that waits, with the time that was left when it was put here.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+    pub fn messages(&self) -> impl Iterator<Item = &FromKnockd> {
         self.0.iter().map(|(_, message)| message)
     }
 
@@ -56,7 +56,7 @@ impl Queue {
 }
 
 /// When the time of a message is over that has this uptime.
-fn end_of(message: &Message, uptime: Duration) -> Duration {
+fn end_of(message: &FromKnockd, uptime: Duration) -> Duration {
     message.shared().map_or(Duration::MAX, |it| uptime.saturating_add(it.time))
 }
 
@@ -85,30 +85,30 @@ mod tests {
     fn a_queue_keeps_what_has_time_left() {
         let at = Duration::from_millis;
         let mut queue = Queue::default();
-        queue.push(Message::Opened(shared(1, at(5_000))), at(100));
-        queue.push(Message::Yes(7), at(100));
-        queue.push(Message::Ask(shared(2, at(60_000))), at(100));
-        let opened = |left| Message::Opened(shared(1, at(left)));
+        queue.push(FromKnockd::Opened(shared(1, at(5_000))), at(100));
+        queue.push(FromKnockd::Hello(7, 0), at(100));
+        queue.push(FromKnockd::Ask(shared(2, at(60_000))), at(100));
+        let opened = |left| FromKnockd::Opened(shared(1, at(left)));
         assert_eq!(queue.take(at(1_100)), Some(opened(4_000)));
         // One that could not be sent is the next one again.
         queue.put_back(opened(4_000), at(1_100));
         assert_eq!(queue.take(at(4_100)), Some(opened(1_000)));
         queue.put_back(opened(1_000), at(4_100));
-        assert_eq!(queue.take(at(4_200)), Some(Message::Yes(7)));
-        queue.put_back(Message::Yes(7), at(4_200));
-        assert_eq!(queue.take(at(4_200)), Some(Message::Yes(7)));
-        assert_eq!(queue.take(at(10_100)), Some(Message::Ask(shared(2, at(50_000)))));
-        queue.put_back(Message::Ask(shared(2, at(50_000))), at(10_100));
+        assert_eq!(queue.take(at(4_200)), Some(FromKnockd::Hello(7, 0)));
+        queue.put_back(FromKnockd::Hello(7, 0), at(4_200));
+        assert_eq!(queue.take(at(4_200)), Some(FromKnockd::Hello(7, 0)));
+        assert_eq!(queue.take(at(10_100)), Some(FromKnockd::Ask(shared(2, at(50_000)))));
+        queue.put_back(FromKnockd::Ask(shared(2, at(50_000))), at(10_100));
         assert_eq!(queue.take(at(60_000)), None);
         assert!(queue.is_empty());
         let last = u64::try_from(MOST_QUEUED).unwrap();
         for number in 0..=last {
-            queue.push(Message::Yes(number), at(0));
+            queue.push(FromKnockd::Hello(number, 0), at(0));
         }
-        assert_eq!(queue.take(at(0)), Some(Message::Yes(1)));
+        assert_eq!(queue.take(at(0)), Some(FromKnockd::Hello(1, 0)));
         // Another one came meanwhile: the oldest is dropped.
-        queue.push(Message::Yes(last + 1), at(0));
-        queue.put_back(Message::Yes(1), at(0));
-        assert_eq!((queue.len(), queue.take(at(0))), (MOST_QUEUED, Some(Message::Yes(2))));
+        queue.push(FromKnockd::Hello(last + 1, 0), at(0));
+        queue.put_back(FromKnockd::Hello(1, 0), at(0));
+        assert_eq!((queue.len(), queue.take(at(0))), (MOST_QUEUED, Some(FromKnockd::Hello(2, 0))));
     }
 }

@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use knocking::engine::sharing::SharedKnock;
-use knocking::fleet::message::Message;
+use knocking::fleet::message::{Shared as Opening, ToKnockd};
 use knocking::fleet::waiting::LEAST;
 use redis::RedisResult;
 
@@ -34,8 +33,6 @@ struct Reader<'a> {
     place: Place,
     beats: Place,
     knocks: Place,
-    /// Whether knocks are passed on, as last reported to knockd.
-    passes: bool,
     last_line: Option<Duration>,
 }
 
@@ -58,7 +55,6 @@ pub fn run(shared: &Shared) {
         place: Place::default(),
         beats: Place::default(),
         knocks: Place::default(),
-        passes: false,
         last_line: None,
     };
     let mut pause = PAUSES.0;
@@ -69,7 +65,6 @@ pub fn run(shared: &Shared) {
             pause = PAUSES.0;
             // The sender reports errors of the engine.
             let _ = reader.go_on(&mut engine);
-            reader.pass(false);
         }
         std::thread::sleep(pause);
         pause = (2 * pause).min(PAUSES.1);
@@ -116,13 +111,11 @@ impl Reader<'_> {
     fn go_on(&mut self, engine: &mut Engine) -> RedisResult<()> {
         loop {
             let mut state = self.shared.state();
-            let (is_new_knockd, can_send) = (std::mem::take(&mut state.is_to_tell_all), state.is_in_reach);
+            let is_new_knockd = std::mem::take(&mut state.is_to_tell_all);
             drop(state);
             if is_new_knockd {
-                self.passes = false;
                 self.read_all(engine)?;
             }
-            self.pass(can_send);
             let [log, beats, knocks] = engine.wait([self.place, self.beats, self.knocks], BLOCK)?;
             for (place, record) in &knocks {
                 self.hear_knock(record);
@@ -139,21 +132,6 @@ impl Reader<'_> {
                 self.hear(record);
                 self.beats = *place;
             }
-        }
-    }
-
-    /// Reports to knockd whether knocks are passed on.
-    fn pass(&mut self, passes: bool) {
-        if self.passes != passes {
-            self.passes = passes;
-            self.tell(&Message::Passes(passes));
-        }
-    }
-
-    fn tell(&self, message: &Message) {
-        let knockd = self.shared.state().knockd.clone();
-        if let Some(knockd) = knockd {
-            knockd.say(message);
         }
     }
 
@@ -242,7 +220,7 @@ impl Reader<'_> {
         state.told_to_knockd.note(opening.number, uptime, record.made.saturating_add(time), now);
         state.told += u64::from(is_new);
         drop(state);
-        knockd.say(&Message::Open(opening.clone()).lasting(left));
+        knockd.say(&ToKnockd::Open(Opening { time: left, ..opening.clone() }));
     }
 
     fn hear_knock(&mut self, bytes: &[u8]) {
@@ -257,9 +235,12 @@ impl Reader<'_> {
             return;
         }
         state.knocks.1 += 1;
+        let knockd = state.knockd.clone();
         drop(state);
-        let is_own = record.session == self.shared.session;
-        self.tell(&Message::Knock(SharedKnock { is_own, ..knock }));
+        // What arrived here, knockd has processed already.
+        if let Some(knockd) = knockd.filter(|_| record.session != self.shared.session) {
+            knockd.say(&ToKnockd::Knock(knock));
+        }
     }
 
     fn hear(&mut self, bytes: &[u8]) {

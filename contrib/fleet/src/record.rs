@@ -3,7 +3,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 2 | `kf` |
-//! | 2 | 1 | version: 2 |
+//! | 2 | 1 | version: 3 |
 //! | 3 | 1 | kind: 1 opening, 2 heartbeat, 3 knock |
 //! | 4 | 1 | length of the member's name, 1 to 32 |
 //! | 5 | n | the member's name: letters, digits, `.`, `-` and `_` |
@@ -24,9 +24,9 @@
 use std::time::Duration;
 
 use knocking::door::digest::{Digest, HmacKey};
-use knocking::engine::sharing::SharedKnock;
+use knocking::door::knock::Knock;
 use knocking::fleet::marks::use_of;
-use knocking::fleet::message::{LONGEST as MESSAGE, Message, Shared};
+use knocking::fleet::message::{LONGEST as MESSAGE, Shared, ToKnockd};
 use knocking::protocol::messages::Crossing;
 
 /// The longest record in bytes; longer ones are rejected unread.
@@ -37,7 +37,7 @@ pub const MAX_MEMBER: usize = 32;
 pub const TOLERANCE: u64 = 2_000_000;
 
 const MAC: usize = 32;
-const TITLE: &[u8] = b"kf\x02";
+const TITLE: &[u8] = b"kf\x03";
 const OPENED: u8 = 1;
 const ALIVE: u8 = 2;
 const KNOCKED: u8 = 3;
@@ -70,7 +70,7 @@ pub enum Body {
     /// A heartbeat.
     Alive(Alive),
     /// A knock arrived.
-    Knocked(SharedKnock),
+    Knocked(Knock),
 }
 
 /// A spent key in the engine.
@@ -165,14 +165,14 @@ impl Record {
                 let (name, seconds) = spent.map_or(([0; 16], 0), |it| (it.name, it.seconds));
                 out.extend(name);
                 out.extend(seconds.to_le_bytes());
-                out.extend(Message::Open(shared.clone()).encode());
+                out.extend(ToKnockd::Open(shared.clone()).encode());
             }
             Body::Alive(Alive { openings, waiting, shape }) => {
                 for number in [openings, waiting, shape] {
                     out.extend(number.to_le_bytes());
                 }
             }
-            Body::Knocked(knock) => out.extend(Message::Knock(*knock).encode()),
+            Body::Knocked(knock) => out.extend(ToKnockd::Knock(*knock).encode()),
         }
         out
     }
@@ -246,7 +246,7 @@ fn read(plain: &[u8]) -> Option<Record> {
     let body = match kind {
         OPENED => {
             let (name, seconds) = (reader.take()?, reader.number()?);
-            let Some(Message::Open(shared)) = Message::decode(reader.rest()) else { return None };
+            let Some(ToKnockd::Open(shared)) = ToKnockd::decode(reader.rest()) else { return None };
             Body::Opened { shared, spent: (name != [0; 16]).then_some(Spent { name, seconds }) }
         }
         ALIVE => Body::Alive(Alive {
@@ -255,7 +255,7 @@ fn read(plain: &[u8]) -> Option<Record> {
             shape: reader.number()?,
         }),
         KNOCKED => {
-            let Some(Message::Knock(knock)) = Message::decode(reader.rest()) else { return None };
+            let Some(ToKnockd::Knock(knock)) = ToKnockd::decode(reader.rest()) else { return None };
             Body::Knocked(knock)
         }
         _ => return None,
@@ -267,9 +267,8 @@ fn read(plain: &[u8]) -> Option<Record> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use knocking::door::knock::{Flags, Knock, Protocol};
+    use knocking::door::knock::{Flags, Protocol};
     use knocking::door::lock::Turn;
-    use knocking::engine::sharing::Part;
     use knocking::fleet::message::Mark;
 
     fn records() -> Vec<Record> {
@@ -305,8 +304,8 @@ mod tests {
         ]
     }
 
-    fn knock() -> SharedKnock {
-        let knock = Knock {
+    fn knock() -> Knock {
+        Knock {
             source: "2001:db8::7".parse().unwrap(),
             source_port: 0,
             destination: "2001:db8::1".parse().unwrap(),
@@ -315,8 +314,7 @@ mod tests {
             flags: Some(Flags::SYN),
             udp_length: None,
             length: 0,
-        };
-        SharedKnock { knock, part: Part::Before { is_first: true, is_last: false }, is_own: false }
+        }
     }
 
     fn key() -> Key {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use knocking::engine::sharing::SharedKnock;
-use knocking::fleet::message::{Mark, Message};
+use knocking::door::knock::Knock;
+use knocking::fleet::message::{FromKnockd, Mark, ToKnockd};
 use redis::RedisResult;
 
 use crate::engine::{Engine, Stream};
@@ -35,11 +35,11 @@ struct Sender<'a> {
     beats: u64,
     knocks: u64,
     /// Knocks to send at once; they are dropped if the engine is out of reach.
-    knocked: VecDeque<SharedKnock>,
+    knocked: VecDeque<Knock>,
 }
 
 /// Sends messages until the channel is closed.
-pub fn run(shared: &Shared, messages: &Receiver<Message>) {
+pub fn run(shared: &Shared, messages: &Receiver<FromKnockd>) {
     let mut sender = Sender {
         shared,
         engine: None,
@@ -68,10 +68,10 @@ pub fn run(shared: &Shared, messages: &Receiver<Message>) {
 }
 
 impl Sender<'_> {
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: FromKnockd) {
         match message {
-            Message::Knock(knock) if self.knocked.len() < MOST_KNOCKS => self.knocked.push_back(knock),
-            Message::Knock(_) => {}
+            FromKnockd::Knock(knock) if self.knocked.len() < MOST_KNOCKS => self.knocked.push_back(knock),
+            FromKnockd::Knock(_) => {}
             other => self.shared.wait(other),
         }
     }
@@ -130,11 +130,11 @@ impl Sender<'_> {
         let numbers: Vec<u64> = state
             .queue
             .messages()
-            .filter_map(|message| if let Message::Ask(it) = message { Some(it.number) } else { None })
+            .filter_map(|message| if let FromKnockd::Ask(it) = message { Some(it.number) } else { None })
             .collect();
         drop(state);
         for number in numbers {
-            knockd.say(&Message::Unknown(number));
+            knockd.say(&ToKnockd::Answer(number, None));
         }
     }
 
@@ -192,10 +192,10 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn deliver(&mut self, engine: &mut Engine, message: &Message) -> RedisResult<()> {
+    fn deliver(&mut self, engine: &mut Engine, message: &FromKnockd) -> RedisResult<()> {
         let shared = self.shared;
         match message {
-            Message::Ask(question) => {
+            FromKnockd::Ask(question) => {
                 let name = shared.key.spent(question);
                 let user = format!("{} {:x} {:x}", shared.member, shared.session, question.number);
                 let is_first = engine.spend(name, &user, question.time.as_secs())?;
@@ -207,13 +207,12 @@ impl Sender<'_> {
                 *count += 1;
                 let knockd = state.knockd.clone();
                 drop(state);
-                let answer = if is_first { Message::Yes } else { Message::No };
                 if let Some(knockd) = knockd {
-                    knockd.say(&answer(question.number));
+                    knockd.say(&ToKnockd::Answer(question.number, Some(is_first)));
                 }
                 Ok(())
             }
-            Message::Opened(opening) => {
+            FromKnockd::Opened(opening) => {
                 let mut opening = opening.clone();
                 let now = shared.engine_time().unwrap_or_default();
                 let name = shared.key.spent(&opening);
@@ -229,13 +228,7 @@ impl Sender<'_> {
                 shared.state().sent += 1;
                 Ok(())
             }
-            Message::Hello(..)
-            | Message::Open(_)
-            | Message::Yes(_)
-            | Message::No(_)
-            | Message::Unknown(_)
-            | Message::Knock(_)
-            | Message::Passes(_) => Ok(()),
+            FromKnockd::Hello(..) | FromKnockd::Knock(_) => Ok(()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use knocking::fleet::message::Message;
+use knocking::fleet::message::FromKnockd;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// Queues a message until the engine is in reach.
-    pub fn wait(&self, message: Message) {
+    pub fn wait(&self, message: FromKnockd) {
         let uptime = self.uptime();
         let mut state = self.state();
         state.queue.push(message, uptime);

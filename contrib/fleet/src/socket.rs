@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use knocking::fleet::message::{LONGEST, Message};
+use knocking::fleet::message::{FromKnockd, LONGEST, ToKnockd};
 use knocking::protocol::messages::Crossing;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
@@ -32,17 +32,17 @@ impl Socket {
     }
 
     /// Sends a message. Errors are ignored: knockd gets everything again when it reconnects.
-    pub fn say(&self, message: &Message) {
+    pub fn say(&self, message: &ToKnockd) {
         let _ = send(self.0.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL);
     }
 
     /// Waits for a message; `None` if knockd has disconnected or sent anything else.
     #[must_use]
-    pub fn hear(&self) -> Option<Message> {
+    pub fn hear(&self) -> Option<FromKnockd> {
         let mut bytes = [0; LONGEST + 1];
         loop {
             match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-                Ok(length) => return bytes.get(..length).and_then(Message::decode),
+                Ok(length) => return bytes.get(..length).and_then(FromKnockd::decode),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(_) => return None,
             }

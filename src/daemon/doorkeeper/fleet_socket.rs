@@ -49,8 +49,6 @@ pub(super) struct Fleet {
     /// When to try to make it, as uptime; zero is the first time.
     next_try: Option<Duration>,
     peer: Option<OwnedFd>,
-    /// The peer passes knocks on.
-    pub(super) passes_knocks: bool,
     /// Messages about openings on their way to the peer, each with the uptime at which its time is over.
     queue: Vec<(Duration, Vec<u8>)>,
     /// Openings that wait for an answer.
@@ -69,7 +67,6 @@ impl Fleet {
             listener: None,
             next_try: Some(Duration::ZERO),
             peer: None,
-            passes_knocks: false,
             queue: Vec::new(),
             held: Held::default(),
             recent: Recent::default(),
@@ -137,7 +134,7 @@ impl Fleet {
 
     /// The peer is gone, or is not listened to any more.
     pub(super) fn part(&mut self) {
-        (self.peer, self.passes_knocks) = (None, false);
+        self.peer = None;
     }
 
     /// Takes one message; returns its length.

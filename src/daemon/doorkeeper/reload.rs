@@ -184,7 +184,6 @@ impl Doorkeeper {
             let given_up = given_up.iter().map(|(door, count)| dropped(door, Cause::Reload, *count));
             self.log.tell(Notice::LeftOut, given_up);
         }
-        self.tell_watcher_of_fleet();
         if std::mem::take(&mut self.is_reload_pending) {
             self.reload();
         }

@@ -119,7 +119,7 @@ impl Doorkeeper {
             }
             Report::Interface(what, state, was_known) => self.note_interface(what, state, was_known),
             Report::Trouble(trouble) => self.log.tell(Notice::Trouble, [trouble.to_string()]),
-            Report::Shared(knock) => self.share_knock(knock),
+            Report::Shared(knock) => self.share_knock(&knock),
             Report::SocketWanted => match socket::open_unbound() {
                 Ok(socket) => self.watcher.send(Order::Socket(Code(0)), Some(socket)),
                 Err(error) => self.watcher.send(Order::Socket(Code::of(&error)), None),

@@ -16,7 +16,6 @@ use crate::daemon::watcher::{AHEAD, Prepared, Watcher};
 use crate::door::Door;
 use crate::door::lock::Lock;
 use crate::engine::Engine;
-use crate::engine::sharing::Sharing;
 use crate::filter::interest::Interest;
 use crate::filter::interfaces::Wanted;
 use crate::opening::log_limit::{DropCounts, RateLimit};
@@ -31,6 +30,7 @@ struct Understood {
     cooldowns: Vec<CoolingDown>,
     doors: Vec<Door>,
     max_attempts: usize,
+    shares_knocks: bool,
     wanted: Wanted,
 }
 
@@ -40,7 +40,8 @@ impl Watcher {
         let Prepared { zone, netlink, usr1 } = prepared;
         let (generation, bundle) = first_order(&mut link)?;
         let now = now();
-        let Understood { waits, has_readers, cooldowns, doors, max_attempts, wanted } = understand(&bundle)?;
+        let Understood { waits, has_readers, cooldowns, doors, max_attempts, shares_knocks, wanted } =
+            understand(&bundle)?;
         drop(bundle);
         let interest = Interest::of(&doors, AHEAD);
         let sockets = &mut || link.packet_socket();
@@ -52,12 +53,12 @@ impl Watcher {
             }
         };
         let mut engine = Engine::with_capacity(doors, captures.here().iter().copied(), max_attempts);
+        engine.share_knocks(shares_knocks);
         if arguments.debug {
             engine.explain_flags();
         }
         let mut watcher = Watcher {
             engine,
-            sharing: Sharing::default(),
             captures,
             link,
             line_limit: RateLimit::default(),
@@ -88,7 +89,7 @@ impl Watcher {
             self.is_finished = true;
             return;
         };
-        let Understood { has_readers, cooldowns, doors, max_attempts, wanted, .. } = it;
+        let Understood { has_readers, cooldowns, doors, max_attempts, shares_knocks, wanted, .. } = it;
         // Counts kept by place belong to the doors of the previous configuration.
         let dropped = self.dropped.take();
         self.report_dropped(dropped);
@@ -98,12 +99,11 @@ impl Watcher {
         let here = self.captures.here().iter().copied();
         let mut engine = Engine::with_capacity(doors, here, max_attempts);
         engine.inherit(&self.engine, now);
+        engine.share_knocks(shares_knocks);
         if self.explains {
             engine.explain_flags();
         }
         self.engine = engine;
-        // The doorkeeper sends anew whether knocks are shared.
-        self.sharing.set_enabled(false);
         self.has_readers = has_readers;
         self.cool_down(&cooldowns, now);
         self.renew_filter();
@@ -164,6 +164,7 @@ fn understand(bundle: &impl AsFd) -> Option<Understood> {
         cooldowns: bundle.cooldowns,
         doors,
         max_attempts: options.max_attempts(),
+        shares_knocks: options.shares_knocks && options.fleet_socket.is_some(),
         wanted,
     })
 }

@@ -41,7 +41,6 @@ use crate::daemon::watcher::link::Link;
 use crate::door::knock::Knock;
 use crate::door::lock::{Lock, OneTime};
 use crate::engine::Engine;
-use crate::engine::sharing::{Part, SharedKnock, Sharing};
 use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
@@ -64,8 +63,6 @@ const PATIENCE: Duration = Duration::from_millis(20);
 #[expect(clippy::struct_excessive_bools, reason = "three say what is wanted of it, one that it ends")]
 struct Watcher {
     engine: Engine,
-    /// Knocks shared by the gateways of a fleet.
-    sharing: Sharing,
     captures: Captures,
     link: Link,
     /// Limits the lines about attempts, so that strangers cannot flood the log.
@@ -247,7 +244,6 @@ impl Watcher {
                     self.engine.record_opening_elsewhere(&opening, now);
                 }
                 (Order::Heard(knock), _) => self.hear(&knock, now),
-                (Order::Share(is_on), _) => self.sharing.set_enabled(is_on),
                 (Order::Describe, Some(file)) => self.describe(file, now),
                 (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,
@@ -272,10 +268,12 @@ impl Watcher {
                 Taken::Knock(knock) => {
                     count += 1;
                     let link_header = self.explains.then(|| capture.interface.link_header());
-                    if link_header.is_some() || self.sharing.is_enabled {
-                        self.observe_closely(knock, link_header, events, now);
-                    } else {
-                        self.engine.observe(&knock, now, events);
+                    let is_left_over = match link_header {
+                        Some(link_header) => self.observe_closely(&knock, link_header, events, now),
+                        None => self.engine.observe(&knock, now, events),
+                    };
+                    if is_left_over && self.engine.shares_knocks() {
+                        self.share(knock, now);
                     }
                     if !events.is_empty() {
                         self.handle_all(events, now);
@@ -293,31 +291,36 @@ impl Watcher {
         self.adapt(place, now);
     }
 
-    /// Processes a packet where packets are explained (`-D`), which takes the length of their link headers, or
-    /// where knocks are shared.
+    /// Processes a packet where packets are explained (`-D`), which takes the length of their link headers. Returns
+    /// what [`Engine::observe`] returns.
     #[inline(never)]
-    fn observe_closely(&mut self, knock: Knock, link_header: Option<u64>, events: &mut Vec<Event>, now: Now) {
-        if let Some(link_header) = link_header {
-            self.explain_packet(&knock, link_header, now);
-        }
-        if self.sharing.admits(&mut self.engine, &knock, now) {
-            let shared = SharedKnock { knock, part: Part::Now, is_own: false };
-            self.link.say(Report::Shared(shared));
-        } else {
-            let attempts = self.attempts_to_explain(&knock);
-            self.engine.observe(&knock, now, events);
-            self.explain_failures(&attempts, &knock, events);
+    fn observe_closely(
+        &mut self,
+        knock: &Knock,
+        link_header: u64,
+        events: &mut Vec<Event>,
+        now: Now,
+    ) -> bool {
+        self.explain_packet(knock, link_header, now);
+        let attempts = self.attempts_to_explain(knock);
+        let is_left_over = self.engine.observe(knock, now, events);
+        self.explain_failures(&attempts, knock, events);
+        is_left_over
+    }
+
+    /// Shares a packet with the fleet, if that is of use.
+    #[inline(never)]
+    fn share(&mut self, knock: Knock, now: Now) {
+        if self.engine.may_share(&knock, now) {
+            self.link.say(Report::Shared(knock));
         }
     }
 
     /// Handles a knock that another gateway of the fleet shared.
-    fn hear(&mut self, knock: &SharedKnock, now: Now) {
+    fn hear(&mut self, knock: &Knock, now: Now) {
         let mut events = Vec::new();
         self.limit_steps(now);
-        let shared = self.sharing.observe_shared(&mut self.engine, knock, now, &mut events);
-        for knock in shared {
-            self.link.say(Report::Shared(knock));
-        }
+        self.engine.observe_elsewhere(knock, now, &mut events);
         self.handle_all(&mut events, now);
     }
 

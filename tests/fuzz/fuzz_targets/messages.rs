@@ -10,10 +10,9 @@ use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::misfit::Misfit;
 use knocking::door::sequence::Stage;
-use knocking::engine::sharing::{Part, SharedKnock};
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
-use knocking::fleet::message::{self, Mark, Message, Shared};
+use knocking::fleet::message::{self, FromKnockd, Mark, Shared, ToKnockd};
 use knocking::octets;
 use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
@@ -33,7 +32,7 @@ enum Input {
     Confined(u32, [u8; 6], i32),
     Order(u8, u32, u64, u32, i32),
     Fleet(u64, Vec<u8>, IpAddr, [u8; 16], u16, bool),
-    Knock(IpAddr, IpAddr, u16, u8, [bool; 4]),
+    Knock(IpAddr, IpAddr, u16, u8),
 }
 
 fn crosses<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
@@ -56,8 +55,9 @@ fuzz_target!(|input: Input| {
             let (order, report) = (Order::decode(&bytes), Report::decode(&bytes));
             assert!(order.is_none_or(|order| order.encode() == bytes), "{order:?}");
             assert!(report.as_ref().is_none_or(|report| report.encode() == bytes), "{report:?}");
-            let fleet = Message::decode(&bytes);
-            assert!(fleet.as_ref().is_none_or(|fleet| fleet.encode() == bytes), "{fleet:?}");
+            let (from, to) = (FromKnockd::decode(&bytes), ToKnockd::decode(&bytes));
+            assert!(from.as_ref().is_none_or(|from| from.encode() == bytes), "{from:?}");
+            assert!(to.as_ref().is_none_or(|to| to.encode() == bytes), "{to:?}");
         }
         Input::Opened(number, generation, place, knocker, turn) => {
             // An IPv4 address has one spelling only.
@@ -138,7 +138,7 @@ fuzz_target!(|input: Input| {
             ];
             crosses(&one(&orders, which));
         }
-        Input::Knock(source, destination, port, which, [is_own, is_before, is_first, is_last]) => {
+        Input::Knock(source, destination, port, which) => {
             let protocol = one(&[Protocol::Tcp, Protocol::Udp, Protocol::Icmp], which);
             let knock = Knock {
                 source: source.to_canonical(),
@@ -150,13 +150,10 @@ fuzz_target!(|input: Input| {
                 udp_length: (protocol == Protocol::Udp).then_some(port.rotate_left(5)),
                 length: 0,
             };
-            let moment = if is_before { Part::Before { is_first, is_last } } else { Part::Now };
-            let knock = SharedKnock { knock, part: moment, is_own };
-            crosses(&Message::Knock(knock));
-            crosses(&Message::Passes(is_own));
+            crosses(&FromKnockd::Knock(knock));
+            crosses(&ToKnockd::Knock(knock));
             crosses(&Report::Shared(knock));
             crosses(&Order::Heard(knock));
-            crosses(&Order::Share(is_own));
         }
         Input::Fleet(number, name, knocker, mark, port, has_end) => {
             // A name has one to 127 bytes, whichever they are.
@@ -173,15 +170,14 @@ fuzz_target!(|input: Input| {
                 has_end,
                 access: (port > 9).then(|| ("anna".to_owned(), stage)),
             };
-            for message in
-                [Message::Opened(shared.clone()), Message::Ask(shared.clone()), Message::Open(shared)]
-            {
+            for message in [FromKnockd::Opened(shared.clone()), FromKnockd::Ask(shared.clone())] {
                 assert!(message.encode().len() <= message::LONGEST);
                 crosses(&message);
             }
-            crosses(&Message::Hello(number, number.rotate_left(3)));
-            for message in [Message::Yes(number), Message::No(number), Message::Unknown(number)] {
-                crosses(&message);
+            crosses(&ToKnockd::Open(shared));
+            crosses(&FromKnockd::Hello(number, number.rotate_left(3)));
+            for answer in [Some(true), Some(false), None] {
+                crosses(&ToKnockd::Answer(number, answer));
             }
         }
     }

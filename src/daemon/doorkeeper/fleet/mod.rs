@@ -10,21 +10,20 @@ use crate::daemon::doorkeeper::start::random;
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::Received;
 use crate::door::Door;
+use crate::door::knock::Knock;
 use crate::door::spa::request::Request;
 use crate::door::spa::sealed::PacketId;
-use crate::engine::sharing::SharedKnock;
 use crate::fleet::marks::{shape, shape_of_all, used_up};
-use crate::fleet::message::{
-    self, ASK, KNOCK, LONGEST, Mark, NO, OPEN, OPENED, PASSES, Shared, UNKNOWN, VERSION, YES,
-};
+use crate::fleet::message::{self, ASK, LONGEST, Mark, OPENED, Shared, ToKnockd, VERSION};
 use crate::octets;
 use crate::opening::event::{Event, Opening};
-use crate::protocol::messages::Order;
+use crate::protocol::messages::{Crossing, Order};
 use crate::reason::reason;
 use crate::time::Now;
 
 /// How long the start command of a door without an end is worth running.
 const COMMAND: Duration = Duration::from_secs(10);
+const NONSENSE: &str = "the fleet says what is no message: is its version that of knockd?";
 
 impl Doorkeeper {
     /// Serves the fleet where the configuration in force says, if it does.
@@ -51,18 +50,10 @@ impl Doorkeeper {
         }
     }
 
-    /// Tells the watcher whether to share knocks, if it ever is to.
-    pub(super) fn tell_watcher_of_fleet(&mut self) {
-        if self.config.options.shares_knocks {
-            let is_on = self.fleet.as_ref().is_some_and(|fleet| fleet.passes_knocks);
-            self.watcher.send(Order::Share(is_on), None);
-        }
-    }
-
     /// The watcher has a knock for the fleet.
-    pub(super) fn share_knock(&self, knock: SharedKnock) {
-        if let Some(fleet) = self.fleet.as_ref().filter(|fleet| fleet.passes_knocks) {
-            fleet.say_now(&message::knock(&knock));
+    pub(super) fn share_knock(&self, knock: &Knock) {
+        if let Some(fleet) = &self.fleet {
+            fleet.say_now(&message::knock(knock));
         }
     }
 
@@ -87,17 +78,20 @@ impl Doorkeeper {
         let mut bytes = [0; LONGEST + 1];
         for _ in 0..BATCH {
             let Some(fleet) = &self.fleet else { return };
-            let text = match fleet.receive(&mut bytes) {
+            let message = match fleet.receive(&mut bytes) {
                 Received::Nothing => break,
-                Received::Closed => "the fleet is gone",
-                Received::Message(length, _)
-                    if self.hear_fleet(bytes.get(..length).unwrap_or_default(), now).is_some() =>
-                {
+                Received::Closed => Err("the fleet is gone"),
+                Received::Message(length, _) => {
+                    bytes.get(..length).and_then(ToKnockd::decode).ok_or(NONSENSE)
+                }
+                Received::Nonsense => Err(NONSENSE),
+            };
+            let text = match message {
+                Ok(message) => {
+                    self.obey_fleet(message, now);
                     continue;
                 }
-                Received::Message(..) | Received::Nonsense => {
-                    "the fleet says what is no message: is its version that of knockd?"
-                }
+                Err(text) => text,
             };
             self.log.complain(text);
             self.lose_fleet(now);
@@ -112,7 +106,6 @@ impl Doorkeeper {
     fn lose_fleet(&mut self, now: Now) {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.part();
-        self.tell_watcher_of_fleet();
         self.settle_until(Duration::MAX, now);
     }
 
@@ -129,39 +122,18 @@ impl Doorkeeper {
         }
     }
 
-    /// Does what a message says; none if it is no message.
-    fn hear_fleet(&mut self, message: &[u8], now: Now) -> Option<()> {
-        let fleet = self.fleet.as_mut()?;
-        let (&kind, rest) = message.split_first()?;
-        match kind {
-            YES | NO | UNKNOWN => {
-                let number = u64::from_le_bytes(rest.try_into().ok()?);
-                let is_unused = (kind != UNKNOWN).then_some(kind == YES);
-                if let Some(held) = fleet.held.answered(number) {
+    /// Does what a message says.
+    fn obey_fleet(&mut self, message: ToKnockd, now: Now) {
+        match message {
+            ToKnockd::Open(shared) => self.follow(&shared, now),
+            ToKnockd::Answer(number, is_unused) => {
+                if let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.answered(number)) {
                     self.settle(&held, is_unused, now);
                 }
             }
-            OPEN => {
-                self.follow(&Shared::decode(message)?, now);
-            }
-            PASSES => {
-                fleet.passes_knocks = match rest {
-                    [0] => false,
-                    [1] => true,
-                    _ => return None,
-                };
-                self.tell_watcher_of_fleet();
-            }
-            KNOCK => {
-                let knock = message::knock_in(message)?;
-                if self.config.options.shares_knocks {
-                    self.watcher.send(Order::Heard(knock), None);
-                }
-            }
-            // All else is ours to say.
-            _ => return None,
+            // The watcher knows whether knocks are shared.
+            ToKnockd::Knock(knock) => self.watcher.send(Order::Heard(knock), None),
         }
-        Some(())
     }
 
     /// Opens a door for what was just used up here, unless that was used at another member: asks the fleet, if there is one,
