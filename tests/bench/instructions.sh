@@ -18,7 +18,7 @@ cd "$(dirname "$0")/../.."
 OBSERVE='knocking::engine::Engine::observe*'
 BENCHES=(
     "wire::parse knocking::packet::parse*"
-    "wire::forged_packet bench::wire::receive* 17000"
+    "wire::forged_packet bench::wire::receive* 16000"
     "engine::stranger::1 $OBSERVE"
     "engine::stranger::1000 $OBSERVE"
     "engine::stranger::5000 $OBSERVE"
