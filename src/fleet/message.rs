@@ -173,8 +173,12 @@ impl Crossing for ToKnockd {
                 ToKnockd::Answer(number, (kind != UNKNOWN).then_some(kind == YES))
             }
             KNOCK => {
-                let it = Reader(rest).knock()?;
-                ToKnockd::Knock((knock(&it) == bytes).then_some(it)?)
+                let mut reader = Reader(rest);
+                let knock = reader.knock()?;
+                if !reader.0.is_empty() {
+                    return None;
+                }
+                ToKnockd::Knock(knock)
             }
             _ => return None,
         })

@@ -8,8 +8,7 @@
 //! | 5 or 17 | the source address: 4 or 6, then its bytes |
 //! | 5 or 17 | the destination address |
 //!
-//! Numbers are little-endian. What only the debug output uses is left out. The reader accepts more than one
-//! encoding of a value; the caller must encode the result and compare.
+//! Numbers are little-endian. What only the debug output uses is left out. Each knock has exactly one encoding.
 
 use crate::door::knock::{Flags, Knock, Protocol};
 use crate::protocol::bytes::Reader;
@@ -29,8 +28,17 @@ impl Writer {
 impl Reader<'_> {
     pub(crate) fn knock(&mut self) -> Option<Knock> {
         let [protocol, port, port_high, low, high] = self.take()?;
-        let (source, destination) = (self.canonical_address()?, self.canonical_address()?);
         let protocol = *PROTOCOLS.get(usize::from(protocol))?;
+        let value = u16::from_le_bytes([low, high]);
+        let most = match protocol {
+            Protocol::Tcp => u8::MAX.into(),
+            Protocol::Udp => u16::MAX,
+            Protocol::Icmp => 0,
+        };
+        if value > most {
+            return None;
+        }
+        let (source, destination) = (self.canonical_address()?, self.canonical_address()?);
         Some(Knock {
             source,
             source_port: 0,
@@ -38,7 +46,7 @@ impl Reader<'_> {
             protocol,
             port: u16::from_le_bytes([port, port_high]),
             flags: (protocol == Protocol::Tcp).then_some(Flags(low)),
-            udp_length: (protocol == Protocol::Udp).then_some(u16::from_le_bytes([low, high])),
+            udp_length: (protocol == Protocol::Udp).then_some(value),
             length: 0,
         })
     }
