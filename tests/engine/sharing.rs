@@ -22,6 +22,7 @@ trials![
     a_flood_of_first_knocks_hides_no_knock,
     knocks_that_fit_nothing_elsewhere_are_not_shared,
     the_tokens_bound_what_is_shared,
+    the_tokens_bound_what_is_looked_for,
     a_list_of_one_time_ports_opens_once,
     a_wrong_knock_ends_the_attempt_everywhere,
     another_try_begins_anew,
@@ -39,6 +40,7 @@ const DOORS: &str = "[four]\nsequence = 7001,7002,7003,7004\ntcpflags = syn,!ack
     [lines]\nsequence = 9001:udp,9002:udp\ncommand = x\n\
     [twice]\nsequence = 9101,9102,9101,9103\ncommand = x\n\
     [strict]\nsequence = 9201,9202,9203\ntcpflags = syn\nstrict = yes\ncommand = x\n\
+    [target]\ntarget = 10.99.0.9\nsequence = 9401,9402\ncommand = x\n\
     [denied]\nsequence = 9301,9302\ndeny = 10.0.0.66\ncommand = x\n";
 const HERE: &str = "10.99.0.1";
 const START: Now = Now { uptime: Duration::from_secs(1000), unix: Duration::from_secs(1_700_000_000) };
@@ -224,6 +226,7 @@ fn knocks_that_fit_nothing_elsewhere_are_not_shared() {
     // where another one was expected.
     fleet.arrive(0, &tcp("10.0.0.2", 22), START);
     fleet.arrive(0, &Knock { flags: Some(Flags::ACK), ..tcp("10.0.0.2", 7002) }, START);
+    fleet.arrive(0, &Knock { flags: Some(Flags::ACK), ..tcp("10.0.0.2", 9202) }, START);
     fleet.arrive(
         0,
         &Knock { udp_length: Some(99), ..packet("10.0.0.2".parse().unwrap(), Protocol::Udp, 8002) },
@@ -247,6 +250,24 @@ fn the_tokens_bound_what_is_shared() {
         fleet.arrive(usize::from(number) % 3, &tcp("10.0.0.2", number), after(second * 1000));
     }
     assert_eq!(fleet.openings(), 1);
+}
+
+/// A flood that must be looked for among the stages of all doors is not looked for without end.
+fn the_tokens_bound_what_is_looked_for() {
+    let mut fleet = Fleet::new(true);
+    let range = |number: u32| {
+        let source = IpAddr::from((0x0b00_0000 + number).to_be_bytes());
+        packet(source, Protocol::Udp, 20_000 + u16::try_from(number % 256).unwrap())
+    };
+    for number in 0..20_000 {
+        fleet.arrive(0, &range(number), START);
+    }
+    let shared = fleet.log.len();
+    assert!((1..MOST_SHARED as usize).contains(&shared), "{shared}");
+    fleet.arrive(0, &tcp("10.0.0.2", 7002), START);
+    assert_eq!(fleet.log.len(), shared, "no packet is looked for any more");
+    fleet.arrive(0, &tcp("10.0.0.2", 7002), after(2_000));
+    assert_eq!(fleet.log.len(), shared + 1);
 }
 
 fn a_list_of_one_time_ports_opens_once() {
@@ -360,4 +381,9 @@ fn what_is_told_begins_nothing() {
         gateway.engine.observe_elsewhere(&packet(source, protocol, port), START, &mut gateway.events);
     }
     assert_eq!((gateway.engine.attempts(), gateway.lines()), (0, Vec::new()));
+    // Nor for a source that has begun something else, for which this knock is not meant.
+    let began = Knock { destination: "10.99.0.9".parse().unwrap(), ..tcp("10.0.0.2", 9401) };
+    gateway.engine.observe(&began, START, &mut gateway.events);
+    gateway.engine.observe_elsewhere(&tcp("10.0.0.2", 7001), START, &mut gateway.events);
+    assert_eq!((gateway.engine.attempts(), gateway.lines().len()), (1, 1));
 }
