@@ -6,7 +6,7 @@
 //!
 //! Nothing here reads a clock: a source that is locked out stays locked out, even if the clock is set back.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// How many tries a source has at a list by default.
@@ -22,7 +22,7 @@ const EVICTED_SHARE: usize = 8;
 /// The tries at the lists of one lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tries {
-    counts: BTreeMap<(u64, IpAddr), u8>,
+    counts: HashMap<(u64, IpAddr), u8>,
     capacity: usize,
 }
 
@@ -49,7 +49,7 @@ impl Tries {
     /// An empty table; `locks` tables share the space for all doors.
     #[must_use]
     pub fn shared_by(locks: usize) -> Tries {
-        Tries { counts: BTreeMap::new(), capacity: (MAX_SOURCES / locks.max(1)).max(MIN_SOURCES_PER_LOCK) }
+        Tries { counts: HashMap::new(), capacity: (MAX_SOURCES / locks.max(1)).max(MIN_SOURCES_PER_LOCK) }
     }
 
     /// How many tries this knocker's source had at the list of a period.
@@ -101,7 +101,7 @@ impl Tries {
         }
     }
 
-    /// Period, source and count of each.
+    /// Period, source and count of each, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, IpAddr, u8)> {
         self.counts.iter().map(|(&(period, source), &count)| (period, source, count))
     }

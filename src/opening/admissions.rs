@@ -5,7 +5,7 @@
 //! restoration of elements after a reload of the firewall, and the next process.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,7 @@ pub type Change = (SetElement, Want);
 pub struct Admissions {
     admitted: BTreeMap<AdmissionId, Box<Admission>>,
     /// The admissions that need an element.
-    holders: BTreeMap<SetElement, Vec<AdmissionId>>,
+    holders: HashMap<SetElement, Vec<AdmissionId>>,
     deadlines: BinaryHeap<Reverse<(Duration, AdmissionId)>>,
     wanted: Vec<Admission>,
     /// The changes of [`Admissions::all`] that [`Admissions::take_steps`] has not returned yet.
@@ -310,8 +310,9 @@ impl Admissions {
 
     /// Records that somebody else removed elements. Returns the admissions that have none left.
     pub fn record_removed(&mut self, is_removed: &dyn Fn(&SetElement) -> bool) -> Vec<Admission> {
-        let set_elements: Vec<SetElement> =
+        let mut set_elements: Vec<SetElement> =
             self.holders.keys().filter(|set_element| is_removed(set_element)).cloned().collect();
+        set_elements.sort_unstable();
         let mut closed = Vec::new();
         for set_element in set_elements {
             for id in self.holders.remove(&set_element).unwrap_or_default() {
@@ -339,12 +340,14 @@ impl Admissions {
         Some(admission)
     }
 
-    /// All elements that let somebody in, with their ends, except those whose end has come.
+    /// All elements that let somebody in, in order, with their ends, except those whose end has come.
     #[must_use]
     pub fn set_elements(&self, now: Now) -> Vec<(&SetElement, Option<Duration>)> {
         let ends =
             self.holders.keys().filter_map(|set_element| Some((set_element, self.end_of(set_element)?.0)));
-        ends.filter(|(_, end)| end.is_none_or(|end| end > now.uptime)).collect()
+        let mut ends: Vec<_> = ends.filter(|(_, end)| end.is_none_or(|end| end > now.uptime)).collect();
+        ends.sort_unstable();
+        ends
     }
 
     /// All admissions, in order of door and knocker.

@@ -380,7 +380,9 @@ pub fn write(
         for (period, owner) in lock.spent.lists().skip(dropped) {
             add(&Record::Spent(identity, period, owner));
         }
-        for (period, source, count) in lock.tries.iter().filter(|(period, ..)| *period >= accepted) {
+        let mut tries: Vec<_> = lock.tries.iter().filter(|(period, ..)| *period >= accepted).collect();
+        tries.sort_unstable();
+        for (period, source, count) in tries {
             add(&Record::Tried(identity, period, source, count));
         }
     }
