@@ -13,8 +13,9 @@
 # target/static/TARGET/knockd.
 #
 # It needs rustup, a C compiler, binutils, Python 3 (for zig, which provides the C
-# library for targets that Rust has none for) and util-linux; for MIPS also binutils
-# for it (binutils-mips-linux-gnu, binutils-mipsel-linux-gnu). It installs targets,
+# library for targets that Rust has none for) and util-linux; for MIPS and x86_64 also binutils
+# for it, where they are not the machine's own (binutils-mips-linux-gnu, binutils-mipsel-linux-gnu,
+# binutils-x86-64-linux-gnu). It installs targets,
 # rust-src and llvm-tools of the Rust toolchain, and zig into target/static/tools. With
 # qemu-user-static it also runs each file, up to a real knock, and the tests of the
 # core, built for the same machine with the same linker and C library (packets,
@@ -27,14 +28,14 @@
 # the compact hash implementations are fast enough; SHA-2 also uses the instructions that some
 # processors have for it (4 kB), because forged single packets cost little else. For the same
 # reason, the few functions that each packet of a flood runs through are optimised for speed
-# (`optimize(speed)` in the sources, 1 kB): a third less processor time for a forged packet. A small
+# (`optimize(speed)` in the sources, 2 kB): a third less processor time for a forged packet. A small
 # program also keeps memory use small: nearly all memory of an idle daemon is its code.
 #
 # All files are position-independent (except on MIPS, and where zig provides the C
 # library) with full RELRO and without an executable stack. On MIPS nothing is relocated at the
 # start, which RELRO would protect afterwards. The files hold no path of this machine: the same
-# commit and toolchain (rust-toolchain.toml) give the same bytes in any folder; on MIPS, the same
-# release of binutils as well.
+# commit and toolchain (rust-toolchain.toml) give the same bytes in any folder; for MIPS and x86_64,
+# the same release of binutils as well.
 #
 # Exit code: 0 if every file was built, passed, and is small enough.
 set -euo pipefail
@@ -204,8 +205,8 @@ export CARGO_UNSTABLE_PANIC_IMMEDIATE_ABORT=true CARGO_PROFILE_RELEASE_PANIC=imm
 # at this level of optimisation too, is turned off: constants stay in loops instead of registers
 # that are spilled around them, addresses are computed anew instead of step by step, blocks
 # are put in an order that needs few jumps, and switches become tables from 16 cases on.
-# Code that repeats becomes a function of its own, functions that differ in constants alone become
-# one, and constants are not kept in registers. On aarch64, functions share the code that saves and
+# Code that repeats becomes a function of its own (on x86_64 contrib/outline sees to that), functions that
+# differ in constants alone become one, and constants are not kept in registers. On aarch64, functions share the code that saves and
 # restores registers.
 small=(-inline-max-stacksize=256 -disable-machine-licm -disable-lsr -apply-ext-tsp-for-size
     -split-spill-mode=size -min-jump-table-entries=16 -enable-machine-outliner=always
@@ -247,6 +248,18 @@ libraries() {
     echo "$folder"
 }
 
+# Makes cross link with a script of this folder, which needs binutils for a machine: `links_with SCRIPT MACHINE`.
+links_with() {
+    export BINUTILS=$2- LLVM=$sysroot/lib/rustlib/$host/bin
+    has "${BINUTILS}ld" || die "${BINUTILS}ld is missing: apt-get install binutils-${2/_/-}"
+    [ -x "$LLVM/llc" ] || rustup -q component add llvm-tools ||
+        die "LLVM's llc is missing: rustup component add llvm-tools"
+    own+=("-Clinker=$PWD/contrib/$1" -Clinker-flavor=ld.lld)
+    # The tests as well: optimised for size, and as one unit.
+    [ "$verb" = rustc ] || own+=(-Clinker-plugin-lto)
+    export CARGO_PROFILE_TEST_OPT_LEVEL=z CARGO_PROFILE_TEST_LTO=fat CARGO_PROFILE_TEST_CODEGEN_UNITS=1
+}
+
 # Runs cargo for a target: `cross TARGET rustc|test OPTION...`.
 cross() {
     local name=$1 verb=$2 triple folder file own=("${flags[@]}")
@@ -265,20 +278,24 @@ cross() {
         # MIPS16e code, a third smaller than MIPS32 code. It is generated when the program is linked.
         # Delay slots get instructions from the next block too, and values are computed where LLVM's
         # optimiser left them. Merging functions that differ in constants makes it larger.
-        export BINUTILS=$name-linux-gnu- LLVM=$sysroot/lib/rustlib/$host/bin
         export LLC_OPTIONS="${small[*]/-enable-global-merge-func/} -disable-machine-sink -disable-mips-df-succbb-search=0"
-        has "${BINUTILS}ld" || die "${BINUTILS}ld is missing: apt-get install binutils-$name-linux-gnu"
-        [ -x "$LLVM/llc" ] || rustup -q component add llvm-tools ||
-            die "LLVM's llc is missing: rustup component add llvm-tools"
-        own+=("-Clinker=$PWD/contrib/mips16.py" -Clinker-flavor=ld.lld -Crelro-level=off)
-        # The tests as well: optimised for size, and as one unit.
-        [ "$verb" = rustc ] || own+=(-Clinker-plugin-lto)
-        export CARGO_PROFILE_TEST_OPT_LEVEL=z CARGO_PROFILE_TEST_LTO=fat CARGO_PROFILE_TEST_CODEGEN_UNITS=1
+        links_with mips16.py "$name-linux-gnu"
+        own+=(-Crelro-level=off)
         ;;
-    # Instructions that address variables by a frame pointer are shorter, and code repeats more often
-    # with it; functions that call none do without. In one that uses the red zone, each small constant
-    # takes 10 bytes instead of 3.
-    x86_64) own+=(-Zunstable-options -Cforce-frame-pointers=non-leaf -Cno-redzone=yes) ;;
+    x86_64)
+        # Code that repeats becomes a function of its own when the program is linked, more of it than
+        # LLVM can do. More code repeats if values are not kept for later, if all functions begin with their
+        # stack frame, and if structures are copied as they are. Merging functions that differ in constants
+        # makes it larger.
+        # Instructions that address variables by a frame pointer are shorter, and code repeats more often
+        # with it; functions that call none do without. In one that uses the red zone, each small constant
+        # takes 10 bytes instead of 3.
+        LLC_OPTIONS=${small[*]/-enable-global-merge-func/}
+        export LLC_OPTIONS="${LLC_OPTIONS/outliner=always/outliner=never} -disable-machine-cse -enable-shrink-wrap=false
+            -x86-disable-avoid-SFB -disable-early-taildup"
+        links_with outline/link.py x86_64-linux-gnu
+        own+=(-Zunstable-options -Cforce-frame-pointers=non-leaf -Cno-redzone=yes)
+        ;;
     # Thumb-2: most instructions take two bytes instead of four. The C library may be ARM code.
     armv7) own+=(-Ctarget-feature=+thumb-mode) ;;
     # The linker makes calls of 8 bytes into those of 4.
