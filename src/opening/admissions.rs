@@ -5,7 +5,7 @@
 //! restoration of elements after a reload of the firewall, and the next process.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,11 +100,22 @@ pub enum Want {
 /// An element, and the operation on it.
 pub type Change = (SetElement, Want);
 
+/// Values by admission. Boxed, so that all such maps share their code.
+pub type ByAdmission<T> = HashMap<AdmissionId, Box<T>>;
+
+/// The values in order of door and knocker.
+#[must_use]
+pub fn in_order<T>(values: &ByAdmission<T>) -> Vec<&T> {
+    let mut sorted: Vec<_> = values.iter().collect();
+    sorted.sort_unstable_by_key(|(id, _)| *id);
+    sorted.into_iter().map(|(_, value)| &**value).collect()
+}
+
 /// All admissions. Strangers who can open a door can fill the maps, so neither is a sorted list, whose
 /// insertions take linear time.
 #[derive(Debug, Default)]
 pub struct Admissions {
-    admitted: BTreeMap<AdmissionId, Box<Admission>>,
+    admitted: ByAdmission<Admission>,
     /// The admissions that need an element.
     holders: HashMap<SetElement, Vec<AdmissionId>>,
     deadlines: BinaryHeap<Reverse<(Duration, AdmissionId)>>,
@@ -353,7 +364,7 @@ impl Admissions {
     /// All admissions, in order of door and knocker.
     #[must_use]
     pub fn all(&self) -> Vec<&Admission> {
-        self.admitted.values().map(|it| &**it).collect()
+        in_order(&self.admitted)
     }
 
     /// Whether another door lets the same knocker in to some of the same ports.

@@ -68,7 +68,6 @@
 //! end. If a start command is gone, the door counts as open from that moment; if a stop command is gone, it
 //! is run again, since its result is unknown.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use litemap::LiteMap;
@@ -78,7 +77,7 @@ use crate::door::lock::{Lock, OtpLock, Turn};
 use crate::door::spa::replay::Used;
 use crate::door::spent::Spent;
 use crate::door::tries::Tries;
-use crate::opening::admissions::AdmissionId;
+use crate::opening::admissions::{ByAdmission, in_order};
 pub use crate::opening::record::{Admitted, Cooldown, Moment};
 use crate::opening::record::{Reading, Record, seal, unsealed};
 use crate::opening::standing::{Key, Phase, Process, Stop};
@@ -183,9 +182,8 @@ pub struct State {
     pub openings: LiteMap<Key, (Phase, Stop)>,
     /// Running cooldowns, the latest last.
     pub cooldowns: Vec<Cooldown>,
-    /// The doors that are open in the kernel. Boxed, as in
-    /// [`Admissions`](crate::opening::admissions::Admissions), so that both maps share their code.
-    pub admitted: BTreeMap<AdmissionId, Box<Admitted>>,
+    /// The doors that are open in the kernel.
+    pub admitted: ByAdmission<Admitted>,
     /// The used lists of each lock, by the lock's identity.
     pub spent: LiteMap<u64, Spent>,
     /// The tries at the lists of each lock, by the lock's identity.
@@ -346,7 +344,7 @@ pub fn spent(door: &Door, turn: Turn, knocker: IpAddr) -> Option<Record> {
 pub fn write(
     standing: &[(Phase, &Stop)],
     cooldowns: &[Cooldown],
-    admitted: &BTreeMap<AdmissionId, Box<Admitted>>,
+    admitted: &ByAdmission<Admitted>,
     doors: &[Door],
     used: &Used,
     moment: Moment<'_>,
@@ -364,8 +362,8 @@ pub fn write(
     for cooldown in cooldowns {
         add(&Record::Cooldown(cooldown.clone()));
     }
-    for it in admitted.values() {
-        add(&Record::Admitted((**it).clone()));
+    for it in in_order(admitted) {
+        add(&Record::Admitted(it.clone()));
     }
     for door in doors {
         let Lock::Otp(lock) = &door.lock else { continue };

@@ -11,7 +11,7 @@
 //!
 //! A model that finds nothing proves nothing, so each safeguard is also taken out, and the explorer has to notice.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -464,7 +464,7 @@ impl World {
                 let Some(own) = daemon.own else { return Ok(()) };
                 daemon.is_behind = false;
                 let whole = || {
-                    write(&daemon.openings.standing(), &[], &BTreeMap::new(), &[], &Used::default(), moment)
+                    write(&daemon.openings.standing(), &[], &HashMap::new(), &[], &Used::default(), moment)
                 };
                 if self.fault == Fault::RemovesNew {
                     next.push(Step::Disk(own, Operation::RemoveNew));

@@ -1,6 +1,5 @@
 //! What is remembered over the end of a process: text and values, clocks that are set, damage.
 
-use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use knocking::door::sequence::Stage;
 use knocking::door::spa::replay::Used;
 use knocking::door::spa::sealed::PacketId;
 use knocking::door::{Door, spend_at_namesakes};
-use knocking::opening::admissions::AdmissionId;
+use knocking::opening::admissions::{AdmissionId, ByAdmission, in_order};
 use knocking::opening::record::Record;
 use knocking::opening::state::{self, Admitted, Moment, State, Text, inherit_spent, write};
 use knocking::opening::{Access, Key, Openings, Phase, Process, Stop};
@@ -77,7 +76,7 @@ fn stop(command: &[u8], due: u64) -> Stop {
 }
 
 fn written(standing: &[(Phase, &Stop)]) -> Vec<u8> {
-    write(standing, &[], &BTreeMap::new(), &[], &Used::default(), at(NOW, "a"))
+    write(standing, &[], &ByAdmission::new(), &[], &Used::default(), at(NOW, "a"))
 }
 
 /// What is read at another moment of what was written at NOW in boot "a".
@@ -366,7 +365,7 @@ fn spent_lists_stay_spent() {
     let turn = Turn(NOW.unix.as_secs() / 60);
     before[0].lock.spend(turn, knockers[0], NOW);
     before[1].lock.spend(turn, knockers[0], NOW);
-    let text = write(&[], &[], &BTreeMap::new(), &before, &Used::default(), at(NOW, "a"));
+    let text = write(&[], &[], &ByAdmission::new(), &before, &Used::default(), at(NOW, "a"));
     // Whatever the clock says now, in whatever order the doors stand.
     let mut after = doors(OTP);
     after.reverse();
@@ -417,7 +416,7 @@ fn tries_are_remembered() {
         assert_eq!(before[0].lock.record_failed_attempt(old, knocker, 2, NOW), Some((count, false)));
         assert_eq!(before[0].lock.record_failed_attempt(turn, knocker, 2, NOW), Some((count, false)));
     }
-    let text = |doors: &[Door]| write(&[], &[], &BTreeMap::new(), doors, &Used::default(), at(NOW, "a"));
+    let text = |doors: &[Door]| write(&[], &[], &ByAdmission::new(), doors, &Used::default(), at(NOW, "a"));
     let mut after = doors(OTP);
     let state = state_of(&text(&before));
     assert!(!state.is_empty());
@@ -451,13 +450,13 @@ fn single_packets_are_remembered() {
         seconds: 90,
     };
     let asked = Stop { access: Some(Box::new(access)), ..stop(b"close", 90) };
-    let text = write(&[(Phase::Open, &asked)], &[], &BTreeMap::new(), &[], &used, at(NOW, "a"));
+    let text = write(&[(Phase::Open, &asked)], &[], &ByAdmission::new(), &[], &used, at(NOW, "a"));
     let state = state_of(&text);
     assert_eq!(state.used, used);
     assert_eq!(state.used.floor(), Some(100));
     assert_eq!(state.openings.into_iter().map(|(_, (_, stop))| stop).collect::<Vec<_>>(), [asked]);
     let mut other = State::of(Some(Text::read(&text, at(NOW, "b"))), None);
-    other.add(state_of(&write(&[], &[], &BTreeMap::new(), &[], &Used::default(), at(NOW, "a"))));
+    other.add(state_of(&write(&[], &[], &ByAdmission::new(), &[], &Used::default(), at(NOW, "a"))));
     assert_eq!(other.used, used);
     let damaged = String::from_utf8(text).unwrap().replace("packet 200", "packet 201");
     let state = state_of(damaged.as_bytes());
@@ -471,7 +470,7 @@ fn old_spent_lists_become_one_line() {
     for age in (1..=200).rev() {
         before[0].lock.spend(Turn(period - age), knocker, NOW);
     }
-    let text = write(&[], &[], &BTreeMap::new(), &before, &Used::default(), at(NOW, "a"));
+    let text = write(&[], &[], &ByAdmission::new(), &before, &Used::default(), at(NOW, "a"));
     assert!(text.split(|&byte| byte == b'\n').count() < 25);
     let mut after = doors(OTP);
     state_of(&text).restore_spent(&mut after);
@@ -486,7 +485,8 @@ fn no_seed_is_written() {
     doors[0].lock.spend(Turn(7), "10.0.0.1".parse().unwrap(), NOW);
     assert!(matches!(doors[0].lock, Lock::Otp(_)));
     let text =
-        String::from_utf8(write(&[], &[], &BTreeMap::new(), &doors, &Used::default(), at(NOW, "a"))).unwrap();
+        String::from_utf8(write(&[], &[], &ByAdmission::new(), &doors, &Used::default(), at(NOW, "a")))
+            .unwrap();
     assert!(text.contains("spent ") && !text.contains("sesame") && !text.contains("736573616d65"), "{text}");
 }
 
@@ -506,12 +506,11 @@ fn doors_of_the_kernel_are_remembered() {
         admitted("ever", "2001:db8::1", None, None),
         admitted("gone", "192.0.2.8", Some(30), None),
     ];
-    let whole: BTreeMap<AdmissionId, Box<Admitted>> =
-        all.iter().map(|it| (it.id.clone(), Box::new(it.clone()))).collect();
+    let whole: ByAdmission<Admitted> = all.iter().map(|it| (it.id.clone(), Box::new(it.clone()))).collect();
     let mut text = write(&[], &[], &whole, &[], &Used::default(), at(NOW, "a"));
     text.extend(Record::Dismissed(all[2].id.clone()).line(NOW).bytes());
     let read = |boot| State::of(None, Some(Text::read(&text, at(NOW, boot))));
-    let same: Vec<Admitted> = read("a").admitted.into_values().map(|it| *it).collect();
+    let same: Vec<Admitted> = in_order(&read("a").admitted).into_iter().cloned().collect();
     assert_eq!(same, all[..2]);
     // The kernel forgot them with the boot: none has any time left.
     assert!(read("b").admitted.values().all(|it| it.until == Some(Duration::ZERO)));

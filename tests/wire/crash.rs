@@ -1,13 +1,13 @@
 //! What outlives a crash or a reboot beside the doors that stand open, and what a state file of an earlier boot
 //! means.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use knocking::door::spa::replay::Used;
+use knocking::opening::admissions::ByAdmission;
 use knocking::opening::state::{Cooldown, Moment, State, Text, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;
@@ -118,7 +118,7 @@ pub fn reboot(place: &Folder) {
     let State { used, .. } = State::of(read("state"), read("state.new"));
     assert!(used.packets().count() > 0, "{}{}", place.read("state"), place.read("state.new"));
     let _ = fs::remove_file(place.join("state.new"));
-    place.write("state", write(&[], &[], &BTreeMap::new(), &[], &used, Moment { now, boot: BOOT }));
+    place.write("state", write(&[], &[], &ByAdmission::new(), &[], &used, Moment { now, boot: BOOT }));
 }
 
 /// The machine went down while four doors stood open or were just closed, and is up again 100 seconds later.
@@ -151,7 +151,7 @@ fn after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time() {
     ];
     place.write(
         "state",
-        write(&standing, &[], &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: BOOT }),
+        write(&standing, &[], &ByAdmission::new(), &[], &Used::default(), Moment { now, boot: BOOT }),
     );
     let began = Instant::now();
     let mut daemon = with_state(&world, &place, "").start();
@@ -188,7 +188,7 @@ fn cooldowns_go_on_after_a_reboot() {
     let cooldowns = [cooldown("10.77.0.2", 104), cooldown("10.77.0.12", 50)];
     place.write(
         "state",
-        write(&[], &cooldowns, &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: BOOT }),
+        write(&[], &cooldowns, &ByAdmission::new(), &[], &Used::default(), Moment { now, boot: BOOT }),
     );
     let daemon = with_state(&world, &place, &cool(600)).start();
     world.send([tcp(1).from("10.77.0.12")]);

@@ -1,6 +1,5 @@
 //! Doors close, whatever ends before its time: the state file, and what runs beside doors.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use knocking::door::otp::Otp;
 use knocking::door::spa::fields::Fields;
 use knocking::door::spa::replay::Used;
+use knocking::opening::admissions::ByAdmission;
 use knocking::opening::state::{Moment, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;
@@ -498,7 +498,7 @@ fn a_start_command_whose_process_was_not_noted_is_waited_for() {
     let moment = Moment { now, boot: boot.trim() };
     let state = place.write(
         "state",
-        write(&[(Phase::Opening(None), &stop)], &[], &BTreeMap::new(), &[], &Used::default(), moment),
+        write(&[(Phase::Opening(None), &stop)], &[], &ByAdmission::new(), &[], &Used::default(), moment),
     );
     fs::set_permissions(state, fs::Permissions::from_mode(0o600)).unwrap();
     let mut start = std::process::Command::new("setsid")
@@ -749,7 +749,7 @@ fn one_damaged_byte_costs_one_line() {
         let text = String::from_utf8(write(
             &standing,
             &[],
-            &BTreeMap::new(),
+            &ByAdmission::new(),
             &[],
             &Used::default(),
             Moment { now, boot: "" },
@@ -757,7 +757,7 @@ fn one_damaged_byte_costs_one_line() {
         .unwrap();
         place.write(
             "state",
-            write(&[], &[], &BTreeMap::new(), &[], &Used::default(), Moment { now, boot: "" }),
+            write(&[], &[], &ByAdmission::new(), &[], &Used::default(), Moment { now, boot: "" }),
         );
         place.write(name, text.replace("echo%202", "echo%204"));
         for name in ["state", "state.new"] {

@@ -9,6 +9,7 @@ use crate::daemon::doorkeeper::process;
 use crate::door::lock::Lock;
 use crate::octets;
 use crate::opening::Phase;
+use crate::opening::admissions::in_order;
 use crate::opening::entry::Notice;
 use crate::opening::state::{self, Admitted};
 
@@ -82,7 +83,7 @@ impl Doorkeeper {
                 self.commands.adopt(job, process);
             }
         }
-        let admitted: Vec<Admitted> = found.state.admitted.into_values().map(|it| *it).collect();
+        let admitted: Vec<Admitted> = in_order(&found.state.admitted).into_iter().cloned().collect();
         self.continue_in_kernel(&admitted, now);
         self.remember(now);
     }

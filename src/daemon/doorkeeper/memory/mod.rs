@@ -4,7 +4,6 @@
 
 mod records;
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use crate::door::Door;
 use crate::door::spa::replay::Used;
 use crate::octets;
 use crate::opening::Openings;
-use crate::opening::admissions::AdmissionId;
+use crate::opening::admissions::ByAdmission;
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
 use crate::reason::reason;
@@ -71,7 +70,7 @@ pub(super) struct Memory {
     /// Cooldowns, latest last.
     cooldowns: Vec<Cooldown>,
     /// The doors open in the kernel.
-    admitted: BTreeMap<AdmissionId, Box<Admitted>>,
+    admitted: ByAdmission<Admitted>,
     /// The used single packets.
     used: Used,
     /// Changes not written yet.

@@ -10,7 +10,7 @@ use crate::door::spa::Refusal;
 use crate::door::spa::replay::Used;
 use crate::door::spa::sealed::PacketId;
 use crate::door::tries;
-use crate::opening::admissions::{Admission, Step};
+use crate::opening::admissions::{Admission, Step, in_order};
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown};
 use crate::time::Now;
@@ -42,7 +42,7 @@ impl Memory {
 
     /// The doors known to be open in the kernel.
     pub(in crate::daemon::doorkeeper) fn admitted(&self) -> Vec<Admitted> {
-        self.admitted.values().map(|it| (**it).clone()).collect()
+        in_order(&self.admitted).into_iter().cloned().collect()
     }
 
     /// Records that a door was opened or closed in the kernel.
