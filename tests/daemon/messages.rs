@@ -20,6 +20,7 @@ use knocking::protocol::bundle::{Bundle, CoolingDown, SpentLists};
 use knocking::protocol::confinement::{Confined, Confinement, Outcome, Part};
 use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step};
 use knocking::protocol::values::{LONGEST_TEXT, plain};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
 
 use crate::random::Random;
@@ -264,8 +265,15 @@ fn other_sizes_are_nonsense() {
 fn an_empty_socket_waits_for_nobody() {
     let (ours, theirs) = pair().unwrap();
     assert!(matches!(receive::<Order>(&theirs), Received::Nothing));
-    drop(ours);
+    close(ours, &theirs);
     assert!(matches!(receive::<Order>(&theirs), Received::Closed));
+}
+
+/// Closes an end, and waits until it is closed: programs that other tests start have it, too, until they are executed.
+fn close(end: OwnedFd, other: &OwnedFd) {
+    drop(end);
+    let mut ends = [PollFd::new(other.as_fd(), PollFlags::empty())];
+    assert_eq!(poll(&mut ends, 30_000_u16), Ok(1), "an end that stays open");
 }
 
 fn a_full_socket_waits_for_nobody() {
@@ -275,7 +283,7 @@ fn a_full_socket_waits_for_nobody() {
     let refusal = transmit(&ours, &Order::Finish, None).unwrap_err();
     assert_eq!(refusal.kind(), std::io::ErrorKind::WouldBlock);
     assert_eq!((0..sent).filter(|_| message(&theirs) == Some(Order::Finish)).count(), sent);
-    drop(theirs);
+    close(theirs, &ours);
     // No signal ends us for it.
     assert_eq!(transmit(&ours, &Order::Finish, None).unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
 }
@@ -283,7 +291,7 @@ fn a_full_socket_waits_for_nobody() {
 fn an_end_is_seen_behind_the_last_message() {
     let (ours, theirs) = pair().unwrap();
     transmit(&ours, &Order::Finish, None).unwrap();
-    drop(ours);
+    close(ours, &theirs);
     assert_eq!(message(&theirs), Some(Order::Finish));
     assert!(matches!(receive::<Order>(&theirs), Received::Closed));
 }
@@ -295,7 +303,7 @@ fn an_end_with_messages_unread_loses_none() {
         transmit(&ours, &Order::Taken(number), None).unwrap();
         transmit(&theirs, &Order::Finish, None).unwrap();
     }
-    drop(ours);
+    close(ours, &theirs);
     for number in 0..3 {
         assert_eq!(message(&theirs), Some(Order::Taken(number)));
     }
