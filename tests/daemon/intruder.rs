@@ -228,26 +228,31 @@ fn attempts(link: &OwnedFd, frames: &OwnedFd, role: &str) -> Attempts {
 
 /// Runs the intruder; what it says, line by line.
 fn run(role: &str, sandbox: Sandbox) -> Vec<(String, String)> {
-    let (ours, theirs) = pair().expect("a pair of sockets");
     let namespace = Namespace::new();
     namespace.up("lo");
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.env(ROLE, format!("{role} {}", sandbox.word())).stdin(Stdio::from(theirs));
-    let mut child = namespace.spawn(&mut command);
-    drop(command);
-    let mut said = Vec::new();
-    let mut line = [0; 1024];
-    loop {
-        let length = recv(ours.as_raw_fd(), &mut line, MsgFlags::empty()).expect("what the intruder says");
-        let text = String::from_utf8_lossy(&line[..length]).into_owned();
-        match text.split_once(": ") {
-            Some((what, result)) => said.push((what.to_owned(), result.to_owned())),
-            None if text == "end" => break,
-            None => panic!("the intruder ended behind {said:?}"),
+    // A confined process dies with the thread that started it (`PR_SET_PDEATHSIG`), so that thread has to stay.
+    namespace.run(|| {
+        let (ours, theirs) = pair().expect("a pair of sockets");
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.env(ROLE, format!("{role} {}", sandbox.word())).stdin(Stdio::from(theirs));
+        let mut child = command.spawn().expect("the intruder");
+        drop(command);
+        let mut said = Vec::new();
+        let mut line = [0; 1024];
+        loop {
+            let length =
+                recv(ours.as_raw_fd(), &mut line, MsgFlags::empty()).expect("what the intruder says");
+            let text = String::from_utf8_lossy(&line[..length]).into_owned();
+            match text.split_once(": ") {
+                Some((what, result)) => said.push((what.to_owned(), result.to_owned())),
+                None if text == "end" => break,
+                None => panic!("{} behind {said:?}", child.wait().expect("its end")),
+            }
         }
-    }
-    assert!(child.wait().expect("its end").success());
-    said
+        let end = child.wait().expect("its end");
+        assert!(end.success(), "{end}");
+        said
+    })
 }
 
 fn a_taken_over_watcher_can_receive_and_nothing_else() {
