@@ -86,12 +86,17 @@ pub fn with_state<'w>(world: &'w World, place: &Folder, doors: &str) -> Knockd<'
 /// The daemon with all its processes; commands live on.
 #[track_caller]
 pub fn kill_all(daemon: &mut RunningDaemon) {
+    // Halted while its heir is killed: as soon as the daemon is gone, its heir would take over the state file.
+    daemon.kill(Signal::SIGSTOP);
+    let is_halted = || process::find(daemon.pid).is_some_and(|it| it.state == 'T');
+    assert!(holds_within(seconds(30.0), is_halted), "the daemon is not halted");
     let (watcher, heir) = (daemon.watcher(), daemon.heir());
-    daemon.kill(Signal::SIGKILL);
     heir.into_iter().for_each(process::end);
-    daemon.wait(2.0);
-    let is_gone = || watcher.is_none_or(|pid| !process::alive(pid));
-    assert!(holds_within(seconds(2.0), is_gone), "the watcher outlives the daemon");
+    let is_gone = |pid: Option<i32>| pid.is_none_or(|pid| !process::alive(pid));
+    assert!(holds_within(seconds(30.0), || is_gone(heir)), "the heir cannot be killed");
+    daemon.kill(Signal::SIGKILL);
+    daemon.wait(30.0);
+    assert!(holds_within(seconds(30.0), || is_gone(watcher)), "the watcher outlives the daemon");
 }
 
 #[track_caller]
