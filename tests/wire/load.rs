@@ -78,7 +78,7 @@ fn five_hundred_open_doors_take_no_process_and_little_memory() {
     };
     assert!(holds_within(seconds(20.0), || all("opened")), "{}", daemon.said());
     let alone = || process::descendants(daemon.pid).len() <= 2;
-    assert!(holds_within(seconds(5.0), alone), "{:?}", process::descendants(daemon.pid));
+    assert!(holds_within(seconds(30.0), alone), "{:?}", process::descendants(daemon.pid));
     let grown = taken().saturating_sub(before);
     assert!(grown < 700, "{grown} kB more than before");
     daemon.kill(Signal::SIGTERM);
@@ -116,16 +116,17 @@ fn strangers(world: &World, count: u32) {
 fn strangers_do_not_fill_the_memory() {
     let world = World::new();
     let daemon = world.knockd(&format!("{DOOR}seq_timeout = 600")).start();
-    let before = memory(daemon.pid);
+    let watcher = daemon.watcher().expect("a watcher");
+    let before = memory(watcher);
     strangers(&world, 200_000);
-    let grown = memory(daemon.pid) - before;
+    let grown = memory(watcher).saturating_sub(before);
     let seen = || told(&daemon.lines());
     assert!(
         holds_within(seconds(30.0), || seen() > 160_000),
         "only {} knocks were seen: this test shows nothing",
         seen()
     );
-    // A table of 65,536 attempts takes about half of this; one of 200,000 half as much again. A busy machine loses some.
+    // A table of 65,536 attempts takes 6 MB, one of 200,000 takes 17. A busy machine loses some.
     assert!(grown < 10 * 1024, "{grown} kB more than before");
     world.send(KNOCKS.map(tcp));
     daemon.wait_for("10.77.0.2: d: OPEN SESAME");
@@ -182,8 +183,10 @@ fn five_thousand_doors() {
     let took = process::ticks(daemon.pid);
     assert!(took < 200, "the start took {took} hundredths of a second");
     let watcher = daemon.watcher().expect("a watcher");
-    // About 5,300 kB are measured, of which the counters of --status take a part. A few hundred bytes more a door
-    // would be over the limit.
+    // The watcher gives memory back after it has said that it listens.
+    daemon.sync();
+    // About 5,800 kB are measured, of which the counters of --status take a part. Fifty bytes more a door would be over
+    // the limit.
     let taken = memory(daemon.pid) + memory(watcher);
     assert!(taken < 6000, "{taken} kB for 5,000 doors");
     let mut wanted = String::new();
