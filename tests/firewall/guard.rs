@@ -218,6 +218,7 @@ fn publish(world: &World) -> (Namespace, TcpListener) {
     world.server.up("dkr0");
     container.up("eth0");
     world.server.wait_until_running("dkr0");
+    container.wait_until_running("eth0");
     world.server.add_address("dkr0", "10.99.0.1/24");
     container.add_address("eth0", "10.99.0.2/24");
     container.add_default_route("10.99.0.1", 0);
