@@ -101,5 +101,5 @@ fn nothing_outlives_a_namespace() {
     let mut sender = Sender::new(&namespace, "lo");
     sender.send(&tcp(1).frame());
     drop(namespace);
-    assert!(crate::support::holds_within(seconds(2.0), || !crate::support::process::alive(pid)));
+    assert!(crate::support::holds_within(seconds(30.0), || !crate::support::process::alive(pid)));
 }

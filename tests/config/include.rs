@@ -136,7 +136,7 @@ fn check_warns_of_included_files_that_others_can_read() {
     let path = knockd.folder().join("doors.d/a.conf").display().to_string();
     let daemon = knockd.arguments(&["--check"]).launch();
     let warning = format!("{path} holds the secret of a door and can be read by others");
-    assert!(holds_within(seconds(3.0), || daemon.stderr().contains(&warning)), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.stderr().contains(&warning)), "{}", daemon.said());
 }
 
 /// Sections of one name are one door to their owner, wherever they stand.

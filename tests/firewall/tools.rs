@@ -97,5 +97,5 @@ pub fn keeps_owned_tables() -> bool {
 /// All processes of a daemon, at once.
 pub fn kill(daemon: &mut RunningDaemon<'_>) {
     daemon.kill(Signal::SIGKILL);
-    daemon.wait(30.0);
+    daemon.wait();
 }

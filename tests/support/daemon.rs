@@ -330,16 +330,16 @@ impl RunningDaemon<'_> {
     #[track_caller]
     pub fn stop(&mut self) -> Option<i32> {
         self.kill(Signal::SIGTERM);
-        self.wait(30.0)
+        self.wait()
     }
 
     /// Waits for the end of the starting process (without `-d`, the daemon); returns its exit code, or None if
     /// a signal ended it.
     #[track_caller]
-    pub fn wait(&mut self, limit: f64) -> Option<i32> {
-        match process::wait(&mut self.child, seconds(limit)) {
+    pub fn wait(&mut self) -> Option<i32> {
+        match process::wait(&mut self.child, PATIENCE) {
             Some(status) => status.code(),
-            None => panic!("the daemon does not end in {limit} s; {}", self.said()),
+            None => panic!("the daemon does not end; {}", self.said()),
         }
     }
 

@@ -133,7 +133,7 @@ impl Namespace {
             let routed = || self.run(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"));
             let mine = |route: &str| route.starts_with(&hexadecimal(address)) && is_local(route);
             let there = || routed().expect("the table of routes").lines().any(mine);
-            assert!(holds_within(seconds(5.0), there), "{address} does not become usable");
+            assert!(holds_within(seconds(30.0), there), "{address} does not become usable");
         }
     }
 
@@ -146,7 +146,7 @@ impl Namespace {
     /// until the kernel's linkwatch has run, packets are lost.
     pub fn wait_until_running(&self, name: &str) {
         let runs = || self.state(name) == Some(State::Up);
-        assert!(holds_within(seconds(5.0), runs), "{name} does not come up");
+        assert!(holds_within(seconds(30.0), runs), "{name} does not come up");
     }
 
     /// The operational state of an interface (RFC 2863).

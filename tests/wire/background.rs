@@ -41,7 +41,7 @@ fn it_goes_to_the_background_and_comes_to_an_end() {
     world.send(KNOCKS.map(tcp));
     daemon.wait_for_file("out", "10.77.0.2\n");
     daemon.kill(Signal::SIGTERM);
-    assert!(holds_within(seconds(4.0), || !process::alive(daemon.pid)), "it does not end");
+    assert!(holds_within(seconds(30.0), || !process::alive(daemon.pid)), "it does not end");
     assert!(!pid_file.exists(), "the pid file is left");
     assert_eq!(daemon.lines().last().unwrap(), "shutting down");
 }
@@ -70,7 +70,7 @@ fn it_listens_when_the_starting_process_ends() {
     for _ in 0..3 {
         let mut daemon =
             world.knockd("[d]\nsequence = 1\ncommand = echo x > @/out").arguments(&["-d"]).launch();
-        assert_eq!(daemon.wait(6.0), Some(0));
+        assert_eq!(daemon.wait(), Some(0));
         world.send([tcp(1)]);
         daemon.pid = daemon.read("pid").trim().parse().unwrap();
         daemon.wait_for_file("out", "x\n");
@@ -82,8 +82,8 @@ fn an_old_pid_file_is_overwritten() {
     let knockd = world.knockd(DOOR).arguments(&["-d"]);
     knockd.folder().write("pid", "1234567890, and more than that\n");
     let mut daemon = knockd.launch();
-    assert_eq!(daemon.wait(6.0), Some(0));
-    assert!(holds_within(seconds(3.0), || daemon.read("pid").len() < 15), "{:?}", daemon.read("pid"));
+    assert_eq!(daemon.wait(), Some(0));
+    assert!(holds_within(seconds(30.0), || daemon.read("pid").len() < 15), "{:?}", daemon.read("pid"));
     daemon.pid = daemon.read("pid").trim().parse().unwrap();
     assert_eq!(process::network_of(daemon.pid), Some(world.server.inode()));
 }
@@ -97,7 +97,7 @@ fn a_missing_interface_is_an_error() {
     assert!(finished.stderr.starts_with("could not open nope0: "), "{finished:?}");
     assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     assert!(!pid_file.exists());
-    assert!(holds_within(seconds(1.0), || world.server.processes().is_empty()), "something is left running");
+    assert!(holds_within(seconds(30.0), || world.server.processes().is_empty()), "something is left running");
 }
 
 fn a_missing_interface_is_an_error_in_the_foreground() {
@@ -107,7 +107,7 @@ fn a_missing_interface_is_an_error_in_the_foreground() {
     assert!(finished.stderr.starts_with("could not open nope0: "), "{finished:?}");
     // What to do: the interfaces there are.
     assert!(finished.stderr.contains(SERVER_LINK), "{finished:?}");
-    assert!(holds_within(seconds(1.0), || world.server.processes().is_empty()), "something is left running");
+    assert!(holds_within(seconds(30.0), || world.server.processes().is_empty()), "something is left running");
 }
 
 fn a_broken_file_is_an_error() {
@@ -133,7 +133,7 @@ fn a_pid_file_that_cannot_be_written_stops_nothing() {
     let world = World::new();
     let knockd = world.knockd(DOOR).arguments(&["-d", "-p", "/nowhere/pid"]);
     let mut daemon = knockd.launch();
-    assert_eq!(daemon.wait(6.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     daemon.wait_for("could not create pid file /nowhere/pid: No such file or directory");
     world.send(KNOCKS.map(tcp));
     daemon.wait_for("d: OPEN SESAME");
@@ -142,7 +142,7 @@ fn a_pid_file_that_cannot_be_written_stops_nothing() {
 fn the_pid_file_of_the_configuration_counts() {
     let world = World::new();
     let mut daemon = world.knockd(DOOR).options("pidfile = @/other").arguments(&["-d"]).launch();
-    assert_eq!(daemon.wait(6.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     daemon.wait_for("starting up");
     daemon.pid = daemon.read("other").trim().parse().unwrap();
     assert!(!daemon.folder.join("pid").exists());
@@ -152,7 +152,7 @@ fn the_pid_file_of_the_configuration_counts() {
 fn the_pid_file_that_was_written_is_removed() {
     let world = World::new();
     let mut daemon = world.knockd(DOOR).options("pidfile = @/other").arguments(&["-d"]).launch();
-    assert_eq!(daemon.wait(6.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     daemon.wait_for("starting up");
     daemon.pid = daemon.read("other").trim().parse().unwrap();
     let text = fs::read_to_string(&daemon.config).unwrap();
@@ -163,7 +163,7 @@ fn the_pid_file_that_was_written_is_removed() {
     daemon.sync();
     daemon.kill(Signal::SIGTERM);
     daemon.wait_for("shutting down");
-    assert!(holds_within(seconds(2.0), || !daemon.folder.join("other").exists()), "it is left");
+    assert!(holds_within(seconds(30.0), || !daemon.folder.join("other").exists()), "it is left");
     assert_eq!(daemon.read("third"), "1\n");
 }
 
@@ -191,7 +191,7 @@ fn the_watcher_ends_with_the_background() {
     let daemon = world.knockd(DOOR).start_in_background();
     let watcher = daemon.watcher().expect("a watcher");
     daemon.kill(Signal::SIGKILL);
-    assert!(holds_within(seconds(2.0), || !process::alive(watcher)), "it stays");
+    assert!(holds_within(seconds(30.0), || !process::alive(watcher)), "it stays");
 }
 
 /// As init scripts do it: what is open is closed by then, and exactly one is there afterwards.
@@ -207,15 +207,15 @@ fn a_start_waits_for_a_daemon_that_ends() {
     let path = old.folder.path().display().to_string();
     let knockd = world.knockd("").file(&text).arguments(&["-d", "-p", &format!("{path}/pid"), "-v"]);
     let mut new = knockd.launch();
-    assert_eq!(new.wait(9.0), Some(0), "{}", new.said());
+    assert_eq!(new.wait(), Some(0), "{}", new.said());
     assert_eq!(old.read("out"), "10.77.0.2\n", "the new one did not wait");
     // Its lock on the state file, which the new one waits for, ends a moment before the process.
-    assert!(holds_within(seconds(4.0), || !process::alive(old.pid)), "the old one does not end");
+    assert!(holds_within(seconds(30.0), || !process::alive(old.pid)), "the old one does not end");
     assert_eq!(new.stderr(), "");
     new.pid = old.read("pid").trim().parse().expect("the pid file of the new one");
     assert!(process::alive(new.pid) && new.pid != old.pid);
     new.kill(Signal::SIGTERM);
-    assert!(holds_within(seconds(4.0), || !process::alive(new.pid)), "it does not end");
+    assert!(holds_within(seconds(30.0), || !process::alive(new.pid)), "it does not end");
     assert_eq!(old.read("pid"), "", "the pid file is left");
 }
 
@@ -226,14 +226,14 @@ fn a_second_daemon_is_told_of() {
     let path = first.folder.path().display().to_string();
     let text = fs::read_to_string(&first.config).unwrap();
     let mut second = world.knockd("").file(&text).arguments(&["-d", "-p", &format!("{path}/pid")]).launch();
-    assert_eq!(second.wait(6.0), Some(0));
+    assert_eq!(second.wait(), Some(0));
     let says = format!("another knockd with the pid file {path}/pid is running, as process {}", first.pid);
     assert!(second.stderr().contains(&says), "{}", second.said());
     assert!(second.stderr().contains("pid.state"), "{}", second.said());
     second.pid = first.read("pid").trim().parse().unwrap();
     assert_ne!(second.pid, first.pid);
     first.kill(Signal::SIGTERM);
-    assert!(holds_within(seconds(4.0), || !process::alive(first.pid)), "it does not end");
+    assert!(holds_within(seconds(30.0), || !process::alive(first.pid)), "it does not end");
     assert_eq!(first.read("pid"), format!("{}\n", second.pid), "it is not its own");
 }
 
@@ -249,19 +249,19 @@ fn a_single_daemon_does_not_start_beside_another() {
     let words = format!("knockd is running already, as process {}, with ", first.pid);
     for background in [&["-d"][..], &[]] {
         let mut second = start(&[background, &["--single", "-p", &pid_file]].concat());
-        assert_eq!(second.wait(30.0), Some(1), "{}", second.said());
+        assert_eq!(second.wait(), Some(1), "{}", second.said());
         assert_eq!(second.stderr(), format!("{words}{pid_file}\n"));
         let mut third = world.knockd("").file(&elsewhere);
         third = third.arguments(&[background, &["--single", "-p", &format!("{path}/other")]].concat());
         let mut third = third.launch();
-        assert_eq!(third.wait(30.0), Some(1), "{}", third.said());
+        assert_eq!(third.wait(), Some(1), "{}", third.said());
         assert_eq!(third.stderr(), format!("{words}{state_file}\n"));
     }
     assert_eq!(first.read("pid"), format!("{}\n", first.pid));
     first.kill(Signal::SIGKILL);
     assert!(holds_within(seconds(30.0), || !process::alive(first.pid)), "it does not end");
     let mut next = start(&["-d", "--single", "-p", &pid_file]);
-    assert_eq!(next.wait(30.0), Some(0), "{}", next.said());
+    assert_eq!(next.wait(), Some(0), "{}", next.said());
     next.pid = first.read("pid").trim().parse().unwrap();
     next.kill(Signal::SIGTERM);
     assert!(holds_within(seconds(30.0), || !process::alive(next.pid)), "it does not end");

@@ -66,7 +66,7 @@ fn commands_have_a_session_of_their_own() {
         .knockd("[d]\nsequence = 1\ncommand = echo $$ > @/pid.new; mv @/pid.new @/out; sleep 30")
         .start();
     world.send([tcp(1)]);
-    assert!(holds_within(seconds(5.0), || daemon.read("out").ends_with('\n')));
+    assert!(holds_within(seconds(30.0), || daemon.read("out").ends_with('\n')));
     let shell = process::find(daemon.read("out").trim().parse().unwrap()).unwrap();
     let sessions: Vec<i32> = [daemon.pid, shell.parent].map(|pid| process::find(pid).unwrap().session).into();
     assert!(!sessions.contains(&shell.session), "{shell:?} {sessions:?}");
@@ -238,7 +238,7 @@ fn the_stop_command_does_not_ask_how_the_start_ended() {
     let doors = "[d]\nsequence = 1\nstart_command = exit 7\ncmd_timeout = 0\nstop_command = touch @/out";
     let daemon = world.knockd(doors).start();
     world.send([tcp(1)]);
-    assert!(holds_within(seconds(3.0), || daemon.folder.join("out").exists()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.folder.join("out").exists()), "{}", daemon.said());
     daemon.wait_for("d: command returned non-zero status code (7)");
 }
 
@@ -287,7 +287,7 @@ fn without_any_log_too_long_a_command_is_told() {
         world.send([tcp(1)]);
         daemon.stderr().starts_with(says)
     };
-    assert!(holds_within(seconds(5.0), is_told), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), is_told), "{}", daemon.said());
 }
 
 fn too_long_a_stop_command_prevents_the_start() {
@@ -311,7 +311,7 @@ fn running_commands_block_nobody() {
         world.send([1, 2].map(|port| tcp(port).from(source)));
     }
     let ran = || daemon.read("out").lines().count();
-    assert!(holds_within(seconds(3.0), || ran() == 3), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || ran() == 3), "{}", daemon.said());
 }
 
 /// Each in its own time, also for one who opened the door twice.
@@ -338,7 +338,7 @@ fn commands_leave_no_zombies() {
     world.send([1; 20].map(tcp));
     daemon.wait_for_times(20, "command timeout");
     let left = || daemon.descendants();
-    let few = holds_within(seconds(2.0), || left().iter().all(|p| p.state != 'Z') && left().len() <= 2);
+    let few = holds_within(seconds(30.0), || left().iter().all(|p| p.state != 'Z') && left().len() <= 2);
     assert!(few, "{:?}", left());
 }
 
@@ -349,7 +349,7 @@ fn a_hundred_open_doors_are_one_process() {
     let daemon = world.knockd(doors).start();
     world.send((1..=100).flat_map(|n| [1, 2].map(|port| tcp(port).from(&format!("10.77.1.{n}")))));
     daemon.wait_for_times(100, "running command: true");
-    let few = holds_within(seconds(5.0), || daemon.descendants().len() <= 2);
+    let few = holds_within(seconds(30.0), || daemon.descendants().len() <= 2);
     assert!(few, "{:?}", daemon.descendants());
 }
 
@@ -360,7 +360,7 @@ fn commands_inherit_nothing() {
     let command = format!("(ls -l /proc/self/fd | grep -c socket; {signals}; cat) > @/new; mv @/new @/out");
     let daemon = world.knockd(&format!("[d]\nsequence = 1\ncommand = {command}")).start();
     world.send([tcp(1)]);
-    assert!(holds_within(seconds(5.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
     let ours = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = ours.lines().find(|line| line.starts_with("SigIgn")).unwrap();
     // Not SIGPIPE, which our own runtime ignores, nor what the daemon itself listens for (SIGHUP, SIGINT,
@@ -405,5 +405,5 @@ fn commands_get_the_limits_that_the_daemon_was_started_with() {
             limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default().to_owned();
         line.split_whitespace().nth(3).map(str::to_owned)
     };
-    assert!(holds_within(seconds(3.0), || own().as_deref() == Some("64")), "{:?}", own());
+    assert!(holds_within(seconds(30.0), || own().as_deref() == Some("64")), "{:?}", own());
 }

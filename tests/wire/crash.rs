@@ -40,7 +40,7 @@ fn the_state_file_is_replaced_as_a_whole() {
     let openings = |text: &str| State::of(Some(read(text)), None).openings.len();
     let opened = |count: usize| {
         let there = || openings(&place.read("state")) == count && !place.join("state.new").exists();
-        assert!(holds_within(seconds(4.0), there), "{:?}; {}", place.read("state"), daemon.said());
+        assert!(holds_within(seconds(30.0), there), "{:?}; {}", place.read("state"), daemon.said());
     };
     world.send([tcp(1)]);
     opened(1);
@@ -76,7 +76,7 @@ fn cooldowns_go_on_after_a_crash() {
     let mut daemon = with_state(&world, &place, &cool(6)).start();
     world.send([tcp(1)]);
     let began = Instant::now();
-    expect_closed(&place, 3.0, "10.77.0.2\n");
+    expect_closed(&place, "10.77.0.2\n");
     kill_all(&mut daemon);
     daemon = with_state(&world, &place, &cool(6)).start();
     expect_ignored(&world, &daemon, &place, "10.77.0.2\n");
@@ -85,7 +85,7 @@ fn cooldowns_go_on_after_a_crash() {
     expect_ignored(&world, &daemon, &place, "10.77.0.2\n");
     world.send([tcp(1).from("10.77.0.12")]);
     assert!(
-        holds_within(seconds(4.0), || place.read("out") == "10.77.0.2\n10.77.0.12\n"),
+        holds_within(seconds(30.0), || place.read("out") == "10.77.0.2\n10.77.0.12\n"),
         "{}",
         daemon.said()
     );
@@ -96,7 +96,7 @@ fn cooldowns_go_on_after_a_crash() {
     // It is over in its time.
     std::thread::sleep(seconds(6.1).saturating_sub(began.elapsed()));
     world.send([tcp(1)]);
-    expect_closed(&place, 3.0, "10.77.0.2\n10.77.0.12\n10.77.0.2\n");
+    expect_closed(&place, "10.77.0.2\n10.77.0.12\n10.77.0.2\n");
 }
 
 /// A moment of another boot, in which the machine had run for long, so many seconds ago.
@@ -163,14 +163,18 @@ fn after_a_reboot_what_is_overdue_closes_at_once_and_the_rest_on_time() {
     };
     assert!(holds_within(seconds(2.0), || closed() == ["10.77.0.1", "10.77.0.4"]), "{:?}", closed());
     let on_time = || closed() == ["10.77.0.1", "10.77.0.2", "10.77.0.4"];
-    assert!(holds_within(seconds(5.0), on_time), "{:?}", closed());
+    assert!(holds_within(seconds(30.0), on_time), "{:?}", closed());
     assert!(began.elapsed() > seconds(1.8), "too early");
     pause(0.5);
     assert!(on_time(), "{:?}", closed());
     // What is left is a matter of this boot now.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let mine = format!("knockd-state 2 {}", boot.trim());
-    assert!(holds_within(seconds(3.0), || place.read("state").starts_with(&mine)), "{}", place.read("state"));
+    assert!(
+        holds_within(seconds(30.0), || place.read("state").starts_with(&mine)),
+        "{}",
+        place.read("state")
+    );
     assert!(place.read("state").contains(" 10.77.0.3 gone "), "{}", place.read("state"));
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(closed().len(), 4);
@@ -192,11 +196,11 @@ fn cooldowns_go_on_after_a_reboot() {
     );
     let daemon = with_state(&world, &place, &cool(600)).start();
     world.send([tcp(1).from("10.77.0.12")]);
-    assert!(holds_within(seconds(2.0), || place.read("out") == "10.77.0.12\n"), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || place.read("out") == "10.77.0.12\n"), "{}", daemon.said());
     expect_ignored(&world, &daemon, &place, "10.77.0.12\n");
     pause(4.0);
     world.send([tcp(1)]);
-    expect_closed(&place, 3.0, "10.77.0.12\n10.77.0.2\n");
+    expect_closed(&place, "10.77.0.12\n10.77.0.2\n");
 }
 
 /// What the file named before is in force still, and a new watcher has never read it.

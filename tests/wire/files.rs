@@ -114,6 +114,6 @@ fn our_own_link_is_followed() {
     symlink(place.join("target"), place.join("log")).unwrap();
     let log = place.join("log").display().to_string();
     let daemon = start(&world, &log);
-    let is_written = holds_within(seconds(5.0), || place.read("target").contains("starting up"));
+    let is_written = holds_within(seconds(30.0), || place.read("target").contains("starting up"));
     assert!(is_written, "{}", daemon.said());
 }

@@ -30,7 +30,7 @@ fn doors_close_after_the_main_process_was_killed() {
     assert!(holds_within(seconds(30.0), || daemon.heir().is_some()), "no heir");
     let heir = daemon.heir().unwrap();
     daemon.kill(Signal::SIGKILL);
-    daemon.wait(30.0);
+    daemon.wait();
     assert!(holds_within(seconds(30.0), || daemon.read("out").lines().count() == 2), "{}", daemon.said());
     pause(0.3);
     assert_eq!(daemon.read("out").lines().count(), 2, "a stop command ran twice");
@@ -63,7 +63,7 @@ fn an_heir_leaves_its_doors_to_the_next_daemon() {
         assert!(holds_within(seconds(30.0), || first.heir().is_some()), "no heir");
         let heir = first.heir().unwrap();
         first.kill(Signal::SIGKILL);
-        first.wait(30.0);
+        first.wait();
         pause(wait);
         let path = first.folder.path().display().to_string();
         let text = std::fs::read_to_string(&first.config).unwrap();
@@ -88,7 +88,7 @@ fn an_heir_that_leaves_waits_for_running_commands() {
     assert!(holds_within(seconds(30.0), || first.heir().is_some()), "no heir");
     let heir = first.heir().unwrap();
     first.kill(Signal::SIGKILL);
-    first.wait(30.0);
+    first.wait();
     assert!(holds_within(seconds(30.0), || !process::alive(heir)), "it stays");
     first.wait_for_file("out", "10.77.0.2\n");
     let text = std::fs::read_to_string(&first.config).unwrap();

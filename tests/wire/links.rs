@@ -227,7 +227,7 @@ fn an_address_that_is_replaced_counts_at_once() {
         pause(0.02);
         count(&daemon, "10.77.0.50: d: Stage 1") > 0
     };
-    assert!(holds_within(seconds(5.0), moved), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), moved), "{}", daemon.said());
     world.server.delete_address(SERVER_LINK, &format!("{SERVER}/24"));
     world.send([2000, 3000].map(|port| tcp(port).to("10.77.5.5")));
     daemon.wait_for(&format!("{CLIENT}: d: OPEN SESAME"));
@@ -250,7 +250,7 @@ fn an_ipv6_address_that_comes_counts_at_once() {
         pause(0.02);
         count(&daemon, "fd77::50: d: Stage 1") > 0
     };
-    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), hears), "{}", daemon.said());
     world.send(KNOCKS.map(|port| tcp(port).v6()));
     daemon.wait_for(&format!("{CLIENT6}: d: OPEN SESAME"));
     world.send([2000, 3000].map(tcp));
@@ -270,7 +270,7 @@ fn a_new_private_address_counts_beside_the_old_one() {
         pause(0.02);
         count(&daemon, "fd77::50: d: Stage 1") > 0
     };
-    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), hears), "{}", daemon.said());
     world.send([new(2000), tcp(3000).v6()]);
     daemon.wait_for(&format!("{CLIENT6}: d: OPEN SESAME"));
     world.send([1000, 2000, 3000].map(|port| new(port).from("fd77::51")));
@@ -290,7 +290,7 @@ fn an_address_with_a_peer_counts_at_once() {
         pause(0.02);
         count(&daemon, "10.90.0.2: d: OPEN SESAME") > 0
     };
-    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), hears), "{}", daemon.said());
     knock("10.77.0.60", "10.90.0.2");
     knock("10.77.0.61", "10.90.0.1");
     daemon.wait_for("10.77.0.61: d: OPEN SESAME");
@@ -308,7 +308,7 @@ fn a_list_listens_on_each_of_them() {
     // Either address at either of them.
     cable.sender.borrow_mut().send(&tcp(1000).from("10.78.0.9").mac(OTHER_MAC).frame());
     let both = || count(&daemon, "OPEN SESAME") == 2 && count(&daemon, "10.78.0.9: d: Stage 1") == 1;
-    assert!(holds_within(seconds(5.0), both), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), both), "{}", daemon.said());
     assert_eq!(count(&daemon, "Stage"), 7, "{}", daemon.said());
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -334,7 +334,7 @@ fn any_hears_an_interface_that_comes_later() {
         pause(0.02);
         count(&daemon, &format!("{OTHER_CLIENT}: d: Stage 1")) > 0
     };
-    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), hears), "{}", daemon.said());
     cable.send(KNOCKS.map(tcp));
     daemon.wait_for(&format!("{OTHER_CLIENT}: d: OPEN SESAME"));
     // `any` is always there: nothing to tell.
@@ -378,7 +378,7 @@ fn wait_until_forwarding(world: &World, name: &str) {
         world.send([udp(9)]);
         !seen.read_for(seconds(0.02)).is_empty()
     };
-    assert!(holds_within(seconds(5.0), goes_up), "{name} does not forward");
+    assert!(holds_within(seconds(30.0), goes_up), "{name} does not forward");
 }
 
 fn any_counts_a_bridge_and_its_port_once() {
@@ -404,7 +404,7 @@ fn a_list_counts_a_bridge_and_its_port_once() {
         pause(0.05);
         count(&daemon, "10.77.0.40: d: OPEN SESAME") > 0
     };
-    assert!(holds_within(seconds(5.0), hears), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), hears), "{}", daemon.said());
 }
 
 /// As people set it up on hosts of virtual machines: the address is that of the bridge.
@@ -655,7 +655,7 @@ fn auto_listens_on_the_routes_of_both_families() {
     world.send(KNOCKS.map(|port| tcp(port).v6()));
     cable.send(KNOCKS.map(tcp));
     let both = || count(&daemon, "OPEN SESAME") == 2;
-    assert!(holds_within(seconds(5.0), both), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), both), "{}", daemon.said());
 }
 
 fn a_missing_interface_is_an_error_unless_it_may_be_missing() {
@@ -686,7 +686,7 @@ fn wait_interface_waits() {
     let knockd =
         world.knockd(DOOR).interface(Some("ppp0")).options("Wait_Interface = yes").arguments(&["-d"]);
     let mut daemon = knockd.launch();
-    assert_eq!(daemon.wait(6.0), Some(0), "{}", daemon.said());
+    assert_eq!(daemon.wait(), Some(0), "{}", daemon.said());
     daemon.pid = daemon.read("pid").trim().parse().unwrap();
     daemon.wait_for("starting up, waiting for ppp0");
     let cable = Cable::new(&world, "ppp0");

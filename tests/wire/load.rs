@@ -46,7 +46,7 @@ fn five_hundred_interleaved_knockers_open_five_hundred_doors() {
     let mut lines = daemon.lines();
     // Some of the 15 syncs may be among what is summed up.
     let all = || (2000..=2015).contains(&told(&daemon.lines()));
-    assert!(holds_within(seconds(3.0), all), "{}", told(&daemon.lines()));
+    assert!(holds_within(seconds(30.0), all), "{}", told(&daemon.lines()));
     lines.retain(|line| line.ends_with("OPEN SESAME"));
     let wanted: Vec<String> = (0..500).map(|n| format!("{}: d{n}: OPEN SESAME", source(n))).collect();
     assert_eq!(lines, wanted);
@@ -83,7 +83,7 @@ fn five_hundred_open_doors_take_no_process_and_little_memory() {
     assert!(grown < 700, "{grown} kB more than before");
     daemon.kill(Signal::SIGTERM);
     assert!(holds_within(seconds(20.0), || all("closed")), "{}", daemon.said());
-    assert_eq!(daemon.wait(8.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
 }
 
 /// How many things the log tells, those included that it sums up.
@@ -164,7 +164,7 @@ fn as_many_attempts_as_the_file_says() {
     fs::write(&daemon.config, text.replace("max_attempts = 20", "max_attempts = 40")).unwrap();
     daemon.kill(Signal::SIGHUP);
     let in_force = || daemon.stdout().contains("re-opening log file");
-    assert!(holds_within(seconds(5.0), in_force), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), in_force), "{}", daemon.said());
     begin(30);
     (0..30).for_each(finish);
     daemon.wait_for_times(2, "10.77.1.29: d: OPEN SESAME");
@@ -284,7 +284,7 @@ fn openings_wait_for_commands() {
     assert_eq!(daemon.read("out"), "11.0.0.0\n");
     daemon.kill(Signal::SIGTERM);
     daemon.wait_for("d: 256 openings were dropped: the daemon ends");
-    assert_eq!(daemon.wait(30.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     assert_eq!(daemon.read("out"), "11.0.0.0\n");
 }
 

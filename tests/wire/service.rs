@@ -53,7 +53,7 @@ fn a_service_manager_is_told() {
     daemon.kill(Signal::SIGTERM);
     assert_eq!(told(), "STOPPING=1\n");
     assert!(!daemon.folder.join("closed").exists());
-    assert_eq!(daemon.wait(8.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     assert!(daemon.folder.join("closed").exists());
     manager.set_nonblocking(true).unwrap();
     assert!(manager.recv(&mut [0; 256]).is_err(), "there is nothing more to tell");
@@ -89,7 +89,7 @@ fn exit_code_0_only_after_a_clean_stop() {
     pause(0.2);
     fs::remove_file(&shell).unwrap();
     daemon.kill(Signal::SIGTERM);
-    assert_eq!(daemon.wait(12.0), Some(1));
+    assert_eq!(daemon.wait(), Some(1));
     let says = "doors that are open could not be closed: d for 10.77.0.2; the next daemon with this state file closes them";
     assert!(daemon.stderr().contains(says) && daemon.raw_log().contains(says), "{}", daemon.said());
 }

@@ -100,9 +100,9 @@ fn hup_reopens_the_log() {
     let old = daemon.folder.join("knockd.log.1");
     fs::rename(&daemon.log, &old).unwrap();
     world.send([tcp(1000)]);
-    assert!(holds_within(seconds(3.0), || !lines_of(&old).is_empty()), "nothing in the renamed log");
+    assert!(holds_within(seconds(30.0), || !lines_of(&old).is_empty()), "nothing in the renamed log");
     daemon.kill(Signal::SIGHUP);
-    assert!(holds_within(seconds(3.0), || daemon.log.exists()), "no new log");
+    assert!(holds_within(seconds(30.0), || daemon.log.exists()), "no new log");
     pause(0.3);
     world.send(KNOCKS.map(tcp));
     // Lines of both processes.
@@ -154,7 +154,7 @@ fn hup_takes_a_new_log_file() {
     world.send(KNOCKS.map(tcp));
     let other = daemon.folder.join("other.log");
     let wanted = format!("{}d: running command: true", opened("d", CLIENT, 3));
-    assert!(holds_within(seconds(3.0), || lines_of(&other).join("\n") == wanted), "{:?}", lines_of(&other));
+    assert!(holds_within(seconds(30.0), || lines_of(&other).join("\n") == wanted), "{:?}", lines_of(&other));
     daemon.expect_log(&rereading(&daemon));
 }
 
@@ -204,7 +204,7 @@ fn a_broken_file_changes_nothing() {
     daemon.kill(Signal::SIGHUP);
     let says = "config: line 3: syntax error";
     daemon.wait_for(says);
-    assert!(holds_within(seconds(2.0), || daemon.stderr().contains(says)), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.stderr().contains(says)), "{}", daemon.said());
     pause(0.3);
     world.send([tcp(7)]);
     world.send(KNOCKS.map(tcp));
@@ -258,7 +258,7 @@ fn a_signal_to_all_processes_is_for_the_main_one() {
             .any(|line| line.strip_prefix("SigBlk:").is_some_and(|set| set.trim() != "0000000000000000"))
     };
     assert!(
-        holds_within(seconds(3.0), || family.iter().all(|process| blocks(process.pid))),
+        holds_within(seconds(30.0), || family.iter().all(|process| blocks(process.pid))),
         "nobody is deaf"
     );
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2] {
@@ -302,7 +302,7 @@ fn hup_with_a_broken_file_reopens_the_log() {
     let old = daemon.folder.join("knockd.log.1");
     fs::rename(&daemon.log, &old).unwrap();
     daemon.kill(Signal::SIGHUP);
-    assert!(holds_within(seconds(3.0), || daemon.log.exists()), "no new log");
+    assert!(holds_within(seconds(30.0), || daemon.log.exists()), "no new log");
     world.send(KNOCKS.map(tcp));
     daemon.wait_for("running command");
     assert_eq!(daemon.lines().join("\n"), format!("{}d: running command: true", opened("d", CLIENT, 3)));
@@ -314,13 +314,13 @@ fn hup_without_a_log_file() {
     let mut daemon = world.knockd(DOOR).without_log().arguments(&["-v"]).start();
     daemon.kill(Signal::SIGHUP);
     assert!(
-        holds_within(seconds(3.0), || daemon.stdout().contains("re-reading config file")),
+        holds_within(seconds(30.0), || daemon.stdout().contains("re-reading config file")),
         "{}",
         daemon.said()
     );
     pause(0.5);
     world.send(KNOCKS.map(tcp));
-    assert!(holds_within(seconds(3.0), || daemon.stdout().contains("OPEN SESAME")), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.stdout().contains("OPEN SESAME")), "{}", daemon.said());
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -331,7 +331,7 @@ fn term_ends_it() {
     assert_eq!(daemon.stop(), Some(0));
     daemon.expect_log("shutting down");
     assert_eq!(daemon.stderr(), "");
-    let gone = holds_within(seconds(1.0), || family.iter().all(|process| !process::alive(process.pid)));
+    let gone = holds_within(seconds(30.0), || family.iter().all(|process| !process::alive(process.pid)));
     assert!(gone, "{family:?}");
 }
 
@@ -339,7 +339,7 @@ fn int_ends_it() {
     let world = World::new();
     let mut daemon = world.knockd(DOOR).start();
     daemon.kill(Signal::SIGINT);
-    assert_eq!(daemon.wait(3.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     daemon.expect_log("shutting down");
 }
 
@@ -358,7 +358,7 @@ fn end_with_open_doors(world: &World, daemon: &mut RunningDaemon, end: impl Fn(&
     pause(0.1);
     let start = Instant::now();
     end(daemon);
-    assert_eq!(daemon.wait(12.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     let took = start.elapsed().as_secs_f64();
     let mut closed: Vec<_> = daemon.read("out").lines().map(str::to_owned).collect();
     closed.sort();
@@ -401,7 +401,7 @@ fn a_second_term_closes_at_once() {
     pause(0.5);
     assert!(daemon.read("out").is_empty(), "closed while it opens");
     daemon.kill(Signal::SIGINT);
-    assert_eq!(daemon.wait(12.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     assert!(start.elapsed() < seconds(1.5), "{:?}", start.elapsed());
     assert_eq!(daemon.read("out"), "10.77.0.2\n", "{}", daemon.said());
 }
@@ -428,7 +428,7 @@ fn term_ends_a_start_that_waits() {
     assert!(holds_within(seconds(30.0), || daemon.watcher().is_some()), "{}", daemon.said());
     assert!(process::signal(daemon.watcher().unwrap(), Signal::SIGSTOP));
     daemon.kill(Signal::SIGTERM);
-    assert_eq!(daemon.wait(30.0), Some(0), "{}", daemon.said());
+    assert_eq!(daemon.wait(), Some(0), "{}", daemon.said());
     assert!(!daemon.raw_log().contains("starting up"), "{}", daemon.said());
     assert_eq!(daemon.read("state.lock"), "leaving\n");
 }
@@ -454,7 +454,7 @@ fn term_stops_listening_at_once() {
     daemon.kill(Signal::SIGTERM);
     pause(0.5);
     world.send([tcp(1).from("10.77.0.12")]);
-    assert_eq!(daemon.wait(6.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     assert!(!daemon.raw_log().contains("10.77.0.12"), "{}", daemon.said());
 }
 
@@ -494,7 +494,7 @@ fn term_to_a_last_command_runs_it_again() {
         assert!(process::signal(pid().unwrap(), Signal::SIGTERM));
         assert!(holds_within(seconds(30.0), || daemon.read(name).contains("again")), "{}", daemon.said());
     }
-    assert_eq!(daemon.wait(30.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
 }
 
 /// What it started last has ended, or had its time, before the daemon ends.
@@ -514,7 +514,7 @@ fn the_end_waits_for_commands_that_run() {
     let doors = "[d]\nsequence = 1\nstart_command = echo $$ > @/out; sleep 1; echo done >> @/out; exit 3";
     let mut daemon = world.knockd(doors).start();
     world.send([tcp(1)]);
-    assert!(holds_within(seconds(3.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || !daemon.read("out").is_empty()), "{}", daemon.said());
     assert_eq!(daemon.stop(), Some(0));
     assert!(daemon.read("out").ends_with("done\n"), "{}", daemon.said());
     let last: Vec<String> = daemon.lines().into_iter().rev().take(2).collect();
@@ -530,13 +530,13 @@ fn the_end_does_not_wait_for_ever() {
     world.send([1, 2].map(tcp));
     let pid = |name| daemon.read(name).trim().parse::<i32>().ok();
     assert!(
-        holds_within(seconds(3.0), || pid("out").is_some() && pid("other").is_some()),
+        holds_within(seconds(30.0), || pid("out").is_some() && pid("other").is_some()),
         "{}",
         daemon.said()
     );
     let commands = [pid("out").unwrap(), pid("other").unwrap()];
     daemon.kill(Signal::SIGTERM);
-    assert_eq!(daemon.wait(12.0), Some(0));
+    assert_eq!(daemon.wait(), Some(0));
     assert!(commands.iter().all(|pid| process::alive(*pid)), "a command was ended");
 }
 
@@ -546,7 +546,7 @@ fn the_end_waits_five_seconds_for_a_start_command() {
     let mut daemon =
         world.knockd("[e]\nsequence = 2\nstart_command = echo $$ > @/other; exec sleep 100").start();
     world.send([tcp(2)]);
-    assert!(holds_within(seconds(3.0), || !daemon.read("other").is_empty()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || !daemon.read("other").is_empty()), "{}", daemon.said());
     let began = Instant::now();
     assert_eq!(daemon.stop(), Some(0));
     let took = began.elapsed();

@@ -161,7 +161,7 @@ fn a_packet_opens_once_whatever_ends_between() {
     // The daemon ends, or is killed; the next one has its state file.
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         daemon.kill(signal);
-        let _ = daemon.wait(8.0);
+        let _ = daemon.wait();
         daemon = start();
         send_all();
         assert_eq!(openings(&daemon), 0, "after {signal}");
@@ -169,8 +169,8 @@ fn a_packet_opens_once_whatever_ends_between() {
     }
     // A new packet opens.
     world.send([sent(&sealed(&asked("0.0.0.0", "tcp/22")))]);
-    assert!(holds_within(seconds(5.0), || openings(&daemon) == 1));
-    assert!(holds_within(seconds(5.0), || place.read("out") == "\n\n"), "{:?}", place.read("out"));
+    assert!(holds_within(seconds(30.0), || openings(&daemon) == 1));
+    assert!(holds_within(seconds(30.0), || place.read("out") == "\n\n"), "{:?}", place.read("out"));
 }
 
 /// Others may have overheard it.
@@ -358,7 +358,7 @@ fn the_next_daemon_goes_on_with_what_was_asked_for() {
     let session = connect(&world, 22).expect("the door is open");
     let session = (session, ssh.accept().unwrap());
     daemon.kill(Signal::SIGTERM);
-    let _ = daemon.wait(8.0);
+    let _ = daemon.wait();
     let daemon = start();
     daemon.wait_for(&format!("{CLIENT}: d: still open, for "));
     drop(session);

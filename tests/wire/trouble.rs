@@ -168,7 +168,7 @@ fn a_log_folder_that_is_gone_is_told_and_used_when_it_is_back() {
     pause(1.1);
     expect_to_listen(&world, &daemon, "10.77.0.13");
     let log = || read(&folder.join("log"));
-    assert!(holds_within(seconds(3.0), || log().contains("10.77.0.13: d: OPEN SESAME")), "{}", log());
+    assert!(holds_within(seconds(30.0), || log().contains("10.77.0.13: d: OPEN SESAME")), "{}", log());
     assert!(log().contains("lines could not be written here") || log().contains("1 line could"), "{}", log());
 }
 
@@ -185,7 +185,7 @@ fn a_read_only_log_is_told_and_used_when_it_can_be() {
     pause(1.1);
     expect_to_listen(&world, &daemon, "10.77.0.13");
     assert!(
-        holds_within(seconds(3.0), || read(&log).contains("10.77.0.13: d: OPEN SESAME")),
+        holds_within(seconds(30.0), || read(&log).contains("10.77.0.13: d: OPEN SESAME")),
         "{}",
         read(&log)
     );
@@ -205,7 +205,7 @@ fn a_hanging_command_is_killed_with_all_it_started() {
         let others = world.server.processes().into_iter().filter_map(process::find);
         all.into_iter().chain(others).filter(|it| it.name == "sleep" && it.state != 'Z').count()
     };
-    assert!(holds_within(seconds(2.0), || sleeps() == 0), "{} live on", sleeps());
+    assert!(holds_within(seconds(30.0), || sleeps() == 0), "{} live on", sleeps());
     daemon.wait_for_file("out", "closed\n");
     daemon.wait_for("d: command returned non-zero status code (0)");
     assert!(daemon.stderr().contains("d: command takes too long, killing it"));
@@ -265,7 +265,7 @@ fn no_process_with_secrets_leaves_a_core_dump() {
         world.knockd("[d]\nsequence = 1\ncommand = grep core /proc/self/limits > @/new; mv @/new @/out");
     let daemon = knockd.through(&["prlimit", "--core=1000:2000"]).start();
     world.send([tcp(1)]);
-    assert!(holds_within(seconds(5.0), || daemon.folder.join("out").exists()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.folder.join("out").exists()), "{}", daemon.said());
     let limit = |text: &str| -> Vec<String> {
         let line = text.lines().find(|line| line.starts_with("Max core file size"));
         line.unwrap_or_default().split_whitespace().skip(4).map(str::to_owned).collect()
@@ -354,11 +354,11 @@ fn a_used_up_descriptor_table_is_told() {
     expect_complaint(&daemon, "pid.state: Too many open files");
     daemon.kill(Signal::SIGHUP);
     expect_complaint(&daemon, "knockd.conf: Too many open files");
-    assert!(holds_within(seconds(4.0), || daemon.folder.join("closed").exists()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.folder.join("closed").exists()), "{}", daemon.said());
     expect_to_listen(&world, &daemon, "10.77.0.13");
     limit_descriptors(&daemon, Some(1024));
     let again = "pid.state can be written again";
-    assert!(holds_within(seconds(7.0), || daemon.raw_log().contains(again)), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.raw_log().contains(again)), "{}", daemon.said());
     daemon.kill(Signal::SIGHUP);
     pause(0.5);
     expect_to_listen(&world, &daemon, "10.77.0.14");
@@ -391,7 +391,7 @@ fn an_interface_that_comes_back_when_no_descriptor_is_free_is_listened_on_later(
             daemon.raw_log().contains("extra0 has no carrier")
                 || daemon.raw_log().contains("listening on extra0")
         };
-        assert!(holds_within(seconds(4.0), looks), "{}", daemon.said());
+        assert!(holds_within(seconds(30.0), looks), "{}", daemon.said());
         expect_to_listen(&world, &daemon, "10.77.0.13");
         assert_eq!(daemon.stop(), Some(0));
     }
@@ -456,10 +456,10 @@ fn a_full_disk_is_told_of_the_state_file() {
     let complaint = format!("could not write the state file {}/state: No space left on device", disk.path());
     daemon.wait_for(&complaint);
     assert_eq!(daemon.stderr().matches(&complaint).count(), 1);
-    assert!(holds_within(seconds(4.0), || daemon.folder.join("closed").exists()), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.folder.join("closed").exists()), "{}", daemon.said());
     disk.empty();
     let again = "can be written again";
-    assert!(holds_within(seconds(7.0), || daemon.raw_log().contains(again)), "{}", daemon.said());
+    assert!(holds_within(seconds(30.0), || daemon.raw_log().contains(again)), "{}", daemon.said());
 }
 
 fn a_read_only_state_file_is_told() {
