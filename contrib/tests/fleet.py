@@ -654,7 +654,7 @@ def three_hundred_a_second(fleet):
     """15: 300 openings a second for 10 s arrive everywhere."""
     figures = rate(fleet, 300, 10)
     assert figures["missing"] == 0, figures
-    # Of openings that come faster than they can be told, each waits longer than the last. Where others take the
+    # Where a gateway reads openings more slowly than they come, each waits longer than the last. Where others take the
     # processor for a while, those few wait that come then.
     assert float(figures["p50"]) < 250, figures
     print(f"          {figures}")
