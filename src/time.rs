@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// Deadlines use `uptime`, which never jumps. What other machines compute too (one-time passwords)
 /// and what people read (the log) uses `unix`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Time since boot, including suspend (`CLOCK_BOOTTIME`).
     pub uptime: Duration,

@@ -315,12 +315,12 @@ def without_an_engine_each_goes_on(fleet):
         took = time.monotonic() - began
         assert took < 15, f"{name}: a fixed door took {took} s"
         # A list at a careful door: shut, and why; used up all the same.
-        before = g1.log().count("careful: the fleet does not answer")
+        before = g1.log().count("careful: refused, the fleet does not answer")
         seed = OTP_OFF.replace("20000", "40000").replace("shared", "careful")
         if round_ == 1:
             began = time.monotonic()
             fleet.list(seed, "10.90.1.2")
-            g1.wait_for("careful: the fleet does not answer: the door stays shut", before + 1)
+            g1.wait_for("careful: refused, the fleet does not answer", before + 1)
             assert "careful: OPEN SESAME" not in g1.log()
         assert within(lambda: g1.status().get("engine_in_reach") is False), f"{name}: {g1.status()}"
         assert g1.status()["waiting"] >= 1, f"{name}: {g1.status()}"
@@ -410,10 +410,10 @@ def forged_records_open_nothing(fleet):
     add(genuine)  # replayed
     add(Key.changed(genuine, made=60_000_000))  # from the future
     add(Key.changed(genuine, made=-60_000_000))  # over
-    add(Key.changed(genuine, counter=1, door=b"nowhere"))
+    add(Key.changed(genuine, counter=1, door="nowhere"))
     add(Key.changed(genuine, counter=2, shape=1, number=2))
     # One that is good, behind all of them.
-    add(Key.changed(genuine, counter=3, knocker=bytes([10, 90, 0, 77]), number=77))
+    add(Key.changed(genuine, counter=3, knocker="10.90.0.77", number=77))
     g2.wait_for("10.90.0.77: command: opened by the fleet")
     g2.wait_for("is refused: the door is another one here")
     assert g2.log().count(f"{CLIENT}: command: opened by the fleet") == 1, g2.log()
@@ -449,14 +449,23 @@ class Key:
 
         add(at + 8, counter * 1000 + (1_000_000 if made else 0))
         add(at + 16, made)
-        message = at + 24 + 24
-        add(message + 17, shape)
-        add(message + 9, 1 if number is None else number)
-        if door:
-            plain[message + 60 :] = struct.pack("<H", len(door)) + door
-        if knocker:
-            plain[message + 51 : message + 55] = knocker
+        # The message Open: its kind, a line about the opening, and one about what it used up.
+        message = at + 24 + 24 + 1
+        opening, used = plain[message:].decode().splitlines()
+        words = opening.split(" ")[:-1]
+        kind, old = words[1].split(".")
+        words[1] = f"{int(kind, 16) + shape:016x}.{(int(old) + (1 if number is None else number)) % (1 << 64)}"
+        words[8:10] = [knocker or words[8], door or words[9]]
+        plain[message:] = f"{cls.sealed(words)}\n{used}\n".encode()
         return bytes(plain) + cls.mac(bytes(plain))
+
+    @staticmethod
+    def sealed(words):
+        """A line with its checksum: FNV-1a, 64 bits."""
+        line, total = " ".join(words), 0xCBF29CE484222325
+        for byte in line.encode():
+            total = (total ^ byte) * 0x100000001B3 % (1 << 64)
+        return f"{line} {total:016x}"
 
 
 def last_record(engine):

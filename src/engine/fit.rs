@@ -4,8 +4,8 @@
 use crate::door::knock::Knock;
 use crate::door::lock::Lock;
 use crate::door::sequence::Stage;
+use crate::engine::Engine;
 use crate::engine::sharing::Sharing;
-use crate::engine::{Engine, number};
 use crate::opening::event::Event;
 use crate::time::Now;
 
@@ -23,31 +23,34 @@ impl Engine {
 
     /// Whether to share a packet that arrived here, and that is left over, as [`Engine::observe`] said.
     pub fn may_share(&mut self, knock: &Knock, now: Now) -> bool {
-        let source = number(knock.source);
-        let Some(&mut latest) = self.sharing.latest_beside(source) else { return false };
-        let is_wanted = latest == source || self.may_continue_elsewhere(knock, now);
-        is_wanted && self.sharing.may_share(now) && self.sharing.note(source)
+        let is_noted = self.sharing.is_noted(knock.source, now);
+        (is_noted || !self.may_begin(knock))
+            && self.sharing.may_examine(now)
+            && (is_noted || self.may_continue(knock, now))
+            && self.sharing.note(knock.source, now)
     }
 
     /// Processes a knock that arrived at another gateway, and appends the resulting events to `events`.
     pub fn observe_elsewhere(&mut self, knock: &Knock, now: Now, events: &mut Vec<Event>) {
-        if self.sharing.note(number(knock.source)) && self.attempts.first_of(knock.source).is_some() {
+        if self.sharing.note(knock.source, now) && self.attempts.first_of(knock.source).is_some() {
             self.observe_from(false, knock, now, events);
         }
     }
 
-    /// Whether a packet that no attempt here waited for may be a later stage of one elsewhere, because it begins
-    /// none.
-    fn may_continue_elsewhere(&mut self, knock: &Knock, now: Now) -> bool {
+    /// Whether a packet may begin an attempt here.
+    fn may_begin(&mut self, knock: &Knock) -> bool {
         let own = self.is_here(knock.destination);
         self.first_stages.doors_at(Stage::of(knock), knock.destination, own, &mut self.firsts);
-        self.firsts.is_empty()
-            && self.sharing.may_examine(now)
-            && self.doors.iter().any(|door| {
-                has_later_stage(&door.lock, knock, now)
-                    && door.packet_rule().allows(knock)
-                    && door.rules.admit(knock.source)
-            })
+        !self.firsts.is_empty()
+    }
+
+    /// Whether a packet may be a later stage of an attempt elsewhere.
+    fn may_continue(&self, knock: &Knock, now: Now) -> bool {
+        self.doors.iter().any(|door| {
+            has_later_stage(&door.lock, knock, now)
+                && door.packet_rule().allows(knock)
+                && door.rules.admit(knock.source)
+        })
     }
 }
 

@@ -1,14 +1,10 @@
-//! State that an engine takes over from an earlier engine, an earlier process or another gateway: used lists
-//! and cooldowns.
+//! State that an engine takes over from an earlier engine or an earlier process: used lists and cooldowns.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::door::lock::Lock;
-use crate::door::spend_at_namesakes;
-use crate::engine::{Engine, number, tally};
-use crate::opening::event::Opening;
+use crate::engine::{Engine, tally};
 use crate::opening::state::inherit_spent;
 use crate::time::Now;
 
@@ -42,21 +38,6 @@ impl Engine {
     pub(super) fn cool_down(&mut self, door: &str, knocker: IpAddr, until: Duration, now: Now) {
         for (index, _) in (0..).zip(&self.doors).filter(|(_, it)| *it.name == *door) {
             self.cooldowns.set(index, knocker, (), until, now.uptime);
-        }
-    }
-
-    /// Records that a door was opened at another gateway: its list is spent here too, and its cooldown
-    /// begins. The lines left in a one-time file arrive by [`Engine::refill`].
-    pub fn record_opening_elsewhere(&mut self, opening: &Opening, now: Now) {
-        let Some(door) = self.doors.get_mut(opening.door) else { return };
-        let (name, after) = (door.name.clone(), door.rules.cooldown);
-        self.sharing.forget(number(opening.knocker));
-        if let Lock::Otp(_) = door.lock {
-            door.lock.spend(opening.turn, opening.knocker, now);
-            spend_at_namesakes(&mut self.doors, opening.door, opening.turn, opening.knocker, now);
-        }
-        if !after.is_zero() {
-            self.cool_down(&name, opening.knocker, now.uptime.saturating_add(after), now);
         }
     }
 }

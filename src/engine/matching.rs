@@ -8,10 +8,10 @@ use crate::door::lock::{Lock, Turn};
 use crate::door::rules::Repeat;
 use crate::door::sequence::Stage;
 use crate::door::{Door, spend_at_namesakes};
+use crate::engine::Engine;
 use crate::engine::attempts::{AttemptId, Attempts, Candidate};
 use crate::engine::steps::Steps;
 use crate::engine::tally::Tally;
-use crate::engine::{Engine, number};
 use crate::opening::event::{Event, Opening};
 use crate::time::Now;
 
@@ -275,7 +275,6 @@ impl Engine {
         // The list is spent even if the rate limit refuses the opening: others may have overheard it.
         let (is_one_time, cooldown) = (matches!(door.lock, Lock::OneTime(_)), door.rules.cooldown);
         door.lock.spend(turn, knocker, arrival.now);
-        self.sharing.forget(number(knocker));
         arrival.used.push((index, turn));
         if is_admitted {
             let unix = arrival.now.unix;

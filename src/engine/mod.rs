@@ -13,6 +13,7 @@ pub mod first_stages;
 mod fit;
 mod inheritance;
 mod matching;
+mod number;
 pub mod sharing;
 pub mod single_packets;
 mod steps;
@@ -31,6 +32,7 @@ use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::attempts::{Attempts, Candidate};
 use crate::engine::expiring_map::ExpiringMap;
 use crate::engine::first_stages::FirstStages;
+use crate::engine::number::number;
 use crate::engine::sharing::Sharing;
 use crate::engine::single_packets::{HmacVerifiers, Verdict};
 use crate::engine::steps::Steps;
@@ -381,15 +383,6 @@ fn sorted_numbers(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<u128> {
         sorted::insert(&mut numbers, number(address));
     }
     numbers
-}
-
-/// An address as an integer. An IPv4 address takes its IPv4-mapped IPv6 form, which no packet has as its
-/// destination.
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
-    }
 }
 
 fn is_otp(door: &Door) -> bool {

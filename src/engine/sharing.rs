@@ -9,32 +9,32 @@
 //! A knock that begins a sequence may also be a later stage of another one, or of the same. It is shared if other
 //! knocks of its source were lately; so are wrong knocks, which end attempts.
 
+use std::net::IpAddr;
+
+use crate::engine::number::number;
 use crate::opening::log_limit::RateLimit;
 use crate::time::Now;
 
 /// How many sources of shared knocks are remembered: one for each value of the last byte of their addresses.
 const PLACES: usize = 256;
-/// How many knocks a second one gateway shares.
-pub const MOST_SHARED: u32 = 1000;
-/// How many packets a second are looked for among the stages of all doors; to derive one-time lists takes
-/// microseconds.
-const MOST_EXAMINED: u32 = 5000;
+/// How long a source is remembered after its last shared knock, in seconds.
+const LATELY: u64 = 30;
+/// How many packets a second are examined and shared at most; to derive one-time lists takes microseconds.
+pub const MOST_EXAMINED: u32 = 5000;
 
 /// The state of knock sharing at one gateway.
 #[derive(Debug)]
 pub(super) struct Sharing {
-    /// The sources of the knocks that were shared last, here or elsewhere, as numbers, each at its place; 0 is
-    /// none. Empty if no knocks are shared.
-    sources: Vec<u128>,
-    shared: RateLimit,
+    /// The sources of the knocks that were shared last, here or elsewhere, as numbers, each at its place, with the
+    /// uptime in seconds. Empty if no knocks are shared.
+    sources: Vec<(u128, u64)>,
     examined: RateLimit,
 }
 
 impl Sharing {
     pub(super) fn new(is_enabled: bool) -> Sharing {
         Sharing {
-            sources: vec![0; if is_enabled { PLACES } else { 0 }],
-            shared: RateLimit::new(MOST_SHARED, MOST_SHARED),
+            sources: vec![(0, 0); if is_enabled { PLACES } else { 0 }],
             examined: RateLimit::new(MOST_EXAMINED, MOST_EXAMINED),
         }
     }
@@ -43,35 +43,28 @@ impl Sharing {
         !self.sources.is_empty()
     }
 
-    /// The last source that was noted at the place of this one; `None` if no knocks are shared.
-    pub(super) fn latest_beside(&mut self, source: u128) -> Option<&mut u128> {
-        self.sources.get_mut(usize::from(source.to_le_bytes()[0]))
+    /// A source as a number, and the last one that was noted at its place; `None` if no knocks are shared.
+    #[inline(never)]
+    fn place_of(&mut self, source: IpAddr) -> Option<(u128, &mut (u128, u64))> {
+        let source = number(source);
+        let latest = self.sources.get_mut(usize::from(source.to_le_bytes()[0]))?;
+        Some((source, latest))
+    }
+
+    /// Whether this source was noted lately, and no other one at its place.
+    pub(super) fn is_noted(&mut self, source: IpAddr, now: Now) -> bool {
+        self.place_of(source)
+            .is_some_and(|(source, latest)| latest.0 == source && latest.1 + LATELY >= now.uptime.as_secs())
     }
 
     /// Notes the source of a knock that is shared; whether any are.
-    pub(super) fn note(&mut self, source: u128) -> bool {
-        self.latest_beside(source).map(|latest| *latest = source).is_some()
+    pub(super) fn note(&mut self, source: IpAddr, now: Now) -> bool {
+        self.place_of(source).map(|(source, latest)| *latest = (source, now.uptime.as_secs())).is_some()
     }
 
-    /// A door was opened for this source.
-    pub(super) fn forget(&mut self, source: u128) {
-        if let Some(latest) = self.latest_beside(source).filter(|latest| **latest == source) {
-            *latest = 0;
-        }
-    }
-
-    /// Whether one more knock may be shared now.
-    pub(super) fn may_share(&mut self, now: Now) -> bool {
-        admits(&mut self.shared, now)
-    }
-
-    /// Whether one more packet may be looked for among the stages now.
+    /// Whether one more packet may be examined now.
     pub(super) fn may_examine(&mut self, now: Now) -> bool {
-        admits(&mut self.examined, now)
+        self.examined.take_suppressed_if_due(now.uptime);
+        self.examined.admits(now.uptime)
     }
-}
-
-fn admits(limit: &mut RateLimit, now: Now) -> bool {
-    limit.take_suppressed_if_due(now.uptime);
-    limit.admits(now.uptime)
 }

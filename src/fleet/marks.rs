@@ -1,22 +1,22 @@
 //! What the members of a fleet must agree on: what a door is, and what a knock used up.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
 use crate::door::spa::sealed::PacketId;
-use crate::fleet::message::{Mark, Shared};
-use crate::protocol::bytes;
+use crate::fleet::message::Shared;
+use crate::opening::record::{Record, sum};
+use crate::time::Now;
 
 /// How long a used line of a one-time file is remembered by the fleet. Each member strikes it in its own file.
 const LINES: Duration = Duration::from_hours(30 * 24);
 /// How far the clocks of members may be apart, beside what a door accepts anyway, in seconds.
 const SLACK: u64 = 60;
 
-/// The shape of a door with a one-time file.
-const LINE: u64 = 1;
-/// The kind of lock in the shape of a door where each address has one-time lists of its own.
-const OWN_LISTS: u64 = 4;
+/// What stands for the lock in the mark of a line of a one-time file.
+const LINE: u64 = u64::MAX;
 
 /// What a door is, besides its name: its kind of lock (the lowest byte), and of one-time ports their periods and
 /// whose they are. No secret is in it, nor times and commands, in which the members may differ.
@@ -24,59 +24,57 @@ const OWN_LISTS: u64 = 4;
 pub fn shape(door: &Door) -> u64 {
     match &door.lock {
         Lock::Fixed(_) => 0,
-        Lock::OneTime(_) => LINE,
+        Lock::OneTime(_) => 1,
         Lock::Spa(_) => 2,
         Lock::Otp(lock) => {
-            let kind = if lock.otp.is_protected() { OWN_LISTS } else { 3 };
+            let kind = if lock.otp.is_protected() { 4 } else { 3 };
             kind + (u64::from(lock.otp.change_time()) << 8)
         }
     }
 }
 
-/// A fingerprint of all doors: of their names and shapes.
+/// A fingerprint of all doors, of their names and shapes: people compare it, nothing depends on it.
 #[must_use]
 pub fn shape_of_all(doors: &[Door]) -> u64 {
-    // FNV-1a: people compare it, nothing depends on it.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |number: u64| hash = (hash ^ number).wrapping_mul(0x100_0000_01b3);
-    for door in doors {
-        door.name.bytes().for_each(|byte| add(byte.into()));
-        add(shape(door) << 8);
-    }
-    hash
+    let add = |all: u64, door: &Door| (all ^ sum(&door.name) ^ shape(door)).rotate_left(1);
+    doors.iter().fold(0, add)
 }
 
-/// Of what an opening of this door uses up one use, and how long that must be remembered from this Unix time on (in
-/// seconds); nothing if it can be used again. Of a door for single packets, `packet` is the one, and its turn is its
-/// time.
+/// The mark of an opening: what it used up, and how long that must be remembered from this Unix time on (in seconds). Of a
+/// door for single packets, `packet` is the one, and its turn is its time. Otherwise it is the list or line with that turn;
+/// the lock is 0, and there is nothing to remember, if it can be used again.
 #[must_use]
-pub fn used_up(door: &Door, turn: Turn, packet: Option<PacketId>, unix: u64) -> Option<(Mark, Duration)> {
-    let (mark, life) = match &door.lock {
-        Lock::Fixed(_) => return None,
-        Lock::Otp(lock) if lock.is_reusable => return None,
-        Lock::OneTime(_) => (u128::MAX.to_le_bytes(), LINES),
-        Lock::Otp(lock) => (u128::from(lock.otp.identity()).to_le_bytes(), lock.otp.longest_life()),
-        Lock::Spa(lock) => {
-            // One that is ahead of the clock here is good for so much longer.
-            let ahead = turn.0.saturating_sub(unix);
-            let seconds = 2 * u64::from(lock.max_age) + SLACK;
-            (packet?.0, Duration::from_secs(seconds.saturating_add(ahead)))
+pub fn used_up(
+    door: &Door,
+    turn: Turn,
+    knocker: IpAddr,
+    packet: Option<PacketId>,
+    unix: u64,
+) -> (Record, Duration) {
+    let (lock, owner, life) = match (&door.lock, packet) {
+        (Lock::Spa(lock), Some(id)) => {
+            let end = turn.0.saturating_add(u64::from(lock.max_age) + SLACK);
+            return (Record::Packet(turn.0, id), Duration::from_secs(end.saturating_sub(unix)));
         }
+        (Lock::OneTime(_), _) => (LINE, None, LINES),
+        (Lock::Otp(lock), _) if !lock.is_reusable => {
+            (lock.otp.identity(), lock.owner(knocker), lock.otp.longest_life())
+        }
+        _ => (0, None, Duration::ZERO),
     };
-    Some((Mark(mark), life))
+    (Record::Spent(lock, turn.0, owner), life)
 }
 
 /// The bytes that stand for what an opening used up, different for each one-time line, list and single packet; none if it
 /// used up nothing.
 #[must_use]
 pub fn use_of(shared: &Shared) -> Option<Vec<u8>> {
-    let Shared { mark, turn, shape, .. } = shared;
-    let mut text = mark.0.to_vec();
-    text.extend(turn.0.to_le_bytes());
-    match shape & 0xff {
-        LINE => text.extend(shared.door.as_bytes()),
-        OWN_LISTS => bytes::address(&mut text, shared.knocker),
-        _ => {}
+    let mut text = match shared.used {
+        Record::Spent(0, ..) => return None,
+        ref used => used.line(Now::default()),
+    };
+    if let Record::Spent(LINE, ..) = shared.used {
+        text += &shared.stop.door;
     }
-    (*mark != Mark::default()).then_some(text)
+    Some(text.into_bytes())
 }

@@ -1,4 +1,4 @@
-//! Openings that wait for the answer of the fleet, and the numbers of those that were seen.
+//! Openings that wait for the answer of the fleet.
 
 use std::time::Duration;
 
@@ -6,8 +6,6 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_millis(300);
 /// How many messages may wait for their way to the fleet.
 pub const MOST_QUEUED: usize = 1024;
-/// The numbers of how many openings are remembered.
-pub const MOST_RECENT: usize = 4096;
 /// Nothing is opened for less than this, and no message is sent that has less time left.
 pub const LEAST: Duration = Duration::from_secs(1);
 
@@ -28,18 +26,10 @@ impl<T> Held<T> {
         self.0.push((number, uptime.saturating_add(PATIENCE), opening));
     }
 
-    /// The opening that was answered, if it waits still.
-    pub fn answered(&mut self, number: u64) -> Option<T> {
-        self.take(&|(its, ..)| *its == number)
-    }
-
-    /// An opening that has waited long enough at this uptime. At [`Duration::MAX`] that is each.
-    pub fn overdue(&mut self, uptime: Duration) -> Option<T> {
-        self.take(&|(_, at, _)| *at <= uptime)
-    }
-
-    fn take(&mut self, is_it: &dyn Fn(&(u64, Duration, T)) -> bool) -> Option<T> {
-        let place = self.0.iter().position(is_it)?;
+    /// The opening with this number that was answered, if it waits still; otherwise one that has waited long enough at
+    /// this uptime. At [`Duration::MAX`] that is each; no opening has the number 0.
+    pub fn take(&mut self, number: u64, uptime: Duration) -> Option<T> {
+        let place = self.0.iter().position(|(its, at, _)| *its == number || *at <= uptime)?;
         Some(self.0.swap_remove(place).2)
     }
 
@@ -47,23 +37,5 @@ impl<T> Held<T> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.0.iter().map(|(_, at, _)| *at).min()
-    }
-}
-
-/// The numbers of the last openings.
-#[derive(Debug, Default)]
-pub struct Recent(Vec<u64>);
-
-impl Recent {
-    /// Notes a number; whether it was not among the last ones.
-    pub fn is_new(&mut self, number: u64) -> bool {
-        if self.0.contains(&number) {
-            return false;
-        }
-        if self.0.len() >= MOST_RECENT {
-            self.0.remove(0);
-        }
-        self.0.push(number);
-        true
     }
 }

@@ -142,19 +142,14 @@ pub enum Event {
         /// alone.
         time: Option<Duration>,
     },
-    /// The list or packet has already opened this door at another member of the fleet.
-    UsedElsewhere {
+    /// The fleet did not confirm that the list or packet is unused, without which the door does not open.
+    RefusedByFleet {
         /// The door's name.
         door: Arc<str>,
         /// The knocker.
         knocker: IpAddr,
-    },
-    /// The fleet did not confirm that the list or packet is unused, without which the door must not open.
-    FleetSilent {
-        /// The door's name.
-        door: Arc<str>,
-        /// The knocker.
-        knocker: IpAddr,
+        /// The reason, as the end of a sentence.
+        why: &'static str,
     },
     /// A command is about to be run.
     Running {
@@ -265,8 +260,7 @@ impl Event {
             Event::Expired { .. } => "timeout",
             Event::Opened { .. } => "opened",
             Event::OpenedByFleet { .. } => "opened_by_fleet",
-            Event::UsedElsewhere { .. } => "used_elsewhere",
-            Event::FleetSilent { .. } => "fleet_silent",
+            Event::RefusedByFleet { .. } => "refused_by_fleet",
             Event::Running { .. } => "command",
             Event::Unsuccessful { .. } => "command_failed",
             Event::TimeIsUp { .. } => "time_is_up",
@@ -298,8 +292,7 @@ impl Event {
             | Event::Expired { door, .. }
             | Event::Opened { door, .. }
             | Event::OpenedByFleet { door, .. }
-            | Event::UsedElsewhere { door, .. }
-            | Event::FleetSilent { door, .. }
+            | Event::RefusedByFleet { door, .. }
             | Event::Running { door, .. }
             | Event::Unsuccessful { door, .. }
             | Event::TimeIsUp { door, .. }
@@ -340,8 +333,7 @@ impl Event {
             | Event::WrongPacket { knocker, .. }
             | Event::Waits { knocker, .. }
             | Event::OpenedByFleet { knocker, .. }
-            | Event::UsedElsewhere { knocker, .. }
-            | Event::FleetSilent { knocker, .. }
+            | Event::RefusedByFleet { knocker, .. }
             | Event::TimeIsUp { knocker, .. }
             | Event::Admitted { knocker, .. }
             | Event::StillAdmitted { knocker, .. }
@@ -360,7 +352,6 @@ impl Event {
         matches!(
             self,
             Event::Unsuccessful { .. }
-                | Event::FleetSilent { .. }
                 | Event::NotAdmitted { .. }
                 | Event::TooSlow { .. }
                 | Event::StartTooLong

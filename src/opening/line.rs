@@ -64,11 +64,8 @@ impl Event {
                 let lasting = time.map_or(String::new(), |time| format!(" for {}", in_seconds(time)));
                 format!("{}: {door}: opened by the fleet{lasting}", who(knocker))
             }
-            Event::UsedElsewhere { door, knocker } => {
-                format!("{}: {door}: refused, it was used at another member of the fleet", who(knocker))
-            }
-            Event::FleetSilent { door, .. } => {
-                format!("{door}: the fleet does not answer: the door stays shut")
+            Event::RefusedByFleet { door, knocker, why } => {
+                format!("{}: {door}: refused, {why}", who(knocker))
             }
             Event::Running { door, command } => {
                 format!("{door}: running command: {}", octets::text(command))

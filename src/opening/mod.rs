@@ -4,7 +4,7 @@
 //! opening is kept until its stop command has ended.
 
 pub mod admissions;
-mod admit;
+pub mod admit;
 pub mod entry;
 pub mod event;
 pub mod job;

@@ -353,7 +353,7 @@ pub(super) fn unsealed(line: &str) -> Option<&str> {
 }
 
 /// FNV-1a, 64 bits. It detects damage, not forgery: anyone who can write the file can compute it.
-fn sum(line: &str) -> u64 {
+pub(crate) fn sum(line: &str) -> u64 {
     line.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

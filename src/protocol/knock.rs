@@ -1,53 +1,75 @@
-//! The encoding of a knock that gateways share.
+//! The encoding of a knock that gateways share. Only the watchers look into it.
 //!
 //! | bytes | field |
 //! |---|---|
 //! | 1 | 0 (TCP), 1 (UDP) or 2 (ICMP) |
 //! | 2 | the destination port; of an echo request, the number of data bytes |
 //! | 2 | the TCP flags, or the payload bytes of a datagram; 0 if the header was cut before them |
-//! | 5 or 17 | the source address: 4 or 6, then its bytes |
-//! | 5 or 17 | the destination address |
+//! | 16 | the source address; of IPv4, the IPv4-mapped IPv6 address |
+//! | 16 | the destination address |
 //!
-//! Numbers are little-endian. What only the debug output uses is left out. Each knock has exactly one encoding.
+//! Numbers are little-endian. What only the debug output uses is left out.
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::door::knock::{Flags, Knock, Protocol};
-use crate::protocol::bytes::Reader;
-use crate::protocol::values::Writer;
+
+/// The length of an encoded knock in bytes.
+pub const LENGTH: usize = 37;
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
 
-impl Writer {
-    pub(crate) fn knock(mut self, knock: &Knock) -> Writer {
+/// An encoded knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EncodedKnock(pub [u8; LENGTH]);
+
+impl EncodedKnock {
+    /// Encodes a knock.
+    #[must_use]
+    pub fn of(knock: &Knock) -> EncodedKnock {
         let value = knock.flags.map(|flags| flags.0.into()).or(knock.udp_length).unwrap_or(0);
         let [[port, port_high], [low, high]] = [knock.port, value].map(u16::to_le_bytes);
-        self.0.extend_from_slice(&[knock.protocol as u8, port, port_high, low, high]);
-        self.address(knock.source).address(knock.destination)
-    }
-}
-
-impl Reader<'_> {
-    pub(crate) fn knock(&mut self) -> Option<Knock> {
-        let [protocol, port, port_high, low, high] = self.take()?;
-        let protocol = *PROTOCOLS.get(usize::from(protocol))?;
-        let value = u16::from_le_bytes([low, high]);
-        let most = match protocol {
-            Protocol::Tcp => u8::MAX.into(),
-            Protocol::Udp => u16::MAX,
-            Protocol::Icmp => 0,
-        };
-        if value > most {
-            return None;
+        let mut bytes = [0; LENGTH];
+        if let Some((head, addresses)) = bytes.split_first_chunk_mut()
+            && let Some((source, destination)) = addresses.split_first_chunk_mut()
+            && let Some(destination) = destination.first_chunk_mut()
+        {
+            *head = [knock.protocol as u8, port, port_high, low, high];
+            write(source, knock.source);
+            write(destination, knock.destination);
         }
-        let (source, destination) = (self.canonical_address()?, self.canonical_address()?);
+        EncodedKnock(bytes)
+    }
+
+    /// Decodes the knock; `None` if the bytes are not one.
+    #[must_use]
+    pub fn knock(&self) -> Option<Knock> {
+        let (&[protocol, port, port_high, low, high], addresses) = self.0.split_first_chunk()?;
+        let protocol = *PROTOCOLS.get(usize::from(protocol))?;
+        let (source, destination) = addresses.split_first_chunk::<16>()?;
+        let destination = destination.first_chunk::<16>()?;
         Some(Knock {
-            source,
+            source: read(source),
             source_port: 0,
-            destination,
+            destination: read(destination),
             protocol,
             port: u16::from_le_bytes([port, port_high]),
             flags: (protocol == Protocol::Tcp).then_some(Flags(low)),
-            udp_length: (protocol == Protocol::Udp).then_some(value),
+            udp_length: (protocol == Protocol::Udp).then_some(u16::from_le_bytes([low, high])),
             length: 0,
         })
     }
+}
+
+#[inline(never)]
+fn write(field: &mut [u8; 16], address: IpAddr) {
+    *field = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+}
+
+#[inline(never)]
+fn read(field: &[u8; 16]) -> IpAddr {
+    Ipv6Addr::from_octets(*field).to_canonical()
 }

@@ -7,7 +7,6 @@
 
 use std::net::IpAddr;
 
-use crate::door::knock::Knock;
 use crate::door::lock::Turn;
 use crate::door::misfit::Misfit;
 use crate::door::spa::may_be_single_packet;
@@ -17,6 +16,7 @@ use crate::opening::event::Opening;
 use crate::opening::log_limit::Cause;
 use crate::protocol::bytes::Reader;
 use crate::protocol::confinement::Confined;
+use crate::protocol::knock::EncodedKnock;
 use crate::protocol::values::Writer;
 
 /// The longest message in bytes.
@@ -97,7 +97,7 @@ pub enum Report {
     /// A fragment of a line for `-D`, and whether it completes the line.
     Explained(String, bool),
     /// A knock that other members of the fleet may need.
-    Shared(Knock),
+    Shared(EncodedKnock),
 }
 
 /// A message from the doorkeeper. The descriptor that comes with some of them is given in brackets.
@@ -115,10 +115,8 @@ pub enum Order {
     Describe,
     /// Send your status as lines for the log.
     Tell,
-    /// A door was opened at another member of the fleet: mark its list as used, and start the cooldown.
-    Used(Generation, Opening),
     /// A knock that arrived at another member of the fleet.
-    Heard(Knock),
+    Heard(EncodedKnock),
     /// Send the remaining messages, and exit.
     Finish,
 }
@@ -209,7 +207,7 @@ impl Crossing for Report {
                 writer.address(single.sender).address(single.destination).bytes(&single.packet)
             }
             Report::Described => Writer::new(15),
-            Report::Shared(knock) => Writer::new(18).knock(knock),
+            Report::Shared(EncodedKnock(bytes)) => Writer::new(18).array(bytes),
             Report::Confined(confined) => Writer::new(13).confined(confined),
             Report::Panicked(text) => Writer::new(14).text(text),
         };
@@ -269,7 +267,7 @@ impl Crossing for Report {
             12 => Report::Told(reader.text()?),
             15 => Report::Described,
             17 => Report::OverRate(reader.long()?, reader.generation()?, reader.opening()?),
-            18 => Report::Shared(reader.knock()?),
+            18 => Report::Shared(EncodedKnock(reader.take()?)),
             13 => Report::Confined(reader.confined()?),
             14 => Report::Panicked(reader.text()?),
             _ => return None,
@@ -290,8 +288,7 @@ impl Crossing for Order {
             Order::Finish => Writer::new(5),
             Order::Describe => Writer::new(6),
             Order::Tell => Writer::new(7),
-            Order::Used(generation, opening) => Writer::new(8).word(generation.0).opening(&opening),
-            Order::Heard(ref knock) => Writer::new(9).knock(knock),
+            Order::Heard(EncodedKnock(ref bytes)) => Writer::new(9).array(bytes),
         };
         writer.0
     }
@@ -306,8 +303,7 @@ impl Crossing for Order {
             5 => Order::Finish,
             6 => Order::Describe,
             7 => Order::Tell,
-            8 => Order::Used(reader.generation()?, reader.opening()?),
-            9 => Order::Heard(reader.knock()?),
+            9 => Order::Heard(EncodedKnock(reader.take()?)),
             _ => return None,
         };
         only_spelling(order, bytes)

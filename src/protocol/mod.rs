@@ -106,7 +106,7 @@ pub(crate) mod bytes;
 pub mod confinement;
 pub mod credible;
 pub mod desk;
-mod knock;
+pub mod knock;
 pub mod messages;
 pub mod outbox;
 pub mod values;

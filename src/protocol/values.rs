@@ -24,6 +24,11 @@ impl Writer {
         self
     }
 
+    pub(crate) fn array(mut self, bytes: &[u8]) -> Writer {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
     pub(super) fn word(mut self, word: u32) -> Writer {
         self.0.extend(word.to_le_bytes());
         self

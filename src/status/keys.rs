@@ -76,7 +76,6 @@ pub const DOORKEEPER_KEYS: &[Key] = &[
     single("started", Number),
     single("up_seconds", Number),
     single("fleet_connected", Flag),
-    single("fleet_waiting", Number),
     single("config", Text),
     single("config_read", Number),
     single("last_reload", Number),

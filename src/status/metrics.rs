@@ -94,7 +94,6 @@ fn add_doorkeeper(metrics: &mut Metrics, status: &ProcessStatus) {
     );
     let is_connected = status.get("fleet_connected").map(|word| (word == "yes").into());
     metrics.add_one("knockd_fleet_connected", "Whether the program of the fleet is connected.", is_connected);
-    metrics.add_one("knockd_fleet_waiting", "Messages that wait for it.", number("fleet_waiting"));
     metrics.add_one("knockd_commands_running", "Commands that run now.", number("commands_running"));
     metrics.add_one(
         "knockd_commands_killed_total",

@@ -41,8 +41,8 @@ pub fn text(
         Some(status) => {
             let _ = writeln!(text, "  commands   {}", commands(status));
             let _ = writeln!(text, "  state      {}", state(status));
-            if let Some(fleet) = fleet(status) {
-                let _ = writeln!(text, "  fleet      {fleet}");
+            if let Some(is_connected) = status.get("fleet_connected") {
+                let _ = writeln!(text, "  fleet      connected: {is_connected}");
             }
         }
         None => text.push_str("  commands   the doorkeeper does not answer\n"),
@@ -120,14 +120,6 @@ fn state(status: &ProcessStatus) -> String {
         Some(path) => format!("{path}, cannot be written"),
         None => "no state file: doors stay open if the daemon is killed".to_owned(),
     }
-}
-
-/// Whether the program of a fleet is connected, and how many messages wait for it; `None` without a fleet.
-fn fleet(status: &ProcessStatus) -> Option<String> {
-    let is_connected = status.get("fleet_connected")? == "yes";
-    let waiting = status.number("fleet_waiting").unwrap_or_default();
-    let words = if is_connected { "connected" } else { "knockd-fleet is not connected" };
-    Some(format!("{words}, {waiting} messages wait"))
 }
 
 /// The columns after the door's name.
@@ -256,7 +248,7 @@ pub fn log_lines(status: &ProcessStatus, is_watcher: bool) -> Vec<String> {
             commands(status),
             state(status)
         )];
-        lines.extend(fleet(status).map(|fleet| format!("status: fleet: {fleet}")));
+        lines.extend(status.get("fleet_connected").map(|it| format!("status: fleet connected: {it}")));
         if let Some(error) = status.get("last_reload_error") {
             lines.push(format!("status: the last reload was refused: {error}"));
         }

@@ -18,6 +18,7 @@ use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
 use knocking::protocol::bundle::{Bundle, CoolingDown, SpentLists};
 use knocking::protocol::confinement::{Confined, Confinement, Outcome, Part};
+use knocking::protocol::knock::EncodedKnock;
 use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step};
 use knocking::protocol::values::{LONGEST_TEXT, plain};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -77,7 +78,7 @@ fn reports(random: &Random) -> Vec<Report> {
         reports.push(Report::Confined(Confined { user: generation.0, outcomes }));
     }
     reports.push(Report::Panicked("index out of bounds".to_owned()));
-    reports.push(Report::Shared(knock(random)));
+    reports.push(Report::Shared(EncodedKnock::of(&knock(random))));
     for text in ["0.0.0.0", "255.255.255.255", "::", "2001:db8::1", "::10.0.0.1"] {
         let knocker: IpAddr = text.parse().unwrap();
         let opening = Opening { door, knocker, turn: Turn(random.number()) };
@@ -105,7 +106,6 @@ fn reports(random: &Random) -> Vec<Report> {
 
 fn orders(random: &Random) -> Vec<Order> {
     let generation = Generation(u32::try_from(random.number() >> 32).unwrap());
-    let opening = Opening { door: 3, knocker: "192.0.2.7".parse().unwrap(), turn: Turn(random.number()) };
     vec![
         Order::Adopt(generation),
         Order::Taken(random.number()),
@@ -115,8 +115,7 @@ fn orders(random: &Random) -> Vec<Order> {
         Order::Finish,
         Order::Describe,
         Order::Tell,
-        Order::Used(generation, opening),
-        Order::Heard(knock(random)),
+        Order::Heard(EncodedKnock::of(&knock(random))),
     ]
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use knocking::config::{Config, Reading};
 use knocking::door::lock::OneTime;
 use knocking::engine::Engine;
+use knocking::opening::admit::Where;
 use knocking::opening::event::Event;
 use knocking::opening::log_limit::{Cause, dropped};
 use knocking::opening::{Action, Ending, Job, Openings};
@@ -209,7 +210,7 @@ impl Scene {
         events.retain(|event| {
             let Event::Opened { opening, door } = event else { return true };
             let has_room =
-                self.openings.have_room_for(&self.engine.doors()[opening.door], opening.knocker, &[]);
+                self.openings.have_room_for(&self.engine.doors()[opening.door], opening.knocker, &[None]);
             if !has_room {
                 self.told.push(dropped(door, Cause::Queue, 1));
             }
@@ -225,8 +226,13 @@ impl Scene {
         }
         for event in events {
             if let Event::Opened { opening, .. } = event {
-                let actions =
-                    self.openings.admit(&self.engine.doors()[opening.door], opening.knocker, self.now);
+                let actions = self.openings.open(
+                    &self.engine.doors()[opening.door],
+                    opening.knocker,
+                    &[None],
+                    (None, Where::Here),
+                    self.now,
+                );
                 self.take(actions);
             }
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use knocking::config::{Config, Reading};
 use knocking::door::Door;
 use knocking::door::spa::replay::Used;
+use knocking::opening::admit::Where;
 use knocking::opening::journal::{Choice, Journal, Operation, Place, choose};
 use knocking::opening::record::Record;
 use knocking::opening::state::{Moment, State, Text, taken_over, write};
@@ -383,7 +384,9 @@ impl World {
                 let openings = &mut self.daemons.get_mut(&id).unwrap().openings;
                 let knockers =
                     (0..std::mem::take(&mut self.knocks)).map(|number| IpAddr::from([10, 0, 0, number]));
-                let actions = knockers.flat_map(|knocker| openings.admit(door, knocker, self.now)).collect();
+                let actions = knockers
+                    .flat_map(|knocker| openings.open(door, knocker, &[None], (None, Where::Here), self.now))
+                    .collect();
                 self.plan(id, actions, true);
             }
             Event::Due(id) => {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use knocking::door::Door;
 use knocking::door::knock::Protocol;
 use knocking::door::sequence::Stage;
-use knocking::door::spa::request::Request;
+use knocking::opening::admit::Where;
+use knocking::opening::standing::Access;
 use knocking::opening::{Action, Change, Ending, JobId, Openings, Phase};
 use knocking::time::Now;
 
@@ -45,10 +46,14 @@ fn end(openings: &mut Openings, job: JobId) -> Option<Duration> {
 fn the_fleet_moves_the_end_while_the_command_runs() {
     for (first, second, due) in [(4, 8, 8), (8, 4, 8)] {
         let (door, mut openings) = (door(""), Openings::new(1));
-        let job = run(&openings.follow(&door, KNOCKER, None, seconds(first), NOW)).expect("a command");
+        let job = run(&openings.open(&door, KNOCKER, &[None], (Some(seconds(first)), Where::Elsewhere), NOW))
+            .expect("a command");
         openings.started(job, None);
         openings.take_changes();
-        assert_eq!(run(&openings.follow(&door, KNOCKER, None, seconds(second), NOW)), None);
+        assert_eq!(
+            run(&openings.open(&door, KNOCKER, &[None], (Some(seconds(second)), Where::Elsewhere), NOW)),
+            None
+        );
         let changes = openings.take_changes();
         // The state file learns of it.
         let has_new_time = |change: &Change| match change {
@@ -63,9 +68,10 @@ fn the_fleet_moves_the_end_while_the_command_runs() {
 fn the_fleet_moves_the_end_while_the_command_waits() {
     let (door, mut openings) = (door("max_commands = 1"), Openings::new(1));
     let other = IpAddr::from([10, 0, 0, 3]);
-    let first = run(&openings.follow(&door, other, None, seconds(100), NOW)).expect("a command");
-    assert_eq!(run(&openings.follow(&door, KNOCKER, None, seconds(4), NOW)), None);
-    assert_eq!(run(&openings.follow(&door, KNOCKER, None, seconds(8), NOW)), None);
+    let first = run(&openings.open(&door, other, &[None], (Some(seconds(100)), Where::Elsewhere), NOW))
+        .expect("a command");
+    assert_eq!(run(&openings.open(&door, KNOCKER, &[None], (Some(seconds(4)), Where::Elsewhere), NOW)), None);
+    assert_eq!(run(&openings.open(&door, KNOCKER, &[None], (Some(seconds(8)), Where::Elsewhere), NOW)), None);
     let job = run(&openings.ended(first, Ending::Exited(0), NOW)).expect("the command that waited");
     assert_eq!(end(&mut openings, job), Some(seconds(8)));
 }
@@ -74,15 +80,15 @@ fn the_fleet_moves_the_end_while_the_command_waits() {
 fn an_extension_counts_while_the_command_runs() {
     for (first, second) in [(20, 40), (40, 20)] {
         let (door, mut openings) = (door("reopen = extend"), Openings::new(1));
-        let request = |seconds| Request {
-            user: "somebody".to_owned(),
-            address: KNOCKER,
-            ports: vec![Stage { protocol: Protocol::Tcp, port: 22 }],
-            seconds: Some(seconds),
+        let port = Stage { protocol: Protocol::Tcp, port: 22 };
+        let grant = |openings: &mut Openings, asked: u32| {
+            let access = Access { user: "somebody".to_owned(), port, seconds: asked };
+            let time = Some(seconds(asked.into()));
+            run(&openings.open(&door, KNOCKER, &[Some(Box::new(access))], (time, Where::Here), NOW))
         };
-        let job = run(&openings.grant(&door, &request(first), NOW)).expect("a command");
+        let job = grant(&mut openings, first).expect("a command");
         openings.started(job, None);
-        assert_eq!(run(&openings.grant(&door, &request(second), NOW)), None);
+        assert_eq!(grant(&mut openings, second), None);
         assert_eq!(end(&mut openings, job), Some(seconds(second.into())));
     }
 }

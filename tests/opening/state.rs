@@ -14,6 +14,7 @@ use knocking::door::spa::replay::Used;
 use knocking::door::spa::sealed::PacketId;
 use knocking::door::{Door, spend_at_namesakes};
 use knocking::opening::admissions::{AdmissionId, ByAdmission, in_order};
+use knocking::opening::admit::Where;
 use knocking::opening::record::Record;
 use knocking::opening::state::{self, Admitted, Moment, State, Text, inherit_spent, write};
 use knocking::opening::{Access, Key, Openings, Phase, Process, Stop};
@@ -292,7 +293,7 @@ fn keys_stay_unique_when_two_processes_draw_the_same_number() {
     let door = doors("[d]\nsequence = 1\nstart_command = start\nstop_command = stop").remove(0);
     // As many as it takes to reach the number of the one that was taken over.
     for _ in 0..=stop.key.number {
-        openings.admit(&door, stop.knocker, NOW);
+        openings.open(&door, stop.knocker, &[None], (None, Where::Here), NOW);
     }
     let keys: Vec<Key> = openings.standing().iter().map(|(_, stop)| stop.key).collect();
     assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());

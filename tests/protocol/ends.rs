@@ -324,12 +324,7 @@ impl World {
                     watcher.line = with;
                 }
             }
-            Order::Socket(_)
-            | Order::Describe
-            | Order::Tell
-            | Order::Used(..)
-            | Order::Heard(_)
-            | Order::Finish => {}
+            Order::Socket(_) | Order::Describe | Order::Tell | Order::Heard(_) | Order::Finish => {}
         }
     }
 

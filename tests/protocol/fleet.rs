@@ -1,44 +1,45 @@
 //! The messages between the doorkeeper and the program of a fleet, and what waits, as values.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use knocking::door::knock::{Flags, Knock, Protocol};
-use knocking::door::lock::Turn;
 use knocking::door::sequence::Stage;
-use knocking::fleet::message::{FromKnockd, LONGEST, Mark, Shared, ToKnockd, VERSION};
-use knocking::fleet::waiting::{Held, MOST_RECENT, PATIENCE, Recent};
+use knocking::door::spa::sealed::PacketId;
+use knocking::fleet::message::{self, FromKnockd, LONGEST, OPEN, Shared, ToKnockd, VERSION};
+use knocking::fleet::waiting::{Held, PATIENCE};
+use knocking::opening::record::Record;
+use knocking::opening::standing::{Access, Key, Stop};
+use knocking::protocol::knock::EncodedKnock;
 use knocking::protocol::messages::Crossing;
 
 use crate::random::Random;
 
 trials![
     what_is_encoded_is_decoded,
-    every_message_has_one_spelling,
-    an_address_has_one_spelling,
+    a_changed_byte_changes_the_message,
+    other_lines_are_no_opening,
     other_sizes_are_no_message,
     an_answer_comes_once_and_in_time,
-    a_number_is_new_once,
 ];
 
-fn shared(number: u64, time: Duration) -> Shared {
-    Shared {
-        number,
+fn shared(number: u64, due: Duration) -> Box<Shared> {
+    let stop = Stop {
+        key: Key { origin: 7, number },
         door: "ssh".into(),
-        shape: 7,
         knocker: "192.0.2.7".parse().unwrap(),
-        turn: Turn(5),
-        mark: Mark([3; 16]),
-        time,
-        has_end: true,
         access: None,
-    }
+        command: Vec::new(),
+        after: Duration::from_secs(100),
+        limit: None,
+        due,
+    };
+    Box::new(Shared { stop, has_end: true, used: Record::Spent(0, 5, None) })
 }
 
 /// Messages of each kind.
 fn messages(random: &Random) -> (Vec<FromKnockd>, Vec<ToKnockd>) {
     let number = random.number();
-    let mut from = vec![FromKnockd::Hello(VERSION, random.number())];
+    let mut from = vec![FromKnockd::Hello(VERSION, random.number(), random.number())];
     let mut to: Vec<ToKnockd> =
         [Some(true), Some(false), None].map(|answer| ToKnockd::Answer(number, answer)).into();
     let port = Stage { protocol: Protocol::Udp, port: 51820 };
@@ -51,15 +52,20 @@ fn messages(random: &Random) -> (Vec<FromKnockd>, Vec<ToKnockd>) {
         // Bytes that are not UTF-8, as a configuration may have them.
         ("::", &odd, None),
     ] {
-        let shared = Shared {
+        let mut shared = shared(number.max(1), Duration::from_millis(random.number()));
+        shared.stop = Stop {
+            key: Key { origin: random.number(), ..shared.stop.key },
             door: door.into(),
             knocker: knocker.parse().unwrap(),
-            shape: random.number(),
-            turn: Turn(random.number()),
-            mark: Mark([random.byte(); 16]),
-            has_end: random.once_in(2),
-            access,
-            ..shared(number, Duration::from_millis(random.number() >> 20))
+            access: access.map(|(user, port)| Box::new(Access { user, port, seconds: 99 })),
+            after: Duration::from_millis(random.number() >> 20),
+            ..shared.stop
+        };
+        shared.has_end = random.once_in(2);
+        shared.used = match random.below(3) {
+            0 => Record::Packet(random.number(), PacketId([random.byte(); 16])),
+            1 => Record::Spent(random.number(), random.number(), Some(shared.stop.knocker)),
+            _ => Record::Spent(random.number(), random.number(), None),
         };
         from.extend([FromKnockd::Opened(shared.clone()), FromKnockd::Ask(shared.clone())]);
         to.push(ToKnockd::Open(shared));
@@ -80,8 +86,10 @@ fn messages(random: &Random) -> (Vec<FromKnockd>, Vec<ToKnockd>) {
             Knock { protocol: Protocol::Udp, flags: None, udp_length: Some(random.port()), ..knock },
             Knock { protocol: Protocol::Icmp, flags: None, ..knock },
         ] {
-            from.push(FromKnockd::Knock(knock));
-            to.push(ToKnockd::Knock(knock));
+            let encoded = EncodedKnock::of(&knock);
+            assert_eq!(encoded.knock(), Some(knock));
+            from.push(FromKnockd::Knock(encoded));
+            to.push(ToKnockd::Knock(encoded));
         }
     }
     (from, to)
@@ -106,34 +114,39 @@ fn crosses<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
     assert_eq!(T::decode(&bytes).as_ref(), Some(message));
 }
 
-/// A changed byte makes another message, with another spelling, or none: never the same.
-fn every_message_has_one_spelling() {
+/// A changed byte makes another message or none: never the same. The lines about an opening have checksums.
+fn a_changed_byte_changes_the_message() {
     let random = Random::new();
     let (from, to) = messages(&random);
     for message in &from {
-        has_one_spelling(message, &random);
+        changes(message, &random);
     }
     for message in &to {
-        has_one_spelling(message, &random);
+        changes(message, &random);
     }
 }
 
-fn has_one_spelling<T: Crossing + PartialEq + std::fmt::Debug>(message: &T, random: &Random) {
+fn changes<T: Crossing + PartialEq + std::fmt::Debug>(message: &T, random: &Random) {
     let bytes = message.encode();
     for place in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[place] ^= 1 << random.below(8);
-        if let Some(other) = T::decode(&changed) {
-            assert_ne!(other, *message, "byte {place}");
-            assert_eq!(other.encode(), changed, "byte {place}");
-        }
+        assert_ne!(T::decode(&changed).as_ref(), Some(message), "byte {place}");
     }
 }
 
-fn an_address_has_one_spelling() {
-    let knocker: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
-    let bytes = ToKnockd::Open(Shared { knocker, ..shared(1, Duration::ZERO) }).encode();
-    assert_eq!(ToKnockd::decode(&bytes), None);
+/// What a state file may hold besides, with right checksums.
+fn other_lines_are_no_opening() {
+    let opened = |it: &Shared| message::opened(it.stop.clone(), it.has_end);
+    let shared = shared(1, Duration::ZERO);
+    let used = Record::Spent(0, 5, None);
+    let is_message =
+        |first: &Record, second: &Record| ToKnockd::decode(&message::opening(OPEN, first, second)).is_some();
+    assert!(is_message(&opened(&shared), &used));
+    assert!(!is_message(&used, &opened(&shared)));
+    assert!(!is_message(&opened(&shared), &opened(&shared)));
+    assert!(!is_message(&opened(&shared), &Record::PacketFloor(7)));
+    assert!(!is_message(&Record::Closed(shared.stop.key), &used));
 }
 
 fn other_sizes_are_no_message() {
@@ -160,22 +173,14 @@ fn an_answer_comes_once_and_in_time() {
     held.hold(1, second, "one");
     held.hold(2, 2 * second, "two");
     held.hold(3, 3 * second, "three");
+    let answered = |held: &mut Held<_>, number| held.take(number, Duration::ZERO);
+    let overdue = |held: &mut Held<_>, uptime| held.take(0, uptime);
     assert_eq!(held.next_deadline(), Some(second + PATIENCE));
-    assert_eq!((held.answered(2), held.answered(2), held.answered(9)), (Some("two"), None, None));
-    assert_eq!(held.overdue(second), None);
-    assert_eq!(held.overdue(second + PATIENCE), Some("one"));
-    assert_eq!(held.answered(1), None);
-    assert_eq!(held.overdue(second + PATIENCE), None);
-    assert_eq!(held.overdue(Duration::MAX), Some("three"));
+    assert_eq!([2, 2, 9].map(|number| answered(&mut held, number)), [Some("two"), None, None]);
+    assert_eq!(overdue(&mut held, second), None);
+    assert_eq!(overdue(&mut held, second + PATIENCE), Some("one"));
+    assert_eq!(answered(&mut held, 1), None);
+    assert_eq!(overdue(&mut held, second + PATIENCE), None);
+    assert_eq!(overdue(&mut held, Duration::MAX), Some("three"));
     assert_eq!(held.next_deadline(), None);
-}
-
-fn a_number_is_new_once() {
-    let mut recent = Recent::default();
-    let most = u64::try_from(MOST_RECENT).unwrap();
-    for number in 0..most {
-        assert!(recent.is_new(number) && !recent.is_new(number));
-    }
-    assert!(recent.is_new(most) && !recent.is_new(1));
-    assert!(recent.is_new(0));
 }

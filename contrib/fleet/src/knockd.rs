@@ -38,9 +38,9 @@ fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) {
     let mut is_greeted = false;
     while let Some(message) = socket.hear() {
         match message {
-            FromKnockd::Hello(VERSION, shape) => {
+            FromKnockd::Hello(VERSION, shape, session) => {
                 let mut state = shared.state();
-                state.shape = shape;
+                (state.shape, state.knockd_session) = (shape, session);
                 if !is_greeted {
                     state.knockd = Some(socket.clone());
                     state.is_to_tell_all = true;
@@ -48,19 +48,19 @@ fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) {
                 }
                 is_greeted = true;
             }
-            FromKnockd::Hello(version, _) => {
+            FromKnockd::Hello(version, ..) => {
                 return say(&format!("knockd speaks version {version}, this program {VERSION}"));
             }
-            FromKnockd::Ask(question) if !shared.config.shares(&question.door) => {
-                socket.say(&ToKnockd::Answer(question.number, Some(true)));
+            FromKnockd::Ask(question) if !shared.config.shares(&question.stop.door) => {
+                socket.say(ToKnockd::Answer(question.stop.key.number, Some(true)));
             }
-            FromKnockd::Opened(opening) if !shared.config.shares(&opening.door) => {}
+            FromKnockd::Opened(opening) if !shared.config.shares(&opening.stop.door) => {}
             FromKnockd::Ask(question) => {
                 let is_in_reach = shared.state().is_in_reach;
                 if is_in_reach {
                     let _ = sender.send(FromKnockd::Ask(question));
                 } else {
-                    socket.say(&ToKnockd::Answer(question.number, None));
+                    socket.say(ToKnockd::Answer(question.stop.key.number, None));
                     shared.wait(FromKnockd::Ask(question));
                 }
             }

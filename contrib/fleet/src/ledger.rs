@@ -31,21 +31,30 @@ impl Seen {
 
 /// The openings passed to knockd.
 #[derive(Debug, Default)]
-pub struct Told(HashMap<u64, (Duration, u64)>);
+pub struct Told(HashMap<u64, Telling>);
+
+#[derive(Debug)]
+struct Telling {
+    uptime: Duration,
+    /// The session of that knockd.
+    session: u64,
+    until: u64,
+}
 
 impl Told {
-    /// Records that this opening, valid until this time of the engine, was passed to knockd at this uptime.
-    pub fn note(&mut self, number: u64, uptime: Duration, until: u64, now: u64) {
+    /// Records that this opening, valid until this time of the engine, was passed to the knockd of this session at
+    /// this uptime.
+    pub fn note(&mut self, number: u64, (uptime, session): (Duration, u64), until: u64, now: u64) {
         if self.0.len() >= MOST {
-            self.0.retain(|_, (_, until)| *until >= now);
+            self.0.retain(|_, told| told.until >= now);
         }
-        self.0.insert(number, (uptime, until));
+        self.0.insert(number, Telling { uptime, session, until });
     }
 
-    /// Whether the opening was passed to knockd before this uptime.
+    /// Whether the opening was passed to the knockd of this session, or to an earlier one before this uptime.
     #[must_use]
-    pub fn was_before(&self, number: u64, uptime: Duration) -> bool {
-        self.0.get(&number).is_some_and(|(told, _)| *told < uptime)
+    pub fn is_known(&self, number: u64, session: u64, before: Duration) -> bool {
+        self.0.get(&number).is_some_and(|told| told.session == session || told.uptime < before)
     }
 }
 
@@ -175,10 +184,11 @@ mod tests {
     fn what_was_told_is_known() {
         let at = Duration::from_secs;
         let mut told = Told::default();
-        told.note(7, at(3), 1_000, 0);
-        assert!(told.was_before(7, at(4)) && !told.was_before(7, at(3)) && !told.was_before(8, at(4)));
+        told.note(7, (at(3), 1), 1_000, 0);
+        assert!(told.is_known(7, 1, at(0)) && told.is_known(7, 2, at(4)));
+        assert!(!told.is_known(7, 2, at(3)) && !told.is_known(8, 1, at(4)));
         for number in 0..u64::try_from(2 * MOST).unwrap() {
-            told.note(number, at(1), number, number);
+            told.note(number, (at(1), 1), number, number);
         }
         assert!(told.0.len() <= MOST + 1);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use knocking::fleet::message::{Shared as Opening, ToKnockd};
+use knocking::fleet::message::ToKnockd;
 use knocking::fleet::waiting::LEAST;
 use redis::RedisResult;
 
@@ -27,8 +27,10 @@ const QUIET: Duration = Duration::from_mins(1);
 
 struct Reader<'a> {
     shared: &'a Shared,
-    /// How far the previous process had read.
-    earlier: Place,
+    /// How far the previous process had read, and the session of the knockd that it passed all of that to.
+    earlier: (Place, u64),
+    /// The session of the knockd that everything up to `place` was passed to.
+    session: u64,
     /// How far this process has read the log.
     place: Place,
     beats: Place,
@@ -48,10 +50,12 @@ enum How {
 /// Runs until the process ends.
 pub fn run(shared: &Shared) {
     let text = fs::read_to_string(&shared.config.place_file).unwrap_or_default();
-    let earlier = Place::parse(&text).unwrap_or_default();
+    let (place, session) = text.trim().split_once(' ').unwrap_or((&text, ""));
+    let earlier = (Place::parse(place).unwrap_or_default(), session.parse().unwrap_or_default());
     let mut reader = Reader {
         shared,
         earlier,
+        session: 0,
         place: Place::default(),
         beats: Place::default(),
         knocks: Place::default(),
@@ -92,6 +96,7 @@ impl Reader<'_> {
     }
 
     fn read_all(&mut self, engine: &mut Engine) -> RedisResult<()> {
+        self.session = self.shared.state().knockd_session;
         let mut after = None;
         // After the engine lost its data, or its clock was set back, places start lower.
         let mut place = Place::default();
@@ -142,7 +147,8 @@ impl Reader<'_> {
             return;
         }
         let new = path.with_extension("new");
-        let written = fs::write(&new, format!("{}\n", self.place)).and_then(|()| fs::rename(&new, path));
+        let written = fs::write(&new, format!("{} {}\n", self.place, self.session))
+            .and_then(|()| fs::rename(&new, path));
         if let Err(error) = written
             && self.may_say()
         {
@@ -195,7 +201,7 @@ impl Reader<'_> {
             state.repeated += u64::from(how == How::Live);
             return;
         };
-        let time = u64::try_from(opening.time.as_micros()).unwrap_or(u64::MAX);
+        let time = u64::try_from(opening.stop.due.as_micros()).unwrap_or(u64::MAX);
         let is_new = state.seen.is_new(&record, record.made.saturating_add(time), now);
         let is_own = record.member == shared.member;
         if how == How::Live && !is_new {
@@ -211,16 +217,21 @@ impl Reader<'_> {
             return;
         }
         // A command without an end runs once: knockd cannot tell that it has run before.
-        let is_done = !opening.has_end && (!is_new || *place <= self.earlier);
+        let was_earlier = *place <= self.earlier.0;
+        let is_done = !opening.has_end && (!is_new || was_earlier);
+        let (number, session) = (opening.stop.key.number, state.knockd_session);
         let lost = state.knockd_lost.saturating_sub(SETTLED);
-        let is_known = how == How::Again && state.told_to_knockd.was_before(opening.number, lost);
-        if is_done || is_known || left < LEAST || !shared.config.shares(&opening.door) {
+        let is_known =
+            was_earlier && session == self.earlier.1 || state.told_to_knockd.is_known(number, session, lost);
+        if is_done || is_known || left < LEAST || !shared.config.shares(&opening.stop.door) {
             return;
         }
-        state.told_to_knockd.note(opening.number, uptime, record.made.saturating_add(time), now);
+        state.told_to_knockd.note(number, (uptime, session), record.made.saturating_add(time), now);
         state.told += u64::from(is_new);
         drop(state);
-        knockd.say(&ToKnockd::Open(Opening { time: left, ..opening.clone() }));
+        let mut opening = opening.clone();
+        opening.stop.due = left;
+        knockd.say(ToKnockd::Open(opening));
     }
 
     fn hear_knock(&mut self, bytes: &[u8]) {
@@ -239,7 +250,7 @@ impl Reader<'_> {
         drop(state);
         // What arrived here, knockd has processed already.
         if let Some(knockd) = knockd.filter(|_| record.session != self.shared.session) {
-            knockd.say(&ToKnockd::Knock(knock));
+            knockd.say(ToKnockd::Knock(knock));
         }
     }
 

@@ -3,7 +3,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 2 | `kf` |
-//! | 2 | 1 | version: 3 |
+//! | 2 | 1 | version: 4 |
 //! | 3 | 1 | kind: 1 opening, 2 heartbeat, 3 knock |
 //! | 4 | 1 | length of the member's name, 1 to 32 |
 //! | 5 | n | the member's name: letters, digits, `.`, `-` and `_` |
@@ -24,9 +24,9 @@
 use std::time::Duration;
 
 use knocking::door::digest::{Digest, HmacKey};
-use knocking::door::knock::Knock;
 use knocking::fleet::marks::use_of;
 use knocking::fleet::message::{LONGEST as MESSAGE, Shared, ToKnockd};
+use knocking::protocol::knock::EncodedKnock;
 use knocking::protocol::messages::Crossing;
 
 /// The longest record in bytes; longer ones are rejected unread.
@@ -37,7 +37,7 @@ pub const MAX_MEMBER: usize = 32;
 pub const TOLERANCE: u64 = 2_000_000;
 
 const MAC: usize = 32;
-const TITLE: &[u8] = b"kf\x03";
+const TITLE: &[u8] = b"kf\x04";
 const OPENED: u8 = 1;
 const ALIVE: u8 = 2;
 const KNOCKED: u8 = 3;
@@ -63,14 +63,14 @@ pub enum Body {
     /// A door was opened.
     Opened {
         /// The opening.
-        shared: Shared,
+        shared: Box<Shared>,
         /// The key that the opening used up; `None` if it used up nothing.
         spent: Option<Spent>,
     },
     /// A heartbeat.
     Alive(Alive),
     /// A knock arrived.
-    Knocked(Knock),
+    Knocked(EncodedKnock),
 }
 
 /// A spent key in the engine.
@@ -209,7 +209,7 @@ impl Record {
             return None;
         }
         let age = Duration::from_micros(now.saturating_sub(self.made));
-        shared.time.checked_sub(age)
+        shared.stop.due.checked_sub(age)
     }
 }
 
@@ -267,22 +267,13 @@ fn read(plain: &[u8]) -> Option<Record> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use knocking::door::knock::{Flags, Protocol};
-    use knocking::door::lock::Turn;
-    use knocking::fleet::message::Mark;
+    use knocking::door::knock::{Flags, Knock, Protocol};
+    use knocking::door::spa::sealed::PacketId;
+    use knocking::opening::record::Record as Used;
+    use knocking::opening::standing::Stop;
 
     fn records() -> Vec<Record> {
-        let shared = Shared {
-            number: 7,
-            door: "ssh".into(),
-            shape: 8,
-            knocker: "192.0.2.7".parse().unwrap(),
-            turn: Turn(9),
-            mark: Mark::default(),
-            time: Duration::from_secs(10),
-            has_end: true,
-            access: None,
-        };
+        let shared = shared("ssh");
         let record = |member: &str, body| Record {
             member: member.to_owned(),
             session: 0x1122_3344_5566_7788,
@@ -295,7 +286,7 @@ mod tests {
             record(
                 &"m".repeat(MAX_MEMBER),
                 Body::Opened {
-                    shared: Shared { door: "d".repeat(127).into(), ..shared },
+                    shared: self::shared(&"d".repeat(127)),
                     spent: Some(Spent { name: [1; 16], seconds: 99 }),
                 },
             ),
@@ -304,8 +295,25 @@ mod tests {
         ]
     }
 
-    fn knock() -> Knock {
-        Knock {
+    fn shared(door: &str) -> Box<Shared> {
+        Box::new(Shared {
+            stop: Stop {
+                key: knocking::opening::standing::Key { origin: 8, number: 7 },
+                door: door.into(),
+                knocker: "192.0.2.7".parse().unwrap(),
+                access: None,
+                command: Vec::new(),
+                after: Duration::from_secs(10),
+                limit: None,
+                due: Duration::from_secs(10),
+            },
+            has_end: true,
+            used: Used::Spent(0, 9, None),
+        })
+    }
+
+    fn knock() -> EncodedKnock {
+        EncodedKnock::of(&Knock {
             source: "2001:db8::7".parse().unwrap(),
             source_port: 0,
             destination: "2001:db8::1".parse().unwrap(),
@@ -314,7 +322,7 @@ mod tests {
             flags: Some(Flags::SYN),
             udp_length: None,
             length: 0,
-        }
+        })
     }
 
     fn key() -> Key {
@@ -403,10 +411,25 @@ mod tests {
     fn spent_names_depend_on_the_key() {
         let Body::Opened { shared: nothing, .. } = &records()[0].body else { panic!("no opening") };
         assert_eq!(key().spent(nothing), [0; 16]);
-        let used = Shared { mark: Mark([5; 16]), ..nothing.clone() };
-        assert_eq!(key().spent(&used), key().spent(&used));
-        assert_ne!(key().spent(&used), key().spent(&Shared { mark: Mark([6; 16]), ..used.clone() }));
-        assert_ne!(key().spent(&used), key().spent(&Shared { turn: Turn(1), ..used.clone() }));
+        let used = |used| Shared { used, ..Shared::clone(nothing) };
+        let owner = Some("192.0.2.7".parse().unwrap());
+        let others = [
+            Used::Spent(6, 9, None),
+            Used::Spent(5, 1, None),
+            Used::Spent(5, 9, owner),
+            Used::Spent(u64::MAX, 9, None),
+            Used::Packet(9, PacketId([5; 16])),
+        ];
+        let used = |it: &Used| used(it.clone());
+        let mark = used(&Used::Spent(5, 9, None));
+        assert_eq!(key().spent(&mark), key().spent(&mark));
+        for other in &others {
+            assert_ne!(key().spent(&mark), key().spent(&used(other)), "{other:?}");
+        }
+        // The lines of two files are different ones.
+        let line = |door: &str| Shared { used: Used::Spent(u64::MAX, 9, None), ..*shared(door) };
+        assert_ne!(key().spent(&line("a")), key().spent(&line("b")));
+        let used = mark;
         assert_ne!(key().spent(&used), Key::new(b"another key, of enough bytes....", "home").spent(&used));
     }
 }

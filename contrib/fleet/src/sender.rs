@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use knocking::door::knock::Knock;
-use knocking::fleet::message::{FromKnockd, Mark, ToKnockd};
+use knocking::fleet::message::{FromKnockd, ToKnockd};
+use knocking::opening::record::Record as Used;
+use knocking::protocol::knock::EncodedKnock;
 use redis::RedisResult;
 
 use crate::engine::{Engine, Stream};
@@ -35,7 +36,7 @@ struct Sender<'a> {
     beats: u64,
     knocks: u64,
     /// Knocks to send at once; they are dropped if the engine is out of reach.
-    knocked: VecDeque<Knock>,
+    knocked: VecDeque<EncodedKnock>,
 }
 
 /// Sends messages until the channel is closed.
@@ -130,11 +131,13 @@ impl Sender<'_> {
         let numbers: Vec<u64> = state
             .queue
             .messages()
-            .filter_map(|message| if let FromKnockd::Ask(it) = message { Some(it.number) } else { None })
+            .filter_map(
+                |message| if let FromKnockd::Ask(it) = message { Some(it.stop.key.number) } else { None },
+            )
             .collect();
         drop(state);
         for number in numbers {
-            knockd.say(&ToKnockd::Answer(number, None));
+            knockd.say(ToKnockd::Answer(number, None));
         }
     }
 
@@ -197,10 +200,10 @@ impl Sender<'_> {
         match message {
             FromKnockd::Ask(question) => {
                 let name = shared.key.spent(question);
-                let user = format!("{} {:x} {:x}", shared.member, shared.session, question.number);
-                let is_first = engine.spend(name, &user, question.time.as_secs())?;
+                let user = format!("{} {:x} {:x}", shared.member, shared.session, question.stop.key.number);
+                let is_first = engine.spend(name, &user, question.stop.due.as_secs())?;
                 let now = shared.engine_time().unwrap_or_default();
-                let life = u64::try_from(question.time.as_micros()).unwrap_or(u64::MAX);
+                let life = u64::try_from(question.stop.due.as_micros()).unwrap_or(u64::MAX);
                 let mut state = shared.state();
                 state.spends.note(name, now.saturating_add(life), now);
                 let count = if is_first { &mut state.answers.0 } else { &mut state.answers.1 };
@@ -208,7 +211,7 @@ impl Sender<'_> {
                 let knockd = state.knockd.clone();
                 drop(state);
                 if let Some(knockd) = knockd {
-                    knockd.say(&ToKnockd::Answer(question.number, Some(is_first)));
+                    knockd.say(ToKnockd::Answer(question.stop.key.number, Some(is_first)));
                 }
                 Ok(())
             }
@@ -218,10 +221,9 @@ impl Sender<'_> {
                 let name = shared.key.spent(&opening);
                 let left = shared.state().spends.left(&name, now);
                 let spent = left.map(|seconds| Spent { name, seconds });
-                // The mark identifies a single packet to the other members; for other locks the turn is
-                // enough.
-                if opening.access.is_none() {
-                    opening.mark = Mark::default();
+                // The turn is enough for the other members. Who can read the engine learns nothing about the lock.
+                if let Used::Spent(lock, _, owner) = &mut opening.used {
+                    (*lock, *owner) = (0, None);
                 }
                 self.openings += 1;
                 self.write(engine, self.openings, Body::Opened { shared: opening, spent })?;

@@ -42,6 +42,8 @@ pub struct State {
     pub reach_since: Duration,
     /// The connection to knockd.
     pub knockd: Option<Socket>,
+    /// The session of the last knockd that was connected.
+    pub knockd_session: u64,
     /// When the last connection to knockd ended, by the monotonic clock.
     pub knockd_lost: Duration,
     /// The openings passed to knockd.

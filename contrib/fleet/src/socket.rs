@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use knocking::fleet::message::{FromKnockd, LONGEST, ToKnockd};
 use knocking::protocol::messages::Crossing;
@@ -11,6 +12,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::time::{ClockId, clock_gettime};
 
 /// The send timeout in seconds.
 const PATIENCE: i64 = 2;
@@ -31,21 +33,39 @@ impl Socket {
         Ok(Socket(Arc::new(socket)))
     }
 
-    /// Sends a message. Errors are ignored: knockd gets everything again when it reconnects.
-    pub fn say(&self, message: &ToKnockd) {
+    /// Sends a message; an opening ends at `stop.due` from now. Errors are ignored: knockd gets everything again when
+    /// it reconnects.
+    pub fn say(&self, message: ToKnockd) {
+        let message = match message {
+            ToKnockd::Open(mut opening) => {
+                opening.stop.due = boottime().saturating_add(opening.stop.due);
+                ToKnockd::Open(opening)
+            }
+            other => other,
+        };
         let _ = send(self.0.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL);
     }
 
-    /// Waits for a message; `None` if knockd has disconnected or sent anything else.
+    /// Waits for a message; an opening in it ends at `stop.due` from now. `None` if knockd has disconnected or sent
+    /// anything else.
     #[must_use]
     pub fn hear(&self) -> Option<FromKnockd> {
         let mut bytes = [0; LONGEST + 1];
         loop {
             match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-                Ok(length) => return bytes.get(..length).and_then(FromKnockd::decode),
+                Ok(length) => {
+                    let message = bytes.get(..length).and_then(FromKnockd::decode)?;
+                    let due = message.shared().map(|it| it.stop.due).unwrap_or_default();
+                    return Some(message.ending(due.saturating_sub(boottime())));
+                }
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(_) => return None,
             }
         }
     }
+}
+
+/// The time since boot, including suspend: the clock of knockd's messages.
+fn boottime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }

@@ -9,8 +9,7 @@ pub(super) fn nobody_to_ask(options: &Options, doors: &[Door], warnings: &mut Ve
     let needs_fleet = options.shares_knocks || doors.iter().any(|door| door.rules.needs_fleet);
     if needs_fleet && options.fleet_socket.is_none() {
         warnings.push(Warning::grave(
-            "Fleet_Share = knocks and Fleet_Spent = closed have no effect without Fleet_Socket: \
-             all knocks of a sequence must arrive here, and a door opens without asking",
+            "Fleet_Share = knocks and Fleet_Spent = closed have no effect without Fleet_Socket",
         ));
     }
 }

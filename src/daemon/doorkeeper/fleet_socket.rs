@@ -15,8 +15,7 @@ use crate::daemon::messages::{self, Received};
 use crate::daemon::status::place::{Place, listen};
 use crate::door::spa::sealed::PacketId;
 use crate::engine::single_packets::Granted;
-use crate::fleet::message::{Shared, set_time};
-use crate::fleet::waiting::{Held, LEAST, MOST_QUEUED, Recent};
+use crate::fleet::waiting::{Held, LEAST, MOST_QUEUED};
 use crate::opening::event::Opening;
 use crate::time::Now;
 
@@ -29,13 +28,15 @@ pub(super) struct Knocked {
     /// The opening; the turn of a single packet is its time.
     pub(super) opening: Opening,
     /// The single packet, if it was one.
+    pub(super) packet: Option<PacketId>,
+    /// What that packet asks for, if it is granted.
     pub(super) granted: Option<Box<Granted>>,
 }
 
 impl Knocked {
-    /// The single packet, if it was one.
-    pub(super) fn packet(&self) -> Option<PacketId> {
-        self.granted.as_ref().map(|granted| granted.id)
+    /// A sequence.
+    pub(super) fn of(opening: Opening) -> Knocked {
+        Knocked { opening, packet: None, granted: None }
     }
 }
 
@@ -53,8 +54,8 @@ pub(super) struct Fleet {
     queue: Vec<(Duration, Vec<u8>)>,
     /// Openings that wait for an answer.
     pub(super) held: Held<Knocked>,
-    /// Openings that were made or seen.
-    pub(super) recent: Recent,
+    /// A random number, by which the peer knows this daemon again.
+    pub(super) session: u64,
     /// The number of the last opening; the first one is random.
     number: u64,
 }
@@ -69,7 +70,7 @@ impl Fleet {
             peer: None,
             queue: Vec::new(),
             held: Held::default(),
-            recent: Recent::default(),
+            session: number,
             number,
         }
     }
@@ -110,23 +111,18 @@ impl Fleet {
         self.peer.is_some()
     }
 
-    /// How many messages wait for it.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
     /// Accepts a connection, if there is no peer yet; whether there is one now.
     ///
     /// # Errors
-    /// The user whose connection was refused.
-    pub(super) fn accept(&mut self) -> Result<bool, u32> {
+    /// It was refused: the user is neither root nor the daemon's own.
+    pub(super) fn accept(&mut self) -> Result<bool, ()> {
         let Some((listener, _)) = self.listener.as_ref().filter(|_| self.peer.is_none()) else {
             return Ok(false);
         };
         let Ok(peer) = accept_with(listener, SocketFlags::CLOEXEC) else { return Ok(false) };
         let user = socket_peercred(&peer).map_or(u32::MAX, |who| who.uid.as_raw());
         if user != 0 && user != geteuid().as_raw() {
-            return Err(user);
+            return Err(());
         }
         self.peer = Some(peer);
         Ok(true)
@@ -151,26 +147,26 @@ impl Fleet {
         }
     }
 
-    /// Sends a message now, or when there is a peer that has room for it. The oldest one is dropped if too many wait.
-    pub(super) fn say(&mut self, kind: u8, shared: &Shared, now: Now) {
-        if self.queue.len() >= MOST_QUEUED {
-            self.queue.remove(0);
+    /// Sends a message now, or when there is a peer that has room for it, unless its time is over at the uptime `due`. It
+    /// is dropped if too many wait.
+    pub(super) fn say(&mut self, due: Duration, message: Vec<u8>, now: Now) {
+        if self.queue.len() < MOST_QUEUED {
+            self.queue.push((due, message));
         }
-        self.queue.push((now.uptime.saturating_add(shared.time), shared.encode(kind)));
         self.flush(now);
     }
 
-    /// Sends what waits and has time left, as far as there is room.
+    /// Drops what has no time left, and sends what waits, as far as there is room.
     pub(super) fn flush(&mut self, now: Now) {
-        let Some(peer) = &self.peer else { return };
-        while let Some((end, message)) = self.queue.first_mut() {
-            let left = end.saturating_sub(now.uptime);
-            set_time(message, left);
-            if left >= LEAST && messages::transmit_bytes(peer, message, None).is_err() {
-                return;
+        let mut has_room = true;
+        self.queue.retain(|(due, message)| {
+            if *due < now.uptime.saturating_add(LEAST) {
+                return false;
             }
-            self.queue.remove(0);
-        }
+            let send = |peer| messages::transmit_bytes(peer, message, None).is_ok();
+            has_room = has_room && self.peer.as_ref().is_some_and(send);
+            !has_room
+        });
     }
 
     /// A number that no other opening of the fleet has.

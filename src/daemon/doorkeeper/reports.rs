@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
+use crate::daemon::doorkeeper::fleet::USED_ELSEWHERE;
 use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::daemon::doorkeeper::{BATCH, BATCH_FOR_KERNEL, Doorkeeper};
 use crate::daemon::error::StartError;
@@ -15,15 +16,16 @@ use crate::daemon::one_time;
 use crate::door::Door;
 use crate::door::lock::{Lock, OneTime, Turn};
 use crate::door::ports::Ports;
-use crate::door::sequence::Stage;
 use crate::door::spa::Refusal;
 use crate::filter::interfaces::State;
 use crate::filter::trouble::Code;
+use crate::fleet::message::{ASK, OPENED};
 use crate::octets;
+use crate::opening::Action;
+use crate::opening::admit::{Accesses, Where, accesses, port_of};
 use crate::opening::entry::Notice;
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::{Cause, dropped, left_out};
-use crate::opening::{Action, Openings};
 use crate::protocol::credible::{self, Doubt};
 use crate::protocol::desk::Verdict;
 use crate::protocol::messages::{Generation, Order, Report, Step};
@@ -177,6 +179,13 @@ impl Doorkeeper {
         let checked = credible::check(door, &opening, cooldown.map(|it| it.until).max(), now);
         match checked {
             Ok(()) => {}
+            Err(Doubt::Spent) if self.fleet.is_some() => {
+                let refused =
+                    Event::RefusedByFleet { door: name, knocker: opening.knocker, why: USED_ELSEWHERE };
+                return self.log.event(refused, now);
+            }
+            // With a fleet, the watcher does not know what happened elsewhere.
+            Err(Doubt::CoolingDown) if self.fleet.is_some() => return,
             Err(Doubt::Spent) => return,
             Err(doubt) => {
                 return self.log_refusal(&name, "", opening.knocker, doubt.words(), now);
@@ -199,10 +208,10 @@ impl Doorkeeper {
             }
         };
         if is_admitted {
-            self.open_once(Knocked { opening, granted: None }, now);
+            self.open_once(Knocked::of(opening), now);
         } else {
             // It is used up, though nothing opens: the answer does not matter.
-            self.ask(opening, None, now);
+            self.tell(ASK, &Knocked::of(opening), None, now);
             self.memory.flush_soon(&self.openings);
             if !is_over_rate {
                 self.opening_log.count_dropped(&name, Cause::Rate, now);
@@ -263,38 +272,50 @@ impl Doorkeeper {
         self.log.event(Event::Tried { door, knocker, turn, count, is_locked_out }, now);
     }
 
-    /// Opens a door for a sequence. What the knock used up stays used up even if there is no room for the
-    /// opening: the watcher counts it as used, and others may have overheard it.
-    pub(super) fn let_in(&mut self, opening: Opening, now: Now) {
+    /// Opens a door for what was knocked here. What the knock used up stays used up even if there is no room for
+    /// the opening: the watcher counts it as used, and others may have overheard it.
+    pub(super) fn let_in(&mut self, knocked: &Knocked, now: Now) {
+        let mut opening = knocked.opening;
         let Some(door) = self.config.doors.get(opening.door) else { return };
+        let request = knocked.granted.as_ref().map(|granted| &granted.request);
+        if request.is_some() {
+            if !self.buckets.admit(opening.door, door, Duration::ZERO, now.uptime) {
+                return self.opening_log.count_dropped(&door.name, Cause::Rate, now);
+            }
+            opening.turn = Turn::default();
+        }
         let event = Event::Opened { door: door.name.clone(), opening };
-        let mut admit = |openings: &mut Openings, door: &Door| openings.admit(door, opening.knocker, now);
-        if self.open_door((opening, event), (&[], None), &mut admit, now) {
-            self.share(opening, None, now);
+        let time = request.and_then(|request| request.seconds).map(|it| Duration::from_secs(it.into()));
+        let accesses = accesses(door, request);
+        let whole = time.unwrap_or_else(|| door.cmd_timeout());
+        if self.open_door((opening, event), (&accesses, time), Where::Here, now) {
+            for access in accesses {
+                self.tell(OPENED, knocked, Some((access, whole)), now);
+            }
         }
     }
 
     /// Opens a door, unless its start commands can neither run nor wait: logs `event`, opens it in the kernel
-    /// for `ports` and `time` where a packet asked for them, and carries out the actions that `admit` returns.
-    /// Returns false if the opening had no effect.
+    /// for the accesses and the time where a packet asked for them, and runs its start commands. Returns false if
+    /// the opening had no effect.
     pub(super) fn open_door(
         &mut self,
         (opening, event): (Opening, Event),
-        (ports, time): (&[Stage], Option<Duration>),
-        admit: &mut dyn FnMut(&mut Openings, &Door) -> Vec<Action>,
+        (accesses, time): (&Accesses, Option<Duration>),
+        place: Where,
         now: Now,
     ) -> bool {
         let Some(door) = self.config.doors.get(opening.door) else { return false };
-        if !self.openings.have_room_for(door, opening.knocker, ports) {
+        if !self.openings.have_room_for(door, opening.knocker, accesses) {
             self.opening_log.count_dropped(&door.name, Cause::Queue, now);
             return false;
         }
         self.opening_log.write(event, &mut self.log, now);
-        let ports: Vec<Ports> = ports.iter().copied().map(Ports::of).collect();
+        let ports: Vec<Ports> = accesses.iter().filter_map(port_of).map(Ports::of).collect();
         self.admit_to_kernel(opening, (&ports, time), now);
         let Some(door) = self.config.doors.get(opening.door) else { return false };
         self.memory.cool_down(door, opening.knocker, now);
-        let actions = admit(&mut self.openings, door);
+        let actions = self.openings.open(door, opening.knocker, accesses, (time, place), now);
         let is_ignored = is_ignored(door, &actions);
         self.actions.extend(actions);
         self.memory.flush_soon(&self.openings);

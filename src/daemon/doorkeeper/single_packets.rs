@@ -1,17 +1,15 @@
 //! Checks single packets: the doorkeeper has the encryption keys and the list of used packets.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::daemon::doorkeeper::Doorkeeper;
 use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::door::Door;
 use crate::door::lock::{Lock, Turn};
 use crate::door::spa::request::Arrival;
-use crate::engine::single_packets::{Granted, Refused, UsedPacket, grant};
-use crate::opening::Openings;
+use crate::engine::single_packets::{Refused, UsedPacket, grant};
+use crate::fleet::message::ASK;
 use crate::opening::event::{Event, Opening};
-use crate::opening::log_limit::Cause;
 use crate::protocol::messages::SinglePacket;
 use crate::time::Now;
 
@@ -32,7 +30,11 @@ impl Doorkeeper {
         });
         match granted {
             Ok(granted) => {
-                let knocked = Knocked { opening: granted.opening(), granted: Some(Box::new(granted)) };
+                let knocked = Knocked {
+                    opening: granted.opening(),
+                    packet: Some(granted.id),
+                    granted: Some(Box::new(granted)),
+                };
                 self.open_once(knocked, now);
             }
             Err(Refused { door, why, used_up }) if why.is_authentic() => {
@@ -58,23 +60,8 @@ impl Doorkeeper {
         if self.memory.use_packet(packet.time, packet.id, self.longest_age(), now).is_ok() {
             self.remember(now);
             let UsedPacket { door, time, id } = packet;
-            self.ask(Opening { door, knocker: sender, turn: Turn(time) }, Some(id), now);
-        }
-    }
-
-    pub(super) fn open_for(&mut self, granted: &Granted, now: Now) {
-        let Granted { door: index, request, id, .. } = granted;
-        let Some(door) = self.config.doors.get(*index) else { return };
-        // The packet stays used up, so that nobody can replay it when there is room.
-        if !self.buckets.admit(*index, door, Duration::ZERO, now.uptime) {
-            return self.opening_log.count_dropped(&door.name, Cause::Rate, now);
-        }
-        let opening = Opening { turn: Turn::default(), ..granted.opening() };
-        let event = Event::Opened { door: door.name.clone(), opening };
-        let time = request.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        let mut admit = |openings: &mut Openings, door: &Door| openings.grant(door, request, now);
-        if self.open_door((opening, event), (&request.ports, time), &mut admit, now) {
-            self.share(granted.opening(), Some((*id, request)), now);
+            let opening = Opening { door, knocker: sender, turn: Turn(time) };
+            self.tell(ASK, &Knocked { packet: Some(id), ..Knocked::of(opening) }, None, now);
         }
     }
 

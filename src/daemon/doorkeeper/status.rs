@@ -98,7 +98,6 @@ impl Doorkeeper {
         let mut writer = StatusWriter::for_process(std::process::id(), self.status.started, now);
         if let Some(fleet) = &self.fleet {
             writer.add("fleet_connected", yes_or_no(fleet.has_peer()));
-            writer.add("fleet_waiting", fleet.waiting());
         }
         let (path, is_ok) = self.memory.file_status();
         let process = (self.arguments.config.as_path(), self.watcher.pid(), StateFile { path, is_ok });

@@ -45,6 +45,7 @@ use crate::engine::single_packets::Verdict;
 use crate::filter::interest::Interest;
 use crate::opening::event::Event;
 use crate::opening::log_limit::{Cause, DropCounts, RateLimit};
+use crate::protocol::knock::EncodedKnock;
 use crate::protocol::messages::{Order, Report, SinglePacket, Step};
 use crate::protocol::values::plain;
 use crate::time::Now;
@@ -240,10 +241,7 @@ impl Watcher {
                 {
                     self.refill(door, &text);
                 }
-                (Order::Used(generation, opening), _) if generation == self.link.generation() => {
-                    self.engine.record_opening_elsewhere(&opening, now);
-                }
-                (Order::Heard(knock), _) => self.hear(&knock, now),
+                (Order::Heard(knock), _) => self.hear(knock, now),
                 (Order::Describe, Some(file)) => self.describe(file, now),
                 (Order::Tell, _) => self.tell_log(now),
                 (Order::Finish, _) => self.is_finished = true,
@@ -273,7 +271,7 @@ impl Watcher {
                         None => self.engine.observe(&knock, now, events),
                     };
                     if is_left_over && self.engine.shares_knocks() {
-                        self.share(knock, now);
+                        self.share(&knock, now);
                     }
                     if !events.is_empty() {
                         self.handle_all(events, now);
@@ -310,17 +308,18 @@ impl Watcher {
 
     /// Shares a packet with the fleet, if that is of use.
     #[inline(never)]
-    fn share(&mut self, knock: Knock, now: Now) {
-        if self.engine.may_share(&knock, now) {
-            self.link.say(Report::Shared(knock));
+    fn share(&mut self, knock: &Knock, now: Now) {
+        if self.engine.may_share(knock, now) {
+            self.link.say(Report::Shared(EncodedKnock::of(knock)));
         }
     }
 
     /// Handles a knock that another gateway of the fleet shared.
-    fn hear(&mut self, knock: &Knock, now: Now) {
+    fn hear(&mut self, knock: EncodedKnock, now: Now) {
+        let Some(knock) = knock.knock() else { return };
         let mut events = Vec::new();
         self.limit_steps(now);
-        self.engine.observe_elsewhere(knock, now, &mut events);
+        self.engine.observe_elsewhere(&knock, now, &mut events);
         self.handle_all(&mut events, now);
     }
 

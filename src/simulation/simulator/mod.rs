@@ -16,6 +16,7 @@ use crate::door::spa::may_be_single_packet;
 use crate::door::spa::replay::Used;
 use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::Engine;
+use crate::opening::admit::Where;
 use crate::opening::event::Event;
 use crate::opening::log_limit::{Cause, dropped};
 use crate::opening::rate::Buckets;
@@ -301,7 +302,8 @@ impl Simulator {
         events.retain(|event| {
             let Event::Opened { door: name, opening } = event else { return true };
             let door = self.engine.doors().get(opening.door);
-            let has_room = door.is_none_or(|door| self.openings.have_room_for(door, opening.knocker, &[]));
+            let has_room =
+                door.is_none_or(|door| self.openings.have_room_for(door, opening.knocker, &[None]));
             if !has_room {
                 self.add_line(&dropped(name, Cause::Queue, 1));
             }
@@ -327,7 +329,7 @@ impl Simulator {
             self.doors_opened += 1;
             let Some(door) = self.engine.doors().get(opening.door).cloned() else { continue };
             self.open_in_kernel(&door, opening.knocker, &[], None);
-            let actions = self.openings.admit(&door, opening.knocker, self.now);
+            let actions = self.openings.open(&door, opening.knocker, &[None], (None, Where::Here), self.now);
             self.perform(actions);
             self.report_if_exhausted(opening.door);
         }

@@ -11,6 +11,7 @@ use crate::door::sequence::Stage;
 use crate::door::spa::request::Arrival;
 use crate::door::spa::sealed::UncheckedPacket;
 use crate::engine::single_packets::{Granted, Verdict, grant};
+use crate::opening::admit::{Where, accesses};
 use crate::opening::event::{Event, Opening};
 use crate::opening::log_limit::{Cause, dropped};
 use crate::simulation::simulator::Simulator;
@@ -52,7 +53,8 @@ impl Simulator {
                 if !self.buckets.admit(index, &door, Duration::ZERO, now.uptime) {
                     return self.add_line(&dropped(&door.name, Cause::Rate, 1));
                 }
-                if !self.openings.have_room_for(&door, request.address, &request.ports) {
+                let accesses = accesses(&door, Some(&request));
+                if !self.openings.have_room_for(&door, request.address, &accesses) {
                     return self.add_line(&dropped(&door.name, Cause::Queue, 1));
                 }
                 let opening = Opening { door: index, knocker: request.address, turn: Turn::default() };
@@ -61,7 +63,8 @@ impl Simulator {
                 let port = |&Stage { protocol, port }: &Stage| Ports { protocol, first: port, last: port };
                 let requested: Vec<Ports> = request.ports.iter().map(port).collect();
                 self.open_in_kernel(&door, request.address, &requested, request.seconds);
-                let actions = self.openings.grant(&door, &request, now);
+                let time = request.seconds.map(|seconds| Duration::from_secs(seconds.into()));
+                let actions = self.openings.open(&door, request.address, &accesses, (time, Where::Here), now);
                 self.perform(actions);
             }
             Err(refused) => {

@@ -10,13 +10,17 @@ use knocking::door::knock::{Flags, Knock, Protocol};
 use knocking::door::lock::Turn;
 use knocking::door::misfit::Misfit;
 use knocking::door::sequence::Stage;
+use knocking::door::spa::sealed::PacketId;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
-use knocking::fleet::message::{self, FromKnockd, Mark, Shared, ToKnockd};
+use knocking::fleet::message::{FromKnockd, Shared, ToKnockd};
 use knocking::octets;
 use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
+use knocking::opening::record::Record;
+use knocking::opening::standing::{Access, Key, Stop};
 use knocking::protocol::confinement::{Confined, Outcome};
+use knocking::protocol::knock::EncodedKnock;
 use knocking::protocol::messages::{Crossing, Generation, LONGEST, Order, Report, SinglePacket, Step};
 use knocking::protocol::values::plain;
 use libfuzzer_sys::fuzz_target;
@@ -124,8 +128,6 @@ fuzz_target!(|input: Input| {
         }
         Input::Order(which, generation, number, place, code) => {
             let generation = Generation(generation);
-            let knocker = IpAddr::from(place.to_le_bytes());
-            let opening = Opening { door: door(place), knocker, turn: Turn(number) };
             let orders = [
                 Order::Adopt(generation),
                 Order::Taken(number),
@@ -134,7 +136,6 @@ fuzz_target!(|input: Input| {
                 Order::Finish,
                 Order::Describe,
                 Order::Tell,
-                Order::Used(generation, opening),
             ];
             crosses(&one(&orders, which));
         }
@@ -150,32 +151,40 @@ fuzz_target!(|input: Input| {
                 udp_length: (protocol == Protocol::Udp).then_some(port.rotate_left(5)),
                 length: 0,
             };
-            crosses(&FromKnockd::Knock(knock));
-            crosses(&ToKnockd::Knock(knock));
-            crosses(&Report::Shared(knock));
-            crosses(&Order::Heard(knock));
+            let encoded = EncodedKnock::of(&knock);
+            assert_eq!(encoded.knock(), Some(knock));
+            crosses(&FromKnockd::Knock(encoded));
+            crosses(&ToKnockd::Knock(encoded));
+            crosses(&Report::Shared(encoded));
+            crosses(&Order::Heard(encoded));
         }
         Input::Fleet(number, name, knocker, mark, port, has_end) => {
             // A name has one to 127 bytes, whichever they are.
             let name = name.get(..name.len().min(127)).filter(|name| !name.is_empty()).unwrap_or(b"d");
             let stage = Stage { protocol: Protocol::Udp, port: port.max(1) };
-            let shared = Shared {
-                number,
+            let stop = Stop {
+                key: Key { origin: number.rotate_left(7), number: number.max(1) },
                 door: octets::text(name).into(),
-                shape: number.rotate_left(7),
                 knocker: knocker.to_canonical(),
-                turn: Turn(number.rotate_left(13)),
-                mark: Mark(mark),
-                time: Duration::from_millis(number >> 8),
-                has_end,
-                access: (port > 9).then(|| ("anna".to_owned(), stage)),
+                access: (port > 9)
+                    .then(|| Box::new(Access { user: "anna".to_owned(), port: stage, seconds: port.into() })),
+                command: Vec::new(),
+                after: Duration::from_millis(number >> 8),
+                limit: None,
+                due: Duration::from_millis(number >> 4),
             };
+            let owner = has_end.then_some(stop.knocker);
+            let used = match port % 2 {
+                0 => Record::Packet(number.rotate_left(13), PacketId(mark)),
+                _ => Record::Spent(number.rotate_left(9), number.rotate_left(13), owner),
+            };
+            let shared = Box::new(Shared { stop, has_end, used });
             for message in [FromKnockd::Opened(shared.clone()), FromKnockd::Ask(shared.clone())] {
-                assert!(message.encode().len() <= message::LONGEST);
+                assert!(message.encode().len() <= LONGEST);
                 crosses(&message);
             }
             crosses(&ToKnockd::Open(shared));
-            crosses(&FromKnockd::Hello(number, number.rotate_left(3)));
+            crosses(&FromKnockd::Hello(number, number.rotate_left(3), number.rotate_left(5)));
             for answer in [Some(true), Some(false), None] {
                 crosses(&ToKnockd::Answer(number, answer));
             }

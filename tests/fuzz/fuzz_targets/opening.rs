@@ -10,6 +10,7 @@ use arbitrary::Arbitrary;
 use fuzzing::town::{KNOCKERS, address, one};
 use knocking::door::spa::replay::Used;
 use knocking::door::{Door, Reopen};
+use knocking::opening::admit::Where;
 use knocking::opening::event::Event;
 use knocking::opening::state::{self, Moment, State, Text, write};
 use knocking::opening::{Action, Change, Ending, Job, Key, Openings, Phase, Process, Stop};
@@ -169,10 +170,10 @@ impl Scene {
             !matches!(phase, Phase::Closing(_)) && stop.door == door.name && stop.knocker == knocker
         };
         let is_open = self.openings.standing().iter().any(is_it);
-        if !self.openings.have_room_for(door, knocker, &[]) {
+        if !self.openings.have_room_for(door, knocker, &[None]) {
             return Vec::new();
         }
-        let actions = self.openings.admit(door, knocker, self.now);
+        let actions = self.openings.open(door, knocker, &[None], (None, Where::Here), self.now);
         if is_open && door.reopen != Reopen::Run {
             assert!(matches!(actions.as_slice(), [Action::Tell(Event::AlreadyOpen { .. })]), "{actions:?}");
         } else if let [Action::Tell(Event::Waits { .. })] = actions.as_slice() {

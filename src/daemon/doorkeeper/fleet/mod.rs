@@ -10,20 +10,21 @@ use crate::daemon::doorkeeper::start::random;
 use crate::daemon::doorkeeper::{BATCH, Doorkeeper};
 use crate::daemon::messages::Received;
 use crate::door::Door;
-use crate::door::knock::Knock;
-use crate::door::spa::request::Request;
-use crate::door::spa::sealed::PacketId;
 use crate::fleet::marks::{shape, shape_of_all, used_up};
-use crate::fleet::message::{self, ASK, LONGEST, Mark, OPENED, Shared, ToKnockd, VERSION};
+use crate::fleet::message::{self, ASK, LONGEST, ToKnockd, VERSION};
 use crate::octets;
 use crate::opening::event::{Event, Opening};
+use crate::opening::standing::{Access, Key, Stop};
+use crate::protocol::knock::EncodedKnock;
 use crate::protocol::messages::{Crossing, Order};
 use crate::reason::reason;
 use crate::time::Now;
 
 /// How long the start command of a door without an end is worth running.
 const COMMAND: Duration = Duration::from_secs(10);
-const NONSENSE: &str = "the fleet says what is no message: is its version that of knockd?";
+const NONSENSE: &str = "the fleet says what is no message: is it of another version?";
+/// Why a door stays shut.
+pub(super) const USED_ELSEWHERE: &str = "it was used at another member of the fleet";
 
 impl Doorkeeper {
     /// Serves the fleet where the configuration in force says, if it does.
@@ -46,12 +47,12 @@ impl Doorkeeper {
     /// Tells the peer, if there is one, which doors there are.
     fn greet_fleet(&self) {
         if let Some(fleet) = &self.fleet {
-            fleet.say_now(&message::hello(VERSION, shape_of_all(&self.config.doors)));
+            fleet.say_now(&message::hello(VERSION, shape_of_all(&self.config.doors), fleet.session));
         }
     }
 
     /// The watcher has a knock for the fleet.
-    pub(super) fn share_knock(&self, knock: &Knock) {
+    pub(super) fn share_knock(&self, knock: &EncodedKnock) {
         if let Some(fleet) = &self.fleet {
             fleet.say_now(&message::knock(knock));
         }
@@ -70,10 +71,10 @@ impl Doorkeeper {
                 self.log.line("the fleet is connected");
                 self.greet_fleet();
             }
-            Err(user) if self.watcher_log_limit.admits(now.uptime) => {
-                self.log.complain(&format!("user {user} may not speak for the fleet"));
+            Err(()) if self.watcher_log_limit.admits(now.uptime) => {
+                self.log.complain("only root and the user of knockd may speak for the fleet");
             }
-            Ok(false) | Err(_) => {}
+            Ok(false) | Err(()) => {}
         }
         let mut bytes = [0; LONGEST + 1];
         for _ in 0..BATCH {
@@ -113,10 +114,10 @@ impl Doorkeeper {
     /// meanwhile, the next one is asked the same.
     pub(super) fn settle_until(&mut self, uptime: Duration, now: Now) {
         while let Some(fleet) = &mut self.fleet
-            && let Some(held) = fleet.held.overdue(uptime)
+            && let Some(held) = fleet.held.take(0, uptime)
         {
             if !fleet.has_peer() {
-                self.ask(held.opening, held.packet(), now);
+                self.tell(ASK, &held, None, now);
             }
             self.settle(&held, None, now);
         }
@@ -125,9 +126,11 @@ impl Doorkeeper {
     /// Does what a message says.
     fn obey_fleet(&mut self, message: ToKnockd, now: Now) {
         match message {
-            ToKnockd::Open(shared) => self.follow(&shared, now),
+            ToKnockd::Open(mut shared) => self.follow(&mut shared, now),
             ToKnockd::Answer(number, is_unused) => {
-                if let Some(held) = self.fleet.as_mut().and_then(|fleet| fleet.held.answered(number)) {
+                if let Some(held) =
+                    self.fleet.as_mut().and_then(|fleet| fleet.held.take(number, Duration::ZERO))
+                {
                     self.settle(&held, is_unused, now);
                 }
             }
@@ -139,7 +142,7 @@ impl Doorkeeper {
     /// Opens a door for what was just used up here, unless that was used at another member: asks the fleet, if there is one,
     /// and the door waits for the answer.
     pub(super) fn open_once(&mut self, knocked: Knocked, now: Now) {
-        let number = self.ask(knocked.opening, knocked.packet(), now);
+        let number = self.tell(ASK, &knocked, None, now);
         match (&mut self.fleet, number) {
             (Some(fleet), Some(number)) if fleet.has_peer() => {
                 fleet.held.hold(number, now.uptime, knocked);
@@ -148,70 +151,55 @@ impl Doorkeeper {
         }
     }
 
-    /// Asks whether what this opening used up was used before at any member; from now on it counts as used there. Returns
-    /// the number of the question; none if there is no fleet, or it can be used again.
-    pub(super) fn ask(&mut self, opening: Opening, packet: Option<PacketId>, now: Now) -> Option<u64> {
-        let question = self.describe(opening, packet, now)?;
-        if question.mark == Mark::default() {
-            return None;
-        }
-        self.fleet.as_mut()?.say(ASK, &question, now);
-        Some(question.number)
-    }
-
     /// The fleet has answered whether what was knocked is unused, or has not answered: then the door's policy counts.
     fn settle(&mut self, knocked: &Knocked, is_unused: Option<bool>, now: Now) {
         let Opening { door, knocker, .. } = knocked.opening;
         let Some(Door { name, rules, .. }) = self.config.doors.get(door) else { return };
         let door = name.clone();
-        let event = match (is_unused, &knocked.granted) {
-            (Some(false), _) => Event::UsedElsewhere { door, knocker },
-            (None, _) if rules.needs_fleet => Event::FleetSilent { door, knocker },
-            (_, Some(granted)) => return self.open_for(granted, now),
-            (_, None) => return self.let_in(knocked.opening, now),
+        let why = match is_unused {
+            Some(false) => USED_ELSEWHERE,
+            None if rules.needs_fleet => "the fleet does not answer",
+            _ => return self.let_in(knocked, now),
         };
-        self.log.event(event, now);
+        self.log.event(Event::RefusedByFleet { door, knocker, why }, now);
     }
 
-    /// A door was opened here: tells the fleet. Of a single packet, `asked` is what it asked for: each port is told by
-    /// itself.
-    pub(super) fn share(&mut self, opening: Opening, asked: Option<(PacketId, &Request)>, now: Now) {
-        let Some(mut shared) = self.describe(opening, asked.map(|(id, _)| id), now) else { return };
-        let Some(door) = self.config.doors.get(opening.door) else { return };
-        let Some(fleet) = &mut self.fleet else { return };
-        shared.has_end = has_end(door, opening.knocker);
-        let seconds = asked.and_then(|(_, request)| request.seconds);
-        let time = seconds.map_or(door.cmd_timeout(), |seconds| Duration::from_secs(seconds.into()));
-        shared.time = if shared.has_end { time } else { COMMAND };
-        let mut tell = |access| {
-            (shared.access, shared.number) = (access, fleet.number());
-            fleet.recent.is_new(shared.number);
-            fleet.say(OPENED, &shared, now);
-        };
-        let Some((_, request)) = asked else { return tell(None) };
-        for port in &request.ports {
-            tell(Some((request.user.clone(), *port)));
-        }
-    }
-
-    /// An opening as the fleet has to know it, with a new number, and with what it used up and how long that must be
-    /// remembered; none if there is no fleet.
-    fn describe(&mut self, opening: Opening, packet: Option<PacketId>, now: Now) -> Option<Shared> {
-        let door = self.config.doors.get(opening.door)?;
+    /// Tells the fleet that a door was opened here for this access and time ([`OPENED`]). Or asks whether what was knocked
+    /// was used up before at any member ([`ASK`], without a time); from now on it counts as used there. Returns the number
+    /// of the message; none if there is no fleet, or nothing to remember.
+    pub(super) fn tell(
+        &mut self,
+        kind: u8,
+        knocked: &Knocked,
+        opened: Option<(Option<Box<Access>>, Duration)>,
+        now: Now,
+    ) -> Option<u64> {
+        let Opening { door, knocker, turn } = knocked.opening;
+        let door = self.config.doors.get(door)?;
         let fleet = self.fleet.as_mut()?;
-        let Opening { knocker, turn, .. } = opening;
-        let (mark, time) = used_up(door, turn, packet, now.unix.as_secs()).unwrap_or_default();
-        Some(Shared {
-            number: fleet.number(),
+        let (used, life) = used_up(door, turn, knocker, knocked.packet, now.unix.as_secs());
+        let has_end = has_end(door, knocker);
+        let (access, after) = match opened {
+            None => (None, life),
+            Some((access, time)) => (access, if has_end { time } else { COMMAND }),
+        };
+        if after.is_zero() {
+            return None;
+        }
+        let number = fleet.number();
+        let due = now.uptime.saturating_add(after);
+        let stop = Stop {
+            key: Key { origin: shape(door), number },
             door: door.name.clone(),
-            shape: shape(door),
             knocker,
-            turn,
-            mark,
-            time,
-            has_end: true,
-            access: None,
-        })
+            access,
+            command: Vec::new(),
+            after,
+            limit: None,
+            due,
+        };
+        fleet.say(due, message::opening(kind, &message::opened(stop, has_end), &used), now);
+        Some(number)
     }
 }
 
