@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests that need more than Rust: those of contrib/ (the helper script, the
-# systemd unit, the OpenWrt package, the packages of contrib/package.sh, the container, fail2ban, monitoring, a fleet of gateways), Debian's init
+# systemd unit, the OpenWrt package, the packages of contrib/package.sh, the container, fail2ban, monitoring, a fleet of gateways, the linker for x86_64), Debian's init
 # script, those with real clients, and README.md line by line; each in its own
 # namespaces, with the file system read-only. Needs root.
 #
@@ -75,6 +75,7 @@ use dnf dnf
 use signify-openbsd signify-openbsd
 use minisign minisign
 use skopeo skopeo
+use objdump binutils
 use zsh zsh
 use fish fish
 use wine wine64
@@ -286,7 +287,7 @@ cd "/run/here/$2"
 exec bash "$CONTRIB/tests/$2.sh"
 END
 
-all=(knock_helper guard systemd sysv openwrt container packages fail2ban monitoring clients fwknop fleet web windows readme)
+all=(knock_helper guard systemd sysv openwrt container packages fail2ban monitoring clients fwknop fleet web windows outline readme)
 # Only by their names: what they need is large.
 more=(docker)
 tests=("$@")
