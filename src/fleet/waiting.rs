@@ -9,8 +9,8 @@ pub const MOST_QUEUED: usize = 1024;
 /// Nothing is opened for less than this, and no message is sent that has less time left.
 pub const LEAST: Duration = Duration::from_secs(1);
 
-/// Openings that wait for an answer, each with its number and the uptime until which it waits. There are few of them,
-/// because none waits for longer than [`PATIENCE`].
+/// Openings that wait for an answer, each with its number and the uptime until which it waits, in the order in which they
+/// came. There are few of them, because each waits for [`PATIENCE`] at most.
 #[derive(Debug)]
 pub struct Held<T>(Vec<(u64, Duration, T)>);
 
@@ -30,12 +30,12 @@ impl<T> Held<T> {
     /// this uptime. At [`Duration::MAX`] that is each; no opening has the number 0.
     pub fn take(&mut self, number: u64, uptime: Duration) -> Option<T> {
         let place = self.0.iter().position(|(its, at, _)| *its == number || *at <= uptime)?;
-        Some(self.0.swap_remove(place).2)
+        Some(self.0.remove(place).2)
     }
 
     /// When the next one has waited long enough, as uptime.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.0.iter().map(|(_, at, _)| *at).min()
+        self.0.first().map(|(_, at, _)| *at)
     }
 }

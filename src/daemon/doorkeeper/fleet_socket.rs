@@ -96,14 +96,14 @@ impl Fleet {
     /// What to wait for: a connection while there is no peer, or what the peer says and takes.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut events = PollFlags::POLLIN;
-        events.set(PollFlags::POLLOUT, self.has_peer() && !self.queue.is_empty());
+        events.set(PollFlags::POLLOUT, !self.queue.is_empty());
         let listener = self.listener.as_ref().map(|(listener, _)| listener);
         self.peer.as_ref().or(listener).map(|socket| (socket.as_fd(), events))
     }
 
     /// When to look after it though nothing is ready, as uptime.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.next_try.into_iter().chain(self.held.next_deadline()).min()
+        self.next_try.or_else(|| self.held.next_deadline())
     }
 
     /// Whether there is a peer.
@@ -111,21 +111,17 @@ impl Fleet {
         self.peer.is_some()
     }
 
-    /// Accepts a connection, if there is no peer yet; whether there is one now.
-    ///
-    /// # Errors
-    /// It was refused: the user is neither root nor the daemon's own.
-    pub(super) fn accept(&mut self) -> Result<bool, ()> {
+    /// Accepts a connection, if there is no peer yet; whether there is one now. Whoever is neither root nor the daemon's
+    /// own user is turned away.
+    pub(super) fn accept(&mut self) -> bool {
         let Some((listener, _)) = self.listener.as_ref().filter(|_| self.peer.is_none()) else {
-            return Ok(false);
+            return false;
         };
-        let Ok(peer) = accept_with(listener, SocketFlags::CLOEXEC) else { return Ok(false) };
+        let Ok(peer) = accept_with(listener, SocketFlags::CLOEXEC) else { return false };
         let user = socket_peercred(&peer).map_or(u32::MAX, |who| who.uid.as_raw());
-        if user != 0 && user != geteuid().as_raw() {
-            return Err(());
-        }
-        self.peer = Some(peer);
-        Ok(true)
+        let may_speak = user == 0 || user == geteuid().as_raw();
+        self.peer = may_speak.then_some(peer);
+        may_speak
     }
 
     /// The peer is gone, or is not listened to any more.

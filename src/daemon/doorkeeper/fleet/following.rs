@@ -14,9 +14,6 @@ use crate::opening::standing::Stop;
 use crate::protocol::credible::{self, Doubt};
 use crate::time::Now;
 
-/// Less than a second.
-const ALMOST_A_SECOND: Duration = Duration::from_nanos(999_999_999);
-
 impl Doorkeeper {
     /// A door was opened at another member.
     pub(super) fn follow(&mut self, shared: &mut Shared, now: Now) {
@@ -51,8 +48,7 @@ impl Doorkeeper {
         // The rate is kept where it was knocked.
         let event = Event::OpenedByFleet { door: stop.door.clone(), knocker, time: has_end.then_some(left) };
         if let Some(access) = &mut stop.access {
-            let seconds = left.saturating_add(ALMOST_A_SECOND).as_secs();
-            access.seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            access.seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
         }
         self.open_door((opening, event), (&[stop.access.take()], Some(left)), Where::Elsewhere, now);
     }

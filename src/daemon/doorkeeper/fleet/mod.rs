@@ -22,7 +22,6 @@ use crate::time::Now;
 
 /// How long the start command of a door without an end is worth running.
 const COMMAND: Duration = Duration::from_secs(10);
-const NONSENSE: &str = "the fleet says what is no message: is it of another version?";
 /// Why a door stays shut.
 pub(super) const USED_ELSEWHERE: &str = "it was used at another member of the fleet";
 
@@ -66,36 +65,22 @@ impl Doorkeeper {
             let text = format!("could not make the fleet socket {path}: {}; trying again", reason(&error));
             self.log.complain(&text);
         }
-        match fleet.accept() {
-            Ok(true) => {
-                self.log.line("the fleet is connected");
-                self.greet_fleet();
-            }
-            Err(()) if self.watcher_log_limit.admits(now.uptime) => {
-                self.log.complain("only root and the user of knockd may speak for the fleet");
-            }
-            Ok(false) | Err(()) => {}
+        if fleet.accept() {
+            self.log.line("the fleet is connected");
+            self.greet_fleet();
         }
         let mut bytes = [0; LONGEST + 1];
         for _ in 0..BATCH {
             let Some(fleet) = &self.fleet else { return };
             let message = match fleet.receive(&mut bytes) {
                 Received::Nothing => break,
-                Received::Closed => Err("the fleet is gone"),
-                Received::Message(length, _) => {
-                    bytes.get(..length).and_then(ToKnockd::decode).ok_or(NONSENSE)
-                }
-                Received::Nonsense => Err(NONSENSE),
+                Received::Message(length, _) => bytes.get(..length).and_then(ToKnockd::decode),
+                Received::Closed | Received::Nonsense => None,
             };
-            let text = match message {
-                Ok(message) => {
-                    self.obey_fleet(message, now);
-                    continue;
-                }
-                Err(text) => text,
-            };
-            self.log.complain(text);
-            self.lose_fleet(now);
+            match message {
+                Some(message) => self.obey_fleet(message, now),
+                None => self.lose_fleet(now),
+            }
         }
         if let Some(fleet) = &mut self.fleet {
             fleet.flush(now);
@@ -103,10 +88,11 @@ impl Doorkeeper {
         self.settle_until(now.uptime, now);
     }
 
-    /// There is no peer any more.
+    /// There is no peer any more, or it says what is no message.
     fn lose_fleet(&mut self, now: Now) {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.part();
+        self.log.complain("the fleet is gone");
         self.settle_until(Duration::MAX, now);
     }
 
