@@ -6,7 +6,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,23 +15,13 @@ use litemap::LiteMap;
 use crate::door::open::SetName;
 use crate::door::ports::Ports;
 use crate::firewall::element::Element;
+use crate::opening::admission_id::{AdmissionId, ByAdmission, in_order};
 use crate::opening::event::Event;
 use crate::time::Now;
 
 /// How long after its end an element is gone for certain: the kernel counts in ticks of up to ten
 /// milliseconds.
 const TICKS: Duration = Duration::from_millis(20);
-
-/// Identifies an admission.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AdmissionId {
-    /// The door's name.
-    pub door: Arc<str>,
-    /// The knocker.
-    pub knocker: IpAddr,
-    /// The ports that the door opens.
-    pub ports: Arc<[Ports]>,
-}
 
 /// An element of a set of the firewall.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,17 +88,6 @@ pub enum Want {
 
 /// An element, and the operation on it.
 pub type Change = (SetElement, Want);
-
-/// Values by admission. Boxed, so that all such maps share their code.
-pub type ByAdmission<T> = HashMap<AdmissionId, Box<T>>;
-
-/// The values in order of door and knocker.
-#[must_use]
-pub fn in_order<T>(values: &ByAdmission<T>) -> Vec<&T> {
-    let mut sorted: Vec<_> = values.iter().collect();
-    sorted.sort_unstable_by_key(|(id, _)| *id);
-    sorted.into_iter().map(|(_, value)| &**value).collect()
-}
 
 /// All admissions. Strangers who can open a door can fill the maps, so neither is a sorted list, whose
 /// insertions take linear time.

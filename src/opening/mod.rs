@@ -3,6 +3,7 @@
 //! Pure: the caller reports what happened and what time it is, and gets [`Action`]s to carry out in order. An
 //! opening is kept until its stop command has ended.
 
+pub mod admission_id;
 pub mod admissions;
 pub mod admit;
 pub mod entry;

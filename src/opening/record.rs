@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::door::ports::Ports;
 use crate::door::spa::fields::{Service, is_user, ports};
 use crate::door::spa::sealed::PacketId;
-use crate::opening::admissions::AdmissionId;
+use crate::opening::admission_id::AdmissionId;
 use crate::opening::standing::{Access, Change, Key, Phase, Process, Stop};
 use crate::time::Now;
 

@@ -77,7 +77,7 @@ use crate::door::lock::{Lock, OtpLock, Turn};
 use crate::door::spa::replay::Used;
 use crate::door::spent::Spent;
 use crate::door::tries::Tries;
-use crate::opening::admissions::{ByAdmission, in_order};
+use crate::opening::admission_id::{ByAdmission, in_order};
 pub use crate::opening::record::{Admitted, Cooldown, Moment};
 use crate::opening::record::{Reading, Record, seal, unsealed};
 use crate::opening::standing::{Key, Phase, Process, Stop};

@@ -13,7 +13,7 @@ use knocking::door::sequence::Stage;
 use knocking::door::spa::replay::Used;
 use knocking::door::spa::sealed::PacketId;
 use knocking::door::{Door, spend_at_namesakes};
-use knocking::opening::admissions::{AdmissionId, ByAdmission, in_order};
+use knocking::opening::admission_id::{AdmissionId, ByAdmission, in_order};
 use knocking::opening::admit::Where;
 use knocking::opening::record::Record;
 use knocking::opening::state::{self, Admitted, Moment, State, Text, inherit_spent, write};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use knocking::door::spa::replay::Used;
-use knocking::opening::admissions::ByAdmission;
+use knocking::opening::admission_id::ByAdmission;
 use knocking::opening::state::{Cooldown, Moment, State, Text, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;

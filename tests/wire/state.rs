@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use knocking::door::otp::Otp;
 use knocking::door::spa::fields::Fields;
 use knocking::door::spa::replay::Used;
-use knocking::opening::admissions::ByAdmission;
+use knocking::opening::admission_id::ByAdmission;
 use knocking::opening::state::{Moment, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;

@@ -9,7 +9,7 @@ use crate::daemon::doorkeeper::process;
 use crate::door::lock::Lock;
 use crate::octets;
 use crate::opening::Phase;
-use crate::opening::admissions::in_order;
+use crate::opening::admission_id::in_order;
 use crate::opening::entry::Notice;
 use crate::opening::state::{self, Admitted};
 

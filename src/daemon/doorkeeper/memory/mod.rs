@@ -19,7 +19,7 @@ use crate::door::Door;
 use crate::door::spa::replay::Used;
 use crate::octets;
 use crate::opening::Openings;
-use crate::opening::admissions::ByAdmission;
+use crate::opening::admission_id::ByAdmission;
 use crate::opening::record::Record;
 use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
 use crate::reason::reason;

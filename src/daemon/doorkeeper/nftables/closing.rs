@@ -9,7 +9,8 @@ use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::sessions::{self, Endpoints};
 use crate::door::knock::Protocol;
 use crate::firewall::sessions::Scope;
-use crate::opening::admissions::{Admission, AdmissionId};
+use crate::opening::admission_id::AdmissionId;
+use crate::opening::admissions::Admission;
 use crate::opening::event::Event;
 use crate::time::Now;
 

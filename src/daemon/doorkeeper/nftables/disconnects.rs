@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::daemon::doorkeeper::nftables::log_message::LogMessage;
 use crate::daemon::doorkeeper::nftables::sessions::{self, DisconnectListener, Endpoints};
 use crate::firewall::sessions::Scope;
-use crate::opening::admissions::AdmissionId;
+use crate::opening::admission_id::AdmissionId;
 use crate::sorted;
 
 /// The connections that doors wait for.
