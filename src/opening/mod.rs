@@ -19,6 +19,7 @@ mod shutdown;
 pub mod standing;
 pub mod starts;
 pub mod state;
+pub mod text;
 mod timetable;
 
 use std::net::IpAddr;

@@ -23,7 +23,8 @@ use knocking::door::spa::replay::Used;
 use knocking::opening::admit::Where;
 use knocking::opening::journal::{Choice, Journal, Operation, Place, choose};
 use knocking::opening::record::Record;
-use knocking::opening::state::{Moment, State, Text, taken_over, write};
+use knocking::opening::state::{Moment, State, taken_over};
+use knocking::opening::text::{Text, write};
 use knocking::opening::{Action, Ending, JobId, Openings, Phase, Process};
 use knocking::time::Now;
 

@@ -16,7 +16,8 @@ use knocking::door::{Door, spend_at_namesakes};
 use knocking::opening::admission_id::{AdmissionId, ByAdmission, in_order};
 use knocking::opening::admit::Where;
 use knocking::opening::record::Record;
-use knocking::opening::state::{self, Admitted, Moment, State, Text, inherit_spent, write};
+use knocking::opening::state::{self, Admitted, Moment, State, inherit_spent};
+use knocking::opening::text::{Text, write};
 use knocking::opening::{Access, Key, Openings, Phase, Process, Stop};
 use knocking::time::Now;
 

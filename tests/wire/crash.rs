@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use knocking::door::spa::replay::Used;
 use knocking::opening::admission_id::ByAdmission;
-use knocking::opening::state::{Cooldown, Moment, State, Text, write};
+use knocking::opening::state::{Cooldown, Moment, State};
+use knocking::opening::text::{Text, write};
 use knocking::opening::{Key, Phase, Stop};
 use knocking::time::Now;
 use nix::sys::signal::Signal;

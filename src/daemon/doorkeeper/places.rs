@@ -16,7 +16,8 @@ use crate::daemon::doorkeeper::lock_file::{self, STAYING, announced, is_taken, i
 use crate::daemon::trusted;
 use crate::octets;
 use crate::opening::journal::{self, Choice, Journal};
-use crate::opening::state::{Damage, Moment, State, Text};
+use crate::opening::state::{Moment, State};
+use crate::opening::text::{Damage, Text};
 use crate::reason::reason;
 use crate::trust::{self, Fault};
 

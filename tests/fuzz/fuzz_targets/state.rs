@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use knocking::door::Door;
-use knocking::opening::state::{Moment, State, Text, write};
+use knocking::opening::state::{Moment, State};
+use knocking::opening::text::{Text, write};
 use knocking::time::Now;
 use libfuzzer_sys::fuzz_target;
 

@@ -21,7 +21,8 @@ use crate::octets;
 use crate::opening::Openings;
 use crate::opening::admission_id::ByAdmission;
 use crate::opening::record::Record;
-use crate::opening::state::{self, Admitted, Cooldown, Moment, State};
+use crate::opening::state::{Admitted, Cooldown, Moment, State};
+use crate::opening::text;
 use crate::reason::reason;
 use crate::time::Now;
 
@@ -252,7 +253,7 @@ impl Memory {
             || pending.iter().map(|record| record.line(now)).collect::<String>().into_bytes(),
             |boot| {
                 let moment = Moment { now, boot };
-                state::write(&openings.standing(), &self.cooldowns, &self.admitted, doors, &self.used, moment)
+                text::write(&openings.standing(), &self.cooldowns, &self.admitted, doors, &self.used, moment)
             },
         );
         match result {
