@@ -1,6 +1,7 @@
 //! Plays packets one after another, and shows their effects.
 
 mod single_packets;
+mod summary;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -208,34 +209,7 @@ impl Simulator {
         while let Some(due) = self.next_deadline() {
             self.advance_to(due.max(self.now.uptime));
         }
-        let plural = |count: u64, word: &str| {
-            if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-        };
-        self.lines.push(format!(
-            "{}, {} of interest, {}",
-            plural(self.packets, "packet"),
-            self.packets_of_interest,
-            plural(self.doors_opened, "opening")
-        ));
-        for ((door, tally), furthest) in
-            self.engine.doors().iter().zip(self.engine.tallies()).zip(&self.furthest)
-        {
-            let stages = match &door.lock {
-                Lock::Otp(lock) => Some(lock.otp.stages()),
-                lock => lock.current_sequence().map(|sequence| sequence.stages().len()),
-            };
-            let stages = stages.map(|stages| format!(" of {stages}")).unwrap_or_default();
-            self.lines.push(match &door.lock {
-                Lock::Spa(_) => format!(
-                    "  {}: {} opened, {} forged, {} sent again",
-                    door.name, tally.opened, tally.forged, tally.repeated_packets
-                ),
-                _ => format!(
-                    "  {}: furthest stage {furthest}{stages}; {} begun, {} failed, {} expired, {} ignored, {} opened",
-                    door.name, tally.begun, tally.failed, tally.expired, tally.ignored, tally.opened
-                ),
-            });
-        }
+        self.lines.extend(self.summary());
     }
 
     fn next_deadline(&self) -> Option<Duration> {
