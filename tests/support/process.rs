@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, close};
 
 use super::holds_within;
 
@@ -105,6 +106,19 @@ pub fn signal(pid: i32, signal: Signal) -> bool {
 /// Kills a process.
 pub fn end(pid: i32) {
     signal(pid, Signal::SIGKILL);
+}
+
+/// Gives this thread a table of descriptors of its own, with no more than standard files in it. A program that another
+/// thread starts has all descriptors of the other table until it is executed, and what they refer to is not closed
+/// before.
+pub fn share_no_descriptors() {
+    unshare(CloneFlags::CLONE_FILES).expect("a table of descriptors");
+    let open = fs::read_dir("/proc/thread-self/fd").expect("the open descriptors").flatten();
+    let open: Vec<i32> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|it| *it > 2) {
+        // That of the list itself is closed already.
+        let _ = close(descriptor);
+    }
 }
 
 /// Waits for a child to end; None if that takes longer than `limit`.
