@@ -203,6 +203,9 @@ fn a_start_waits_for_a_daemon_that_ends() {
     old.wait_for("running command: true");
     pause(0.2);
     old.kill(Signal::SIGTERM);
+    // The signal may not have reached it yet: it is one that ends once it says so.
+    let is_leaving = || old.read("pid.state.lock").starts_with("leaving");
+    assert!(holds_within(seconds(30.0), is_leaving), "{}", old.said());
     let text = fs::read_to_string(&old.config).unwrap();
     let path = old.folder.path().display().to_string();
     let knockd = world.knockd("").file(&text).arguments(&["-d", "-p", &format!("{path}/pid"), "-v"]);
