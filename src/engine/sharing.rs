@@ -19,8 +19,9 @@ use crate::time::Now;
 const PLACES: usize = 256;
 /// How long a source is remembered after its last shared knock, in seconds.
 const LATELY: u64 = 30;
-/// How many packets a second are examined and shared at most; to derive one-time lists takes microseconds.
-pub const MOST_EXAMINED: u32 = 5000;
+/// How many packets a second are examined at most, and so shared: the one-time lists are derived for each, which takes
+/// microseconds, and the log of the fleet must hold what all members share within seconds.
+pub const MOST_EXAMINED: u32 = 2000;
 
 /// The state of knock sharing at one gateway.
 #[derive(Debug)]

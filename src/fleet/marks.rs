@@ -16,7 +16,7 @@ const LINES: Duration = Duration::from_hours(30 * 24);
 const SLACK: u64 = 60;
 
 /// What stands for the lock in the mark of a line of a one-time file.
-const LINE: u64 = u64::MAX;
+const LOCK_OF_LINES: u64 = u64::MAX;
 
 /// What a door is, besides its name: its kind of lock (the lowest byte), and of one-time ports their periods and
 /// whose they are. No secret is in it, nor times and commands, in which the members may differ.
@@ -53,10 +53,11 @@ pub fn used_up(
 ) -> (Record, Duration) {
     let (lock, owner, life) = match (&door.lock, packet) {
         (Lock::Spa(lock), Some(id)) => {
-            let end = turn.0.saturating_add(u64::from(lock.max_age) + SLACK);
+            // Other members may accept it for longer.
+            let end = turn.0.saturating_add(2 * u64::from(lock.max_age) + SLACK);
             return (Record::Packet(turn.0, id), Duration::from_secs(end.saturating_sub(unix)));
         }
-        (Lock::OneTime(_), _) => (LINE, None, LINES),
+        (Lock::OneTime(_), _) => (LOCK_OF_LINES, None, LINES),
         (Lock::Otp(lock), _) if !lock.is_reusable => {
             (lock.otp.identity(), lock.owner(knocker), lock.otp.longest_life())
         }
@@ -73,7 +74,7 @@ pub fn use_of(shared: &Shared) -> Option<Vec<u8>> {
         Record::Spent(0, ..) => return None,
         ref used => used.line(Now::default()),
     };
-    if let Record::Spent(LINE, ..) = shared.used {
+    if let Record::Spent(LOCK_OF_LINES, ..) = shared.used {
         text += &shared.stop.door;
     }
     Some(text.into_bytes())

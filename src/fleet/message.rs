@@ -19,7 +19,8 @@
 //!
 //! The first line has the shape of the door ([`shape`](super::marks::shape)) and the number of the opening for a key,
 //! and no command. PHASE is `open` if the opening has an end, `opening` if it is only a command that runs. END is the
-//! uptime (`CLOCK_BOOTTIME`) in milliseconds at which its time is over; in `Ask`, until when the mark must be remembered.
+//! uptime (`CLOCK_BOOTTIME`) in milliseconds at which its time is over; it stands also where a state file has a Unix time.
+//! TIME is the whole time in milliseconds. In `Ask`, both are about how long the mark must be remembered.
 //! The second line is the mark: what the opening used up ([`used_up`](super::marks::used_up)).
 
 use std::time::Duration;
@@ -118,7 +119,11 @@ impl Crossing for FromKnockd {
     fn decode(bytes: &[u8]) -> Option<FromKnockd> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
-            HELLO => FromKnockd::Hello(reader.long()?, reader.long()?, reader.long()?),
+            HELLO => match reader.long()? {
+                VERSION => FromKnockd::Hello(VERSION, reader.long()?, reader.long()?),
+                // What follows is not known.
+                version => return Some(FromKnockd::Hello(version, 0, 0)),
+            },
             OPENED => FromKnockd::Opened(Box::new(Shared::decode(reader.0)?)),
             ASK => FromKnockd::Ask(Box::new(Shared::decode(reader.0)?)),
             KNOCK => FromKnockd::Knock(EncodedKnock(reader.take()?)),
@@ -139,7 +144,7 @@ impl Crossing for ToKnockd {
         }
     }
 
-    /// Without [`only_spelling`], which would bring all that encodes into knockd: each field is checked.
+    /// Without `only_spelling`, which would bring all that encodes into knockd: each field is checked.
     fn decode(bytes: &[u8]) -> Option<ToKnockd> {
         let (&kind, rest) = bytes.split_first()?;
         Some(match kind {
@@ -160,7 +165,7 @@ const AT_LAST: Reading =
 
 impl Shared {
     fn encode(&self, kind: u8) -> Vec<u8> {
-        opening(kind, &opened(self.stop.clone(), self.has_end), &self.used)
+        encode_opening(kind, &first_line(self.stop.clone(), self.has_end), &self.used)
     }
 
     /// The opening in a message, behind its kind.
@@ -175,13 +180,13 @@ impl Shared {
 
 /// The first line of a message about an opening.
 #[must_use]
-pub fn opened(stop: Stop, has_end: bool) -> Record {
+pub fn first_line(stop: Stop, has_end: bool) -> Record {
     Record::Open(if has_end { Phase::Open } else { Phase::Opening(None) }, stop)
 }
 
 /// The message of this kind with these lines.
 #[must_use]
-pub fn opening(kind: u8, opened: &Record, used: &Record) -> Vec<u8> {
+pub fn encode_opening(kind: u8, opened: &Record, used: &Record) -> Vec<u8> {
     let mut message = Writer::new(kind).0;
     for record in [opened, used] {
         message.extend_from_slice(record.line(Now::default()).as_bytes());

@@ -10,8 +10,8 @@
 //! nothing of the engine; `contrib/fleet` has the program that does. Without `Fleet_Socket` none of this exists: no
 //! descriptor, no message, no wait.
 //!
-//! **Messages** ([`message`]). An opening is told in lines of the state file. What is no message ends the connection. Doors
-//! go by name, so that the files of the members may differ in other doors, and that
+//! **Messages** ([`message`]). An opening is told in lines of the state file. What is no message ends the connection.
+//! Doors go by name, so that the files of the members may differ in other doors, and that
 //! a reload changes nothing here.
 //!
 //! | from | message | meaning |
@@ -26,7 +26,8 @@
 //!
 //! **Numbers.** Each opening has a number, counted from a random one on, which it keeps on its way through the fleet, and
 //! each daemon a random number, its session. By both the peer knows what it has told this daemon already, and tells it
-//! each opening once; after it has connected to another one, everything that was knocked elsewhere and is still open.
+//! each opening once. After a restart of knockd it tells the new daemon everything that was knocked elsewhere and is
+//! still open.
 //! The daemon remembers no numbers: a door that is open for this knocker gets a later end, if the fleet has one, and its
 //! start command is not run again.
 //!
@@ -49,7 +50,7 @@
 //! what is left, so that no clock of a member matters to another one.
 //!
 //! **Who waits for whom.** Nobody. What the socket has no room for waits in a queue of [`waiting::MOST_QUEUED`] messages;
-//! those whose time is over are dropped, and new ones when it is full. It also keeps what happened while there was no peer.
+//! the oldest is dropped when it is full, and those whose time is over. It also keeps what happened while there was no peer.
 
 pub mod marks;
 pub mod message;

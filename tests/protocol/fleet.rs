@@ -18,6 +18,7 @@ trials![
     what_is_encoded_is_decoded,
     a_changed_byte_changes_the_message,
     other_lines_are_no_opening,
+    another_version_can_be_named,
     other_sizes_are_no_message,
     an_answer_comes_once_and_in_time,
 ];
@@ -137,11 +138,12 @@ fn changes<T: Crossing + PartialEq + std::fmt::Debug>(message: &T, random: &Rand
 
 /// What a state file may hold besides, with right checksums.
 fn other_lines_are_no_opening() {
-    let opened = |it: &Shared| message::opened(it.stop.clone(), it.has_end);
+    let opened = |it: &Shared| message::first_line(it.stop.clone(), it.has_end);
     let shared = shared(1, Duration::ZERO);
     let used = Record::Spent(0, 5, None);
-    let is_message =
-        |first: &Record, second: &Record| ToKnockd::decode(&message::opening(OPEN, first, second)).is_some();
+    let is_message = |first: &Record, second: &Record| {
+        ToKnockd::decode(&message::encode_opening(OPEN, first, second)).is_some()
+    };
     assert!(is_message(&opened(&shared), &used));
     assert!(!is_message(&used, &opened(&shared)));
     assert!(!is_message(&opened(&shared), &opened(&shared)));
@@ -165,6 +167,13 @@ fn has_one_size<T: Crossing + PartialEq + std::fmt::Debug>(message: &T) {
         assert_eq!(T::decode(&bytes[..length]), None, "{length} bytes of {message:?}");
     }
     assert_eq!(T::decode(&[bytes, vec![0]].concat()), None, "{message:?}");
+}
+
+/// The greeting of another version is one, whatever follows.
+fn another_version_can_be_named() {
+    let version_3 = [&[1][..], &3_u64.to_le_bytes(), &7_u64.to_le_bytes()].concat();
+    assert_eq!(FromKnockd::decode(&version_3), Some(FromKnockd::Hello(3, 0, 0)));
+    assert_eq!(FromKnockd::decode(&[1, 3, 0, 0]), None);
 }
 
 fn an_answer_comes_once_and_in_time() {

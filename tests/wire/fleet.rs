@@ -48,6 +48,7 @@ trials![
     a_list_that_was_used_elsewhere_is_used_here,
     a_line_that_was_used_elsewhere_is_struck_here,
     a_cooldown_begins_with_the_fleet,
+    a_list_in_a_cooldown_of_the_fleet_is_used_up,
     a_single_packet_is_asked_about_and_told,
     what_the_keys_here_do_not_grant_stays_shut,
     nothing_is_open_for_longer_than_here,
@@ -430,7 +431,7 @@ fn a_list_that_was_used_elsewhere_is_used_here() {
     daemon.wait_for("192.0.2.9: o: opened by the fleet");
     daemon.sync();
     world.send(list(&otp, period, CLIENT));
-    daemon.wait_for(&format!("{CLIENT}: o: refused, it was used at another member of the fleet"));
+    daemon.wait_for(&format!("{CLIENT}: o: refused, the sequence was used"));
     assert_eq!(openings(&daemon), 1);
     // Another watcher, and another daemon, know it too.
     daemon.replace_watcher();
@@ -490,6 +491,34 @@ fn a_cooldown_begins_with_the_fleet() {
     daemon.wait_for(&format!("{CLIENT}: d: Stage 1"));
     daemon.sync();
     assert!(!daemon.raw_log().contains(&format!("{CLIENT}: d: OPEN")), "{}", daemon.said());
+}
+
+/// What was knocked during a cooldown that began elsewhere opens nothing, and is used up everywhere.
+fn a_list_in_a_cooldown_of_the_fleet_is_used_up() {
+    not_soon();
+    let world = World::new();
+    let text = format!("in a cooldown,{HOUR},20000,off,tcp,udp");
+    let daemon = world
+        .knockd(&format!("[o]\notp = {text}\ncmd_timeout = 20\ncooldown = 100\n"))
+        .options(FLEET)
+        .start();
+    let peer = Peer::of(&daemon);
+    let otp = otp(&text);
+    let period = otp.period(unix());
+    world.send(list(&otp, period - 1, "10.77.0.9"));
+    let question = peer.asked();
+    peer.say(&ToKnockd::Answer(question.stop.key.number, Some(true)));
+    let shared = peer.opened();
+    peer.say(&told(&shared, 1, CLIENT, 9.0));
+    daemon.wait_for(&format!("{CLIENT}: o: opened by the fleet"));
+    world.send(list(&otp, period, CLIENT));
+    let question = peer.asked();
+    assert_eq!((turn(&question), question.stop.knocker.to_string().as_str()), (period, CLIENT));
+    peer.say(&ToKnockd::Answer(question.stop.key.number, Some(true)));
+    // Somebody else has overheard it.
+    world.send(list(&otp, period, "10.77.0.10"));
+    daemon.sync();
+    assert_eq!(openings(&daemon), 1, "{}", daemon.said());
 }
 
 fn a_single_packet_is_asked_about_and_told() {
@@ -628,6 +657,8 @@ fn what_is_doubtful_opens_nothing() {
     peer.say(&told(&with_port, 3, "192.0.2.9", 9.0));
     peer.say(&told(&shared, 4, "198.51.100.1", 9.0));
     peer.say(&told(&shared, 5, "224.0.0.1", 9.0));
+    // Its time is over as good as at once.
+    peer.say(&told(&shared, 7, "192.0.2.11", 0.9));
     peer.say(&told(&shared, 8, "192.0.2.10", 9.0));
     daemon.wait_for("192.0.2.10: d: opened by the fleet");
     let refused = "d: an opening of the fleet for";

@@ -17,7 +17,7 @@ const LOG: u32 = 10_000;
 /// The approximate length of the stream of heartbeats.
 const BEATS: u32 = 256;
 /// The approximate length of the stream of knocks, which are useful only for a moment.
-const KNOCKS: u32 = 4_096;
+const KNOCKS: u32 = 16_384;
 /// How many records are read at once.
 const BATCH: u32 = 500;
 

@@ -11,15 +11,21 @@ use crate::socket::Socket;
 
 /// The pause before reconnecting to knockd.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The same if it is of another version.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 /// Connects to knockd, again and again, and forwards its messages.
 pub fn run(shared: &Shared, sender: &Sender<FromKnockd>) {
     let path = &shared.config.socket;
     let mut is_missed = false;
     loop {
+        let mut pause = PAUSE;
         match Socket::open(path) {
             Ok(socket) => {
                 is_missed = false;
-                serve(shared, sender, &socket);
+                if let Err(version) = serve(shared, sender, &socket) {
+                    say(&format!("knockd speaks version {version}, this program {VERSION}"));
+                    pause = LONG_PAUSE;
+                }
                 let uptime = shared.uptime();
                 let mut state = shared.state();
                 (state.knockd, state.shape, state.knockd_lost) = (None, 0, uptime);
@@ -30,11 +36,15 @@ pub fn run(shared: &Shared, sender: &Sender<FromKnockd>) {
             }
             Err(_) => {}
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
 }
 
-fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) {
+/// Serves a connection until it ends.
+///
+/// # Errors
+/// The version of a knockd that is not of ours.
+fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) -> Result<(), u64> {
     let mut is_greeted = false;
     while let Some(message) = socket.hear() {
         match message {
@@ -49,7 +59,7 @@ fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) {
                 is_greeted = true;
             }
             FromKnockd::Hello(version, ..) => {
-                return say(&format!("knockd speaks version {version}, this program {VERSION}"));
+                return Err(version);
             }
             FromKnockd::Ask(question) if !shared.config.shares(&question.stop.door) => {
                 socket.say(ToKnockd::Answer(question.stop.key.number, Some(true)));
@@ -70,4 +80,5 @@ fn serve(shared: &Shared, sender: &Sender<FromKnockd>, socket: &Socket) {
         }
     }
     say("knockd is gone");
+    Ok(())
 }

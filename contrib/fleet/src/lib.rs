@@ -38,7 +38,7 @@
 //!
 //! **Trust.** Write access to the engine must not suffice to open doors: each record has an HMAC-SHA256 with
 //! the fleet's key over the fleet's name and the whole record. A replayed record is recognised by its session
-//! and counter while it is valid, and is too old afterwards; knockd opens each opening once by its number.
+//! and counter while it is valid, and is too old afterwards.
 //! The names of `spent` keys are HMACs too, so they reveal nothing.
 //!
 //! **Faults.** A lost connection is re-established after 0.1, 0.2, ... 5 seconds, trying every address of the
@@ -51,7 +51,7 @@
 //! **Killed at any point.** Unread messages stay in knockd's socket. knockd decides a question without an
 //! answer after 300 ms, and asks it again. An opening that was read but not sent to the engine is lost for
 //! the other members, and closes at its own gateway. The next process reads everything in the engine again,
-//! and knockd opens each opening once.
+//! and knows by the place file what the same knockd was told.
 
 pub mod clock;
 pub mod config;

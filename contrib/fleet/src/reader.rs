@@ -109,6 +109,11 @@ impl Reader<'_> {
             }
         }
         self.place = place;
+        if place < self.earlier.0 {
+            // The engine is another one, or was emptied: how far the previous process had read says nothing.
+            self.earlier = (Place::default(), 0);
+            return self.read_all(engine);
+        }
         self.keep_place();
         Ok(())
     }
@@ -143,9 +148,11 @@ impl Reader<'_> {
     /// Stores the place, so that the next process does not repeat actions that must happen only once.
     fn keep_place(&mut self) {
         let path = &self.shared.config.place_file;
-        if self.shared.state().knockd.is_none() {
+        let state = self.shared.state();
+        if state.knockd.is_none() || state.is_to_tell_all {
             return;
         }
+        drop(state);
         let new = path.with_extension("new");
         let written = fs::write(&new, format!("{} {}\n", self.place, self.session))
             .and_then(|()| fs::rename(&new, path));
@@ -221,17 +228,30 @@ impl Reader<'_> {
         let is_done = !opening.has_end && (!is_new || was_earlier);
         let (number, session) = (opening.stop.key.number, state.knockd_session);
         let lost = state.knockd_lost.saturating_sub(SETTLED);
-        let is_known =
-            was_earlier && session == self.earlier.1 || state.told_to_knockd.is_known(number, session, lost);
+        let is_known = state.told_to_knockd.is_known(number, session, lost);
         if is_done || is_known || left < LEAST || !shared.config.shares(&opening.stop.door) {
             return;
         }
-        state.told_to_knockd.note(number, (uptime, session), record.made.saturating_add(time), now);
+        let until = record.made.saturating_add(time);
+        if was_earlier && session == self.earlier.1 {
+            return state.told_to_knockd.note(number, (uptime, session), until, now);
+        }
         state.told += u64::from(is_new);
         drop(state);
+        if !opening.has_end {
+            // Whatever happens to this process now, the command is not run again.
+            self.place = *place;
+            self.keep_place();
+        }
         let mut opening = opening.clone();
         opening.stop.due = left;
-        knockd.say(ToKnockd::Open(opening));
+        let is_told = knockd.send(ToKnockd::Open(opening)).is_ok();
+        let mut state = shared.state();
+        if is_told {
+            state.told_to_knockd.note(number, (uptime, session), until, now);
+        } else {
+            state.is_to_tell_all = true;
+        }
     }
 
     fn hear_knock(&mut self, bytes: &[u8]) {

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The interval between heartbeats.
 const BEAT: Duration = Duration::from_secs(2);
 /// How many knocks may wait to be sent: about those of one second.
-const MOST_KNOCKS: usize = 1024;
+const MOST_KNOCKS: usize = 2048;
 
 struct Sender<'a> {
     shared: &'a Shared,

@@ -33,9 +33,16 @@ impl Socket {
         Ok(Socket(Arc::new(socket)))
     }
 
-    /// Sends a message; an opening ends at `stop.due` from now. Errors are ignored: knockd gets everything again when
-    /// it reconnects.
+    /// Sends a message that is of no use later, if that is possible.
     pub fn say(&self, message: ToKnockd) {
+        let _ = self.send(message);
+    }
+
+    /// Sends a message; an opening ends at `stop.due` from now.
+    ///
+    /// # Errors
+    /// Errors of send(2).
+    pub fn send(&self, message: ToKnockd) -> io::Result<()> {
         let message = match message {
             ToKnockd::Open(mut opening) => {
                 opening.stop.due = boottime().saturating_add(opening.stop.due);
@@ -43,7 +50,8 @@ impl Socket {
             }
             other => other,
         };
-        let _ = send(self.0.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL);
+        send(self.0.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
     }
 
     /// Waits for a message; an opening in it ends at `stop.due` from now. `None` if knockd has disconnected or sent

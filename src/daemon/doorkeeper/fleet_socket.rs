@@ -96,7 +96,7 @@ impl Fleet {
     /// What to wait for: a connection while there is no peer, or what the peer says and takes.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut events = PollFlags::POLLIN;
-        events.set(PollFlags::POLLOUT, !self.queue.is_empty());
+        events.set(PollFlags::POLLOUT, self.has_peer() && !self.queue.is_empty());
         let listener = self.listener.as_ref().map(|(listener, _)| listener);
         self.peer.as_ref().or(listener).map(|socket| (socket.as_fd(), events))
     }
@@ -143,12 +143,13 @@ impl Fleet {
         }
     }
 
-    /// Sends a message now, or when there is a peer that has room for it, unless its time is over at the uptime `due`. It
-    /// is dropped if too many wait.
+    /// Sends a message now, or when there is a peer that has room for it, unless its time is over at the uptime `due`.
+    /// The oldest one is dropped if too many wait.
     pub(super) fn say(&mut self, due: Duration, message: Vec<u8>, now: Now) {
-        if self.queue.len() < MOST_QUEUED {
-            self.queue.push((due, message));
+        if self.queue.len() >= MOST_QUEUED {
+            self.queue.remove(0);
         }
+        self.queue.push((due, message));
         self.flush(now);
     }
 

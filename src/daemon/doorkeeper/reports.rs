@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::daemon::capture::socket;
 use crate::daemon::clock::now;
-use crate::daemon::doorkeeper::fleet::USED_ELSEWHERE;
 use crate::daemon::doorkeeper::fleet_socket::Knocked;
 use crate::daemon::doorkeeper::{BATCH, BATCH_FOR_KERNEL, Doorkeeper};
 use crate::daemon::error::StartError;
@@ -176,25 +175,30 @@ impl Doorkeeper {
         let name = door.name.clone();
         let cooldowns = self.memory.cooldowns().iter();
         let cooldown = cooldowns.filter(|it| it.knocker == opening.knocker && it.door == name);
-        let checked = credible::check(door, &opening, cooldown.map(|it| it.until).max(), now);
+        let mut checked = credible::check(door, &opening, cooldown.map(|it| it.until).max(), now);
+        // The watcher does not know what happened at other members of a fleet. What was knocked during a cooldown is
+        // used up in both processes, though nothing opens.
+        let is_resting = checked == Err(Doubt::CoolingDown) && self.fleet.is_some();
+        if is_resting {
+            checked = credible::check(door, &opening, None, now);
+        }
         match checked {
             Ok(()) => {}
-            Err(Doubt::Spent) if self.fleet.is_some() => {
-                let refused =
-                    Event::RefusedByFleet { door: name, knocker: opening.knocker, why: USED_ELSEWHERE };
-                return self.log.event(refused, now);
+            Err(Doubt::Spent) => {
+                if self.fleet.is_some() && self.watcher_log_limit.admits(now.uptime) {
+                    let (knocker, why) = (opening.knocker, Doubt::Spent.words());
+                    self.log.event(Event::RefusedByFleet { door: name, knocker, why }, now);
+                }
+                return;
             }
-            // With a fleet, the watcher does not know what happened elsewhere.
-            Err(Doubt::CoolingDown) if self.fleet.is_some() => return,
-            Err(Doubt::Spent) => return,
             Err(doubt) => {
                 return self.log_refusal(&name, "", opening.knocker, doubt.words(), now);
             }
         }
         // An intact watcher enforces the rate too. Checked before the line is used up: the default rate
         // depends on whether the current line is a single knock.
-        let is_admitted =
-            !is_over_rate && self.buckets.admit(opening.door, door, credible::DELAY, now.uptime);
+        let is_admitted = !(is_over_rate || is_resting)
+            && self.buckets.admit(opening.door, door, credible::DELAY, now.uptime);
         // Other sections of this name may have the same list: this knock opens them too, and the watcher
         // reports them next.
         let is_exhausted = match self.use_up(opening, now) {
@@ -213,7 +217,7 @@ impl Doorkeeper {
             // It is used up, though nothing opens: the answer does not matter.
             self.tell(ASK, &Knocked::of(opening), None, now);
             self.memory.flush_soon(&self.openings);
-            if !is_over_rate {
+            if !(is_over_rate || is_resting) {
                 self.opening_log.count_dropped(&name, Cause::Rate, now);
             }
         }

@@ -7,6 +7,7 @@ use crate::door::lock::{Lock, Turn};
 use crate::door::{Door, spend_at_namesakes};
 use crate::fleet::marks::shape;
 use crate::fleet::message::Shared;
+use crate::fleet::waiting::LEAST;
 use crate::opening::admit::Where;
 use crate::opening::event::{Event, Opening};
 use crate::opening::record::Record;
@@ -20,23 +21,31 @@ impl Doorkeeper {
         let Shared { stop, has_end, used } = shared;
         // Of sections with the same name, the one that is alike.
         let mut place = None;
-        for (index, door) in self.config.doors.iter().enumerate() {
-            if door.name == stop.door && (place.is_none() || shape(door) == stop.key.origin) {
+        for (index, door) in self.config.doors.iter().enumerate().filter(|(_, door)| door.name == stop.door) {
+            let is_alike = shape(door) == stop.key.origin;
+            if is_alike || place.is_none() {
                 place = Some(index);
+            }
+            if is_alike {
+                break;
             }
         }
         let Some(place) = place else { return };
         let Some(door) = self.config.doors.get(place) else { return };
         let knocker = stop.knocker;
-        let left = match time_granted(door, stop, now) {
-            Ok(left) => left,
+        let longest = match longest_time(door, stop, now) {
+            Ok(longest) => longest,
             Err(why) => return self.log_refusal(&stop.door, "of the fleet ", knocker, why, now),
         };
         let (turn, packet) = match *used {
-            Record::Packet(time, id) => (time, Some(id)),
-            Record::Spent(_, turn, _) => (turn, None),
+            Record::Packet(time, id) if stop.access.is_some() => (time, Some(id)),
+            Record::Spent(_, turn, _) if stop.access.is_none() => (turn, None),
             _ => return,
         };
+        let left = stop.due.saturating_sub(now.uptime).min(longest);
+        if left < LEAST {
+            return;
+        }
         let opening = Opening { door: place, knocker, turn: Turn(turn) };
         // It is used up here too. The watcher need not know: what it reports is checked. A line that is not there
         // was struck before; a packet that is used already, or that cannot be remembered, opens nothing here anyway.
@@ -48,17 +57,21 @@ impl Doorkeeper {
         // The rate is kept where it was knocked.
         let event = Event::OpenedByFleet { door: stop.door.clone(), knocker, time: has_end.then_some(left) };
         if let Some(access) = &mut stop.access {
-            access.seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+            // A command without an end gets the time that was asked for.
+            let asked_for = Duration::from_secs(access.seconds.into());
+            let time = if *has_end { left } else { asked_for.min(longest) };
+            access.seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         }
         self.open_door((opening, event), (&[stop.access.take()], Some(left)), Where::Elsewhere, now);
     }
 }
 
-/// How long this door, which has the same name, opens for what the fleet says: never longer than a knock here opens it, and for no port that a single packet could not ask for here.
+/// The longest time for which this door, which has the same name, opens for what the fleet says: as long as a knock here
+/// can open it, and for no port that a single packet could not ask for here.
 ///
 /// # Errors
 /// Why it does not open, in words.
-fn time_granted(door: &Door, stop: &Stop, now: Now) -> Result<Duration, &'static str> {
+fn longest_time(door: &Door, stop: &Stop, now: Now) -> Result<Duration, &'static str> {
     let longest = match (&door.lock, &stop.access) {
         (Lock::Spa(lock), Some(access)) => lock
             .longest_grant(&access.user, access.port, now.unix.as_secs(), door.cmd_timeout_seconds())
@@ -70,7 +83,6 @@ fn time_granted(door: &Door, stop: &Stop, now: Now) -> Result<Duration, &'static
         _ => return Err("the door is another one here"),
     };
     credible::check_knocker(door, stop.knocker).map_err(Doubt::words)?;
-    let left = stop.due.saturating_sub(now.uptime);
     let is_for_ever = door.open.as_ref().is_some_and(|open| open.is_for_ever);
-    Ok(if is_for_ever { left } else { left.min(longest) })
+    Ok(if is_for_ever { Duration::MAX } else { longest })
 }

@@ -22,8 +22,6 @@ use crate::time::Now;
 
 /// How long the start command of a door without an end is worth running.
 const COMMAND: Duration = Duration::from_secs(10);
-/// Why a door stays shut.
-pub(super) const USED_ELSEWHERE: &str = "it was used at another member of the fleet";
 
 impl Doorkeeper {
     /// Serves the fleet where the configuration in force says, if it does.
@@ -143,15 +141,15 @@ impl Doorkeeper {
         let Some(Door { name, rules, .. }) = self.config.doors.get(door) else { return };
         let door = name.clone();
         let why = match is_unused {
-            Some(false) => USED_ELSEWHERE,
+            Some(false) => "it was used at another member of the fleet",
             None if rules.needs_fleet => "the fleet does not answer",
             _ => return self.let_in(knocked, now),
         };
         self.log.event(Event::RefusedByFleet { door, knocker, why }, now);
     }
 
-    /// Tells the fleet that a door was opened here for this access and time ([`OPENED`]). Or asks whether what was knocked
-    /// was used up before at any member ([`ASK`], without a time); from now on it counts as used there. Returns the number
+    /// Tells the fleet that a door was opened here for this access and time (`OPENED`). Or asks whether what was knocked
+    /// was used up before at any member (`ASK`, without a time); from now on it counts as used there. Returns the number
     /// of the message; none if there is no fleet, or nothing to remember.
     pub(super) fn tell(
         &mut self,
@@ -184,7 +182,7 @@ impl Doorkeeper {
             limit: None,
             due,
         };
-        fleet.say(due, message::opening(kind, &message::opened(stop, has_end), &used), now);
+        fleet.say(due, message::encode_opening(kind, &message::first_line(stop, has_end), &used), now);
         Some(number)
     }
 }
