@@ -10,7 +10,7 @@
 //! | 8 | `Knock` | the knock, see `protocol/knock.rs` |
 //!
 //! The kind is one byte; numbers are little-endian. An opening is two lines, as in the state file
-//! ([`state`](crate::opening::state)):
+//! ([`text`](crate::opening::text)):
 //!
 //! ```text
 //! open SHAPE.NUMBER PHASE - END END TIME - KNOCKER DOOR run % [for USER PORT SECONDS] SUM
