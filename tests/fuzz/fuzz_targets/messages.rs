@@ -13,7 +13,7 @@ use knocking::door::sequence::Stage;
 use knocking::door::spa::sealed::PacketId;
 use knocking::filter::interfaces::State;
 use knocking::filter::trouble::{CaptureError, CaptureProblem, Code, Operation, Trouble};
-use knocking::fleet::message::{FromKnockd, Shared, ToKnockd};
+use knocking::fleet::message::{FromKnockd, Shared, ToKnockd, VERSION};
 use knocking::octets;
 use knocking::opening::event::Opening;
 use knocking::opening::log_limit::Cause;
@@ -60,8 +60,10 @@ fuzz_target!(|input: Input| {
             assert!(order.is_none_or(|order| order.encode() == bytes), "{order:?}");
             assert!(report.as_ref().is_none_or(|report| report.encode() == bytes), "{report:?}");
             let (from, to) = (FromKnockd::decode(&bytes), ToKnockd::decode(&bytes));
-            assert!(from.as_ref().is_none_or(|from| from.encode() == bytes), "{from:?}");
-            assert!(to.as_ref().is_none_or(|to| to.encode() == bytes), "{to:?}");
+            // Numbers in lines of the state file have more than one spelling, and of the greeting of another version
+            // only the version is read.
+            assert_eq!(from, from.as_ref().and_then(|it| FromKnockd::decode(&it.encode())));
+            assert_eq!(to, to.as_ref().and_then(|it| ToKnockd::decode(&it.encode())));
         }
         Input::Opened(number, generation, place, knocker, turn) => {
             // An IPv4 address has one spelling only.
@@ -184,7 +186,8 @@ fuzz_target!(|input: Input| {
                 crosses(&message);
             }
             crosses(&ToKnockd::Open(shared));
-            crosses(&FromKnockd::Hello(number, number.rotate_left(3), number.rotate_left(5)));
+            crosses(&FromKnockd::Hello(VERSION, number.rotate_left(3), number.rotate_left(5)));
+            crosses(&FromKnockd::Hello(number | 1 << 63, 0, 0));
             for answer in [Some(true), Some(false), None] {
                 crosses(&ToKnockd::Answer(number, answer));
             }
