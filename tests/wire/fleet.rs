@@ -229,7 +229,7 @@ fn an_opening_is_told_and_one_that_is_told_opens() {
 fn a_command_without_an_end_is_worth_a_while() {
     let world = World::new();
     let daemon = world
-        .knockd("[d]\nsequence = 7000:udp\nstart_command = echo start %IP% >>@/out\n")
+        .knockd("[d]\nsequence = 7000:udp\nstart_command = echo start %IP% >>@/out\ncmd_timeout = 0\n")
         .options(FLEET)
         .start();
     let peer = Peer::of(&daemon);

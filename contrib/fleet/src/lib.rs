@@ -27,7 +27,7 @@
 //! |---|---|
 //! | `log` | stream of openings, field `r` a [`record`], trimmed to about 10,000 |
 //! | `beats` | stream of heartbeats, one per member every 2 s, trimmed to about 256 |
-//! | `knocks` | stream of knocks, useful for two seconds, trimmed to about 4,096 |
+//! | `knocks` | stream of knocks, useful for two seconds, trimmed to about 16,384 |
 //! | `spent:HEX` | a mark that is used up: `SET NX EX` is the atomic step that decides; the value names the user |
 //! | `epoch` | missing if the engine has lost its data: then all known marks are set again |
 //!

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::daemon::doorkeeper::Doorkeeper;
+use crate::daemon::doorkeeper::fleet::has_end_here;
 use crate::door::lock::{Lock, Turn};
 use crate::door::{Door, spend_at_namesakes};
 use crate::fleet::marks::shape;
@@ -42,7 +43,9 @@ impl Doorkeeper {
             Record::Spent(_, turn, _) if stop.access.is_none() => (turn, None),
             _ => return,
         };
-        let left = stop.due.saturating_sub(now.uptime).min(longest);
+        // The door's time does not matter to a command that nothing follows.
+        let left = stop.due.saturating_sub(now.uptime);
+        let left = if has_end_here(door, knocker) { left.min(longest) } else { left };
         if left < LEAST {
             return;
         }

@@ -162,7 +162,7 @@ impl Doorkeeper {
         let door = self.config.doors.get(door)?;
         let fleet = self.fleet.as_mut()?;
         let (used, life) = used_up(door, turn, knocker, knocked.packet, now.unix.as_secs());
-        let has_end = has_end(door, knocker);
+        let has_end = has_end_here(door, knocker);
         let (access, after) = match opened {
             None => (None, life),
             Some((access, time)) => (access, if has_end { time } else { COMMAND }),
@@ -188,6 +188,6 @@ impl Doorkeeper {
 }
 
 /// Whether what opens here for this knocker closes by itself.
-fn has_end(door: &Door, knocker: IpAddr) -> bool {
+fn has_end_here(door: &Door, knocker: IpAddr) -> bool {
     door.stop_for(knocker).is_some() || door.open.as_ref().is_some_and(|open| !open.is_for_ever)
 }
